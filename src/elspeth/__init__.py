@@ -1,0 +1,1 @@
+"""Elspeth: auditable data pipelines. This distribution holds their audit trail, the Landscape."""
