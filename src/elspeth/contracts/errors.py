@@ -1,4 +1,4 @@
-"""What is wrong with stored audit data: one typed error, with the table, key and column it names."""
+"""The errors an audit trail answers with: no such run, or stored data that no export may carry."""
 
 from collections.abc import Mapping
 
@@ -18,6 +18,19 @@ NOT_A_TIMESTAMP = "is not a timestamp"
 def not_a_member(value: object, enum_name: str) -> str:
     """Say that a stored value names no member of an enum."""
     return f"holds {value!r}, which is no {enum_name}"
+
+
+def null_in_state(status: str) -> str:
+    """Say that a value is NULL which a node state of this status must hold."""
+    return f"is NULL in a {status} state"
+
+
+class RunNotFoundError(ValueError):
+    """The audit trail holds no run of this id."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"Run not found: {run_id}")
 
 
 class CorruptAuditDataError(ValueError):

@@ -1,0 +1,63 @@
+"""Scalars and arrays of numpy and pandas: written as Python's own where those are installed."""
+
+import pytest
+
+from elspeth.core.canonical import _normalize_value, canonical_json
+
+
+@pytest.fixture(scope="module")
+def numpy():
+    return pytest.importorskip("numpy", reason="numpy is no dependency, and is not installed")
+
+
+@pytest.fixture(scope="module")
+def pandas():
+    return pytest.importorskip("pandas", reason="pandas is no dependency, and is not installed")
+
+
+def test_numpy_scalars_become_pythons_own(numpy) -> None:
+    scalars = [numpy.float64(1.5), numpy.int64(-3), numpy.uint8(7), numpy.bool_(True)]
+
+    plain = [_normalize_value(scalar) for scalar in scalars]
+
+    assert plain == [1.5, -3, 7, True]
+    assert [type(value) for value in plain] == [float, int, int, bool]
+
+
+def test_a_narrow_float_widens(numpy) -> None:
+    assert canonical_json(numpy.float32(0.1)) == "0.10000000149011612"
+
+
+def test_an_array_becomes_a_list(numpy) -> None:
+    assert canonical_json({"a": numpy.array([[1, 2], [3, 4]])}) == '{"a":[[1,2],[3,4]]}'
+    assert canonical_json(numpy.array(5)) == "5"
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_number_of_numpy_that_is_not_finite_is_refused(numpy, nested: bool) -> None:
+    for bad in (numpy.float32("nan"), numpy.float64("inf"), numpy.longdouble("-inf")):
+        with pytest.raises(ValueError, match="non-finite"):
+            canonical_json(numpy.array([[bad]]) if nested else bad)
+
+
+def test_a_kind_of_numpy_without_a_json_form_is_refused(numpy) -> None:
+    for value in (numpy.datetime64("2026-01-01"), numpy.complex128(1)):
+        with pytest.raises(ValueError, match="unsupported type"):
+            canonical_json(value)
+
+
+def test_a_timestamp_of_pandas_is_written_in_utc_with_its_nanoseconds(pandas) -> None:
+    naive = pandas.Timestamp("2026-01-01T12:00:00.000000001")
+    sydney = pandas.Timestamp("2026-01-01T11:00:00", tz="Australia/Sydney")
+
+    assert _normalize_value(naive) == "2026-01-01T12:00:00.000000001+00:00"
+    assert _normalize_value(sydney) == "2026-01-01T00:00:00+00:00"
+
+
+def test_what_pandas_calls_missing_is_null(pandas) -> None:
+    assert canonical_json([pandas.NA, pandas.NaT]) == "[null,null]"
+
+
+def test_a_series_of_pandas_is_refused(pandas) -> None:
+    with pytest.raises(ValueError, match="unsupported type"):
+        canonical_json(pandas.Series([1]))
