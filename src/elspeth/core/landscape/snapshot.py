@@ -1,0 +1,132 @@
+"""One consistent read of the audit trail: its transaction, and the rows streamed from it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, cast
+
+from sqlalchemy import Connection, CursorResult, Engine, Select
+from sqlalchemy.exc import DBAPIError
+
+from elspeth.core.landscape.schema import EXPORTED_TABLES
+
+ROWS_PER_FETCH = 1000
+"""Rows that one FETCH of a PostgreSQL cursor brings, whatever the size of the run."""
+
+_OPEN = "landscape snapshot"
+
+
+@dataclass(frozen=True)
+class ReadSnapshot:
+    """A read transaction that sees one state of the database, whoever commits meanwhile."""
+
+    connection: Connection
+    _results: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    def rows(self, statement: Select[Any]) -> Iterator[Sequence[Any]]:
+        """Send a query now and stream its rows; memory does not grow with their number.
+
+        Rows are sequences in the order of the selected columns. SQLite gives the driver's own
+        tuples, untouched by SQLAlchemy's column types: timestamps are text as stored
+        (`YYYY-MM-DD HH:MM:SS.ffffff`), and a wrong type in a column shows as it is. PostgreSQL
+        gives SQLAlchemy rows with aware datetimes in the session's time zone.
+
+        Raises sqlalchemy.exc.DBAPIError, also while streaming.
+        """
+        if self.connection.dialect.name == "sqlite":
+            return self._driver_rows(statement, self._execute(statement))
+        return iter(self._execute(statement, stream_results=True, yield_per=ROWS_PER_FETCH))
+
+    def _execute(self, statement: Select[Any], **options: Any) -> CursorResult[Any]:
+        result = self.connection.execute(statement, execution_options=options)
+        self._results.callback(result.close)
+        return result
+
+    def _driver_rows(
+        self, statement: Select[Any], result: CursorResult[Any]
+    ) -> Iterator[Sequence[Any]]:
+        # Past SQLAlchemy's row processing: about 15 % faster. A server-side cursor on PostgreSQL
+        # would lose its first row this way.
+        rows = cast("Iterator[tuple[Any, ...]]", result.cursor)
+        with driver_errors(self.connection, statement):
+            # Not straight from the cursor: an abandoned generator would close it, too late for
+            # a connection that is closed by then.
+            yield from chain(rows)
+
+
+@contextmanager
+def open_snapshot(engine: Engine) -> Iterator[ReadSnapshot]:
+    """Hold one snapshot on one connection, then roll back and return it as it was.
+
+    SQLite's snapshot is taken on entry, PostgreSQL's by the first query (no exported table can
+    be truncated from entry on). Results still open at exit are closed, consumed or not.
+    """
+    with engine.connect() as connection, ExitStack() as results:
+        if connection.dialect.name == "sqlite":
+            _begin_on_sqlite(connection)
+        else:
+            _begin_on_postgresql(connection)
+        connection.info[_OPEN] = True
+        results.callback(connection.info.pop, _OPEN, None)
+        yield ReadSnapshot(connection, results)
+
+
+def refuse_beside_a_snapshot(connection: Connection) -> None:
+    """Refuse a transaction on a driver connection that holds a snapshot.
+
+    Only an in-memory database shares one connection between transactions: the second one's
+    commit would end the snapshot unseen.
+    """
+    if connection.info.get(_OPEN):
+        raise RuntimeError(
+            "An in-memory database has one connection, and an export is still reading from it: "
+            "finish or close that export first, or use a database file."
+        )
+
+
+@contextmanager
+def driver_errors(connection: Connection, statement: Select[Any] | str) -> Iterator[None]:
+    """Raise what the driver itself raises as SQLAlchemy would have: as a DBAPIError."""
+    driver = connection.dialect.loaded_dbapi
+    try:
+        yield
+    except driver.Error as error:
+        raise DBAPIError.instance(
+            str(statement), None, error, driver.Error, dialect=connection.dialect
+        ) from error
+
+
+def _begin_on_sqlite(connection: Connection) -> None:
+    # sqlite3 opens no transaction for SELECTs: without BEGIN each query has its own snapshot.
+    # BEGIN alone takes none before the first read, and a PRAGMA is the read that is no query.
+    driver_connection = connection.connection.driver_connection
+    if driver_connection is None or driver_connection.in_transaction:
+        refuse_beside_a_snapshot(connection)
+        raise RuntimeError(
+            "An in-memory database has one connection, and a transaction is open on it: "
+            "commit it before reading a snapshot, or use a database file."
+        )
+    connection.begin()
+    _send(connection, "BEGIN")
+    _send(connection, "PRAGMA schema_version")
+
+
+def _begin_on_postgresql(connection: Connection) -> None:
+    # SET TRANSACTION leaves nothing behind on the connection. The lock comes before the first
+    # query, which takes the snapshot: a TRUNCATE in between would show a table as empty.
+    quoted = connection.dialect.identifier_preparer.format_table
+    tables = ", ".join(quoted(table) for table in EXPORTED_TABLES)
+    connection.begin()
+    _send(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    _send(connection, f"LOCK TABLE {tables} IN ACCESS SHARE MODE")
+
+
+def _send(connection: Connection, session_statement: str) -> None:
+    # On the driver's cursor, so that SQLAlchemy's events report queries only.
+    cursor = connection.connection.cursor()
+    try:
+        with driver_errors(connection, session_statement):
+            cursor.execute(session_statement)
+    finally:
+        cursor.close()
