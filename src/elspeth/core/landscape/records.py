@@ -1,0 +1,224 @@
+"""The export records: the fields of every record type and their order, in one place."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeAlias
+
+from sqlalchemy import Column, Table
+from sqlalchemy.types import TypeEngine
+
+from elspeth.contracts.enums import (
+    BatchStatus,
+    CallStatus,
+    CallType,
+    NodeStateStatus,
+    NodeType,
+    RoutingMode,
+    RunStatus,
+)
+from elspeth.core.landscape import schema
+
+Record: TypeAlias = dict[str, Any]
+FetchedRow: TypeAlias = Sequence[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class RecordType:
+    """One type of exported record: its name, its table and its fields.
+
+    Every field carries a column of the same name. `fields` lists them in the order in which a
+    record holds them, after `record_type` and `run_id`, which every record opens with.
+    """
+
+    name: str
+    table: Table
+    fields: tuple[str, ...]
+    enums: Mapping[str, type[Enum]] = field(default_factory=dict)
+    key: tuple[str, ...] = ()
+    """What identifies a row of a table that has no primary key."""
+    ignored_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By status: fields exported as null whatever is stored."""
+    required_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By status: nullable fields that must hold a value."""
+
+    @property
+    def columns(self) -> tuple[Column[Any], ...]:
+        """The columns to select, in the order of `fields`."""
+        return tuple(self.table.c[name] for name in self.fields)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of an unsigned record, in order."""
+        return ("record_type", "run_id", *self.fields)
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        """The columns that identify a row of the table."""
+        return self.key or tuple(column.name for column in self.table.primary_key)
+
+    def names_of(self, kind: type[TypeEngine[Any]]) -> tuple[str, ...]:
+        """The fields whose columns are of one SQLAlchemy type, such as Integer."""
+        return tuple(column.name for column in self.columns if isinstance(column.type, kind))
+
+    def position(self, name: str) -> int:
+        """Where the named field stands in a fetched row."""
+        return self.fields.index(name)
+
+
+RUN = RecordType(
+    "run",
+    schema.runs_table,
+    (
+        "status",
+        "started_at",
+        "completed_at",
+        "canonical_version",
+        "config_hash",
+        "reproducibility_grade",
+    ),
+    enums={"status": RunStatus},
+)
+NODE = RecordType(
+    "node",
+    schema.nodes_table,
+    (
+        "node_id",
+        "plugin_name",
+        "node_type",
+        "plugin_version",
+        "config_hash",
+        "schema_hash",
+        "sequence_in_pipeline",
+    ),
+    enums={"node_type": NodeType},
+)
+EDGE = RecordType(
+    "edge",
+    schema.edges_table,
+    ("edge_id", "from_node_id", "to_node_id", "label", "default_mode"),
+    enums={"default_mode": RoutingMode},
+)
+ROW = RecordType(
+    "row",
+    schema.rows_table,
+    ("row_id", "row_index", "source_node_id", "source_data_hash"),
+)
+TOKEN = RecordType(
+    "token",
+    schema.tokens_table,
+    (
+        "token_id",
+        "row_id",
+        "step_in_pipeline",
+        "branch_name",
+        "fork_group_id",
+        "join_group_id",
+    ),
+)
+TOKEN_PARENT = RecordType(
+    "token_parent",
+    schema.token_parents_table,
+    ("token_id", "parent_token_id", "ordinal"),
+)
+NODE_STATE = RecordType(
+    "node_state",
+    schema.node_states_table,
+    (
+        "state_id",
+        "token_id",
+        "node_id",
+        "step_index",
+        "attempt",
+        "status",
+        "input_hash",
+        "output_hash",
+        "duration_ms",
+        "started_at",
+        "completed_at",
+    ),
+    enums={"status": NodeStateStatus},
+    ignored_when={NodeStateStatus.OPEN.value: ("output_hash", "duration_ms", "completed_at")},
+    required_when={
+        NodeStateStatus.COMPLETED.value: ("output_hash", "duration_ms", "completed_at"),
+        NodeStateStatus.FAILED.value: ("duration_ms", "completed_at"),
+    },
+)
+ROUTING_EVENT = RecordType(
+    "routing_event",
+    schema.routing_events_table,
+    (
+        "event_id",
+        "state_id",
+        "edge_id",
+        "routing_group_id",
+        "ordinal",
+        "mode",
+        "reason_hash",
+    ),
+    enums={"mode": RoutingMode},
+)
+CALL = RecordType(
+    "call",
+    schema.calls_table,
+    (
+        "call_id",
+        "state_id",
+        "call_index",
+        "call_type",
+        "status",
+        "request_hash",
+        "response_hash",
+        "latency_ms",
+    ),
+    enums={"call_type": CallType, "status": CallStatus},
+)
+BATCH = RecordType(
+    "batch",
+    schema.batches_table,
+    (
+        "batch_id",
+        "aggregation_node_id",
+        "attempt",
+        "status",
+        "trigger_reason",
+        "created_at",
+        "completed_at",
+    ),
+    enums={"status": BatchStatus},
+)
+BATCH_MEMBER = RecordType(
+    "batch_member",
+    schema.batch_members_table,
+    ("batch_id", "token_id", "ordinal"),
+    key=("batch_id", "token_id"),
+)
+ARTIFACT = RecordType(
+    "artifact",
+    schema.artifacts_table,
+    (
+        "artifact_id",
+        "sink_node_id",
+        "produced_by_state_id",
+        "artifact_type",
+        "path_or_uri",
+        "content_hash",
+        "size_bytes",
+    ),
+)
+
+RECORD_TYPES = (
+    RUN,
+    NODE,
+    EDGE,
+    ROW,
+    TOKEN,
+    TOKEN_PARENT,
+    NODE_STATE,
+    ROUTING_EVENT,
+    CALL,
+    BATCH,
+    BATCH_MEMBER,
+    ARTIFACT,
+)
+"""The twelve exported record types, in the order in which an export first asks for them."""

@@ -1,0 +1,60 @@
+"""Both exporters over one database, and a recorded run to export."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+from sample_run import BOTH, KEY, Exporter, SampleRun, fixed_clock, record_sample_run
+
+from elspeth.core.landscape import (
+    LandscapeDB,
+    LandscapeExporter,
+    LandscapeRecorder,
+    LegacyLandscapeExporter,
+)
+
+LARGEST_FILE_BYTES = 4096
+
+
+@pytest.fixture
+def full_disk() -> AbstractContextManager[None]:
+    """A context in which no file of this process can grow beyond 4096 bytes."""
+    return _limited_files()
+
+
+@contextmanager
+def _limited_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE_BYTES, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def sample(recorder: LandscapeRecorder) -> SampleRun:
+    return record_sample_run(recorder)
+
+
+@pytest.fixture(params=BOTH)
+def exporter(request: pytest.FixtureRequest, db: LandscapeDB) -> Exporter:
+    """Each exporter in turn, with a key."""
+    return request.param(db, KEY, clock=fixed_clock)
+
+
+@pytest.fixture
+def candidate(db: LandscapeDB) -> LandscapeExporter:
+    return LandscapeExporter(db, KEY, clock=fixed_clock)
+
+
+@pytest.fixture
+def control(db: LandscapeDB) -> LegacyLandscapeExporter:
+    return LegacyLandscapeExporter(db, KEY, clock=fixed_clock)
+
+
+@pytest.fixture
+def constant_recorder(db: LandscapeDB) -> LandscapeRecorder:
+    """A recorder whose clock stands still, so that only ids can tell entities apart."""
+    return LandscapeRecorder(db, clock=fixed_clock)
