@@ -1,0 +1,206 @@
+"""The `landscape` command: list the runs of an audit trail, export one, verify an export."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.table import Column, Table
+from rich.text import Text
+from sqlalchemy.exc import ArgumentError
+
+from elspeth.command import ExitCode, OutputConsole, UsageError, one_line, run_command
+from elspeth.contracts.errors import RunNotFoundError
+from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
+from elspeth.core.landscape.counts import count_records
+from elspeth.core.landscape.exporter import LandscapeExporter
+from elspeth.core.landscape.files import Progress as OnProgress
+from elspeth.core.landscape.files import PublishedExport
+from elspeth.core.landscape.keys import KEY_VARIABLE, signing_key
+from elspeth.core.landscape.legacy_exporter import LegacyLandscapeExporter
+from elspeth.core.landscape.verification import verify as verify_export
+
+app = typer.Typer(
+    help="The audit trail of pipeline runs: list, export, verify.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+DatabaseUrl = Annotated[
+    str, typer.Option("--db", metavar="URL", help="SQLAlchemy URL of the Landscape database.")
+]
+
+_PIPED_WIDTH = 1000
+
+
+class ExportFormat(StrEnum):
+    """What an export is written as."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+class ExporterName(StrEnum):
+    """Which exporter writes."""
+
+    BATCHED = "batched"
+    LEGACY = "legacy"
+
+
+_EXPORTERS: Mapping[ExporterName, type[LandscapeExporter] | type[LegacyLandscapeExporter]] = {
+    ExporterName.BATCHED: LandscapeExporter,
+    ExporterName.LEGACY: LegacyLandscapeExporter,
+}
+
+
+@app.command()
+def runs(db: DatabaseUrl) -> None:
+    """List the runs of a database, newest first, with the number of records of each."""
+    with _open(db) as landscape, landscape.connection() as connection:
+        found = LandscapeRecorder(landscape).list_runs()
+        counts = {run.run_id: count_records(connection, run.run_id) for run in found}
+    table = Table(Column("run", overflow="fold"), "started", "status", box=None)
+    for heading in ("rows", "tokens", "node states", "records"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for run in found:
+        count = counts[run.run_id]
+        table.add_row(
+            Text(one_line(run.run_id)),
+            f"{_in_utc(run.started_at):%Y-%m-%d %H:%M:%S}",
+            run.status.value,
+            *(f"{count[name]:,}" for name in ("row", "token", "node_state")),
+            f"{sum(count.values()):,}",
+        )
+    _console().print(table if found else "No runs.")
+
+
+@app.command()
+def export(
+    db: DatabaseUrl,
+    run: Annotated[str, typer.Option(metavar="ID|latest", help="The run to export.")],
+    output: Annotated[Path, typer.Option(metavar="PATH", help="The file, or CSV directory.")],
+    format_: Annotated[ExportFormat, typer.Option("--format")] = ExportFormat.JSONL,
+    sign: Annotated[
+        bool, typer.Option("--sign", help="Sign with the key in ELSPETH_SIGNING_KEY.")
+    ] = False,
+    exporter: Annotated[ExporterName, typer.Option()] = ExporterName.BATCHED,
+) -> None:
+    """Export a run to a JSON Lines file or a directory of CSV files, put in place atomically."""
+    key = signing_key(os.environ) if sign else None
+    with _open(db) as landscape:
+        run_id = _latest(landscape) if run == "latest" else _encodable(run)
+        subject = _EXPORTERS[exporter](landscape, key)
+        write = subject.write_jsonl if format_ is ExportFormat.JSONL else subject.write_csv
+        with _progress(landscape, run_id) as progress:
+            published = write(run_id, output, sign=sign, progress=progress)
+    _report(published, run_id)
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="A JSON Lines file, or a directory of CSV files.")],
+    run: Annotated[str | None, typer.Option(metavar="ID", help="The run it has to be of.")] = None,
+    unique: Annotated[
+        bool, typer.Option("--unique", help="Look for repeated keys across the whole export.")
+    ] = False,
+    allow_unsigned: Annotated[
+        bool, typer.Option("--allow-unsigned", help="Accept an export without signatures.")
+    ] = False,
+) -> int:
+    """Check an export: its form, every signature, its order and its manifest; exit 1 if invalid."""
+    needs_key = KEY_VARIABLE in os.environ or not allow_unsigned
+    key = signing_key(os.environ) if needs_key else None
+    found = verify_export(path, key, run_id=run, unique=unique, allow_unsigned=allow_unsigned)
+    console = _console()
+    for finding in found.findings:
+        console.print(Text(one_line(f"{path}: {finding}")))
+    if found.finding_count > len(found.findings):
+        console.print(f"... and {found.finding_count - len(found.findings):,} more")
+    if found.hint:
+        console.print(Text(found.hint))
+    console.print(f"{found.valid_count:,}/{found.record_count:,} valid")
+    return ExitCode.FINE if found.ok else ExitCode.NOT_FINE
+
+
+def main() -> NoReturn:
+    """Run the `landscape` command."""
+    run_command(app, "landscape")
+
+
+@contextmanager
+def _open(url: str) -> Iterator[LandscapeDB]:
+    """Open an existing Landscape database for reading only."""
+    try:
+        landscape = LandscapeDB.from_url(url, create_tables=False, read_only=True)
+    except (ValueError, ArgumentError) as error:
+        raise UsageError(str(error)) from error
+    except ImportError as error:
+        raise UsageError(
+            f"The database driver cannot be loaded ({error}): "
+            "pip install 'elspeth-landscape[postgresql]'"
+        ) from error
+    with landscape:
+        landscape.check_schema()
+        yield landscape
+
+
+def _latest(landscape: LandscapeDB) -> str:
+    found = LandscapeRecorder(landscape).list_runs()
+    if not found:
+        raise UsageError(f"There is no run in {landscape.masked_url}")
+    return found[0].run_id
+
+
+def _encodable(run_id: str) -> str:
+    """Refuse an id that no database can be asked for: bytes of the command line, not UTF-8."""
+    try:
+        run_id.encode()
+    except UnicodeEncodeError:
+        raise RunNotFoundError(run_id) from None
+    return run_id
+
+
+def _in_utc(moment: datetime) -> datetime:
+    # SQLite keeps UTC without saying so; PostgreSQL answers in the session's time zone.
+    return moment if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+@contextmanager
+def _progress(landscape: LandscapeDB, run_id: str) -> Iterator[OnProgress | None]:
+    """Show a progress bar on a terminal; elsewhere do nothing, and ask the database nothing."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with landscape.connection() as connection:
+        total = sum(count_records(connection, run_id).values())
+    bar = Progress(
+        BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
+    )
+    with bar:
+        task = bar.add_task("records", total=total)
+        yield lambda done: bar.update(task, completed=min(done, total))
+
+
+def _report(published: PublishedExport, run_id: str) -> None:
+    _console().print(
+        Text(
+            f"{one_line(run_id)}: {published.record_count:,} records, "
+            f"{published.size_bytes:,} bytes in {one_line(str(published.path))}\n"
+            f"sha256 {published.sha256}"
+        )
+    )
+
+
+def _console() -> Console:
+    """A console that never wraps or shortens what a script may read."""
+    if sys.stdout.isatty():
+        return OutputConsole(highlight=False)
+    return OutputConsole(highlight=False, soft_wrap=True, width=_PIPED_WIDTH)

@@ -1,0 +1,148 @@
+"""How a command ends: one line for every error, and the exit codes that scripts can rely on.
+
+0 fine; 1 the thing checked is not fine; 2 usage or configuration; 3 input, output or database;
+4 corrupt audit data; 5 published, but its status or durability is unconfirmed; 130 and 143 when
+ended by SIGINT and SIGTERM.
+"""
+
+import io
+import os
+import signal
+import sys
+from enum import IntEnum
+from types import FrameType
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError
+from elspeth.core.config import SettingsError
+from elspeth.core.landscape.atomic import ExportTargetError
+from elspeth.core.landscape.database import DatabaseNotFoundError, NotALandscapeDatabaseError
+from elspeth.core.landscape.keys import SigningKeyError
+
+
+class ExitCode(IntEnum):
+    """What a command's exit code means."""
+
+    FINE = 0
+    NOT_FINE = 1
+    USAGE = 2
+    IO = 3
+    CORRUPT = 4
+    UNCONFIRMED = 5
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class UsageError(ValueError):
+    """A command was asked for something it cannot do; the message says what to do instead."""
+
+
+# Both typer with its own click and typer on top of click derive their usage errors from this.
+_ClickException: type[Exception] = typer.BadParameter.__mro__[2]
+_USAGE = (
+    UsageError,
+    SettingsError,
+    SigningKeyError,
+    ExportTargetError,
+    DatabaseNotFoundError,
+    RunNotFoundError,
+)
+_IO = (OSError, SQLAlchemyError, NotALandscapeDatabaseError)
+
+
+def run_command(
+    app: typer.Typer, name: str, *, usage_errors: tuple[type[Exception], ...] = ()
+) -> NoReturn:
+    """Run a command line to its end, and exit with the code that says how it went.
+
+    `usage_errors` are the command's own errors that count as wrong usage.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A run's id may hold what the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    usage = (typer.Abort, *_USAGE, *usage_errors)
+    sys.exit(_after_flushing(_outcome(app, name, usage)))
+
+
+class OutputConsole(Console):
+    """A console on standard output that leaves it to `run_command` when its reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Report the error, where rich would exit with a code of its own."""
+        raise BrokenPipeError
+
+
+def one_line(text: str) -> str:
+    """Show text of unknown origin on one line: control characters come out escaped."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def _outcome(app: typer.Typer, name: str, usage: tuple[type[Exception], ...]) -> int:
+    try:
+        return _invoke(app, name)
+    except BrokenPipeError:
+        return ExitCode.IO
+    except KeyboardInterrupt:
+        return _fail("interrupted", ExitCode.INTERRUPTED)
+    except usage as error:
+        return _fail(str(error) or "aborted", ExitCode.USAGE)
+    except CorruptAuditDataError as error:
+        return _fail(str(error), ExitCode.CORRUPT)
+    except _IO as error:
+        return _fail(_describe(error), ExitCode.IO)
+    except _ClickException as error:
+        return _fail(_usage_message(error), ExitCode.USAGE)
+
+
+def _invoke(app: typer.Typer, name: str) -> int:
+    # Not `app()`, which answers a broken pipe and Ctrl-C with exit codes of its own.
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context(name, sys.argv[1:]) as context:
+            return int(command.invoke(context) or ExitCode.FINE)
+    except typer.Exit as stop:
+        return stop.exit_code
+
+
+def _after_flushing(code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would try once more while shutting down, and exit with 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if code == ExitCode.FINE:
+            return _fail(f"standard output: {error.strerror}", ExitCode.IO)
+    return code
+
+
+def _terminate(_: int, __: FrameType | None) -> NoReturn:
+    # As an exception, so that unfinished files are removed on the way out.
+    sys.exit(ExitCode.TERMINATED)
+
+
+def _fail(message: str, code: ExitCode) -> ExitCode:
+    print(f"error: {one_line(message)}", file=sys.stderr)  # noqa: T201 - what a command is for
+    return code
+
+
+def _describe(error: Exception) -> str:
+    """Say what went wrong without the statement, its parameters and SQLAlchemy's web links."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return f"database: {' '.join(str(error.orig).split())}"
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return str(error)
+
+
+def _usage_message(error: Exception) -> str:
+    message = getattr(error, "format_message", error.__str__)()
+    return f"{' '.join(str(message).split())} (--help shows what there is)"
