@@ -1,0 +1,150 @@
+"""Attribution: say how many queries a run takes as a formula of what is in it.
+
+Every shape's count is expressed in the run's cardinalities, from runs of different makeup. The
+arithmetic is exact (rational numbers), so a formula either holds for every run or says by how
+much it misses.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+Row = list[Fraction]
+
+
+@dataclass(frozen=True)
+class CountedRun:
+    """What was in a run, and how often each shape (or table, or whatever is counted) was sent."""
+
+    cardinalities: Mapping[str, int]
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A count as `constant + sum(term * cardinality)`; `off_by` is its worst miss over all runs.
+
+    Terms of zero are left out.
+    """
+
+    constant: Fraction
+    terms: Mapping[str, Fraction]
+    off_by: Fraction
+
+    @property
+    def exact(self) -> bool:
+        """Whether the formula gives the very count of every run."""
+        return self.off_by == 0
+
+    def __str__(self) -> str:
+        parts = [f"{float(term):.2f} {axis}" for axis, term in self.terms.items()]
+        if self.constant or not parts:
+            whole = self.constant.denominator == 1
+            parts.insert(0, str(self.constant) if whole else f"{float(self.constant):.2f}")
+        miss = "" if self.exact else f" (off by up to {float(self.off_by):.2f})"
+        return " + ".join(parts).replace("+ -", "- ") + miss
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """The formula of the total, and of everything that was counted."""
+
+    total: Formula
+    by_name: Mapping[str, Formula]
+
+    def __str__(self) -> str:
+        return f"queries = {self.total}"
+
+
+class ConfoundedAxesError(ValueError):
+    """Axes that moved together in every run, so that nothing can be told of one alone."""
+
+    def __init__(self, axes: tuple[str, ...]) -> None:
+        if len(axes) == 1:
+            explained = f"{axes[0]} is the same in every run: vary it"
+        else:
+            explained = (
+                f"{', '.join(axes)} cannot be told apart, they move together in every run: "
+                "vary one without the others"
+            )
+        super().__init__(explained)
+        self.axes = axes
+
+
+def attribute(runs: Sequence[CountedRun]) -> Attribution:
+    """Express each count in the cardinalities of its run.
+
+    All runs must name the same cardinalities, and there must be more runs than those; otherwise
+    ValueError. Cardinalities that cannot be told apart raise ConfoundedAxesError with their names.
+    """
+    axes = _common_axes(runs)
+    design = [[Fraction(1), *(Fraction(run.cardinalities[axis]) for axis in axes)] for run in runs]
+    _check_told_apart(design, axes)
+    names = dict.fromkeys(name for run in runs for name in run.counts)
+    return Attribution(
+        total=_fit(design, axes, [sum(run.counts.values()) for run in runs]),
+        by_name={name: _fit(design, axes, [r.counts.get(name, 0) for r in runs]) for name in names},
+    )
+
+
+def _common_axes(runs: Sequence[CountedRun]) -> tuple[str, ...]:
+    axes = tuple(runs[0].cardinalities) if runs else ()
+    if any(set(run.cardinalities) != set(axes) for run in runs):
+        raise ValueError("all runs must name the same cardinalities")
+    if len(runs) <= len(axes):
+        raise ValueError(
+            f"{len(axes)} cardinalities need at least {len(axes) + 1} runs, got {len(runs)}"
+        )
+    return axes
+
+
+def _check_told_apart(design: Sequence[Row], axes: Sequence[str]) -> None:
+    """Raise if the columns depend on each other; the column of ones is the constant."""
+    reduced, pivots = _reduced([list(row) for row in design])
+    for free in range(len(axes) + 1):
+        if free not in pivots:
+            tied = [column for row, column in enumerate(pivots) if reduced[row][free]] + [free]
+            raise ConfoundedAxesError(tuple(axes[column - 1] for column in tied if column > 0))
+
+
+def _fit(design: Sequence[Row], axes: Sequence[str], counts: Sequence[int]) -> Formula:
+    """Least squares, which is the exact solution wherever there is one."""
+    width = len(axes) + 1
+    normal = [
+        [sum((row[i] * row[j] for row in design), Fraction(0)) for j in range(width)]
+        + [sum((row[i] * n for row, n in zip(design, counts, strict=True)), Fraction(0))]
+        for i in range(width)
+    ]
+    solved, _ = _reduced(normal)
+    solution = [row[-1] for row in solved]
+    misses = [
+        abs(n - sum((a * b for a, b in zip(row, solution, strict=True)), Fraction(0)))
+        for row, n in zip(design, counts, strict=True)
+    ]
+    return Formula(
+        constant=solution[0],
+        terms={axis: term for axis, term in zip(axes, solution[1:], strict=True) if term},
+        off_by=max(misses),
+    )
+
+
+def _reduced(rows: list[Row]) -> tuple[list[Row], list[int]]:
+    """Row echelon form, reduced, with the pivot columns in order."""
+    pivots: list[int] = []
+    for column in range(len(rows[0])):
+        top = len(pivots)
+        found = next((row for row in range(top, len(rows)) if rows[row][column]), None)
+        if found is None:
+            continue
+        rows[top], rows[found] = rows[found], rows[top]
+        lead = rows[top][column]
+        rows[top] = [value / lead for value in rows[top]]
+        for other in range(len(rows)):
+            factor = rows[other][column]
+            if other != top and factor:
+                rows[other] = [
+                    value - factor * pivot
+                    for value, pivot in zip(rows[other], rows[top], strict=True)
+                ]
+        pivots.append(column)
+    return rows, pivots

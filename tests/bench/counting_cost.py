@@ -1,0 +1,160 @@
+"""Print what counting costs a query: nothing attached, a bare counter, this harness, other tools.
+
+2,000 small queries in each way, in short rounds that take turns within one process for each tool;
+the least disturbed round of each counts, in microseconds of processor time a query. Once through
+Core, where some tools look at less, and once through the ORM. A tool that is not installed is left
+out.
+"""
+
+import gc
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.util import find_spec
+from multiprocessing import get_context
+from time import process_time
+
+from sqlalchemy import Engine, bindparam, create_engine, event, insert, select, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+ROUNDS = 40
+QUERIES_PER_ROUND = 50
+NOTHING, BARE = "nothing attached", "a bare counter"
+
+Counting = Callable[[Engine], AbstractContextManager[object]]
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Number(Base):
+    __tablename__ = "numbers"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+def main() -> None:
+    """Measure every tool in a process of its own, as some attach to all engines for good."""
+    installed = [name for name, (module, _) in TOOLS.items() if find_spec(module)]
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as processes:
+        for path in ("Core", "ORM"):
+            sys.stdout.write(f"{path:28} {'us/query':>9} {'over bare':>10}\n")
+            for name in installed:
+                costs = processes.submit(measure, name, path).result()
+                shown = list(costs) if name == installed[0] else [name]
+                for way in shown:
+                    over = costs[way] - costs[BARE]
+                    sys.stdout.write(f"{way:28} {costs[way]:9.1f} {over:+10.1f}\n")
+
+
+def measure(tool: str, path: str) -> Mapping[str, float]:
+    """Microseconds a query: without anything, with a bare counter, and with the tool."""
+    ways = {NOTHING: nothing, BARE: bare_counter, tool: TOOLS[tool][1]}
+    ask = {"Core": through_core, "ORM": through_the_orm}[path]
+    with tempfile.TemporaryDirectory() as folder:
+        engine = create_engine(f"sqlite:///{folder}/cost.db")
+        Base.metadata.create_all(engine)
+        with engine.begin() as connection:
+            names = [{"id": number, "name": "some name"} for number in range(QUERIES_PER_ROUND)]
+            connection.execute(insert(Number), names)
+        rounds: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(ROUNDS):
+            for way, counting in ways.items():
+                rounds[way].append(one_round(engine, counting, ask))
+        engine.dispose()
+    return {way: min(costs) for way, costs in rounds.items()}
+
+
+def one_round(engine: Engine, counting: Counting, ask: Callable[[Session], None]) -> float:
+    with Session(engine) as session, counting(engine):
+        session.connection()
+        gc.collect()
+        started = process_time()
+        ask(session)
+        return (process_time() - started) / QUERIES_PER_ROUND * 1e6
+
+
+def through_core(session: Session) -> None:
+    connection = session.connection()
+    query = text("SELECT id, name FROM numbers WHERE id = :id")
+    for number in range(QUERIES_PER_ROUND):
+        connection.execute(query, {"id": number}).all()
+
+
+def through_the_orm(session: Session) -> None:
+    query = select(Number).where(Number.id == bindparam("id"))
+    for number in range(QUERIES_PER_ROUND):
+        session.scalars(query, {"id": number}).all()
+
+
+def nothing(_engine: Engine) -> AbstractContextManager[object]:
+    return nullcontext()
+
+
+@contextmanager
+def bare_counter(engine: Engine) -> Iterator[None]:
+    counted = 0
+
+    def count(*_event: object) -> None:
+        nonlocal counted
+        counted += 1
+
+    event.listen(engine, "before_cursor_execute", count)
+    try:
+        yield
+    finally:
+        event.remove(engine, "before_cursor_execute", count)
+
+
+def harness(engine: Engine) -> AbstractContextManager[object]:
+    from harness.queries import count_queries
+
+    return count_queries(engine)
+
+
+def harness_without_call_sites(engine: Engine) -> AbstractContextManager[object]:
+    from harness.queries import count_queries
+
+    return count_queries(engine, call_sites=False)
+
+
+def queryguard(_engine: Engine) -> AbstractContextManager[object]:
+    from pytest_queryguard import record_queries
+
+    return record_queries()
+
+
+@contextmanager
+def querycount(_engine: Engine) -> Iterator[None]:
+    from pytest_querycount import Recorder, backends
+
+    backends.install_all()
+    recorder = Recorder()
+    backends.push(recorder)
+    try:
+        yield
+    finally:
+        backends.pop(recorder)
+
+
+def queryspy(_engine: Engine) -> AbstractContextManager[object]:
+    from queryspy import record
+
+    return record()
+
+
+TOOLS: dict[str, tuple[str, Counting]] = {
+    "harness, no call sites": ("harness", harness_without_call_sites),
+    "harness": ("harness", harness),
+    "pytest-queryguard": ("pytest_queryguard", queryguard),
+    "pytest-querycount": ("pytest_querycount", querycount),
+    "queryspy": ("queryspy", queryspy),
+}
+
+
+if __name__ == "__main__":
+    main()

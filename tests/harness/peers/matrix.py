@@ -1,0 +1,105 @@
+"""Print what this harness and three other tools say about every program of the corpus.
+
+Every mark is from a run made now: the others each in a pytest of their own (`peer_suite.py`), this
+one as its own tests run it. Run it with `tox -e peers`.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from xml.etree import ElementTree
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from scenarios import BAD, GOOD  # noqa: E402
+from test_scenarios import judged  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A pytest plugin: its distribution, its plugin name, and what switches its checks on."""
+
+    distribution: str
+    plugin: str
+    options: tuple[str, ...]
+
+
+PEERS = (
+    Peer(
+        "pytest-queryguard",
+        "queryguard",
+        ("--queryguard-index-check", "-o", "queryguard_write_loop_threshold=5"),
+    ),
+    Peer("pytest-querycount", "querycount", ()),
+    Peer("queryspy", "queryspy", ("--queryspy-strict",)),
+)
+
+
+def main() -> None:
+    """Run everything and print the table."""
+    complaints = {"harness": our_complaints()}
+    complaints |= {peer.plugin: complaints_of(peer) for peer in PEERS}
+    versions = {"harness": version("elspeth-landscape")}
+    versions |= {peer.plugin: version(peer.distribution) for peer in PEERS}
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in table(complaints, versions))
+
+
+def our_complaints() -> frozenset[str]:
+    """The scenarios that this harness finds fault with."""
+    return frozenset(
+        scenario.name
+        for scenario in (*BAD, *GOOD)
+        if any(verdict.failed for verdict in judged(scenario))
+    )
+
+
+def complaints_of(peer: Peer) -> frozenset[str]:
+    """The scenarios with a test that fails under the peer."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        others = [f"no:{other.plugin}" for other in PEERS if other is not peer]
+        command = [
+            sys.executable, "-m", "pytest", str(HERE / "peer_suite.py"), f"--junitxml={report}",
+            "--noconftest", "--rootdir", str(HERE), "-c", os.devnull, "-p", "no:cacheprovider",
+            *(option for plugin in (*others, "no:harness") for option in ("-p", plugin)),
+            *peer.options,
+        ]  # fmt: skip
+        path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PEER": peer.plugin, "PYTHONPATH": path}
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if run.returncode not in (0, 1):
+            sys.exit(f"{peer.plugin} could not be run:\n{run.stdout}\n{run.stderr}")
+        return frozenset(failed_scenarios(ElementTree.parse(report).getroot()))
+
+
+def failed_scenarios(report: ElementTree.Element) -> Iterator[str]:
+    """The scenario of each failed test, from the test's id."""
+    for case in report.iter("testcase"):
+        if case.find("failure") is not None or case.find("error") is not None:
+            yield case.attrib["name"].partition("[")[2].partition("|")[0]
+
+
+def table(complaints: Mapping[str, frozenset[str]], versions: Mapping[str, str]) -> Iterator[str]:
+    """One line a scenario, one column a tool; what a tool got right is marked."""
+    width = max(len(each.name) for each in (*BAD, *GOOD))
+    yield f"{'':{width}}  " + "".join(f"{tool:>12}" for tool in versions)
+    yield f"{'':{width}}  " + "".join(f"{each:>12}" for each in versions.values())
+    for title, scenarios, word in (("bad", BAD, "caught"), ("good", GOOD, "false alarm")):
+        yield ""
+        yield f"{title}: {word}"
+        for each in scenarios:
+            marks = (word if each.name in said else "-" for said in complaints.values())
+            yield f"{each.name:{width}}  " + "".join(f"{mark:>12}" for mark in marks)
+        sums = (sum(each.name in said for each in scenarios) for said in complaints.values())
+        counted = "".join(f"{number:>12}" for number in sums)
+        yield f"{f'of {len(scenarios)}':{width}}  {counted}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+"""Small programs against a real SQLite database: bad ones to catch, good ones to leave alone."""
+
+from scenarios import concurrent, good, loops, paging, past_the_count, vacuous
+
+BAD = (*loops.BAD, *past_the_count.BAD, *paging.BAD, *vacuous.BAD, *concurrent.BAD)
+GOOD = (*good.GOOD, *paging.GOOD, *concurrent.GOOD)
