@@ -125,7 +125,9 @@ def verify(
     if found.finding_count > len(found.findings):
         console.print(f"... and {found.finding_count - len(found.findings):,} more")
     if found.hint:
-        console.print(Text(found.hint))
+        console.print(found.hint)
+    if not found.is_signed:
+        console.print("unsigned: nothing shows who wrote it")
     console.print(f"{found.valid_count:,}/{found.record_count:,} valid")
     return ExitCode.FINE if found.ok else ExitCode.NOT_FINE
 

@@ -1,0 +1,60 @@
+"""Checks an exported file or directory against its signatures; knows no exporter, no database."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from elspeth.core.landscape.verifying.checking import Check
+from elspeth.core.landscape.verifying.csv_reading import csv_file_names, read_csv
+from elspeth.core.landscape.verifying.fields import Shape, known_shapes
+from elspeth.core.landscape.verifying.findings import Finding, Reason, Verification, shown
+from elspeth.core.landscape.verifying.jsonl_reading import read_jsonl
+from elspeth.core.landscape.verifying.reading import Reading
+from elspeth.core.landscape.verifying.signatures import Signatures
+from elspeth.core.landscape.verifying.uniqueness import KeysSeen
+
+__all__ = ["Finding", "Reason", "Verification", "verify"]
+
+
+def verify(
+    path: Path,
+    key: bytes | None,
+    *,
+    run_id: str | None = None,
+    unique: bool = False,
+    allow_unsigned: bool = False,
+) -> Verification:
+    """Check a JSON Lines export, or the directory of a CSV export, byte by byte.
+
+    With `run_id` the export has to be of that run. `unique` looks for repeated primary keys
+    across the whole export, through a temporary file, and not only among the children of one
+    parent. `allow_unsigned` accepts an export without any signature. Streams: memory does not
+    grow with the export.
+
+    Raises OSError when something cannot be read, and SigningKeyError when `key` is None and the
+    export is signed.
+    """
+    shapes = known_shapes()
+    with ExitStack() as resources:
+        check = Check(
+            Signatures(key, may_be_unsigned=allow_unsigned),
+            expected_run=run_id,
+            keys_seen=resources.enter_context(KeysSeen()) if unique else None,
+        )
+        if path.is_dir():
+            for finding in _foreign_files(path, shapes):
+                check.find(finding)
+            readings: Iterable[Reading] = read_csv(path, shapes)
+        else:
+            readings = read_jsonl(resources.enter_context(path.open("rb")), shapes)
+        for reading in readings:
+            check.take(reading)
+    return check.conclude()
+
+
+def _foreign_files(directory: Path, shapes: Mapping[str, Shape]) -> Iterable[Finding]:
+    """What lies in the directory and is no part of an export, so that no signature covers it."""
+    known = csv_file_names(shapes)
+    for entry in directory.iterdir():
+        if entry.name not in known:
+            yield Finding(Reason.FOREIGN_FILE, "is no part of an export", file=shown(entry.name))
