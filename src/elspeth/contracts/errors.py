@@ -1,6 +1,7 @@
 """The errors an audit trail answers with: no such run, or stored data that no export may carry."""
 
 from collections.abc import Mapping
+from typing import Self
 
 MAX_INTEGER = 2**53 - 1
 """The largest integer that canonical JSON can carry (RFC 8785, section 3.2.2.3)."""
@@ -32,6 +33,10 @@ class RunNotFoundError(ValueError):
         self.run_id = run_id
         super().__init__(f"Run not found: {run_id}")
 
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
+        # Without it a worker process could not hand the error to its parent.
+        return type(self), (self.run_id,)
+
 
 class CorruptAuditDataError(ValueError):
     """A stored value that no export may carry: an audit integrity violation.
@@ -48,3 +53,7 @@ class CorruptAuditDataError(ValueError):
         self.problem = problem
         key = ", ".join(f"{name}={value!r}" for name, value in self.primary_key.items())
         super().__init__(f"Audit integrity violation: {table} ({key}): {column} {problem}")
+
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
+        # Without it a worker process could not hand the error to its parent.
+        return type(self), (self.table, self.primary_key, self.column, self.problem)

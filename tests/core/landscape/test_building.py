@@ -12,11 +12,11 @@ from sqlalchemy import Column, DateTime, Float, Integer
 
 from elspeth.contracts.errors import CorruptAuditDataError
 from elspeth.core.landscape.building import RecordBuilder
-from elspeth.core.landscape.encoding import record_encoder
-from elspeth.core.landscape.records import NODE_STATE, RECORD_TYPES, RecordType
+from elspeth.core.landscape.encoding import SIGNED_LINE, record_encoder
+from elspeth.core.landscape.records import BATCH, NODE_STATE, RECORD_TYPES, RecordType
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-TIMESTAMPS = st.datetimes().map(lambda moment: f"{moment:%Y-%m-%d %H:%M:%S.%f}")
+TIMESTAMPS = st.datetimes().map(lambda moment: moment.isoformat(" ", "microseconds"))
 ODDITIES = st.one_of(
     st.none(),
     st.just("2026-01-01 00:00:00+11:00"),
@@ -76,15 +76,63 @@ def test_a_chunk_is_built_as_its_rows_are_one_by_one(
     assert repr(together) == repr(one_by_one)  # by text, which tells 5 from 5.0 and True from 1
 
 
-@given(chunk=chunks(), slot=st.booleans())
+@given(chunk=chunks(), run_id=st.sampled_from(["r1", '100 % "%b" \\ é']))
 def test_a_chunk_is_encoded_as_rfc8785_writes_its_records(
-    chunk: tuple[RecordType, list[tuple[Any, ...]]], slot: bool
+    chunk: tuple[RecordType, list[tuple[Any, ...]]], run_id: str
+) -> None:
+    record_type, rows = chunk
+    builder = RecordBuilder(record_type, run_id)
+    expected = outcome(rfc8785.dumps(builder.build_one(row)) for row in rows)
+    assert outcome(map(b"".join, record_encoder(record_type, run_id)(rows))) == expected
+
+
+@given(chunk=chunks())
+def test_a_chunk_is_cut_where_its_signatures_go(
+    chunk: tuple[RecordType, list[tuple[Any, ...]]],
 ) -> None:
     record_type, rows = chunk
     builder = RecordBuilder(record_type, "r1")
-    extra = {"signature": ""} if slot else {}
-    expected = outcome(rfc8785.dumps(builder.build_one(row) | extra) for row in rows)
-    assert outcome(record_encoder(record_type, "r1", signature_slot=slot)(rows)) == expected
+    signature = "5" * 64
+    expected = outcome(
+        rfc8785.dumps({**builder.build_one(row), "signature": signature}) + b"\n" for row in rows
+    )
+    encoded = outcome(
+        SIGNED_LINE % (head, signature.encode(), tail)
+        for head, tail in record_encoder(record_type, "r1")(rows)
+    )
+    assert encoded == expected
+
+
+@given(moments=st.lists(st.none() | st.datetimes(), min_size=1, max_size=4), zeros=st.booleans())
+def test_stored_timestamps_are_rewritten_as_isoformat_does(
+    moments: list[datetime | None], zeros: bool
+) -> None:
+    if zeros:
+        moments = [moment and moment.replace(microsecond=0) for moment in moments]
+    stored = [moment and moment.isoformat(" ", "microseconds") for moment in moments]
+    rows = [("b", "n", 0, "draft", None, "2026-01-01 00:00:00.000001", each) for each in stored]
+    columns = RecordBuilder(BATCH, "r1").plain_columns(rows)
+    assert columns is not None
+    assert columns[-1] == [moment and moment.isoformat() for moment in moments]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-02-30 00:00:00.000001",
+        "2026-W01-1 00:00:00.000001",
+        "2026-01-01 25:00:00.000001",
+        "２026-01-01 00:00:00.000001",
+        "2026-01-01T00:00:00.000001",
+        "2026-01-01 00:00:00,000001",
+        "20260101 000000.000001    ",
+    ],
+)
+def test_a_timestamp_of_another_form_is_what_the_exact_rules_make_of_it(text: str) -> None:
+    row = ("s", "t", "n", 0, 0, "completed", "in", "out", 1.0, text, text)
+    builder = RecordBuilder(NODE_STATE, "r1")
+    one_by_one = outcome(map(builder.build_one, [row]))
+    assert outcome(builder.build([row])) == one_by_one
 
 
 @pytest.mark.parametrize("status", ["open", "completed", "failed"])

@@ -17,6 +17,7 @@ from elspeth.core.landscape.snapshot import (
     refuse_beside_a_snapshot,
 )
 
+_IN_MEMORY = (None, "", ":memory:")
 _SECRETS_IN_QUERY = ("password", "sslpassword")
 
 
@@ -75,18 +76,32 @@ class LandscapeDB:
         """The URL it was opened with, fit for printing."""
         return masked_url(self.connection_string)
 
+    @property
+    def absolute_url(self) -> str:
+        """The URL, passwords included, for a process that may run in another directory.
+
+        Raises ValueError for a database in memory, which no other process can open.
+        """
+        url = make_url(self.connection_string)
+        if url.get_backend_name() == "sqlite" and "uri" not in url.query:
+            if url.database in _IN_MEMORY:
+                raise ValueError("A database in memory is seen by one process: use a file")
+            url = url.set(database=str(Path(str(url.database)).absolute()))
+        return url.render_as_string(hide_password=False)
+
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """Run one transaction: committed when the block succeeds, rolled back when it raises."""
         with self.engine.begin() as connection:
             yield connection
 
-    def read_snapshot(self) -> AbstractContextManager[ReadSnapshot]:
+    def read_snapshot(self, imported: str | None = None) -> AbstractContextManager[ReadSnapshot]:
         """Hold one state of the database for any number of queries, and write nothing.
 
-        On an in-memory database no other transaction can begin meanwhile (RuntimeError).
+        On PostgreSQL it may be `imported` from a snapshot that another connection exports. On an
+        in-memory database no other transaction can begin meanwhile (RuntimeError).
         """
-        return open_snapshot(self.engine)
+        return open_snapshot(self.engine, imported)
 
     def check_schema(self) -> None:
         """Raise NotALandscapeDatabaseError unless the exported tables and columns are there."""
@@ -151,7 +166,7 @@ def _parse(text: str) -> URL:
 
 
 def _sqlite_engine(url: URL, *, must_exist: bool, read_only: bool) -> Engine:
-    in_memory = url.database in (None, "", ":memory:")
+    in_memory = url.database in _IN_MEMORY
     if in_memory and read_only:
         raise ValueError("An in-memory database starts empty: it cannot be opened read-only")
     if must_exist and not in_memory:
