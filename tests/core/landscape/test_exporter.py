@@ -1,6 +1,6 @@
 """Both exporters: the same records, with one set of keys, in one order; and what each may cost."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +16,7 @@ from sample_run import (
     pairs,
     record_sample_run,
 )
+from sqlalchemy import select
 
 from elspeth.contracts.errors import RunNotFoundError
 from elspeth.core.canonical import stable_hash
@@ -25,7 +26,7 @@ from elspeth.core.landscape import (
     LandscapeRecorder,
     LegacyLandscapeExporter,
 )
-from elspeth.core.landscape.schema import EXPORTED_TABLES
+from elspeth.core.landscape.schema import EXPORTED_TABLES, nodes_table
 from harness.queries import count_queries
 
 KEYS = {
@@ -289,6 +290,15 @@ class TestSnapshot:
             next(records)
             assert connections_in_use(db) == 1
         assert connections_in_use(db) == 0
+
+    def test_rows_that_outlive_their_database_end_in_silence(self, sqlite_url: str) -> None:
+        with LandscapeDB(sqlite_url) as db:
+            record_sample_run(LandscapeRecorder(db))
+            with db.read_snapshot() as snapshot:
+                rows = snapshot.rows(select(nodes_table))
+                next(rows)
+        assert isinstance(rows, Generator)
+        rows.close()
 
     @pytest.mark.parametrize("method", ["write_jsonl", "write_csv"])
     def test_a_failed_file_gives_its_connection_back_while_the_error_is_still_held(

@@ -5,13 +5,16 @@ import hmac
 
 import pytest
 import rfc8785
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sample_run import EXPORTED_AT, fixed_clock
 
 from elspeth.core.landscape.signing import RunningHash, Signer
 
+UNTIMED = settings(deadline=None)
 
+
+@UNTIMED
 @given(key=st.binary(max_size=200), message=st.binary())
 @example(key=b"", message=b"")
 @example(key=b"k" * 64, message=b"m")
@@ -21,11 +24,13 @@ def test_a_signature_is_what_hmac_gives(key: bytes, message: bytes) -> None:
     assert Signer(key).sign(message) == hmac.new(key, message, hashlib.sha256).hexdigest()
 
 
+@UNTIMED
 @given(messages=st.lists(st.binary(), min_size=2))
 def test_a_signer_remembers_nothing_of_earlier_messages(messages: list[bytes]) -> None:
     signer = Signer(b"key")
     signed = [signer.sign(message) for message in messages]
     assert signed == [Signer(b"key").sign(message) for message in messages]
+    assert signer.sign_all(messages) == signed
 
 
 def test_a_records_signature_is_of_its_canonical_json() -> None:
@@ -34,14 +39,25 @@ def test_a_records_signature_is_of_its_canonical_json() -> None:
     assert Signer(b"key").sign_record(record) == expected
 
 
+@UNTIMED
 @given(signatures=st.lists(st.binary().map(Signer(b"key").sign)))
 def test_the_running_hash_is_over_the_signatures_in_their_order(signatures: list[str]) -> None:
     running = RunningHash()
     for signature in signatures:
         running.add(signature)
+    at_once = RunningHash()
+    at_once.add_all("".join(signatures).encode())
+    assert at_once.manifest("run-1", fixed_clock) == running.manifest("run-1", fixed_clock)
     manifest = running.manifest("run-1", fixed_clock)
     assert manifest["record_count"] == len(signatures)
     assert manifest["final_hash"] == hashlib.sha256("".join(signatures).encode()).hexdigest()
+
+
+def test_a_signature_of_any_length_counts_as_one_record() -> None:
+    running = RunningHash()
+    for signature in ("short", "", "x" * 128):
+        running.add(signature)
+    assert running.manifest("run-1", fixed_clock)["record_count"] == 3
 
 
 def test_a_manifest_names_its_run_time_and_algorithms() -> None:

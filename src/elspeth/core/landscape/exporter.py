@@ -1,26 +1,24 @@
 """LandscapeExporter: a run as signed records, from one ordered query per table."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 from types import MappingProxyType
 
 from elspeth.core.clock import Clock, utc_now
 from elspeth.core.landscape.building import RecordBuilder
 from elspeth.core.landscape.database import LandscapeDB
-from elspeth.core.landscape.encoding import (
-    encode_line,
-    encode_record,
-    record_encoder,
-    signed_line,
-    split_at_signature,
-)
+from elspeth.core.landscape.encoding import encode_line, encode_record
 from elspeth.core.landscape.files import (
     Progress,
     PublishedExport,
+    publish_blocks,
     publish_csv,
     publish_jsonl,
 )
+from elspeth.core.landscape.lines import Block, closed_by_manifest, read_blocks
 from elspeth.core.landscape.merge import merged
+from elspeth.core.landscape.parallel import ParallelExport, ParallelExportError
 from elspeth.core.landscape.records import Record
 from elspeth.core.landscape.signing import RunningHash, Signer
 
@@ -40,6 +38,7 @@ class LandscapeExporter:
         clock: Clock = utc_now,
     ) -> None:
         self._db = db
+        self._signing_key = signing_key
         self._signer = None if signing_key is None else Signer(signing_key)
         self._clock = clock
 
@@ -77,10 +76,30 @@ class LandscapeExporter:
         path: Path,
         sign: bool = False,
         *,
+        jobs: int = 1,
+        executor: Executor | None = None,
         progress: Progress | None = None,
     ) -> PublishedExport:
-        """Write the run to a JSON Lines file: one canonical record a line, published whole."""
-        return publish_jsonl(path, self._iter_lines(run_id, sign), progress=progress)
+        """Write the run to a JSON Lines file: one canonical record a line, published whole.
+
+        With several `jobs` as many workers read a part of the rows each, for the same bytes: new
+        processes, or those of an `executor`, which must see the database and the file's folder.
+        They send one query per table and part. Raises ParallelExportError where that is
+        impossible, and WorkerDiedError when a worker is lost.
+        """
+        self._check_key(sign)
+        if self._changes_records():
+            _refuse_sharing(jobs, executor)
+            lines = map(encode_line, self.export_run(run_id, sign=sign))
+            return publish_jsonl(path, lines, progress=progress)
+        if jobs == 1 and executor is None:
+            blocks = self._read_blocks(run_id, sign)
+        else:
+            key = self._signing_key if sign else None
+            blocks = ParallelExport(self._db, run_id, jobs, key, executor).blocks(path)
+        if sign and self._signer is not None:
+            blocks = closed_by_manifest(blocks, run_id, self._signer, self._clock)
+        return publish_blocks(path, blocks, progress=progress)
 
     def write_csv(
         self,
@@ -94,7 +113,8 @@ class LandscapeExporter:
         return publish_csv(directory, self.export_run(run_id, sign=sign), progress=progress)
 
     def _iter_records(self, run_id: str) -> Iterator[Record]:
-        return merged(self._db, run_id, lambda kind: RecordBuilder(kind, run_id).build)
+        with self._db.read_snapshot() as snapshot:
+            yield from merged(snapshot, run_id, lambda kind: RecordBuilder(kind, run_id).build)
 
     def _sign_record(self, record: Record) -> str:
         if self._signer is None:
@@ -105,43 +125,28 @@ class LandscapeExporter:
         if sign and self._signer is None:
             raise ValueError("A signed export was asked for, but no signing_key provided")
 
-    def _iter_lines(self, run_id: str, sign: bool) -> Iterator[bytes]:
-        """Yield the bytes of each line, each record encoded once.
-
-        A subclass or an instance that replaces a method of the dict interface is written from
-        its dicts, so that a changed exporter can never write the unchanged one's bytes.
-        """
-        self._check_key(sign)
-        if self._changes_records():
-            yield from map(encode_line, self.export_run(run_id, sign=sign))
-        elif self._signer is None or not sign:
-            for encoded in self._encoded(run_id, signature_slot=False):
-                yield encoded + b"\n"
-        else:
-            yield from self._signed_lines(run_id, self._signer)
-
-    def _encoded(self, run_id: str, *, signature_slot: bool) -> Iterator[bytes]:
-        return merged(
-            self._db,
-            run_id,
-            lambda kind: record_encoder(kind, run_id, signature_slot=signature_slot),
-        )
+    def _read_blocks(self, run_id: str, sign: bool) -> Iterator[Block]:
+        with self._db.read_snapshot() as snapshot:
+            yield from read_blocks(snapshot, run_id, self._signer if sign else None)
 
     def _changes_records(self) -> bool:
+        """Whether a subclass or an instance replaces a method of the dict interface.
+
+        It is then written from its dicts, so that a changed exporter can never write the
+        unchanged one's bytes.
+        """
         return any(
             name in vars(self) or getattr(type(self), name) is not method
             for name, method in _DICT_METHODS.items()
         )
 
-    def _signed_lines(self, run_id: str, signer: Signer) -> Iterator[bytes]:
-        running = RunningHash()
-        for encoded in self._encoded(run_id, signature_slot=True):
-            head, tail = split_at_signature(encoded)
-            signature = signer.sign(head + tail)
-            running.add(signature)
-            yield signed_line(head, signature, tail)
-        manifest = running.manifest(run_id, self._clock)
-        yield encode_line({**manifest, "signature": signer.sign(encode_record(manifest))})
+
+def _refuse_sharing(jobs: int, executor: Executor | None) -> None:
+    if jobs != 1 or executor is not None:
+        raise ParallelExportError(
+            "An exporter whose methods are replaced is written from its own records, in one "
+            "process: use one job"
+        )
 
 
 _DICT_METHODS: Mapping[str, object] = MappingProxyType(

@@ -19,6 +19,7 @@ from elspeth.core.landscape.atomic import (
     refuse_unusable,
     settle_directory,
 )
+from elspeth.core.landscape.lines import Block
 from elspeth.core.landscape.records import RECORD_TYPES
 from elspeth.core.landscape.signing import MANIFEST
 
@@ -48,18 +49,30 @@ def publish_jsonl(
 
     Raises ExportTargetError when `path` cannot be a file, and OSError when writing fails.
     """
+    with _let_go_of(lines) as source:
+        return publish_blocks(path, _in_blocks(source), progress=progress)
+
+
+def publish_blocks(
+    path: Path, blocks: Iterable[Block], *, progress: Progress | None = None
+) -> PublishedExport:
+    """Write blocks of lines to the file `path`, as `publish_jsonl` does."""
     digest = hashlib.sha256()
     records = size = 0
-    with new_file(path) as file, _let_go_of(lines) as source:
-        while chunk := list(islice(source, _CHUNK_RECORDS)):
-            block = b"".join(chunk)
-            file.write(block)
-            digest.update(block)
-            records += len(chunk)
-            size += len(block)
+    with new_file(path) as file, _let_go_of(blocks) as source:
+        for block in source:
+            file.write(block.lines)
+            digest.update(block.lines)
+            records += block.record_count
+            size += len(block.lines)
             if progress is not None:
                 progress(records)
     return PublishedExport(path, records, size, digest.hexdigest())
+
+
+def _in_blocks(lines: Iterator[bytes]) -> Iterator[Block]:
+    while chunk := list(islice(lines, _CHUNK_RECORDS)):
+        yield Block(b"".join(chunk), len(chunk))
 
 
 def publish_csv(

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError
 from elspeth.core.landscape import records
 from elspeth.core.landscape.corruption import locate
-from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.partition import WHOLE, Partition
 from elspeth.core.landscape.records import FetchedRow, RecordType
 from elspeth.core.landscape.snapshot import ReadSnapshot
 from elspeth.core.landscape.statements import Statement, export_statements
@@ -26,36 +26,46 @@ _FIRST_CHUNK_ROWS = 16
 _LARGEST_CHUNK_ROWS = 1024
 
 
-def merged(db: LandscapeDB, run_id: str, rendering: Rendering[T]) -> Iterator[T]:
-    """Yield every record of a run, rendered, in emission order, from one snapshot.
+def merged(
+    snapshot: ReadSnapshot, run_id: str, rendering: Rendering[T], partition: Partition = WHOLE
+) -> Iterator[T]:
+    """Yield every record of a run, or of a partition of it, rendered, in emission order.
 
     Each child table is read in step with its parents: its next rows are the current parent's, or
     belong to a later one. Raises RunNotFoundError for an unknown run, and CorruptAuditDataError
     where the database holds what no export may carry.
     """
-    with db.read_snapshot() as snapshot:
-        yield from _Merge(snapshot, run_id, rendering).records()
+    return _Merge(snapshot, run_id, rendering, partition).records()
 
 
 class _Merge(Generic[T]):
     """The streams of one run's export and the order in which they are drawn from."""
 
-    def __init__(self, snapshot: ReadSnapshot, run_id: str, rendering: Rendering[T]) -> None:
+    def __init__(
+        self, snapshot: ReadSnapshot, run_id: str, rendering: Rendering[T], partition: Partition
+    ) -> None:
         self._snapshot = snapshot
         self._run_id = run_id
         self._rendering = rendering
-        self._statements = export_statements(run_id)
+        self._partition = partition
+        self._statements = export_statements(run_id, partition)
 
     def records(self) -> Iterator[T]:
+        if self._partition.opens:
+            yield from self._opening()
+        yield from self._row_tree()
+        if self._partition.closes:
+            yield from self._batch_tree()
+            yield from self._all(records.ARTIFACT)
+
+    def _opening(self) -> Iterator[T]:
+        """Yield the run, its nodes and its edges."""
         run = next(self._all(records.RUN), None)
         if run is None:
             raise RunNotFoundError(self._run_id)
         yield run
         yield from self._all(records.NODE)
         yield from self._all(records.EDGE)
-        yield from self._row_tree()
-        yield from self._batch_tree()
-        yield from self._all(records.ARTIFACT)
 
     def _row_tree(self) -> Iterator[T]:
         """Yield each row, its tokens with parents and states, and these with events and calls."""

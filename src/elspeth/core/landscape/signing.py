@@ -1,7 +1,7 @@
 """HMAC signatures, the running hash over them, and the manifest that closes a signed export."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from elspeth.core.canonical import canonical_bytes
 from elspeth.core.clock import Clock
@@ -10,6 +10,8 @@ MANIFEST = "manifest"
 HASH_ALGORITHM = "sha256"
 SIGNATURE_ALGORITHM = "hmac-sha256"
 MINIMUM_KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+"""As written: hexadecimal digits."""
 
 _BLOCK_BYTES = 64
 _INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
@@ -17,26 +19,33 @@ _OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 
 
 class Signer:
-    """HMAC-SHA256 (RFC 2104) under one key, with the key's two hash states computed once.
+    """HMAC-SHA256 (RFC 2104) under one key, with the inner hash's state computed once.
 
-    Copying two prepared SHA-256 states costs about two thirds of `hmac.HMAC.copy()`; on records
-    of a few hundred bytes that is the larger part of signing. A property test holds the result
-    equal to the standard library's `hmac`.
+    A prepared state is copied for the inner hash. The outer one starts anew, over its padded key
+    and the inner digest: on 96 bytes that costs less than a second copy. Both together take a
+    third of the time of `hmac.digest`, the larger part of signing a few hundred bytes. A property
+    test holds the result equal to the standard library's `hmac`.
     """
 
     def __init__(self, key: bytes) -> None:
         block = hashlib.sha256(key).digest() if len(key) > _BLOCK_BYTES else key
         block = block.ljust(_BLOCK_BYTES, b"\0")
         self._inner = hashlib.sha256(block.translate(_INNER_PAD))
-        self._outer = hashlib.sha256(block.translate(_OUTER_PAD))
+        self._outer_block = block.translate(_OUTER_PAD)
 
     def sign(self, message: bytes) -> str:
         """Return the signature of `message`: 64 lower-case hexadecimal digits."""
-        inner = self._inner.copy()
-        inner.update(message)
-        outer = self._outer.copy()
-        outer.update(inner.digest())
-        return outer.hexdigest()
+        return self.sign_all([message])[0]
+
+    def sign_all(self, messages: Iterable[bytes]) -> list[str]:
+        """Return the signature of each message."""
+        new_inner, outer_block, sha256 = self._inner.copy, self._outer_block, hashlib.sha256
+        signatures = []
+        for message in messages:
+            inner = new_inner()
+            inner.update(message)
+            signatures.append(sha256(outer_block + inner.digest()).hexdigest())
+        return signatures
 
     def sign_record(self, record: Mapping[str, object]) -> str:
         """Return the signature of a record's canonical JSON; it must hold no signature yet."""
@@ -52,8 +61,14 @@ class RunningHash:
 
     def add(self, signature: str) -> None:
         """Take in the next record's signature."""
+        # Not add_all: a subclass may sign with a text of another length, and that is a record too.
         self._hash.update(signature.encode("ascii"))
         self.record_count += 1
+
+    def add_all(self, signatures: bytes) -> None:
+        """Take in the signatures of the next records, one behind the other."""
+        self._hash.update(signatures)
+        self.record_count += len(signatures) // SIGNATURE_BYTES
 
     def manifest(self, run_id: str, clock: Clock) -> dict[str, object]:
         """Build the unsigned manifest of the records taken in so far; the clock is read now."""

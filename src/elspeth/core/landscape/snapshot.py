@@ -38,6 +38,13 @@ class ReadSnapshot:
             return self._driver_rows(statement, self._execute(statement))
         return iter(self._execute(statement, stream_results=True, yield_per=ROWS_PER_FETCH))
 
+    def export(self) -> str:
+        """Name this state of the database, for `open_snapshot` on other connections to import.
+
+        On PostgreSQL; the name is good for as long as this snapshot is held.
+        """
+        return str(_send(self.connection, "SELECT pg_export_snapshot()", answered=True))
+
     def _execute(self, statement: Select[Any], **options: Any) -> CursorResult[Any]:
         result = self.connection.execute(statement, execution_options=options)
         self._results.callback(result.close)
@@ -56,17 +63,18 @@ class ReadSnapshot:
 
 
 @contextmanager
-def open_snapshot(engine: Engine) -> Iterator[ReadSnapshot]:
+def open_snapshot(engine: Engine, imported: str | None = None) -> Iterator[ReadSnapshot]:
     """Hold one snapshot on one connection, then roll back and return it as it was.
 
     SQLite's snapshot is taken on entry, PostgreSQL's by the first query (no exported table can
-    be truncated from entry on). Results still open at exit are closed, consumed or not.
+    be truncated from entry on) unless it is `imported` from another connection. Results still
+    open at exit are closed, consumed or not.
     """
     with engine.connect() as connection, ExitStack() as results:
         if connection.dialect.name == "sqlite":
             _begin_on_sqlite(connection)
         else:
-            _begin_on_postgresql(connection)
+            _begin_on_postgresql(connection, imported)
         connection.info[_OPEN] = True
         results.callback(connection.info.pop, _OPEN, None)
         yield ReadSnapshot(connection, results)
@@ -112,21 +120,34 @@ def _begin_on_sqlite(connection: Connection) -> None:
     _send(connection, "PRAGMA schema_version")
 
 
-def _begin_on_postgresql(connection: Connection) -> None:
+def _begin_on_postgresql(connection: Connection, imported: str | None) -> None:
     # SET TRANSACTION leaves nothing behind on the connection. The lock comes before the first
     # query, which takes the snapshot: a TRUNCATE in between would show a table as empty.
     quoted = connection.dialect.identifier_preparer.format_table
     tables = ", ".join(quoted(table) for table in EXPORTED_TABLES)
     connection.begin()
     _send(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    if imported is not None:
+        _send(connection, f"SET TRANSACTION SNAPSHOT {_quoted(imported)}")
     _send(connection, f"LOCK TABLE {tables} IN ACCESS SHARE MODE")
 
 
-def _send(connection: Connection, session_statement: str) -> None:
+def data_version(connection: Connection) -> int:
+    """A number that changes when any other connection commits to the SQLite database."""
+    return int(str(_send(connection, "PRAGMA data_version", answered=True)))
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _send(connection: Connection, session_statement: str, *, answered: bool = False) -> object:
     # On the driver's cursor, so that SQLAlchemy's events report queries only.
     cursor = connection.connection.cursor()
     try:
         with driver_errors(connection, session_statement):
             cursor.execute(session_statement)
+            row = cursor.fetchone() if answered else None
+            return row[0] if row else None
     finally:
         cursor.close()

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, select
 
 from elspeth.core.landscape import records
 from elspeth.core.landscape.ordering import bytewise
+from elspeth.core.landscape.partition import WHOLE, Partition
 from elspeth.core.landscape.records import RecordType
 from elspeth.core.landscape.schema import (
     artifacts_table,
@@ -37,8 +38,11 @@ TOKENS = rows_table.join(tokens_table, tokens_table.c.row_id == rows_table.c.row
 STATES = TOKENS.join(node_states_table, node_states_table.c.token_id == tokens_table.c.token_id)
 
 
-def export_statements(run_id: str) -> dict[RecordType, Statement]:
-    """Return the statement of every exported table for one run, with the columns of its type."""
+def export_statements(run_id: str, partition: Partition = WHOLE) -> dict[RecordType, Statement]:
+    """Return the statement of every exported table for one run, with the columns of its type.
+
+    Of rows, and of what is below them, those of the partition; of everything else, all.
+    """
 
     def ordered(
         record_type: RecordType, source: FromClause, owner: FromClause, *keys: OrderKey
@@ -47,7 +51,7 @@ def export_statements(run_id: str) -> dict[RecordType, Statement]:
         return statement.where(owner.c.run_id == run_id).order_by(*keys)
 
     def of_rows(record_type: RecordType, source: FromClause, *keys: OrderKey) -> Statement:
-        return ordered(record_type, source, rows_table, *keys)
+        return ordered(record_type, source, rows_table, *keys).where(*partition.condition())
 
     def of_run(record_type: RecordType, *keys: OrderKey) -> Statement:
         return ordered(record_type, record_type.table, record_type.table, *keys)

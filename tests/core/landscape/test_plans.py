@@ -1,0 +1,75 @@
+"""SQLite answers an export's statements by looking rows up, and sorts no more than one parent's."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Connection
+
+from elspeth.core.landscape import LandscapeDB
+from elspeth.core.landscape.partition import WHOLE, Partition
+from elspeth.core.landscape.plans import ROW_SIDE, Plan, sqlite_plans
+from elspeth.core.landscape.records import BATCH, CALL, NODE_STATE, RECORD_TYPES, ROW
+from harness.generator import generate_run
+from harness.spec import RunSpec
+
+RUN = RunSpec.typical(60)
+EVERYWHERE = [WHOLE, Partition(None, 20), Partition(20, 40), Partition(40, None)]
+
+
+@pytest.fixture(scope="module", params=["empty", "filled", "filled and analyzed"])
+def connection(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Connection]:
+    path = tmp_path_factory.mktemp("plans") / "audit.db"
+    with LandscapeDB(f"sqlite:///{path}") as db:
+        if request.param != "empty":
+            generate_run(db, RUN)
+        with db.connection() as connection:
+            if request.param == "filled and analyzed":
+                connection.exec_driver_sql("ANALYZE")
+            yield connection
+
+
+@pytest.mark.parametrize("partition", EVERYWHERE, ids=str)
+def test_no_plan_scans_a_table_or_sorts_a_whole_run(
+    connection: Connection, partition: Partition
+) -> None:
+    plans = sqlite_plans(connection, RUN.run_id, partition)
+    assert [plan.record_type for plan in plans] == list(RECORD_TYPES)
+    for plan in plans:
+        assert not plan.grows_with_the_run, (plan.record_type.name, plan.lines)
+
+
+def test_rows_need_no_sort_at_all(connection: Connection) -> None:
+    plans = {plan.record_type: plan.lines for plan in sqlite_plans(connection, RUN.run_id)}
+    assert not any("TEMP B-TREE" in line for line in plans[ROW])
+
+
+@pytest.mark.parametrize("partition", EVERYWHERE[1:], ids=str)
+def test_a_partition_is_found_by_its_row_indices(
+    connection: Connection, partition: Partition
+) -> None:
+    for plan in sqlite_plans(connection, RUN.run_id, partition):
+        if plan.record_type in ROW_SIDE:
+            assert any("run_id=? AND row_index" in line for line in plan.lines), plan.lines
+
+
+def test_a_scan_and_a_whole_sort_would_be_seen(connection: Connection) -> None:
+    scan = Plan(CALL, ["SCAN calls", "USE TEMP B-TREE FOR LAST 3 TERMS OF ORDER BY"])
+    assert (scan.scanned, scan.sorts_everything, scan.grows_with_the_run) == (
+        ["calls"],
+        False,
+        True,
+    )
+    sort = ["SEARCH node_states USING INDEX i (token_id=?)", "USE TEMP B-TREE FOR ORDER BY"]
+    assert Plan(NODE_STATE, sort).grows_with_the_run
+    assert not Plan(BATCH, sort).grows_with_the_run
+
+
+def test_a_lost_index_makes_a_plan_scan(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("plans") / "audit.db"
+    with LandscapeDB(f"sqlite:///{path}") as db, db.connection() as connection:
+        connection.exec_driver_sql("PRAGMA automatic_index = OFF")
+        connection.exec_driver_sql("DROP INDEX ix_artifacts_run")
+        bad = [plan for plan in sqlite_plans(connection, "r") if plan.grows_with_the_run]
+        assert [plan.scanned for plan in bad] == [["artifacts"]]
