@@ -1,0 +1,91 @@
+"""A second process writes during an export, and the export shows the state at its start."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from elspeth.core.landscape import LandscapeDB
+from elspeth.core.landscape.schema import EXPORTED_TABLES
+from harness.generator import generate_run
+from harness.intruder import Intruder, IntruderError, add_one_of_everything
+from harness.presets import preset
+from harness.snapshot_check import judge_snapshot
+from harness.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
+
+NOT_A_SNAPSHOT = "fixtures.faulty_exporters.resources:NotASnapshot"
+
+
+def judged(reference: str, url: str, directory: Path) -> str:
+    verdict = judge_snapshot(load_subject(reference), load_subject(CONTROL), lambda: url, directory)
+    return f"{verdict.outcome}: {verdict.seen}"
+
+
+def test_the_batched_exporter_shows_one_state_on_every_backend(
+    landscape_url: str, tmp_path: Path
+) -> None:
+    seen = judged(DEFAULT_CANDIDATE, landscape_url, tmp_path)
+    assert seen == "passed: a snapshot, whoever writes meanwhile"
+
+
+@pytest.mark.parametrize("reference", [NOT_A_SNAPSHOT, CONTROL])
+def test_an_exporter_that_reads_query_by_query_is_torn_on_every_backend(
+    reference: str, landscape_url: str, tmp_path: Path
+) -> None:
+    seen = judged(reference, landscape_url, tmp_path)
+    assert seen.startswith("failed: not a snapshot: ")
+
+
+def test_an_exporter_that_came_to_no_second_query_proves_nothing(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    nothing = load_subject("fixtures.faulty_exporters.output:ExportsNothing")
+    verdict = judge_snapshot(nothing, load_subject(CONTROL), lambda: sqlite_url, tmp_path)
+    assert verdict.failed
+    assert verdict.seen.startswith("vacuous")
+
+
+def rows_by_table(db: LandscapeDB) -> dict[str, int]:
+    with db.connection() as connection:
+        return {
+            table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in EXPORTED_TABLES
+        }
+
+
+def test_the_intruder_adds_to_every_table_but_runs(db: LandscapeDB) -> None:
+    generate_run(db, preset("tiny", run_id="run"))
+    before = rows_by_table(db)
+    add_one_of_everything(db, "run")
+    unchanged = {name for name, count in rows_by_table(db).items() if count == before[name]}
+    assert unchanged == {"runs"}
+
+
+def test_the_intruder_writes_from_a_process_of_its_own(sqlite_url: str) -> None:
+    with LandscapeDB(sqlite_url) as db:
+        generate_run(db, preset("tiny", run_id="run"))
+        before = rows_by_table(db)
+        with Intruder(sqlite_url, "run") as intruder:
+            assert rows_by_table(db) == before
+            intruder.strike()
+            intruder.strike()
+        after = rows_by_table(db)
+    assert after["rows"] == before["rows"] + 1
+
+
+def test_an_intruder_that_cannot_write_says_so(sqlite_url: str) -> None:
+    with (
+        LandscapeDB(sqlite_url),
+        Intruder(sqlite_url, "nowhere") as intruder,
+        pytest.raises(IntruderError, match="could not write: IntegrityError"),
+    ):
+        intruder.strike()
+
+
+def test_an_exporter_without_a_clock_can_hold_a_snapshot_too(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    batched = load_subject(DEFAULT_CANDIDATE)
+    clockless = Subject("clockless", lambda db, signing_key=None: batched.factory(db, signing_key))
+    verdict = judge_snapshot(clockless, load_subject(CONTROL), lambda: sqlite_url, tmp_path)
+    assert verdict.passed, verdict
