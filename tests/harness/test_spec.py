@@ -6,12 +6,13 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from harness.features import FEATURES
 from harness.generator import Cardinalities
 from harness.plan import plan
 from harness.presets import PRESETS, preset
+from harness.profiles import fewer_examples
 from harness.spec import AXES, ImpossibleSpecError, RunSpec
 from harness.strategies import run_specs
 
@@ -69,7 +70,7 @@ def test_json_that_is_no_spec_is_refused_by_name(text: str, reason: str) -> None
 
 
 @given(run_specs())
-@settings(max_examples=25)
+@fewer_examples(1 / 4)
 def test_a_spec_read_from_its_json_is_the_same_spec(spec: RunSpec) -> None:
     assert RunSpec.from_json(spec.to_json()) == spec
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from harness.coverage import SUMMARIES, drawn_specs, shape_coverage
 from harness.features import FEATURES
+from harness.profiles import DEFAULT_PROFILE, EXAMPLES, fewer_examples
 from harness.spec import ROWS_TO_TAKE_TURNS, RunSpec
 from harness.strategies import run_specs
 
@@ -13,7 +14,7 @@ SEARCHING = settings(max_examples=2000, derandomize=True, database=None, deadlin
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(fewer_examples(2 / 5), suppress_health_check=[HealthCheck.too_slow])
 def test_specs_keep_to_the_rows_and_features_that_were_asked_for(data: st.DataObject) -> None:
     least = data.draw(st.integers(1, 12))
     most = data.draw(st.integers(least, 14))
@@ -64,9 +65,10 @@ def test_long_runs_take_turns_too() -> None:
     assert any(spec.lineage_in_turn for spec in specs)
 
 
-def test_two_hundred_specs_reach_every_shape_and_nearly_every_pair() -> None:
-    coverage = shape_coverage(spec.shapes for spec in drawn_specs(run_specs(), 200))
-    assert coverage.runs == 200
+def test_the_default_profile_reaches_every_shape_and_nearly_every_pair() -> None:
+    examples = EXAMPLES[DEFAULT_PROFILE]
+    coverage = shape_coverage(spec.shapes for spec in drawn_specs(run_specs(), examples))
+    assert coverage.runs == examples
     assert coverage.never == []
     assert len(coverage.pairs_never) < len(coverage.pairs) / 10
 

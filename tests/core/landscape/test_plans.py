@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.partition import WHOLE, Partition
 from elspeth.core.landscape.plans import ROW_SIDE, Plan, sqlite_plans
-from elspeth.core.landscape.records import BATCH, CALL, NODE_STATE, RECORD_TYPES, ROW
+from elspeth.core.landscape.records import BATCH, CALL, RECORD_TYPES, ROW, TOKEN
 from harness.generator import generate_run
 from harness.spec import RunSpec
 
@@ -54,22 +54,30 @@ def test_a_partition_is_found_by_its_row_indices(
             assert any("run_id=? AND row_index" in line for line in plan.lines), plan.lines
 
 
-def test_a_scan_and_a_whole_sort_would_be_seen(connection: Connection) -> None:
-    scan = Plan(CALL, ["SCAN calls", "USE TEMP B-TREE FOR LAST 3 TERMS OF ORDER BY"])
-    assert (scan.scanned, scan.sorts_everything, scan.grows_with_the_run) == (
-        ["calls"],
-        False,
-        True,
-    )
-    sort = ["SEARCH node_states USING INDEX i (token_id=?)", "USE TEMP B-TREE FOR ORDER BY"]
-    assert Plan(NODE_STATE, sort).grows_with_the_run
-    assert not Plan(BATCH, sort).grows_with_the_run
+SEARCH = "SEARCH calls USING INDEX i (state_id=?)"
 
 
-def test_a_lost_index_makes_a_plan_scan(tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("plans") / "audit.db"
-    with LandscapeDB(f"sqlite:///{path}") as db, db.connection() as connection:
-        connection.exec_driver_sql("PRAGMA automatic_index = OFF")
-        connection.exec_driver_sql("DROP INDEX ix_artifacts_run")
-        bad = [plan for plan in sqlite_plans(connection, "r") if plan.grows_with_the_run]
-        assert [plan.scanned for plan in bad] == [["artifacts"]]
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["SCAN calls", "USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"],
+        ["SEARCH calls USING AUTOMATIC COVERING INDEX (state_id=?)"],
+        [SEARCH, "USE TEMP B-TREE FOR ORDER BY"],
+    ],
+)
+def test_a_scan_or_a_sort_of_the_whole_run_is_seen(lines: list[str]) -> None:
+    assert Plan(CALL, lines).grows_with_the_run
+    assert not Plan(BATCH, lines).grows_with_the_run
+
+
+def test_a_sort_within_a_parent_is_none_of_the_run() -> None:
+    assert not Plan(CALL, [SEARCH, "USE TEMP B-TREE FOR LAST 3 TERMS OF ORDER BY"]).scanned
+    assert not Plan(CALL, [SEARCH, "USE TEMP B-TREE FOR LAST 3 TERMS OF ORDER BY"]).sorts_everything
+
+
+def test_a_lost_index_shows_in_the_plans(sqlite_url: str) -> None:
+    with LandscapeDB(sqlite_url) as db, db.connection() as connection:
+        connection.exec_driver_sql("DROP INDEX ix_tokens_row_id")
+        plans = {plan.record_type: plan for plan in sqlite_plans(connection, "r")}
+    assert plans[TOKEN].grows_with_the_run
+    assert not plans[ROW].grows_with_the_run

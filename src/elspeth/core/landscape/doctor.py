@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from sqlalchemy import Connection, Index, Table, UniqueConstraint, inspect
 from sqlalchemy.engine.interfaces import ReflectedIndex
@@ -78,17 +79,10 @@ def _columns_of(index: ReflectedIndex) -> list[str | None]:
 
 
 def _bad_plans(plans: Sequence[Plan]) -> Iterator[Advice]:
-    for plan in plans:
-        name = plan.record_type.table.name
-        for table in plan.scanned:
-            yield Advice(
-                f"the export of {name} scans the whole of {table}",
-                "it costs as much as all runs together; are statistics out of date?",
-                "ANALYZE",
-            )
-        if plan.grows_with_the_run and not plan.scanned:
-            yield Advice(
-                f"the export of {name} sorts the whole run before its first record",
-                "the sort grows with the run, and the first record has to wait for it",
-                "ANALYZE",
-            )
+    for plan in filter(attrgetter("grows_with_the_run"), plans):
+        does = f"scans the whole of {plan.scanned[0]}" if plan.scanned else "sorts the whole run"
+        yield Advice(
+            f"the export of {plan.record_type.table.name} {does}",
+            "its cost grows with all runs together, and the first record has to wait",
+            "ANALYZE",
+        )

@@ -1,4 +1,4 @@
-"""How a database means to answer the statements of an export: where it would scan, where it sorts."""
+"""How SQLite means to answer the statements of an export: where it scans, where it sorts."""
 
 import re
 from collections.abc import Sequence
@@ -22,7 +22,8 @@ ROW_SIDE = (
 )
 """The types whose statements begin at the rows of a run, and that grow with them."""
 
-_SCAN = re.compile(r"SCAN (?:TABLE )?(\w+)")
+_SCAN = re.compile(r"SCAN (?:TABLE )?(\w+)|SEARCH (?:TABLE )?(\w+) USING AUTOMATIC")
+"""An index made for one statement alone is a scan too."""
 _WHOLE_SORT = re.compile(r"USE TEMP B-TREE FOR ORDER BY")
 
 
@@ -37,7 +38,7 @@ class Plan:
     def scanned(self) -> Sequence[str]:
         """The tables read from end to end, whatever their rows belong to."""
         found = (_SCAN.match(line) for line in self.lines)
-        return [match[1] for match in found if match]
+        return [match[1] or match[2] for match in found if match]
 
     @property
     def sorts_everything(self) -> bool:
@@ -49,10 +50,11 @@ class Plan:
 
     @property
     def grows_with_the_run(self) -> bool:
-        """Whether it costs more than the rows that it gives: a scan, or a growing sort."""
-        if self.scanned:
-            return True
-        return self.record_type in ROW_SIDE and self.sorts_everything
+        """Whether a statement of the row side costs more than the rows that it gives.
+
+        The other tables (nodes, edges, batches and their members, artifacts) are sorted whole.
+        """
+        return self.record_type in ROW_SIDE and bool(self.scanned or self.sorts_everything)
 
 
 def sqlite_plans(

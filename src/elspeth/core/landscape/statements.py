@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, FromClause, Select, select
 
+from elspeth.contracts.errors import MAX_INTEGER
 from elspeth.core.landscape import records
 from elspeth.core.landscape.ordering import bytewise
 from elspeth.core.landscape.partition import WHOLE, Partition
@@ -37,6 +38,13 @@ BY_BATCH = (batches_table.c.created_at, bytewise(batches_table.c.batch_id))
 TOKENS = rows_table.join(tokens_table, tokens_table.c.row_id == rows_table.c.row_id)
 STATES = TOKENS.join(node_states_table, node_states_table.c.token_id == tokens_table.c.token_id)
 
+ANY_ROW = rows_table.c.row_index >= -MAX_INTEGER
+"""True of every row that an export may carry; any other is refused when it is read itself.
+
+Without it SQLite, once ANALYZE has told it that a run makes up most of the table, may scan all
+rows and sort what is below them. With a range to look for it keeps to the index, in order.
+"""
+
 
 def export_statements(run_id: str, partition: Partition = WHOLE) -> dict[RecordType, Statement]:
     """Return the statement of every exported table for one run, with the columns of its type.
@@ -51,7 +59,8 @@ def export_statements(run_id: str, partition: Partition = WHOLE) -> dict[RecordT
         return statement.where(owner.c.run_id == run_id).order_by(*keys)
 
     def of_rows(record_type: RecordType, source: FromClause, *keys: OrderKey) -> Statement:
-        return ordered(record_type, source, rows_table, *keys).where(*partition.condition())
+        statement = ordered(record_type, source, rows_table, *keys).where(*partition.condition())
+        return statement if source is rows_table else statement.where(ANY_ROW)
 
     def of_run(record_type: RecordType, *keys: OrderKey) -> Statement:
         return ordered(record_type, record_type.table, record_type.table, *keys)

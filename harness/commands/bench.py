@@ -1,0 +1,51 @@
+"""`harness bench`: the main job, both exporters over recorded runs, measured and judged."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elspeth.command import ExitCode
+from harness.commands.options import CandidateOption, OutputOption, PythonOption, SrcOption
+from harness.commands.printing import output_console, print_results
+from harness.commands.progress import steps_bar
+from harness.experiment import Experiment, run_experiment, sizes_up_to
+from harness.measuring import measured
+from harness.report import write_reports
+from harness.spec import RunSpec
+from harness.subject import CONTROL, DEFAULT_CANDIDATE
+from harness.targets import DEFAULT_TARGETS, load_targets
+from harness.verdict import Outcome
+
+
+def bench(
+    rows: Annotated[int, typer.Option(min=1, help="Source rows of the largest run.")] = 2000,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds of each exporter.")] = 2,
+    seed: Annotated[int, typer.Option(help="Seed of the runs.")] = 0,
+    candidate: CandidateOption = DEFAULT_CANDIDATE,
+    src: SrcOption = None,
+    python: PythonOption = None,
+    targets: Annotated[Path, typer.Option(help="The agreed targets.")] = DEFAULT_TARGETS,
+    output: OutputOption = Path("out"),
+) -> int:
+    """Export recorded runs with both exporters: count, compare, time, judge by the targets.
+
+    Writes results.json, report.html, report.md and report.sarif into the output folder. Exit 1
+    when a target that is judged at this size is missed, or the bytes differ.
+    """
+    experiment = Experiment(
+        specs=tuple(RunSpec.typical(size, seed=seed) for size in sizes_up_to(rows)),
+        control=measured(CONTROL),
+        candidate=measured(candidate, src=src, python=python),
+        targets=load_targets(targets),
+        rounds=rounds,
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="harness-") as directory,
+        steps_bar(experiment.steps) as on_step,
+    ):
+        results = run_experiment(experiment, Path(directory), on_step)
+    written = write_reports(results, output)
+    print_results(output_console(), results, written)
+    return ExitCode.NOT_FINE if results.outcome is Outcome.FAILED else ExitCode.FINE

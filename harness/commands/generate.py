@@ -1,0 +1,90 @@
+"""`harness generate`: store a generated run in a database, tiny or of millions of records."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from elspeth.command import UsageError, one_line
+from elspeth.core.landscape import LandscapeDB
+from harness.cache import cached_run
+from harness.commands.printing import output_console
+from harness.commands.progress import progress_bar
+from harness.generator import GeneratedRun, generate_run
+from harness.presets import PRESETS, preset
+from harness.spec import RunSpec
+
+
+class WriterName(StrEnum):
+    """How a run is written; both writers store the same contents."""
+
+    BULK = "bulk"
+    RECORDER = "recorder"
+
+
+def generate(
+    db: Annotated[
+        str | None, typer.Option(metavar="URL", help="The database; made where missing.")
+    ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Keep it with the large runs, and print its URL.")
+    ] = False,
+    preset_name: Annotated[
+        str, typer.Option("--preset", help=f"One of: {', '.join(PRESETS)}.")
+    ] = "typical",
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Source rows; the preset's own without it.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed gives another run.")] = 0,
+    run: Annotated[str, typer.Option(metavar="ID", help="Its run id.")] = "run",
+    spec: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A spec as JSON, instead of a preset.")
+    ] = None,
+    writer: Annotated[WriterName, typer.Option(help="In bulk, or as a pipeline would.")] = (
+        WriterName.BULK
+    ),
+    show_spec: Annotated[
+        bool, typer.Option("--show-spec", help="Print the spec as JSON and store nothing.")
+    ] = False,
+) -> None:
+    """Store the run of a preset or a spec, whole or not at all; a taken run id is refused."""
+    if spec is None:
+        wanted = preset(preset_name, rows, seed=seed, run_id=run)
+    else:
+        wanted = RunSpec.from_json(spec.read_text(encoding="utf-8"))
+    if show_spec:
+        typer.echo(wanted.to_json())
+        return
+    if cache is (db is not None):
+        raise UsageError("give --db URL to store it there, or --cache to keep it for later")
+    if db is None:
+        _keep(wanted)
+        return
+    with _open(db) as landscape, progress_bar("rows") as progress:
+        generated = generate_run(landscape, wanted, writer=writer.value, progress=progress)
+    _report(generated)
+
+
+def _keep(spec: RunSpec) -> None:
+    with progress_bar("rows") as progress:
+        path = cached_run(spec, progress=progress)
+    typer.echo(f"sqlite:///{path}")
+
+
+def _open(url: str) -> LandscapeDB:
+    try:
+        return LandscapeDB.from_url(url)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _report(generated: GeneratedRun) -> None:
+    counts = generated.cardinalities
+    output_console().print(
+        Text(
+            f"{one_line(generated.run_id)}: {counts.rows:,} rows, {counts.tokens:,} tokens, "
+            f"{counts.node_states:,} node states, {counts.records:,} records"
+        )
+    )

@@ -1,0 +1,128 @@
+"""What one export did: queries, transactions, rows fetched, work, records, bytes. Never time."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from elspeth.core.clock import Clock
+from elspeth.core.landscape import LandscapeDB
+from harness.callsites import CallSite
+from harness.origins import telling_lines, trace_origins
+from harness.queries import Query, QueryLog, count_queries
+from harness.shapes import Shape
+from harness.subject import Subject, write_jsonl
+from harness.work import count_vm_steps, has_vm_steps
+
+
+@dataclass(frozen=True)
+class ShapeCount:
+    """How often one shape was sent, and the line that sent it first."""
+
+    table: str
+    text: str
+    count: int
+    site: CallSite | None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one export to a JSON Lines file did. Immutable.
+
+    `rows_fetched` and `vm_steps` (SQLite's virtual-machine steps) are None where they cannot be
+    counted: in another process, on another database.
+    """
+
+    subject: str
+    queries: int
+    queries_by_table: Mapping[str, int]
+    session_statements: int
+    transactions: int
+    rows_fetched: int | None
+    vm_steps: int | None
+    shapes: tuple[ShapeCount, ...]
+    records: int
+    size_bytes: int
+    sha256: str
+
+    @property
+    def is_vacuous(self) -> bool:
+        """Whether there is nothing to judge: it asked the database nothing, or wrote nothing."""
+        return not self.queries or not self.records
+
+
+@dataclass(frozen=True)
+class ExportTask:
+    """The export that every subject is asked for: which run, from where, signed how, to where."""
+
+    db: LandscapeDB
+    run_id: str
+    signing_key: bytes
+    clock: Clock
+    directory: Path
+
+    def path_for(self, subject: str) -> Path:
+        """Where the file of the subject of that name goes."""
+        return self.directory / f"{subject}.jsonl"
+
+    def perform(self, subject: Subject) -> Path:
+        """Have the subject write its signed file; returns where it is."""
+        path = self.path_for(subject.name)
+        exporter = subject.build(self.db, self.signing_key, self.clock)
+        write_jsonl(exporter, self.run_id, path, sign=True)
+        return path
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """What a finished export's file is."""
+
+    records: int
+    size_bytes: int
+    sha256: str
+
+    @classmethod
+    def at(cls, path: Path) -> "WrittenFile":
+        """Read it once: one record a line."""
+        digest, records = hashlib.sha256(), 0
+        with path.open("rb") as file:
+            for line in file:
+                digest.update(line)
+                records += 1
+        return cls(records, path.stat().st_size, digest.hexdigest())
+
+
+def observe_export(subject: Subject, task: ExportTask) -> Observation:
+    """Perform the export once with the counting listeners attached."""
+    engine = task.db.engine
+    with ExitStack() as stack:
+        steps = stack.enter_context(count_vm_steps(engine)) if has_vm_steps(engine) else None
+        log = stack.enter_context(count_queries(engine, call_sites=False))
+        stacks = stack.enter_context(trace_origins(engine))
+        path = task.perform(subject)
+    written = WrittenFile.at(path)
+    return Observation(
+        subject=subject.name,
+        queries=log.total,
+        queries_by_table=dict(log.by_table),
+        session_statements=log.session_statements,
+        transactions=log.transactions_begun,
+        rows_fetched=log.rows_fetched,
+        vm_steps=steps.count if steps else None,
+        shapes=_count_shapes(log, telling_lines(stacks)),
+        records=written.records,
+        size_bytes=written.size_bytes,
+        sha256=written.sha256,
+    )
+
+
+def _count_shapes(log: QueryLog, origins: Mapping[str, CallSite]) -> tuple[ShapeCount, ...]:
+    groups: defaultdict[Shape, list[Query]] = defaultdict(list)
+    for query in log.queries:
+        groups[query.shape].append(query)
+    return tuple(
+        ShapeCount(shape.table, shape.text, len(queries), origins.get(queries[0].sql))
+        for shape, queries in groups.items()
+    )

@@ -1,0 +1,38 @@
+"""Failures as GitHub workflow commands, which show on the very line of a pull request."""
+
+from collections.abc import Iterator
+
+from harness.results import Judgement, Results
+from harness.verdict import Outcome
+
+_COMMANDS = {Outcome.FAILED: "error", Outcome.INCONCLUSIVE: "warning"}
+_SHOWN = 10
+"""GitHub shows so many annotations of a step, and drops the others without a word."""
+
+
+def render_annotations(results: Results) -> Iterator[str]:
+    """Yield one workflow command for each failure, and each thing that could not be decided.
+
+    Those that point at a line come first, and only so many as GitHub shows.
+    """
+    reported = [each for each in results.ordered_judgements if each.verdict.outcome in _COMMANDS]
+    placed_first = sorted(reported, key=lambda each: each.place is None)
+    yield from map(_annotation, placed_first[:_SHOWN])
+
+
+def _annotation(each: Judgement) -> str:
+    verdict = each.verdict
+    properties = {"title": f"{each.topic.value}: {verdict.seen}"}
+    if each.place:
+        properties = {"file": each.place.path, "line": str(each.place.line), **properties}
+    listed = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
+    return f"::{_COMMANDS[verdict.outcome]} {listed}::{_message(str(verdict))}"
+
+
+def _message(text: str) -> str:
+    """Escape what would end the command, as GitHub's toolkit does."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")

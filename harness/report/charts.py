@@ -1,0 +1,138 @@
+"""Charts of results, before they are drawn: lines, titles, units, and a description in words."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import log
+
+from harness.history import Entry
+from harness.results import Measurement, Results, SizeResult
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart: the value at each x; with `shows_slope`, its log-log slope as well."""
+
+    name: str
+    xs: tuple[float, ...]
+    ys: tuple[float, ...]
+    shows_slope: bool = False
+
+    @property
+    def slope(self) -> float | None:
+        """The power of x that y grows like, from the first point to the last; None if untold."""
+        if not self.shows_slope or len(self.xs) < 2 or min(self.ys) <= 0:
+            return None
+        return log(self.ys[-1] / self.ys[0]) / log(self.xs[-1] / self.xs[0])
+
+    @property
+    def label(self) -> str:
+        """Its name, and its slope if that is told."""
+        return self.name if self.slope is None else f"{self.name} (slope {self.slope:.2f})"
+
+    @property
+    def words(self) -> str:
+        """Every point, for a reader who cannot see the line."""
+        points = zip(self.xs, self.ys, strict=True)
+        return f"{self.label}: {', '.join(f'{plain(y)} at {plain(x)}' for x, y in points)}"
+
+
+@dataclass(frozen=True)
+class Level:
+    """A level that lines should reach, or stay under."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over x. `key` names the chart within its page; both axes are logarithmic if `log`."""
+
+    key: str
+    title: str
+    x_label: str
+    y_label: str
+    lines: tuple[Line, ...]
+    level: Level | None = None
+    log: bool = True
+
+    @property
+    def description(self) -> str:
+        """The chart in words: the alternative to looking at it."""
+        scale = ", both axes logarithmic" if self.log else ""
+        told = [
+            f"{self.y_label} against {self.x_label}{scale}",
+            *(each.words for each in self.lines),
+        ]
+        if self.level:
+            told.append(f"{self.level.name}: {plain(self.level.value)}")
+        return ". ".join(told) + "."
+
+
+def plain(value: float) -> str:
+    """A number for a person: whole and grouped, or with the digits that tell something."""
+    return f"{value:,.0f}" if float(value).is_integer() or value >= 100 else f"{value:.3g}"
+
+
+def charts_of(results: Results) -> tuple[Chart, ...]:
+    """The charts that these results can fill; none without a measured run."""
+    if not results.sizes:
+        return ()
+    return tuple(chart for chart in _charts(results) if chart.lines)
+
+
+def trend_charts(history: Sequence[Entry]) -> tuple[Chart, ...]:
+    """The speed-up of earlier results in order; none while there are fewer than two."""
+    if len(history) < 2:
+        return ()
+    numbers = tuple(float(number) for number in range(1, len(history) + 1))
+    line = Line("candidate against control", numbers, tuple(each.speed_up for each in history))
+    title, unit = "Earlier results against the control", "times its records/s"
+    return (Chart("history", title, "result, oldest first", unit, (line,), log=False),)
+
+
+def _charts(results: Results) -> Iterator[Chart]:
+    sizes, rows = results.sizes, "source rows of the run"
+    queries = _lines(sizes, lambda each: each.observation.queries, shows_slope=True)
+    yield Chart("queries", "Queries of an export", rows, "queries", queries)
+    rates = _lines(sizes, lambda each: each.records_per_second)
+    yield Chart("rate", "Speed of a signed export", rows, "records/s", rates, _rate_level(results))
+    memory = _lines(sizes, lambda each: each.memory.above_start_bytes / 2**20)
+    yield Chart("memory", "Peak memory above the start", rows, "MiB", memory)
+    work = _lines(sizes, lambda each: each.observation.vm_steps, shows_slope=True)
+    yield Chart("work", "Work of the database", rows, "SQLite machine steps", work)
+
+
+def _rate_level(results: Results) -> Level | None:
+    """The agreed rows/s as records/s of the largest run, which is what the chart shows."""
+    agreed = [each.at_least for each in results.targets if each.metric == "rows_per_second"]
+    if not agreed or agreed[0] is None:
+        return None
+    largest = results.largest
+    per_row = largest.candidate.observation.records / largest.run.rows
+    return Level(f"target, {agreed[0]:,.0f} rows/s", agreed[0] * per_row)
+
+
+def _lines(
+    sizes: Sequence[SizeResult],
+    measure: Callable[[Measurement], float | None],
+    *,
+    shows_slope: bool = False,
+) -> tuple[Line, ...]:
+    """A line for the control and one for the candidate, where there is anything to draw."""
+    first = sizes[0]
+    names = [each.observation.subject for each in first.measurements]
+    both = [
+        Line(f"{role} {name}", *_points(sizes, side, measure), shows_slope=shows_slope)
+        for side, (role, name) in enumerate(zip(("control", "candidate"), names, strict=True))
+    ]
+    return tuple(line for line in both if line.xs)
+
+
+def _points(
+    sizes: Sequence[SizeResult], side: int, measure: Callable[[Measurement], float | None]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The x and y values where something was measured; a log axis has no place for zero."""
+    points = [(size.run.rows, measure(size.measurements[side])) for size in sizes]
+    known = [(float(x), float(y)) for x, y in points if y is not None and y > 0]
+    return tuple(x for x, _ in known), tuple(y for _, y in known)

@@ -1,0 +1,76 @@
+"""Results on a terminal: both exporters side by side, every verdict, and failures explained."""
+
+from collections.abc import Iterable, Mapping
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from harness.report.words import (
+    OUTCOME_WORDS,
+    bytes_line,
+    headline,
+    measurement_cells,
+    speed_line,
+)
+from harness.results import Judgement, Results, SizeResult
+from harness.verdict import Outcome
+
+_STYLES: Mapping[Outcome, str] = {
+    Outcome.PASSED: "green",
+    Outcome.FAILED: "bold red",
+    Outcome.INCONCLUSIVE: "yellow",
+    Outcome.SKIPPED: "dim",
+}
+_EXPLAINED = 3
+
+
+def render_results(results: Results) -> RenderableType:
+    """Lay out what was measured at the largest size, what that comes to, and the verdicts."""
+    measured: tuple[RenderableType, ...] = ()
+    if results.sizes:
+        measured = (
+            _measurements(results.largest),
+            Text(),
+            Text(f"speed-up   {speed_line(results)}"),
+            Text(f"bytes      {bytes_line(results)}"),
+            Text(),
+        )
+    formulas = (Text(f"{name}: queries = {text}") for name, text in results.formulas.items())
+    return Group(*measured, *formulas, render_judgements(results.ordered_judgements))
+
+
+def render_judgements(judgements: Iterable[Judgement]) -> RenderableType:
+    """One line per verdict, in the order given."""
+    table = Table(
+        "", "topic", "subject", "expected", "seen", box=None, pad_edge=False, show_header=False
+    )
+    for each in judgements:
+        verdict = each.verdict
+        mark = Text(OUTCOME_WORDS[verdict.outcome], style=_STYLES[verdict.outcome])
+        cells = (each.topic.value, verdict.subject, verdict.expected, verdict.seen)
+        table.add_row(mark, *map(Text, cells))
+    return table
+
+
+def render_failures(results: Results) -> RenderableType:
+    """Explain the first failures, if any, and end with how it came out in one line."""
+    failures = results.failures
+    explained = (
+        Text(f"\n{each.verdict}" + (f"\nat: {each.place}" if each.place else ""))
+        for each in failures[:_EXPLAINED]
+    )
+    rest = len(failures) - _EXPLAINED
+    more = (Text(f"\n... and {rest} more: the reports explain them"),) if rest > 0 else ()
+    return Group(*explained, *more, Text(f"\n{headline(results)}"))
+
+
+def _measurements(size: SizeResult) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for role, each in zip(("control", "candidate"), size.measurements, strict=True):
+        table.add_column(Text(f"{role}\n{each.observation.subject}"), justify="right")
+    control, candidate = (measurement_cells(each, size.run.rows) for each in size.measurements)
+    for name, cell in control.items():
+        table.add_row(name, Text(cell), Text(candidate[name]))
+    return table

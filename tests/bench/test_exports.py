@@ -1,0 +1,56 @@
+"""Both exporters at several sizes, recorded by pytest-benchmark: what they do and how fast.
+
+What is timed is one pass of rounds in turn, by the harness's own engine; the rates of each exporter
+are in the extra information. Counting is a pass of its own, before, and memory one after.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from elspeth.core.landscape import LandscapeDB
+from harness.benchmark import Timing, time_in_turn
+from harness.equivalence import SIGNING_KEY, fixed_clock
+from harness.generator import generate_run
+from harness.measuring import Measured, measured
+from harness.observation import ExportTask, Observation
+from harness.spec import RunSpec
+from harness.subject import CONTROL, DEFAULT_CANDIDATE
+
+EXPORTERS = {"control": measured(CONTROL), "candidate": measured(DEFAULT_CANDIDATE)}
+ROUNDS = 3
+
+
+@pytest.mark.parametrize("rows", [20, 200])
+def test_exports_of_one_run_in_turn(rows: int, benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    rounds = ROUNDS if benchmark.enabled else 1
+    with LandscapeDB(f"sqlite:///{tmp_path / 'audit.db'}") as db:
+        run = generate_run(db, RunSpec.typical(rows))
+        task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, tmp_path)
+        observed = {role: each.observe(task) for role, each in EXPORTERS.items()}
+        actions = {role: partial(each.time, task) for role, each in EXPORTERS.items()}
+        benchmark.group = f"export of {rows} rows"
+        timings = benchmark.pedantic(
+            time_in_turn, args=(actions,), kwargs={"rounds": rounds}, rounds=1
+        )
+        for role, each in EXPORTERS.items():
+            told = _told(each, observed[role], timings[role], task, rows)
+            benchmark.extra_info[role] = told
+    assert observed["candidate"].sha256 == observed["control"].sha256
+    assert observed["candidate"].queries == 12
+    assert observed["control"].queries > 20 * rows
+
+
+def _told(
+    exporter: Measured, observed: Observation, timing: Timing, task: ExportTask, rows: int
+) -> dict[str, float | int | None]:
+    return {
+        "rows_per_second": timing.per_second(rows),
+        "records_per_second": timing.per_second(observed.records),
+        "queries": observed.queries,
+        "rows_fetched": observed.rows_fetched,
+        "vm_steps": observed.vm_steps,
+        "peak_bytes_above_start": exporter.measure_memory(task).above_start_bytes,
+    }

@@ -1,0 +1,138 @@
+"""Baseline: a rise in any exact count fails, a fall asks to tighten."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.baseline import (
+    BaselineError,
+    Costs,
+    ShapeCost,
+    judge_costs,
+    load_baseline,
+    merged,
+    save_baseline,
+)
+from harness.verdict import Verdict
+
+ROWS = (10, 30, 100)
+SQLITE = "SQLite 3.40.1, CPython 3.11"
+
+
+def costs(*shapes: ShapeCost, **changes: object) -> Costs:
+    plain = Costs(
+        rows=ROWS,
+        shapes=shapes or (shape("rows", (1, 1, 1)),),
+        rows_fetched=(100, 300, 1000),
+        work={SQLITE: {"vm_steps": (500, 1500, 5000)}},
+    )
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def shape(table: str, counts: tuple[int, ...], text: str = "SELECT ?") -> ShapeCost:
+    return ShapeCost.of(table, text, counts, ROWS)
+
+
+def about(subject: str, found: Costs, baseline: Costs) -> Verdict:
+    return next(each for each in judge_costs(found, baseline) if each.subject == subject)
+
+
+def test_the_same_costs_pass_without_a_word_of_advice() -> None:
+    verdicts = judge_costs(costs(), costs())
+    assert all(each.passed and not each.next_step for each in verdicts)
+
+
+def test_a_loop_that_went_from_20_to_80_queries_fails_with_its_shape() -> None:
+    accepted = costs(shape("batch_members", (2, 6, 20), "SELECT a"))
+    found = costs(shape("batch_members", (8, 24, 80), "SELECT a"))
+    verdict = about("queries", found, accepted)
+    assert verdict.failed
+    assert "SELECT a: 2, 6, 20 accepted, 8, 24, 80 found" in str(verdict)
+
+
+def test_a_rise_in_one_shape_is_not_made_up_for_by_a_fall_in_another() -> None:
+    accepted = costs(shape("rows", (5, 5, 5), "SELECT a"), shape("edges", (1, 1, 1), "SELECT b"))
+    found = costs(shape("rows", (1, 1, 1), "SELECT a"), shape("edges", (2, 2, 2), "SELECT b"))
+    assert about("queries", found, accepted).failed
+
+
+def test_a_statement_written_differently_is_matched_by_its_table() -> None:
+    accepted = costs(shape("rows", (1, 1, 1), "SELECT a FROM rows"))
+    found = costs(shape("rows", (1, 1, 1), "SELECT a, b FROM rows"))
+    assert about("queries", found, accepted).passed
+
+
+def test_a_query_about_another_table_fails() -> None:
+    found = costs(shape("rows", (1, 1, 1)), shape("nodes", (1, 1, 1), "SELECT more"))
+    assert about("queries", found, costs()).failed
+
+
+@pytest.mark.parametrize("fetched", [(100, 300, 1001), (101, 300, 1000)])
+def test_one_more_fetched_row_fails(fetched: tuple[int, ...]) -> None:
+    assert about("rows fetched", costs(rows_fetched=fetched), costs()).failed
+
+
+def test_a_fall_passes_and_asks_to_tighten() -> None:
+    verdict = about("rows fetched", costs(rows_fetched=(100, 300, 900)), costs())
+    assert verdict.passed
+    assert "--update" in verdict.next_step
+
+
+def test_work_is_compared_under_the_same_versions() -> None:
+    risen = costs(work={SQLITE: {"vm_steps": (500, 1500, 5001)}})
+    assert about("vm_steps", risen, costs()).failed
+
+
+def test_work_under_other_versions_is_not_judged_and_says_which_are_known() -> None:
+    other = costs(work={"SQLite 3.51.0, CPython 3.13": {"vm_steps": (900, 2700, 9000)}})
+    verdict = about("vm_steps", other, costs())
+    assert not verdict.failed
+    assert not verdict.passed
+    assert SQLITE in verdict.seen
+
+
+def test_an_update_keeps_the_work_accepted_under_other_versions() -> None:
+    found = costs(work={"SQLite 3.51.0, CPython 3.13": {"vm_steps": (1, 2, 3)}})
+    assert set(merged(found, costs()).work) == {SQLITE, "SQLite 3.51.0, CPython 3.13"}
+
+
+def test_slopes_are_further_queries_for_each_further_row() -> None:
+    assert shape("rows", (10, 30, 100)).slope == 1
+    assert shape("rows", (1, 1, 1)).slope == 0
+
+
+def test_a_baseline_reads_back_as_it_was_saved(tmp_path: Path) -> None:
+    save_baseline(costs(), tmp_path / "baseline.json")
+    assert load_baseline(tmp_path / "baseline.json") == costs()
+
+
+def test_the_baseline_of_this_repository_accepts_one_query_for_each_table() -> None:
+    accepted = load_baseline(Path("fixtures/baseline.json"))
+    assert len({each.table for each in accepted.shapes}) == 12
+    assert all(each.counts == (1, 1, 1) and each.slope == 0 for each in accepted.shapes)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "not a whole JSON document"),
+        ("{}", "no baseline of format"),
+        ('{"format": 99}', "no baseline of format"),
+        ('{"format": 1, "rows": [1], "shapes": [], "rows_fetched": [1]}', "accepts no query"),
+        ('{"format": 1, "rows": "many", "shapes": []}', "rows"),
+    ],
+)
+def test_a_file_that_is_no_baseline_is_refused_with_the_reason(
+    text: str, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "baseline.json"
+    path.write_text(text)
+    with pytest.raises(BaselineError, match=reason):
+        load_baseline(path)
+
+
+def test_a_baseline_about_other_sizes_is_refused() -> None:
+    other = replace(costs(), rows=(10, 30, 90))
+    with pytest.raises(BaselineError, match="10, 30, 90"):
+        judge_costs(costs(), other)

@@ -1,0 +1,105 @@
+"""The main flow on small runs: what comes out of it, for a right exporter and for wrong ones."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elspeth.core.landscape import LandscapeExporter
+from harness.experiment import Experiment, run_experiment, sizes_up_to
+from harness.formulas import attribute_queries
+from harness.measuring import InThisProcess, measured
+from harness.results import Results, Topic, load_results, save_results
+from harness.spec import RunSpec
+from harness.subject import CONTROL, DEFAULT_CANDIDATE, Subject
+from harness.targets import load_targets
+from harness.verdict import Outcome
+
+
+class Idle(LandscapeExporter):
+    """Looks like an exporter, and exports nothing."""
+
+    def export_run(self, run_id: str, sign: bool = False) -> Iterator[dict[str, Any]]:
+        return iter(())
+
+    def write_jsonl(self, run_id: str, path: Path, sign: bool = False) -> None:  # type: ignore[override]
+        path.write_bytes(b"")
+
+
+class AsksForEachRow(LandscapeExporter):
+    """Sends one more query for each row."""
+
+    def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
+        for record in super()._iter_records(run_id):
+            if record["record_type"] == "row":
+                with self._db.connection() as connection:
+                    connection.exec_driver_sql("SELECT count(*) FROM node_states").scalar()
+            yield record
+
+
+def experiment(candidate: type[LandscapeExporter], *rows: int) -> Experiment:
+    # Memory is measured in another process, which finds this module from the checkout's root.
+    here = "tests.harness.test_experiment" if candidate.__module__ == __name__ else ""
+    reference = f"{here or candidate.__module__}:{candidate.__qualname__}"
+    return Experiment(
+        specs=tuple(RunSpec(rows=each, states=1) for each in rows),
+        control=measured(CONTROL),
+        candidate=InThisProcess(Subject(candidate.__name__, candidate, reference)),
+        targets=load_targets(Path("fixtures/targets.toml")),
+        rounds=1,
+    )
+
+
+def run(candidate: type[LandscapeExporter], tmp_path: Path, *rows: int) -> Results:
+    return run_experiment(experiment(candidate, *rows), tmp_path, lambda step: None)
+
+
+def outcomes(results: Results) -> Mapping[Topic, set[Outcome]]:
+    topics: dict[Topic, set[Outcome]] = {}
+    for each in results.judgements:
+        topics.setdefault(each.topic, set()).add(each.verdict.outcome)
+    return topics
+
+
+def test_a_right_exporter_passes_and_its_results_can_be_kept(tmp_path: Path) -> None:
+    steps: list[str] = []
+    planned = experiment(LandscapeExporter, 2, 4)
+    results = run_experiment(planned, tmp_path, steps.append)
+    assert results.outcome is Outcome.PASSED
+    assert len(steps) == planned.steps
+    assert [size.run.rows for size in results.sizes] == [2, 4]
+    save_results(results, tmp_path / "results.json")
+    assert load_results(tmp_path / "results.json") == results
+
+
+def test_a_query_in_a_loop_fails_at_its_line(tmp_path: Path) -> None:
+    results = run(AsksForEachRow, tmp_path, 2, 4)
+    growth = next(each for each in results.failures if each.topic is Topic.GROWTH)
+    assert growth.place is not None
+    assert growth.place.path == "tests/harness/test_experiment.py"
+    source = Path(growth.place.path).read_text().splitlines()
+    assert "exec_driver_sql" in source[growth.place.line - 1]
+    assert "rows  4  sent 4x" in growth.verdict.evidence
+
+
+def test_an_exporter_that_does_nothing_fails_as_vacuous_first(tmp_path: Path) -> None:
+    results = run(Idle, tmp_path, 2)
+    assert results.failures[0].topic is Topic.VACUITY
+    assert outcomes(results)[Topic.EQUIVALENCE] == {Outcome.FAILED}
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes"), [(10, (10,)), (100, (10, 100)), (2000, (20, 200, 2000))]
+)
+def test_smaller_sizes_lead_up_to_the_one_asked_for(rows: int, sizes: tuple[int, ...]) -> None:
+    assert sizes_up_to(rows) == sizes
+
+
+def test_the_formulas_of_both_exporters_are_exact(tmp_path: Path) -> None:
+    exporters = {"control": measured(CONTROL), "candidate": measured(DEFAULT_CANDIDATE)}
+    formulas = attribute_queries(exporters, tmp_path)
+    assert str(formulas["control"]) == (
+        "queries = 6 + 1.00 rows + 2.00 tokens + 2.00 node_states + 1.00 batches"
+    )
+    assert str(formulas["candidate"]) == "queries = 12"

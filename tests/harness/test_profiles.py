@@ -1,0 +1,83 @@
+"""Hypothesis profiles, and the command that counts what property tests exercise under one."""
+
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.commands.coverage import coverage, coverage_lines
+from harness.coverage import SUMMARIES, shape_coverage
+from harness.profiles import EXAMPLES, VARIABLE, ProfileError, fewer_examples, load_profile
+
+
+@pytest.fixture(autouse=True)
+def the_profile_of_the_session_again() -> Iterator[None]:
+    yield
+    load_profile(os.environ)
+
+
+@pytest.mark.parametrize("name", ["dev", "ci"])
+def test_a_profile_scales_every_property(name: str) -> None:
+    assert load_profile({VARIABLE: name}) == name
+    tried = []
+
+    @settings(database=None)
+    @given(st.integers())
+    def every_number(number: int) -> None:
+        tried.append(number)
+
+    every_number()
+    assert len(tried) == EXAMPLES[name]
+    assert settings().max_examples == EXAMPLES[name]
+    assert fewer_examples(1 / 10).max_examples == EXAMPLES[name] / 10
+    assert settings().deadline is None
+
+
+def test_without_a_name_it_is_the_fast_one() -> None:
+    assert load_profile({}) == load_profile({VARIABLE: ""}) == "dev"
+    assert min(EXAMPLES, key=lambda name: EXAMPLES[name]) == "dev"
+
+
+def test_the_ci_profile_tries_the_same_examples_every_time() -> None:
+    load_profile({VARIABLE: "ci"})
+    assert settings().derandomize
+
+
+def test_at_least_one_example_is_tried() -> None:
+    assert fewer_examples(1 / 10**6).max_examples == 1
+
+
+def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ProfileError, match="HYPOTHESIS_PROFILE=fast: .* known: dev, ci, nightly"):
+        load_profile({VARIABLE: "fast"})
+
+
+def test_the_command_counts_every_shape_and_finds_none_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert coverage(profile="dev") == 0
+    printed = capsys.readouterr().out
+    counts = dict(re.findall(r"^ *\d+  ([a-z]\w+) +(\d+)  \S", printed, re.MULTILINE))
+    assert counts.keys() == SUMMARIES.keys()
+    assert all(int(count) > 0 for count in counts.values())
+
+
+def test_the_command_fails_and_names_what_never_occurs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.commands.coverage.EXAMPLES", {"dev": 1})
+    assert coverage(profile="dev") == 1
+    assert "never: hostile_text" in capsys.readouterr().out
+
+
+def test_the_matrix_counts_the_runs_that_hold_both() -> None:
+    runs = [frozenset(["forks", "joins"]), frozenset(["forks", "expansions", "joins"])]
+    lines = list(coverage_lines(shape_coverage(runs)))
+    numbers = {line.split()[1]: line.split()[0] for line in lines if len(line.split()) > 1}
+    below_title = lines[lines.index("Runs that hold both; - where one hides the other:") :]
+    (row,) = (line.split() for line in below_title if line.split()[:1] == [numbers["joins"]])
+    assert row[int(numbers["forks"])] == "2"
+    assert row[int(numbers["expansions"])] == "1"

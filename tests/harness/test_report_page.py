@@ -1,0 +1,204 @@
+"""The report page in a real browser: complete, quiet, readable, and safe with hostile text."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.benchmark import Timing
+from harness.history import Entry
+from harness.pairing import pair
+from harness.report.page import render_page
+from harness.results import Judgement, Results, Topic, load_results
+from harness.verdict import Outcome, Verdict
+
+SAVED = Path("fixtures/results")
+PASSED = load_results(SAVED / "passed.json")
+HOSTILE = "</title></svg><script>document.title='owned'</script><img src=x onerror=alert(1)>"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+in_a_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium here (Debian: apt-get install chromium)"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def opened(browser: Any, page: str, path: Path, **options: Any) -> Iterator[Any]:
+    """Open a page with the network cut off; it must stay silent and ask for nothing."""
+    path.write_text(page, encoding="utf-8")
+    said: list[str] = []
+    asked: list[str] = []
+    context = browser.new_context(**options)
+    tab = context.new_page()
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(path.as_uri())
+    yield tab
+    context.close()
+    assert said == []
+    assert asked == [path.as_uri()]
+
+
+def slower() -> Results:
+    base = Timing("base main", (0.100, 0.102, 0.098, 0.101, 0.099, 0.100))
+    head = Timing("head working tree", (0.118, 0.121, 0.115, 0.119, 0.116, 0.118))
+    pairing = pair(base, head, rows=500)
+    speed = Judgement(Topic.SPEED, pairing.verdict())
+    return replace(PASSED, pairing=pairing, judgements=(*PASSED.judgements, speed))
+
+
+def hostile() -> Results:
+    largest = PASSED.largest
+    seen = largest.candidate.observation
+    shapes = tuple(replace(each, text=HOSTILE, table=HOSTILE) for each in seen.shapes)
+    observation = replace(seen, subject=HOSTILE, shapes=shapes)
+    candidate = replace(largest.candidate, observation=observation)
+    first = PASSED.sizes[0]
+    named = replace(
+        first.candidate, observation=replace(first.candidate.observation, subject=HOSTILE)
+    )
+    sizes = (replace(first, candidate=named), replace(largest, candidate=candidate))
+    verdict = Verdict(HOSTILE, Outcome.FAILED, HOSTILE, HOSTILE, (HOSTILE,), HOSTILE)
+    return replace(
+        PASSED,
+        sizes=sizes,
+        formulas={HOSTILE: HOSTILE},
+        environment=replace(PASSED.environment, commit=HOSTILE),
+        judgements=(Judgement(Topic.GROWTH, verdict),),
+    )
+
+
+def earlier(*speed_ups: float) -> tuple[Entry, ...]:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    return tuple(
+        Entry(start + timedelta(days=day), f"{day:040x}", "a machine", 2000, 12, 90_000.0, speed_up)
+        for day, speed_up in enumerate(speed_ups)
+    )
+
+
+@in_a_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 380])
+def test_every_chart_is_drawn_and_the_page_fits_its_width(
+    browser: Any, tmp_path: Path, scheme: str, width: int
+) -> None:
+    page = render_page(PASSED)
+    viewport = {"width": width, "height": 800}
+    with opened(browser, page, tmp_path / "r.html", color_scheme=scheme, viewport=viewport) as tab:
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        for key in ("queries", "rate", "memory", "work"):
+            picture = tab.locator(f"#chart-{key} svg[role=img]")
+            assert picture.bounding_box()["width"] > 200
+            assert tab.locator(f"#chart-{key} path").count() > 5
+        ink = tab.evaluate("getComputedStyle(document.body).color")
+        text = tab.evaluate("getComputedStyle(document.querySelector('#chart-queries text')).fill")
+        assert text == ink
+
+
+@in_a_browser
+def test_every_chart_has_a_title_units_and_a_text_alternative(browser: Any, tmp_path: Path) -> None:
+    with opened(browser, render_page(PASSED), tmp_path / "report.html") as tab:
+        pictures = tab.locator("svg[role=img]")
+        assert pictures.count() == 4
+        for number in range(4):
+            labels = pictures.nth(number).get_attribute("aria-labelledby").split()
+            title, description = (tab.locator(f"#{label}").text_content() for label in labels)
+            assert title
+            assert "against source rows of the run, both axes logarithmic" in description
+            assert "control LegacyLandscapeExporter" in description
+
+
+@in_a_browser
+def test_the_slopes_of_control_and_candidate_can_be_read(browser: Any, tmp_path: Path) -> None:
+    with opened(browser, render_page(PASSED), tmp_path / "report.html") as tab:
+        queries = tab.locator("#chart-queries").text_content()
+        assert "control LegacyLandscapeExporter (slope 0.99)" in queries
+        assert "candidate LandscapeExporter (slope 0.00)" in queries
+
+
+@in_a_browser
+def test_hostile_text_is_shown_and_never_run(browser: Any, tmp_path: Path) -> None:
+    with opened(browser, render_page(hostile()), tmp_path / "report.html") as tab:
+        assert "owned" not in tab.title().replace(HOSTILE, "")
+        assert tab.locator("script, img").count() == 0
+        assert HOSTILE in tab.locator("#failures").text_content()
+        assert HOSTILE in tab.locator("#shapes").text_content()
+        assert HOSTILE in tab.locator("#chart-queries desc").text_content()
+
+
+@in_a_browser
+def test_a_failure_comes_first_with_its_line_and_what_to_try(browser: Any, tmp_path: Path) -> None:
+    page = render_page(load_results(SAVED / "n_plus_one.json"))
+    with opened(browser, page, tmp_path / "report.html") as tab:
+        assert tab.locator("main > section").first.get_attribute("id") == "failures"
+        failure = tab.locator(".failure").first.text_content()
+        assert "fixtures/faulty_exporters/queries.py:" in failure
+        assert "Look at" in failure
+
+
+@in_a_browser
+def test_the_first_difference_has_a_place_of_its_own(browser: Any, tmp_path: Path) -> None:
+    page = render_page(load_results(SAVED / "retry_order.json"))
+    with opened(browser, page, tmp_path / "report.html") as tab:
+        assert "order, node_state" in tab.locator("#difference").text_content()
+
+
+@in_a_browser
+def test_a_slower_head_shows_its_ratio_round_by_round(browser: Any, tmp_path: Path) -> None:
+    with opened(browser, render_page(slower()), tmp_path / "report.html") as tab:
+        text = tab.locator("#pairing").text_content()
+        assert "ratio 0.849" in text
+        assert "Higher is better" in text
+        assert tab.locator("#pairing tbody tr").count() == 6
+
+
+@in_a_browser
+def test_earlier_results_are_plotted_and_the_change_is_marked(browser: Any, tmp_path: Path) -> None:
+    history = earlier(22.0, 22.5, 17.0)
+    history = (*history[:2], replace(history[2], changed=True))
+    with opened(browser, render_page(PASSED, history=history), tmp_path / "report.html") as tab:
+        assert tab.locator("#chart-history svg[role=img]").count() == 1
+        assert tab.locator("#history tbody tr").nth(2).text_content().count("changed here") == 1
+
+
+@in_a_browser
+def test_it_prints_on_paper(browser: Any, tmp_path: Path) -> None:
+    with opened(browser, render_page(PASSED), tmp_path / "report.html") as tab:
+        assert tab.pdf().startswith(b"%PDF")
+
+
+def test_the_page_needs_nothing_from_elsewhere() -> None:
+    page = render_page(PASSED)
+    linked = page.replace("http://www.w3.org/", "")
+    assert "http://" not in linked
+    assert "https://" not in linked
+    assert "<script" not in page
+    assert "default-src 'none'" in page
+
+
+def test_results_without_a_measured_run_render_too() -> None:
+    page = render_page(replace(PASSED, sizes=(), judgements=(), formulas={}))
+    assert "nothing was judged" in page
+    assert "<svg" not in page
+
+
+def test_the_same_results_give_the_same_page() -> None:
+    assert render_page(PASSED) == render_page(PASSED)

@@ -1,0 +1,126 @@
+"""Reports as text: Markdown, SARIF, annotations and the terminal, from saved results alone."""
+
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness.report import write_reports
+from harness.report.annotations import render_annotations
+from harness.report.markdown import render_markdown
+from harness.report.sarif import render_sarif
+from harness.report.terminal import render_failures, render_results
+from harness.results import Judgement, Place, Results, Topic, load_results
+from harness.verdict import Outcome, Verdict
+
+SAVED = Path("fixtures/results")
+N_PLUS_ONE = load_results(SAVED / "n_plus_one.json")
+RETRY_ORDER = load_results(SAVED / "retry_order.json")
+PASSED = load_results(SAVED / "passed.json")
+
+HOSTILE = (
+    "<script>alert(1)</script> [x](javascript:alert(1)) | `--` @team ::error::%0A\n::warning::"
+)
+
+
+def hostile() -> Results:
+    verdict = Verdict(HOSTILE, Outcome.FAILED, HOSTILE, HOSTILE, (HOSTILE,), HOSTILE)
+    place = Place("src/a,b:c.py", 3, HOSTILE)
+    return replace(PASSED, judgements=(Judgement(Topic.GROWTH, verdict, place),))
+
+
+def on_terminal(results: Results) -> str:
+    console = Console(file=io.StringIO(), width=200, highlight=False)
+    console.print(render_results(results), render_failures(results))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_summary_explains_the_first_failure_before_any_number() -> None:
+    text = render_markdown(N_PLUS_ONE)
+    assert text.startswith("# Landscape export: failed\n")
+    assert text.index("batch_members") < text.index("## Both exporters")
+    assert "## Every verdict" in text
+
+
+def test_the_summary_of_a_pass_shows_both_exporters_and_their_formulas() -> None:
+    text = render_markdown(PASSED)
+    assert "control: LegacyLandscapeExporter" in text
+    formula = "6 + 1.00 rows + 2.00 tokens + 2.00 node_states + 1.00 batches"
+    assert f"queries = {formula}" in text
+    assert "queries = 12 " in text
+
+
+def test_hostile_text_is_no_markup_in_the_summary() -> None:
+    text = render_markdown(hostile())
+    outside_code = re.sub(r"(?m)^    .*$|`+ .*? `+", "", text)
+    assert "<script>" not in outside_code
+    assert "](" not in outside_code
+    assert "\n::" not in text
+    rows = [line for line in text.splitlines() if line.startswith("| MISSED")]
+    assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [6]
+
+
+def test_sarif_points_at_the_line_that_sends_the_growing_query() -> None:
+    log = json.loads(render_sarif(N_PLUS_ONE))
+    (run,) = log["runs"]
+    growth = next(each for each in run["results"] if each["ruleId"] == "growth")
+    location = growth["locations"][0]["physicalLocation"]
+    assert location["artifactLocation"] == {
+        "uri": "fixtures/faulty_exporters/queries.py",
+        "uriBaseId": "SRCROOT",
+    }
+    assert location["region"]["startLine"] > 1
+    assert growth["level"] == "error"
+
+
+@pytest.mark.parametrize("results", [N_PLUS_ONE, RETRY_ORDER, PASSED], ids=["n+1", "order", "pass"])
+def test_sarif_is_a_log_whose_rules_are_declared_and_paths_relative(results: Results) -> None:
+    log = json.loads(render_sarif(results))
+    assert log["version"] == "2.1.0"
+    (run,) = log["runs"]
+    declared = {rule["id"] for rule in run["tool"]["driver"]["rules"]}
+    assert {each["ruleId"] for each in run["results"]} <= declared
+    assert len(run["results"]) == len(results.failures)
+    for each in run["results"]:
+        for location in each.get("locations", ()):
+            assert not location["physicalLocation"]["artifactLocation"]["uri"].startswith("/")
+
+
+def test_an_annotation_stands_on_the_line_that_sends_the_growing_query() -> None:
+    first = next(a for a in render_annotations(N_PLUS_ONE) if "growth" in a)
+    assert re.match(r"::error file=fixtures/faulty_exporters/queries\.py,line=\d+,title=", first)
+
+
+def test_a_pass_has_no_annotation() -> None:
+    assert list(render_annotations(PASSED)) == []
+
+
+def test_hostile_text_cannot_end_an_annotation_or_start_another() -> None:
+    (annotation,) = render_annotations(hostile())
+    assert "\n" not in annotation
+    assert annotation.startswith("::error file=src/a%2Cb%3Ac.py,line=3,title=growth%3A ")
+    properties = annotation.split("::")[1]
+    assert properties.count(",") == 2
+
+
+def test_the_terminal_shows_hostile_text_as_it_is() -> None:
+    assert "[x](javascript:alert(1))" in on_terminal(hostile())
+
+
+def test_the_terminal_ends_with_how_it_came_out() -> None:
+    last = on_terminal(RETRY_ORDER).strip().splitlines()[-1]
+    assert last.startswith("equivalence: ")
+    assert "order, node_state" in last
+
+
+def test_the_folder_holds_every_report_and_names_them(tmp_path: Path) -> None:
+    written = write_reports(PASSED, tmp_path / "new" / "out")
+    assert load_results(written.results) == PASSED
+    names = sorted(path.name for path in (tmp_path / "new" / "out").iterdir())
+    assert names == ["report.html", "report.md", "report.sarif", "results.json"]
+    assert all(str(path) in "\n".join(written.lines) for path in (written.results, written.page))

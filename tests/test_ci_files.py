@@ -1,0 +1,117 @@
+"""The workflows and the action: what they may do, and that they name what exists."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from harness.cli import app
+
+ROOT = Path(__file__).parent.parent
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+ACTION = ROOT / "action.yml"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # YAML 1.1 reads the key `on` as a boolean.
+    return {"on" if key is True else key: value for key, value in content.items()}
+
+
+def _jobs(path: Path) -> dict[str, Any]:
+    jobs: dict[str, Any] = _read(path)["jobs"]
+    return jobs
+
+
+def _steps(path: Path) -> list[dict[str, Any]]:
+    if path == ACTION:
+        steps: list[dict[str, Any]] = _read(path)["runs"]["steps"]
+        return steps
+    return [step for job in _jobs(path).values() for step in job["steps"]]
+
+
+def _names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+every_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=_names(WORKFLOWS))
+every_file = pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=_names([*WORKFLOWS, ACTION]))
+
+
+def test_there_is_a_gate_for_pull_requests_and_one_for_the_night() -> None:
+    events = {path.stem: _read(path)["on"] for path in WORKFLOWS}
+    assert list(events["exporter-gate"]) == ["pull_request"]
+    assert "schedule" in events["nightly"]
+
+
+@every_workflow
+def test_a_workflow_may_read_and_nothing_else(path: Path) -> None:
+    assert _read(path)["permissions"] == {"contents": "read"}
+    assert not any("permissions" in job for job in _jobs(path).values())
+    assert "pull_request_target" not in _read(path)["on"]
+
+
+@every_workflow
+def test_a_workflow_is_bounded_in_time_and_number(path: Path) -> None:
+    assert "concurrency" in _read(path)
+    assert all(0 < job["timeout-minutes"] <= 120 for job in _jobs(path).values())
+
+
+@every_file
+def test_every_action_is_pinned_by_its_full_hash(path: Path) -> None:
+    used = [step["uses"] for step in _steps(path) if "uses" in step]
+    assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", each) for each in used), used
+
+
+@every_file
+def test_no_expression_is_pasted_into_a_script(path: Path) -> None:
+    scripts = [step["run"] for step in _steps(path) if "run" in step]
+    assert scripts
+    assert not any("${{" in script for script in scripts)
+
+
+@every_file
+def test_no_secret_is_used(path: Path) -> None:
+    assert "secrets." not in path.read_text(encoding="utf-8")
+
+
+@every_workflow
+def test_no_checkout_leaves_credentials_behind(path: Path) -> None:
+    checkouts = [s for s in _steps(path) if s.get("uses", "").startswith("actions/checkout@")]
+    assert checkouts
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+@every_file
+def test_every_harness_command_in_a_script_exists_with_its_options(path: Path) -> None:
+    commands: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+    for script in (step["run"] for step in _steps(path) if "run" in step):
+        for line in script.replace("\\\n", " ").splitlines():
+            words = shlex.split(line)
+            if words and words[0].rpartition("/")[2] == "harness":
+                options = {o for p in commands[words[1]].params for o in p.opts}
+                assert {word for word in words if word.startswith("--")} <= options, line
+
+
+def test_the_gate_compares_with_the_base_of_the_pull_request() -> None:
+    gate = next(step for step in _steps(WORKFLOWS[0]) if step.get("name") == "harness gate")
+    assert gate["env"]["BASE"] == "${{ github.event.pull_request.base.sha }}"
+    assert '--base "$BASE"' in gate["run"]
+
+
+@pytest.mark.parametrize("linter", ["zizmor", "actionlint"])
+def test_a_linter_of_workflows_finds_nothing(linter: str) -> None:
+    if shutil.which(linter) is None:
+        pytest.skip(f"{linter} is not installed here")
+    command = {
+        "zizmor": ["zizmor", "--offline", "--quiet", *map(str, [*WORKFLOWS, ACTION])],
+        "actionlint": ["actionlint", *map(str, WORKFLOWS)],
+    }[linter]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
