@@ -80,7 +80,9 @@ def _run_specs(
     # features away, and a feature that shrinks away leaves the axes as they are.
     density = draw(_DENSITY)
     drawn = [each for each in offered if draw(_EIGHTHS) > 7 - 2 * density]
-    features = _compatible([*required, *(each for each in drawn if _fits(each, values))])
+    fitting = [each for each in drawn if _fits(each, values)]
+    # Of two that hide each other, now the one wins and now the other.
+    features = _compatible([*required, *(reversed(fitting) if draw(st.booleans()) else fitting)])
     return RunSpec(
         **values, lineage_in_turn=in_turn, features=frozenset(each.name for each in features)
     )

@@ -1,13 +1,11 @@
 """`harness cache`: list or clear the large runs that are kept."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from harness.cache import CachedRun, cached_runs, clear_cache, default_cache
 from harness.commands.printing import output_console
@@ -27,12 +25,10 @@ def list_runs(cache_folder: CacheOption = None) -> None:
     """List the runs, most recently used first."""
     folder = cache_folder or default_cache()
     runs = cached_runs(folder)
-    console = output_console()
-    if runs:
-        console.print(_table_of(runs))
     total = sum(each.size_bytes for each in runs)
     summary = f"{len(runs)} kept, {total / _MEBIBYTE:,.1f} MiB in {folder}"
-    console.print(summary, soft_wrap=True, markup=False)
+    for line in (*(_lines(runs) if runs else ()), summary):
+        output_console().print(line, soft_wrap=True, markup=False)
 
 
 @cache.command("clear")
@@ -44,10 +40,9 @@ def clear(cache_folder: CacheOption = None) -> None:
     output_console().print(summary, soft_wrap=True, markup=False)
 
 
-def _table_of(runs: Sequence[CachedRun]) -> Table:
-    table = Table("last used", "records", "MiB", "run", box=None, pad_edge=False)
+def _lines(runs: Sequence[CachedRun]) -> Iterator[str]:
+    yield f"{'last used':25}  {'records':>12}  {'MiB':>9}  run"
     for each in runs:
         used = datetime.fromtimestamp(each.used_at).astimezone().isoformat(" ", "seconds")
-        cells = (used, f"{each.records:,}", f"{each.size_bytes / _MEBIBYTE:,.1f}", repr(each.spec))
-        table.add_row(*map(Text, cells))
-    return table
+        size = each.size_bytes / _MEBIBYTE
+        yield f"{used:25}  {each.records:12,}  {size:9,.1f}  {each.spec!r}"

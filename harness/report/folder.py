@@ -7,7 +7,6 @@ from pathlib import Path
 from elspeth.core.landscape.atomic import new_file
 from harness.history import Entry
 from harness.report.markdown import render_markdown
-from harness.report.page import render_page
 from harness.report.sarif import render_sarif
 from harness.results import Results, save_results
 
@@ -29,6 +28,9 @@ class Written:
 
 def write_reports(results: Results, directory: Path, *, history: Sequence[Entry] = ()) -> Written:
     """Write results.json, report.html, report.md and report.sarif into a folder made if need be."""
+    # Charts take a plotting library, which takes longer to import than most commands run.
+    from harness.report.page import render_page
+
     directory.mkdir(parents=True, exist_ok=True)
     written = Written(
         results=directory / "results.json",

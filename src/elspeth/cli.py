@@ -95,9 +95,7 @@ def export(
         bool, typer.Option("--sign", help="Sign with the key in ELSPETH_SIGNING_KEY.")
     ] = False,
     exporter: Annotated[ExporterName, typer.Option()] = ExporterName.BATCHED,
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Processes that share a JSON Lines export.")
-    ] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that share a JSON Lines export.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Export a run to a JSON Lines file or a directory of CSV files, put in place atomically."""

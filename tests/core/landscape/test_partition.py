@@ -58,11 +58,10 @@ def holds(partition: Partition, index: int) -> bool:
     )
 
 
+@pytest.mark.parametrize("landscape_url", ["sqlite"], indirect=True)  # PostgreSQL stores no other
 def test_a_run_with_an_index_that_is_no_integer_stays_whole(
     db: LandscapeDB, sample: SampleRun
 ) -> None:
-    if db.engine.dialect.name != "sqlite":
-        pytest.skip("PostgreSQL refuses to store it")
     with db.connection() as connection:
         connection.exec_driver_sql("UPDATE rows SET row_index = 1.5 WHERE row_index = 1")
         assert split_rows(connection, sample.run_id, 4) == (WHOLE,)

@@ -41,13 +41,13 @@ def _missing_indexes(connection: Connection) -> Iterator[Advice]:
     """Every index or unique constraint of the schema that no index of the database serves for."""
     inspector = inspect(connection)
     for table in EXPORTED_TABLES:
-        found = [
+        found: list[Sequence[str | None]] = [
             *map(_columns_of, inspector.get_indexes(table.name)),
             *(each["column_names"] for each in inspector.get_unique_constraints(table.name)),
             inspector.get_pk_constraint(table.name)["constrained_columns"],
         ]
         for columns, statement in _wanted(table):
-            if not any(each[: len(columns)] == columns for each in found):
+            if not any(list(each[: len(columns)]) == columns for each in found):
                 yield Advice(
                     f"{table.name} has no index that begins with {', '.join(columns)}",
                     "finding the rows that belong together reads the whole table",

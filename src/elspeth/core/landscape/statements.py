@@ -6,7 +6,7 @@ the database in step and merge without holding either. Text keys compare bytewis
 
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, FromClause, Select, select
+from sqlalchemy import BigInteger, ColumnElement, FromClause, Select, literal, select
 
 from elspeth.contracts.errors import MAX_INTEGER
 from elspeth.core.landscape import records
@@ -38,7 +38,7 @@ BY_BATCH = (batches_table.c.created_at, bytewise(batches_table.c.batch_id))
 TOKENS = rows_table.join(tokens_table, tokens_table.c.row_id == rows_table.c.row_id)
 STATES = TOKENS.join(node_states_table, node_states_table.c.token_id == tokens_table.c.token_id)
 
-ANY_ROW = rows_table.c.row_index >= -MAX_INTEGER
+ANY_ROW = rows_table.c.row_index >= literal(-MAX_INTEGER, BigInteger)
 """True of every row that an export may carry; any other is refused when it is read itself.
 
 Without it SQLite, once ANALYZE has told it that a run makes up most of the table, may scan all
