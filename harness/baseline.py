@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from elspeth.core.landscape.atomic import new_file
-from harness.trends import trend
+from harness.growing.trends import trend
 from harness.verdict import Outcome, Verdict, judge
 
 DEFAULT_BASELINE = Path("fixtures/baseline.json")

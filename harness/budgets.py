@@ -8,10 +8,10 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from harness.activity import Action, activity_of
-from harness.contracts import QueryContract
-from harness.growth import DEFAULT_SCALES, Axes, GrowthReport, Populate, Scales
-from harness.listening import AnyEngine
+from harness.counting.listening import AnyEngine
+from harness.growing.activity import Action, activity_of
+from harness.growing.contracts import QueryContract
+from harness.growing.growth import DEFAULT_SCALES, Axes, GrowthReport, Populate, Scales
 from harness.queries import QueryLog, count_queries
 from harness.scaling import assert_query_growth
 from harness.verdict import Verdict, require

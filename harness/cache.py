@@ -33,8 +33,8 @@ _OURS = re.compile(r"(\.unfinished-)?[0-9a-f]{32}")
 _SECONDS_OF_SILENCE = 600
 """A writer that has written nothing for so long is gone."""
 
-_MEANING = ("bulk", "facts", "features", "plan", "pools", "row_plan", "sources", "spec")
-"""The modules that decide what a spec means."""
+_MEANING = ("facts", "features", "generating", "pools", "spec")
+"""The modules and packages that decide what a spec means."""
 
 
 @dataclass(frozen=True)

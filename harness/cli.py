@@ -16,9 +16,9 @@ from harness.commands.gate import gate
 from harness.commands.generate import generate
 from harness.commands.history import history
 from harness.commands.selftest import selftest
+from harness.measurement.revisions import RevisionError
 from harness.profiles import ProfileError
 from harness.results import ResultsError
-from harness.revisions import RevisionError
 from harness.spec import ImpossibleSpecError
 from harness.subject import SubjectError
 from harness.targets import TargetsError

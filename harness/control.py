@@ -10,9 +10,9 @@ from sqlalchemy import func, select
 
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB, rows_table
+from harness.measurement.probed_subject import subject_of
+from harness.measurement.probing import Probe
 from harness.observation import ExportTask
-from harness.probed_subject import subject_of
-from harness.probing import Probe
 from harness.subject import CONTROL, Subject, load_subject
 
 LARGE_ROWS = 20_000

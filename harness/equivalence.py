@@ -9,9 +9,8 @@ from pathlib import Path
 
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
-from harness.capture import MAX_RECORDS, Capture, Refusal, capture, spool
-from harness.control import control_for
-from harness.difference import (
+from harness.comparing.capture import MAX_RECORDS, Capture, Refusal, capture, spool
+from harness.comparing.difference import (
     Difference,
     Kind,
     Owner,
@@ -21,11 +20,12 @@ from harness.difference import (
     classify,
     same_record,
 )
-from harness.exported_files import first_difference_in_files, line_offset
-from harness.hints import of_signature
-from harness.manifest import Timeless
-from harness.ownership import owner_in
-from harness.record_types import label
+from harness.comparing.exported_files import first_difference_in_files, line_offset
+from harness.comparing.hints import of_signature
+from harness.comparing.manifest import Timeless
+from harness.comparing.ownership import owner_in
+from harness.comparing.record_types import label
+from harness.control import control_for
 from harness.subject import Subject
 from harness.verdict import Verdict, judge, require
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from elspeth.core.landscape import LandscapeDB
 from harness.benchmark import Timing, time_in_turn
-from harness.environment import describe_environment
 from harness.equivalence import SIGNING_KEY, Comparison, compare_exports, fixed_clock
 from harness.generator import GeneratedRun, generate_run
 from harness.judging import judge_sizes
-from harness.measuring import Measured
+from harness.measurement.environment import describe_environment
+from harness.measurement.measuring import Measured
 from harness.observation import ExportTask, Observation
 from harness.results import MeasuredRun, Measurement, Place, Results, SizeResult
 from harness.spec import ROWS_TO_TAKE_TURNS, RunSpec

@@ -7,21 +7,21 @@ from types import MappingProxyType
 
 from elspeth.core.landscape import LandscapeDB
 from harness.baseline import Costs, judge_costs
-from harness.checking import Part as CheckPart
-from harness.checking import findings, open_ground
-from harness.costing import cost
 from harness.equivalence import SIGNING_KEY, fixed_clock
 from harness.experiment import Experiment, OnStep, run_experiment
-from harness.formulas import attribute_queries
 from harness.gate import completed
 from harness.generator import generate_run
+from harness.measurement.pairing import Pairing
 from harness.observation import ExportTask, ShapeCount
-from harness.pairing import Pairing
-from harness.race import Race, run_race
 from harness.results import Judgement, Place, Results, Topic
-from harness.seeded_faults import CorrectExporter, SeededFault
-from harness.selftest import Tried, run_selftest
 from harness.spec import RunSpec
+from harness.trials.checking import Part as CheckPart
+from harness.trials.checking import findings, open_ground
+from harness.trials.costing import cost
+from harness.trials.formulas import attribute_queries
+from harness.trials.race import Race, run_race
+from harness.trials.seeded_faults import CorrectExporter, SeededFault
+from harness.trials.selftest import Tried, run_selftest
 from harness.verdict import Outcome, Verdict
 
 CHECKED = (

@@ -11,10 +11,10 @@ from sqlalchemy import select
 
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.schema import runs_table
-from harness.bulk import write_in_bulk
 from harness.facts import Chapter
-from harness.plan import neighbours_of, plan
-from harness.recording import write_through_recorder
+from harness.generating.bulk import write_in_bulk
+from harness.generating.plan import neighbours_of, plan
+from harness.generating.recording import write_through_recorder
 from harness.spec import ImpossibleSpecError, RunSpec
 
 Writer: TypeAlias = Literal["bulk", "recorder"]

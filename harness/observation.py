@@ -9,12 +9,12 @@ from pathlib import Path
 
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
-from harness.callsites import CallSite
-from harness.origins import telling_lines, trace_origins
+from harness.counting.callsites import CallSite
+from harness.counting.origins import telling_lines, trace_origins
+from harness.counting.shapes import Shape
+from harness.counting.work import count_vm_steps, has_vm_steps
 from harness.queries import Query, QueryLog, count_queries
-from harness.shapes import Shape
 from harness.subject import Subject, write_jsonl
-from harness.work import count_vm_steps, has_vm_steps
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.callsites import CallSite, Tracker, call_site
-from harness.fetching import Execution
-from harness.listening import AnyEngine, Recording, listening, sync_engine
-from harness.project import Project
-from harness.shapes import Shape, StatementKind, kind_of, shape_of
+from harness.counting.callsites import CallSite, Tracker, call_site
+from harness.counting.fetching import Execution
+from harness.counting.listening import AnyEngine, Recording, listening, sync_engine
+from harness.counting.project import Project
+from harness.counting.shapes import Shape, StatementKind, kind_of, shape_of
 
 
 @dataclass(frozen=True)

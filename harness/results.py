@@ -15,12 +15,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from elspeth.core.landscape.atomic import new_file
 from harness.benchmark import Timing
-from harness.callsites import CallSite
-from harness.environment import Environment
+from harness.counting.callsites import CallSite
 from harness.equivalence import Comparison
-from harness.memory import MemoryUse
+from harness.measurement.environment import Environment
+from harness.measurement.memory import MemoryUse
+from harness.measurement.pairing import Pairing
 from harness.observation import Observation
-from harness.pairing import Pairing
 from harness.targets import Target
 from harness.verdict import Outcome, Verdict
 

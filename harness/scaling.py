@@ -6,9 +6,9 @@ The command, the pytest plugin and tests of any project come through here.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness.activity import Action
-from harness.contracts import QueryContract
-from harness.growth import (
+from harness.growing.activity import Action
+from harness.growing.contracts import QueryContract
+from harness.growing.growth import (
     DEFAULT_SCALES,
     Axes,
     AxisGrowth,
@@ -17,7 +17,7 @@ from harness.growth import (
     Scales,
     measure_growth,
 )
-from harness.growth_verdicts import judge_growth
+from harness.growing.growth_verdicts import judge_growth
 from harness.verdict import require
 
 __all__ = [

@@ -17,11 +17,11 @@ from harness.baseline import (
 )
 from harness.commands.options import CandidateOption
 from harness.commands.printing import output_console
-from harness.costing import cost
-from harness.measuring import measured
+from harness.measurement.measuring import measured
 from harness.report.terminal import render_judgements
 from harness.results import Judgement, Topic
 from harness.subject import DEFAULT_CANDIDATE
+from harness.trials.costing import cost
 
 
 def baseline(

@@ -11,7 +11,7 @@ from harness.commands.options import CandidateOption, OutputOption, PythonOption
 from harness.commands.printing import output_console, print_results
 from harness.commands.progress import steps_bar
 from harness.experiment import Experiment, run_experiment, sizes_up_to
-from harness.measuring import measured
+from harness.measurement.measuring import measured
 from harness.report import write_reports
 from harness.spec import RunSpec
 from harness.subject import CONTROL, DEFAULT_CANDIDATE

@@ -11,16 +11,16 @@ from rich.text import Text
 
 from elspeth.command import ExitCode, UsageError
 from elspeth.core.landscape import LandscapeDB
-from harness.checking import ALL_PARTS, QUICK_PARTS, Finding, Part, findings, open_ground
 from harness.commands.options import CandidateOption
 from harness.commands.printing import output_console
 from harness.equivalence import SIGNING_KEY, compare_exports, fixed_clock
-from harness.formulas import attribute_queries
 from harness.generator import generate_run
-from harness.measuring import measured
+from harness.measurement.measuring import measured
 from harness.observation import ExportTask
 from harness.spec import RunSpec
 from harness.subject import CONTROL, DEFAULT_CANDIDATE, load_subject
+from harness.trials.checking import ALL_PARTS, QUICK_PARTS, Finding, Part, findings, open_ground
+from harness.trials.formulas import attribute_queries
 from harness.verdict import Outcome
 
 _COUNTED = RunSpec.typical(20)

@@ -13,13 +13,13 @@ from elspeth.core.landscape import LandscapeDB
 from harness.commands.options import CandidateOption, OutputOption
 from harness.commands.printing import output_console, print_results
 from harness.commands.progress import tell
-from harness.environment import describe_environment
-from harness.pairing import LEAST_ROUNDS, Pairing
-from harness.race import Race, both_checkouts, run_race
+from harness.measurement.environment import describe_environment
+from harness.measurement.pairing import LEAST_ROUNDS, Pairing
+from harness.measurement.revisions import Checkout, working_tree
 from harness.report import write_reports
 from harness.results import Judgement, Results, Topic
-from harness.revisions import Checkout, working_tree
 from harness.subject import DEFAULT_CANDIDATE
+from harness.trials.race import Race, both_checkouts, run_race
 from harness.verdict import Outcome
 
 MAX_ROUNDS = 60

@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from harness.baseline import DEFAULT_BASELINE, load_baseline
-from harness.checking import ALL_PARTS
 from harness.commands.compare import MAX_ROUNDS, say_what_is_raced
 from harness.commands.options import CandidateOption, OutputOption, PythonOption, SrcOption
 from harness.commands.printing import output_console, print_results
@@ -19,16 +18,17 @@ from harness.commands.progress import steps_bar
 from harness.experiment import Experiment, sizes_up_to
 from harness.gate import completed, decide
 from harness.gating import CHECKED, Gating, SelftestSelection, run_gating
-from harness.measuring import measured
-from harness.race import Race
+from harness.measurement.measuring import measured
+from harness.measurement.revisions import changed_files, checked_out, working_tree
 from harness.report import write_reports
 from harness.report.annotations import render_annotations
 from harness.results import load_results
-from harness.revisions import changed_files, checked_out, working_tree
-from harness.seeded_faults import load_correct_exporters, load_seeded_faults
 from harness.spec import RunSpec
 from harness.subject import CONTROL, DEFAULT_CANDIDATE
 from harness.targets import DEFAULT_TARGETS, load_targets
+from harness.trials.checking import ALL_PARTS
+from harness.trials.race import Race
+from harness.trials.seeded_faults import load_correct_exporters, load_seeded_faults
 
 _RACED_ROWS = 500
 _OF_THE_HARNESS = ("harness/", "fixtures/")

@@ -12,8 +12,8 @@ from elspeth.core.landscape import LandscapeDB
 from harness.cache import cached_run
 from harness.commands.printing import output_console
 from harness.commands.progress import progress_bar
+from harness.generating.presets import PRESETS, preset
 from harness.generator import GeneratedRun, generate_run
-from harness.presets import PRESETS, preset
 from harness.spec import RunSpec
 
 

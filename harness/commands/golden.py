@@ -11,9 +11,9 @@ import typer
 from elspeth.command import ExitCode, UsageError
 from harness.commands.options import CandidateOption
 from harness.commands.printing import output_console
-from harness.golden import GOLDEN, check_golden, update_golden
-from harness.scratch import NewDatabase, postgresql_databases, sqlite_files
 from harness.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
+from harness.trials.golden import GOLDEN, check_golden, update_golden
+from harness.trials.scratch import NewDatabase, postgresql_databases, sqlite_files
 from harness.verdict import Verdict
 
 

@@ -11,8 +11,8 @@ from elspeth.command import ExitCode
 from harness.commands.printing import output_console
 from harness.commands.progress import tell
 from harness.gating import SelftestSelection
-from harness.seeded_faults import load_correct_exporters, load_seeded_faults
-from harness.selftest import Result, Tried, run_selftest
+from harness.trials.seeded_faults import load_correct_exporters, load_seeded_faults
+from harness.trials.selftest import Result, Tried, run_selftest
 
 
 def selftest(

@@ -8,7 +8,7 @@ from jinja2 import Environment as Templates
 from jinja2 import FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.difference import Difference
+from harness.comparing.difference import Difference
 from harness.history import Entry
 from harness.observation import ShapeCount
 from harness.report.charts import Chart, charts_of, trend_charts

@@ -14,7 +14,7 @@ from elspeth.core.landscape import LandscapeDB
 from harness.benchmark import Timing, time_in_turn
 from harness.equivalence import SIGNING_KEY, fixed_clock
 from harness.generator import generate_run
-from harness.measuring import Measured, measured
+from harness.measurement.measuring import Measured, measured
 from harness.observation import ExportTask, Observation
 from harness.spec import RunSpec
 from harness.subject import CONTROL, DEFAULT_CANDIDATE

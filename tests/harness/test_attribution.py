@@ -7,9 +7,9 @@ import pytest
 from scenarios.loops import core_loop, lookup_kept_for_each_key, one_dimension_left
 from scenarios.shop import shop
 
-from harness.activity import watch
-from harness.attribution import Attribution, ConfoundedAxesError, CountedRun, attribute
-from harness.calling import caller
+from harness.growing.activity import watch
+from harness.growing.attribution import Attribution, ConfoundedAxesError, CountedRun, attribute
+from harness.growing.calling import caller
 
 
 def counted(action, **sizes: int) -> CountedRun:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, text
 
-from harness.activity import Activity, watch
-from harness.blow_ups import find_blow_up
-from harness.calling import caller
-from harness.contracts import QueryContract
+from harness.growing.activity import Activity, watch
+from harness.growing.blow_ups import find_blow_up
+from harness.growing.calling import caller
+from harness.growing.contracts import QueryContract
 
 
 @dataclass(frozen=True)

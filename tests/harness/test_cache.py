@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from harness.cache import CachedRun, cached_run, cached_runs, clear_cache, default_cache, run_key
 from harness.cli import app
-from harness.contents import contents_digest
+from harness.generating.contents import contents_digest
 from harness.generator import generate_run
 from harness.spec import RunSpec
 

@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import URL
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
-from harness.across_backends import judge_across
-from harness.checking import Ground, Part, check_candidate, findings, open_ground
-from harness.contracts import Allowance
-from harness.costs import Declared
+from harness.generating.presets import preset
 from harness.generator import generate_run
-from harness.other_process import SURROUNDINGS, judge_in_surroundings
-from harness.presets import preset
+from harness.growing.contracts import Allowance
 from harness.subject import CONTROL, DEFAULT_CANDIDATE, Subject, SubjectError, load_subject
+from harness.trials.across_backends import judge_across
+from harness.trials.checking import Ground, Part, check_candidate, findings, open_ground
+from harness.trials.costs import Declared
+from harness.trials.other_process import SURROUNDINGS, judge_in_surroundings
 
 FAULTY = "fixtures.faulty_exporters"
 CORRECT = "fixtures.correct_exporters"

@@ -6,9 +6,9 @@ from scenarios.loops import core_loop
 from scenarios.paging import by_key, in_uneven_chunks
 from scenarios.shop import shop
 
-from harness.activity import Activity, watch
-from harness.calling import caller
-from harness.contracts import QueryContract
+from harness.growing.activity import Activity, watch
+from harness.growing.calling import caller
+from harness.growing.contracts import QueryContract
 
 
 def activity(action, **sizes: int) -> Activity:

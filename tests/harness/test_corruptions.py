@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from elspeth.core.landscape import LandscapeDB
-from harness.cases import Case, record_cases
-from harness.corruptions import CORRUPTIONS
-from harness.reference_runs import ReferenceRuns
-from harness.scratch import sqlite_files
 from harness.subject import CONTROL, DEFAULT_CANDIDATE, load_subject
+from harness.trials.cases import Case, record_cases
+from harness.trials.corruptions import CORRUPTIONS
+from harness.trials.reference_runs import ReferenceRuns
+from harness.trials.scratch import sqlite_files
 
 CORRUPT = [case for case in record_cases("sqlite") if case.corruption]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from elspeth.contracts.enums import NodeStateStatus
-from harness.difference import Kind, same_value
+from harness.comparing.difference import Kind, same_value
 from harness.equivalence import first_difference
 
 Record = dict[str, Any]

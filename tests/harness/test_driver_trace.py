@@ -11,7 +11,7 @@ from sqlalchemy import Engine, create_engine, insert, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from harness.driver_trace import trace_driver
+from harness.counting.driver_trace import trace_driver
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.emitted import records_in
+from harness.growing.emitted import records_in
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,16 @@ import pytest
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.files import PublishedExport
+from harness.comparing.difference import Kind
 from harness.control import control_for
-from harness.difference import Kind
 from harness.equivalence import (
     SIGNING_KEY,
     assert_same_export,
     compare_exports,
     fixed_clock,
 )
+from harness.generating.presets import preset
 from harness.generator import generate_run
-from harness.presets import preset
 from harness.subject import CONTROL, DEFAULT_CANDIDATE, Subject, SubjectError, load_subject
 from harness.verdict import VerdictError
 

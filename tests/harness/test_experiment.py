@@ -8,12 +8,12 @@ import pytest
 
 from elspeth.core.landscape import LandscapeExporter
 from harness.experiment import Experiment, run_experiment, sizes_up_to
-from harness.formulas import attribute_queries
-from harness.measuring import InThisProcess, measured
+from harness.measurement.measuring import InThisProcess, measured
 from harness.results import Results, Topic, load_results, save_results
 from harness.spec import RunSpec
 from harness.subject import CONTROL, DEFAULT_CANDIDATE, Subject
 from harness.targets import load_targets
+from harness.trials.formulas import attribute_queries
 from harness.verdict import Outcome
 
 

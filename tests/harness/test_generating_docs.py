@@ -12,7 +12,7 @@ import pytest
 from test_query_docs import as_pattern
 
 import harness
-from harness.presets import PRESETS
+from harness.generating.presets import PRESETS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "generating.md").read_text(encoding="utf-8")
 COMMAND = [sys.executable, "-c", "from harness.cli import main; main()"]

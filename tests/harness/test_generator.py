@@ -19,14 +19,14 @@ from sqlalchemy import func, select
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.exporter import LandscapeExporter
 from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
-from harness.contents import contents_digest
 from harness.coverage import held_features
 from harness.facts import Chapter
 from harness.features import FEATURES, Feature
+from harness.generating.contents import contents_digest
+from harness.generating.plan import plan
+from harness.generating.presets import preset
 from harness.generator import Cardinalities, RunExistsError, generate_run
-from harness.plan import plan
 from harness.pools import build_pools, parse_pools
-from harness.presets import preset
 from harness.profiles import fewer_examples
 from harness.spec import AXES, ImpossibleSpecError, RunSpec
 from harness.strategies import run_specs
@@ -187,9 +187,9 @@ def test_a_spec_means_the_same_as_ever(name: str) -> None:
 def test_a_spec_means_the_same_in_another_process_under_another_hash_seed() -> None:
     program = (
         "from elspeth.core.landscape.database import LandscapeDB\n"
-        "from harness.contents import contents_digest\n"
+        "from harness.generating.contents import contents_digest\n"
         "from harness.generator import generate_run\n"
-        "from harness.presets import preset\n"
+        "from harness.generating.presets import preset\n"
         "db = LandscapeDB.in_memory()\n"
         "generate_run(db, preset('adversarial'))\n"
         "print(contents_digest(db))\n"

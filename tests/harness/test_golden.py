@@ -9,10 +9,10 @@ from sqlalchemy import text
 
 from elspeth.core.landscape import LandscapeDB
 from harness.features import FEATURES
-from harness.golden import GOLDEN, GoldenError, check_golden, golden_specs, update_golden
-from harness.scratch import NewDatabase, sqlite_files
-from harness.stored_tables import dump_tables, restore_tables
 from harness.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
+from harness.trials.golden import GOLDEN, GoldenError, check_golden, golden_specs, update_golden
+from harness.trials.scratch import NewDatabase, sqlite_files
+from harness.trials.stored_tables import dump_tables, restore_tables
 
 BACKENDS = ["sqlite", "postgresql"]
 GOLDEN_HERE = Path(__file__).parents[2] / GOLDEN

@@ -13,11 +13,11 @@ from scenarios.past_the_count import fetched_to_be_thrown_away, raw_cursor
 from scenarios.shop import async_shop, shop
 from sqlalchemy import Engine, create_engine, text
 
-from harness.contracts import QueryContract
+from harness.counting.work import VM_STEPS
+from harness.growing.contracts import QueryContract
+from harness.growing.trends import Growth
 from harness.scaling import assert_query_growth, judge_growth, measure_growth
-from harness.trends import Growth
 from harness.verdict import VerdictError
-from harness.work import VM_STEPS
 
 SCALES = (2, 5, 9)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 
-from harness.origins import telling_lines, trace_origins
+from harness.counting.origins import telling_lines, trace_origins
 
 
 @pytest.fixture

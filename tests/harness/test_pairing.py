@@ -7,8 +7,8 @@ from math import exp
 import pytest
 
 from harness.benchmark import Timing
-from harness.pairing import LEAST_ROUNDS, Direction, pair
-from harness.race import pairings
+from harness.measurement.pairing import LEAST_ROUNDS, Direction, pair
+from harness.trials.race import pairings
 from harness.verdict import Outcome
 
 ROWS = 500

@@ -13,10 +13,10 @@ import pytest
 from elspeth.core.landscape import LandscapeDB
 from harness.equivalence import SIGNING_KEY, compare_exports, fixed_clock
 from harness.generator import generate_run
-from harness.measuring import InOwnProcess, measured
+from harness.measurement.measuring import InOwnProcess, measured
+from harness.measurement.probed_subject import subject_of
+from harness.measurement.probing import Probe
 from harness.observation import ExportTask
-from harness.probed_subject import subject_of
-from harness.probing import Probe
 from harness.spec import RunSpec
 from harness.subject import DEFAULT_CANDIDATE, SubjectError
 
@@ -68,7 +68,7 @@ def elsewhere(tmp_path: Path) -> Path:
 
 
 def test_the_probe_needs_the_standard_library_and_sqlalchemy_alone() -> None:
-    tree = ast.parse((ROOT / "harness" / "probe.py").read_text())
+    tree = ast.parse((ROOT / "harness" / "measurement" / "probe.py").read_text())
     imported = {
         name.split(".")[0]
         for node in ast.walk(tree)

@@ -8,16 +8,16 @@ import pytest
 from sample_run import KEY, fixed_clock, pairs
 
 from elspeth.core.landscape import LandscapeDB
-from harness.checking import Part
 from harness.coverage import drawn_specs
+from harness.generating.plan import neighbours_of
+from harness.generating.presets import preset
 from harness.generator import generate_run
-from harness.plan import neighbours_of
-from harness.presets import preset
-from harness.seeded_faults import SeededFault, load_seeded_faults
-from harness.shaking import SHAKES, Shake
 from harness.spec import RunSpec
 from harness.strategies import run_specs
 from harness.subject import CONTROL, Subject, load_subject
+from harness.trials.checking import Part
+from harness.trials.seeded_faults import SeededFault, load_seeded_faults
+from harness.trials.shaking import SHAKES, Shake
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 SHOWN_BY_A_RUN = [

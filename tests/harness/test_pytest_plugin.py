@@ -75,7 +75,7 @@ def test_the_fixture_counts(run: Run) -> None:
 def test_the_fixture_holds_a_contract(run: Run) -> None:
     result = run(
         """
-        from harness.contracts import QueryContract
+        from harness.growing.contracts import QueryContract
 
         def test_two(engine, ask, count_queries):
             with count_queries(engine, contract=QueryContract(per_table=1)):
@@ -150,7 +150,7 @@ def test_a_failing_body_wins_over_a_broken_budget(run: Run) -> None:
     result = run(
         """
         import pytest
-        from harness.contracts import QueryContract
+        from harness.growing.contracts import QueryContract
 
         @pytest.mark.query_budget(1)
         def test_marked(ask):

@@ -13,8 +13,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
+from harness.counting.shapes import StatementKind
 from harness.queries import count_queries
-from harness.shapes import StatementKind
 
 
 @pytest.fixture

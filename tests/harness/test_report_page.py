@@ -12,7 +12,7 @@ import pytest
 
 from harness.benchmark import Timing
 from harness.history import Entry
-from harness.pairing import pair
+from harness.measurement.pairing import pair
 from harness.report.page import render_page
 from harness.results import Judgement, Results, Topic, load_results
 from harness.verdict import Outcome, Verdict

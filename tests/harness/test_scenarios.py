@@ -6,7 +6,7 @@ import pytest
 from scenarios import BAD, GOOD
 from scenarios.scenario import Scenario
 
-from harness.contracts import QueryContract
+from harness.growing.contracts import QueryContract
 from harness.scaling import judge_growth, measure_growth
 from harness.verdict import Verdict
 

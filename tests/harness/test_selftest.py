@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
-from harness.checking import Ground, Part, open_ground
-from harness.costs import Declared
-from harness.seeded_faults import (
+from harness.subject import SubjectError, load_subject
+from harness.trials.checking import Ground, Part, open_ground
+from harness.trials.costs import Declared
+from harness.trials.seeded_faults import (
     CorrectExporter,
     SeededFault,
     load_correct_exporters,
     load_seeded_faults,
 )
-from harness.selftest import Result, run_selftest, try_correct, try_fault
-from harness.subject import SubjectError, load_subject
+from harness.trials.selftest import Result, run_selftest, try_correct, try_fault
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 FAULTS = load_seeded_faults(FIXTURES)

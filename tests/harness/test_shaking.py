@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import URL
 
 from elspeth.core.landscape import LandscapeDB
-from harness.cases import Case, plan_cases, tie_cases
-from harness.contents import contents_digest
+from harness.generating.contents import contents_digest
 from harness.generator import generate_run
-from harness.reference_runs import ReferenceRuns
-from harness.scratch import postgresql_databases, sqlite_files
-from harness.shaking import SHAKES, Shake
 from harness.subject import CONTROL, DEFAULT_CANDIDATE, load_subject
+from harness.trials.cases import Case, plan_cases, tie_cases
+from harness.trials.reference_runs import ReferenceRuns
+from harness.trials.scratch import postgresql_databases, sqlite_files
+from harness.trials.shaking import SHAKES, Shake
 
 ON_SQLITE = [*plan_cases("sqlite"), *tie_cases()]
 TIED = ON_SQLITE[0].spec

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.shapes import NO_TABLE, StatementKind, kind_of, shape_of, skeleton
+from harness.counting.shapes import NO_TABLE, StatementKind, kind_of, shape_of, skeleton
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 
 from harness.features import FEATURES
+from harness.generating.plan import plan
+from harness.generating.presets import PRESETS, preset
 from harness.generator import Cardinalities
-from harness.plan import plan
-from harness.presets import PRESETS, preset
 from harness.profiles import fewer_examples
 from harness.spec import AXES, ImpossibleSpecError, RunSpec
 from harness.strategies import run_specs

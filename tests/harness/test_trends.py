@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.trends import Chunk, Growth, trend
+from harness.growing.trends import Chunk, Growth, trend
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from scenarios.past_the_count import correlated_without_index, merge_by_nested_l
 from scenarios.shop import Item, async_shop, shop
 from sqlalchemy import Engine, create_engine, select
 
-from harness.work import count_branches, count_vm_steps
+from harness.counting.work import count_branches, count_vm_steps
 
 
 def vm_steps(action: Callable[[Engine], object], orders: int) -> int:

@@ -102,9 +102,7 @@ class _Template:
 def _templates(record_type: RecordType, run_id: str) -> tuple[_Template, _Template]:
     """What stands before a record's signature, and what behind, in the order of the keys."""
     constant = {"record_type": record_type.name, "run_id": run_id}
-    texts = {
-        name: canonical_bytes(value).replace(b"%", b"%%") for name, value in constant.items()
-    }
+    texts = {name: canonical_bytes(value).replace(b"%", b"%%") for name, value in constant.items()}
 
     def part(names: Sequence[str]) -> _Template:
         values = (b'"%b":%b' % (name.encode(), texts.get(name, b"%b")) for name in names)

@@ -1,0 +1,1 @@
+"""Comparing: two exports held side by side, and the first difference named."""

@@ -1,0 +1,1 @@
+"""Counting: what an engine and its driver are seen to do, in exact numbers."""

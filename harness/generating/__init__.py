@@ -1,0 +1,1 @@
+"""Generating: how a spec becomes the contents of a database."""
