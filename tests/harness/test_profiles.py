@@ -51,7 +51,7 @@ def test_at_least_one_example_is_tried() -> None:
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ProfileError, match="HYPOTHESIS_PROFILE=fast: .* known: dev, ci, nightly"):
+    with pytest.raises(ProfileError, match=r"HYPOTHESIS_PROFILE=fast: .* known: dev, ci, nightly"):
         load_profile({VARIABLE: "fast"})
 
 
