@@ -10,7 +10,7 @@ VARIABLE = "HYPOTHESIS_PROFILE"
 
 DEFAULT_PROFILE = "dev"
 
-EXAMPLES: Mapping[str, int] = MappingProxyType({"dev": 100, "ci": 300, "nightly": 5000})
+EXAMPLES: Mapping[str, int] = MappingProxyType({"dev": 200, "ci": 600, "nightly": 10_000})
 """How many examples a property test tries under each profile."""
 
 

@@ -17,8 +17,8 @@ from harness.spec import (
 
 SMALL_ROWS = AXES["rows"].small
 
-_DENSITY = st.integers(0, 3)
 _EIGHTHS = st.integers(0, 7)
+"""How many of the features that fit are taken."""
 
 
 def run_specs(
@@ -69,23 +69,32 @@ def _run_specs(
     for feature in required:
         _raise(least, feature.needs)
     most = {"rows": max_rows}
-    values: dict[str, Any] = {
-        each.name: draw(_values(each, least.get(each.name, each.minimum), most.get(each.name)))
-        for each in AXES.values()
-    }
+    values: dict[str, Any] = {}
+    for each, byte in zip(AXES.values(), draw(_bytes(len(AXES))), strict=True):
+        choices = _values(each, least.get(each.name, each.minimum), most.get(each.name))
+        values[each.name] = choices[byte % len(choices)]
     _supply_needs(values)
     in_turn = values["rows"] >= ROWS_TO_TAKE_TURNS and draw(st.booleans())
     _keep_possible(values, lineage_in_turn=in_turn)
     # Features that do not fit are left out instead of raising axes: an axis that shrinks may take
     # features away, and a feature that shrinks away leaves the axes as they are.
-    density = draw(_DENSITY)
-    drawn = [each for each in offered if draw(_EIGHTHS) > 7 - 2 * density]
-    fitting = [each for each in drawn if _fits(each, values)]
+    surely = 32 * draw(_EIGHTHS)
+    chances = zip(offered, draw(_bytes(len(offered))), strict=True)
+    fitting = [each for each, byte in chances if byte + surely > 255 and _fits(each, values)]
     # Of two that hide each other, now the one wins and now the other.
     features = _compatible([*required, *(reversed(fitting) if draw(st.booleans()) else fitting)])
     return RunSpec(
         **values, lineage_in_turn=in_turn, features=frozenset(each.name for each in features)
     )
+
+
+def _bytes(size: int) -> st.SearchStrategy[bytes]:
+    """Draw many choices as one, a byte for each.
+
+    Of several draws of one kind Hypothesis likes to make one equal to another; then features came
+    together or not at all, and a quarter of the specs were ones that it had drawn before.
+    """
+    return st.binary(min_size=size, max_size=size)
 
 
 def _fits(feature: Feature, values: Mapping[str, int]) -> bool:
@@ -106,11 +115,11 @@ def _raise(values: dict[str, int], needs: Mapping[str, int]) -> None:
         values[name] = max(values.get(name, least), least)
 
 
-def _values(axis: Axis, least: int, most: int | None) -> st.SearchStrategy[int]:
-    """Draw a small value of an axis; the first, to which it shrinks, is the default."""
+def _values(axis: Axis, least: int, most: int | None) -> list[int]:
+    """List the small values of an axis; the first, to which it shrinks, is the default."""
     values = range(least, max(least, axis.small if most is None else most) + 1)
     default = min(max(axis.default, least), values[-1])
-    return st.sampled_from([default, *(value for value in values if value != default)])
+    return [default, *(value for value in values if value != default)]
 
 
 def _supply_needs(values: dict[str, int]) -> None:

@@ -175,7 +175,9 @@ def test_a_difference_between_the_backends_is_named(sqlite_url: str, postgres_ur
 def test_a_check_runs_on_postgresql_as_well_where_there_is_one(postgres_server: URL) -> None:
     server = postgres_server.render_as_string(hide_password=False)
     with open_ground(postgresql=server) as ground:
-        found = findings(load_subject(DEFAULT_CANDIDATE), ground, parts=[Part.PLAN, Part.SNAPSHOT])
+        found = findings(
+            load_subject(DEFAULT_CANDIDATE), ground, parts=[Part.BACKENDS, Part.SNAPSHOT]
+        )
         outcomes = {(each.part, each.backend, each.verdict.outcome.value) for each in found}
     assert outcomes == {
         (Part.BACKENDS, "postgresql", "passed"),

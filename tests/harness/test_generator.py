@@ -60,7 +60,7 @@ def in_rows(db: LandscapeDB) -> int:
 
 
 @given(run_specs(features=[each.name for each in FEATURES.values() if each.recorder], max_rows=4))
-@fewer_examples(1 / 12)
+@fewer_examples(1 / 24)
 def test_both_writers_store_the_same_contents(
     exercise: Callable[[RunSpec], None], spec: RunSpec
 ) -> None:
@@ -101,7 +101,7 @@ def test_both_backends_hold_the_same_contents_in_bulk(name: str, postgres_url: s
 
 
 @given(run_specs())
-@fewer_examples(1 / 5)
+@fewer_examples(1 / 10)
 def test_a_run_holds_its_features_and_keeps_every_reference(
     exercise: Callable[[RunSpec], None], spec: RunSpec
 ) -> None:
@@ -114,7 +114,7 @@ def test_a_run_holds_its_features_and_keeps_every_reference(
 
 
 @given(run_specs())
-@fewer_examples(1 / 5)
+@fewer_examples(1 / 10)
 def test_the_cardinalities_are_those_of_the_export(spec: RunSpec) -> None:
     with a_database() as db:
         cardinalities = generate_run(db, spec).cardinalities

@@ -193,4 +193,4 @@ class Recording(RuleBasedStateMachine):
 
 
 TestRecording = Recording.TestCase
-TestRecording.settings = settings(fewer_examples(1 / 10), stateful_step_count=20)
+TestRecording.settings = settings(fewer_examples(1 / 20), stateful_step_count=20)

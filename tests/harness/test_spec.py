@@ -70,7 +70,7 @@ def test_json_that_is_no_spec_is_refused_by_name(text: str, reason: str) -> None
 
 
 @given(run_specs())
-@fewer_examples(1 / 4)
+@fewer_examples(1 / 8)
 def test_a_spec_read_from_its_json_is_the_same_spec(spec: RunSpec) -> None:
     assert RunSpec.from_json(spec.to_json()) == spec
 

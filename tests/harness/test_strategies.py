@@ -14,7 +14,7 @@ SEARCHING = settings(max_examples=2000, derandomize=True, database=None, deadlin
 
 
 @given(st.data())
-@settings(fewer_examples(2 / 5), suppress_health_check=[HealthCheck.too_slow])
+@settings(fewer_examples(1 / 5), suppress_health_check=[HealthCheck.too_slow])
 def test_specs_keep_to_the_rows_and_features_that_were_asked_for(data: st.DataObject) -> None:
     least = data.draw(st.integers(1, 12))
     most = data.draw(st.integers(least, 14))

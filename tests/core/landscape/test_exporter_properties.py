@@ -26,9 +26,9 @@ PORTABLE = [each.name for each in FEATURES.values() if each.portable and not eac
 EXPORTABLE = [each.name for each in FEATURES.values() if not each.corrupt]
 CORRUPT = [each.name for each in FEATURES.values() if each.corrupt]
 
-ON_SQLITE = fewer_examples(2 / 5)
+ON_SQLITE = fewer_examples(1 / 5)
 ON_POSTGRESQL = settings(
-    fewer_examples(1 / 8), suppress_health_check=[HealthCheck.function_scoped_fixture]
+    fewer_examples(1 / 16), suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -52,7 +52,7 @@ def test_records_and_costs_on_sqlite(exercise: Callable[[RunSpec], None], spec: 
 def test_records_and_costs_with_each_feature(
     exercise: Callable[[RunSpec], None], feature: str
 ) -> None:
-    @fewer_examples(1 / 50)
+    @fewer_examples(1 / 100)
     @given(spec=run_specs(required=[feature]))
     def as_promised(spec: RunSpec) -> None:
         exercise(spec)
@@ -111,7 +111,7 @@ def test_files_are_the_canonical_json_of_the_records(spec: RunSpec, sign: bool) 
 
 @pytest.mark.parametrize("feature", CORRUPT)
 def test_what_no_export_may_carry_is_refused_by_both(feature: str) -> None:
-    @fewer_examples(1 / 10)
+    @fewer_examples(1 / 20)
     @given(spec=run_specs(required=[feature]))
     def refused_alike(spec: RunSpec) -> None:
         with LandscapeDB.in_memory() as db:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sample_run import KEY, SampleRun, fixed_clock
 from sqlalchemy import update
@@ -21,6 +21,7 @@ from elspeth.core.landscape.rendezvous import Rendezvous
 from elspeth.core.landscape.schema import node_states_table, rows_table, runs_table
 from elspeth.core.landscape.worker import PIN, Assignment, ready
 from harness.generator import generate_run
+from harness.profiles import fewer_examples
 from harness.spec import RunSpec
 from harness.strategies import run_specs
 
@@ -69,7 +70,7 @@ def test_new_processes_write_the_same_bytes(
     assert told[-1] == sample.records + 1
 
 
-@settings(max_examples=12, deadline=None)
+@fewer_examples(1 / 16)
 @given(spec=run_specs(min_rows=3), jobs=st.integers(2, 3), parts_per_job=st.integers(1, 4))
 def test_whatever_run_is_recorded_its_parts_joined_are_the_whole(
     threads: Executor, spec: RunSpec, jobs: int, parts_per_job: int

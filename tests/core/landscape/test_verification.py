@@ -64,7 +64,7 @@ def first_of(records: list[Record], kind: str) -> int:
 
 
 class TestSoundExports:
-    @fewer_examples(1 / 8)
+    @fewer_examples(1 / 16)
     @given(spec=run_specs(max_rows=4), write=st.sampled_from(["write_jsonl", "write_csv"]))
     def test_whatever_both_exporters_write_verifies(
         self, tmp_path_factory: pytest.TempPathFactory, spec: RunSpec, write: str

@@ -1,7 +1,7 @@
 """The twelve streams of an export merged into emission order, holding a chunk of each at most."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import groupby
 from operator import itemgetter
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -20,10 +20,6 @@ Rendering: TypeAlias = Callable[[RecordType], Callable[[Sequence[FetchedRow]], I
 """For a record type, the function that renders chunks of its rows, as dicts or encoded."""
 Rendered: TypeAlias = tuple[Any, Any, T]
 """A rendered record behind its parent's id and its own."""
-
-_FIRST_CHUNK_ROWS = 16
-"""Small, so that the first record need not wait; each chunk then doubles the one before."""
-_LARGEST_CHUNK_ROWS = 1024
 
 
 def merged(
@@ -111,7 +107,7 @@ class _Merge(Generic[T]):
         render = self._rendering(record_type)
         own_id = itemgetter(record_type.position(own_field))
         parent_id = itemgetter(record_type.position(parent_field or own_field))
-        for rows in _chunks(_fetched(self._snapshot, record_type, statement)):
+        for rows in _chunks(self._snapshot, record_type, statement):
             yield from zip(map(parent_id, rows), map(own_id, rows), render(rows), strict=True)
 
 
@@ -159,19 +155,12 @@ class _Children(Generic[T]):
         self._spent = False
 
 
-def _chunks(rows: Iterator[FetchedRow]) -> Iterator[list[FetchedRow]]:
-    size = _FIRST_CHUNK_ROWS
-    while chunk := list(islice(rows, size)):
-        yield chunk
-        size = min(2 * size, _LARGEST_CHUNK_ROWS)
-
-
-def _fetched(
+def _chunks(
     snapshot: ReadSnapshot, record_type: RecordType, statement: Statement
-) -> Iterator[FetchedRow]:
-    """Stream a statement's rows; where the driver cannot decode one, name it."""
+) -> Iterator[Sequence[FetchedRow]]:
+    """Stream a statement's rows in chunks; where the driver cannot decode one, name it."""
     try:
-        yield from snapshot.rows(statement)
+        yield from snapshot.chunks(statement)
     except DBAPIError as error:
         corruption = locate(snapshot.connection, record_type.table, statement)
         if corruption is None:

@@ -1,6 +1,6 @@
 """One consistent read of the audit trail: its transaction, and the rows streamed from it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -11,8 +11,10 @@ from sqlalchemy.exc import DBAPIError
 
 from elspeth.core.landscape.schema import EXPORTED_TABLES
 
-ROWS_PER_FETCH = 1000
-"""Rows that one FETCH of a PostgreSQL cursor brings, whatever the size of the run."""
+ROWS_PER_FETCH = 1024
+"""Rows of the largest chunk, and of one FETCH of a PostgreSQL cursor, whatever the run's size."""
+_FIRST_CHUNK_ROWS = 16
+"""Small, so that the first record need not wait; each chunk then doubles the one before."""
 
 _OPEN = "landscape snapshot"
 
@@ -45,10 +47,25 @@ class ReadSnapshot:
         """
         return str(_send(self.connection, "SELECT pg_export_snapshot()", answered=True))
 
+    def chunks(self, statement: Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
+        """Send a query now and stream its rows in chunks: small ones first, to begin at once.
+
+        Rows are those of `rows`. Raises what it does.
+        """
+        if self.connection.dialect.name == "sqlite":
+            return self._driver_chunks(statement, self._execute(statement))
+        return _fetched(self._execute(statement, stream_results=True).fetchmany)
+
     def _execute(self, statement: Select[Any], **options: Any) -> CursorResult[Any]:
         result = self.connection.execute(statement, execution_options=options)
         self._results.callback(result.close)
         return result
+
+    def _driver_chunks(
+        self, statement: Select[Any], result: CursorResult[Any]
+    ) -> Iterator[Sequence[Sequence[Any]]]:
+        with driver_errors(self.connection, statement):
+            yield from _fetched(cast("Any", result.cursor).fetchmany)
 
     def _driver_rows(
         self, statement: Select[Any], result: CursorResult[Any]
@@ -78,6 +95,15 @@ def open_snapshot(engine: Engine, imported: str | None = None) -> Iterator[ReadS
         connection.info[_OPEN] = True
         results.callback(connection.info.pop, _OPEN, None)
         yield ReadSnapshot(connection, results)
+
+
+def _fetched(
+    fetchmany: Callable[[int], Sequence[Sequence[Any]]],
+) -> Iterator[Sequence[Sequence[Any]]]:
+    size = _FIRST_CHUNK_ROWS
+    while chunk := fetchmany(size):
+        yield chunk
+        size = min(2 * size, ROWS_PER_FETCH)
 
 
 def refuse_beside_a_snapshot(connection: Connection) -> None:
