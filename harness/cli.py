@@ -14,6 +14,7 @@ from harness.commands.compare import compare
 from harness.commands.coverage import coverage
 from harness.commands.gate import gate
 from harness.commands.generate import generate
+from harness.commands.golden import golden
 from harness.commands.history import history
 from harness.commands.selftest import selftest
 from harness.measurement.revisions import RevisionError
@@ -22,9 +23,11 @@ from harness.results import ResultsError
 from harness.spec import ImpossibleSpecError
 from harness.subject import SubjectError
 from harness.targets import TargetsError
+from harness.trials.golden import GoldenError
 
 _USAGE_ERRORS = (
     BaselineError,
+    GoldenError,
     ImpossibleSpecError,
     ProfileError,
     ResultsError,
@@ -38,18 +41,21 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    no_args_is_help=True,
 )
-app.command()(bench)
-app.command()(compare)
-app.command()(selftest)
-app.command()(generate)
-app.command()(coverage)
+for command in (
+    bench,
+    check,
+    compare,
+    gate,
+    baseline,
+    history,
+    generate,
+    coverage,
+    golden,
+    selftest,
+):
+    app.command()(command)
 app.add_typer(cache, name="cache")
-app.command()(check)
-app.command()(gate)
-app.command()(baseline)
-app.command()(history)
 
 
 @app.callback()

@@ -35,10 +35,13 @@ class Signer:
 
     def sign(self, message: bytes) -> str:
         """Return the signature of `message`: 64 lower-case hexadecimal digits."""
-        return self.sign_all([message])[0]
+        inner = self._inner.copy()
+        inner.update(message)
+        return hashlib.sha256(self._outer_block + inner.digest()).hexdigest()
 
     def sign_all(self, messages: Iterable[bytes]) -> list[str]:
         """Return the signature of each message."""
+        # The steps of `sign`, without its call: a third of the time of an export's signatures.
         new_inner, outer_block, sha256 = self._inner.copy, self._outer_block, hashlib.sha256
         signatures = []
         for message in messages:
