@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from elspeth.command import ExitCode
+from harness.commands.full import full_bench
 from harness.commands.options import CandidateOption, OutputOption, PythonOption, SrcOption
 from harness.commands.printing import output_console, print_results
 from harness.commands.progress import steps_bar
@@ -28,12 +29,17 @@ def bench(
     python: PythonOption = None,
     targets: Annotated[Path, typer.Option(help="The agreed targets.")] = DEFAULT_TARGETS,
     output: OutputOption = Path("out"),
+    full: Annotated[
+        bool, typer.Option("--full", help="Measure what is reached, up to 50 times these rows.")
+    ] = False,
 ) -> int:
     """Export recorded runs with both exporters: count, compare, time, judge by the targets.
 
     Writes results.json, report.html, report.md and report.sarif into the output folder. Exit 1
     when a target that is judged at this size is missed, or the bytes differ.
     """
+    if full:
+        return full_bench(rows=rows, rounds=rounds, seed=seed, output=output)
     experiment = Experiment(
         specs=tuple(RunSpec.typical(size, seed=seed) for size in sizes_up_to(rows)),
         control=measured(CONTROL),
