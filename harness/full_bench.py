@@ -16,7 +16,7 @@ from elspeth.core.landscape.records import RECORD_TYPES
 from harness.benchmark import TimedAction, Timing, time_in_turn
 from harness.equivalence import SIGNING_KEY, fixed_clock
 from harness.generator import generate_run
-from harness.measuring import measured
+from harness.measurement.measuring import measured
 from harness.observation import ExportTask
 from harness.spec import RunSpec
 from harness.subject import CONTROL, DEFAULT_CANDIDATE
