@@ -5,10 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from harness.counting.listening import AnyEngine
+from harness.counting.listening import AnyEngine, is_engine
 from harness.growing.activity import Action, activity_of
 from harness.growing.contracts import QueryContract
 from harness.growing.growth import DEFAULT_SCALES, Axes, GrowthReport, Populate, Scales
@@ -56,7 +53,7 @@ def budget(
 def engine_of(value: object) -> AnyEngine:
     """The engine in a fixture's value: itself, or its attribute `engine` or `bind`."""
     for candidate in (value, getattr(value, "engine", None), getattr(value, "bind", None)):
-        if isinstance(candidate, Engine | AsyncEngine):
+        if is_engine(candidate):
             return candidate
     raise ValueError(
         f"no SQLAlchemy engine in a {type(value).__name__}: "

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,7 +83,10 @@ class FullBench:
             yield None
             return
         with TemporaryDirectory(prefix="harness-postgresql-") as folder:
-            server = get_server(Path(folder) / "cluster", cleanup_mode="delete")
+            with warnings.catch_warnings():
+                # It warns of a missing XDG_RUNTIME_DIR, and then does well without.
+                warnings.simplefilter("ignore")
+                server = get_server(Path(folder) / "cluster", cleanup_mode="delete")
             try:
                 yield server.get_uri()
             finally:

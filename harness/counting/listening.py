@@ -7,29 +7,47 @@ what was recorded is left to `harness.queries`.
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Protocol, TypeAlias, TypeGuard
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
-from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from harness.counting.callsites import Tracker
 from harness.counting.fetching import CountingCursor, Execution
 
-AnyEngine = Engine | AsyncEngine
+
+class WrappedEngine(Protocol):
+    """What SQLAlchemy's AsyncEngine is: a synchronous engine inside another interface."""
+
+    @property
+    def sync_engine(self) -> Engine:
+        """The engine inside."""
+
+
+AnyEngine: TypeAlias = Engine | WrappedEngine
 
 # The two frames that call a listener are SQLAlchemy's own, whichever way a statement takes.
 _CALLER = 3
 
 
+def is_engine(value: object) -> TypeGuard[AnyEngine]:
+    """Whether something is an Engine or an AsyncEngine.
+
+    SQLAlchemy's asyncio part needs greenlet, which a project without async engines may lack; who
+    has one of those has imported it.
+    """
+    asyncio = sys.modules.get("sqlalchemy.ext.asyncio")
+    return isinstance(value, Engine) or (
+        asyncio is not None and isinstance(value, asyncio.AsyncEngine)
+    )
+
+
 def sync_engine(engine: AnyEngine) -> Engine:
     """The engine that fires events: an async engine's is the synchronous one inside it."""
-    if isinstance(engine, AsyncEngine):
-        return engine.sync_engine
-    if isinstance(engine, Engine):
-        return engine
+    if is_engine(engine):
+        return engine if isinstance(engine, Engine) else engine.sync_engine
     raise ValueError(
         f"expected an SQLAlchemy Engine or AsyncEngine, got {type(engine).__name__}: "
         "pass the engine itself, not a connection, session or URL"

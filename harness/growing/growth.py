@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from sqlalchemy import Engine
-from sqlalchemy.ext.asyncio import AsyncEngine
-
+from harness.counting.listening import is_engine
 from harness.growing.activity import Action, Activity, watch
 from harness.growing.calling import Caller, caller, outside_event_loop
 from harness.growing.trends import Trend, trend
@@ -85,7 +83,7 @@ class Trial:
     def run(self, sizes: Mapping[str, int], by: Caller) -> Activity:
         """Populate, act, and tell what the action did."""
         with by.entered(by.call(self.populate, **sizes)) as engine:
-            if not isinstance(engine, Engine | AsyncEngine):
+            if not is_engine(engine):
                 raise ValueError(
                     "populate must return an SQLAlchemy engine (or a context manager that yields "
                     f"one), got {type(engine).__name__}"
