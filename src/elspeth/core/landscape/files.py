@@ -148,7 +148,7 @@ class _CsvTable:
     def write(self, record: Mapping[str, Any]) -> None:
         if not record.keys() <= self._columns:
             self._widen(record)
-        self._writer.writerow(record)
+        self._writer.writerow(map(record.get, self._names))
 
     def close(self, *, durable: bool = False) -> None:
         with self._text:
@@ -159,8 +159,9 @@ class _CsvTable:
     def _open(self) -> None:
         self._binary = create_owner_only(self._path)
         self._text = io.TextIOWrapper(self._binary, encoding="utf-8", newline="")
-        self._writer = csv.DictWriter(self._text, sorted(self._columns))
-        self._writer.writeheader()
+        self._names = sorted(self._columns)
+        self._writer = csv.writer(self._text)
+        self._writer.writerow(self._names)
 
     def _widen(self, record: Mapping[str, Any]) -> None:
         """Write the file again with columns for this record's keys; earlier rows leave them empty.
@@ -172,7 +173,8 @@ class _CsvTable:
         self._columns = dict.fromkeys((*self._columns, *record)).keys()
         self._open()
         with narrow.open(encoding="utf-8", newline="") as file:
-            self._writer.writerows(csv.DictReader(file))
+            for earlier in csv.DictReader(file):
+                self._writer.writerow(map(earlier.get, self._names))
         narrow.unlink()
 
 
