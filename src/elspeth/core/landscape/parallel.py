@@ -169,7 +169,7 @@ def _pin_together(
     def raise_if_one_failed() -> None:
         for number, future in enumerate(working):
             if future.done():
-                _raise_failure(parts[number], future)
+                _raise_failure(parts[min(number, len(parts) - 1)], future)
 
     def all_have(reached: Callable[[int], str]) -> None:
         names = map(reached, range(len(working)))
