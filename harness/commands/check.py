@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from elspeth.command import ExitCode, UsageError
+from elspeth.command import ExitCode, UsageError, reading_database
 from elspeth.core.landscape import LandscapeDB
 from harness.commands.options import CandidateOption
 from harness.commands.printing import output_console
@@ -74,12 +74,7 @@ def check(
 
 
 def _compare_on_stored_run(candidate: str, url: str, run_id: str) -> Finding:
-    try:
-        landscape = LandscapeDB.from_url(url, create_tables=False, read_only=True)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    with landscape:
-        landscape.check_schema()
+    with reading_database(url) as landscape:
         comparison = compare_exports(landscape, run_id, candidate=load_subject(candidate))
         return Finding(Part.RECORDS, landscape.engine.dialect.name, comparison.verdict())
 

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from elspeth.command import UsageError, one_line
-from elspeth.core.landscape import LandscapeDB
+from elspeth.command import UsageError, one_line, open_database
 from harness.cache import cached_run
 from harness.commands.printing import output_console
 from harness.commands.progress import progress_bar
@@ -62,7 +61,7 @@ def generate(
     if db is None:
         _keep(wanted)
         return
-    with _open(db) as landscape, progress_bar("rows") as progress:
+    with open_database(db) as landscape, progress_bar("rows") as progress:
         generated = generate_run(landscape, wanted, writer=writer.value, progress=progress)
     _report(generated)
 
@@ -71,13 +70,6 @@ def _keep(spec: RunSpec) -> None:
     with progress_bar("rows") as progress:
         path = cached_run(spec, progress=progress)
     typer.echo(f"sqlite:///{path}")
-
-
-def _open(url: str) -> LandscapeDB:
-    try:
-        return LandscapeDB.from_url(url)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def _report(generated: GeneratedRun) -> None:

@@ -14,9 +14,15 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
-from sqlalchemy.exc import ArgumentError
 
-from elspeth.command import ExitCode, OutputConsole, UsageError, one_line, run_command
+from elspeth.command import (
+    ExitCode,
+    OutputConsole,
+    UsageError,
+    one_line,
+    reading_database,
+    run_command,
+)
 from elspeth.contracts.errors import RunNotFoundError
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.counts import count_records
@@ -67,7 +73,7 @@ _EXPORTERS: Mapping[ExporterName, type[LandscapeExporter] | type[LegacyLandscape
 @app.command()
 def runs(db: DatabaseUrl) -> None:
     """List the runs of a database, newest first, with the number of records of each."""
-    with _open(db) as landscape, landscape.connection() as connection:
+    with reading_database(db) as landscape, landscape.connection() as connection:
         found = LandscapeRecorder(landscape).list_runs()
         counts = {run.run_id: count_records(connection, run.run_id) for run in found}
     table = Table(Column("run", overflow="fold"), "started", "status", box=None)
@@ -100,7 +106,7 @@ def export(
 ) -> None:
     """Export a run to a JSON Lines file or a directory of CSV files, put in place atomically."""
     key = signing_key(os.environ) if sign else None
-    with _open(db) as landscape:
+    with reading_database(db) as landscape:
         run_id = _latest(landscape) if run == "latest" else _encodable(run)
         subject = _EXPORTERS[exporter](landscape, key)
         write = _writer(subject, format_, jobs)
@@ -145,7 +151,7 @@ def main() -> NoReturn:
 @app.command()
 def doctor(db: DatabaseUrl) -> int:
     """Say what would make exports of a database cheaper, and why; exit 1 if anything would."""
-    with _open(db) as landscape:
+    with reading_database(db) as landscape:
         advice = examine(landscape)
     console = _console()
     for each in advice:
@@ -163,23 +169,6 @@ def _writer(
     if format_ is ExportFormat.JSONL and isinstance(subject, LandscapeExporter):
         return partial(subject.write_jsonl, jobs=jobs)
     raise UsageError("--jobs is for --format jsonl with --exporter batched; leave it out")
-
-
-@contextmanager
-def _open(url: str) -> Iterator[LandscapeDB]:
-    """Open an existing Landscape database for reading only."""
-    try:
-        landscape = LandscapeDB.from_url(url, create_tables=False, read_only=True)
-    except (ValueError, ArgumentError) as error:
-        raise UsageError(str(error)) from error
-    except ImportError as error:
-        raise UsageError(
-            f"The database driver cannot be loaded ({error}): "
-            "pip install 'elspeth-landscape[postgresql]'"
-        ) from error
-    with landscape:
-        landscape.check_schema()
-        yield landscape
 
 
 def _latest(landscape: LandscapeDB) -> str:

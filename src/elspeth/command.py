@@ -9,18 +9,24 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from types import FrameType
 from typing import NoReturn
 
 import typer
 from rich.console import Console
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError
 from elspeth.core.config import SettingsError
 from elspeth.core.landscape.atomic import ExportTargetError
-from elspeth.core.landscape.database import DatabaseNotFoundError, NotALandscapeDatabaseError
+from elspeth.core.landscape.database import (
+    DatabaseNotFoundError,
+    LandscapeDB,
+    NotALandscapeDatabaseError,
+)
 from elspeth.core.landscape.keys import SigningKeyError
 
 
@@ -75,6 +81,30 @@ class OutputConsole(Console):
     def on_broken_pipe(self) -> None:
         """Report the error, where rich would exit with a code of its own."""
         raise BrokenPipeError
+
+
+def open_database(url: str, *, read_only: bool = False) -> LandscapeDB:
+    """Open the database that a command names; UsageError where the URL or its driver will not do.
+
+    One that is only read has to exist, any other is made where missing.
+    """
+    try:
+        return LandscapeDB.from_url(url, create_tables=not read_only, read_only=read_only)
+    except (ValueError, ArgumentError) as error:
+        raise UsageError(str(error)) from error
+    except ImportError as error:
+        raise UsageError(
+            f"The database driver cannot be loaded ({error}): "
+            "pip install 'elspeth-landscape[postgresql]'"
+        ) from error
+
+
+@contextmanager
+def reading_database(url: str) -> Iterator[LandscapeDB]:
+    """Open an existing Landscape database for reading only, and make sure that it is one."""
+    with open_database(url, read_only=True) as landscape:
+        landscape.check_schema()
+        yield landscape
 
 
 def one_line(text: str) -> str:

@@ -1,9 +1,8 @@
 """HMAC signatures, the running hash over them, and the manifest that closes a signed export."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from elspeth.core.canonical import canonical_bytes
 from elspeth.core.clock import Clock
 
 MANIFEST = "manifest"
@@ -49,10 +48,6 @@ class Signer:
             inner.update(message)
             signatures.append(sha256(outer_block + inner.digest()).hexdigest())
         return signatures
-
-    def sign_record(self, record: Mapping[str, object]) -> str:
-        """Return the signature of a record's canonical JSON; it must hold no signature yet."""
-        return self.sign(canonical_bytes(record))
 
 
 class RunningHash:
