@@ -408,7 +408,10 @@ class TestProcess:
 
     @pytest.mark.parametrize(
         ("sent", "code", "said"),
-        [(signal.SIGTERM, 143, b""), (signal.SIGINT, 130, b"error: interrupted\n")],
+        [
+            (signal.SIGTERM, 143, b"error: ended by SIGTERM\n"),
+            (signal.SIGINT, 130, b"error: interrupted\n"),
+        ],
     )
     def test_a_signal_ends_it_and_its_unfinished_file_is_gone(
         self, sqlite: str, tmp_path: Path, folder: Path, sent: int, code: int, said: bytes

@@ -2,11 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -21,20 +17,27 @@ from elspeth.command import (
     UsageError,
     one_line,
     reading_database,
+    recording_database,
     run_command,
+    stoppable,
 )
-from elspeth.contracts.errors import RunNotFoundError
-from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
+from elspeth.contracts.enums import ExportStatus
+from elspeth.core.config import load_settings
+from elspeth.core.landscape import LandscapeRecorder
 from elspeth.core.landscape.counts import count_records
 from elspeth.core.landscape.doctor import examine
-from elspeth.core.landscape.exporter import LandscapeExporter
-from elspeth.core.landscape.files import Progress as OnProgress
-from elspeth.core.landscape.files import PublishedExport
 from elspeth.core.landscape.keys import KEY_VARIABLE, signing_key
-from elspeth.core.landscape.legacy_exporter import LegacyLandscapeExporter
 from elspeth.core.landscape.parallel import ParallelExportError
+from elspeth.core.landscape.reconciling import settle_pending
 from elspeth.core.landscape.verification import verify as verify_export
-from elspeth.progress import shown_progress
+from elspeth.exporting import (
+    ConfiguredTarget,
+    Exported,
+    ExporterName,
+    ExportFormat,
+    Manner,
+    NamedTarget,
+)
 
 app = typer.Typer(
     help="The audit trail of pipeline runs: list, export, verify.",
@@ -47,27 +50,12 @@ DatabaseUrl = Annotated[
     str, typer.Option("--db", metavar="URL", help="SQLAlchemy URL of the Landscape database.")
 ]
 
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The file that holds the signing key."),
+]
+
 _PIPED_WIDTH = 1000
-
-
-class ExportFormat(StrEnum):
-    """What an export is written as."""
-
-    JSONL = "jsonl"
-    CSV = "csv"
-
-
-class ExporterName(StrEnum):
-    """Which exporter writes."""
-
-    BATCHED = "batched"
-    LEGACY = "legacy"
-
-
-_EXPORTERS: Mapping[ExporterName, type[LandscapeExporter] | type[LegacyLandscapeExporter]] = {
-    ExporterName.BATCHED: LandscapeExporter,
-    ExporterName.LEGACY: LegacyLandscapeExporter,
-}
 
 
 @app.command()
@@ -93,26 +81,76 @@ def runs(db: DatabaseUrl) -> None:
 
 @app.command()
 def export(
-    db: DatabaseUrl,
     run: Annotated[str, typer.Option(metavar="ID|latest", help="The run to export.")],
-    output: Annotated[Path, typer.Option(metavar="PATH", help="The file, or CSV directory.")],
-    format_: Annotated[ExportFormat, typer.Option("--format")] = ExportFormat.JSONL,
+    db: Annotated[
+        str | None, typer.Option("--db", metavar="URL", help="SQLAlchemy URL of the database.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="The file, or CSV directory.")
+    ] = None,
+    format_: Annotated[ExportFormat | None, typer.Option("--format", show_default="jsonl")] = None,
     sign: Annotated[
-        bool, typer.Option("--sign", help="Sign with the key in ELSPETH_SIGNING_KEY.")
+        bool, typer.Option("--sign", help="Sign with the key of --key-file or ELSPETH_SIGNING_KEY.")
     ] = False,
-    exporter: Annotated[ExporterName, typer.Option()] = ExporterName.BATCHED,
+    exporter: Annotated[ExporterName | None, typer.Option(show_default="batched")] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Export as these settings say, and record the status."),
+    ] = None,
+    key_file: KeyFile = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share a JSON Lines export.")] = 1,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0.001, metavar="SECONDS", help="Give up when it takes longer."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
-    """Export a run to a JSON Lines file or a directory of CSV files, put in place atomically."""
-    key = signing_key(os.environ) if sign else None
-    with reading_database(db) as landscape:
-        run_id = _latest(landscape) if run == "latest" else _encodable(run)
-        subject = _EXPORTERS[exporter](landscape, key)
-        write = _writer(subject, format_, jobs)
-        with _progress(landscape, run_id, quiet=quiet) as progress:
-            published = write(run_id, output, sign=sign, progress=progress)
-    _report(published, run_id)
+    """Export a run to a JSON Lines file or a directory of CSV files, put in place atomically.
+
+    Either --db and --output name database and place, or --settings names a pipeline's settings,
+    which do: then the run's export_status is recorded as well.
+    """
+    target: NamedTarget | ConfiguredTarget
+    if settings is not None:
+        given = {"--db": db, "--output": output, "--format": format_, "--exporter": exporter}
+        clashing = [option for option, value in given.items() if value is not None]
+        if clashing or sign:
+            option = clashing[0] if clashing else "--sign"
+            raise UsageError(f"{option} is for --settings to say; leave one of them out")
+        target = ConfiguredTarget(load_settings(settings), key_file)
+    elif db is None or output is None:
+        raise UsageError("Missing --db and --output, or --settings")
+    else:
+        target = NamedTarget(
+            db,
+            output,
+            format_ or ExportFormat.JSONL,
+            exporter or ExporterName.BATCHED,
+            signing_key(os.environ, key_file) if sign else None,
+        )
+    _report(target.export(run, Manner(jobs, timeout, quiet)))
+
+
+@app.command()
+def reconcile(
+    settings: Annotated[Path, typer.Option(metavar="FILE", help="The pipeline's settings.")],
+    key_file: KeyFile = None,
+) -> int:
+    """Settle exports that were cut off: look at what is there, and record it; exit 1 if any failed.
+
+    A run whose export_status was left pending becomes completed when its export is in place and
+    verifies, and failed when not.
+    """
+    chosen = load_settings(settings)
+    with recording_database(chosen.landscape.url) as landscape, stoppable(landscape):
+        settled = settle_pending(landscape, chosen, os.environ, key_file=key_file)
+    console = _console()
+    for each in settled:
+        console.print(Text(one_line(f"{each.run_id}: {each.status.value}: {each.reason}")))
+    if not settled:
+        console.print("Nothing is pending.")
+    is_settled = all(each.status is ExportStatus.COMPLETED for each in settled)
+    return ExitCode.FINE if is_settled else ExitCode.NOT_FINE
 
 
 @app.command()
@@ -125,10 +163,11 @@ def verify(
     allow_unsigned: Annotated[
         bool, typer.Option("--allow-unsigned", help="Accept an export without signatures.")
     ] = False,
+    key_file: KeyFile = None,
 ) -> int:
     """Check an export: its form, every signature, its order and its manifest; exit 1 if invalid."""
-    needs_key = KEY_VARIABLE in os.environ or not allow_unsigned
-    key = signing_key(os.environ) if needs_key else None
+    has_key = key_file is not None or KEY_VARIABLE in os.environ
+    key = signing_key(os.environ, key_file) if has_key or not allow_unsigned else None
     found = verify_export(path, key, run_id=run, unique=unique, allow_unsigned=allow_unsigned)
     console = _console()
     for finding in found.findings:
@@ -161,56 +200,16 @@ def doctor(db: DatabaseUrl) -> int:
     return ExitCode.NOT_FINE if advice else ExitCode.FINE
 
 
-def _writer(
-    subject: LandscapeExporter | LegacyLandscapeExporter, format_: ExportFormat, jobs: int
-) -> Callable[..., PublishedExport]:
-    if jobs == 1:
-        return subject.write_jsonl if format_ is ExportFormat.JSONL else subject.write_csv
-    if format_ is ExportFormat.JSONL and isinstance(subject, LandscapeExporter):
-        return partial(subject.write_jsonl, jobs=jobs)
-    raise UsageError("--jobs is for --format jsonl with --exporter batched; leave it out")
-
-
-def _latest(landscape: LandscapeDB) -> str:
-    found = LandscapeRecorder(landscape).list_runs()
-    if not found:
-        raise UsageError(f"There is no run in {landscape.masked_url}")
-    return found[0].run_id
-
-
-def _encodable(run_id: str) -> str:
-    """Refuse an id that no database can be asked for: bytes of the command line, not UTF-8."""
-    try:
-        run_id.encode()
-    except UnicodeEncodeError:
-        raise RunNotFoundError(run_id) from None
-    return run_id
-
-
 def _in_utc(moment: datetime) -> datetime:
     # SQLite keeps UTC without saying so; PostgreSQL answers in the session's time zone.
     return moment if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-@contextmanager
-def _progress(landscape: LandscapeDB, run_id: str, *, quiet: bool) -> Iterator[OnProgress | None]:
-    """Show how far an export is; when quiet do nothing, and ask the database nothing."""
-
-    def records() -> int:
-        with landscape.connection() as connection:
-            return sum(count_records(connection, run_id).values())
-
-    if quiet:
-        yield None
-        return
-    with shown_progress(records) as progress:
-        yield progress
-
-
-def _report(published: PublishedExport, run_id: str) -> None:
+def _report(exported: Exported) -> None:
+    published = exported.published
     _console().print(
         Text(
-            f"{one_line(run_id)}: {published.record_count:,} records, "
+            f"{one_line(exported.run_id)}: {published.record_count:,} records, "
             f"{published.size_bytes:,} bytes in {one_line(str(published.path))}\n"
             f"sha256 {published.sha256}"
         )

@@ -17,11 +17,12 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError
 from elspeth.core.config import SettingsError
-from elspeth.core.landscape.atomic import ExportTargetError
+from elspeth.core.failure import describe_failure
+from elspeth.core.landscape.atomic import ExportTargetError, UnconfirmedExportError
 from elspeth.core.landscape.database import (
     DatabaseNotFoundError,
     LandscapeDB,
@@ -43,6 +44,20 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
+class TookTooLongError(TimeoutError):
+    """A command was not done within the time that it was given."""
+
+
+class Terminated(SystemExit):
+    """SIGTERM came; an exception, so that unfinished files are removed on the way out."""
+
+    def __init__(self) -> None:
+        super().__init__(ExitCode.TERMINATED.value)
+
+    def __str__(self) -> str:
+        return "ended by SIGTERM"
+
+
 class UsageError(ValueError):
     """A command was asked for something it cannot do; the message says what to do instead."""
 
@@ -57,7 +72,8 @@ _USAGE = (
     DatabaseNotFoundError,
     RunNotFoundError,
 )
-_IO = (OSError, SQLAlchemyError, NotALandscapeDatabaseError)
+_IO = (OSError, SQLAlchemyError, NotALandscapeDatabaseError, MemoryError)
+_SECONDS_TO_CLEAN_UP = 30.0
 
 
 def run_command(
@@ -88,8 +104,12 @@ def open_database(url: str, *, read_only: bool = False) -> LandscapeDB:
 
     One that is only read has to exist, any other is made where missing.
     """
+    return _opened(url, read_only=read_only, create_tables=not read_only)
+
+
+def _opened(url: str, *, read_only: bool, create_tables: bool) -> LandscapeDB:
     try:
-        return LandscapeDB.from_url(url, create_tables=not read_only, read_only=read_only)
+        return LandscapeDB.from_url(url, create_tables=create_tables, read_only=read_only)
     except (ValueError, ArgumentError) as error:
         raise UsageError(str(error)) from error
     except ImportError as error:
@@ -107,6 +127,43 @@ def reading_database(url: str) -> Iterator[LandscapeDB]:
         yield landscape
 
 
+@contextmanager
+def recording_database(url: str) -> Iterator[LandscapeDB]:
+    """Open an existing Landscape database to record export_status in, and make sure it is one."""
+    with _opened(url, read_only=False, create_tables=False) as landscape:
+        landscape.check_schema()
+        yield landscape
+
+
+@contextmanager
+def stoppable(*databases: LandscapeDB, seconds: float | None = None) -> Iterator[None]:
+    """Let SIGTERM, SIGINT and the end of the `seconds` allowed end the block, wherever it waits.
+
+    Connections to a server are cut first, for one that has stopped answering would hold up the
+    clean-up too. A second signal ends the process as it is. Raises TookTooLongError.
+    """
+
+    def stop(number: int, _: FrameType | None) -> NoReturn:
+        for db in databases:
+            db.cut()
+        if number == signal.SIGALRM:
+            raise TookTooLongError(f"not done within the {seconds:g} seconds allowed by --timeout")
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    # It rings again, in case that the clean-up waits for a server too.
+    signal.setitimer(signal.ITIMER_REAL, seconds or 0, _SECONDS_TO_CLEAN_UP if seconds else 0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def one_line(text: str) -> str:
     """Show text of unknown origin on one line: control characters come out escaped."""
     return "".join(
@@ -120,14 +177,18 @@ def _outcome(app: typer.Typer, name: str, usage: tuple[type[Exception], ...]) ->
         return _invoke(app, name)
     except BrokenPipeError:
         return ExitCode.IO
-    except KeyboardInterrupt:
-        return _fail("interrupted", ExitCode.INTERRUPTED)
+    except KeyboardInterrupt as error:
+        return _fail(_told(error), ExitCode.INTERRUPTED)
+    except Terminated as error:
+        return _fail(_told(error), ExitCode.TERMINATED)
+    except UnconfirmedExportError as error:
+        return _fail(_told(error), ExitCode.UNCONFIRMED)
     except usage as error:
         return _fail(str(error) or "aborted", ExitCode.USAGE)
     except CorruptAuditDataError as error:
-        return _fail(str(error), ExitCode.CORRUPT)
+        return _fail(_told(error), ExitCode.CORRUPT)
     except _IO as error:
-        return _fail(_describe(error), ExitCode.IO)
+        return _fail(_told(error), ExitCode.IO)
     except _ClickException as error:
         return _fail(_usage_message(error), ExitCode.USAGE)
 
@@ -154,8 +215,7 @@ def _after_flushing(code: int) -> int:
 
 
 def _terminate(_: int, __: FrameType | None) -> NoReturn:
-    # As an exception, so that unfinished files are removed on the way out.
-    sys.exit(ExitCode.TERMINATED)
+    raise Terminated
 
 
 def _fail(message: str, code: ExitCode) -> ExitCode:
@@ -163,14 +223,9 @@ def _fail(message: str, code: ExitCode) -> ExitCode:
     return code
 
 
-def _describe(error: Exception) -> str:
-    """Say what went wrong without the statement, its parameters and SQLAlchemy's web links."""
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        return f"database: {' '.join(str(error.orig).split())}"
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        return f"{where}{error.strerror}"
-    return str(error)
+def _told(error: BaseException) -> str:
+    """What went wrong, and what was noted about it on the way."""
+    return "; ".join((describe_failure(error), *getattr(error, "__notes__", ())))
 
 
 def _usage_message(error: Exception) -> str:

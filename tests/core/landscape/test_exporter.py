@@ -113,13 +113,21 @@ class TestQueries:
         assert log.total == 12
         assert log.rows_fetched == SampleRun("run-1").records
 
-    def test_files_cost_the_same_as_dicts(
-        self, db: LandscapeDB, candidate: LandscapeExporter, sample: SampleRun, tmp_path: Path
+    @pytest.mark.parametrize("method", ["write_jsonl", "write_csv"])
+    def test_a_file_costs_one_more_that_looks_for_orphans(
+        self,
+        db: LandscapeDB,
+        candidate: LandscapeExporter,
+        sample: SampleRun,
+        method: str,
+        tmp_path: Path,
     ) -> None:
         with count_queries(db.engine) as log:
-            candidate.write_jsonl(sample.run_id, tmp_path / "run.jsonl", sign=True)
-            candidate.write_csv(sample.run_id, tmp_path / "run", sign=True)
-        assert (log.total, log.transactions_begun) == (24, 2)
+            getattr(candidate, method)(sample.run_id, tmp_path / "out", sign=True)
+        assert (log.total, log.transactions_begun, log.checkouts) == (13, 1, 1)
+        assert log.rows_fetched == sample.records
+        (extra,) = (query.sql for query in log.queries if "NOT (EXISTS" in query.sql)
+        assert extra.count("UNION ALL") == 5
 
     def test_the_control_asks_for_each_entity_in_a_transaction_of_its_own(
         self, db: LandscapeDB, control: LegacyLandscapeExporter, sample: SampleRun

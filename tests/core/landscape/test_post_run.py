@@ -11,6 +11,7 @@ from sample_run import KEY, SampleRun, fixed_clock, record_sample_run
 from elspeth.contracts import ExportStatus, Run, RunStatus
 from elspeth.contracts.errors import RunNotFoundError
 from elspeth.core.config import ElspethSettings
+from elspeth.core.failure import describe_failure
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
 from elspeth.core.landscape.files import PublishedExport
 from elspeth.core.landscape.keys import KEY_VARIABLE, SigningKeyError
@@ -118,7 +119,7 @@ class TestFailing:
         error, run = refused(db, sample, settings(target, format="json"), environ={})
         assert isinstance(error, FileNotFoundError)
         assert run.export_status is ExportStatus.FAILED
-        assert run.export_error == str(error)
+        assert run.export_error == describe_failure(error)
         assert str(tmp_path / "missing") in str(error)
         assert (run.status, run.completed_at) == (RunStatus.COMPLETED, before.completed_at)
 

@@ -1,22 +1,37 @@
-"""A file or directory put in place whole or not at all: write beside, flush, rename, flush."""
+"""A file or directory put in place whole or not at all: write beside, flush, rename, flush.
+
+What is being written lies beside its target under a name that follows from the target's, locked by
+the process that writes it. So a second process at the same target is turned away, and what a killed
+one left behind is known by its missing lock and removed by the next.
+"""
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
-from uuid import uuid4
 
 _LONGEST_NAME_BYTES = 255
 _SQLITE_HEADER = b"SQLite format 3\0"
+_TRIES = 100
+"""More than two processes that clear the same leftovers can take from each other."""
 
 
 class ExportTargetError(ValueError):
     """The place an export was to be written to cannot take it; nothing was changed there."""
+
+
+class ExportInProgressError(OSError):
+    """Another process is writing to the same target; nothing was changed there."""
+
+
+class UnconfirmedExportError(RuntimeError):
+    """What was asked for is in place and complete, but not known to be recorded or durable."""
 
 
 @contextmanager
@@ -25,21 +40,23 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
 
     Until then `path` keeps what it held; a block that raises leaves no trace. A symbolic link at
     `path` is replaced, what it points to is left alone. Raises ExportTargetError when `path`
-    cannot be a file, OSError when writing fails.
+    cannot be a file, ExportInProgressError when another process is writing it, OSError when
+    writing fails, and UnconfirmedExportError when the file is in place and may not outlive a
+    power cut.
     """
     refuse_unusable(path)
     _refuse_irregular(path)
     unfinished = _unfinished_beside(path)
-    try:
-        with create_owner_only(unfinished) as file:
+    with os.fdopen(_claim(unfinished, path, _create_file), "wb") as file:
+        try:
             yield file
             flush_to_disk(file)
-        unfinished.chmod(_mode_of(path, 0o666))
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
+            unfinished.chmod(_mode_of(path, 0o666))
+            unfinished.replace(path)
+        except BaseException:
+            _discard(unfinished, file)
+            raise
+    _confirm(path)
 
 
 @contextmanager
@@ -47,13 +64,13 @@ def new_directory(path: Path) -> Iterator[Path]:
     """Make a directory to fill that becomes `path` when the block succeeds.
 
     A directory already at `path` is renamed aside, replaced and removed. What a process killed in
-    between left behind is settled first: see `settle_directory`.
+    between left behind is settled first: see `settle_directory`. Raises what `new_file` raises.
     """
     refuse_unusable(path)
-    settle_directory(path)
     unfinished = _unfinished_beside(path)
+    descriptor = _claim(unfinished, path, _create_directory)
     try:
-        unfinished.mkdir(mode=0o700)
+        settle_directory(path)
         yield unfinished
         sync_directory(unfinished)
         for file in unfinished.iterdir():
@@ -66,8 +83,36 @@ def new_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
         settle_directory(path)
         raise
-    sync_directory(path.parent)
+    finally:
+        os.close(descriptor)
+    _confirm(path)
     settle_directory(path)
+
+
+@contextmanager
+def workshop_beside(path: Path) -> Iterator[Path]:
+    """Hold a folder for the parts of what is being written to `path`, removed at the end.
+
+    For whoever is inside `new_file(path)`, which removes what a killed process left of one.
+    """
+    folder = _workshop(_unfinished_beside(path))
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a living process is writing to `path` now."""
+    try:
+        descriptor = os.open(_unfinished_beside(path), _LOOK)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _lock(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def settle_directory(path: Path) -> None:
@@ -84,8 +129,7 @@ def settle_directory(path: Path) -> None:
 
 def create_owner_only(path: Path) -> IO[bytes]:
     """Create a new file that nobody else can read, for writing."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    return os.fdopen(os.open(path, flags, 0o600), "wb")
+    return os.fdopen(_create_file(path), "wb")
 
 
 def flush_to_disk(file: IO[bytes]) -> None:
@@ -141,13 +185,115 @@ def _is_database(path: Path) -> bool:
         return file.read(len(_SQLITE_HEADER)) == _SQLITE_HEADER
 
 
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def _claim(unfinished: Path, target: Path, create: Callable[[Path], int]) -> int:
+    """Create what is going to be `target` and lock it; return its descriptor.
+
+    Leftovers without a lock are removed. Raises ExportInProgressError when there is a lock.
+    """
+    for _ in range(_TRIES):
+        try:
+            descriptor = create(unfinished)
+        except FileExistsError:
+            _remove_leftovers(unfinished, target)
+            continue
+        # Until it is locked, another process may take it for leftovers and remove it.
+        if _lock(descriptor) and _is_at(unfinished, descriptor):
+            shutil.rmtree(_workshop(unfinished), ignore_errors=True)
+            return descriptor
+        os.close(descriptor)
+    raise _in_progress(target)
+
+
+def _remove_leftovers(unfinished: Path, target: Path) -> None:
+    try:
+        descriptor = os.open(unfinished, _LOOK)
+    except FileNotFoundError:
+        return
+    try:
+        if not _lock(descriptor):
+            raise _in_progress(target)
+        if _is_at(unfinished, descriptor):
+            _remove(unfinished)
+    finally:
+        os.close(descriptor)
+
+
+def _in_progress(target: Path) -> ExportInProgressError:
+    return ExportInProgressError(
+        errno.EBUSY,
+        "another process is writing an export to it; wait for that, or choose another place",
+        str(target),
+    )
+
+
+def _create_file(path: Path) -> int:
+    return os.open(path, _CREATE, 0o600)
+
+
+def _create_directory(path: Path) -> int:
+    path.mkdir(mode=0o700)
+    return os.open(path, _LOOK | os.O_DIRECTORY)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock what is open for this process, until it is closed; False when another holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _discard(unfinished: Path, file: IO[bytes]) -> None:
+    """Remove a file that will not be finished, and forget what it has not been given yet."""
+    unfinished.unlink(missing_ok=True)
+    # Closing writes what is buffered, which may fail for the reason that brought us here.
+    with suppress(OSError):
+        file.close()
+
+
+def _confirm(path: Path) -> None:
+    """Make the new name outlive a power cut."""
+    try:
+        sync_directory(path.parent)
+    except OSError as error:
+        raise UnconfirmedExportError(
+            f"{path} is complete and in place, but {path.parent} could not be flushed to disk "
+            f"({error.strerror}): after a power cut it may be gone"
+        ) from error
+
+
 def _unfinished_beside(path: Path) -> Path:
-    return path.parent / f".export-{uuid4().hex}.tmp"
+    return path.parent / f".export-{_name_digest(path)}.tmp"
+
+
+def _workshop(unfinished: Path) -> Path:
+    return unfinished.with_suffix(".parts")
 
 
 def _aside(path: Path) -> Path:
-    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()
-    return path.parent / f".export-{digest[:32]}.old"
+    return path.parent / f".export-{_name_digest(path)}.old"
+
+
+def _name_digest(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]
 
 
 def _mode_of(path: Path, most: int) -> int:

@@ -10,6 +10,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from elspeth.core.landscape.cutting import OpenConnections
 from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
 from elspeth.core.landscape.snapshot import (
     ReadSnapshot,
@@ -19,6 +20,8 @@ from elspeth.core.landscape.snapshot import (
 
 _IN_MEMORY = (None, "", ":memory:")
 _SECRETS_IN_QUERY = ("password", "sslpassword")
+_SECONDS_TO_CONNECT = "10"
+"""To a server that does not answer, unless the URL says otherwise."""
 
 
 class DatabaseNotFoundError(FileNotFoundError):
@@ -51,6 +54,7 @@ class LandscapeDB:
             )
         else:
             self._engine = _postgresql_engine(url, read_only=read_only)
+        self._open_connections = OpenConnections(self._engine)
         if create_tables and not read_only:
             metadata.create_all(self._engine)
 
@@ -72,6 +76,12 @@ class LandscapeDB:
         return self._engine
 
     @property
+    def is_in_memory(self) -> bool:
+        """Whether it is seen by this process alone, and gone when it is closed."""
+        url = make_url(self.connection_string)
+        return url.get_backend_name() == "sqlite" and url.database in _IN_MEMORY
+
+    @property
     def masked_url(self) -> str:
         """The URL it was opened with, fit for printing."""
         return masked_url(self.connection_string)
@@ -82,10 +92,10 @@ class LandscapeDB:
 
         Raises ValueError for a database in memory, which no other process can open.
         """
+        if self.is_in_memory:
+            raise ValueError("A database in memory is seen by one process: use a file")
         url = make_url(self.connection_string)
         if url.get_backend_name() == "sqlite" and "uri" not in url.query:
-            if url.database in _IN_MEMORY:
-                raise ValueError("A database in memory is seen by one process: use a file")
             url = url.set(database=str(Path(str(url.database)).absolute()))
         return url.render_as_string(hide_password=False)
 
@@ -121,6 +131,13 @@ class LandscapeDB:
             raise NotALandscapeDatabaseError(
                 f"{self.masked_url} is not a Landscape database: no {', no '.join(missing)}"
             )
+
+    def cut(self) -> None:
+        """Cut every connection to a server, so that nothing goes on waiting for its answer.
+
+        Whoever waits, or asks next, gets a sqlalchemy.exc.DBAPIError at once.
+        """
+        self._open_connections.cut()
 
     def close(self) -> None:
         """Close every connection; closing twice is fine."""
@@ -199,6 +216,8 @@ def _existing_file(url: URL, *, mode: str) -> URL:
 def _postgresql_engine(url: URL, *, read_only: bool) -> Engine:
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
+    if "connect_timeout" not in url.query:
+        url = url.update_query_dict({"connect_timeout": _SECONDS_TO_CONNECT})
     engine = create_engine(url)
     if read_only:
 

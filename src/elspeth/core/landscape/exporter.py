@@ -12,12 +12,14 @@ from elspeth.core.landscape.encoding import encode_line, encode_record
 from elspeth.core.landscape.files import (
     Progress,
     PublishedExport,
+    let_go_of,
     publish_blocks,
     publish_csv,
     publish_jsonl,
 )
 from elspeth.core.landscape.lines import Block, closed_by_manifest, read_blocks
 from elspeth.core.landscape.merge import merged
+from elspeth.core.landscape.orphans import refuse_orphans
 from elspeth.core.landscape.parallel import ParallelExport, ParallelExportError
 from elspeth.core.landscape.records import Record
 from elspeth.core.landscape.signing import RunningHash, Signer
@@ -50,18 +52,8 @@ class LandscapeExporter:
         may not be exported.
         """
         self._check_key(sign)
-        if not sign:
-            yield from self._iter_records(run_id)
-            return
-        running = RunningHash()
-        for record in self._iter_records(run_id):
-            signature = self._sign_record(record)
-            record["signature"] = signature
-            running.add(signature)
-            yield record
-        manifest = running.manifest(run_id, self._clock)
-        manifest["signature"] = self._sign_record(manifest)
-        yield manifest
+        records = self._iter_records(run_id)
+        yield from self._signed(records, run_id) if sign else records
 
     def export_run_grouped(self, run_id: str, sign: bool = False) -> dict[str, list[Record]]:
         """Return the records by type, types in order of first appearance. Holds the whole run."""
@@ -81,6 +73,9 @@ class LandscapeExporter:
         progress: Progress | None = None,
     ) -> PublishedExport:
         """Write the run to a JSON Lines file: one canonical record a line, published whole.
+
+        Besides the twelve queries of an export it sends one that looks for children without a
+        parent, in the whole database, and raises CorruptAuditDataError when there are any.
 
         With several `jobs` as many workers read a part of the rows each, for the same bytes: new
         processes, or those of an `executor`, which must see the database and the file's folder.
@@ -109,12 +104,39 @@ class LandscapeExporter:
         *,
         progress: Progress | None = None,
     ) -> PublishedExport:
-        """Write the run to a directory: one CSV file per record type, published whole."""
-        return publish_csv(directory, self.export_run(run_id, sign=sign), progress=progress)
+        """Write the run to a directory: one CSV file per record type, published whole.
+
+        Sends the queries of `write_jsonl` with one job.
+        """
+        self._check_key(sign)
+        if self._changes_records():
+            records = self.export_run(run_id, sign=sign)
+        else:
+            read = self._read_records(run_id, whole=True)
+            records = self._signed(read, run_id) if sign else read
+        return publish_csv(directory, records, progress=progress)
 
     def _iter_records(self, run_id: str) -> Iterator[Record]:
+        return self._read_records(run_id)
+
+    def _read_records(self, run_id: str, *, whole: bool = False) -> Iterator[Record]:
+        """Read the unsigned records; when asked, make sure that no orphan is left out."""
         with self._db.read_snapshot() as snapshot:
+            if whole:
+                refuse_orphans(snapshot.connection)
             yield from merged(snapshot, run_id, lambda kind: RecordBuilder(kind, run_id).build)
+
+    def _signed(self, records: Iterator[Record], run_id: str) -> Iterator[Record]:
+        running = RunningHash()
+        with let_go_of(records) as source:
+            for record in source:
+                signature = self._sign_record(record)
+                record["signature"] = signature
+                running.add(signature)
+                yield record
+        manifest = running.manifest(run_id, self._clock)
+        manifest["signature"] = self._sign_record(manifest)
+        yield manifest
 
     def _sign_record(self, record: Record) -> str:
         if self._signer is None:
@@ -127,6 +149,7 @@ class LandscapeExporter:
 
     def _read_blocks(self, run_id: str, sign: bool) -> Iterator[Block]:
         with self._db.read_snapshot() as snapshot:
+            refuse_orphans(snapshot.connection)
             yield from read_blocks(snapshot, run_id, self._signer if sign else None)
 
     def _changes_records(self) -> bool:

@@ -49,7 +49,7 @@ def publish_jsonl(
 
     Raises ExportTargetError when `path` cannot be a file, and OSError when writing fails.
     """
-    with _let_go_of(lines) as source:
+    with let_go_of(lines) as source:
         return publish_blocks(path, _in_blocks(source), progress=progress)
 
 
@@ -59,7 +59,7 @@ def publish_blocks(
     """Write blocks of lines to the file `path`, as `publish_jsonl` does."""
     digest = hashlib.sha256()
     records = size = 0
-    with new_file(path) as file, _let_go_of(blocks) as source:
+    with new_file(path) as file, let_go_of(blocks) as source:
         for block in source:
             file.write(block.lines)
             digest.update(block.lines)
@@ -90,7 +90,7 @@ def publish_csv(
     with (
         new_directory(directory) as unfinished,
         _CsvTables(unfinished) as tables,
-        _let_go_of(records) as source,
+        let_go_of(records) as source,
     ):
         for count, record in enumerate(source, start=1):
             tables.write(record)
@@ -102,7 +102,7 @@ def publish_csv(
 
 
 @contextmanager
-def _let_go_of(source: Iterable[T]) -> Iterator[Iterator[T]]:
+def let_go_of(source: Iterable[T]) -> Iterator[Iterator[T]]:
     """Iterate, and when that is cut short free at once what the source holds: a snapshot."""
     try:
         yield iter(source)

@@ -1,30 +1,72 @@
-"""The signing key as commands take it: from the environment, never from an argument."""
+"""The signing key as commands take it: from the environment or a file, never from an argument."""
 
+import os
+import stat
 from collections.abc import Mapping
+from pathlib import Path
 
 from elspeth.core.landscape.signing import MINIMUM_KEY_BYTES
 
 KEY_VARIABLE = "ELSPETH_SIGNING_KEY"
+_MOST_BYTES = 2**16
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class SigningKeyError(ValueError):
     """There is no usable signing key. The message never holds any part of one."""
 
 
-def signing_key(environ: Mapping[str, str]) -> bytes:
-    """Return the key that the environment holds, as the UTF-8 bytes of its value.
+def signing_key(environ: Mapping[str, str], key_file: Path | None = None) -> bytes:
+    """Return the key in a file, or else the one in the environment: its value's UTF-8 bytes.
 
-    Raises SigningKeyError when it is not set or shorter than 32 bytes.
+    Raises SigningKeyError when there is none, or one that is shorter than 32 bytes.
     """
+    if key_file is not None:
+        return read_key_file(key_file)
     value = environ.get(KEY_VARIABLE)
     if value is None:
         raise SigningKeyError(
-            f"No signing key: set {KEY_VARIABLE} to at least {MINIMUM_KEY_BYTES} bytes"
+            f"No signing key: set {KEY_VARIABLE} to at least {MINIMUM_KEY_BYTES} bytes, or name "
+            "a file with --key-file"
         )
-    key = value.encode("utf-8", "surrogateescape")
+    return long_enough(value.encode("utf-8", "surrogateescape"), KEY_VARIABLE)
+
+
+def read_key_file(path: Path) -> bytes:
+    """Return the key in a file: its bytes, less one newline at the end.
+
+    Raises SigningKeyError for a file that is no regular one, a symbolic link, open to everyone,
+    or too short; OSError when it cannot be read.
+    """
+    content = read_secret(path)
+    return long_enough(content.removesuffix(b"\n"), str(path))
+
+
+def read_secret(path: Path) -> bytes:
+    """Read a small file that only its owner, and perhaps a group, may see."""
+    try:
+        descriptor = os.open(path, _READ)
+    except OSError as error:
+        if path.is_symlink():
+            raise SigningKeyError(f"{path} is a symbolic link; name the key file itself") from error
+        raise SigningKeyError(f"{path} cannot be read: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise SigningKeyError(f"{path} is no regular file")
+        if mode & stat.S_IRWXO:
+            raise SigningKeyError(f"{path} is open to everyone; chmod 600 it, and change the key")
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise SigningKeyError(f"{path} is larger than {_MOST_BYTES:,} bytes, and no key file")
+    return content
+
+
+def long_enough(key: bytes, where: str) -> bytes:
+    """Return a key unless it is too short to be one."""
     if len(key) < MINIMUM_KEY_BYTES:
         raise SigningKeyError(
-            f"The signing key in {KEY_VARIABLE} has {len(key)} bytes; "
+            f"The signing key in {where} has {len(key)} bytes; "
             f"at least {MINIMUM_KEY_BYTES} are needed"
         )
     return key

@@ -1,6 +1,5 @@
 """Parallel export: workers write the parts of a run, and the parent joins them in order."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -12,8 +11,10 @@ from sqlalchemy import Connection, func, select
 
 from elspeth.contracts.enums import RunStatus
 from elspeth.contracts.errors import RunNotFoundError
+from elspeth.core.landscape.atomic import workshop_beside
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.lines import Block
+from elspeth.core.landscape.orphans import refuse_orphans
 from elspeth.core.landscape.partition import split_rows
 from elspeth.core.landscape.parts import Part
 from elspeth.core.landscape.processes import own_processes
@@ -69,7 +70,7 @@ class ParallelExport:
         """
         with (
             self.db.read_snapshot() as snapshot,
-            _folder_beside(target) as folder,
+            workshop_beside(target) as folder,
             self._executors() as executors,
         ):
             self._refuse_what_cannot_be_shared(snapshot.connection)
@@ -77,6 +78,7 @@ class ParallelExport:
             with self._at_work(self._assignments(snapshot, parts, folder), executors) as working:
                 if self._is_sqlite:
                     _pin_together(self.db, Rendezvous(folder), working, parts)
+                refuse_orphans(snapshot.connection)
                 for part in parts:
                     future = working[part.number % self.jobs]
                     _wait_for(part, future)
@@ -148,13 +150,6 @@ class ParallelExport:
                 running = [future for future in working if not future.cancel()]
                 wait(running, timeout=_SECONDS_TO_STOP)
             raise
-
-
-@contextmanager
-def _folder_beside(target: Path) -> Iterator[Path]:
-    parent = target.parent.absolute()
-    with tempfile.TemporaryDirectory(prefix=".export-", suffix=".tmp", dir=parent) as folder:
-        yield Path(folder)
 
 
 def _pin_together(

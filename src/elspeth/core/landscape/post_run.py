@@ -2,16 +2,22 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from elspeth.contracts import ExportStatus
+from sqlalchemy.exc import DBAPIError
+
 from elspeth.core.clock import Clock, utc_now
 from elspeth.core.config import ElspethSettings
+from elspeth.core.failure import describe_failure
+from elspeth.core.landscape.atomic import UnconfirmedExportError
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.destination import export_target
+from elspeth.core.landscape.export_status import ExportStatusRecord
 from elspeth.core.landscape.exporter import LandscapeExporter
-from elspeth.core.landscape.files import PublishedExport
+from elspeth.core.landscape.files import Progress, PublishedExport
 from elspeth.core.landscape.keys import signing_key
-from elspeth.core.landscape.recorder import LandscapeRecorder
+from elspeth.core.landscape.reconciling import settle_pending
 
 
 def export_after_run(
@@ -20,58 +26,74 @@ def export_after_run(
     settings: ElspethSettings,
     *,
     environ: Mapping[str, str] | None = None,
+    key_file: Path | None = None,
     clock: Clock = utc_now,
+    source: LandscapeDB | None = None,
+    jobs: int = 1,
+    progress: Progress | None = None,
 ) -> PublishedExport | None:
     """Export a run that has just ended as its settings say; None when they ask for no export.
 
-    The run's export_status goes from pending to completed, or to failed with the error, which is
-    then raised again; the run's own status stays as it is. The signing key is read from
-    `environ` (default: the process's) now, not when settings are loaded.
+    The run's export_status, written to `db`, goes from pending to completed, or to failed with the
+    error, which is then raised again; the run's own status stays as it is. The run is read from
+    `source`: by default from `db`, opened once more for reading only. Runs that an earlier export
+    left pending are settled first. The signing key is read from `key_file`, or else from
+    `environ` (default: the process's), now and not when settings are loaded.
+
+    Raises UnconfirmedExportError when the export is in place, but its status could not be recorded
+    or its durability not be made sure of: the run stays pending, for `settle_pending` to settle.
     """
     export = settings.landscape.export
     if not export.enabled:
         return None
-    recorder = LandscapeRecorder(db, clock=clock)
-    recorder.set_export_status(
-        run_id, ExportStatus.PENDING, export_format=export.format, export_sink=export.sink
-    )
+    environ = os.environ if environ is None else environ
+    settle_pending(db, settings, environ, key_file=key_file, clock=clock)
+    status = ExportStatusRecord(db, run_id, clock)
+    status.begin(export.format, export.sink)
     try:
-        published = _export(db, run_id, settings, os.environ if environ is None else environ, clock)
-    except Exception as error:
-        recorder.set_export_status(run_id, ExportStatus.FAILED, error=str(error))
+        path = export_target(settings, export.sink, export.format)
+        key = signing_key(environ, key_file) if export.sign else None
+        with _reading(db, source) as reading:
+            exporter = LandscapeExporter(reading, key, clock=clock)
+            if export.format == "json":
+                published = exporter.write_jsonl(
+                    run_id, path, sign=export.sign, jobs=jobs, progress=progress
+                )
+            else:
+                published = exporter.write_csv(run_id, path, sign=export.sign, progress=progress)
+    except UnconfirmedExportError:
         raise
-    recorder.set_export_status(run_id, ExportStatus.COMPLETED)
+    except BaseException as error:
+        _record_failure(status, error)
+        raise
+    _record_completion(status, published)
     return published
 
 
-def _export(
-    db: LandscapeDB,
-    run_id: str,
-    settings: ElspethSettings,
-    environ: Mapping[str, str],
-    clock: Clock,
-) -> PublishedExport:
-    export = settings.landscape.export
-    path = _sink_path(settings)
-    key = signing_key(environ) if export.sign else None
-    exporter = LandscapeExporter(db, key, clock=clock)
-    if export.format == "json":
-        if path.suffix != ".jsonl":
-            raise ValueError(
-                f"The export sink {export.sink!r} writes {path.name}, but a json export is JSON "
-                f"Lines: name it {path.with_suffix('.jsonl').name}"
-            )
-        return exporter.write_jsonl(run_id, path, sign=export.sign)
-    # audit.v2.csv stands for the directory audit.v2.
-    return exporter.write_csv(run_id, path.with_suffix(""), sign=export.sign)
+def _reading(db: LandscapeDB, source: LandscapeDB | None) -> AbstractContextManager[LandscapeDB]:
+    if source is not None:
+        return nullcontext(source)
+    if db.is_in_memory:
+        return nullcontext(db)
+    return LandscapeDB(db.absolute_url, create_tables=False, read_only=True)
 
 
-def _sink_path(settings: ElspethSettings) -> Path:
-    name = settings.landscape.export.sink
-    sink = settings.sinks.get(name or "")
-    if sink is None:
-        raise ValueError(f"The export sink {name!r} is not among the sinks")
-    path = sink.options.get("path")
-    if not isinstance(path, str) or not path:
-        raise ValueError(f"The export sink {name!r} has no path among its options")
-    return Path(path)
+def _record_failure(status: ExportStatusRecord, failure: BaseException) -> None:
+    """Record why there is no export; what prevents that must not hide the reason."""
+    try:
+        status.fail(describe_failure(failure))
+    except DBAPIError as error:
+        failure.add_note(
+            f"its export_status stays pending, for it could not be recorded: "
+            f"{describe_failure(error)}"
+        )
+
+
+def _record_completion(status: ExportStatusRecord, published: PublishedExport) -> None:
+    try:
+        status.complete()
+    except DBAPIError as error:
+        raise UnconfirmedExportError(
+            f"{published.path} is complete and in place, but the run's export_status stays "
+            f"pending: {describe_failure(error)}. `landscape reconcile` will settle it"
+        ) from error

@@ -12,6 +12,7 @@ from elspeth.contracts.enums import (
 )
 from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.canonical import canonical_json, stable_hash
+from elspeth.core.clock import Clock
 from elspeth.core.landscape.recording.writing import LandscapeWriter, Values, given
 from elspeth.core.landscape.schema import edges_table, nodes_table, runs_table
 
@@ -74,11 +75,8 @@ class RunRecorder(LandscapeWriter):
         "completed" sets exported_at and clears the error of an earlier failure. Otherwise what
         is not given is kept.
         """
-        status = ExportStatus(status)
-        values: Values = {"export_status": status.value}
-        if status is ExportStatus.COMPLETED:
-            values |= {"exported_at": self._clock(), "export_error": None}
-        values |= given(export_error=error, export_format=export_format, export_sink=export_sink)
+        values = export_status_values(ExportStatus(status), self._clock, error)
+        values |= given(export_format=export_format, export_sink=export_sink)
         self._update(runs_table, runs_table.c.run_id == run_id, values)
 
     def register_node(
@@ -138,3 +136,11 @@ class RunRecorder(LandscapeWriter):
         )
         self._insert(edges_table, edge)
         return edge
+
+
+def export_status_values(status: ExportStatus, clock: Clock, error: str | None = None) -> Values:
+    """Return the columns of a run that tell how far its export got; the others stay as they are."""
+    values: Values = {"export_status": status.value}
+    if status is ExportStatus.COMPLETED:
+        values |= {"exported_at": clock(), "export_error": None}
+    return values | given(export_error=error)

@@ -1,0 +1,22 @@
+"""What went wrong, in one line for a person or a log: no statement, no parameter, no password."""
+
+import os
+
+from sqlalchemy.exc import DBAPIError
+
+
+def describe_failure(error: BaseException) -> str:
+    """Say it without what SQLAlchemy adds: the statement, its parameters and links.
+
+    An error that says nothing is named by its type.
+    """
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return f"database: {' '.join(str(error.orig).split())}"
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return str(error) or type(error).__name__

@@ -1,0 +1,165 @@
+"""What `landscape export` does: to a path that is named, or as the settings of a pipeline say."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+from elspeth.command import UsageError, reading_database, recording_database, stoppable
+from elspeth.contracts.errors import RunNotFoundError
+from elspeth.core.config import ElspethSettings
+from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
+from elspeth.core.landscape.counts import count_records
+from elspeth.core.landscape.exporter import LandscapeExporter
+from elspeth.core.landscape.files import Progress as OnProgress
+from elspeth.core.landscape.files import PublishedExport
+from elspeth.core.landscape.legacy_exporter import LegacyLandscapeExporter
+from elspeth.core.landscape.post_run import export_after_run
+from elspeth.progress import shown_progress
+
+
+class ExportFormat(StrEnum):
+    """What an export is written as."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+class ExporterName(StrEnum):
+    """Which exporter writes."""
+
+    BATCHED = "batched"
+    LEGACY = "legacy"
+
+
+_EXPORTERS: Mapping[ExporterName, type[LandscapeExporter] | type[LegacyLandscapeExporter]] = (
+    MappingProxyType(
+        {ExporterName.BATCHED: LandscapeExporter, ExporterName.LEGACY: LegacyLandscapeExporter}
+    )
+)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How an export is carried out, whatever it writes and wherever."""
+
+    jobs: int = 1
+    seconds: float | None = None
+    """After which it gives up."""
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A run that was exported, and what was published of it."""
+
+    run_id: str
+    published: PublishedExport
+
+
+@dataclass(frozen=True)
+class NamedTarget:
+    """An export to a path; nothing is recorded of it, and the database is opened for reading."""
+
+    database_url: str
+    path: Path
+    format: ExportFormat
+    exporter: ExporterName
+    signing_key: bytes | None
+
+    def export(self, run: str, manner: Manner) -> Exported:
+        """Export the run of that id, or the latest."""
+        with reading_database(self.database_url) as db, stoppable(db, seconds=manner.seconds):
+            run_id = _chosen(run, db)
+            write = self._writer(_EXPORTERS[self.exporter](db, self.signing_key), manner.jobs)
+            with _progress(db, run_id, quiet=manner.quiet) as progress:
+                sign = self.signing_key is not None
+                return Exported(run_id, write(run_id, self.path, sign=sign, progress=progress))
+
+    def _writer(
+        self, subject: LandscapeExporter | LegacyLandscapeExporter, jobs: int
+    ) -> Callable[..., PublishedExport]:
+        is_jsonl = self.format is ExportFormat.JSONL
+        if jobs == 1:
+            return subject.write_jsonl if is_jsonl else subject.write_csv
+        if is_jsonl and isinstance(subject, LandscapeExporter):
+            return partial(subject.write_jsonl, jobs=jobs)
+        raise UsageError("--jobs is for --format jsonl with --exporter batched; leave it out")
+
+
+@dataclass(frozen=True)
+class ConfiguredTarget:
+    """An export as a pipeline's settings say, of which the run's export_status tells."""
+
+    settings: ElspethSettings
+    key_file: Path | None
+
+    def export(self, run: str, manner: Manner) -> Exported:
+        """Export the run of that id, or the latest."""
+        export = self.settings.landscape.export
+        if not export.enabled:
+            raise UsageError("The settings ask for no export: landscape.export.enabled is false")
+        if manner.jobs != 1 and export.format != "json":
+            raise UsageError("--jobs is for format json; leave it out")
+        url = self.settings.landscape.url
+        with (
+            reading_database(url) as source,
+            recording_database(url) as db,
+            stoppable(source, db, seconds=manner.seconds),
+        ):
+            run_id = _existing(_chosen(run, source), source)
+            with _progress(source, run_id, quiet=manner.quiet) as progress:
+                published = export_after_run(
+                    db,
+                    run_id,
+                    self.settings,
+                    key_file=self.key_file,
+                    source=source,
+                    jobs=manner.jobs,
+                    progress=progress,
+                )
+        if published is None:
+            raise AssertionError("an enabled export publishes or raises")
+        return Exported(run_id, published)
+
+
+def _chosen(run: str, db: LandscapeDB) -> str:
+    if run != "latest":
+        return _encodable(run)
+    found = LandscapeRecorder(db).list_runs()
+    if not found:
+        raise UsageError(f"There is no run in {db.masked_url}")
+    return found[0].run_id
+
+
+def _encodable(run_id: str) -> str:
+    """Refuse an id that no database can be asked for: bytes of the command line, not UTF-8."""
+    try:
+        run_id.encode()
+    except UnicodeEncodeError:
+        raise RunNotFoundError(run_id) from None
+    return run_id
+
+
+def _existing(run_id: str, db: LandscapeDB) -> str:
+    if LandscapeRecorder(db).get_run(run_id) is None:
+        raise RunNotFoundError(run_id)
+    return run_id
+
+
+@contextmanager
+def _progress(db: LandscapeDB, run_id: str, *, quiet: bool) -> Iterator[OnProgress | None]:
+    """Show how far an export is; when quiet do nothing, and ask the database nothing."""
+
+    def records() -> int:
+        with db.connection() as connection:
+            return sum(count_records(connection, run_id).values())
+
+    if quiet:
+        yield None
+        return
+    with shown_progress(records) as progress:
+        yield progress
