@@ -174,6 +174,7 @@ class TestForm:
             (b"\xef\xbb\xbf{}", "CORRUPT_JSON"),
             (b'{"a":' + b"[" * 100_000, "CORRUPT_JSON"),
             (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "CORRUPT_JSON"),
+            (rb'{"\ud800":1}', "NOT_CANONICAL"),
             (b'{"a":' + b"1" * 5000 + b"}", "NOT_CANONICAL"),
             (b'{"a":"\\ud800"}', "NOT_CANONICAL"),
             (b'{"a":[]}', "VALUE"),
