@@ -16,7 +16,7 @@ from signed_exports import EVERY_TYPE, Record, as_export, export_lines, records_
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.keys import SigningKeyError
-from elspeth.core.landscape.verification import Reason, Verification, verify
+from elspeth.core.landscape.verification import Finding, Reason, Verification, verify
 from elspeth.core.landscape.verifying.grammar import KEYS_REMEMBERED
 from elspeth.core.landscape.verifying.reading import MAX_LINE_BYTES
 from harness.features import FEATURES
@@ -329,6 +329,22 @@ class TestSignatures:
         found = check(b"".join([*exported[:10], line, *exported[11:]]))
         assert "64 lower-case hexadecimal digits" in str(found.findings[0])
 
+    def test_what_is_wrong_with_a_signature_is_said(
+        self, exported: list[bytes], check: Check
+    ) -> None:
+        changed = exported[10].replace(b'"run_id":"run"', b'"run_id":"ran"')
+        messages = [each.message for each in check(changed).findings]
+        assert messages[0] == "the signature does not match the record"
+        shorter = rfc8785.dumps({**json.loads(exported[0]), "signature": "0"}) + b"\n"
+        messages = [each.message for each in check(shorter).findings]
+        assert messages[0] == "the signature is not 64 lower-case hexadecimal digits"
+
+    def test_a_line_that_cannot_be_read_is_not_blamed_on_the_manifest_too(
+        self, exported: list[bytes], check: Check
+    ) -> None:
+        found = check(b"".join([*exported[:10], b"{}\n", *exported[11:]]))
+        assert reasons(found) == ["UNKNOWN_TYPE"]
+
     def test_an_expected_run(self, exported: list[bytes], check: Check) -> None:
         content = b"".join(exported)
         assert check(content, run_id="run").ok
@@ -406,7 +422,19 @@ class TestUnsigned:
     ) -> None:
         one, other = (exported, unsigned) if signed_first else (unsigned, exported)
         found = check(b"".join([*one[:20], *other[20:]]), allow_unsigned=True)
-        assert reasons(found)[0] == "UNSIGNED"
+        what = "has no signature" if signed_first else "signed, in an export that begins unsigned"
+        assert found.findings[0] == Finding(Reason.UNSIGNED, what, 21)
+        assert "HASH" not in reasons(found)
+
+    def test_an_unsigned_manifest_is_refused_whatever_is_allowed(
+        self, unsigned: list[bytes], exported: list[bytes], check: Check
+    ) -> None:
+        manifest = json.loads(exported[-1])
+        del manifest["signature"]
+        content = b"".join([*unsigned, rfc8785.dumps(manifest), b"\n"])
+        found = check(content, allow_unsigned=True)
+        line = len(unsigned) + 1
+        assert found.findings == (Finding(Reason.UNSIGNED, "a manifest without a signature", line),)
 
 
 class TestMemory:

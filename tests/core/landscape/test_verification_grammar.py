@@ -225,6 +225,21 @@ class TestOrder:
         records = [each for each in export() if each["record_type"] != kind]
         assert found(records) == [("ORDER", KINDS.index(kind) + 1)]
 
+    def test_a_missing_run_is_reported_once_and_by_its_name(self) -> None:
+        (first,) = findings(export()[1:])
+        assert first == Finding(Reason.ORDER, "a node that does not stand inside the run", 1)
+
+    def test_a_record_under_no_parent_names_the_one_it_misses(self) -> None:
+        (first,) = findings([each for each in export() if each["record_type"] != "token"])
+        message = "a token_parent that does not stand inside its token 't5'"
+        assert first == Finding(Reason.ORDER, message, KINDS.index("token") + 1)
+
+    @pytest.mark.parametrize("kind", ["row", "token", "node_state"])
+    def test_all_above_a_record_may_be_missing_and_that_is_one_mistake(self, kind: str) -> None:
+        without = KINDS[: KINDS.index(kind) + 1]
+        (first,) = findings([each for each in export() if each["record_type"] not in without])
+        assert (first.reason, first.line) == (Reason.ORDER, 1)
+
     @pytest.mark.parametrize("run_id", ["run", "other"])
     def test_there_is_one_run(self, run_id: str) -> None:
         first, *others = export()
