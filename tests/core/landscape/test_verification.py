@@ -17,6 +17,7 @@ from signed_exports import EVERY_TYPE, Record, as_export, export_lines, records_
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.keys import SigningKeyError
 from elspeth.core.landscape.verification import Finding, Reason, Verification, verify
+from elspeth.core.landscape.verifying.findings import shown
 from elspeth.core.landscape.verifying.grammar import KEYS_REMEMBERED
 from elspeth.core.landscape.verifying.reading import MAX_LINE_BYTES
 from harness.features import FEATURES
@@ -216,6 +217,18 @@ class TestForm:
         records[0]["run_id"] = "x" * 100_000
         assert max(len(str(each)) for each in check(as_export(records)).findings) < 300
 
+    @pytest.mark.parametrize(
+        ("value", "said"),
+        [
+            ("x" * 78, repr("x" * 78)),
+            ("x" * 79, f"'{'x' * 79}..."),
+            ("\x1b" * 80, "'" + r"\x1b" * 19 + r"\x1" + "..."),
+            (("x" * 100,), f"('{'x' * 78}..."),
+        ],
+    )
+    def test_a_value_is_shown_up_to_eighty_characters(self, value: object, said: str) -> None:
+        assert shown(value) == said
+
 
 class TestValues:
     """Fields and values that no exporter writes, properly signed all the same."""
@@ -354,26 +367,32 @@ class TestSignatures:
 
     def test_a_record_of_another_run(self, records: list[Record], check: Check) -> None:
         records[5]["run_id"] = "other"
-        assert reasons(check(as_export(records))) == ["WRONG_RUN"]
+        assert check(as_export(records)).findings == (
+            Finding(Reason.WRONG_RUN, "of run 'other', not 'run'", 6),
+        )
 
 
 class TestManifest:
     @pytest.mark.parametrize(
-        ("change", "reason"),
+        ("change", "reason", "message"),
         [
-            ({"record_count": 99}, "COUNT"),
-            ({"final_hash": "0" * 64}, "HASH"),
-            ({"hash_algorithm": "md5"}, "HASH"),
-            ({"signature_algorithm": "none"}, "HASH"),
+            ({"record_count": 99}, "COUNT", "the manifest counts 99 records, here are 100"),
+            (
+                {"final_hash": "0" * 64},
+                "HASH",
+                "the manifest's hash is not that of these signatures",
+            ),
+            ({"hash_algorithm": "md5"}, "HASH", "unknown algorithms: ('md5', 'hmac-sha256')"),
+            ({"signature_algorithm": "none"}, "HASH", "unknown algorithms: ('sha256', 'none')"),
         ],
     )
     def test_a_manifest_that_does_not_fit(
-        self, change: Record, reason: str, exported: list[bytes], check: Check
+        self, change: Record, reason: str, message: str, exported: list[bytes], check: Check
     ) -> None:
         manifest = json.loads(exported[-1])
         del manifest["signature"]
         found = check(b"".join([*exported[:-1], signed(manifest | change)]))
-        assert reasons(found) == [reason]
+        assert found.findings == (Finding(Reason(reason), message, 101),)
 
     def test_a_file_that_ends_before_its_manifest(
         self, exported: list[bytes], check: Check
@@ -383,7 +402,8 @@ class TestManifest:
         assert (found.valid_count, found.record_count) == (100, 101)
 
     def test_a_manifest_alone(self, exported: list[bytes], check: Check) -> None:
-        assert "ORDER" in reasons(check(exported[-1]))
+        order = Finding(Reason.ORDER, "a manifest without a run before it", 1)
+        assert order in check(exported[-1]).findings
 
     def test_a_blank_line_at_the_end(self, exported: list[bytes], check: Check) -> None:
         assert reasons(check(b"".join([*exported, b"\n"]))) == ["TRAILING_DATA"]
