@@ -125,6 +125,12 @@ class TestRebuilding:
         changed = with_first(records, "call", latency_ms=number)
         assert verify(publish(changed, tmp_path / "run"), KEY).ok
 
+    def test_a_record_of_another_run_stays_in_its_place(
+        self, records: list[Record], tmp_path: Path
+    ) -> None:
+        found = verify(publish(with_first(records, "row", run_id="other"), tmp_path / "run"), KEY)
+        assert reasons(found) == [("WRONG_RUN", "row.csv", 2)]
+
 
 class TestDirectory:
     def test_nothing_to_verify_is_no_pass(self, tmp_path: Path) -> None:
