@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-LOCKED = ROOT / "requirements" / "dev.txt"
+LOCKED = ROOT / ".ci" / "requirements.txt"
 SOURCES = sorted(
     path for folder in ("src", "harness", "fixtures") for path in (ROOT / folder).rglob("*.py")
 )
@@ -69,7 +69,7 @@ class TestLockedDependencies:
     def test_it_says_on_top_how_to_write_it_anew_and_how_to_install_it(self) -> None:
         top = LOCKED.read_text(encoding="utf-8").splitlines()[:2]
         assert "tox -e lock" in top[1]
-        assert "pip install --require-hashes -r requirements/dev.txt" in top[1]
+        assert "pip install --require-hashes -r .ci/requirements.txt" in top[1]
 
     @pytest.mark.parametrize("version", INTERPRETERS)
     def test_every_direct_dependency_is_in_it_at_a_version_that_is_admitted(
@@ -100,7 +100,7 @@ class TestLockedDependencies:
 @pytest.fixture(scope="module")
 def audit() -> ModuleType:
     """The script that `tox -e audit` runs; pip-audit itself is installed there alone."""
-    spec = importlib.util.spec_from_file_location("audit", ROOT / "requirements" / "audit.py")
+    spec = importlib.util.spec_from_file_location("audit", ROOT / ".ci" / "audit.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

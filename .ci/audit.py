@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LOCKED = Path(__file__).with_name("dev.txt")
+LOCKED = Path(__file__).with_name("requirements.txt")
 FINE, VULNERABLE, UNREADABLE, NOT_AUDITED = range(4)
 _NO_ANSWER = ("requests.exceptions", "ConnectionError", "ServiceError", "not connect", "blocking")
 _LONGEST_SHOWN = 200
