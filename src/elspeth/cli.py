@@ -26,7 +26,7 @@ from elspeth.core.config import load_settings
 from elspeth.core.landscape import LandscapeRecorder
 from elspeth.core.landscape.counts import count_records
 from elspeth.core.landscape.doctor import examine
-from elspeth.core.landscape.keys import KEY_VARIABLE, signing_key
+from elspeth.core.landscape.keys import KEY_VARIABLE, Keyring, read_keyring, signing_key
 from elspeth.core.landscape.parallel import ParallelExportError
 from elspeth.core.landscape.reconciling import settle_pending
 from elspeth.core.landscape.verification import verify as verify_export
@@ -164,10 +164,13 @@ def verify(
         bool, typer.Option("--allow-unsigned", help="Accept an export without signatures.")
     ] = False,
     key_file: KeyFile = None,
+    keyring: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keys, one a line, of which one has to fit."),
+    ] = None,
 ) -> int:
     """Check an export: its form, every signature, its order and its manifest; exit 1 if invalid."""
-    has_key = key_file is not None or KEY_VARIABLE in os.environ
-    key = signing_key(os.environ, key_file) if has_key or not allow_unsigned else None
+    key = _verifying_key(key_file, keyring, may_do_without=allow_unsigned)
     found = verify_export(path, key, run_id=run, unique=unique, allow_unsigned=allow_unsigned)
     console = _console()
     for finding in found.findings:
@@ -176,6 +179,8 @@ def verify(
         console.print(f"... and {found.finding_count - len(found.findings):,} more")
     if found.hint:
         console.print(found.hint)
+    if keyring is not None and found.key_id is not None:
+        console.print(f"signed with key {found.key_id}")
     if not found.is_signed:
         console.print("unsigned: nothing shows who wrote it")
     console.print(f"{found.valid_count:,}/{found.record_count:,} valid")
@@ -198,6 +203,17 @@ def doctor(db: DatabaseUrl) -> int:
         console.print(Text(f"    {each.statement};"))
     console.print("Nothing was changed." if advice else "Nothing to improve.")
     return ExitCode.NOT_FINE if advice else ExitCode.FINE
+
+
+def _verifying_key(
+    key_file: Path | None, keyring: Path | None, *, may_do_without: bool
+) -> bytes | Keyring | None:
+    if keyring is not None:
+        if key_file is not None:
+            raise UsageError("--key-file is one key, --keyring several; leave one of them out")
+        return read_keyring(keyring)
+    has_key = key_file is not None or KEY_VARIABLE in os.environ
+    return signing_key(os.environ, key_file) if has_key or not may_do_without else None
 
 
 def _in_utc(moment: datetime) -> datetime:

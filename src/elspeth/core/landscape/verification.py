@@ -1,9 +1,10 @@
 """Checks an exported file or directory against its signatures; knows no exporter, no database."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from elspeth.core.landscape.keys import Keyring
 from elspeth.core.landscape.verifying.checking import Check
 from elspeth.core.landscape.verifying.csv_reading import csv_file_names, read_csv
 from elspeth.core.landscape.verifying.fields import Shape, known_shapes
@@ -18,7 +19,7 @@ __all__ = ["Finding", "Reason", "Verification", "verify"]
 
 def verify(
     path: Path,
-    key: bytes | None,
+    key: bytes | Keyring | None,
     *,
     run_id: str | None = None,
     unique: bool = False,
@@ -26,6 +27,7 @@ def verify(
 ) -> Verification:
     """Check a JSON Lines export, or the directory of a CSV export, byte by byte.
 
+    Of a keyring the key that fits is found by itself, one for the whole export.
     With `run_id` the export has to be of that run. `unique` looks for repeated primary keys
     across the whole export, through a temporary file, and not only among the children of one
     parent. `allow_unsigned` accepts an export without any signature. Streams: memory does not
@@ -37,7 +39,7 @@ def verify(
     shapes = known_shapes()
     with ExitStack() as resources:
         check = Check(
-            Signatures(key, may_be_unsigned=allow_unsigned),
+            Signatures(_keys(key), may_be_unsigned=allow_unsigned),
             expected_run=run_id,
             keys_seen=resources.enter_context(KeysSeen()) if unique else None,
         )
@@ -50,6 +52,12 @@ def verify(
         for reading in readings:
             check.take(reading)
     return check.conclude()
+
+
+def _keys(key: bytes | Keyring | None) -> Sequence[bytes]:
+    if isinstance(key, Keyring):
+        return key.keys
+    return () if key is None else (key,)
 
 
 def _foreign_files(directory: Path, shapes: Mapping[str, Shape]) -> Iterable[Finding]:
