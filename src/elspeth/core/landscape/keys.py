@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from elspeth.core.landscape.signing import MINIMUM_KEY_BYTES
+from elspeth.core.landscape.small_files import opened_regular
 
 KEY_VARIABLE = "ELSPETH_SIGNING_KEY"
 _MOST_BYTES = 2**16
 _ID_DIGITS = 8
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class SigningKeyError(ValueError):
@@ -74,21 +74,16 @@ def read_keyring(path: Path) -> Keyring:
 def read_secret(path: Path) -> bytes:
     """Read a small file that only its owner, and perhaps a group, may see."""
     try:
-        descriptor = os.open(path, _READ)
+        with opened_regular(path) as file:
+            if os.fstat(file.fileno()).st_mode & stat.S_IRWXO:
+                raise SigningKeyError(
+                    f"{path} is open to everyone; chmod 600 it, and change the key"
+                )
+            content = file.read(_MOST_BYTES + 1)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise SigningKeyError(f"{path} is a symbolic link; name the key file itself") from error
         raise SigningKeyError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise SigningKeyError(f"{path} is no regular file")
-        if mode & stat.S_IRWXO:
-            raise SigningKeyError(f"{path} is open to everyone; chmod 600 it, and change the key")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(_MOST_BYTES + 1)
-    finally:
-        os.close(descriptor)
     if len(content) > _MOST_BYTES:
         raise SigningKeyError(f"{path} is larger than {_MOST_BYTES:,} bytes, and no key file")
     return content
