@@ -123,7 +123,7 @@ def followed(kind: str, **changes: object) -> list[Record]:
 def findings(records: list[Record], *, unique: bool = False) -> list[Finding]:
     """Sign records as they are, and verify them."""
     with KeysSeen() as seen:
-        check = Check(Signatures(KEY, may_be_unsigned=False), keys_seen=seen if unique else None)
+        check = Check(Signatures((KEY,), may_be_unsigned=False), keys_seen=seen if unique else None)
         for reading in read_jsonl(BytesIO(as_export(records)), known_shapes()):
             check.take(reading)
     return list(check.conclude().findings)
