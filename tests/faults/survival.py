@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from elspeth.core.landscape.schema import metadata
 from elspeth.core.landscape.verification import verify
 
 KEY = "this is the key, and nobody may ever see it printed"
-LANDSCAPE = (sys.executable, "-c", "from elspeth.cli import main; main()")
+MAIN = "from elspeth.cli import main; main()"
 OLD = b"what an earlier export left, and does not verify\r\n"
 UNFINISHED = ".export-"
 """How the name of everything begins that an export puts beside its target."""
@@ -146,6 +147,7 @@ class Trail:
     def landscape(
         self,
         *arguments: str,
+        prelude: str = "",
         under: Sequence[str] = (),
         before: Callable[[], None] | None = None,
         environ: Mapping[str, str] | None = None,
@@ -153,18 +155,19 @@ class Trail:
     ) -> Ended:
         """Run the `landscape` command to its end.
 
-        `under` is a command that runs it, such as strace; `before` is called in the new process
-        first; `environ` is put on top of its environment.
+        `prelude` is Python that its process runs first; `under` is a command that runs it, such as
+        strace; `before` is called between fork and exec; `environ` is put on top of its
+        environment.
         """
         with self.started(
-            *arguments, under=under, before=before, environ=environ, **popen
+            *arguments, prelude=prelude, under=under, before=before, environ=environ, **popen
         ) as process:
-            out, err = process.communicate()
-        return Ended(process.returncode, out or "", err or "")
+            return ended(process)
 
     def started(
         self,
         *arguments: str,
+        prelude: str = "",
         under: Sequence[str] = (),
         before: Callable[[], None] | None = None,
         environ: Mapping[str, str] | None = None,
@@ -172,7 +175,7 @@ class Trail:
     ) -> "subprocess.Popen[str]":
         """Start the `landscape` command, for a test that does something while it runs."""
         return subprocess.Popen(
-            [*under, *LANDSCAPE, *arguments],
+            [*under, sys.executable, "-c", f"{prelude}\n{MAIN}", *arguments],
             env=_environment() | dict(environ or {}),
             preexec_fn=before,
             **{
@@ -194,13 +197,47 @@ class Trail:
         """Settle what was left pending, in a process of its own."""
         return self.landscape("reconcile", "--settings", str(self.folder / "settings.yaml"), **how)
 
+    def reset(self) -> None:
+        """Go back to the beginning: no export was ever recorded, and an old one is in place."""
+        self.execute(
+            "UPDATE runs SET export_status = NULL, export_error = NULL, exported_at = NULL, "
+            "export_format = NULL, export_sink = NULL"
+        )
+        self.put_old_export()
+
+    def execute(self, *statements: str) -> None:
+        """Change the database from this process; on SQLite foreign keys are not checked."""
+        engine = create_engine(self.url)
+        try:
+            with engine.begin() as connection:
+                for statement in statements:
+                    connection.exec_driver_sql(statement)
+        finally:
+            engine.dispose()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the one write lock of an SQLite database."""
+        with closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
+
     def put_old_export(self) -> None:
         """Put something at the target that a new export replaces, and that does not verify."""
+        self.remove_target()
         if self.export_format == "json":
             self.target.write_bytes(OLD)
         else:
             self.target.mkdir()
             (self.target / "run.csv").write_bytes(OLD)
+
+    def remove_target(self) -> None:
+        """Have nothing at the target."""
+        if self.target.is_dir():
+            shutil.rmtree(self.target)
+        else:
+            self.target.unlink(missing_ok=True)
 
     def content(self) -> Content | None:
         """What is at the target now."""
@@ -365,6 +402,12 @@ class Injection:
             raise LostError(f"(a) {self.trail.target} is gone")
         if self.trail.evidence() != self.evidence:
             raise LostError("(c) the evidence has changed")
+
+
+def ended(process: "subprocess.Popen[str]") -> Ended:
+    """Wait for a process, and say how it ended."""
+    out, err = process.communicate()
+    return Ended(process.returncode, out or "", err or "")
 
 
 def assert_discreet(ended: Ended, *secrets: str) -> None:

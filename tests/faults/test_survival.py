@@ -1,9 +1,6 @@
 """What the tests of faults rely on: an export without one, and a check that sees what is wrong."""
 
-import shutil
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 
 import pytest
 from fault_table import LostError
@@ -25,23 +22,15 @@ def tear(trail: Trail) -> None:
 
 
 def remove(trail: Trail) -> None:
-    if trail.export_format == "json":
-        trail.target.unlink()
-    else:
-        shutil.rmtree(trail.target)
-
-
-def execute(trail: Trail, statement: str) -> None:
-    with closing(sqlite3.connect(trail.database)) as connection, connection:
-        connection.execute(statement)
+    trail.remove_target()
 
 
 def change_evidence(trail: Trail) -> None:
-    execute(trail, "UPDATE rows SET row_index = 100 WHERE row_index = 0")
+    trail.execute("UPDATE rows SET row_index = 100 WHERE row_index = 0")
 
 
 def claim_completion(trail: Trail) -> None:
-    execute(trail, "UPDATE runs SET export_status = 'completed'")
+    trail.execute("UPDATE runs SET export_status = 'completed'")
 
 
 def suffer(trail: Trail, spoil: Callable[[Trail], None], ended: Ended) -> None:
