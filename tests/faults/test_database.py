@@ -91,11 +91,10 @@ def test_a_lock_before_the_export_keeps_it_from_beginning(trail: Trail) -> None:
 
 
 AS_FULL_AS_IT_IS = """
-import sys
-def limit(event, arguments):
-    if event == "sqlite3.connect/handle":
-        arguments[0].execute("PRAGMA max_page_count = 1")
-sys.addaudithook(limit)
+from sqlalchemy import Engine, event
+@event.listens_for(Engine, "connect")
+def limit(connection, _):
+    connection.execute("PRAGMA max_page_count = 1")
 """
 """SQLite takes the size that the file has instead of one that is smaller."""
 
@@ -210,11 +209,11 @@ def test_a_mistyped_option_creates_nothing(trail: Trail) -> None:
 
 
 FEW_VARIABLES = """
-import sqlite3, sys
-def limit(event, arguments):
-    if event == "sqlite3.connect/handle":
-        arguments[0].setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
-sys.addaudithook(limit)
+import sqlite3
+from sqlalchemy import Engine, event
+@event.listens_for(Engine, "connect")
+def limit(connection, _):
+    connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
 """
 
 
