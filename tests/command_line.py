@@ -1,5 +1,6 @@
 """The `landscape` command run in the test's process, on databases with a sample run."""
 
+import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -44,6 +45,7 @@ def landscape(
     handler = signal.getsignal(signal.SIGTERM)
     yield run
     signal.signal(signal.SIGTERM, handler)
+    gc.enable()
 
 
 @pytest.fixture

@@ -102,4 +102,4 @@ def test_the_formulas_of_both_exporters_are_exact(tmp_path: Path) -> None:
     assert str(formulas["control"]) == (
         "queries = 6 + 1.00 rows + 2.00 tokens + 2.00 node_states + 1.00 batches"
     )
-    assert str(formulas["candidate"]) == "queries = 12"
+    assert str(formulas["candidate"]) == "queries = 13"

@@ -5,16 +5,20 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from elspeth.core.landscape.atomic import (
+    ExportInProgressError,
     ExportTargetError,
+    UnconfirmedExportError,
+    is_being_written,
     new_directory,
     new_file,
     settle_directory,
+    workshop_beside,
 )
 
 
@@ -288,4 +292,117 @@ class TestKilled:
         put_directory(tmp_path / "run")
         settle_directory(tmp_path / "run")
         settle_directory(tmp_path / "other")
+        assert names(tmp_path) == ["run"]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from elspeth.core.landscape import atomic
+
+with getattr(atomic, sys.argv[1])(Path(sys.argv[2])) as unfinished:
+    if sys.argv[1] == "new_directory":
+        (unfinished / "half.csv").touch()
+    else:
+        with atomic.workshop_beside(Path(sys.argv[2])) as workshop:
+            (workshop / "0.lines").touch()
+            print("holding", flush=True)
+            sys.stdin.read()
+    print("holding", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(params=["new_file", "new_directory"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """What another process writes at the target."""
+    return str(request.param)
+
+
+@pytest.fixture
+def held(tmp_path: Path, kind: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A living process in the middle of writing to `run`."""
+    command = [sys.executable, "-c", HOLD, kind, tmp_path / "run"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"holding\n"
+        yield process
+        process.kill()
+
+
+PUT: dict[str, Callable[[Path], None]] = {"new_file": put_file, "new_directory": put_directory}
+
+
+class TestOthers:
+    """Other processes at the same target: one at a time, and none has to clear up for itself."""
+
+    @pytest.mark.parametrize("mine", PUT)
+    def test_a_living_one_is_not_disturbed(
+        self, held: subprocess.Popen[bytes], tmp_path: Path, mine: str
+    ) -> None:
+        before = names(tmp_path)
+        with pytest.raises(ExportInProgressError, match="another process is writing"):
+            PUT[mine](tmp_path / "run")
+        assert names(tmp_path) == before
+        assert is_being_written(tmp_path / "run")
+
+    def test_it_may_finish(self, held: subprocess.Popen[bytes], tmp_path: Path, kind: str) -> None:
+        held.communicate()
+        assert held.returncode == 0
+        assert names(tmp_path) == ["run"]
+        assert not is_being_written(tmp_path / "run")
+
+    @pytest.mark.parametrize("mine", PUT)
+    def test_what_a_killed_one_left_is_removed_by_the_next(
+        self, held: subprocess.Popen[bytes], tmp_path: Path, mine: str
+    ) -> None:
+        held.kill()
+        held.wait()
+        assert list(tmp_path.glob(".export-*")), "it left nothing: the test shows nothing"
+        assert not is_being_written(tmp_path / "run")
+        PUT[mine](tmp_path / "run")
+        assert names(tmp_path) == ["run"]
+
+    def test_another_target_in_the_same_folder_is_free(
+        self, held: subprocess.Popen[bytes], tmp_path: Path
+    ) -> None:
+        put_file(tmp_path / "other")
+        assert (tmp_path / "other").read_bytes() == b"new"
+
+    def test_of_many_that_begin_at_once_each_wins_or_is_turned_away(self, tmp_path: Path) -> None:
+        script = "import sys; sys.argv = ['', 'new_file', sys.argv[1]];" + HOLD
+        command = [sys.executable, "-c", script, tmp_path / "run"]
+        (tmp_path / ".export-left.tmp").touch()
+        crowd = [
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            for _ in range(6)
+        ]
+        errors = [process.communicate()[1].decode() for process in crowd]
+        failed = [error for process, error in zip(crowd, errors, strict=True) if process.returncode]
+        assert len(failed) < len(crowd), failed
+        assert all("another process is writing" in error for error in failed)
+        assert names(tmp_path) == [".export-left.tmp", "run"]
+
+
+class TestWorkshop:
+    def test_it_is_gone_at_the_end_whatever_is_in_it(self, tmp_path: Path) -> None:
+        target = tmp_path / "run.jsonl"
+        with new_file(target), workshop_beside(target) as workshop:
+            assert mode_of(workshop) == 0o700
+            (workshop / "0.lines").touch()
+        assert names(tmp_path) == ["run.jsonl"]
+
+
+class TestUnconfirmed:
+    @pytest.mark.parametrize("mine", PUT)
+    def test_a_folder_that_cannot_be_flushed_leaves_what_is_complete_in_place(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mine: str
+    ) -> None:
+        def fail(path: Path) -> None:
+            if path == tmp_path:
+                raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr("elspeth.core.landscape.atomic.sync_directory", fail)
+        with pytest.raises(UnconfirmedExportError, match=r"run is complete .*Input/output error"):
+            PUT[mine](tmp_path / "run")
         assert names(tmp_path) == ["run"]

@@ -12,7 +12,7 @@ from sqlalchemy import Column, DateTime, Float, Integer
 
 from elspeth.contracts.errors import CorruptAuditDataError
 from elspeth.core.landscape.building import RecordBuilder
-from elspeth.core.landscape.encoding import SIGNED_LINE, record_encoder
+from elspeth.core.landscape.encoding import AFTER_SIGNATURE, BEFORE_SIGNATURE, record_encoder
 from elspeth.core.landscape.records import BATCH, NODE_STATE, RECORD_TYPES, RecordType
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -94,10 +94,10 @@ def test_a_chunk_is_cut_where_its_signatures_go(
     builder = RecordBuilder(record_type, "r1")
     signature = "5" * 64
     expected = outcome(
-        rfc8785.dumps({**builder.build_one(row), "signature": signature}) + b"\n" for row in rows
+        rfc8785.dumps({**builder.build_one(row), "signature": signature}) for row in rows
     )
     encoded = outcome(
-        SIGNED_LINE % (head, signature.encode(), tail)
+        head + BEFORE_SIGNATURE + signature.encode() + AFTER_SIGNATURE + tail
         for head, tail in record_encoder(record_type, "r1")(rows)
     )
     assert encoded == expected

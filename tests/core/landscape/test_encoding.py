@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Float
 
 from elspeth.core.landscape.encoding import (
-    SIGNED_LINE,
+    AFTER_SIGNATURE,
+    BEFORE_SIGNATURE,
     encode_halves,
     encode_line,
     encode_record,
@@ -172,7 +173,8 @@ def test_a_record_is_cut_where_its_signature_goes(text: str) -> None:
     head, tail = encode_halves(unsigned)
     assert head + tail == rfc8785.dumps(unsigned)
     signed = {**unsigned, "signature": "5" * 64}
-    assert SIGNED_LINE % (head, b"5" * 64, tail) == rfc8785.dumps(signed) + b"\n"
+    spliced = head + BEFORE_SIGNATURE + b"5" * 64 + AFTER_SIGNATURE + tail
+    assert spliced == rfc8785.dumps(signed)
 
 
 def test_a_signature_may_be_the_last_key() -> None:

@@ -23,11 +23,10 @@ from elspeth.core.landscape.records import FetchedRow, RecordType
 Halves: TypeAlias = tuple[bytes, bytes]
 """A record's canonical JSON, cut where its signature goes: joined, they are the unsigned record."""
 
-SIGNED_LINE = b'%b,"signature":"%b"%b\n'
-"""The line of a record: a head, the signature, a tail."""
+BEFORE_SIGNATURE, AFTER_SIGNATURE = b',"signature":"', b'"'
+"""What stands between a record's head, its signature and its tail."""
 
 _SMALLEST_ALIKE = 1e-5
-_SIGNATURE_SLOT = b',"signature":""'
 
 
 def record_encoder(
@@ -57,7 +56,9 @@ def encode_halves(record: Mapping[str, Any]) -> Halves:
     The slot cannot occur inside a text value, where every quote is escaped, and is never the
     first key: `record_type` sorts before it.
     """
-    head, _, tail = encode_record({**record, "signature": ""}).partition(_SIGNATURE_SLOT)
+    head, _, tail = encode_record({**record, "signature": ""}).partition(
+        BEFORE_SIGNATURE + AFTER_SIGNATURE
+    )
     return head, tail
 
 

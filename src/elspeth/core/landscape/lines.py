@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice, repeat, starmap
+from operator import add, itemgetter
 from typing import Any, TypeAlias
 
 from elspeth.core.clock import Clock
 from elspeth.core.landscape.encoding import (
-    SIGNED_LINE,
+    AFTER_SIGNATURE,
+    BEFORE_SIGNATURE,
     Halves,
     encode_line,
     encode_record,
@@ -19,8 +21,11 @@ from elspeth.core.landscape.records import FetchedRow, RecordType
 from elspeth.core.landscape.signing import RunningHash, Signer
 from elspeth.core.landscape.snapshot import ReadSnapshot
 
-Line: TypeAlias = tuple[bytes, bytes]
-"""A record's line, and its signature; that is empty in an unsigned export."""
+Line: TypeAlias = tuple[bytes, ...]
+"""A record's line in pieces: joined with all others of a block at once, they are copied once."""
+
+_SIGNATURE_PIECE = itemgetter(2)
+"""Of a signed line."""
 
 _LARGEST_BLOCK_RECORDS = 1024
 
@@ -45,13 +50,13 @@ def read_blocks(
     def rendering(record_type: RecordType) -> Callable[[Sequence[FetchedRow]], Iterable[Line]]:
         encode = record_encoder(record_type, run_id)
         if signer is None:
-            return lambda rows: ((head + tail + b"\n", b"") for head, tail in encode(rows))
+            return lambda rows: ((*halves, b"\n") for halves in encode(rows))
         return lambda rows: _signed(list(encode(rows)), signer)
 
     lines = merged(snapshot, run_id, rendering, partition)
     while block := list(islice(lines, _LARGEST_BLOCK_RECORDS)):
-        texts, signatures = zip(*block, strict=True)
-        yield Block(b"".join(texts), len(block), b"".join(signatures))
+        signatures = b"" if signer is None else b"".join(map(_SIGNATURE_PIECE, block))
+        yield Block(b"".join(chain.from_iterable(block)), len(block), signatures)
 
 
 def closed_by_manifest(
@@ -68,9 +73,7 @@ def closed_by_manifest(
 
 
 def _signed(halves: Sequence[Halves], signer: Signer) -> Iterable[Line]:
-    signatures = signer.sign_all(head + tail for head, tail in halves)
-    encoded = map(str.encode, signatures)
-    return [
-        (SIGNED_LINE % (head, signature, tail), signature)
-        for (head, tail), signature in zip(halves, encoded, strict=True)
-    ]
+    signatures = signer.sign_all(starmap(add, halves))
+    heads, tails = zip(*halves, strict=True)
+    before, after, newline = map(repeat, (BEFORE_SIGNATURE, AFTER_SIGNATURE, b"\n"))
+    return zip(heads, before, signatures, after, tails, newline, strict=False)

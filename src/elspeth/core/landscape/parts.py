@@ -7,7 +7,8 @@ from pathlib import Path
 from elspeth.core.landscape.lines import Block
 from elspeth.core.landscape.partition import Partition
 
-_READ_BYTES = 1 << 20
+_READ_BYTES = 1 << 16
+"""Larger pieces cost more: each is memory that the process has to ask for anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Part:
         unfinished.rename(self._lines)
 
     def read(self) -> Iterator[Block]:
-        """Read it, lines first, in blocks of a megabyte; then remove it."""
+        """Read it, lines first, in small blocks; then remove it."""
         for lines in _pieces(self._lines):
             # Canonical JSON holds no newline, so that there is one for each record.
             yield Block(lines, lines.count(b"\n"))
@@ -50,7 +51,7 @@ class Part:
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         while piece := file.read(_READ_BYTES):
             yield piece
     path.unlink()

@@ -1,5 +1,6 @@
 """Processes of an export's own: one for each worker, gone when the export is."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ def own_processes(count: int) -> Iterator[Sequence[Executor]]:
     lifeline, parent_end = Pipe(duplex=False)
     pools = [
         ProcessPoolExecutor(
-            1, mp_context=get_context("spawn"), initializer=_live_by, initargs=(lifeline,)
+            1, mp_context=get_context("spawn"), initializer=_settle_in, initargs=(lifeline,)
         )
         for _ in range(count)
     ]
@@ -33,8 +34,10 @@ def own_processes(count: int) -> Iterator[Sequence[Executor]]:
         lifeline.close()
 
 
-def _live_by(lifeline: Connection) -> None:
+def _settle_in(lifeline: Connection) -> None:
     """End this process as soon as the parent's end is closed, which a killed parent's is too."""
+    # Rows become lines without any reference cycle: to look for some takes a tenth of the time.
+    gc.disable()
     # Ctrl-C reaches every process of a terminal; what is to be done then is the parent's to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

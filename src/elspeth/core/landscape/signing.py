@@ -1,6 +1,7 @@
 """HMAC signatures, the running hash over them, and the manifest that closes a signed export."""
 
 import hashlib
+from binascii import hexlify
 from collections.abc import Iterable
 
 from elspeth.core.clock import Clock
@@ -18,36 +19,40 @@ _OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 
 
 class Signer:
-    """HMAC-SHA256 (RFC 2104) under one key, with the inner hash's state computed once.
+    """HMAC-SHA256 (RFC 2104) under one key, with the states of both hashes computed once.
 
-    A prepared state is copied for the inner hash. The outer one starts anew, over its padded key
-    and the inner digest: on 96 bytes that costs less than a second copy. Both together take a
-    third of the time of `hmac.digest`, the larger part of signing a few hundred bytes. A property
-    test holds the result equal to the standard library's `hmac`.
+    Copies of the two prepared states take a third of the time of `hmac.digest`, the larger part
+    of signing a few hundred bytes. A property test holds the result equal to the standard
+    library's `hmac`.
     """
 
     def __init__(self, key: bytes) -> None:
         block = hashlib.sha256(key).digest() if len(key) > _BLOCK_BYTES else key
         block = block.ljust(_BLOCK_BYTES, b"\0")
         self._inner = hashlib.sha256(block.translate(_INNER_PAD))
-        self._outer_block = block.translate(_OUTER_PAD)
+        self._outer = hashlib.sha256(block.translate(_OUTER_PAD))
 
     def sign(self, message: bytes) -> str:
         """Return the signature of `message`: 64 lower-case hexadecimal digits."""
         inner = self._inner.copy()
         inner.update(message)
-        return hashlib.sha256(self._outer_block + inner.digest()).hexdigest()
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return outer.hexdigest()
 
-    def sign_all(self, messages: Iterable[bytes]) -> list[str]:
-        """Return the signature of each message."""
-        # The steps of `sign`, without its call: a third of the time of an export's signatures.
-        new_inner, outer_block, sha256 = self._inner.copy, self._outer_block, hashlib.sha256
-        signatures = []
+    def sign_all(self, messages: Iterable[bytes]) -> list[bytes]:
+        """Return the signature of each message, as the ASCII bytes of what `sign` returns."""
+        # The steps of `sign`, without its call, and the digits of all in one go.
+        new_inner, new_outer = self._inner.copy, self._outer.copy
+        digests = []
         for message in messages:
             inner = new_inner()
             inner.update(message)
-            signatures.append(sha256(outer_block + inner.digest()).hexdigest())
-        return signatures
+            outer = new_outer()
+            outer.update(inner.digest())
+            digests.append(outer.digest())
+        digits = hexlify(b"".join(digests))
+        return [digits[at : at + SIGNATURE_BYTES] for at in range(0, len(digits), SIGNATURE_BYTES)]
 
 
 class RunningHash:

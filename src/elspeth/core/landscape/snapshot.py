@@ -1,10 +1,12 @@
 """One consistent read of the audit trail: its transaction, and the rows streamed from it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, cast
+from threading import Lock
+from typing import Any, Self, TypeAlias, cast
 
 from sqlalchemy import Connection, CursorResult, Engine, Select
 from sqlalchemy.exc import DBAPIError
@@ -16,6 +18,10 @@ ROWS_PER_FETCH = 1024
 _FIRST_CHUNK_ROWS = 16
 """Small, so that the first record need not wait; each chunk then doubles the one before."""
 
+Chunk: TypeAlias = Sequence[Sequence[Any]]
+"""Some rows of a result; none at its end."""
+FetchMany: TypeAlias = Callable[[int], Chunk]
+
 _OPEN = "landscape snapshot"
 
 
@@ -25,6 +31,7 @@ class ReadSnapshot:
 
     connection: Connection
     _results: ExitStack = field(default_factory=ExitStack, repr=False)
+    _reader: "_Reader" = field(default_factory=lambda: _Reader(), repr=False)
 
     def rows(self, statement: Select[Any]) -> Iterator[Sequence[Any]]:
         """Send a query now and stream its rows; memory does not grow with their number.
@@ -38,7 +45,7 @@ class ReadSnapshot:
         """
         if self.connection.dialect.name == "sqlite":
             return self._driver_rows(statement, self._execute(statement))
-        return iter(self._execute(statement, stream_results=True, yield_per=ROWS_PER_FETCH))
+        return chain.from_iterable(self.chunks(statement))
 
     def export(self) -> str:
         """Name this state of the database, for `open_snapshot` on other connections to import.
@@ -47,23 +54,23 @@ class ReadSnapshot:
         """
         return str(_send(self.connection, "SELECT pg_export_snapshot()", answered=True))
 
-    def chunks(self, statement: Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
+    def chunks(self, statement: Select[Any]) -> Iterator[Chunk]:
         """Send a query now and stream its rows in chunks: small ones first, to begin at once.
 
         Rows are those of `rows`. Raises what it does.
         """
         if self.connection.dialect.name == "sqlite":
             return self._driver_chunks(statement, self._execute(statement))
-        return _fetched(self._execute(statement, stream_results=True).fetchmany)
+        with self._reader.alone:
+            result = self._execute(statement, stream_results=True)
+        return self._reader.chunks(result.fetchmany)
 
     def _execute(self, statement: Select[Any], **options: Any) -> CursorResult[Any]:
         result = self.connection.execute(statement, execution_options=options)
         self._results.callback(result.close)
         return result
 
-    def _driver_chunks(
-        self, statement: Select[Any], result: CursorResult[Any]
-    ) -> Iterator[Sequence[Sequence[Any]]]:
+    def _driver_chunks(self, statement: Select[Any], result: CursorResult[Any]) -> Iterator[Chunk]:
         with driver_errors(self.connection, statement):
             yield from _fetched(cast("Any", result.cursor).fetchmany)
 
@@ -87,22 +94,57 @@ def open_snapshot(engine: Engine, imported: str | None = None) -> Iterator[ReadS
     be truncated from entry on) unless it is `imported` from another connection. Results still
     open at exit are closed, consumed or not.
     """
-    with engine.connect() as connection, ExitStack() as results:
+    with engine.connect() as connection, ExitStack() as results, _Reader() as reader:
         if connection.dialect.name == "sqlite":
             _begin_on_sqlite(connection)
         else:
             _begin_on_postgresql(connection, imported)
         connection.info[_OPEN] = True
         results.callback(connection.info.pop, _OPEN, None)
-        yield ReadSnapshot(connection, results)
+        yield ReadSnapshot(connection, results, reader)
 
 
-def _fetched(
-    fetchmany: Callable[[int], Sequence[Sequence[Any]]],
-) -> Iterator[Sequence[Sequence[Any]]]:
-    size = _FIRST_CHUNK_ROWS
-    while chunk := fetchmany(size):
+class _Reader:
+    """A thread that fetches from a server one chunk ahead, while the one before is worked on.
+
+    Without it server and client would wait for each other in turn. Whoever uses the connection
+    has to be `alone` with it.
+    """
+
+    def __init__(self) -> None:
+        self.alone = Lock()
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="landscape-reader")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def chunks(self, fetchmany: FetchMany) -> Iterator[Chunk]:
+        """Stream chunks; what a fetch raises is raised when its chunk is due."""
+
+        def fetch(rows: int) -> Chunk:
+            with self.alone:
+                return fetchmany(rows)
+
+        sizes = _chunk_sizes()
+        ahead = self._threads.submit(fetch, next(sizes))
+        while chunk := ahead.result():
+            ahead = self._threads.submit(fetch, next(sizes))
+            yield chunk
+
+
+def _fetched(fetchmany: FetchMany) -> Iterator[Chunk]:
+    sizes = _chunk_sizes()
+    while chunk := fetchmany(next(sizes)):
         yield chunk
+
+
+def _chunk_sizes() -> Iterator[int]:
+    size = _FIRST_CHUNK_ROWS
+    while True:
+        yield size
         size = min(2 * size, ROWS_PER_FETCH)
 
 
