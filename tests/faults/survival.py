@@ -16,6 +16,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -216,6 +217,21 @@ class Trail:
         finally:
             engine.dispose()
 
+    def saved(self) -> Path:
+        """Copy an SQLite database that nobody is writing to, to be put back."""
+        return Path(shutil.copy(self.database, self.folder / "saved.db"))
+
+    def put_back(self, whole: Path) -> None:
+        """Put a copy in the place of the SQLite database."""
+        for suffix in ("-wal", "-shm", "-journal"):
+            Path(f"{self.database}{suffix}").unlink(missing_ok=True)
+        shutil.copy(whole, self.database)
+
+    def wait_until_published(self) -> None:
+        """Wait until an export, that is writing, has put what it wrote in place."""
+        while self.unfinished():
+            time.sleep(0.01)
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the one write lock of an SQLite database."""
@@ -354,6 +370,11 @@ class Injection:
         """Take the evidence as it is now for what must not change: the test corrupted it."""
         self.evidence = self.trail.evidence()
 
+    def repaired(self, whole: Path) -> None:
+        """Put the database as it was in the place of one that was corrupted."""
+        self.trail.put_back(whole)
+        self.changed_on_purpose()
+
     def survived(
         self, ended: Ended, outcome: Outcome, *, repair: Callable[[], None] | None = None
     ) -> None:
@@ -394,6 +415,7 @@ class Injection:
         assert self.trail.is_complete(), self.trail.content()
         assert self.trail.recorded() == Recorded("completed", None)
         assert self.trail.unfinished() == []
+        assert self.trail.evidence() == self.evidence
 
     def _assert_nothing_lost(self, complete: bool) -> None:
         content = self.trail.content()
@@ -419,6 +441,17 @@ def assert_discreet(ended: Ended, *secrets: str) -> None:
         assert secret not in printed
     assert ended.err == "" or ended.err.startswith("error: "), ended.err
     assert ended.err.count("\n") <= 1, ended.err
+
+
+def add_rows(database: Path, count: int) -> None:
+    """Add source rows to the sample run of an SQLite database."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        ((node_id,),) = connection.execute("SELECT node_id FROM nodes ORDER BY 1 LIMIT 1")
+        connection.executemany(
+            "INSERT INTO rows (row_id, run_id, source_node_id, row_index, source_data_hash, "
+            "created_at) VALUES (?, 'run-1', ?, ?, 'h', '2026-01-01 00:00:00.000000')",
+            ((f"row {index}", node_id, index) for index in range(100, 100 + count)),
+        )
 
 
 def content_of(path: Path) -> Content | None:

@@ -94,7 +94,7 @@ def test_sigkill_while_the_status_update_waits(trail: Trail, then: str) -> None:
     with trail.injection() as injection:
         with held(trail) as process, trail.writing():
             send_on(process)
-            _wait_until_published(trail)
+            trail.wait_until_published()
             process.kill()
             died = ended(process)
         injection.endured(died, Outcome(-9, COMPLETE, "pending", may_leave=True))
@@ -155,7 +155,7 @@ def test_a_signal_while_the_status_waits_for_a_lock(
     with trail.injection() as injection:
         with held(trail) as process, trail.writing():
             send_on(process)
-            _wait_until_published(trail)
+            trail.wait_until_published()
             process.send_signal(sent)
             stopped = ended(process)
         injection.survived(stopped, Outcome(code, COMPLETE, ANY, said))
@@ -175,8 +175,3 @@ def _is_alive_in(group: int, process: psutil.Process) -> bool:
     with suppress(ProcessLookupError, psutil.NoSuchProcess):
         return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
     return False
-
-
-def _wait_until_published(trail: Trail) -> None:
-    while trail.unfinished():
-        time.sleep(0.01)

@@ -1,10 +1,14 @@
 """strace, which makes system calls of a process fail, or kills it at one: the k-th of its kind."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -59,3 +63,20 @@ def _problem() -> str:
         check=False,
     )
     return f"strace cannot be used here: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+@contextmanager
+def stopped_at(trail: Trail, call: str, k: int, log: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Export up to the k-th call of a kind, and hold it there; it goes on when the block ends."""
+    under = traced(log, *injecting(call, "signal=STOP", k))
+    with trail.started(*trail.by_settings, under=under, start_new_session=True) as process:
+        try:
+            while not (log.exists() and "stopped by SIGSTOP" in log.read_text(errors="replace")):
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.01)
+            yield process
+            os.killpg(process.pid, signal.SIGCONT)
+            process.wait()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)

@@ -93,7 +93,7 @@ def new_directory(path: Path) -> Iterator[Path]:
         finally:
             os.close(descriptor)
     _confirm(path)
-    settle_directory(path)
+    _clear_away(path)
 
 
 @contextmanager
@@ -303,6 +303,17 @@ def _confirm(path: Path) -> None:
         raise UnconfirmedExportError(
             f"{path} is complete and in place, but {path.parent} could not be flushed to disk "
             f"({error.strerror}): after a power cut it may be gone"
+        ) from error
+
+
+def _clear_away(path: Path) -> None:
+    """Remove what a directory in place has replaced."""
+    try:
+        settle_directory(path)
+    except OSError as error:
+        raise UnconfirmedExportError(
+            f"{path} is complete and in place, but what it replaced, {_aside(path)}, could not "
+            f"be removed ({error.strerror})"
         ) from error
 
 
