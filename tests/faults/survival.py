@@ -104,6 +104,7 @@ class Trail:
     export_format: str
     tally: Tally
     run_id: str = "run-1"
+    sink: str = "audit"
     secrets: tuple[str, ...] = ()
     """What beside the key may not be printed."""
     undisturbed: Content = field(default_factory=dict)
@@ -313,12 +314,12 @@ class Trail:
                 "url": self.url,
                 "export": {
                     "enabled": True,
-                    "sink": "audit",
+                    "sink": self.sink,
                     "format": self.export_format,
                     "sign": True,
                 },
             },
-            "sinks": {"audit": {"plugin": "x", "options": {"path": f"{self.target}{suffix}"}}},
+            "sinks": {self.sink: {"plugin": "x", "options": {"path": f"{self.target}{suffix}"}}},
         }
 
     def _export_undisturbed(self) -> Content:
