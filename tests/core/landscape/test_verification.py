@@ -260,6 +260,12 @@ class TestValues:
         found = check(as_export(records))
         assert (found.findings[0].reason.value, found.findings[0].line) == (reason, at + 1)
 
+    def test_a_field_that_no_record_has_is_named(self, records: list[Record], check: Check) -> None:
+        at = first_of(records, "row")
+        records[at] |= {"colour": "red"}
+        message = "a row record that has the unknown 'colour'"
+        assert check(as_export(records)).findings[0] == Finding(Reason.FIELDS, message, at + 1)
+
     def test_a_record_without_one_of_its_fields(self, records: list[Record], check: Check) -> None:
         at = first_of(records, "row")
         del records[at]["row_index"]
@@ -313,6 +319,16 @@ class TestValues:
         for record in [each for each in records if each["record_type"] == "call"][:2]:
             record["latency_ms"] = duration_ms
         assert check(as_export(records)).ok
+
+    def test_keys_of_different_parents_are_compared_only_on_request(
+        self, records: list[Record], check: Check
+    ) -> None:
+        calls = [each for each in records if each["record_type"] == "call"]
+        calls[1]["call_id"] = calls[0]["call_id"]
+        assert calls[0]["state_id"] != calls[1]["state_id"]
+        content = as_export(records)
+        assert check(content).ok
+        assert reasons(check(content, unique=True)) == ["DUPLICATE"]
 
 
 class TestSignatures:

@@ -200,7 +200,10 @@ class TestOrder:
         again = {"token_parent": "parent_token_id", "routing_event": "event_id"}
         moved = record(early, **{again.get(early, f"{early}_id"): "z"})
         at = KINDS.index(late) + 1
-        assert found([*records[:at], moved, *records[at:]])[0] == ("ORDER", at + 1)
+        message = f"a {early} after a {late}"
+        assert findings([*records[:at], moved, *records[at:]])[0] == Finding(
+            Reason.ORDER, message, at + 1
+        )
 
     @pytest.mark.parametrize(
         ("kind", "field"),
