@@ -68,10 +68,6 @@ def export_after_run(
                 )
             else:
                 published = exporter.write_csv(run_id, path, sign=export.sign, progress=progress)
-            if attestation is not None:
-                attestation.attest(
-                    published.fingerprint, run_id, key, partial(tables_of, reading, run_id)
-                )
     except UnconfirmedExportError:
         raise
     except BaseException as error:
