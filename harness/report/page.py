@@ -83,9 +83,7 @@ def _templates() -> Templates:
 
 def _printable(value: object) -> object:
     """Show control characters of a text; what is markup is of this package."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return visible(value, kept="\n")
-    return value
+    return value if isinstance(value, Markup) else visible(str(value), kept="\n")
 
 
 def _drawn(chart: Chart) -> DrawnChart:
