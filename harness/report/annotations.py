@@ -1,6 +1,8 @@
 """Failures as GitHub workflow commands, which show on the very line of a pull request."""
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from harness.results import Judgement, Results
 from harness.verdict import Outcome
@@ -18,6 +20,24 @@ def render_annotations(results: Results) -> Iterator[str]:
     reported = [each for each in results.ordered_judgements if each.verdict.outcome in _COMMANDS]
     placed_first = sorted(reported, key=lambda each: each.place is None)
     yield from map(_annotation, placed_first[:_SHOWN])
+
+
+@contextmanager
+def commands_stopped(environ: Mapping[str, str], say: Callable[[str], object]) -> Iterator[None]:
+    """Have GitHub take no line of the block for a workflow command, wherever it came from.
+
+    What is printed shows names and SQL of unknown origin, and `::error::` at the start of a line
+    is a command to its runner. Elsewhere nothing is said.
+    """
+    if environ.get("GITHUB_ACTIONS") != "true":
+        yield
+        return
+    token = secrets.token_hex()
+    say(f"::stop-commands::{token}")
+    try:
+        yield
+    finally:
+        say(f"::{token}::")
 
 
 def _annotation(each: Judgement) -> str:

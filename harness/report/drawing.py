@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from harness.report.charts import Chart, plain
+from harness.report.words import visible
 
 # Drawn in these colours, which nothing else uses, and shown in the page's own.
 _INK, _MUTED, _GRID, _LEVEL = "#010203", "#010204", "#010205", "#010206"
@@ -68,9 +69,11 @@ def _styled(salt: str) -> AbstractContextManager[None]:
 def _plot(axes: Axes, chart: Chart) -> None:
     axes.patch.set_alpha(0)
     for line, color, marker in zip(chart.lines, _SERIES, _MARKERS, strict=False):
-        axes.plot(line.xs, line.ys, color=color, marker=marker, linewidth=2, label=line.label)
+        axes.plot(
+            line.xs, line.ys, color=color, marker=marker, linewidth=2, label=visible(line.label)
+        )
     if chart.level:
-        value, name = chart.level.value, chart.level.name
+        value, name = chart.level.value, visible(chart.level.name)
         axes.axhline(value, color=_LEVEL, linestyle="--", linewidth=1.4, label=name)
     axes.set(xlabel=chart.x_label, ylabel=chart.y_label)
     axes.grid(visible=True)
@@ -113,6 +116,6 @@ def _embedded(svg: str, chart: Chart) -> str:
     names = f'role="img" aria-labelledby="{chart.key}-title {chart.key}-description"'
     opening = re.sub(r' (?:width|height)="[^"]*"', "", opening)
     return (
-        f'{opening} {names}><title id="{chart.key}-title">{escape(chart.title)}</title>'
-        f'<desc id="{chart.key}-description">{escape(chart.description)}</desc>{rest}'
+        f'{opening} {names}><title id="{chart.key}-title">{escape(visible(chart.title))}</title>'
+        f'<desc id="{chart.key}-description">{escape(visible(chart.description))}</desc>{rest}'
     )

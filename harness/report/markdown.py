@@ -12,6 +12,8 @@ from harness.report.words import (
 )
 from harness.results import Judgement, Results
 
+_LINKED = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp)(?=:)|\bwww(?=\.)")
+"""What GitHub makes a link of, without any markup."""
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-!|<>&~@])")
 
 
@@ -72,7 +74,8 @@ def _verdicts(results: Results) -> Iterator[str]:
 
 def plain(text: str) -> str:
     """Text of unknown origin that shows as itself: no markup, no mention, no line break."""
-    return _SPECIAL.sub(r"\\\1", one_line(text)).replace("\\<", "&lt;").replace("\\&", "&amp;")
+    escaped = _SPECIAL.sub(r"\\\1", one_line(text)).replace("\\<", "&lt;").replace("\\&", "&amp;")
+    return _LINKED.sub(r"\g<0>\\", escaped)
 
 
 def code(text: str) -> str:

@@ -19,6 +19,7 @@ from harness.report.words import (
     headline,
     measurement_cells,
     speed_line,
+    visible,
 )
 from harness.results import Results
 
@@ -73,10 +74,16 @@ def _templates() -> Templates:
     return Templates(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
+        finalize=_printable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _printable(value: object) -> object:
+    """Show control characters of a text; what is markup is of this package."""
+    return value if isinstance(value, Markup) else visible(str(value), kept="\n")
 
 
 def _drawn(chart: Chart) -> DrawnChart:

@@ -2,9 +2,11 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
+from harness.report.words import visible_verdict
 from harness.results import Judgement, Results, Topic
-from harness.verdict import Outcome
+from harness.verdict import Outcome, Verdict
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {Outcome.FAILED: "error", Outcome.INCONCLUSIVE: "warning"}
@@ -45,18 +47,26 @@ def _result(each: Judgement) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": _rule_id(each.topic),
         "level": _LEVELS[each.verdict.outcome],
-        "message": {"text": str(each.verdict)},
+        "message": {"text": _plain(each.verdict)},
     }
     if each.place:
         result["locations"] = [
             {
                 "physicalLocation": {
-                    "artifactLocation": {"uri": each.place.path, "uriBaseId": "SRCROOT"},
+                    "artifactLocation": {
+                        "uri": quote(each.place.path, errors="surrogateescape"),
+                        "uriBaseId": "SRCROOT",
+                    },
                     "region": {"startLine": each.place.line},
                 }
             }
         ]
     return result
+
+
+def _plain(verdict: Verdict) -> str:
+    """The verdict's text without links, which SARIF reads even in plain text: `[here](target)`."""
+    return str(visible_verdict(verdict)).replace("](", "] (")
 
 
 def _rule_id(topic: Topic) -> str:

@@ -12,6 +12,8 @@ from harness.report.words import (
     headline,
     measurement_cells,
     speed_line,
+    visible,
+    visible_verdict,
 )
 from harness.results import Judgement, Results, SizeResult
 from harness.verdict import Outcome
@@ -36,7 +38,9 @@ def render_results(results: Results) -> RenderableType:
             Text(f"bytes      {bytes_line(results)}"),
             Text(),
         )
-    formulas = (Text(f"{name}: queries = {text}") for name, text in results.formulas.items())
+    formulas = (
+        Text(visible(f"{name}: queries = {text}")) for name, text in results.formulas.items()
+    )
     return Group(*measured, *formulas, render_judgements(results.ordered_judgements))
 
 
@@ -49,7 +53,7 @@ def render_judgements(judgements: Iterable[Judgement]) -> RenderableType:
         verdict = each.verdict
         mark = Text(OUTCOME_WORDS[verdict.outcome], style=_STYLES[verdict.outcome])
         cells = (each.topic.value, verdict.subject, verdict.expected, verdict.seen)
-        table.add_row(mark, *map(Text, cells))
+        table.add_row(mark, *(Text(visible(cell)) for cell in cells))
     return table
 
 
@@ -57,19 +61,22 @@ def render_failures(results: Results) -> RenderableType:
     """Explain the first failures, if any, and end with how it came out in one line."""
     failures = results.failures
     explained = (
-        Text(f"\n{each.verdict}" + (f"\nat: {each.place}" if each.place else ""))
+        Text(
+            f"\n{visible_verdict(each.verdict)}"
+            + (f"\nat: {visible(str(each.place))}" if each.place else "")
+        )
         for each in failures[:_EXPLAINED]
     )
     rest = len(failures) - _EXPLAINED
     more = (Text(f"\n... and {rest} more: the reports explain them"),) if rest > 0 else ()
-    return Group(*explained, *more, Text(f"\n{headline(results)}"))
+    return Group(*explained, *more, Text(f"\n{visible(headline(results))}"))
 
 
 def _measurements(size: SizeResult) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for role, each in zip(("control", "candidate"), size.measurements, strict=True):
-        table.add_column(Text(f"{role}\n{each.observation.subject}"), justify="right")
+        table.add_column(Text(f"{role}\n{visible(each.observation.subject)}"), justify="right")
     control, candidate = (measurement_cells(each, size.run.rows) for each in size.measurements)
     for name, cell in control.items():
         table.add_row(name, Text(cell), Text(candidate[name]))

@@ -1,9 +1,10 @@
 """The words and cells that every rendering shares."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from harness.results import Measurement, Results
-from harness.verdict import Outcome
+from harness.verdict import Outcome, Verdict
 
 OUTCOME_WORDS: Mapping[Outcome, str] = {
     Outcome.PASSED: "met",
@@ -13,6 +14,32 @@ OUTCOME_WORDS: Mapping[Outcome, str] = {
 }
 
 _SHOWN_DIGITS = 12
+
+
+def visible(text: str, *, kept: str = "") -> str:
+    """Text of unknown origin with control characters escaped, but for those that are `kept`.
+
+    What a terminal obeys, what turns the direction of writing, and what no encoding can write
+    comes out as its code.
+    """
+    return "".join(
+        char
+        if char.isprintable() or char in kept
+        else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def visible_verdict(verdict: Verdict) -> Verdict:
+    """The verdict with each of its texts on one line."""
+    return replace(
+        verdict,
+        subject=visible(verdict.subject),
+        expected=visible(verdict.expected),
+        seen=visible(verdict.seen),
+        evidence=tuple(map(visible, verdict.evidence)),
+        next_step=visible(verdict.next_step),
+    )
 
 
 def measurement_cells(measured: Measurement, rows: int) -> Mapping[str, str]:

@@ -57,6 +57,13 @@ def test_saved_results_that_fail_exit_1_and_annotate_the_line_on_github(
     said = harness("gate", "--results", str(SAVED / "n_plus_one.json"), "--output", str(tmp_path))
     assert said.code == 1
     assert "::error file=fixtures/faulty_exporters/queries.py,line=" in said.out
+    lines = said.out.splitlines()
+    stopped = next(line for line in lines if line.startswith("::stop-commands::"))
+    again = lines.index(f"::{stopped.removeprefix('::stop-commands::')}::")
+    commands = [number for number, line in enumerate(lines) if line.startswith("::error ")]
+    assert lines.index(stopped) == 0
+    assert commands
+    assert all(number > again for number in commands)
 
 
 @pytest.mark.parametrize(

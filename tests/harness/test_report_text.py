@@ -5,13 +5,15 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from harness.report import write_reports
-from harness.report.annotations import render_annotations
+from harness.report.annotations import commands_stopped, render_annotations
 from harness.report.markdown import render_markdown
+from harness.report.page import render_page
 from harness.report.sarif import render_sarif
 from harness.report.terminal import render_failures, render_results
 from harness.results import Judgement, Place, Results, Topic, load_results
@@ -110,6 +112,89 @@ def test_hostile_text_cannot_end_an_annotation_or_start_another() -> None:
 
 def test_the_terminal_shows_hostile_text_as_it_is() -> None:
     assert "[x](javascript:alert(1))" in on_terminal(hostile())
+
+
+HOSTILE_CONTROLS = "a\x1b[2J\x07\x00\r\n::error::b\u202ec\udcff"
+SHOWN_CONTROLS = r"a\x1b[2J\x07\x00\r\n::error::b\u202ec\udcff"
+
+
+def controlling() -> Results:
+    verdict = Verdict(
+        *(HOSTILE_CONTROLS, Outcome.FAILED, HOSTILE_CONTROLS, HOSTILE_CONTROLS),
+        *((HOSTILE_CONTROLS,), HOSTILE_CONTROLS),
+    )
+    place = Place(HOSTILE_CONTROLS, 3, HOSTILE_CONTROLS)
+    largest = PASSED.largest
+    seen = replace(largest.candidate.observation, subject=HOSTILE_CONTROLS)
+    sizes = (replace(largest, candidate=replace(largest.candidate, observation=seen)),)
+    return replace(
+        PASSED,
+        sizes=sizes,
+        formulas={HOSTILE_CONTROLS: HOSTILE_CONTROLS},
+        judgements=(Judgement(Topic.GROWTH, verdict, place),),
+    )
+
+
+def test_the_terminal_obeys_no_text_and_shows_what_it_holds() -> None:
+    shown = on_terminal(controlling())
+    assert not [char for char in shown if char != "\n" and not char.isprintable()]
+    assert "\n::" not in shown
+    assert "\n  " + SHOWN_CONTROLS in shown
+
+
+def test_no_control_character_is_in_any_report() -> None:
+    results = controlling()
+    page = render_page(results)
+    for text in (page, render_markdown(results), *json_texts(render_sarif(results))):
+        assert not [char for char in text if char not in "\n\t" and not char.isprintable()]
+    assert SHOWN_CONTROLS in page
+
+
+def json_texts(document: str) -> list[str]:
+    """Every text in a JSON document, as a reader of it gets them."""
+    texts: list[str] = []
+
+    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        texts.extend(value for _, value in pairs if isinstance(value, str))
+        return dict(pairs)
+
+    json.loads(document, object_pairs_hook=collect)
+    return texts
+
+
+def test_no_bare_address_is_a_link_in_the_summary() -> None:
+    addresses = "see https://evil.example or WWW.evil.example, mailto:x"
+    verdict = Verdict(addresses, Outcome.FAILED, addresses, addresses)
+    text = render_markdown(replace(PASSED, judgements=(Judgement(Topic.GROWTH, verdict),)))
+    assert "evil.example" in text
+    assert not re.search(r"(?i)https?:|www\.|mailto:", text)
+
+
+def test_no_text_is_a_link_in_sarif_and_its_paths_are_addresses() -> None:
+    hostile_place = Place("src/a b?#%.py", 3, HOSTILE)
+    verdict = hostile().judgements[0].verdict
+    results = replace(PASSED, judgements=(Judgement(Topic.GROWTH, verdict, hostile_place),))
+    (result,) = json.loads(render_sarif(results))["runs"][0]["results"]
+    assert "](" not in result["message"]["text"]
+    location = result["locations"][0]["physicalLocation"]["artifactLocation"]
+    assert location["uri"] == "src/a%20b%3F%23%25.py"
+
+
+def test_github_takes_nothing_printed_for_a_command() -> None:
+    said: list[str] = []
+    with commands_stopped({"GITHUB_ACTIONS": "true"}, said.append):
+        said.append("::error::forged")
+    start, _, end = said
+    token = start.removeprefix("::stop-commands::")
+    assert len(token) == 64
+    assert end == f"::{token}::"
+
+
+def test_elsewhere_nothing_is_said_about_commands() -> None:
+    said: list[str] = []
+    with commands_stopped({}, said.append):
+        said.append("text")
+    assert said == ["text"]
 
 
 def test_the_terminal_ends_with_how_it_came_out() -> None:

@@ -68,15 +68,15 @@ def export_after_run(
                 )
             else:
                 published = exporter.write_csv(run_id, path, sign=export.sign, progress=progress)
-            if attestation is not None:
-                attestation.attest(
-                    published.fingerprint, run_id, key, partial(tables_of, reading, run_id)
-                )
     except UnconfirmedExportError:
         raise
     except BaseException as error:
         _record_failure(status, error)
         raise
+    # From here on an export is in place: what ends this process leaves it pending, not failed.
+    if attestation is not None:
+        tables = partial(tables_of, db, run_id)
+        attestation.attest(published.fingerprint, run_id, key, tables)
     _record_completion(status, published)
     return published
 

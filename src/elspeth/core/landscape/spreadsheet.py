@@ -39,7 +39,8 @@ These files are a copy for spreadsheets, made with --spreadsheet-safe: texts tha
 would run begin with an apostrophe, and every cell is in quotes. Signatures are those of the export
 that was copied, so the copy does not verify. Evidence is the export, not this.
 """
-_MAY_BE_THERE = re.compile(rb'(?:^|[,\n])(?:"[=+\-@\t\r\n]|[=+\-@\t]|"?\xef\xbc[\x8b\x8d\x9d\xa0])')
+_MAY_BE_THERE = re.compile(rb'[,\n](?:"?[=+\-@\t]|"[\r\n]|"?\xef\xbc[\x8b\x8d\x9d\xa0])')
+"""What stands before such a text; the first of a file is the name of a column."""
 _NUMBERS: Mapping[str, frozenset[str]] = {
     MANIFEST: frozenset({"record_count"}),
     **{

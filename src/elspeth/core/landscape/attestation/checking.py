@@ -112,6 +112,9 @@ def _content(
 
 def _other_export(export: Path, sidecar: Sidecar, found: Verification) -> AttestationFinding:
     """Tell, by what a sound export itself says, how another one came to stand here."""
+    if sidecar.statement.name != export.name:
+        message = f"not {sidecar.statement.name!r}, whose attestation stands beside it"
+        return AttestationFinding(Flaw.FOREIGN_EXPORT, message, export)
     made, attested = moment_of(found), sidecar.exported_at
     if made is None or attested is None or made == attested:
         message = f"not the export attested as {_named(sidecar)}"
