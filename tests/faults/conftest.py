@@ -1,11 +1,17 @@
 """Audit trails to inject faults around, in both formats and on either backend."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from backends import at_last_continued
 from fault_table import Tally
 from sample_run import record_sample_run
+from servers import NoServerError, execute, new_landscape, own_server
+from sqlalchemy import URL, make_url
 from survival import Trail
 
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
@@ -47,6 +53,41 @@ def trail_url(
 def trail(tmp_path: Path, trail_url: str, export_format: str, tally: Tally) -> Trail:
     """An audit trail whose target holds an old export."""
     trail = Trail.laid(tmp_path / "trail", trail_url, export_format, tally)
+    trail.put_old_export()
+    return trail
+
+
+@pytest.fixture(scope="session")
+def fragile_server() -> Iterator[URL]:
+    """A PostgreSQL server whose processes a test may stop and kill: it restarts, or goes on."""
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(own_server())
+        except NoServerError as error:
+            pytest.skip(str(error))
+        yield url
+
+
+@pytest.fixture
+def fragile(
+    fragile_server: URL, tmp_path: Path, export_format: str, tally: Tally
+) -> Iterator[Trail]:
+    """An audit trail of many rows on that server, in a database of its own."""
+    url = new_landscape(fragile_server, f"landscape_{uuid4().hex}")
+    record(url)
+    with at_last_continued(make_url(url)):
+        yield laid_with_many_rows(tmp_path / "trail", url, export_format, tally)
+
+
+def laid_with_many_rows(folder: Path, url: str, export_format: str, tally: Tally) -> Trail:
+    """Add rows to the sample run on PostgreSQL, so many that it takes several fetches."""
+    execute(
+        make_url(url),
+        "INSERT INTO rows (row_id, run_id, source_node_id, row_index, source_data_hash, created_at)"
+        " SELECT 'row ' || n, 'run-1', (SELECT min(node_id) FROM nodes), n, 'h', '2026-01-01Z'"
+        " FROM generate_series(100, 3100) AS n",
+    )
+    trail = Trail.laid(folder, url, export_format, tally)
     trail.put_old_export()
     return trail
 

@@ -13,6 +13,17 @@ PUBLISHING = "os.rename"
 """Everything is written, and the next thing is to put it in place."""
 
 
+FETCHES = """
+import sys, psycopg
+fetchmany = psycopg.ServerCursor.fetchmany
+def audited(cursor, size=0):
+    sys.audit("fetch", size)
+    return fetchmany(cursor, size)
+psycopg.ServerCursor.fetchmany = audited
+"""
+"""Python that raises an audit event, `fetch`, for so many rows asked of PostgreSQL at once."""
+
+
 def stop_at(event: str, within: str = "") -> str:
     """Python that stops its process at the first audit event of a name, and of such a file."""
     return f"""
@@ -28,12 +39,19 @@ sys.addaudithook(stop)
 
 @contextmanager
 def held(
-    trail: Trail, *arguments: str, event: str = PUBLISHING, within: str = "", **how: Any
+    trail: Trail,
+    *arguments: str,
+    event: str = PUBLISHING,
+    within: str = "",
+    prelude: str = "",
+    **how: Any,
 ) -> Iterator["subprocess.Popen[str]"]:
     """Run `landscape` up to an event, and hold it there; whatever is left at the end is killed."""
-    prelude = stop_at(event, within)
     with trail.started(
-        *(arguments or trail.by_settings), prelude=prelude, start_new_session=True, **how
+        *(arguments or trail.by_settings),
+        prelude=f"{prelude}\n{stop_at(event, within)}",
+        start_new_session=True,
+        **how,
     ) as process:
         try:
             stopped = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
