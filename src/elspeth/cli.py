@@ -143,7 +143,7 @@ def reconcile(
     verifies, and failed when not.
     """
     chosen = load_settings(settings)
-    with recording_database(chosen.landscape.url) as landscape, stoppable(landscape):
+    with stoppable() as opened, recording_database(chosen.landscape.url, opened) as landscape:
         settled = settle_pending(landscape, chosen, os.environ, key_file=key_file)
     console = _console()
     for each in settled:

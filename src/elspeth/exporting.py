@@ -72,7 +72,10 @@ class NamedTarget:
 
     def export(self, run: str, manner: Manner) -> Exported:
         """Export the run of that id, or the latest."""
-        with reading_database(self.database_url) as db, stoppable(db, seconds=manner.seconds):
+        with (
+            stoppable(seconds=manner.seconds) as opened,
+            reading_database(self.database_url, opened) as db,
+        ):
             run_id = _chosen(run, db)
             write = self._writer(_EXPORTERS[self.exporter](db, self.signing_key), manner.jobs)
             with _progress(db, run_id, quiet=manner.quiet) as progress:
@@ -106,9 +109,9 @@ class ConfiguredTarget:
             raise UsageError("--jobs is for format json; leave it out")
         url = self.settings.landscape.url
         with (
-            reading_database(url) as source,
-            recording_database(url) as db,
-            stoppable(source, db, seconds=manner.seconds),
+            stoppable(seconds=manner.seconds) as opened,
+            reading_database(url, opened) as source,
+            recording_database(url, opened) as db,
         ):
             run_id = _existing(_chosen(run, source), source)
             with _progress(source, run_id, quiet=manner.quiet) as progress:

@@ -1,17 +1,16 @@
-"""The server processes behind connections to PostgreSQL, and what can happen to them."""
+"""The processes of a PostgreSQL server, and what can happen to them."""
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Self, TypeAlias
 
 import psutil
 import psycopg
 from servers import in_full
 from sqlalchemy import URL
-
-Fault: TypeAlias = Callable[[URL], None]
 
 READING = "idle in transaction"
 """The state of the backend that an export reads its snapshot from, while nothing is fetched."""
@@ -19,81 +18,67 @@ WAITING = "idle"
 """That of the backend in which it records the status."""
 
 
-def backends(database: URL, *states: str) -> Sequence[int]:
-    """The processes that serve other connections to a database, in any of the states given."""
-    with _session(database) as session:
-        found = session.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-            " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-            " AND (state = ANY(%s) OR %s = '{}')",
-            (list(states), list(states)),
-        ).fetchall()
-    return [pid for (pid,) in found]
+@dataclass(frozen=True)
+class Server:
+    """The server of a database, whose processes nothing else may need."""
 
+    database: URL
+    postmaster: psutil.Process
 
-def terminate(*states: str) -> Fault:
-    """As an administrator ends connections."""
-
-    def fault(database: URL) -> None:
-        pids = backends(database, *states)
-        assert pids
+    @classmethod
+    def of(cls, database: URL) -> Self:
         with _session(database) as session:
+            parent = psutil.Process(session.info.backend_pid).parent()
+        assert parent is not None
+        return cls(database, parent)
+
+    def backends(self, *states: str) -> Sequence[int]:
+        """The processes of other connections to the database that are in one of the states."""
+        with _session(self.database) as session:
+            found = session.execute(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+                " AND pid <> pg_backend_pid() AND state = ANY(%s)",
+                (list(states),),
+            ).fetchall()
+        assert found, f"there is none that is {states}"
+        return [pid for (pid,) in found]
+
+    def terminate(self, *states: str) -> None:
+        """End connections as an administrator does."""
+        pids = self.backends(*states)
+        with _session(self.database) as session:
             session.execute("SELECT pg_terminate_backend(unnest(%s::int[]))", (pids,))
         _wait_until(lambda: not any(map(psutil.pid_exists, pids)))
 
-    return fault
-
-
-def send(number: int, *states: str) -> Fault:
-    """Send a signal to the processes. SIGKILL makes the server restart all of them."""
-
-    def fault(database: URL) -> None:
-        pids = backends(database, *states)
-        assert pids
-        for pid in pids:
+    def send(self, number: int, *states: str) -> None:
+        """Send a signal to backends. After SIGKILL the server restarts all of them."""
+        for pid in self.backends(*states):
             os.kill(pid, number)
 
-    return fault
+    def stop(self) -> None:
+        """Stop every process, as on a machine that is suspended."""
+        for process in self._processes():
+            process.suspend()
 
-
-def stop_everything(database: URL) -> None:
-    """Stop the whole server, as a machine that is suspended."""
-    postmaster = _postmaster(database)
-    for process in (postmaster, *postmaster.children(recursive=True)):
-        process.suspend()
-
-
-@contextmanager
-def at_last_continued(database: URL) -> Iterator[None]:
-    """Let a server whose processes were stopped go on, however the block ends."""
-    postmaster = _postmaster(database)
-    try:
-        yield
-    finally:
-        for process in (postmaster, *postmaster.children(recursive=True)):
+    def go_on(self) -> None:
+        """Let every process that was stopped go on, and wait until a new connection is answered."""
+        for process in self._processes():
             with suppress(psutil.NoSuchProcess):
                 process.resume()
-        wait_until_it_answers(database)
+        _wait_until(self._answers)
 
+    def _processes(self) -> Sequence[psutil.Process]:
+        return (self.postmaster, *self.postmaster.children(recursive=True))
 
-def wait_until_it_answers(database: URL) -> None:
-    """Wait for a server that restarts, or goes on."""
-
-    def answers() -> bool:
+    def _answers(self) -> bool:
         try:
-            with _session(database):
-                return True
+            _session(self.database).close()
         except psycopg.OperationalError:
             return False
+        return True
 
-    _wait_until(answers)
 
-
-def _postmaster(database: URL) -> psutil.Process:
-    with _session(database) as session:
-        parent = psutil.Process(session.info.backend_pid).parent()
-    assert parent is not None
-    return parent
+Fault: TypeAlias = Callable[[Server], None]
 
 
 def _session(database: URL) -> psycopg.Connection[tuple[object, ...]]:

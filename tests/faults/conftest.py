@@ -7,10 +7,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from backends import at_last_continued
+from backends import Server
 from fault_table import Tally
 from sample_run import record_sample_run
-from servers import NoServerError, execute, new_landscape, own_server
+from servers import NoServerError, execute, in_full, new_landscape, own_server
 from sqlalchemy import URL, make_url
 from survival import Trail
 
@@ -69,14 +69,19 @@ def fragile_server() -> Iterator[URL]:
 
 
 @pytest.fixture
-def fragile(
-    fragile_server: URL, tmp_path: Path, export_format: str, tally: Tally
-) -> Iterator[Trail]:
-    """An audit trail of many rows on that server, in a database of its own."""
+def server(fragile_server: URL) -> Iterator[Server]:
+    """That server, with a database of the test's own that holds the sample run."""
     url = new_landscape(fragile_server, f"landscape_{uuid4().hex}")
     record(url)
-    with at_last_continued(make_url(url)):
-        yield laid_with_many_rows(tmp_path / "trail", url, export_format, tally)
+    server = Server.of(make_url(url))
+    yield server
+    server.go_on()
+
+
+@pytest.fixture
+def fragile(server: Server, tmp_path: Path, export_format: str, tally: Tally) -> Trail:
+    """An audit trail of many rows on that server."""
+    return laid_with_many_rows(tmp_path / "trail", in_full(server.database), export_format, tally)
 
 
 def laid_with_many_rows(folder: Path, url: str, export_format: str, tally: Tally) -> Trail:

@@ -23,6 +23,19 @@ psycopg.ServerCursor.fetchmany = audited
 """
 """Python that raises an audit event, `fetch`, for so many rows asked of PostgreSQL at once."""
 
+CALL = "call"
+
+
+def announcing(module: str, function: str) -> str:
+    """Python that raises an audit event, CALL, just before a function of a module is called."""
+    return f"""
+import sys, {module} as module
+def announced(*arguments, function=module.{function}, **options):
+    sys.audit({CALL!r}, {function!r})
+    return function(*arguments, **options)
+module.{function} = announced
+"""
+
 
 def stop_at(event: str, within: str = "") -> str:
     """Python that stops its process at the first audit event of a name, and of such a file."""
