@@ -9,12 +9,10 @@ from uuid import uuid4
 import pytest
 from backends import Server
 from fault_table import Tally
-from sample_run import record_sample_run
-from servers import NoServerError, execute, in_full, new_landscape, own_server
+from laying import laid_with_many_rows, record
+from servers import NoServerError, in_full, new_landscape, own_server
 from sqlalchemy import URL, make_url
 from survival import Trail
-
-from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 
 
 @pytest.fixture(params=["json", "csv"])
@@ -82,22 +80,3 @@ def server(fragile_server: URL) -> Iterator[Server]:
 def fragile(server: Server, tmp_path: Path, export_format: str, tally: Tally) -> Trail:
     """An audit trail of many rows on that server."""
     return laid_with_many_rows(tmp_path / "trail", in_full(server.database), export_format, tally)
-
-
-def laid_with_many_rows(folder: Path, url: str, export_format: str, tally: Tally) -> Trail:
-    """Add rows to the sample run on PostgreSQL, so many that it takes several fetches."""
-    execute(
-        make_url(url),
-        "INSERT INTO rows (row_id, run_id, source_node_id, row_index, source_data_hash, created_at)"
-        " SELECT 'row ' || n, 'run-1', (SELECT min(node_id) FROM nodes), n, 'h', '2026-01-01Z'"
-        " FROM generate_series(100, 3100) AS n",
-    )
-    trail = Trail.laid(folder, url, export_format, tally)
-    trail.put_old_export()
-    return trail
-
-
-def record(url: str) -> None:
-    """Record the sample run in a new or empty database."""
-    with LandscapeDB(url) as db:
-        record_sample_run(LandscapeRecorder(db))

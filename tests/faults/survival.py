@@ -350,6 +350,9 @@ class Trail:
 
     def _read_evidence(self, table: Table) -> list[str]:
         columns = [column.name for column in table.columns if not _tells_of_export(column.name)]
+        if make_url(self.url).get_backend_name() == "postgresql":
+            # As the server shows it: a driver cannot read whatever can be stored.
+            columns = [f"{name}::text" for name in columns]
         try:
             return sorted(map(repr, self._read(f"SELECT {', '.join(columns)} FROM {table.name}")))
         except sqlite3.DatabaseError as error:
