@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from zlib import crc32
 
 import pytest
 
@@ -84,9 +85,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known, and have the controller of all workers keep the table."""
-    config.addinivalue_line("markers", "fault(number): a test that injects this fault")
+    config.addinivalue_line(
+        "markers",
+        "fault(number, short=1): a test that injects this fault; so many of its variants are run "
+        "when not all are asked for",
+    )
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Table(config.getoption("--faults") == "full"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave a few variants of each test, spread over all of them, unless all are asked for."""
+    if config.getoption("--faults") == "full":
+        return
+    variants: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("fault"):
+            variants[item.nodeid.partition("[")[0]].append(item)
+    left_out = {each for found in variants.values() for each in _all_but_a_few(found)}
+    if left_out:
+        config.hook.pytest_deselected(items=[each for each in items if each in left_out])
+        items[:] = [each for each in items if each not in left_out]
 
 
 @pytest.fixture
@@ -116,6 +135,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     counts = [number, tally.injections, tally.survived, tally.lost]
     report.user_properties.append((_COUNTS, counts))
     return report
+
+
+def _all_but_a_few(variants: list[pytest.Item]) -> set[pytest.Item]:
+    """Which variants of one test a short form leaves out; which it keeps depends on the test."""
+    marker = variants[0].get_closest_marker("fault")
+    count = 1 if marker is None else marker.kwargs.get("short", 1)
+    first = crc32(variants[0].nodeid.encode()) % len(variants)
+    kept = {variants[(first + k * len(variants) // count) % len(variants)] for k in range(count)}
+    return set(variants) - kept
 
 
 @dataclass

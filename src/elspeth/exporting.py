@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from sqlalchemy import literal, select
+
 from elspeth.command import UsageError, reading_database, recording_database, stoppable
 from elspeth.contracts.errors import RunNotFoundError
 from elspeth.core.config import ElspethSettings
@@ -18,6 +20,7 @@ from elspeth.core.landscape.files import Progress as OnProgress
 from elspeth.core.landscape.files import PublishedExport
 from elspeth.core.landscape.legacy_exporter import LegacyLandscapeExporter
 from elspeth.core.landscape.post_run import export_after_run
+from elspeth.core.landscape.schema import runs_table
 from elspeth.progress import shown_progress
 
 
@@ -148,7 +151,10 @@ def _encodable(run_id: str) -> str:
 
 
 def _existing(run_id: str, db: LandscapeDB) -> str:
-    if LandscapeRecorder(db).get_run(run_id) is None:
+    # Not loaded: when it holds what may not be exported, the export has to fail of that, on record.
+    with db.connection() as connection:
+        found = connection.execute(select(literal(1)).where(runs_table.c.run_id == run_id)).first()
+    if found is None:
         raise RunNotFoundError(run_id)
     return run_id
 

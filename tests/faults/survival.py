@@ -373,9 +373,9 @@ class Injection:
         """Take the evidence as it is now for what must not change: the test corrupted it."""
         self.evidence = self.trail.evidence()
 
-    def repaired(self, whole: Path) -> None:
-        """Put the database as it was in the place of one that was corrupted."""
-        self.trail.put_back(whole)
+    def repaired(self, put_back: Callable[[], None]) -> None:
+        """Undo what corrupted the database, and take the evidence as it then is."""
+        put_back()
         self.changed_on_purpose()
 
     def survived(

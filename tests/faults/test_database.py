@@ -161,7 +161,9 @@ def test_an_overwritten_page_is_reported_by_the_database(trail: Trail, table: st
             file.write(b"\xff" * 64)
         injection.changed_on_purpose()
         done = trail.export()
-        injection.survived(done, F3, repair=lambda: injection.repaired(whole))
+        injection.survived(
+            done, F3, repair=lambda: injection.repaired(lambda: trail.put_back(whole))
+        )
 
 
 NO_DATABASE = {
@@ -182,7 +184,9 @@ def test_a_file_that_is_no_whole_database(trail: Trail, spoil: object) -> None:
         injection.changed_on_purpose()
         done = trail.export()
         injection.survived(
-            done, Outcome(3, PREVIOUS, ANY), repair=lambda: injection.repaired(whole)
+            done,
+            Outcome(3, PREVIOUS, ANY),
+            repair=lambda: injection.repaired(lambda: trail.put_back(whole)),
         )
 
 
