@@ -80,3 +80,12 @@ def server(fragile_server: URL) -> Iterator[Server]:
 def fragile(server: Server, tmp_path: Path, export_format: str, tally: Tally) -> Trail:
     """An audit trail of many rows on that server."""
     return laid_with_many_rows(tmp_path / "trail", in_full(server.database), export_format, tally)
+
+
+@pytest.fixture
+def trail_of_many_rows(
+    fresh_postgres_url: str, tmp_path: Path, export_format: str, tally: Tally
+) -> Trail:
+    """A run that takes several fetches, in a database of its own."""
+    record(fresh_postgres_url)
+    return laid_with_many_rows(tmp_path / "trail", fresh_postgres_url, export_format, tally)

@@ -3,8 +3,9 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from survival import Trail
@@ -22,6 +23,11 @@ def audited(cursor, size=0):
 psycopg.ServerCursor.fetchmany = audited
 """
 """Python that raises an audit event, `fetch`, for so many rows asked of PostgreSQL at once."""
+
+READER: Mapping[str, str] = MappingProxyType(
+    {"prelude": FETCHES, "event": "fetch", "within": "1024"}
+)
+"""How to hold an export from PostgreSQL with many rows read, and many to be read."""
 
 CALL = "call"
 

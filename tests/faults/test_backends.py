@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import psutil
 import pytest
 from backends import READING, WAITING, Fault, Server
-from holding import CALL, FETCHES, PUBLISHING, announcing, held, send_on
+from holding import CALL, PUBLISHING, READER, announcing, held, send_on
 from survival import COMPLETE, F3, PREVIOUS, Ended, Outcome, Trail, ended
 
 SECONDS = "3"
@@ -32,7 +32,7 @@ def test_a_backend_that_is_lost_while_reading_fails_the_export(
     fragile: Trail, server: Server, fault: Fault
 ) -> None:
     with fragile.injection() as injection:
-        with held(fragile, event="fetch", within="1024", prelude=FETCHES) as process:
+        with held(fragile, **READER) as process:
             fault(server)
             send_on(process)
             failed = ended(process)
@@ -48,9 +48,7 @@ def test_a_stall_while_reading_is_given_up_after_the_timeout(
         with held(
             fragile,
             *(*fragile.by_settings, "--timeout", SECONDS),
-            event="fetch",
-            within="1024",
-            prelude=FETCHES,
+            **READER,
         ) as process:
             fault(server)
             send_on(process)
@@ -66,7 +64,6 @@ SIGNALS = [
 LANDSCAPE = "elspeth.core.landscape"
 MAIN_THREAD = {"prelude": announcing(f"{LANDSCAPE}.exporter", "refuse_orphans"), "event": CALL}
 """Where the export itself asks, and not the thread that reads ahead of it."""
-READER = {"prelude": FETCHES, "event": "fetch", "within": "1024"}
 
 
 def stalled(

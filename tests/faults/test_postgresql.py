@@ -1,6 +1,5 @@
 """Faults 1, 2, 10, 20, 21 and 22 on PostgreSQL: what a server holds, does or refuses."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,8 +9,8 @@ import psycopg
 import pytest
 from backends import Server
 from fault_table import Tally
-from holding import FETCHES, held, send_on
-from laying import laid_with_many_rows, record
+from holding import READER, held, send_on
+from laying import record
 from servers import execute, in_full
 from sqlalchemy import make_url
 from survival import (
@@ -25,16 +24,6 @@ from survival import (
 )
 
 PASSWORD = "a password that nobody may ever see printed"
-READER = {"prelude": FETCHES, "event": "fetch", "within": "1024"}
-
-
-@pytest.fixture
-def trail_of_many_rows(
-    fresh_postgres_url: str, tmp_path: Path, export_format: str, tally: Tally
-) -> Trail:
-    """A run that takes several fetches, in a database of its own."""
-    record(fresh_postgres_url)
-    return laid_with_many_rows(tmp_path / "trail", fresh_postgres_url, export_format, tally)
 
 
 @contextmanager
@@ -282,15 +271,6 @@ def guarded(server: Server) -> Iterator[str]:
     execute(database, "DROP ROLE guarded")
 
 
-def by_settings_at(trail: Trail, url: str) -> tuple[str, ...]:
-    """The command that exports as the settings say, but reaches the database in another way."""
-    settings = json.loads((trail.folder / "settings.yaml").read_text())
-    settings["landscape"]["url"] = url
-    path = trail.folder / "elsewhere.yaml"
-    path.write_text(json.dumps(settings))
-    return ("export", "--settings", str(path), "--run", trail.run_id, "--quiet")
-
-
 @pytest.mark.fault(22)
 @pytest.mark.parametrize("export_format", ["json"])
 @pytest.mark.parametrize("by", ["settings", "path"])
@@ -309,7 +289,7 @@ def test_what_cannot_be_connected_to_ends_the_export_and_shows_no_password(
 
     def command(url: str) -> tuple[str, ...]:
         if by == "settings":
-            return by_settings_at(trail, url)
+            return trail.by_settings_at(url)
         return replace(trail, url=url).to_path
 
     with trail.injection() as injection:
