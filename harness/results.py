@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Self
 
@@ -191,8 +192,8 @@ def load_results(path: Path) -> Results:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
-    except (OSError, ValueError) as error:
+        content = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "not a whole JSON document"
         raise ResultsError(f"no results in {path}: {reason}") from error
     _check_format(content, path)
@@ -200,8 +201,19 @@ def load_results(path: Path) -> Results:
         return _adapter().validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
+        # A key of the file may hold a line break or a terminal's control codes.
+        where = "".join(
+            char if char.isprintable() else " " for char in ".".join(map(str, first["loc"]))
+        )
         raise ResultsError(f"no results in {path}: {where}: {first['msg']}") from error
+
+
+def _finite(text: str) -> float:
+    """Read a number as pydantic will; what is not finite could not be saved again."""
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text} is not finite")
+    return number
 
 
 def _check_format(content: object, path: Path) -> None:

@@ -200,3 +200,19 @@ class TestReconcile:
         landscape("reconcile", "--settings", chosen)
         assert (folder / "audit.jsonl").read_bytes() == before
         assert json.loads(before.splitlines()[0])["run_id"] == "run-1"
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("audit.json", "name it audit.jsonl"), ("", "has no path among its options")],
+)
+def test_a_sink_that_cannot_take_the_export_is_an_error_of_the_settings(
+    landscape: Command, sqlite: str, folder: Path, path: str, said: str
+) -> None:
+    chosen = settings(folder, sqlite)
+    content = yaml.safe_load(chosen.read_text())
+    content["sinks"]["audit"]["options"]["path"] = path
+    chosen.write_text(yaml.safe_dump(content))
+    ended = landscape("export", "--settings", chosen, "--run", "run-1")
+    assert (ended.code, said in ended.err) == (2, True)
+    assert not list(folder.iterdir())

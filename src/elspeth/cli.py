@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from elspeth.attested import attester, openers
+from elspeth.checking import ByAttestation, Request
 from elspeth.command import (
     ExitCode,
     OutputConsole,
@@ -25,12 +27,12 @@ from elspeth.command import (
 from elspeth.contracts.enums import ExportStatus
 from elspeth.core.config import load_settings
 from elspeth.core.landscape import LandscapeRecorder
+from elspeth.core.landscape.attestation import Attester
 from elspeth.core.landscape.counts import count_records
 from elspeth.core.landscape.doctor import examine
-from elspeth.core.landscape.keys import KEY_VARIABLE, signing_key
+from elspeth.core.landscape.keys import KEY_VARIABLE, Keyring, read_keyring, signing_key
 from elspeth.core.landscape.parallel import ParallelExportError
 from elspeth.core.landscape.reconciling import settle_pending
-from elspeth.core.landscape.verification import verify as verify_export
 from elspeth.exporting import (
     ConfiguredTarget,
     Exported,
@@ -54,6 +56,18 @@ DatabaseUrl = Annotated[
 KeyFile = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The file that holds the signing key."),
+]
+
+KeyringFile = Annotated[
+    Path | None,
+    typer.Option("--keyring", metavar="FILE", help="Keys, one a line, of which one has to fit."),
+]
+
+Attest = Annotated[bool, typer.Option("--attest", help="Write an attestation beside the export.")]
+
+AttestationKey = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Attest with this Ed25519 private key (PEM)."),
 ]
 
 _PIPED_WIDTH = 1000
@@ -105,12 +119,19 @@ def export(
         typer.Option(min=0.001, metavar="SECONDS", help="Give up when it takes longer."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    attest: Attest = False,
+    attestation_key: AttestationKey = None,
+    keyring: KeyringFile = None,
+    spreadsheet_safe: Annotated[
+        bool, typer.Option("--spreadsheet-safe", help="Copy CSV files so that none runs a formula.")
+    ] = False,
 ) -> None:
     """Export a run to a JSON Lines file or a directory of CSV files, put in place atomically.
 
     Either --db and --output name database and place, or --settings names a pipeline's settings,
     which do: then the run's export_status is recorded as well.
     """
+    attesting = _attester(attest, attestation_key, key_file, keyring)
     target: NamedTarget | ConfiguredTarget
     if settings is not None:
         given = {"--db": db, "--output": output, "--format": format_, "--exporter": exporter}
@@ -118,7 +139,7 @@ def export(
         if clashing or sign:
             option = clashing[0] if clashing else "--sign"
             raise UsageError(f"{option} is for --settings to say; leave one of them out")
-        target = ConfiguredTarget(load_settings(settings), key_file)
+        target = ConfiguredTarget(load_settings(settings), key_file, attesting)
     elif db is None or output is None:
         raise UsageError("Missing --db and --output, or --settings")
     else:
@@ -128,14 +149,18 @@ def export(
             format_ or ExportFormat.JSONL,
             exporter or ExporterName.BATCHED,
             signing_key(os.environ, key_file) if sign else None,
+            attesting,
         )
-    _report(target.export(run, Manner(jobs, timeout, quiet)))
+    _report(target.export(run, Manner(jobs, timeout, quiet, spreadsheet_safe)))
 
 
 @app.command()
 def reconcile(
     settings: Annotated[Path, typer.Option(metavar="FILE", help="The pipeline's settings.")],
     key_file: KeyFile = None,
+    attest: Attest = False,
+    attestation_key: AttestationKey = None,
+    keyring: KeyringFile = None,
 ) -> int:
     """Settle exports that were cut off: look at what is there, and record it; exit 1 if any failed.
 
@@ -143,8 +168,9 @@ def reconcile(
     verifies, and failed when not.
     """
     chosen = load_settings(settings)
+    attesting = _attester(attest, attestation_key, key_file, keyring)
     with stoppable() as opened, recording_database(chosen.landscape.url, opened) as landscape:
-        settled = settle_pending(landscape, chosen, os.environ, key_file=key_file)
+        settled = settle_pending(landscape, chosen, os.environ, key_file=key_file, attest=attesting)
     console = _console()
     for each in settled:
         console.print(Text(one_line(f"{each.run_id}: {each.status.value}: {each.reason}")))
@@ -165,22 +191,40 @@ def verify(
         bool, typer.Option("--allow-unsigned", help="Accept an export without signatures.")
     ] = False,
     key_file: KeyFile = None,
+    keyring: KeyringFile = None,
+    attestation: Annotated[
+        bool, typer.Option("--attestation", help="Check the attestation beside it too.")
+    ] = False,
+    attestation_public_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The Ed25519 public key (PEM) it was attested with."),
+    ] = None,
+    at_least: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="The attestation's number, or less.")
+    ] = None,
+    follows: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="An attestation kept elsewhere; may be given again."),
+    ] = None,
 ) -> int:
     """Check an export: its form, every signature, its order and its manifest; exit 1 if invalid."""
-    has_key = key_file is not None or KEY_VARIABLE in os.environ
-    key = signing_key(os.environ, key_file) if has_key or not allow_unsigned else None
-    found = verify_export(path, key, run_id=run, unique=unique, allow_unsigned=allow_unsigned)
+    asks = (attestation, attestation_public_key, at_least, follows)
+    by_attestation = None
+    key = _verifying_key(
+        key_file, keyring, may_do_without=allow_unsigned or attestation_public_key is not None
+    )
+    if any(each not in (None, False) for each in asks):
+        by_attestation = ByAttestation(
+            openers(key, attestation_public_key),
+            at_least,
+            follows or (),
+            can_stand_for_signatures=attestation_public_key is not None,
+        )
+    answer = Request(path, key, run, unique, allow_unsigned, by_attestation).answer()
     console = _console()
-    for finding in found.findings:
-        console.print(Text(one_line(f"{path}: {finding}")))
-    if found.finding_count > len(found.findings):
-        console.print(f"... and {found.finding_count - len(found.findings):,} more")
-    if found.hint:
-        console.print(found.hint)
-    if not found.is_signed:
-        console.print("unsigned: nothing shows who wrote it")
-    console.print(f"{found.valid_count:,}/{found.record_count:,} valid")
-    return ExitCode.FINE if found.ok else ExitCode.NOT_FINE
+    for line in answer.lines():
+        console.print(Text(one_line(line)))
+    return ExitCode.FINE if answer.ok else ExitCode.NOT_FINE
 
 
 def main() -> NoReturn:
@@ -203,20 +247,39 @@ def doctor(db: DatabaseUrl) -> int:
     return ExitCode.NOT_FINE if advice else ExitCode.FINE
 
 
+def _attester(
+    attest: bool, private_key: Path | None, key_file: Path | None, keyring: Path | None
+) -> Attester | None:
+    if not attest and private_key is None:
+        if keyring is not None:
+            raise UsageError("--keyring is for --attest here; leave it out")
+        return None
+    key = signing_key(os.environ, key_file) if private_key is None else None
+    return attester(key, private_key, None if keyring is None else read_keyring(keyring))
+
+
+def _verifying_key(
+    key_file: Path | None, keyring: Path | None, *, may_do_without: bool
+) -> bytes | Keyring | None:
+    if keyring is not None:
+        if key_file is not None:
+            raise UsageError("--key-file is one key, --keyring several; leave one of them out")
+        return read_keyring(keyring)
+    has_key = key_file is not None or KEY_VARIABLE in os.environ
+    return signing_key(os.environ, key_file) if has_key or not may_do_without else None
+
+
 def _in_utc(moment: datetime) -> datetime:
     # SQLite keeps UTC without saying so; PostgreSQL answers in the session's time zone.
     return moment if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _report(exported: Exported) -> None:
-    published = exported.published
-    _console().print(
-        Text(
-            f"{one_line(exported.run_id)}: {published.record_count:,} records, "
-            f"{published.size_bytes:,} bytes in {one_line(str(published.path))}\n"
-            f"sha256 {published.sha256}"
-        )
-    )
+    for line in exported.lines():
+        _console().print(Text(one_line(line)))
+    if exported.warning is not None:
+        warnings = Console(stderr=True, highlight=False, soft_wrap=True)
+        warnings.print(Text(one_line(f"warning: {exported.warning}")))
 
 
 def _console() -> Console:

@@ -24,6 +24,7 @@ from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError
 from elspeth.core.config import SettingsError
 from elspeth.core.failure import describe_failure
 from elspeth.core.landscape.atomic import ExportTargetError, UnconfirmedExportError
+from elspeth.core.landscape.attestation.flaws import AttestationError
 from elspeth.core.landscape.database import (
     DatabaseNotFoundError,
     LandscapeDB,
@@ -73,6 +74,7 @@ _USAGE = (
     SettingsError,
     SigningKeyError,
     ExportTargetError,
+    AttestationError,
     DatabaseNotFoundError,
     RunNotFoundError,
 )

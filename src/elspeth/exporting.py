@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,20 @@ from elspeth.command import UsageError, reading_database, recording_database, st
 from elspeth.contracts.errors import RunNotFoundError
 from elspeth.core.config import ElspethSettings
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
-from elspeth.core.landscape.counts import count_records
+from elspeth.core.landscape.attestation import Attester, Sidecar, read_sidecar, sidecar_of
+from elspeth.core.landscape.counts import count_records, tables_of
+from elspeth.core.landscape.destination import export_target
 from elspeth.core.landscape.exporter import LandscapeExporter
 from elspeth.core.landscape.files import Progress as OnProgress
 from elspeth.core.landscape.files import PublishedExport
 from elspeth.core.landscape.legacy_exporter import LegacyLandscapeExporter
 from elspeth.core.landscape.post_run import export_after_run
 from elspeth.core.landscape.schema import runs_table
+from elspeth.core.landscape.spreadsheet import (
+    formula_cells,
+    spreadsheet_copy_of,
+    write_spreadsheet_copy,
+)
 from elspeth.progress import shown_progress
 
 
@@ -53,6 +60,8 @@ class Manner:
     seconds: float | None = None
     """After which it gives up."""
     quiet: bool = False
+    spreadsheet_safe: bool = False
+    """Whether a CSV export gets a copy beside it that a spreadsheet may open."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,33 @@ class Exported:
 
     run_id: str
     published: PublishedExport
+    attestation: Sidecar | None = None
+    formula_cells: Mapping[str, int] = field(default_factory=dict)
+    """By file: how many texts a spreadsheet would take for a formula."""
+    spreadsheet_copy: Path | None = None
+
+    def lines(self) -> Iterator[str]:
+        """Say what there is now, and where."""
+        published = self.published
+        size = f"{published.record_count:,} records, {published.size_bytes:,} bytes"
+        yield f"{self.run_id}: {size} in {published.path}"
+        yield f"sha256 {published.sha256}"
+        if self.attestation is not None:
+            number = self.attestation.predicate.sequence
+            yield f"attested as number {number} in {self.attestation.path}"
+        if self.spreadsheet_copy is not None:
+            yield f"copy for spreadsheets in {self.spreadsheet_copy}"
+
+    @property
+    def warning(self) -> str | None:
+        """What to beware of, and what to do instead."""
+        if not self.formula_cells or self.spreadsheet_copy is not None:
+            return None
+        counts = ", ".join(f"{count:,} in {name}" for name, count in self.formula_cells.items())
+        return (
+            f"{self.published.path}: cells that a spreadsheet would run as formulas: {counts}; "
+            "open a copy made with --spreadsheet-safe instead"
+        )
 
 
 @dataclass(frozen=True)
@@ -72,9 +108,12 @@ class NamedTarget:
     format: ExportFormat
     exporter: ExporterName
     signing_key: bytes | None
+    attester: Attester | None = None
 
     def export(self, run: str, manner: Manner) -> Exported:
         """Export the run of that id, or the latest."""
+        _refuse_copy_in_vain(manner, self.path, is_csv=self.format is ExportFormat.CSV)
+        attestation = None if self.attester is None else self.attester.begin(self.path)
         with (
             stoppable(seconds=manner.seconds) as opened,
             reading_database(self.database_url, opened) as db,
@@ -83,7 +122,15 @@ class NamedTarget:
             write = self._writer(_EXPORTERS[self.exporter](db, self.signing_key), manner.jobs)
             with _progress(db, run_id, quiet=manner.quiet) as progress:
                 sign = self.signing_key is not None
-                return Exported(run_id, write(run_id, self.path, sign=sign, progress=progress))
+                published = write(run_id, self.path, sign=sign, progress=progress)
+            attested = (
+                None
+                if attestation is None
+                else attestation.attest(
+                    published.fingerprint, run_id, self.signing_key, partial(tables_of, db, run_id)
+                )
+            )
+            return _exported(run_id, published, attested, manner)
 
     def _writer(
         self, subject: LandscapeExporter | LegacyLandscapeExporter, jobs: int
@@ -102,6 +149,7 @@ class ConfiguredTarget:
 
     settings: ElspethSettings
     key_file: Path | None
+    attester: Attester | None = None
 
     def export(self, run: str, manner: Manner) -> Exported:
         """Export the run of that id, or the latest."""
@@ -110,6 +158,8 @@ class ConfiguredTarget:
             raise UsageError("The settings ask for no export: landscape.export.enabled is false")
         if manner.jobs != 1 and export.format != "json":
             raise UsageError("--jobs is for format json; leave it out")
+        path = export_target(self.settings, export.sink, export.format)
+        _refuse_copy_in_vain(manner, path, is_csv=export.format == "csv")
         url = self.settings.landscape.url
         with (
             stoppable(seconds=manner.seconds) as opened,
@@ -126,10 +176,33 @@ class ConfiguredTarget:
                     source=source,
                     jobs=manner.jobs,
                     progress=progress,
+                    attest=self.attester,
                 )
-        if published is None:
-            raise AssertionError("an enabled export publishes or raises")
-        return Exported(run_id, published)
+            if published is None:
+                raise AssertionError("an enabled export publishes or raises")
+            attested = None
+            if self.attester is not None:
+                attested = read_sidecar(sidecar_of(path), (self.attester.sealer,))
+            return _exported(run_id, published, attested, manner)
+
+
+def _refuse_copy_in_vain(manner: Manner, path: Path, *, is_csv: bool) -> None:
+    """Refuse, before any work, a copy for spreadsheets that there cannot be."""
+    if not manner.spreadsheet_safe:
+        return
+    if not is_csv:
+        raise UsageError("--spreadsheet-safe is for format csv; leave it out")
+    spreadsheet_copy_of(path)
+
+
+def _exported(
+    run_id: str, published: PublishedExport, attested: Sidecar | None, manner: Manner
+) -> Exported:
+    """Look at what a spreadsheet would make of an export, and make the copy that is asked for."""
+    path = published.path
+    cells = formula_cells(path) if path.is_dir() else {}
+    copy = write_spreadsheet_copy(path) if manner.spreadsheet_safe else None
+    return Exported(run_id, published, attested, cells, copy)
 
 
 def _chosen(run: str, db: LandscapeDB) -> str:

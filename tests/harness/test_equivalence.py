@@ -93,6 +93,17 @@ def test_a_difference_fails_as_an_assertion_whose_first_line_names_it(
     assert str(caught.value).startswith("WithoutCalls: missing, call cal-")
 
 
+def test_the_control_that_is_given_is_the_one_compared_with(one_run: LandscapeDB) -> None:
+    class Empty(Changing):
+        def changed(self, records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+            return iter(())
+
+    candidate = load_subject(DEFAULT_CANDIDATE)
+    assert_same_export(one_run, SPEC.run_id, candidate=candidate)
+    with pytest.raises(VerdictError, match="of Empty, to the byte"):
+        assert_same_export(one_run, SPEC.run_id, candidate=candidate, control=subject(Empty))
+
+
 def test_the_byte_offset_is_where_the_record_starts_in_the_controls_file(
     one_run: LandscapeDB, tmp_path: Path
 ) -> None:

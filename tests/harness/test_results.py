@@ -30,6 +30,9 @@ def test_results_read_back_equal_what_was_saved(path: Path, tmp_path: Path) -> N
         (f'{{"format": {FORMAT + 1}}}', "newer than"),
         ('{"format": 0}', "older than"),
         (f'{{"format": {FORMAT}}}', "environment"),
+        ('{"format": 1, "seconds": NaN}', "not a whole JSON document"),
+        ('{"format": 1, "seconds": 1e999}', "not a whole JSON document"),
+        ("[" * 100_000, "not a whole JSON document"),
     ],
 )
 def test_a_file_that_holds_no_results_is_refused_with_the_reason(

@@ -29,12 +29,13 @@ def read_yaml(path: str | PathLike[str]) -> object:
     try:
         _refuse_hazards(content)
         # The loader is the safe one, and stricter.
-        return yaml.load(content, Loader=_UniqueKeyLoader)  # noqa: S506
+        return yaml.load(content, Loader=_StrictLoader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         place = _place(error.problem_mark or error.context_mark)
         raise StrictYamlError(f"{path}: {place}{error.problem or error.context}") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         # ValueError: refused here, a date such as 2026-13-01, an integer of thousands of digits.
+        # OverflowError: an escape beyond Unicode, a number in base 60 that no float can hold.
         raise StrictYamlError(f"{path}: {' '.join(str(error).split())}") from error
 
 
@@ -65,8 +66,16 @@ def _refuse_hazards(content: bytes) -> None:
             raise ValueError(f"{place}nested more than {MAX_DEPTH} levels deep")
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which would let the last of two equal keys win."""
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which would let the last of two equal keys win.
+
+    It would also read hexadecimal integers of any length, which no message could then show.
+    """
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        number = super().construct_yaml_int(node)
+        str(number)  # Python's own bound on decimal digits, whatever base it was written in.
+        return number
 
     def construct_mapping(
         self, node: yaml.MappingNode, deep: bool = False
@@ -79,6 +88,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             if isinstance(key, Hashable):
                 seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
 
 
 class _Mark(Protocol):

@@ -55,6 +55,18 @@ def test_the_running_hash_is_over_the_signatures_in_their_order(signatures: list
     assert manifest["final_hash"] == hashlib.sha256("".join(signatures).encode()).hexdigest()
 
 
+def test_signatures_taken_in_by_the_block_add_up() -> None:
+    signatures = [Signer(b"key").sign(bytes([n])) for n in range(5)]
+    running = RunningHash()
+    running.add_all("".join(signatures[:2]).encode())
+    running.add_all(b"")
+    running.add_all("".join(signatures[2:]).encode())
+    assert running.record_count == 5
+    assert type(running.record_count) is int
+    expected = hashlib.sha256("".join(signatures).encode()).hexdigest()
+    assert running.manifest("run-1", fixed_clock)["final_hash"] == expected
+
+
 def test_a_signature_of_any_length_counts_as_one_record() -> None:
     running = RunningHash()
     for signature in ("short", "", "x" * 128):

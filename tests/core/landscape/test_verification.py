@@ -15,8 +15,9 @@ from sample_run import BOTH, KEY, Exporter, SampleRun
 from signed_exports import EVERY_TYPE, Record, as_export, export_lines, records_of, signed
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
-from elspeth.core.landscape.keys import SigningKeyError
-from elspeth.core.landscape.verification import Reason, Verification, verify
+from elspeth.core.landscape.keys import SigningKeyError, key_id
+from elspeth.core.landscape.verification import Finding, Reason, Verification, verify
+from elspeth.core.landscape.verifying.findings import shown
 from elspeth.core.landscape.verifying.grammar import KEYS_REMEMBERED
 from elspeth.core.landscape.verifying.reading import MAX_LINE_BYTES
 from harness.features import FEATURES
@@ -87,9 +88,12 @@ class TestSoundExports:
     ) -> None:
         published = getattr(exporter, write)(sample.run_id, tmp_path / "run", sign=sign)
         found = verify(published.path, KEY, run_id=sample.run_id, allow_unsigned=not sign)
-        assert found == Verification(
-            sample.run_id, sign, sample.records + sign, sample.records + sign, 0, ()
-        )
+        lines = sample.records + sign
+        seen = (found.run_id, found.is_signed, found.record_count, found.valid_count)
+        assert seen == (sample.run_id, sign, lines, lines)
+        assert (found.findings, sum(found.counts.values())) == ((), lines)
+        assert found.counts["node_state"] == sample.states
+        assert found.key_id == (key_id(KEY) if sign else None)
 
     @pytest.mark.parametrize(
         "feature", [name for name, each in sorted(FEATURES.items()) if not each.corrupt]
@@ -174,6 +178,7 @@ class TestForm:
             (b"\xef\xbb\xbf{}", "CORRUPT_JSON"),
             (b'{"a":' + b"[" * 100_000, "CORRUPT_JSON"),
             (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "CORRUPT_JSON"),
+            (rb'{"\ud800":1}', "NOT_CANONICAL"),
             (b'{"a":' + b"1" * 5000 + b"}", "NOT_CANONICAL"),
             (b'{"a":"\\ud800"}', "NOT_CANONICAL"),
             (b'{"a":[]}', "VALUE"),
@@ -215,6 +220,18 @@ class TestForm:
         records[0]["run_id"] = "x" * 100_000
         assert max(len(str(each)) for each in check(as_export(records)).findings) < 300
 
+    @pytest.mark.parametrize(
+        ("value", "said"),
+        [
+            ("x" * 78, repr("x" * 78)),
+            ("x" * 79, f"'{'x' * 79}..."),
+            ("\x1b" * 80, "'" + r"\x1b" * 19 + r"\x1" + "..."),
+            (("x" * 100,), f"('{'x' * 78}..."),
+        ],
+    )
+    def test_a_value_is_shown_up_to_eighty_characters(self, value: object, said: str) -> None:
+        assert shown(value) == said
+
 
 class TestValues:
     """Fields and values that no exporter writes, properly signed all the same."""
@@ -242,6 +259,12 @@ class TestValues:
         records[at] |= change
         found = check(as_export(records))
         assert (found.findings[0].reason.value, found.findings[0].line) == (reason, at + 1)
+
+    def test_a_field_that_no_record_has_is_named(self, records: list[Record], check: Check) -> None:
+        at = first_of(records, "row")
+        records[at] |= {"colour": "red"}
+        message = "a row record that has the unknown 'colour'"
+        assert check(as_export(records)).findings[0] == Finding(Reason.FIELDS, message, at + 1)
 
     def test_a_record_without_one_of_its_fields(self, records: list[Record], check: Check) -> None:
         at = first_of(records, "row")
@@ -297,6 +320,16 @@ class TestValues:
             record["latency_ms"] = duration_ms
         assert check(as_export(records)).ok
 
+    def test_keys_of_different_parents_are_compared_only_on_request(
+        self, records: list[Record], check: Check
+    ) -> None:
+        calls = [each for each in records if each["record_type"] == "call"]
+        calls[1]["call_id"] = calls[0]["call_id"]
+        assert calls[0]["state_id"] != calls[1]["state_id"]
+        content = as_export(records)
+        assert check(content).ok
+        assert reasons(check(content, unique=True)) == ["DUPLICATE"]
+
 
 class TestSignatures:
     def test_a_changed_value(self, exported: list[bytes], check: Check) -> None:
@@ -328,6 +361,22 @@ class TestSignatures:
         found = check(b"".join([*exported[:10], line, *exported[11:]]))
         assert "64 lower-case hexadecimal digits" in str(found.findings[0])
 
+    def test_what_is_wrong_with_a_signature_is_said(
+        self, exported: list[bytes], check: Check
+    ) -> None:
+        changed = exported[10].replace(b'"run_id":"run"', b'"run_id":"ran"')
+        messages = [each.message for each in check(changed).findings]
+        assert messages[0] == "the signature does not match the record"
+        shorter = rfc8785.dumps({**json.loads(exported[0]), "signature": "0"}) + b"\n"
+        messages = [each.message for each in check(shorter).findings]
+        assert messages[0] == "the signature is not 64 lower-case hexadecimal digits"
+
+    def test_a_line_that_cannot_be_read_is_not_blamed_on_the_manifest_too(
+        self, exported: list[bytes], check: Check
+    ) -> None:
+        found = check(b"".join([*exported[:10], b"{}\n", *exported[11:]]))
+        assert reasons(found) == ["UNKNOWN_TYPE"]
+
     def test_an_expected_run(self, exported: list[bytes], check: Check) -> None:
         content = b"".join(exported)
         assert check(content, run_id="run").ok
@@ -337,26 +386,32 @@ class TestSignatures:
 
     def test_a_record_of_another_run(self, records: list[Record], check: Check) -> None:
         records[5]["run_id"] = "other"
-        assert reasons(check(as_export(records))) == ["WRONG_RUN"]
+        assert check(as_export(records)).findings == (
+            Finding(Reason.WRONG_RUN, "of run 'other', not 'run'", 6),
+        )
 
 
 class TestManifest:
     @pytest.mark.parametrize(
-        ("change", "reason"),
+        ("change", "reason", "message"),
         [
-            ({"record_count": 99}, "COUNT"),
-            ({"final_hash": "0" * 64}, "HASH"),
-            ({"hash_algorithm": "md5"}, "HASH"),
-            ({"signature_algorithm": "none"}, "HASH"),
+            ({"record_count": 99}, "COUNT", "the manifest counts 99 records, here are 100"),
+            (
+                {"final_hash": "0" * 64},
+                "HASH",
+                "the manifest's hash is not that of these signatures",
+            ),
+            ({"hash_algorithm": "md5"}, "HASH", "unknown algorithms: ('md5', 'hmac-sha256')"),
+            ({"signature_algorithm": "none"}, "HASH", "unknown algorithms: ('sha256', 'none')"),
         ],
     )
     def test_a_manifest_that_does_not_fit(
-        self, change: Record, reason: str, exported: list[bytes], check: Check
+        self, change: Record, reason: str, message: str, exported: list[bytes], check: Check
     ) -> None:
         manifest = json.loads(exported[-1])
         del manifest["signature"]
         found = check(b"".join([*exported[:-1], signed(manifest | change)]))
-        assert reasons(found) == [reason]
+        assert found.findings == (Finding(Reason(reason), message, 101),)
 
     def test_a_file_that_ends_before_its_manifest(
         self, exported: list[bytes], check: Check
@@ -366,7 +421,8 @@ class TestManifest:
         assert (found.valid_count, found.record_count) == (100, 101)
 
     def test_a_manifest_alone(self, exported: list[bytes], check: Check) -> None:
-        assert "ORDER" in reasons(check(exported[-1]))
+        order = Finding(Reason.ORDER, "a manifest without a run before it", 1)
+        assert order in check(exported[-1]).findings
 
     def test_a_blank_line_at_the_end(self, exported: list[bytes], check: Check) -> None:
         assert reasons(check(b"".join([*exported, b"\n"]))) == ["TRAILING_DATA"]
@@ -405,7 +461,19 @@ class TestUnsigned:
     ) -> None:
         one, other = (exported, unsigned) if signed_first else (unsigned, exported)
         found = check(b"".join([*one[:20], *other[20:]]), allow_unsigned=True)
-        assert reasons(found)[0] == "UNSIGNED"
+        what = "has no signature" if signed_first else "signed, in an export that begins unsigned"
+        assert found.findings[0] == Finding(Reason.UNSIGNED, what, 21)
+        assert "HASH" not in reasons(found)
+
+    def test_an_unsigned_manifest_is_refused_whatever_is_allowed(
+        self, unsigned: list[bytes], exported: list[bytes], check: Check
+    ) -> None:
+        manifest = json.loads(exported[-1])
+        del manifest["signature"]
+        content = b"".join([*unsigned, rfc8785.dumps(manifest), b"\n"])
+        found = check(content, allow_unsigned=True)
+        line = len(unsigned) + 1
+        assert found.findings == (Finding(Reason.UNSIGNED, "a manifest without a signature", line),)
 
 
 class TestMemory:

@@ -1,5 +1,8 @@
 """`landscape verify` does what docs/verification.md says: examples, options, codes and bounds."""
 
+import hashlib
+import hmac
+import json
 import re
 import shlex
 import signal
@@ -9,12 +12,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+import rfc8785
 from sample_run import KEY
 from signed_exports import as_export, export_lines, records_of
 
 from elspeth import cli
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
-from elspeth.core.landscape.keys import KEY_VARIABLE
+from elspeth.core.landscape.keys import KEY_VARIABLE, key_id
 from elspeth.core.landscape.verification import Reason
 from elspeth.core.landscape.verifying.grammar import KEYS_REMEMBERED, PLACES
 from elspeth.core.landscape.verifying.reading import MAX_LINE_BYTES
@@ -142,3 +146,72 @@ def test_the_page_states_the_order_that_is_checked() -> None:
 def test_the_page_states_the_bounds() -> None:
     assert f"as far as {KEYS_REMEMBERED:,} of them are" in PAGE
     assert PAGE.count(f"{MAX_LINE_BYTES // 2**20} MiB") == 2
+
+
+class TestKeyring:
+    def test_the_key_that_fits_is_found_and_named(self, landscape: Command) -> None:
+        Path("keys").write_bytes(b"j" * 32 + b"\n" + KEY + b"\n")
+        Path("keys").chmod(0o600)
+        code, printed = landscape("verify", "run.jsonl", "--keyring", "keys")
+        assert (code, printed) == (0, f"signed with key {key_id(KEY)}\n101/101 valid\n")
+        assert KEY.decode() not in printed
+
+    def test_it_needs_no_other_key_and_takes_none_beside_it(
+        self, landscape: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv(KEY_VARIABLE)
+        Path("keys").write_bytes(KEY)
+        Path("keys").chmod(0o600)
+        assert landscape("verify", "run.jsonl", "--keyring", "keys")[0] == 0
+        code, printed = landscape("verify", "run.jsonl", "--keyring", "keys", "--key-file", "keys")
+        assert code == 2
+        assert "leave one of them out" in printed
+
+    def test_a_missing_or_open_one_is_wrong_usage(self, landscape: Command) -> None:
+        Path("keys").write_bytes(KEY)
+        Path("keys").chmod(0o644)
+        for name in ("keys", "nowhere"):
+            assert landscape("verify", "run.jsonl", "--keyring", name)[0] == 2
+
+    def test_when_no_key_fits_none_is_named(self, landscape: Command) -> None:
+        Path("keys").write_bytes(b"j" * 32 + b"\n" + b"i" * 32)
+        Path("keys").chmod(0o600)
+        code, printed = landscape("verify", "run.jsonl", "--keyring", "keys")
+        assert code == 1
+        assert printed.endswith("every record fails: probably the wrong key\n0/101 valid\n")
+        assert "signed with key" not in printed
+
+    def test_one_key_has_to_fit_the_whole_export(self, landscape: Command) -> None:
+        lines = Path("run.jsonl").read_bytes().splitlines(keepends=True)
+        record = records_of(lines[1:2])[0]
+        other = hmac.new(b"j" * 32, rfc8785.dumps(record), hashlib.sha256).hexdigest()
+        lines[1] = rfc8785.dumps({**record, "signature": other}) + b"\n"
+        Path("run.jsonl").write_bytes(b"".join(lines))
+        Path("keys").write_bytes(b"j" * 32 + b"\n" + KEY)
+        Path("keys").chmod(0o600)
+        code, printed = landscape("verify", "run.jsonl", "--keyring", "keys")
+        assert code == 1
+        assert "line 2: BAD_SIGNATURE" in printed
+        assert f"signed with key {key_id(KEY)}\n99/101 valid\n" in printed
+
+    def test_a_changed_first_record_does_not_hide_the_key_of_the_others(
+        self, landscape: Command
+    ) -> None:
+        lines = Path("run.jsonl").read_bytes().splitlines(keepends=True)
+        record = {**records_of(lines[:1])[0], "status": "failed"}
+        signature = json.loads(lines[0])["signature"]
+        lines[0] = rfc8785.dumps({**record, "signature": signature}) + b"\n"
+        Path("run.jsonl").write_bytes(b"".join(lines))
+        Path("keys").write_bytes(b"j" * 32 + b"\n" + KEY)
+        Path("keys").chmod(0o600)
+        code, printed = landscape("verify", "run.jsonl", "--keyring", "keys")
+        assert code == 1
+        assert "100/101 valid" in printed
+
+    def test_the_key_of_csv_files_is_found_too(self, landscape: Command) -> None:
+        with LandscapeDB("sqlite:///audit.db") as db:
+            LandscapeExporter(db, KEY).write_csv("run", Path("run"), sign=True)
+        Path("keys").write_bytes(b"j" * 32 + b"\n" + KEY)
+        Path("keys").chmod(0o600)
+        code, printed = landscape("verify", "run", "--keyring", "keys")
+        assert (code, printed) == (0, f"signed with key {key_id(KEY)}\n101/101 valid\n")

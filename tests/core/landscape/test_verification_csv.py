@@ -64,9 +64,9 @@ def with_first(records: list[Record], kind: str, **changes: object) -> list[Reco
 
 class TestRebuilding:
     def test_a_signed_directory_verifies(self, directory: Path) -> None:
-        assert verify(directory, KEY, run_id="run", unique=True) == Verification(
-            "run", True, 101, 101, 0, ()
-        )
+        found = verify(directory, KEY, run_id="run", unique=True)
+        assert (found.run_id, found.is_signed, found.findings) == ("run", True, ())
+        assert (found.record_count, found.valid_count) == (101, 101)
 
     def test_an_unsigned_one_verifies_on_request(
         self, records: list[Record], tmp_path: Path
@@ -124,6 +124,12 @@ class TestRebuilding:
     ) -> None:
         changed = with_first(records, "call", latency_ms=number)
         assert verify(publish(changed, tmp_path / "run"), KEY).ok
+
+    def test_a_record_of_another_run_stays_in_its_place(
+        self, records: list[Record], tmp_path: Path
+    ) -> None:
+        found = verify(publish(with_first(records, "row", run_id="other"), tmp_path / "run"), KEY)
+        assert reasons(found) == [("WRONG_RUN", "row.csv", 2)]
 
 
 class TestDirectory:
@@ -250,7 +256,7 @@ def flipped(line: bytes) -> Iterator[bytes]:
 
 def sound(table: CsvTable) -> bool:
     """Whether a table of one record has neither a problem nor a wrong signature."""
-    signatures = Signatures(KEY, may_be_unsigned=False)
+    signatures = Signatures((KEY,), may_be_unsigned=False)
     lines = 0
     while table.head is not None:
         lines += 1

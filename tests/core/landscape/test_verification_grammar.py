@@ -123,7 +123,7 @@ def followed(kind: str, **changes: object) -> list[Record]:
 def findings(records: list[Record], *, unique: bool = False) -> list[Finding]:
     """Sign records as they are, and verify them."""
     with KeysSeen() as seen:
-        check = Check(Signatures(KEY, may_be_unsigned=False), keys_seen=seen if unique else None)
+        check = Check(Signatures((KEY,), may_be_unsigned=False), keys_seen=seen if unique else None)
         for reading in read_jsonl(BytesIO(as_export(records)), known_shapes()):
             check.take(reading)
     return list(check.conclude().findings)
@@ -200,7 +200,10 @@ class TestOrder:
         again = {"token_parent": "parent_token_id", "routing_event": "event_id"}
         moved = record(early, **{again.get(early, f"{early}_id"): "z"})
         at = KINDS.index(late) + 1
-        assert found([*records[:at], moved, *records[at:]])[0] == ("ORDER", at + 1)
+        message = f"a {early} after a {late}"
+        assert findings([*records[:at], moved, *records[at:]])[0] == Finding(
+            Reason.ORDER, message, at + 1
+        )
 
     @pytest.mark.parametrize(
         ("kind", "field"),
@@ -224,6 +227,32 @@ class TestOrder:
     def test_a_missing_parent_is_reported_once(self, kind: str) -> None:
         records = [each for each in export() if each["record_type"] != kind]
         assert found(records) == [("ORDER", KINDS.index(kind) + 1)]
+
+    def test_a_missing_run_is_reported_once_and_by_its_name(self) -> None:
+        (first,) = findings(export()[1:])
+        assert first == Finding(Reason.ORDER, "a node that does not stand inside the run", 1)
+
+    def test_a_record_under_no_parent_names_the_one_it_misses(self) -> None:
+        (first,) = findings([each for each in export() if each["record_type"] != "token"])
+        message = "a token_parent that does not stand inside its token 't5'"
+        assert first == Finding(Reason.ORDER, message, KINDS.index("token") + 1)
+
+    @pytest.mark.parametrize("kind", ["row", "token", "node_state"])
+    def test_all_above_a_record_may_be_missing_and_that_is_one_mistake(self, kind: str) -> None:
+        without = KINDS[: KINDS.index(kind) + 1]
+        (first,) = findings([each for each in export() if each["record_type"] not in without])
+        assert (first.reason, first.line) == (Reason.ORDER, 1)
+
+    def test_what_came_before_a_misplaced_record_is_remembered(self) -> None:
+        records = export()
+        records[KINDS.index("token")]["row_id"] = "x5"
+        end = KINDS.index("batch")
+        again = [record("node", node_id="z"), record("row", row_index=6)]
+        assert found([*records[:end], *again, *records[end:]]) == [
+            ("ORDER", KINDS.index("token") + 1),
+            ("ORDER", end + 1),
+            ("DUPLICATE", end + 2),
+        ]
 
     @pytest.mark.parametrize("run_id", ["run", "other"])
     def test_there_is_one_run(self, run_id: str) -> None:
@@ -265,6 +294,12 @@ class TestDuplicates:
         first = findings(records, unique=True)[0]
         at = end + [each["record_type"] for each in other].index(kind) + 1
         assert first == Finding(Reason.DUPLICATE, f"a second {kind} of this key", at)
+
+    def test_keys_that_cannot_be_kept_are_an_error_of_the_file_that_keeps_them(self) -> None:
+        with KeysSeen() as seen:
+            assert seen.add("row", record("row"))
+        with pytest.raises(OSError, match="temporary file of primary keys"):
+            seen.add("row", record("row"))
 
     @pytest.mark.parametrize("kind", ["token_parent", "batch_member"])
     def test_a_token_may_be_a_parent_and_a_member_several_times(self, kind: str) -> None:

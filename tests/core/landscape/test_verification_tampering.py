@@ -42,7 +42,7 @@ def verified(lines: Iterable[bytes]) -> Verification:
 
 
 def judged(readings: Iterable[Reading]) -> Verification:
-    check = Check(Signatures(KEY, may_be_unsigned=False))
+    check = Check(Signatures((KEY,), may_be_unsigned=False))
     for reading in readings:
         check.take(reading)
     return check.conclude()
@@ -175,7 +175,7 @@ def rejected_alone(
 
 def sound(readings: Iterable[Reading]) -> bool:
     """Whether neither reading nor the signatures find a problem; reads all of them."""
-    signatures = Signatures(KEY, may_be_unsigned=False)
+    signatures = Signatures((KEY,), may_be_unsigned=False)
     found = [
         bool(each.problems) or (each.kind is not None and signatures.check(each) is not None)
         for each in readings

@@ -2,8 +2,16 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, func, literal, select, union_all
+from sqlalchemy import Connection, FromClause, func, inspect, literal, select, union_all
 
+from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.schema import (
+    batch_outputs_table,
+    batches_table,
+    checkpoints_table,
+    transform_errors_table,
+    validation_errors_table,
+)
 from elspeth.core.landscape.statements import export_statements
 
 
@@ -21,3 +29,33 @@ def count_records(connection: Connection, run_id: str) -> Mapping[str, int]:
     # Not dict(result): a result has keys(), and so passes for a mapping.
     found = {row[0]: row[1] for row in connection.execute(union_all(*counts))}
     return {record_type.name: found[record_type.name] for record_type in export_statements(run_id)}
+
+
+def count_tables(connection: Connection, run_id: str) -> Mapping[str, int]:
+    """Return how many rows of the run each table holds, those that no export reads included.
+
+    Keys are the names of the tables that the database has: every exported one, and most of the
+    others.
+    """
+    records = count_records(connection, run_id)
+    counts = {each.table.name: records[each.name] for each in export_statements(run_id)}
+    there = inspect(connection).get_table_names()
+    batches = batches_table.join(batch_outputs_table)
+    unexported: tuple[tuple[str, FromClause, FromClause], ...] = (
+        (batch_outputs_table.name, batches, batches_table),
+        *(
+            (table.name, table, table)
+            for table in (validation_errors_table, transform_errors_table, checkpoints_table)
+        ),
+    )
+    for name, source, owner in unexported:
+        if name in there:
+            statement = select(func.count()).select_from(source).where(owner.c.run_id == run_id)
+            counts[name] = connection.execute(statement).scalar_one()
+    return counts
+
+
+def tables_of(db: LandscapeDB, run_id: str) -> Mapping[str, int]:
+    """Count the rows of a run by table, as they are now, in a snapshot of their own."""
+    with db.read_snapshot() as snapshot:
+        return count_tables(snapshot.connection, run_id)

@@ -22,6 +22,7 @@ from elspeth.core.landscape.atomic import (
 from elspeth.core.landscape.lines import Block
 from elspeth.core.landscape.records import RECORD_TYPES
 from elspeth.core.landscape.signing import MANIFEST
+from elspeth.core.landscape.small_files import opened_regular
 
 T = TypeVar("T")
 Progress = Callable[[int], None]
@@ -29,6 +30,15 @@ Progress = Callable[[int], None]
 
 CSV_NAMES = frozenset(f"{name}.csv" for name in (*(kind.name for kind in RECORD_TYPES), MANIFEST))
 _CHUNK_RECORDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What an export on disk is recognised by."""
+
+    sha256: str
+    """As `PublishedExport` has it."""
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,30 @@ class PublishedExport:
     size_bytes: int
     sha256: str
     """Of the file's bytes; of a directory, over its files' names and hashes in order of name."""
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What it is recognised by, as it was written."""
+        return Fingerprint(self.sha256, self.size_bytes)
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """Read the file, or all files of the directory, of an export. Raises OSError."""
+    if not path.is_dir():
+        return _fingerprint_of_file(path)
+    names = hashlib.sha256()
+    size = 0
+    for each in sorted(path.iterdir()):
+        file = _fingerprint_of_file(each)
+        names.update(f"{file.sha256}  {each.name}\n".encode("utf-8", "surrogateescape"))
+        size += file.size_bytes
+    return Fingerprint(names.hexdigest(), size)
+
+
+def _fingerprint_of_file(path: Path) -> Fingerprint:
+    with opened_regular(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Fingerprint(digest, file.tell())
 
 
 def publish_jsonl(
@@ -194,11 +228,5 @@ def _refuse_foreign_contents(directory: Path) -> None:
 
 
 def _describe_directory(directory: Path, record_count: int) -> PublishedExport:
-    names = hashlib.sha256()
-    size = 0
-    for path in sorted(directory.iterdir()):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        names.update(f"{digest}  {path.name}\n".encode())
-        size += path.stat().st_size
-    return PublishedExport(directory, record_count, size, names.hexdigest())
+    found = fingerprint(directory)
+    return PublishedExport(directory, record_count, found.size_bytes, found.sha256)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
@@ -11,6 +12,8 @@ from elspeth.core.clock import Clock, utc_now
 from elspeth.core.config import ElspethSettings
 from elspeth.core.failure import describe_failure
 from elspeth.core.landscape.atomic import UnconfirmedExportError
+from elspeth.core.landscape.attestation import Attester
+from elspeth.core.landscape.counts import tables_of
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.destination import export_target
 from elspeth.core.landscape.export_status import ExportStatusRecord
@@ -31,6 +34,7 @@ def export_after_run(
     source: LandscapeDB | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
+    attest: Attester | None = None,
 ) -> PublishedExport | None:
     """Export a run that has just ended as its settings say; None when they ask for no export.
 
@@ -38,21 +42,24 @@ def export_after_run(
     error, which is then raised again; the run's own status stays as it is. The run is read from
     `source`: by default from `db`, opened once more for reading only. Runs that an earlier export
     left pending are settled first. The signing key is read from `key_file`, or else from
-    `environ` (default: the process's), now and not when settings are loaded.
+    `environ` (default: the process's), now and not when settings are loaded. `attest` writes an
+    attestation beside the export, before its status is completed.
 
     Raises UnconfirmedExportError when the export is in place, but its status could not be recorded
-    or its durability not be made sure of: the run stays pending, for `settle_pending` to settle.
+    or its durability not be made sure of, or it could not be attested: the run stays pending, for
+    `settle_pending` to settle.
     """
     export = settings.landscape.export
     if not export.enabled:
         return None
     environ = os.environ if environ is None else environ
-    settle_pending(db, settings, environ, key_file=key_file, clock=clock)
+    settle_pending(db, settings, environ, key_file=key_file, clock=clock, attest=attest)
     status = ExportStatusRecord(db, run_id, clock)
     status.begin(export.format, export.sink)
     try:
         path = export_target(settings, export.sink, export.format)
         key = signing_key(environ, key_file) if export.sign else None
+        attestation = None if attest is None else attest.begin(path)
         with _reading(db, source) as reading:
             exporter = LandscapeExporter(reading, key, clock=clock)
             if export.format == "json":
@@ -61,6 +68,10 @@ def export_after_run(
                 )
             else:
                 published = exporter.write_csv(run_id, path, sign=export.sign, progress=progress)
+            if attestation is not None:
+                attestation.attest(
+                    published.fingerprint, run_id, key, partial(tables_of, reading, run_id)
+                )
     except UnconfirmedExportError:
         raise
     except BaseException as error:

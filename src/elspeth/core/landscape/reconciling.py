@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import select
@@ -9,8 +10,14 @@ from sqlalchemy import select
 from elspeth.contracts.enums import ExportStatus
 from elspeth.core.clock import Clock, utc_now
 from elspeth.core.config import ElspethSettings
-from elspeth.core.landscape.atomic import is_being_written, settle_directory, sync_directory
-from elspeth.core.landscape.counts import count_records
+from elspeth.core.landscape.atomic import (
+    UnconfirmedExportError,
+    is_being_written,
+    settle_directory,
+    sync_directory,
+)
+from elspeth.core.landscape.attestation import Attester
+from elspeth.core.landscape.counts import count_records, tables_of
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.destination import export_target
 from elspeth.core.landscape.export_status import ExportStatusRecord
@@ -35,12 +42,15 @@ def settle_pending(
     *,
     key_file: Path | None = None,
     clock: Clock = utc_now,
+    attest: Attester | None = None,
 ) -> Sequence[Settled]:
     """Look at the target of every run whose export is pending, and record what is found there.
 
     An export that verifies, is of that run and holds as many records as the database becomes
     completed, any other failed. What a living process is writing, or cannot be judged with these
-    settings, stays pending. Raises sqlalchemy.exc.DBAPIError when the database fails.
+    settings, stays pending. `attest` attests what was cut off before that.
+
+    Raises sqlalchemy.exc.DBAPIError when the database fails.
     """
     with db.connection() as connection:
         runs = runs_table.c
@@ -49,7 +59,7 @@ def settle_pending(
             .where(runs.export_status == ExportStatus.PENDING.value)
             .order_by(runs.started_at, runs.run_id)
         ).all()
-    judge = _Judge(db, settings, environ, key_file)
+    judge = _Judge(db, settings, environ, key_file, attest)
     return [_record(judge.judge(*run), db, clock) for run in pending]
 
 
@@ -59,6 +69,7 @@ class _Judge:
     settings: ElspethSettings
     environ: Mapping[str, str]
     key_file: Path | None
+    attest: Attester | None
 
     def judge(self, run_id: str, sink: str | None, export_format: str) -> Settled:
         try:
@@ -66,7 +77,7 @@ class _Judge:
             if is_being_written(path):
                 return Settled(run_id, ExportStatus.PENDING, f"{path} is being written just now")
             return self._judge_at(path, run_id)
-        except (SigningKeyError, ValueError) as error:
+        except (SigningKeyError, ValueError, UnconfirmedExportError) as error:
             return Settled(run_id, ExportStatus.PENDING, f"cannot be judged: {error}")
         except FileNotFoundError:
             return Settled(run_id, ExportStatus.FAILED, f"cut off: there is nothing at {path}")
@@ -88,6 +99,9 @@ class _Judge:
             reason = f"cut off: {path} holds {exported:,} records, the database {stored:,}"
             return Settled(run_id, ExportStatus.FAILED, reason)
         sync_directory(path.parent)
+        if self.attest is not None:
+            tables = partial(tables_of, self.db, run_id)
+            self.attest.begin(path).attest_what_is_there(run_id, key, tables)
         return Settled(run_id, ExportStatus.COMPLETED, f"{path} verifies")
 
 

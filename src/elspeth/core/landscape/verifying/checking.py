@@ -1,5 +1,6 @@
 """Judges the lines of an export one after the other, and the export as a whole at its end."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from elspeth.core.landscape.records import Record
@@ -42,6 +43,8 @@ class Check:
         self._latest_was_read = True
         self._record_count = self._valid_count = self._finding_count = 0
         self._findings: list[Finding] = []
+        self._counts: Counter[str] = Counter()
+        self._manifest: Record | None = None
 
     def take(self, reading: Reading) -> None:
         """Judge the next line. Raises SigningKeyError for a signed one when there is no key."""
@@ -73,10 +76,15 @@ class Check:
             self._finding_count,
             tuple(self._findings),
             self._signatures.all_are_bad,
+            self._signatures.key_id,
+            dict(self._counts),
+            self._manifest,
         )
 
     def _missing_end(self) -> Finding | None:
         if self._record_count == 0:
+            if any(each.reason is Reason.SPREADSHEET_COPY for each in self._findings):
+                return None
             return Finding(Reason.EMPTY, "the export is empty: there is nothing to verify")
         if self._is_closed or self._signatures.are_expected is False:
             return None
@@ -91,6 +99,7 @@ class Check:
         if reading.kind is None:
             self._signatures.skip()
             return reading.problems
+        self._counts[reading.kind] += 1
         wrong_run = None
         if reading.record["run_id"] != self._run_id:
             wrong_run = self._other_run(reading.record["run_id"])
@@ -118,6 +127,7 @@ class Check:
 
     def _close(self, manifest: Record) -> Sequence[Problem]:
         self._is_closed = True
+        self._manifest = manifest
         problems = list(self._signatures.check_manifest(manifest, self._record_count))
         if self._record_count == 0:
             problems.append(Problem(Reason.ORDER, "a manifest without a run before it"))

@@ -11,6 +11,9 @@ from elspeth.core.landscape.verifying.fields import Shape
 from elspeth.core.landscape.verifying.grammar import PLACES, Place, places_inside
 from elspeth.core.landscape.verifying.reading import Reading
 
+SPREADSHEET_MARKER = "THIS-COPY-DOES-NOT-VERIFY.txt"
+"""The file that tells a copy made for spreadsheets from an export."""
+
 
 def csv_file_names(shapes: Mapping[str, Shape]) -> frozenset[str]:
     """Return the names of all files that an export may consist of."""

@@ -1,6 +1,7 @@
 """What a verification finds: the reasons why an export is not valid, and where."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ class Reason(StrEnum):
     CORRUPT_CSV = "CORRUPT_CSV"
     NOT_CANONICAL = "NOT_CANONICAL"
     FOREIGN_FILE = "FOREIGN_FILE"
+    SPREADSHEET_COPY = "SPREADSHEET_COPY"
     UNKNOWN_TYPE = "UNKNOWN_TYPE"
     FIELDS = "FIELDS"
     VALUE = "VALUE"
@@ -69,6 +71,12 @@ class Verification:
     finding_count: int
     findings: tuple[Finding, ...]
     every_signature_is_bad: bool = False
+    key_id: str | None = None
+    """The public name of the key that signed it; None when it is unsigned, or no key fits."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """How many records of each type could be read, the manifest included."""
+    manifest: Mapping[str, object] | None = None
+    """The manifest as read, without its signature; None when there is none."""
 
     @property
     def ok(self) -> bool:

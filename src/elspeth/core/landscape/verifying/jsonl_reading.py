@@ -50,12 +50,19 @@ def _read_exactly(number: int, line: bytes, shapes: Mapping[str, Shape]) -> Read
     except _UnreadableError as error:
         return Reading(number, (error.problem,))
     except rfc8785.CanonicalizationError as error:
-        return Reading(number, (Problem(Reason.NOT_CANONICAL, f"has no canonical form: {error}"),))
+        return Reading(number, (_without_canonical_form(str(error)),))
+    except UnicodeEncodeError as error:
+        # A key with half a surrogate pair, which rfc8785 itself refuses in values only.
+        return Reading(number, (_without_canonical_form(error.reason),))
     problems = [] if canonical == line[:-1] else [_NOT_CANONICAL]
     unsound = _unsound(record, shapes)
     if unsound is not None:
         return Reading(number, (*problems, unsound))
     return _reading(number, problems, record)
+
+
+def _without_canonical_form(reason: str) -> Problem:
+    return Problem(Reason.NOT_CANONICAL, f"has no canonical form: {reason}")
 
 
 _NOT_CANONICAL = Problem(
