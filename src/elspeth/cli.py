@@ -169,7 +169,7 @@ def reconcile(
     """
     chosen = load_settings(settings)
     attesting = _attester(attest, attestation_key, key_file, keyring)
-    with recording_database(chosen.landscape.url) as landscape, stoppable(landscape):
+    with stoppable() as opened, recording_database(chosen.landscape.url, opened) as landscape:
         settled = settle_pending(landscape, chosen, os.environ, key_file=key_file, attest=attesting)
     console = _console()
     for each in settled:

@@ -6,6 +6,7 @@ ended by SIGINT and SIGTERM.
 """
 
 import io
+import logging
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import typer
 from rich.console import Console
@@ -65,6 +66,9 @@ class UsageError(ValueError):
 
 # Both typer with its own click and typer on top of click derive their usage errors from this.
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
+Opened: TypeAlias = list[LandscapeDB]
+"""Databases that are open, and cut when their command is stopped."""
+
 _USAGE = (
     UsageError,
     SettingsError,
@@ -86,6 +90,9 @@ def run_command(
     `usage_errors` are the command's own errors that count as wrong usage.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    # What libraries warn of is told by the error that follows: a connection that is lost.
+    # Without any handler Python would print it, in psycopg's words and SQLAlchemy's tracebacks.
+    logging.getLogger().addHandler(logging.NullHandler())
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A run's id may hold what the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -122,31 +129,40 @@ def _opened(url: str, *, read_only: bool, create_tables: bool) -> LandscapeDB:
 
 
 @contextmanager
-def reading_database(url: str) -> Iterator[LandscapeDB]:
-    """Open an existing Landscape database for reading only, and make sure that it is one."""
+def reading_database(url: str, opened: Opened | None = None) -> Iterator[LandscapeDB]:
+    """Open an existing Landscape database for reading only, and make sure that it is one.
+
+    It is among those `opened` before it is asked anything.
+    """
     with open_database(url, read_only=True) as landscape:
+        if opened is not None:
+            opened.append(landscape)
         landscape.check_schema()
         yield landscape
 
 
 @contextmanager
-def recording_database(url: str) -> Iterator[LandscapeDB]:
+def recording_database(url: str, opened: Opened | None = None) -> Iterator[LandscapeDB]:
     """Open an existing Landscape database to record export_status in, and make sure it is one."""
     with _opened(url, read_only=False, create_tables=False) as landscape:
+        if opened is not None:
+            opened.append(landscape)
         landscape.check_schema()
         yield landscape
 
 
 @contextmanager
-def stoppable(*databases: LandscapeDB, seconds: float | None = None) -> Iterator[None]:
+def stoppable(*, seconds: float | None = None) -> Iterator[Opened]:
     """Let SIGTERM, SIGINT and the end of the `seconds` allowed end the block, wherever it waits.
 
-    Connections to a server are cut first, for one that has stopped answering would hold up the
-    clean-up too. A second signal ends the process as it is. Raises TookTooLongError.
+    Gives the databases that the block opens, for it to fill. Their connections to a server are cut
+    first, for one that has stopped answering would hold up the clean-up too. A second signal ends
+    the process as it is. Raises TookTooLongError.
     """
+    opened: Opened = []
 
     def stop(number: int, _: FrameType | None) -> NoReturn:
-        for db in databases:
+        for db in opened:
             db.cut()
         if number == signal.SIGALRM:
             raise TookTooLongError(f"not done within the {seconds:g} seconds allowed by --timeout")
@@ -159,7 +175,7 @@ def stoppable(*databases: LandscapeDB, seconds: float | None = None) -> Iterator
     # It rings again, in case that the clean-up waits for a server too.
     signal.setitimer(signal.ITIMER_REAL, seconds or 0, _SECONDS_TO_CLEAN_UP if seconds else 0)
     try:
-        yield
+        yield opened
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():

@@ -114,7 +114,10 @@ class NamedTarget:
         """Export the run of that id, or the latest."""
         _refuse_copy_in_vain(manner, self.path, is_csv=self.format is ExportFormat.CSV)
         attestation = None if self.attester is None else self.attester.begin(self.path)
-        with reading_database(self.database_url) as db, stoppable(db, seconds=manner.seconds):
+        with (
+            stoppable(seconds=manner.seconds) as opened,
+            reading_database(self.database_url, opened) as db,
+        ):
             run_id = _chosen(run, db)
             write = self._writer(_EXPORTERS[self.exporter](db, self.signing_key), manner.jobs)
             with _progress(db, run_id, quiet=manner.quiet) as progress:
@@ -159,9 +162,9 @@ class ConfiguredTarget:
         _refuse_copy_in_vain(manner, path, is_csv=export.format == "csv")
         url = self.settings.landscape.url
         with (
-            reading_database(url) as source,
-            recording_database(url) as db,
-            stoppable(source, db, seconds=manner.seconds),
+            stoppable(seconds=manner.seconds) as opened,
+            reading_database(url, opened) as source,
+            recording_database(url, opened) as db,
         ):
             run_id = _existing(_chosen(run, source), source)
             with _progress(source, run_id, quiet=manner.quiet) as progress:

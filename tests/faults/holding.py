@@ -3,14 +3,44 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from survival import Trail
 
 PUBLISHING = "os.rename"
 """Everything is written, and the next thing is to put it in place."""
+
+
+FETCHES = """
+import sys, psycopg
+fetchmany = psycopg.ServerCursor.fetchmany
+def audited(cursor, size=0):
+    sys.audit("fetch", size)
+    return fetchmany(cursor, size)
+psycopg.ServerCursor.fetchmany = audited
+"""
+"""Python that raises an audit event, `fetch`, for so many rows asked of PostgreSQL at once."""
+
+READER: Mapping[str, str] = MappingProxyType(
+    {"prelude": FETCHES, "event": "fetch", "within": "1024"}
+)
+"""How to hold an export from PostgreSQL with many rows read, and many to be read."""
+
+CALL = "call"
+
+
+def announcing(module: str, function: str) -> str:
+    """Python that raises an audit event, CALL, just before a function of a module is called."""
+    return f"""
+import sys, {module} as module
+def announced(*arguments, function=module.{function}, **options):
+    sys.audit({CALL!r}, {function!r})
+    return function(*arguments, **options)
+module.{function} = announced
+"""
 
 
 def stop_at(event: str, within: str = "") -> str:
@@ -28,12 +58,19 @@ sys.addaudithook(stop)
 
 @contextmanager
 def held(
-    trail: Trail, *arguments: str, event: str = PUBLISHING, within: str = "", **how: Any
+    trail: Trail,
+    *arguments: str,
+    event: str = PUBLISHING,
+    within: str = "",
+    prelude: str = "",
+    **how: Any,
 ) -> Iterator["subprocess.Popen[str]"]:
     """Run `landscape` up to an event, and hold it there; whatever is left at the end is killed."""
-    prelude = stop_at(event, within)
     with trail.started(
-        *(arguments or trail.by_settings), prelude=prelude, start_new_session=True, **how
+        *(arguments or trail.by_settings),
+        prelude=f"{prelude}\n{stop_at(event, within)}",
+        start_new_session=True,
+        **how,
     ) as process:
         try:
             stopped = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)

@@ -137,6 +137,14 @@ class Trail:
         settings = str(self.folder / "settings.yaml")
         return ("export", "--settings", settings, "--run", self.run_id, "--quiet")
 
+    def by_settings_at(self, url: str) -> tuple[str, ...]:
+        """The command that does, but reaches the database in another way."""
+        path = self.folder / "elsewhere.yaml"
+        settings = json.loads((self.folder / "settings.yaml").read_text())
+        settings["landscape"]["url"] = url
+        path.write_text(json.dumps(settings))
+        return ("export", "--settings", str(path), "--run", self.run_id, "--quiet")
+
     @property
     def to_path(self) -> tuple[str, ...]:
         """The command that exports to a path that it names, and records nothing."""
@@ -350,6 +358,9 @@ class Trail:
 
     def _read_evidence(self, table: Table) -> list[str]:
         columns = [column.name for column in table.columns if not _tells_of_export(column.name)]
+        if make_url(self.url).get_backend_name() == "postgresql":
+            # As the server shows it: a driver cannot read whatever can be stored.
+            columns = [f"{name}::text" for name in columns]
         try:
             return sorted(map(repr, self._read(f"SELECT {', '.join(columns)} FROM {table.name}")))
         except sqlite3.DatabaseError as error:

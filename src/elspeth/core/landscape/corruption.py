@@ -1,10 +1,28 @@
-"""Finds the text that SQLite holds and no driver can decode."""
+"""Finds what a database holds and no driver can read: text on SQLite, moments on PostgreSQL."""
 
 from typing import Any
 
-from sqlalchemy import Column, Connection, LargeBinary, Select, Table, case, cast, func
+from sqlalchemy import (
+    Column,
+    Connection,
+    DateTime,
+    LargeBinary,
+    Select,
+    Table,
+    Text,
+    case,
+    cast,
+    func,
+    literal_column,
+    null,
+    or_,
+)
+from sqlalchemy.exc import DBAPIError
 
 from elspeth.contracts.errors import NOT_UTF8, CorruptAuditDataError
+
+_EARLIEST, _LATEST = "'0001-01-02Z'::timestamptz", "'9999-12-31Z'::timestamptz"
+"""Of Python's years, less a day at either end for the session's time zone."""
 
 
 def primary_key_columns(table: Table) -> tuple[Column[Any], ...]:
@@ -15,15 +33,57 @@ def primary_key_columns(table: Table) -> tuple[Column[Any], ...]:
 def locate(
     connection: Connection, table: Table, statement: Select[Any]
 ) -> CorruptAuditDataError | None:
-    """Name the first value of a query's result that is stored as text and is not UTF-8.
+    """Name the first value of a query's result that the driver cannot read.
 
-    For a query that the driver gave up on: sqlite3 says neither which row it was at nor, in every
+    For a query that the driver gave up on: it says neither which row it was at nor, in every
     release, which column. `statement` selects columns of `table` alone, whatever it joins. It is
-    sent once more, with bytes in the place of text. None when every text is sound, or when the
-    backend refuses to store any other (PostgreSQL).
+    sent once more, with text in the place of moments, or on SQLite bytes in the place of text. None
+    when all of that is sound, so that the query failed of something else.
     """
     if connection.dialect.name != "sqlite":
+        return _locate_moment(connection, table, statement)
+    return _locate_text(connection, table, statement)
+
+
+def _locate_moment(
+    connection: Connection, table: Table, statement: Select[Any]
+) -> CorruptAuditDataError | None:
+    """Name the first moment that Python has no datetime for: infinity, or a year out of range."""
+    if connection.invalidated or not _is_answering(connection):
         return None
+    key = primary_key_columns(table)
+    selected = [table.c[column.name] for column in statement.selected_columns]
+    as_text = statement.with_only_columns(*key, *map(_moment_out_of_range, selected))
+    try:
+        for row in connection.execute(as_text):
+            for column, value in zip(selected, row[len(key) :], strict=True):
+                if value is not None:
+                    identity = dict(zip((part.name for part in key), row, strict=False))
+                    problem = f"holds {value!r}, which is no moment of the years 1 to 9999"
+                    return CorruptAuditDataError(table.name, identity, column.name, problem)
+    except DBAPIError:
+        # What the query failed of is the better reason.
+        return None
+    return None
+
+
+def _is_answering(connection: Connection) -> bool:
+    """Whether the transaction goes on: the server has sent what the driver could not read."""
+    driver_connection: Any = connection.connection.driver_connection
+    return bool(driver_connection.info.transaction_status.name == "INTRANS")
+
+
+def _moment_out_of_range(column: Column[Any]) -> Any:
+    if not isinstance(column.type, DateTime):
+        return null()
+    is_out = or_(column < literal_column(_EARLIEST), column >= literal_column(_LATEST))
+    return case((is_out, cast(column, Text)))
+
+
+def _locate_text(
+    connection: Connection, table: Table, statement: Select[Any]
+) -> CorruptAuditDataError | None:
+    """Name the first text that is not UTF-8, which PostgreSQL would refuse to store."""
     key = primary_key_columns(table)
     selected = [table.c[column.name] for column in statement.selected_columns]
     in_bytes = statement.with_only_columns(

@@ -23,6 +23,11 @@ _SECRETS_IN_QUERY = ("password", "sslpassword")
 _SECONDS_TO_CONNECT = "10"
 """To a server that does not answer, unless the URL says otherwise."""
 
+_SESSION = "SET client_encoding TO 'UTF8'; SET DateStyle TO 'ISO'; SET extra_float_digits TO 3"
+"""What a server, database or role may have set otherwise: rounded floats would be exported as
+stored and signed, other dates the driver cannot read, and other encodings cannot hold every text.
+"""
+
 
 class DatabaseNotFoundError(FileNotFoundError):
     """There is no SQLite file where the URL points, and none was created."""
@@ -219,12 +224,13 @@ def _postgresql_engine(url: URL, *, read_only: bool) -> Engine:
     if "connect_timeout" not in url.query:
         url = url.update_query_dict({"connect_timeout": _SECONDS_TO_CONNECT})
     engine = create_engine(url)
-    if read_only:
 
-        @event.listens_for(engine, "connect")
-        def refuse_writes(driver_connection: Any, _: ConnectionPoolEntry) -> None:
-            with driver_connection.cursor() as cursor:
+    @event.listens_for(engine, "connect")
+    def settle_session(driver_connection: Any, _: ConnectionPoolEntry) -> None:
+        with driver_connection.cursor() as cursor:
+            cursor.execute(_SESSION)
+            if read_only:
                 cursor.execute("SET default_transaction_read_only TO on")
-            driver_connection.commit()
+        driver_connection.commit()
 
     return engine

@@ -103,7 +103,7 @@ def _record_failure(status: ExportStatusRecord, failure: BaseException) -> None:
 def _record_completion(status: ExportStatusRecord, published: PublishedExport) -> None:
     try:
         status.complete()
-    except DBAPIError as error:
+    except (DBAPIError, TimeoutError) as error:
         raise UnconfirmedExportError(
             f"{published.path} is complete and in place, but the run's export_status stays "
             f"pending: {describe_failure(error)}. `landscape reconcile` will settle it"

@@ -1,0 +1,300 @@
+"""Faults 1, 2, 10, 20, 21 and 22 on PostgreSQL: what a server holds, does or refuses."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+from backends import Server
+from fault_table import Tally
+from holding import READER, held, send_on
+from laying import record
+from servers import execute, in_full
+from sqlalchemy import make_url
+from survival import (
+    F4,
+    FINE,
+    PREVIOUS,
+    UNCONFIRMED,
+    Outcome,
+    Trail,
+    ended,
+)
+
+PASSWORD = "a password that nobody may ever see printed"
+
+
+@contextmanager
+def session(url: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    with psycopg.connect(in_full(make_url(url).set(drivername="postgresql"))) as connection:
+        yield connection
+        connection.rollback()
+
+
+WHILE_READING = {
+    "a table that was read": (
+        "UPDATE nodes SET plugin_name = plugin_name || '!'",
+        "UPDATE nodes SET plugin_name = rtrim(plugin_name, '!')",
+    ),
+    "rows": (
+        "UPDATE rows SET row_index = row_index + 1000000 WHERE row_id = 'row 3100'",
+        "UPDATE rows SET row_index = row_index - 1000000 WHERE row_id = 'row 3100'",
+    ),
+    "children": (
+        "UPDATE calls SET latency_ms = latency_ms * 2",
+        "UPDATE calls SET latency_ms = latency_ms / 2",
+    ),
+}
+
+
+@pytest.mark.fault(1)
+@pytest.mark.parametrize(("change", "undo"), WHILE_READING.values(), ids=WHILE_READING)
+def test_what_a_writer_commits_between_our_reads_is_not_seen(
+    trail_of_many_rows: Trail, change: str, undo: str
+) -> None:
+    trail = trail_of_many_rows
+    with trail.injection() as injection:
+        before = injection.evidence
+        with held(trail, **READER) as process:
+            trail.execute(change)
+            injection.changed_on_purpose()
+            assert injection.evidence != before
+            send_on(process)
+            done = ended(process)
+        injection.endured(done, FINE)
+        trail.execute(undo)
+        injection.evidence = before
+        injection.assert_exportable_again()
+
+
+@pytest.mark.fault(1)
+def test_no_table_can_be_truncated_between_our_reads(trail_of_many_rows: Trail) -> None:
+    trail = trail_of_many_rows
+    with trail.injection() as injection:
+        with held(trail, **READER) as process:
+            with session(trail.url) as other:
+                other.execute("SET lock_timeout = '100ms'")
+                with pytest.raises(psycopg.errors.LockNotAvailable):
+                    other.execute("TRUNCATE artifacts")
+            send_on(process)
+            done = ended(process)
+        injection.survived(done, FINE)
+
+
+@pytest.mark.fault(2)
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_a_lock_on_the_run_that_goes_is_waited_for(trail: Trail) -> None:
+    with trail.injection() as injection:
+        with held(trail) as process:
+            with session(trail.url) as other:
+                other.execute("SELECT 1 FROM runs FOR UPDATE")
+                send_on(process)
+                trail.wait_until_published()
+                assert trail.recorded().status == "pending"
+            done = ended(process)
+        injection.survived(done, FINE)
+
+
+@pytest.mark.fault(2)
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_a_lock_on_the_run_that_stays_leaves_it_pending_to_be_settled(trail: Trail) -> None:
+    with trail.injection() as injection:
+        with held(trail) as process, session(trail.url) as other:
+            other.execute("SELECT 1 FROM runs FOR UPDATE")
+            send_on(process)
+            done = ended(process)
+        injection.endured(done, UNCONFIRMED)
+        assert "landscape reconcile" in done.err
+        assert "lock timeout" in done.err
+        assert trail.reconcile().code == 0
+        assert trail.recorded().status == "completed"
+        injection.assert_exportable_again()
+
+
+SETTINGS = {
+    "timezone": "Australia/Sydney",
+    "datestyle": "German, DMY",
+    "extra_float_digits": "-15",
+    "client_encoding": "LATIN1",
+    "bytea_output": "escape",
+    "default_transaction_isolation": "serializable",
+}
+
+
+@pytest.mark.fault(10)
+@pytest.mark.parametrize(("name", "value"), SETTINGS.items(), ids=SETTINGS)
+def test_what_a_role_has_set_for_its_sessions_changes_no_byte(
+    fresh_postgres_url: str,
+    tmp_path: Path,
+    export_format: str,
+    tally: Tally,
+    name: str,
+    value: str,
+) -> None:
+    record(fresh_postgres_url)
+    trail = Trail.laid(tmp_path / "trail", fresh_postgres_url, export_format, tally)
+    trail.put_old_export()
+    database = make_url(trail.url)
+    role = f"ALTER ROLE {database.username} IN DATABASE {database.database}"
+    with trail.injection() as injection:
+        execute(database, f"{role} SET {name} = '{value}'")
+        with session(trail.url) as other:
+            assert other.execute(f"SHOW {name}").fetchone() == (value,)
+        done = trail.export()
+        execute(database, f"{role} RESET ALL")
+        injection.survived(done, FINE)
+
+
+CORRUPTIONS = {
+    "an unknown enum": ("UPDATE calls SET call_type = 'fax'", "call_type holds 'fax'"),
+    "NULL where it is required": (
+        "ALTER TABLE calls ALTER status DROP NOT NULL; UPDATE calls SET status = NULL",
+        "status",
+    ),
+    "NaN": ("UPDATE calls SET latency_ms = 'NaN'", "latency_ms"),
+    "infinity": ("UPDATE calls SET latency_ms = '-Infinity'", "latency_ms"),
+    "an integer of more than 53 bits": (
+        (
+            "ALTER TABLE artifacts ALTER size_bytes TYPE bigint;"
+            "UPDATE artifacts SET size_bytes = 9007199254740993"
+        ),
+        "size_bytes",
+    ),
+    "text in an integer column": (
+        "ALTER TABLE artifacts ALTER size_bytes TYPE text USING 'many'",
+        "size_bytes",
+    ),
+    "a fraction in an integer column": (
+        "ALTER TABLE artifacts ALTER size_bytes TYPE numeric USING 1.5",
+        "size_bytes",
+    ),
+    "a moment without end": (
+        "UPDATE node_states SET started_at = 'infinity'",
+        "started_at holds 'infinity', which is no moment",
+    ),
+    "a moment before our time": (
+        "UPDATE node_states SET started_at = '0044-03-15 BC'",
+        "started_at holds '0044-03-15",
+    ),
+    "text in a moment": (
+        "ALTER TABLE node_states ALTER started_at TYPE text USING 'yesterday'",
+        "node_states (",
+    ),
+}
+
+
+@pytest.mark.fault(20)
+@pytest.mark.parametrize(("statement", "said"), CORRUPTIONS.values(), ids=CORRUPTIONS)
+def test_what_no_export_may_carry_is_named(
+    fresh_postgres_url: str,
+    tmp_path: Path,
+    export_format: str,
+    tally: Tally,
+    statement: str,
+    said: str,
+) -> None:
+    record(fresh_postgres_url)
+    trail = Trail.laid(tmp_path / "trail", fresh_postgres_url, export_format, tally)
+    trail.put_old_export()
+    with trail.injection() as injection:
+        whole, put_back = injection.evidence, spare(trail)
+        trail.execute(*statement.split(";"))
+        injection.changed_on_purpose()
+        failed = trail.export()
+        injection.endured(failed, F4)
+        assert said in failed.err
+        put_back()
+        injection.evidence = whole
+        injection.assert_exportable_again()
+
+
+def spare(trail: Trail) -> Callable[[], None]:
+    """Copy the database, and return what puts the copy in its place."""
+    url = make_url(trail.url)
+    server = url.set(database="postgres")
+    execute(server, f"CREATE DATABASE {url.database}_spare TEMPLATE {url.database}")
+
+    def put_back() -> None:
+        execute(server, f"DROP DATABASE {url.database} WITH (FORCE)")
+        execute(server, f"ALTER DATABASE {url.database}_spare RENAME TO {url.database}")
+
+    return put_back
+
+
+@pytest.mark.fault(21)
+@pytest.mark.parametrize(
+    ("table", "parent"),
+    [("routing_events", "node_states"), ("tokens", "rows"), ("batch_members", "batches")],
+)
+def test_a_child_without_a_parent_is_named(
+    fresh_postgres_url: str,
+    tmp_path: Path,
+    export_format: str,
+    tally: Tally,
+    table: str,
+    parent: str,
+) -> None:
+    record(fresh_postgres_url)
+    trail = Trail.laid(tmp_path / "trail", fresh_postgres_url, export_format, tally)
+    trail.put_old_export()
+    with trail.injection() as injection:
+        whole, put_back = injection.evidence, spare(trail)
+        # Foreign keys are triggers, which a replica leaves to the server that it follows.
+        trail.execute("SET LOCAL session_replication_role = replica", f"DELETE FROM {parent}")
+        injection.changed_on_purpose()
+        failed = trail.export()
+        injection.endured(failed, F4)
+        assert f"{table} (" in failed.err
+        assert f"not among the {parent}" in failed.err
+        put_back()
+        injection.evidence = whole
+        injection.assert_exportable_again()
+
+
+@pytest.fixture
+def guarded(server: Server) -> Iterator[str]:
+    """The URL of a role that needs a password, with that password."""
+    database = server.database
+    with session(in_full(database)) as asking:
+        row = asking.execute("SHOW hba_file").fetchone()
+    assert row is not None
+    rules = Path(str(row[0]))
+    before = rules.read_text()
+    rules.write_text(f"local all guarded scram-sha-256\n{before}")
+    execute(database, f"CREATE ROLE guarded LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
+    execute(database, "SELECT pg_reload_conf()")
+    yield in_full(database.set(username="guarded", password=PASSWORD))
+    rules.write_text(before)
+    execute(database, "SELECT pg_reload_conf()")
+    execute(database, "DROP ROLE guarded")
+
+
+@pytest.mark.fault(22)
+@pytest.mark.parametrize("export_format", ["json"])
+@pytest.mark.parametrize("by", ["settings", "path"])
+@pytest.mark.parametrize("problem", ["wrong password", "server down", "no such database"])
+def test_what_cannot_be_connected_to_ends_the_export_and_shows_no_password(
+    server: Server, guarded: str, fragile: Trail, by: str, problem: str
+) -> None:
+    right = make_url(guarded)
+    wrong = {
+        "wrong password": right.set(password=f"{PASSWORD}!"),
+        "server down": right.set(query={}, host="127.0.0.1", port=1),
+        "no such database": right.set(database="nowhere"),
+    }[problem]
+    trail = replace(fragile, secrets=(PASSWORD,))
+    said = {"wrong password": "authentication", "server down": "refused"}.get(problem, "nowhere")
+
+    def command(url: str) -> tuple[str, ...]:
+        if by == "settings":
+            return trail.by_settings_at(url)
+        return replace(trail, url=url).to_path
+
+    with trail.injection() as injection:
+        failed = trail.landscape(*command(in_full(wrong)))
+        injection.endured(failed, Outcome(3, PREVIOUS, None, said))
+        # What was wrong was what it was meant to be.
+        assert trail.landscape(*command(guarded)).code == 0
+        injection.assert_exportable_again()
