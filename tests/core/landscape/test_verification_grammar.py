@@ -271,6 +271,12 @@ NEXT_IN_ORDER = {
 
 
 class TestDuplicates:
+    def test_what_is_repeated_or_out_of_order_is_named(self) -> None:
+        (repeated,) = findings(followed("row", row_index=6))
+        assert repeated.message == "a second row 'r5'"
+        (early,) = findings(followed("node_state", state_id="z", step_index=4))
+        assert early.message == "a node_state out of order, which is by step_index, attempt"
+
     @pytest.mark.parametrize("unique", [False, True])
     @pytest.mark.parametrize("kind", KINDS[1:])
     def test_two_records_of_one_parent_may_not_share_their_key(
