@@ -116,7 +116,7 @@ class Trail:
         (folder / "exports").mkdir(parents=True)
         trail = cls(folder, url, export_format, tally, **more)
         # JSON is YAML too.
-        (folder / "settings.yaml").write_text(json.dumps(trail._settings()))
+        trail.settings_file.write_text(json.dumps(trail._settings()))
         return cls(
             folder, url, export_format, tally, undisturbed=trail._export_undisturbed(), **more
         )
@@ -134,7 +134,7 @@ class Trail:
     @property
     def by_settings(self) -> tuple[str, ...]:
         """The command that exports as a pipeline does, and records the status."""
-        settings = str(self.folder / "settings.yaml")
+        settings = str(self.settings_file)
         return ("export", "--settings", settings, "--run", self.run_id, "--quiet")
 
     def by_settings_at(self, url: str) -> tuple[str, ...]:
@@ -186,7 +186,7 @@ class Trail:
         """Start the `landscape` command, for a test that does something while it runs."""
         return subprocess.Popen(
             [*under, sys.executable, "-c", f"{prelude}\n{MAIN}", *arguments],
-            env=_environment() | dict(environ or {}),
+            env=environment() | dict(environ or {}),
             preexec_fn=before,
             **{
                 "cwd": self.folder,
@@ -205,7 +205,17 @@ class Trail:
 
     def reconcile(self, **how: Any) -> Ended:
         """Settle what was left pending, in a process of its own."""
-        return self.landscape("reconcile", "--settings", str(self.folder / "settings.yaml"), **how)
+        return self.landscape("reconcile", "--settings", str(self.settings_file), **how)
+
+    @property
+    def settings_file(self) -> Path:
+        return self.folder / "settings.yaml"
+
+    def aimed_at(self, path: str) -> None:
+        """Have the settings name another place to export to."""
+        settings = json.loads(self.settings_file.read_text())
+        settings["sinks"]["audit"]["options"]["path"] = path
+        self.settings_file.write_text(json.dumps(settings))
 
     def reset(self) -> None:
         """Go back to the beginning: no export was ever recorded, and an old one is in place."""
@@ -259,7 +269,7 @@ class Trail:
 
     def remove_target(self) -> None:
         """Have nothing at the target."""
-        if self.target.is_dir():
+        if self.target.is_dir() and not self.target.is_symlink():
             shutil.rmtree(self.target)
         else:
             self.target.unlink(missing_ok=True)
@@ -270,10 +280,10 @@ class Trail:
 
     def recorded(self) -> Recorded:
         """What the database says of the run's export; nothing if it cannot be read."""
+        quoted = self.run_id.replace("'", "''")
+        statement = f"SELECT export_status, export_error FROM runs WHERE run_id = '{quoted}'"
         try:
-            ((status, error),) = self._read(
-                f"SELECT export_status, export_error FROM runs WHERE run_id = '{self.run_id}'"
-            )
+            ((status, error),) = self._read(statement)
         except sqlite3.DatabaseError:
             return Recorded(None, None)
         return Recorded(_text(status), _text(error))
@@ -469,7 +479,8 @@ def content_of(path: Path) -> Content | None:
     """The bytes at a path, of a file or of a directory's files."""
     if path.is_dir():
         return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
-    return {"": path.read_bytes()} if path.exists() else None
+    # A pipe would be waited for, a device might never end.
+    return {"": path.read_bytes()} if path.is_file() else None
 
 
 def _tells_of_export(column: str) -> bool:
@@ -490,7 +501,7 @@ def _lasting(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
     return {k: v for k, v in manifest.items() if k not in ("exported_at", "signature")}
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """This process's environment, with a key and without settings."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("ELSPETH_")}
     # So that a process makes the same system calls every time.

@@ -61,7 +61,7 @@ def _kill_at(trail: Trail, call: str, k: int, log: Path) -> None:
 
 
 def _settle(trail: Trail) -> None:
-    settings = load_settings(trail.folder / "settings.yaml", environ={})
+    settings = load_settings(trail.settings_file, environ={})
     with LandscapeDB(trail.url, create_tables=False) as db:
         settle_pending(db, settings, {KEY_VARIABLE: KEY})
 

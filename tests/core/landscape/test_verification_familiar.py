@@ -74,7 +74,7 @@ def test_a_sound_line_of_a_known_form_is_read_fast_and_as_it_is(change: Record) 
         exact.signature,
         list(exact.messages),
     )
-    assert Signatures(KEY, may_be_unsigned=False).check(fast) is None
+    assert Signatures((KEY,), may_be_unsigned=False).check(fast) is None
     assert fast.line == 2
 
 

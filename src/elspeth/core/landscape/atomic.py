@@ -76,18 +76,19 @@ def new_directory(path: Path) -> Iterator[Path]:
     with _deferred_signals() as admit_signals:
         descriptor = _claim(unfinished, path, _create_directory)
         try:
-            admit_signals()
-            settle_directory(path)
-            yield unfinished
-            sync_directory(unfinished)
-            for file in unfinished.iterdir():
-                file.chmod(_default_mode(0o666))
-            unfinished.chmod(_mode_of(path, 0o777))
-            if path.exists():
-                path.rename(_aside(path))
-            unfinished.rename(path)
+            with _spare_descriptor(descriptor):
+                admit_signals()
+                settle_directory(path)
+                yield unfinished
+                sync_directory(unfinished)
+                for file in unfinished.iterdir():
+                    file.chmod(_default_mode(0o666))
+                unfinished.chmod(_mode_of(path, 0o777))
+                if path.exists():
+                    path.rename(_aside(path))
+                unfinished.rename(path)
         except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            _discard_directory(unfinished)
             settle_directory(path)
             raise
         finally:
@@ -293,6 +294,25 @@ def _discard(unfinished: Path, file: IO[bytes]) -> None:
     # Closing writes what is buffered, which may fail for the reason that brought us here.
     with suppress(OSError):
         file.close()
+
+
+@contextmanager
+def _spare_descriptor(descriptor: int) -> Iterator[None]:
+    """Keep one descriptor for removing what is not finished: when all are used up, it takes one."""
+    spare = os.dup(descriptor)
+    try:
+        yield
+    finally:
+        os.close(spare)
+
+
+def _discard_directory(unfinished: Path) -> None:
+    """Remove a directory of files that will not be finished; rmtree would take more descriptors."""
+    with suppress(OSError):
+        for name in os.listdir(unfinished):  # noqa: PTH208 - iterdir has a descriptor open longer
+            (unfinished / name).unlink()
+    with suppress(OSError):
+        unfinished.rmdir()
 
 
 def _confirm(path: Path) -> None:

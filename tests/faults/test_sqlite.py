@@ -192,7 +192,7 @@ def test_a_file_that_is_no_whole_database(trail: Trail, spoil: object) -> None:
 
 @pytest.mark.fault(6)
 def test_a_mistyped_path_creates_nothing(trail: Trail) -> None:
-    settings = trail.folder / "settings.yaml"
+    settings = trail.settings_file
     right = settings.read_text()
     beside = sorted(path.name for path in trail.database.parent.iterdir())
     with trail.injection() as injection:
