@@ -26,7 +26,7 @@ SAMPLED = 1
 
 @pytest.mark.fault(13, short=6)
 @pytest.mark.parametrize("calls", [WRITES, FLUSHES, NAMES], ids=lambda calls: calls[0])
-@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 def test_sigkill_at_the_kth_change_of_the_disk(
     trail: Trail, calls: Sequence[str], is_full: bool, tmp_path: Path
 ) -> None:
