@@ -3,13 +3,13 @@
 import re
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 
 import psycopg
 import pytest
-from holding import CALL, announcing, held, send_on
+from holding import CALL, announcing, assert_nobody_left, held, send_on
 from servers import in_full
 from sqlalchemy import make_url
 from survival import F3, FINE, Trail, ended
@@ -47,7 +47,7 @@ def workers_held(trail: Trail) -> Iterator[psycopg.Connection[tuple[object, ...]
             yield session
         finally:
             queueing.cancel_safe()
-            assert isinstance(asked.exception(), psycopg.errors.QueryCanceled)
+            wait([asked])
 
 
 def waiting_workers(session: psycopg.Connection[tuple[object, ...]], count: int) -> list[object]:
@@ -87,3 +87,18 @@ def test_workers_that_were_held_and_lose_nothing_write_the_same(trail_of_many_ro
                 waiting_workers(session, 2)
             done = ended(parent)
         injection.survived(done, FINE)
+
+
+@pytest.mark.fault(8)
+@pytest.mark.parametrize("export_format", ["json"])
+def test_workers_that_wait_for_ever_are_given_up_after_the_timeout(
+    trail_of_many_rows: Trail,
+) -> None:
+    trail = trail_of_many_rows
+    with trail.injection() as injection:
+        limited = (*trail.by_settings, "--jobs", "2", "--timeout", "5")
+        with held(trail, *limited, **BEFORE_WORKERS) as parent, workers_held(trail):
+            send_on(parent)
+            failed = ended(parent)
+            assert_nobody_left(parent.pid)
+        injection.survived(failed, replace(F3, says="not done within the 5 seconds"))
