@@ -92,7 +92,8 @@ def run_command(
     signal.signal(signal.SIGTERM, _terminate)
     # What libraries warn of is told by the error that follows: a connection that is lost.
     # Without any handler Python would print it, in psycopg's words and SQLAlchemy's tracebacks.
-    logging.getLogger().addHandler(logging.NullHandler())
+    if not logging.getLogger().hasHandlers():
+        logging.getLogger().addHandler(logging.NullHandler())
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A run's id may hold what the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")

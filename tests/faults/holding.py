@@ -3,11 +3,14 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import Any
 
+import psutil
+import pytest
 from survival import Trail
 
 PUBLISHING = "os.rename"
@@ -85,3 +88,19 @@ def held(
 def send_on(process: "subprocess.Popen[str]") -> None:
     """Let a held process go on."""
     process.send_signal(signal.SIGCONT)
+
+
+def assert_nobody_left(group: int) -> None:
+    """Wait for what a process started to end, which nothing that the test knows may outlive."""
+    for _ in range(1000):
+        if not any(_is_alive_in(group, each) for each in psutil.process_iter()):
+            return
+        time.sleep(0.01)
+    pytest.fail("a worker has outlived the export")
+
+
+def _is_alive_in(group: int, process: psutil.Process) -> bool:
+    # One that has ended stays a member of its group until somebody asks for its exit code.
+    with suppress(ProcessLookupError, psutil.NoSuchProcess):
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    return False

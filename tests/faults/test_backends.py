@@ -103,6 +103,26 @@ def test_a_signal_ends_an_export_that_waits_for_a_stalled_backend(
         injection.survived(stopped, Outcome(code, PREVIOUS, "failed", said))
 
 
+BETWEEN_QUERIES = {"prelude": announcing(f"{LANDSCAPE}.exporter", "read_blocks"), "event": CALL}
+"""Where nothing is asked just now, but a transaction is open that has to be ended."""
+
+
+@pytest.mark.fault(15)
+@pytest.mark.parametrize("export_format", ["json"])
+@pytest.mark.parametrize(("sent", "code", "said"), SIGNALS[:2])
+@pytest.mark.parametrize("held_at", [READER, BETWEEN_QUERIES], ids=["reading", "between queries"])
+def test_a_signal_ends_an_export_from_a_server_that_is_well(
+    trail_of_many_rows: Trail, held_at: Mapping[str, str], sent: int, code: int, said: str
+) -> None:
+    trail = trail_of_many_rows
+    with trail.injection() as injection:
+        with held(trail, **held_at) as process:
+            process.send_signal(sent)
+            send_on(process)
+            stopped = ended(process)
+        injection.survived(stopped, Outcome(code, PREVIOUS, "failed", said))
+
+
 @pytest.mark.fault(8)
 @pytest.mark.parametrize("export_format", ["json"])
 @pytest.mark.parametrize(("sent", "code", "said"), SIGNALS)

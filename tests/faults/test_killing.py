@@ -2,15 +2,12 @@
 
 import os
 import signal
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-import psutil
 import pytest
-from holding import PUBLISHING, held, send_on
+from holding import PUBLISHING, assert_nobody_left, held, send_on
 from survival import ANY, COMPLETE, KEY, KILLED, PREVIOUS, Outcome, Trail, ended
 from tracing import FLUSHES, REMOVALS, RENAMES, WRITES, calls_of, counted, injecting, traced
 
@@ -26,7 +23,7 @@ SAMPLED = 1
 
 @pytest.mark.fault(13, short=6)
 @pytest.mark.parametrize("calls", [WRITES, FLUSHES, NAMES], ids=lambda calls: calls[0])
-@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 def test_sigkill_at_the_kth_change_of_the_disk(
     trail: Trail, calls: Sequence[str], is_full: bool, tmp_path: Path
 ) -> None:
@@ -159,19 +156,3 @@ def test_a_signal_while_the_status_waits_for_a_lock(
             process.send_signal(sent)
             stopped = ended(process)
         injection.survived(stopped, Outcome(code, COMPLETE, ANY, said))
-
-
-def assert_nobody_left(group: int) -> None:
-    """Wait for what a process started to end, which nothing that the test knows may outlive."""
-    for _ in range(1000):
-        if not any(_is_alive_in(group, each) for each in psutil.process_iter()):
-            return
-        time.sleep(0.01)
-    pytest.fail("a worker has outlived the export")
-
-
-def _is_alive_in(group: int, process: psutil.Process) -> bool:
-    # One that has ended stays a member of its group until somebody asks for its exit code.
-    with suppress(ProcessLookupError, psutil.NoSuchProcess):
-        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
-    return False

@@ -1,13 +1,15 @@
 """LandscapeDB: what opening creates, what reading refuses, and what a snapshot holds."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 import psycopg
 import pytest
-from sqlalchemy import event, select, text, update
+from sqlalchemy import Connection, event, select, text, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from elspeth.core.landscape.database import (
@@ -348,3 +350,67 @@ class TestSnapshotInMemory:
                 pass
         with db.connection() as connection:
             assert connection.scalar(select(runs_table.c.export_sink)) == "kept"
+
+
+Then: TypeAlias = Callable[[Connection], object]
+
+
+def _transaction_cut(db: LandscapeDB, then: Then) -> None:
+    with db.connection() as connection:
+        connection.execute(RUN_IDS)
+        db.cut()
+        then(connection)
+
+
+def _snapshot_cut(db: LandscapeDB, then: Then) -> None:
+    with db.read_snapshot() as snapshot:
+        next(iter(snapshot.rows(RUN_IDS)), None)
+        db.cut()
+        then(snapshot.connection)
+
+
+class TestCutting:
+    """What is left of a connection that was cut while it was in use."""
+
+    @pytest.fixture
+    def server(self, postgres_url: str) -> Iterator[LandscapeDB]:
+        with LandscapeDB(postgres_url) as landscape:
+            yield landscape
+
+    def test_the_next_question_is_an_error_and_the_next_connection_is_new(
+        self, server: LandscapeDB
+    ) -> None:
+        with pytest.raises(OperationalError):
+            _transaction_cut(server, lambda connection: connection.execute(RUN_IDS))
+        assert _run_ids(server) == []
+
+    @pytest.mark.parametrize("reason", [KeyError("why"), KeyboardInterrupt("why")])
+    @pytest.mark.parametrize("cut_in", [_transaction_cut, _snapshot_cut])
+    def test_it_does_not_hide_why_the_block_has_ended(
+        self,
+        server: LandscapeDB,
+        cut_in: Callable[[LandscapeDB, Then], None],
+        reason: BaseException,
+    ) -> None:
+        def give_up(_: Connection) -> None:
+            raise reason
+
+        with pytest.raises(type(reason), match="why"):
+            cut_in(server, give_up)
+        assert _run_ids(server) == []
+
+    @pytest.mark.parametrize("read_only", [False, True])
+    def test_what_a_role_has_set_does_not_change_what_is_read(
+        self, fresh_postgres_url: str, read_only: bool
+    ) -> None:
+        with LandscapeDB(fresh_postgres_url) as db, db.connection() as connection:
+            name = connection.scalar(text("SELECT current_database()"))
+            for setting in ("extra_float_digits = -15", "DateStyle = 'SQL'"):
+                connection.exec_driver_sql(f"ALTER DATABASE {name} SET {setting}")
+        with (
+            LandscapeDB(fresh_postgres_url, create_tables=False, read_only=read_only) as db,
+            db.connection() as connection,
+        ):
+            moment = connection.scalar(text("SELECT '2026-01-02 03:04:05Z'::timestamptz"))
+            assert moment.astimezone(UTC) == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+            assert connection.scalar(text("SELECT 0.1::float8 + 0.2::float8")) == 0.1 + 0.2

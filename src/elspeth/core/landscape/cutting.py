@@ -2,10 +2,12 @@
 
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import DBAPIError
 
 
 class OpenConnections:
@@ -25,6 +27,26 @@ class OpenConnections:
             with suppress(Exception):
                 if fileno is not None:
                     _shut_down(fileno())
+
+
+@contextmanager
+def lent(connecting: AbstractContextManager[Connection]) -> Iterator[Connection]:
+    """Lend a connection; what giving it back raises does not hide what the block has raised.
+
+    One that was cut cannot be rolled back.
+    """
+    reasons: list[BaseException] = []
+    try:
+        with connecting as connection:
+            try:
+                yield connection
+            except BaseException as error:
+                reasons.append(error)
+                raise
+    except DBAPIError as error:
+        if reasons and reasons[0] is not error:
+            raise reasons[0] from error
+        raise
 
 
 def _shut_down(descriptor: int) -> None:

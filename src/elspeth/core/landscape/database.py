@@ -10,7 +10,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from elspeth.core.landscape.cutting import OpenConnections
+from elspeth.core.landscape.cutting import OpenConnections, lent
 from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
 from elspeth.core.landscape.snapshot import (
     ReadSnapshot,
@@ -107,7 +107,7 @@ class LandscapeDB:
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """Run one transaction: committed when the block succeeds, rolled back when it raises."""
-        with self.engine.begin() as connection:
+        with lent(self.engine.begin()) as connection:
             yield connection
 
     def read_snapshot(self, imported: str | None = None) -> AbstractContextManager[ReadSnapshot]:

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeAlias, cast
 from sqlalchemy import Connection, CursorResult, Engine, Select
 from sqlalchemy.exc import DBAPIError
 
+from elspeth.core.landscape.cutting import lent
 from elspeth.core.landscape.schema import EXPORTED_TABLES
 
 ROWS_PER_FETCH = 1024
@@ -94,7 +95,7 @@ def open_snapshot(engine: Engine, imported: str | None = None) -> Iterator[ReadS
     be truncated from entry on) unless it is `imported` from another connection. Results still
     open at exit are closed, consumed or not.
     """
-    with engine.connect() as connection, ExitStack() as results, _Reader() as reader:
+    with lent(engine.connect()) as connection, ExitStack() as results, _Reader() as reader:
         if connection.dialect.name == "sqlite":
             _begin_on_sqlite(connection)
         else:
