@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from harness.report.words import visible
 from harness.results import Judgement, Results
 from harness.verdict import Outcome
 
@@ -50,8 +51,8 @@ def _annotation(each: Judgement) -> str:
 
 
 def _message(text: str) -> str:
-    """Escape what would end the command, as GitHub's toolkit does."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    """Escape what would end the command, as GitHub's toolkit does, and what a log would obey."""
+    return visible(text, kept="\r\n").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

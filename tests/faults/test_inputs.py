@@ -1,0 +1,210 @@
+"""Faults 23 to 27: what a command is given to read, and must not trust."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fault_table import Tally
+from sample_run import record_sample_run
+from survival import FINE, REFUSED, Ended, Outcome, Trail, assert_discreet, environment
+
+from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
+from elspeth.core.landscape.keys import KEY_VARIABLE
+from harness.report.annotations import render_annotations
+from harness.report.markdown import render_markdown
+from harness.report.page import render_page
+from harness.report.sarif import render_sarif
+from harness.results import Judgement, Place, Topic, load_results
+from harness.verdict import Outcome as Judged
+from harness.verdict import Verdict
+
+PUT: dict[str, Callable[[Path], object]] = {
+    "missing": lambda path: None,
+    "empty": lambda path: path.write_bytes(b""),
+    "cut off": lambda path: path.write_bytes(b'{"format": 1, "rows": [10'),
+    "no text": lambda path: path.write_bytes(b"\xff\xfe\x00"),
+    "of another kind": lambda path: path.write_bytes(b"[1, 2, 3]"),
+    "a directory": lambda path: path.mkdir(),
+}
+READING = {
+    "a baseline": ("baseline", "--file"),
+    "targets": ("bench", "--rows", "10", "--targets"),
+    "results": ("gate", "--results"),
+}
+
+
+@pytest.mark.fault(23)
+@pytest.mark.parametrize("reading", READING.values(), ids=READING)
+@pytest.mark.parametrize("put", PUT.values(), ids=PUT)
+def test_what_the_harness_judges_by_is_there_and_whole_or_nothing_is_judged(
+    tmp_path: Path, tally: Tally, reading: tuple[str, ...], put: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "given"
+    put(path)
+    with tally.injection():
+        ended = harness(*reading, str(path))
+        assert ended.code == 2, ended
+        assert str(path) in ended.err.splitlines()[-1]
+        assert_discreet(replace(ended, err=ended.err.splitlines(keepends=True)[-1]))
+        assert not (tmp_path / "out").exists()
+
+
+def harness(*arguments: str) -> Ended:
+    """Run the `harness` command to its end; what it tells of its steps is on stderr too."""
+    command = [sys.executable, "-c", "from harness.cli import main; main()", *arguments]
+    ended = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, check=False, timeout=300
+    )
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+KEYS = {
+    "none": ({KEY_VARIABLE: ""}, "has 0 bytes"),
+    "short": ({KEY_VARIABLE: "k" * 31}, "has 31 bytes"),
+}
+
+
+@pytest.mark.fault(24)
+@pytest.mark.parametrize(("environ", "said"), KEYS.values(), ids=KEYS)
+def test_a_key_that_is_too_short_is_refused(
+    trail: Trail, environ: dict[str, str], said: str
+) -> None:
+    with trail.injection() as injection:
+        ended = trail.export(environ=environ)
+        injection.survived(ended, Outcome(2, "previous", "failed", said))
+
+
+def short(path: Path) -> None:
+    path.write_bytes(b"k" * 31 + b"\n")
+    path.chmod(0o600)
+
+
+def open_to_all(path: Path) -> None:
+    path.write_bytes(b"k" * 40)
+    path.chmod(0o644)
+
+
+def a_link(path: Path) -> None:
+    real = path.with_suffix(".real")
+    real.write_bytes(b"k" * 40)
+    real.chmod(0o600)
+    path.symlink_to(real)
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path, 0o600)
+
+
+@pytest.mark.fault(24)
+@pytest.mark.parametrize("put", [short, open_to_all, a_link, a_pipe, Path.mkdir])
+def test_a_key_file_that_is_none_or_that_others_can_see_is_refused(
+    trail: Trail, put: Callable[[Path], object]
+) -> None:
+    path = trail.folder / "key"
+    put(path)
+    with trail.injection() as injection:
+        ended = trail.export("--key-file", str(path))
+        injection.survived(ended, Outcome(2, "previous", "failed", str(path)))
+
+
+@pytest.mark.fault(24)
+@pytest.mark.parametrize("option", ["--key", "--signing-key"])
+def test_no_command_takes_a_key_as_an_argument(trail: Trail, option: str) -> None:
+    with trail.injection() as injection:
+        ended = trail.export(f"{option}={'s' * 40}")
+        assert "s" * 40 not in ended.err
+        injection.survived(ended, REFUSED)
+
+
+RUN_IDS = {
+    "a quote": 'it\'s "one"',
+    "a statement": "x'; DROP TABLE runs; --",
+    "percent": "100 %s %(x)s %d",
+    "a line break": "two\nlines",
+    "a path": "../../../outside",
+    "markup": "<script>alert(1)</script>",
+    "a terminal's codes": "\x1b[2J\x07red",
+    "an annotation": "::error file=x::y",
+    "long": "é" * 60,
+    "latest": "latest ",
+}
+
+
+@pytest.mark.fault(25)
+@pytest.mark.parametrize("run_id", RUN_IDS.values(), ids=RUN_IDS)
+def test_a_hostile_run_id_is_a_run_id(
+    tmp_path: Path, export_format: str, tally: Tally, run_id: str
+) -> None:
+    url = f"sqlite:///{tmp_path / 'audit.db'}"
+    with LandscapeDB(url) as db:
+        record_sample_run(LandscapeRecorder(db), run_id)
+    trail = Trail.laid(tmp_path / "trail", url, export_format, tally, run_id=run_id)
+    trail.put_old_export()
+    around = set(tmp_path.iterdir())
+    with trail.injection() as injection:
+        ended = trail.export()
+        assert "\x1b" not in ended.out
+        assert "\n::" not in ended.out
+        injection.survived(ended, FINE)
+    assert set(tmp_path.iterdir()) == around
+
+
+@pytest.mark.fault(25)
+def test_a_run_id_like_an_option_is_a_run_id(tmp_path: Path, tally: Tally) -> None:
+    # As CSV it would be warned of: a spreadsheet takes it for a formula.
+    test_a_hostile_run_id_is_a_run_id(tmp_path, "json", tally, "--help")
+
+
+@pytest.mark.fault(26)
+@pytest.mark.parametrize("text", [*RUN_IDS.values(), "\ud800", "\u202egnp.exe", "a|b`c`[d](e)"])
+def test_hostile_text_is_text_in_every_report(tally: Tally, text: str) -> None:
+    passed = load_results(Path("fixtures/results/passed.json"))
+    verdict = Verdict(text, Judged.FAILED, text, text, (text,), text)
+    place = Place("src/a.py", 3, text)
+    results = replace(passed, judgements=(Judgement(Topic.GROWTH, verdict, place),))
+    with tally.injection():
+        page, summary = render_page(results), render_markdown(results)
+        assert "<script>alert" not in page
+        # Indented lines and what stands in backticks are code, which is shown as it is.
+        prose = [line for line in summary.splitlines() if not line.startswith("    ")]
+        assert "<script>alert" not in re.sub("`[^`]*`", "", "\n".join(prose))
+        annotations = list(render_annotations(results))
+        assert len(annotations) == 1
+        assert "\n" not in annotations[0]
+        assert json.loads(render_sarif(results))["version"] == "2.1.0"
+        for rendered in (page, summary, *annotations):
+            assert "\x1b" not in rendered
+            assert "\u202e" not in rendered
+
+
+CONFIGURATIONS: dict[str, tuple[Callable[[str], str], str]] = {
+    "aliases": (lambda text: "a: &a [1]\nb: [*a, *a]\n", "anchors and aliases"),
+    "a key twice": (lambda text: text[:-1] + ', "landscape": {}}', "given twice"),
+    "an unknown key": (lambda text: text.replace('"sign"', '"signed"'), "signed is no setting"),
+    "a megabyte": (lambda text: text + "#" * 2**20, "larger than"),
+    "a tag": (lambda text: "!!python/object/apply:os.system [id]\n", "tags are not allowed"),
+    "nesting": (lambda text: "[" * 5000 + "]" * 5000, "nested more than"),
+    "no mapping": (lambda text: "just text\n", "expected a mapping"),
+    "no text": (lambda text: "\0", "settings.yaml"),
+    "nothing": (lambda text: "", "asks for no export|ask for no export"),
+}
+
+
+@pytest.mark.fault(27)
+@pytest.mark.parametrize(("change", "said"), CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_hostile_configuration_is_refused_in_one_line(
+    trail: Trail, change: Callable[[str], str], said: str
+) -> None:
+    right = trail.settings_file.read_text()
+    with trail.injection() as injection:
+        trail.settings_file.write_text(change(right))
+        ended = trail.export()
+        assert any(each in ended.err for each in said.split("|")), ended.err
+        trail.settings_file.write_text(right)
+        injection.survived(ended, REFUSED)
