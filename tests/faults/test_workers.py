@@ -46,7 +46,7 @@ def workers_held(trail: Trail) -> Iterator[psycopg.Connection[tuple[object, ...]
         try:
             yield session
         finally:
-            queueing.cancel_safe()
+            queueing.cancel()
             wait([asked])
 
 
