@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError
 from elspeth.core.config import SettingsError
-from elspeth.core.failure import describe_failure
+from elspeth.core.failure import explain_failure
 from elspeth.core.landscape.atomic import ExportTargetError, UnconfirmedExportError
 from elspeth.core.landscape.attestation.flaws import AttestationError
 from elspeth.core.landscape.database import (
@@ -197,17 +197,17 @@ def _outcome(app: typer.Typer, name: str, usage: tuple[type[Exception], ...]) ->
     except BrokenPipeError:
         return ExitCode.IO
     except KeyboardInterrupt as error:
-        return _fail(_told(error), ExitCode.INTERRUPTED)
+        return _fail(explain_failure(error), ExitCode.INTERRUPTED)
     except Terminated as error:
-        return _fail(_told(error), ExitCode.TERMINATED)
+        return _fail(explain_failure(error), ExitCode.TERMINATED)
     except UnconfirmedExportError as error:
-        return _fail(_told(error), ExitCode.UNCONFIRMED)
+        return _fail(explain_failure(error), ExitCode.UNCONFIRMED)
     except usage as error:
         return _fail(str(error) or "aborted", ExitCode.USAGE)
     except CorruptAuditDataError as error:
-        return _fail(_told(error), ExitCode.CORRUPT)
+        return _fail(explain_failure(error), ExitCode.CORRUPT)
     except _IO as error:
-        return _fail(_told(error), ExitCode.IO)
+        return _fail(explain_failure(error), ExitCode.IO)
     except _ClickException as error:
         return _fail(_usage_message(error), ExitCode.USAGE)
 
@@ -240,11 +240,6 @@ def _terminate(_: int, __: FrameType | None) -> NoReturn:
 def _fail(message: str, code: ExitCode) -> ExitCode:
     print(f"error: {one_line(message)}", file=sys.stderr)  # noqa: T201 - what a command is for
     return code
-
-
-def _told(error: BaseException) -> str:
-    """What went wrong, and what was noted about it on the way."""
-    return "; ".join((describe_failure(error), *getattr(error, "__notes__", ())))
 
 
 def _usage_message(error: Exception) -> str:

@@ -71,8 +71,10 @@ def test_a_worker_that_loses_its_backend_fails_the_export_and_its_rows_are_named
                 pids = waiting_workers(session, 2)
                 session.execute("SELECT pg_terminate_backend(%s)", (pids[number],))
             failed = ended(parent)
-        injection.survived(failed, replace(F3, says="database: "))
-        assert re.search("while a worker exported .+ to before row [0-9]+$", failed.err)
+        injection.endured(failed, replace(F3, says="database: "))
+        for told in (failed.err, trail.recorded().error or ""):
+            assert re.search("while a worker exported .+ to before row [0-9]+$", told)
+        injection.assert_exportable_again()
 
 
 @pytest.mark.fault(8)

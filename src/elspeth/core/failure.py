@@ -20,3 +20,8 @@ def describe_failure(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     return str(error) or type(error).__name__
+
+
+def explain_failure(error: BaseException) -> str:
+    """Say it, and what was noted about it on the way: the rows that a worker was at."""
+    return "; ".join((describe_failure(error), *getattr(error, "__notes__", ())))

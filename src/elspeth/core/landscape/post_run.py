@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from elspeth.core.clock import Clock, utc_now
 from elspeth.core.config import ElspethSettings
-from elspeth.core.failure import describe_failure
+from elspeth.core.failure import describe_failure, explain_failure
 from elspeth.core.landscape.atomic import UnconfirmedExportError
 from elspeth.core.landscape.attestation import Attester
 from elspeth.core.landscape.counts import tables_of
@@ -92,7 +92,7 @@ def _reading(db: LandscapeDB, source: LandscapeDB | None) -> AbstractContextMana
 def _record_failure(status: ExportStatusRecord, failure: BaseException) -> None:
     """Record why there is no export; what prevents that must not hide the reason."""
     try:
-        status.fail(describe_failure(failure))
+        status.fail(explain_failure(failure))
     except DBAPIError as error:
         failure.add_note(
             f"its export_status stays pending, for it could not be recorded: "
