@@ -200,7 +200,7 @@ def verify(
         typer.Option(metavar="FILE", help="The Ed25519 public key (PEM) it was attested with."),
     ] = None,
     at_least: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="The attestation's number, or less.")
+        int | None, typer.Option(min=1, metavar="N", help="The least number it may have.")
     ] = None,
     follows: Annotated[
         list[Path] | None,

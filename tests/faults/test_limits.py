@@ -46,7 +46,8 @@ even say so."""
 def test_too_little_memory_is_a_failure_like_any_other(trail: Trail, more: int) -> None:
     with trail.injection() as injection:
         done = trail.export(prelude=TOO_LITTLE.format(more=more))
-        injection.survived(done, fine_or_failed(done, "out of memory"))
+        # SQLite may call it a disk I/O error, where it cannot map a file.
+        injection.survived(done, fine_or_failed(done))
 
 
 @pytest.mark.fault(16)
@@ -61,12 +62,12 @@ def test_too_few_descriptors_are_a_failure_like_any_other(trail: Trail, count: i
         injection.survived(done, fine_or_failed(done))
 
 
-def fine_or_failed(done: Ended, says: str = "") -> Outcome:
+def fine_or_failed(done: Ended) -> Outcome:
     """What a limit has to end in, that may or may not be met: success, or failure with status.
 
     A database that cannot even be opened keeps no status.
     """
-    return FINE if done.code == 0 else Outcome(3, PREVIOUS, ANY, says)
+    return FINE if done.code == 0 else Outcome(3, PREVIOUS, ANY)
 
 
 @pytest.mark.fault(17)
