@@ -13,8 +13,9 @@ def describe_failure(error: BaseException) -> str:
     if isinstance(error, DBAPIError) and error.orig is not None:
         return f"database: {' '.join(str(error.orig).split())}"
     if isinstance(error, OSError) and error.strerror:
-        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        return f"{where}{error.strerror}"
+        # Where a descriptor was used in the place of a name, the name is a number.
+        name = None if isinstance(error.filename, int) else error.filename
+        return f"{os.fsdecode(name)}: {error.strerror}" if name else error.strerror
     if isinstance(error, MemoryError):
         return "out of memory"
     if isinstance(error, KeyboardInterrupt):
