@@ -1,8 +1,11 @@
 """A small recorded run with every exported record type, and what every test exports it with."""
 
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from elspeth.contracts import NodeType, RoutingMode, RoutingSpec
@@ -53,6 +56,17 @@ class SampleRun:
 def record_sample_run(recorder: LandscapeRecorder, run_id: str = "run-1") -> SampleRun:
     """Record a run of every status, with forks, joins, expansions, retries and empty parents."""
     return _Recording(recorder, run_id).record()
+
+
+def add_rows(database: Path, count: int) -> None:
+    """Add source rows to the sample run of an SQLite file, faster than the recorder would."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        ((node_id,),) = connection.execute("SELECT node_id FROM nodes ORDER BY 1 LIMIT 1")
+        connection.executemany(
+            "INSERT INTO rows (row_id, run_id, source_node_id, row_index, source_data_hash, "
+            "created_at) VALUES (?, 'run-1', ?, ?, 'h', '2026-01-01 00:00:00.000000')",
+            ((f"row {index}", node_id, index) for index in range(100, 100 + count)),
+        )
 
 
 class _Recording:

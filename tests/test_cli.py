@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Command, Ended, recorded
-from sample_run import SampleRun
+from sample_run import SampleRun, add_rows
 from sqlalchemy import make_url
 
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
@@ -449,14 +449,3 @@ def _read_until_closed(terminal: int) -> Iterator[bytes]:
     with suppress(OSError):
         while read := os.read(terminal, 4096):
             yield read
-
-
-def add_rows(database: Path, count: int) -> None:
-    """Add so many source rows to the sample run that the control is busy for seconds."""
-    with closing(sqlite3.connect(database)) as connection, connection:
-        ((node_id,),) = connection.execute("SELECT node_id FROM nodes LIMIT 1")
-        connection.executemany(
-            "INSERT INTO rows (row_id, run_id, source_node_id, row_index, source_data_hash, "
-            "created_at) VALUES (?, 'run-1', ?, ?, 'h', '2026-01-01 00:00:00.000000')",
-            ((f"row {index}", node_id, index) for index in range(100, 100 + count)),
-        )

@@ -464,17 +464,6 @@ def assert_discreet(ended: Ended, *secrets: str) -> None:
     assert ended.err.count("\n") <= 1, ended.err
 
 
-def add_rows(database: Path, count: int) -> None:
-    """Add source rows to the sample run of an SQLite database."""
-    with closing(sqlite3.connect(database)) as connection, connection:
-        ((node_id,),) = connection.execute("SELECT node_id FROM nodes ORDER BY 1 LIMIT 1")
-        connection.executemany(
-            "INSERT INTO rows (row_id, run_id, source_node_id, row_index, source_data_hash, "
-            "created_at) VALUES (?, 'run-1', ?, ?, 'h', '2026-01-01 00:00:00.000000')",
-            ((f"row {index}", node_id, index) for index in range(100, 100 + count)),
-        )
-
-
 def content_of(path: Path) -> Content | None:
     """The bytes at a path, of a file or of a directory's files."""
     if path.is_dir():

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from fault_table import Tally
-from survival import COMPLETE, F3, UNCONFIRMED, Outcome, Trail, add_rows
+from sample_run import add_rows
+from survival import COMPLETE, F3, UNCONFIRMED, Outcome, Trail
 from tracing import FLUSHES, REMOVALS, RENAMES, WRITES, calls_of, injecting, traced
 
 LARGEST_FILE_BYTES = 2**20

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fault_table import Tally
 from holding import held, send_on
+from sample_run import add_rows
 from survival import (
     ANY,
     COMPLETE,
@@ -18,7 +19,6 @@ from survival import (
     UNCONFIRMED,
     Outcome,
     Trail,
-    add_rows,
     ended,
 )
 from tracing import stopped_at
