@@ -9,14 +9,14 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from profiles import load_profile
 from servers import NoServerError, execute, new_landscape, own_server
 from sqlalchemy import URL, make_url
 
 from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.landscape.database import LandscapeDB
-from elspeth.core.landscape.recorder import LandscapeRecorder
 from elspeth.core.landscape.schema import metadata
-from harness.profiles import load_profile
+from elspeth.core.landscape.store.recorder import LandscapeRecorder
 
 pytest_plugins = ["command_line", "exercised_shapes", "fault_table"]
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from harness.cli import app
+from harness.cli.main import app
 
 ROOT = Path(__file__).parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

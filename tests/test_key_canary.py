@@ -19,8 +19,8 @@ from sample_run import record_sample_run
 
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.attestation import HmacSeal
+from elspeth.core.landscape.export.worker import Assignment
 from elspeth.core.landscape.keys import KEY_VARIABLE, Keyring
-from elspeth.core.landscape.worker import Assignment
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/environ").exists(), reason="there is no /proc here"

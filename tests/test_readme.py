@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sample_run import KEY, record_sample_run
 
-from elspeth.core.config import load_settings
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
+from elspeth.core.settings import load_settings
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -34,7 +34,7 @@ def test_a_run_is_listed_exported_and_verified_as_shown() -> None:
     commands = [line for line in "".join(blocks("bash")).splitlines() if line[:9] == "landscape"]
     assert [shlex.split(line)[1] for line in commands] == ["runs", "export", "verify"]
     for line in commands:
-        program = [sys.executable, "-c", "from elspeth.cli import main; main()"]
+        program = [sys.executable, "-c", "from elspeth.cli.main import main; main()"]
         subprocess.run([*program, *shlex.split(line)[1:]], check=True, capture_output=True)
     assert Path("run.jsonl").exists()
 

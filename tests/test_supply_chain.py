@@ -32,12 +32,14 @@ def locked() -> list[tuple[Requirement, list[str]]]:
 
 
 def direct_dependencies() -> Iterator[Requirement]:
-    """What pyproject.toml asks for, in itself and in every extra."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
-    for each in (Requirement(text) for group in groups for text in group):
-        if each.name != project["name"]:
-            yield each
+    """What both distributions ask for, in themselves and in every extra."""
+    for folder in (ROOT, ROOT / "src/querygrowth"):
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        groups = [project["dependencies"], *project["optional-dependencies"].values()]
+        for each in (Requirement(text) for group in groups for text in group):
+            # Both distributions are built from this checkout, so neither is locked.
+            if each.name not in (project["name"], "querygrowth"):
+                yield each
 
 
 def environment(version: str) -> dict[str, str]:
@@ -170,7 +172,7 @@ FORBIDDEN_CALLS = {"os.system", "os.popen", "builtins.eval", "builtins.exec", "b
 YAML_LOADERS = {"yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load"}
 # Its loader derives from the safe one and allows less. `shell=True` and pickle have no exception:
 # ProcessPoolExecutor pickles by itself what our own processes say to each other, no file's content.
-STRICT_YAML = ("src/elspeth/core/strict_yaml.py", "yaml.load(content, Loader=_StrictLoader)")
+STRICT_YAML = ("src/elspeth/core/settings.py", "yaml.load(content, Loader=_StrictLoader)")
 
 
 def hazards(source: str, path: str = "") -> Iterator[str]:

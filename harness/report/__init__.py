@@ -3,6 +3,6 @@
 Everything here works from results alone: nothing is measured and nothing decided.
 """
 
-from harness.report.folder import Written, write_reports
+from harness.report.write import Written, write_reports
 
 __all__ = ["Written", "write_reports"]

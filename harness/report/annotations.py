@@ -4,9 +4,9 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from harness.report.words import visible
-from harness.results import Judgement, Results
-from harness.verdict import Outcome
+from harness.bench.results import Judgement, Results
+from harness.report.text import visible
+from querygrowth.verdict import Outcome
 
 _COMMANDS = {Outcome.FAILED: "error", Outcome.INCONCLUSIVE: "warning"}
 _SHOWN = 10

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterator
 
-from harness.report.words import (
+from harness.bench.results import Judgement, Results
+from harness.report.text import (
     OUTCOME_WORDS,
     bytes_line,
     headline,
     measurement_cells,
     speed_line,
 )
-from harness.results import Judgement, Results
 
 _LINKED = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp)(?=:)|\bwww(?=\.)")
 """What GitHub makes a link of, without any markup."""

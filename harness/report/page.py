@@ -8,12 +8,12 @@ from jinja2 import Environment as Templates
 from jinja2 import FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.comparing.difference import Difference
-from harness.history import Entry
-from harness.observation import ShapeCount
-from harness.report.charts import Chart, charts_of, trend_charts
-from harness.report.drawing import draw
-from harness.report.words import (
+from harness.bench.history import Entry
+from harness.bench.results import Results
+from harness.compare.difference import Difference
+from harness.exporters.observation import ShapeCount
+from harness.report.charts import Chart, charts_of, draw, trend_charts
+from harness.report.text import (
     OUTCOME_WORDS,
     bytes_line,
     headline,
@@ -21,7 +21,6 @@ from harness.report.words import (
     speed_line,
     visible,
 )
-from harness.results import Results
 
 _HERE = Path(__file__).parent
 _SHOWN_SHAPES = 50

@@ -4,9 +4,9 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from harness.report.words import visible_verdict
-from harness.results import Judgement, Results, Topic
-from harness.verdict import Outcome, Verdict
+from harness.bench.results import Judgement, Results, Topic
+from harness.report.text import visible_verdict
+from querygrowth.verdict import Outcome, Verdict
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {Outcome.FAILED: "error", Outcome.INCONCLUSIVE: "warning"}

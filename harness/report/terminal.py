@@ -6,7 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.report.words import (
+from harness.bench.results import Judgement, Results, SizeResult
+from harness.report.text import (
     OUTCOME_WORDS,
     bytes_line,
     headline,
@@ -15,8 +16,7 @@ from harness.report.words import (
     visible,
     visible_verdict,
 )
-from harness.results import Judgement, Results, SizeResult
-from harness.verdict import Outcome
+from querygrowth.verdict import Outcome
 
 _STYLES: Mapping[Outcome, str] = {
     Outcome.PASSED: "green",

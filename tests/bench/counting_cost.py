@@ -111,13 +111,13 @@ def bare_counter(engine: Engine) -> Iterator[None]:
 
 
 def harness(engine: Engine) -> AbstractContextManager[object]:
-    from harness.queries import count_queries
+    from querygrowth.log import count_queries
 
     return count_queries(engine)
 
 
 def harness_without_call_sites(engine: Engine) -> AbstractContextManager[object]:
-    from harness.queries import count_queries
+    from querygrowth.log import count_queries
 
     return count_queries(engine, call_sites=False)
 

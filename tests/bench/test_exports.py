@@ -11,13 +11,13 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from elspeth.core.landscape import LandscapeDB
-from harness.benchmark import Timing, time_in_turn
-from harness.equivalence import SIGNING_KEY, fixed_clock
-from harness.generator import generate_run
-from harness.measurement.measuring import Measured, measured
-from harness.observation import ExportTask, Observation
-from harness.spec import RunSpec
-from harness.subject import CONTROL, DEFAULT_CANDIDATE
+from harness.compare.exports import SIGNING_KEY, fixed_clock
+from harness.exporters.measured import Measured, measured
+from harness.exporters.observation import ExportTask, Observation
+from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
+from harness.exporters.timing import Timing, time_in_turn
+from harness.generate.generator import generate_run
+from harness.generate.spec import RunSpec
 
 EXPORTERS = {"control": measured(CONTROL), "candidate": measured(DEFAULT_CANDIDATE)}
 ROUNDS = 3

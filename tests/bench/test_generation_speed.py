@@ -19,11 +19,11 @@ from sqlalchemy import Table, insert
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.schema import EXPORTED_TABLES
-from harness.facts import Chapter, Fact
-from harness.generating.bulk import CHUNK, write_in_bulk
-from harness.generating.plan import plan
-from harness.spec import RunSpec
-from harness.trials.scratch import NewDatabase, postgresql_databases, sqlite_files
+from harness.checks.reference_runs import NewDatabase, postgresql_databases, sqlite_files
+from harness.generate.bulk_writer import CHUNK, write_in_bulk
+from harness.generate.plan import plan
+from harness.generate.rows import Chapter, Fact
+from harness.generate.spec import RunSpec
 
 ROUNDS = 5
 ROWS, ROWS_IF_NOT_TIMED = 3000, 20
@@ -84,9 +84,9 @@ def test_memory_does_not_grow_with_the_run(benchmark: BenchmarkFixture, tmp_path
     program = (
         "import sys\n"
         "from elspeth.core.landscape import LandscapeDB\n"
-        "from harness.generator import generate_run\n"
-        "from harness.measurement.probe import resident_bytes\n"
-        "from harness.spec import RunSpec\n"
+        "from harness.generate.generator import generate_run\n"
+        "from harness.exporters.probe_script import resident_bytes\n"
+        "from harness.generate.spec import RunSpec\n"
         "with LandscapeDB(f'sqlite:///{sys.argv[1]}') as db:\n"
         "    run = generate_run(db, RunSpec.typical(int(sys.argv[2])))\n"
         "print(run.cardinalities.records, resident_bytes('VmHWM'))\n"

@@ -12,9 +12,9 @@ import rfc8785
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
-from elspeth.core.landscape.verification import verify
-from harness.generator import generate_run
-from harness.spec import RunSpec
+from elspeth.core.landscape.verification.verify import verify
+from harness.generate.generator import generate_run
+from harness.generate.spec import RunSpec
 
 KEY = b"k" * 32
 ROUNDS = 5

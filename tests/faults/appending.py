@@ -140,7 +140,7 @@ def appending_to(url: str, run_ids: Sequence[str]) -> Iterator[Appended]:
     appended = Appended()
     with subprocess.Popen(
         command,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

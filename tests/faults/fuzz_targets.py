@@ -14,12 +14,12 @@ from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 
-from elspeth.core.config import SettingsError, load_settings
-from elspeth.core.landscape.verification import Verification, verify
-from elspeth.core.landscape.verifying.fields import SIGNATURE, known_shapes
-from elspeth.core.landscape.verifying.jsonl_reading import read_jsonl
-from elspeth.core.landscape.verifying.reading import Reading
-from harness.results import ResultsError, load_results, save_results
+from elspeth.core.landscape.verification.defects import Reading
+from elspeth.core.landscape.verification.jsonl import read_jsonl
+from elspeth.core.landscape.verification.record_shapes import SIGNATURE, known_shapes
+from elspeth.core.landscape.verification.verify import Verification, verify
+from elspeth.core.settings import SettingsError, load_settings
+from harness.bench.results import ResultsError, load_results, save_results
 
 KEY = b"k" * 32
 CORPUS = Path(__file__).with_name("corpus")

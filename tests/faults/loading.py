@@ -19,9 +19,9 @@ from sqlalchemy import make_url, text
 from survival import KEY, Trail
 
 from elspeth.core.landscape import LandscapeDB
-from elspeth.core.landscape.verification import verify
-from harness.generator import generate_run
-from harness.spec import RunSpec
+from elspeth.core.landscape.verification.verify import verify
+from harness.generate.generator import generate_run
+from harness.generate.spec import RunSpec
 
 _MOST_SECONDS_OF_AN_EXPORT = "120"
 _RECORDS = re.compile(r": ([\d,]+) records")

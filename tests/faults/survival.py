@@ -30,10 +30,10 @@ from sqlalchemy import Table, create_engine, make_url
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.keys import KEY_VARIABLE
 from elspeth.core.landscape.schema import metadata
-from elspeth.core.landscape.verification import verify
+from elspeth.core.landscape.verification.verify import verify
 
 KEY = "this is the key, and nobody may ever see it printed"
-MAIN = "from elspeth.cli import main; main()"
+MAIN = "from elspeth.cli.main import main; main()"
 OLD = b"what an earlier export left, and does not verify\r\n"
 UNFINISHED = ".export-"
 """How the name of everything begins that an export puts beside its target."""

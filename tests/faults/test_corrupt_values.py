@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from survival import F4, Trail
 
-from elspeth.core.landscape.corruption import primary_key_columns
+from elspeth.core.landscape.export.integrity import primary_key_columns
 from elspeth.core.landscape.schema import metadata
 
 ENUM = "unknown enum"

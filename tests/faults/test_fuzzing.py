@@ -16,11 +16,11 @@ import pytest
 from fuzz_targets import CORPUS, KEY, TARGETS, Target, csv_files
 from hypothesis import example, given
 from hypothesis import strategies as st
+from profiles import fewer_examples
 
-from elspeth.core.config import load_settings
-from elspeth.core.landscape.verification import verify
-from harness.profiles import fewer_examples
-from harness.results import load_results
+from elspeth.core.landscape.verification.verify import verify
+from elspeth.core.settings import load_settings
+from harness.bench.results import load_results
 
 EVERY_INPUT = [(target, path) for target in TARGETS.values() for path in target.corpus]
 HAZARDS = [

@@ -16,13 +16,13 @@ from survival import FINE, REFUSED, Ended, Outcome, Trail, assert_discreet, envi
 
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.keys import KEY_VARIABLE
+from harness.bench.results import Judgement, Place, Topic, load_results
 from harness.report.annotations import render_annotations
 from harness.report.markdown import render_markdown
 from harness.report.page import render_page
 from harness.report.sarif import render_sarif
-from harness.results import Judgement, Place, Topic, load_results
-from harness.verdict import Outcome as Judged
-from harness.verdict import Verdict
+from querygrowth.verdict import Outcome as Judged
+from querygrowth.verdict import Verdict
 
 PUT: dict[str, Callable[[Path], object]] = {
     "missing": lambda path: None,
@@ -57,7 +57,7 @@ def test_what_the_harness_judges_by_is_there_and_whole_or_nothing_is_judged(
 
 def harness(*arguments: str) -> Ended:
     """Run the `harness` command to its end; what it tells of its steps is on stderr too."""
-    command = [sys.executable, "-c", "from harness.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from harness.cli.main import main; main()", *arguments]
     ended = subprocess.run(
         command, env=environment(), capture_output=True, text=True, check=False, timeout=300
     )

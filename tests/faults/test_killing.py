@@ -11,10 +11,10 @@ from holding import PUBLISHING, assert_nobody_left, held, send_on
 from survival import ANY, COMPLETE, KEY, KILLED, PREVIOUS, Outcome, Trail, ended
 from tracing import FLUSHES, REMOVALS, RENAMES, WRITES, calls_of, counted, injecting, traced
 
-from elspeth.core.config import load_settings
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.keys import KEY_VARIABLE
-from elspeth.core.landscape.reconciling import settle_pending
+from elspeth.core.landscape.pipeline.reconcile import settle_pending
+from elspeth.core.settings import load_settings
 
 NAMES = (*RENAMES, *REMOVALS)
 SAMPLED = 1

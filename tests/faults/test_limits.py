@@ -33,7 +33,7 @@ def test_300_mb_of_memory_are_enough(trail: Trail) -> None:
 
 TOO_LITTLE = """
 import resource
-import elspeth.cli
+import elspeth.cli.main
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + {more}, size + {more}))
 """
@@ -54,7 +54,7 @@ def test_too_little_memory_is_a_failure_like_any_other(trail: Trail, more: int) 
 @pytest.mark.parametrize("count", [*range(5, 13), 16, 20, 24])
 def test_too_few_descriptors_are_a_failure_like_any_other(trail: Trail, count: int) -> None:
     prelude = (
-        "import resource, elspeth.cli\n"
+        "import resource, elspeth.cli.main\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({count}, {count}))"
     )
     with trail.injection() as injection:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.baseline import (
+from harness.bench.baseline import (
     BaselineError,
     Costs,
     ShapeCost,
@@ -14,7 +14,7 @@ from harness.baseline import (
     merged,
     save_baseline,
 )
-from harness.verdict import Verdict
+from querygrowth.verdict import Verdict
 
 ROWS = (10, 30, 100)
 SQLITE = "SQLite 3.40.1, CPython 3.11"

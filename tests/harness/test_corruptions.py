@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from elspeth.core.landscape import LandscapeDB
-from harness.subject import CONTROL, DEFAULT_CANDIDATE, load_subject
-from harness.trials.cases import Case, record_cases
-from harness.trials.corruptions import CORRUPTIONS
-from harness.trials.reference_runs import ReferenceRuns
-from harness.trials.scratch import sqlite_files
+from harness.checks.cases import Case, record_cases
+from harness.checks.corruptions import CORRUPTIONS
+from harness.checks.reference_runs import ReferenceRuns, sqlite_files
+from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, load_subject
 
 CORRUPT = [case for case in record_cases("sqlite") if case.corruption]
 

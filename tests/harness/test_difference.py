@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from elspeth.contracts.enums import NodeStateStatus
-from harness.comparing.difference import Kind, same_value
-from harness.equivalence import first_difference
+from harness.compare.difference import Kind, same_value
+from harness.compare.exports import first_difference
 
 Record = dict[str, Any]
 

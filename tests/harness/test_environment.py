@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from elspeth.core.landscape import LandscapeDB
-from harness.measurement.environment import UNKNOWN, commit_of, describe_environment
+from harness.bench.environment import UNKNOWN, commit_of, describe_environment
 
 
 def test_this_environment_is_described_whole(db: LandscapeDB) -> None:

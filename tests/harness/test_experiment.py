@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from elspeth.core.landscape import LandscapeExporter
-from harness.experiment import Experiment, run_experiment, sizes_up_to
-from harness.measurement.measuring import InThisProcess, measured
-from harness.results import Results, Topic, load_results, save_results
-from harness.spec import RunSpec
-from harness.subject import CONTROL, DEFAULT_CANDIDATE, Subject
-from harness.targets import load_targets
-from harness.trials.formulas import attribute_queries
-from harness.verdict import Outcome
+from harness.bench.experiment import Experiment, run_experiment, sizes_up_to
+from harness.bench.results import Results, Topic, load_results, save_results
+from harness.bench.targets import load_targets
+from harness.checks.formulas import attribute_queries
+from harness.exporters.measured import InThisProcess, measured
+from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject
+from harness.generate.spec import RunSpec
+from querygrowth.verdict import Outcome
 
 
 class Idle(LandscapeExporter):

@@ -6,11 +6,11 @@ import pytest
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from fixtures.usual_exporter import UsualExporter
-from harness.equivalence import SIGNING_KEY, fixed_clock
-from harness.full_bench import Figure
-from harness.generator import generate_run
-from harness.queries import count_queries
-from harness.spec import RunSpec
+from harness.bench.full import Figure
+from harness.compare.exports import SIGNING_KEY, fixed_clock
+from harness.generate.generator import generate_run
+from harness.generate.spec import RunSpec
+from querygrowth.log import count_queries
 
 
 def test_the_usual_exporter_writes_the_same_bytes_and_looks_for_no_orphans(

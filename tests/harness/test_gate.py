@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from elspeth.command import ExitCode
+from elspeth.cli.runtime import ExitCode
+from harness.bench.results import Judgement, Results, Topic, load_results
 from harness.gate import REQUIRED, completed, decide
-from harness.results import Judgement, Results, Topic, load_results
-from harness.verdict import Outcome, Verdict
+from querygrowth.verdict import Outcome, Verdict
 
 PASSED = load_results(Path("fixtures/results/passed.json"))
 

@@ -13,23 +13,23 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from contents import contents_digest
 from hypothesis import given
+from profiles import fewer_examples
+from run_coverage import held_features
 from sqlalchemy import func, select
 
 from elspeth.core.landscape.database import LandscapeDB
-from elspeth.core.landscape.exporter import LandscapeExporter
+from elspeth.core.landscape.export.exporter import LandscapeExporter
 from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
-from harness.coverage import held_features
-from harness.facts import Chapter
-from harness.features import FEATURES, Feature
-from harness.generating.contents import contents_digest
-from harness.generating.plan import plan
-from harness.generating.presets import preset
-from harness.generator import Cardinalities, RunExistsError, generate_run
-from harness.pools import build_pools, parse_pools
-from harness.profiles import fewer_examples
-from harness.spec import AXES, ImpossibleSpecError, RunSpec
-from harness.strategies import run_specs
+from harness.generate.features import FEATURES, Feature
+from harness.generate.generator import Cardinalities, RunExistsError, generate_run
+from harness.generate.plan import plan
+from harness.generate.pools import build_pools, parse_pools
+from harness.generate.presets import preset
+from harness.generate.rows import Chapter
+from harness.generate.spec import AXES, ImpossibleSpecError, RunSpec
+from harness.generate.strategies import run_specs
 
 WRITERS: tuple[Literal["bulk", "recorder"], ...] = ("bulk", "recorder")
 
@@ -184,12 +184,15 @@ def test_a_spec_means_the_same_as_ever(name: str) -> None:
         assert contents_digest(db) == GOLDEN[name]
 
 
+SUPPORT = Path(__file__).parents[1] / "support"
+
+
 def test_a_spec_means_the_same_in_another_process_under_another_hash_seed() -> None:
     program = (
         "from elspeth.core.landscape.database import LandscapeDB\n"
-        "from harness.generating.contents import contents_digest\n"
-        "from harness.generator import generate_run\n"
-        "from harness.generating.presets import preset\n"
+        "from contents import contents_digest\n"
+        "from harness.generate.generator import generate_run\n"
+        "from harness.generate.presets import preset\n"
         "db = LandscapeDB.in_memory()\n"
         "generate_run(db, preset('adversarial'))\n"
         "print(contents_digest(db))\n"
@@ -197,7 +200,7 @@ def test_a_spec_means_the_same_in_another_process_under_another_hash_seed() -> N
     digests = {
         subprocess.run(
             [sys.executable, "-c", program],
-            env=os.environ | {"PYTHONHASHSEED": seed, "TZ": zone},
+            env=os.environ | {"PYTHONHASHSEED": seed, "TZ": zone, "PYTHONPATH": str(SUPPORT)},
             check=True,
             capture_output=True,
             text=True,
@@ -266,8 +269,8 @@ def test_a_killed_generation_stores_nothing(tmp_path: Path, writer: str) -> None
     program = (
         "import os, signal, sys\n"
         "from elspeth.core.landscape.database import LandscapeDB\n"
-        "from harness.generator import generate_run\n"
-        "from harness.spec import RunSpec\n"
+        "from harness.generate.generator import generate_run\n"
+        "from harness.generate.spec import RunSpec\n"
         "def kill(done, total):\n"
         "    if done == total:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"

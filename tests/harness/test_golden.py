@@ -8,11 +8,18 @@ import pytest
 from sqlalchemy import text
 
 from elspeth.core.landscape import LandscapeDB
-from harness.features import FEATURES
-from harness.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
-from harness.trials.golden import GOLDEN, GoldenError, check_golden, golden_specs, update_golden
-from harness.trials.scratch import NewDatabase, sqlite_files
-from harness.trials.stored_tables import dump_tables, restore_tables
+from harness.checks.golden import (
+    GOLDEN,
+    GoldenError,
+    check_golden,
+    dump_tables,
+    golden_specs,
+    restore_tables,
+    update_golden,
+)
+from harness.checks.reference_runs import NewDatabase, sqlite_files
+from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
+from harness.generate.features import FEATURES
 
 BACKENDS = ["sqlite", "postgresql"]
 GOLDEN_HERE = Path(__file__).parents[2] / GOLDEN

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.history import Entry, append_entry, comparable, entry_of, load_history
-from harness.results import ResultsError, load_results
+from harness.bench.history import Entry, append_entry, comparable, entry_of, load_history
+from harness.bench.results import ResultsError, load_results
 
 
 def entry(day: int, speed_up: float, **changes: object) -> Entry:

@@ -1,9 +1,9 @@
 """Which run of a database a record belongs to."""
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
-from harness.comparing.ownership import owner_in
-from harness.generating.presets import preset
-from harness.generator import generate_run
+from harness.compare.ownership import owner_in
+from harness.generate.generator import generate_run
+from harness.generate.presets import preset
 
 
 def test_every_record_belongs_to_the_run_that_exports_it(db: LandscapeDB) -> None:

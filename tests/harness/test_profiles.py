@@ -1,4 +1,4 @@
-"""Hypothesis profiles, and the command that counts what property tests exercise under one."""
+"""Hypothesis profiles, and what the examples of one exercise."""
 
 import os
 import re
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from profiles import EXAMPLES, VARIABLE, ProfileError, fewer_examples, load_profile
+from run_coverage import SUMMARIES, coverage_lines, drawn_specs, shape_coverage
 
-from harness.commands.coverage import coverage, coverage_lines
-from harness.coverage import SUMMARIES, shape_coverage
-from harness.profiles import EXAMPLES, VARIABLE, ProfileError, fewer_examples, load_profile
+from harness.generate.strategies import run_specs
 
 
 @pytest.fixture(autouse=True)
@@ -55,22 +55,19 @@ def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
         load_profile({VARIABLE: "fast"})
 
 
-def test_the_command_counts_every_shape_and_finds_none_missing(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert coverage(profile="dev") == 0
-    printed = capsys.readouterr().out
+def test_the_examples_of_a_profile_hold_every_shape() -> None:
+    specs = drawn_specs(run_specs(), EXAMPLES["dev"])
+    found = shape_coverage(spec.shapes for spec in specs)
+    printed = "\n".join(coverage_lines(found))
     counts = dict(re.findall(r"^ *\d+  ([a-z]\w+) +(\d+)  \S", printed, re.MULTILINE))
     assert counts.keys() == SUMMARIES.keys()
     assert all(int(count) > 0 for count in counts.values())
+    assert not found.never
 
 
-def test_the_command_fails_and_names_what_never_occurs(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("harness.commands.coverage.EXAMPLES", {"dev": 1})
-    assert coverage(profile="dev") == 1
-    assert "never: hostile_text" in capsys.readouterr().out
+def test_a_shape_that_never_occurs_is_named() -> None:
+    found = shape_coverage(spec.shapes for spec in drawn_specs(run_specs(), 1))
+    assert "never: hostile_text" in list(coverage_lines(found))
 
 
 def test_the_matrix_counts_the_runs_that_hold_both() -> None:

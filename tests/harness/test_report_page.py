@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from harness.benchmark import Timing
-from harness.history import Entry
-from harness.measurement.pairing import pair
+from harness.bench.history import Entry
+from harness.bench.paired_ratio import pair
+from harness.bench.results import Judgement, Results, Topic, load_results
+from harness.exporters.timing import Timing
 from harness.report.page import render_page
-from harness.results import Judgement, Results, Topic, load_results
-from harness.verdict import Outcome, Verdict
+from querygrowth.verdict import Outcome, Verdict
 
 SAVED = Path("fixtures/results")
 PASSED = load_results(SAVED / "passed.json")

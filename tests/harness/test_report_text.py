@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from harness.bench.results import Judgement, Place, Results, Topic, load_results
 from harness.report import write_reports
 from harness.report.annotations import commands_stopped, render_annotations
 from harness.report.markdown import render_markdown
 from harness.report.page import render_page
 from harness.report.sarif import render_sarif
 from harness.report.terminal import render_failures, render_results
-from harness.results import Judgement, Place, Results, Topic, load_results
-from harness.verdict import Outcome, Verdict
+from querygrowth.verdict import Outcome, Verdict
 
 SAVED = Path("fixtures/results")
 N_PLUS_ONE = load_results(SAVED / "n_plus_one.json")

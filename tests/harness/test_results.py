@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.results import FORMAT, Results, ResultsError, Topic, load_results, save_results
-from harness.verdict import Outcome
+from harness.bench.results import FORMAT, Results, ResultsError, Topic, load_results, save_results
+from querygrowth.verdict import Outcome
 
 SAVED = Path("fixtures/results")
 

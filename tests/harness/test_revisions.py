@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.measurement.revisions import RevisionError, changed_files, checked_out, working_tree
+from harness.bench.revisions import RevisionError, changed_files, checked_out, working_tree
 
 
 def git(directory: Path, *arguments: str) -> None:

@@ -7,16 +7,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
-from harness.subject import SubjectError, load_subject
-from harness.trials.checking import Ground, Part, open_ground
-from harness.trials.costs import Declared
-from harness.trials.seeded_faults import (
+from harness.checks.costs import Declared
+from harness.checks.run import Ground, Part, open_ground
+from harness.checks.selftest import (
     CorrectExporter,
+    Result,
     SeededFault,
     load_correct_exporters,
     load_seeded_faults,
+    run_selftest,
+    try_correct,
+    try_fault,
 )
-from harness.trials.selftest import Result, run_selftest, try_correct, try_fault
+from harness.exporters.subject import SubjectError, load_subject
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 FAULTS = load_seeded_faults(FIXTURES)

@@ -7,11 +7,11 @@ from sqlalchemy import func, select
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.schema import EXPORTED_TABLES
-from harness.generating.presets import preset
-from harness.generator import generate_run
-from harness.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
-from harness.trials.intruder import Intruder, IntruderError, add_one_of_everything
-from harness.trials.snapshot_check import judge_snapshot
+from harness.checks.concurrent_writer import Intruder, IntruderError, add_one_of_everything
+from harness.checks.snapshot import judge_snapshot
+from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
+from harness.generate.generator import generate_run
+from harness.generate.presets import preset
 
 NOT_A_SNAPSHOT = "fixtures.faulty_exporters.resources:NotASnapshot"
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from profiles import fewer_examples
 
-from harness.features import FEATURES
-from harness.generating.plan import plan
-from harness.generating.presets import PRESETS, preset
-from harness.generator import Cardinalities
-from harness.profiles import fewer_examples
-from harness.spec import AXES, ImpossibleSpecError, RunSpec
-from harness.strategies import run_specs
+from harness.generate.features import FEATURES
+from harness.generate.generator import Cardinalities
+from harness.generate.plan import plan
+from harness.generate.presets import PRESETS, preset
+from harness.generate.spec import AXES, ImpossibleSpecError, RunSpec
+from harness.generate.strategies import run_specs
 
 IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"rows": 0}, "rows=0: source rows, at least 1"),

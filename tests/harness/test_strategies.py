@@ -3,12 +3,12 @@
 import pytest
 from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
+from profiles import DEFAULT_PROFILE, EXAMPLES, fewer_examples
+from run_coverage import SUMMARIES, drawn_specs, shape_coverage
 
-from harness.coverage import SUMMARIES, drawn_specs, shape_coverage
-from harness.features import FEATURES
-from harness.profiles import DEFAULT_PROFILE, EXAMPLES, fewer_examples
-from harness.spec import ROWS_TO_TAKE_TURNS, RunSpec
-from harness.strategies import run_specs
+from harness.generate.features import FEATURES
+from harness.generate.spec import ROWS_TO_TAKE_TURNS, RunSpec
+from harness.generate.strategies import run_specs
 
 SEARCHING = settings(max_examples=2000, derandomize=True, database=None, deadline=None)
 

@@ -1,29 +1,5 @@
 """The words of the audit trail: enums, models, schemas, routes, and the error for corrupt data."""
 
-from elspeth.contracts.audit import (
-    Artifact,
-    Batch,
-    BatchMember,
-    BatchOutput,
-    BatchStatusUpdate,
-    Call,
-    Checkpoint,
-    Edge,
-    ExportStatusUpdate,
-    Node,
-    NodeState,
-    NodeStateCompleted,
-    NodeStateFailed,
-    NodeStateOpen,
-    RoutingEvent,
-    Row,
-    RowLineage,
-    Run,
-    Token,
-    TokenParent,
-    TransformErrorRecord,
-    ValidationErrorRecord,
-)
 from elspeth.contracts.enums import (
     BatchStatus,
     CallStatus,
@@ -40,7 +16,31 @@ from elspeth.contracts.enums import (
     TriggerType,
 )
 from elspeth.contracts.errors import CorruptAuditDataError
-from elspeth.contracts.routing import RoutingSpec
+from elspeth.contracts.models import (
+    Artifact,
+    Batch,
+    BatchMember,
+    BatchOutput,
+    BatchStatusUpdate,
+    Call,
+    Checkpoint,
+    Edge,
+    ExportStatusUpdate,
+    Node,
+    NodeState,
+    NodeStateCompleted,
+    NodeStateFailed,
+    NodeStateOpen,
+    RoutingEvent,
+    RoutingSpec,
+    Row,
+    RowLineage,
+    Run,
+    Token,
+    TokenParent,
+    TransformErrorRecord,
+    ValidationErrorRecord,
+)
 from elspeth.contracts.schema import FieldDefinition, SchemaConfig
 
 __all__ = [

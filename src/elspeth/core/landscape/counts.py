@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, FromClause, func, inspect, literal, select, union_all
 
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.export.queries import export_statements
 from elspeth.core.landscape.schema import (
     batch_outputs_table,
     batches_table,
@@ -12,7 +13,6 @@ from elspeth.core.landscape.schema import (
     transform_errors_table,
     validation_errors_table,
 )
-from elspeth.core.landscape.statements import export_statements
 
 
 def count_records(connection: Connection, run_id: str) -> Mapping[str, int]:

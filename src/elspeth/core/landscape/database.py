@@ -10,13 +10,14 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from elspeth.core.landscape.cutting import OpenConnections, lent
-from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
-from elspeth.core.landscape.snapshot import (
+from elspeth.core.landscape.export.snapshot import (
+    OpenConnections,
     ReadSnapshot,
+    lent,
     open_snapshot,
     refuse_beside_a_snapshot,
 )
+from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
 
 _IN_MEMORY = (None, "", ":memory:")
 _SECRETS_IN_QUERY = ("password", "sslpassword")

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from elspeth.core.landscape.signing import MINIMUM_KEY_BYTES
-from elspeth.core.landscape.small_files import opened_regular
+from elspeth.core.landscape.export.signed_lines import MINIMUM_KEY_BYTES
+from elspeth.core.safe_open import opened_regular
 
 KEY_VARIABLE = "ELSPETH_SIGNING_KEY"
 _MOST_BYTES = 2**16

@@ -34,8 +34,13 @@ from elspeth.contracts import (
 from elspeth.contracts.errors import RunNotFoundError
 from elspeth.core.clock import Clock, utc_now
 from elspeth.core.landscape.database import LandscapeDB
-from elspeth.core.landscape.files import Progress, PublishedExport, publish_csv, publish_jsonl
-from elspeth.core.landscape.recorder import LandscapeRecorder
+from elspeth.core.landscape.output.publish import (
+    Progress,
+    PublishedExport,
+    publish_csv,
+    publish_jsonl,
+)
+from elspeth.core.landscape.store.recorder import LandscapeRecorder
 
 
 class LegacyLandscapeExporter:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from elspeth.core.landscape.keys import SigningKeyError, key_id, read_secret
-from elspeth.core.landscape.small_files import read_small_file
+from elspeth.core.safe_open import read_small_file
 
 _MOST_BYTES = 2**16
 

@@ -4,12 +4,42 @@ The form is an in-toto statement, so that its subject can be matched by digest w
 """
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal
 
 import rfc8785
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from elspeth.core.landscape.attestation.flaws import Flaw, FlawedAttestationError
+# What can be wrong with an attestation, or between one and its export: codes for scripts.
+
+
+class Flaw(StrEnum):
+    """Why an attestation does not stand. `docs/attestation.md` explains them."""
+
+    NO_ATTESTATION = "NO_ATTESTATION"
+    MALFORMED = "MALFORMED"
+    UNKNOWN_KEY = "UNKNOWN_KEY"
+    FORGED = "FORGED"
+    MISSING_EXPORT = "MISSING_EXPORT"
+    FOREIGN_EXPORT = "FOREIGN_EXPORT"
+    NOT_ATTESTED = "NOT_ATTESTED"
+    ROLLED_BACK = "ROLLED_BACK"
+    CONTENT = "CONTENT"
+    CHAIN = "CHAIN"
+    GAP = "GAP"
+
+
+class AttestationError(ValueError):
+    """Nothing can be attested here, and nothing was changed; the message says what to do."""
+
+
+class FlawedAttestationError(AttestationError):
+    """A file that is no sound attestation under the keys at hand, and why."""
+
+    def __init__(self, flaw: Flaw, message: str) -> None:
+        super().__init__(message)
+        self.flaw = flaw
+
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:elspeth:landscape-export:1"

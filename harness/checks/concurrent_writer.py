@@ -1,0 +1,120 @@
+"""Intruder: a second process that commits to a run while it is being exported."""
+
+import json
+import subprocess
+import sys
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import func, select
+
+from elspeth.contracts import Determinism, NodeStateStatus, NodeType, RoutingMode, RunStatus
+from elspeth.contracts.schema import SchemaConfig
+from elspeth.core.landscape import LandscapeDB, LandscapeRecorder, rows_table
+
+_READY, _DONE = "ready", "done"
+
+
+class IntruderError(RuntimeError):
+    """The second process could not write."""
+
+
+class Intruder(AbstractContextManager["Intruder"]):
+    """Waits in a process of its own, and strikes once when told."""
+
+    def __init__(self, url: str, run_id: str) -> None:
+        self._request = json.dumps({"url": url, "run_id": run_id})
+        self.struck = False
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "harness.checks.concurrent_writer"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._say(self._request, answer=_READY)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.communicate()
+
+    def strike(self) -> None:
+        """Have one of everything added to the run, and return when that is committed."""
+        if not self.struck:
+            self.struck = True
+            self._say("strike", answer=_DONE)
+
+    def _say(self, line: str, *, answer: str) -> None:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise IntruderError("the second process has no pipes")
+        stdin.write(f"{line}\n")
+        stdin.flush()
+        answered = stdout.readline().strip()
+        if answered != answer:
+            raise IntruderError(f"the second process could not write: {answered or 'it died'}")
+
+
+def add_one_of_everything(db: LandscapeDB, run_id: str) -> None:
+    """Append a record of every type to a run, and change the run's own."""
+    recorder = LandscapeRecorder(db)
+    node = recorder.register_node(
+        run_id,
+        "intruder",
+        NodeType.TRANSFORM,
+        "1",
+        {},
+        determinism=Determinism.DETERMINISTIC,
+        schema_config=SchemaConfig.from_dict({"fields": "dynamic"}),
+    )
+    edge = recorder.register_edge(run_id, node.node_id, node.node_id, "again", RoutingMode.MOVE)
+    row = recorder.create_row(run_id, node.node_id, _next_index(db, run_id), {})
+    token = recorder.create_token(row.row_id)
+    recorder.expand_token(token.token_id, row.row_id, 1, 0)
+    state = recorder.begin_node_state(token.token_id, node.node_id, 0, {})
+    recorder.record_routing_event(state.state_id, edge.edge_id, RoutingMode.MOVE)
+    recorder.record_call(state.state_id, 0, "http", "success", {})
+    recorder.complete_node_state(
+        state.state_id, NodeStateStatus.COMPLETED, output_data={}, duration_ms=1.0
+    )
+    batch = recorder.create_batch(run_id, node.node_id)
+    recorder.add_batch_member(batch.batch_id, token.token_id, 0)
+    recorder.register_artifact(run_id, state.state_id, node.node_id, "file", "/x", "0" * 64, 1)
+    recorder.complete_run(run_id, RunStatus.FAILED, reproducibility_grade="attributable_only")
+
+
+def _next_index(db: LandscapeDB, run_id: str) -> int:
+    last = select(func.max(rows_table.c.row_index)).where(rows_table.c.run_id == run_id)
+    with db.connection() as connection:
+        return int(connection.execute(last).scalar() or 0) + 1
+
+
+def main() -> None:
+    """Open the database that standard input names, and write to it on the next line."""
+    request = json.loads(sys.stdin.readline())
+    with LandscapeDB(request["url"], create_tables=False) as db:
+        _answer(_READY)
+        if not sys.stdin.readline():
+            return
+        try:
+            add_one_of_everything(db, request["run_id"])
+        except Exception as error:
+            _answer(f"{type(error).__name__}: {error}".splitlines()[0])
+        else:
+            _answer(_DONE)
+
+
+def _answer(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

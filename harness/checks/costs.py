@@ -1,0 +1,259 @@
+"""Costs: what a candidate's exports take as runs grow: queries, fetched rows, work and memory."""
+
+import inspect
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+from elspeth.core.landscape import LandscapeDB
+from harness.checks.reference_runs import NewDatabase
+from harness.compare.exports import SIGNING_KEY, fixed_clock
+from harness.exporters.observation import ExportTask, MemoryUse, project_of_subject
+from harness.exporters.subject import Subject
+from harness.exporters.subprocess_probe import Probe
+from harness.generate.generator import generate_run
+from harness.generate.spec import RunSpec
+from harness.generate.strategies import run_specs
+from querygrowth.activity import Activity, caller, watch
+from querygrowth.contract import Allowance, QueryContract
+from querygrowth.growth import measure_growth
+from querygrowth.growth_verdicts import judge_growth
+from querygrowth.search import find_blow_up
+from querygrowth.verdict import Outcome, Verdict, judge
+from querygrowth.work import BRANCHES, VM_STEPS, has_vm_steps
+
+VARIABLES = 32_766
+"""The most variables that SQLite takes in a statement, unless it is built to take more."""
+
+_AXES: Mapping[str, int] = MappingProxyType(
+    {
+        "rows": 2,
+        "states": 1,
+        "routing_groups": 2,
+        "calls": 2,
+        "nodes": 3,
+        "edges": 2,
+        "batches": 2,
+        "artifacts": 2,
+        "neighbour_rows": 2,
+    }
+)
+"""What runs grow along, from these sizes. Forks and joins are left to the search."""
+_FEW, _MANY = (2, 6, 24), (2, 20, 501)
+"""Lists of 500 ids follow the rows; along the other axes, loops show at once."""
+_WORK_SCALES = (8, 24, 72)
+_BASE = RunSpec(
+    run_id="growth", forks=1, retries=1, routing_groups=1, batches=1, members=2, neighbours=1
+)
+_SMALL_ROWS, _LARGE_ROWS = 200, 2000
+_EXAMPLES = 60
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a candidate admits to; the defaults are what a streaming exporter keeps.
+
+    `rows_per_record` is how many rows may be fetched for each record, `bytes_per_record` how much
+    memory may be held for each, and `allowances` name tables that are read in chunks.
+    """
+
+    transactions: int = 1
+    rows_per_record: float = 1.5
+    bytes_per_record: int = 300
+    allowances: tuple[Allowance, ...] = ()
+
+    @property
+    def contract(self) -> QueryContract:
+        """The part of it that is about queries."""
+        return QueryContract(
+            transactions=self.transactions,
+            rows_per_record=self.rows_per_record,
+            allowances=self.allowances,
+        )
+
+
+class _Runs:
+    """Databases with a run of given sizes, and the candidate's export of them as an action."""
+
+    def __init__(self, candidate: Subject, new_database: NewDatabase) -> None:
+        self._candidate = candidate
+        self._new_database = new_database
+        self._db: LandscapeDB | None = None
+
+    @contextmanager
+    def populate(self, **sizes: int) -> Iterator[Engine]:
+        """Generate a run that is as large as `sizes` say, in a database of its own."""
+        changes: dict[str, Any] = sizes
+        with self.generated(replace(_BASE, **changes)) as db:
+            yield db.engine
+
+    @contextmanager
+    def generated(self, spec: RunSpec) -> Iterator[LandscapeDB]:
+        with LandscapeDB(self._new_database()) as self._db:
+            generate_run(self._db, spec)
+            yield self._db
+
+    def export(self, engine: object, run_id: str = _BASE.run_id) -> int:
+        """Export the run, signed, and return how many records it had."""
+        if self._db is None or engine is not self._db.engine:
+            raise ValueError("only the run that was generated last can be exported")
+        exporter = self._candidate.build(self._db, SIGNING_KEY, fixed_clock)
+        return sum(1 for _ in exporter.export_run(run_id, sign=True))
+
+
+def judge_query_growth(
+    candidate: Subject, new_database: NewDatabase, declared: Declared
+) -> Sequence[Verdict]:
+    """Judge queries, transactions and fetched rows as each axis grows, failed verdicts first."""
+    runs = _Runs(candidate, new_database)
+    scales = dict.fromkeys(_AXES, _FEW) | {"rows": _MANY}
+    report = measure_growth(
+        runs.export, runs.populate, axes=_AXES, scales=scales, subject=candidate.name
+    )
+    return judge_growth(report, declared.contract)
+
+
+def search_blow_up(candidate: Subject, new_database: NewDatabase, declared: Declared) -> Verdict:
+    """Search all kinds of small runs for one that takes more queries than the smallest does."""
+    runs = _Runs(candidate, new_database)
+    contract = replace(declared.contract, total=_observe(runs, RunSpec()).queries)
+    found = find_blow_up(
+        run_specs(max_rows=4),
+        lambda spec: _observe(runs, spec),
+        contract,
+        max_examples=_EXAMPLES,
+        subject=candidate.name,
+    )
+    if found is None:
+        return judge(
+            candidate.name,
+            True,
+            expected=f"at most {contract.total} queries for any run",
+            seen=f"no run found that takes more than {contract.total} queries",
+        )
+    return judge(
+        candidate.name,
+        False,
+        expected=f"at most {contract.total} queries, as for {RunSpec()!r}",
+        seen=f"queries grew: {found.activity.queries} for {found.example!r}",
+        evidence=("found by search, and shrunk", *found.verdicts[0].evidence),
+        next_step="what this run has that the smallest lacks",
+    )
+
+
+def judge_large_run(candidate: Subject, new_database: NewDatabase) -> Verdict:
+    """Judge whether as many rows are exported as no list of variables can name."""
+    spec = RunSpec(run_id="large", rows=VARIABLES + 1, states=0)
+    with LandscapeDB(new_database()) as db:
+        run = generate_run(db, spec)
+        _limit_variables(db.engine)
+        expected = run.cardinalities.records
+        exporter = candidate.build(db, None, fixed_clock)
+        try:
+            exported = sum(1 for _ in exporter.export_run(spec.run_id))
+            seen = f"{exported:,} records of {spec.rows:,} rows"
+        except Exception as error:
+            exported = -1
+            message = str(error).splitlines()[0][:100]
+            seen = f"error at {spec.rows:,} rows: {type(error).__name__}: {message}"
+    return judge(
+        candidate.name,
+        exported == expected,
+        expected=f"{expected:,} records of {spec.rows:,} rows",
+        seen=seen,
+        next_step="IN lists with a variable for each row",
+    )
+
+
+def judge_work(
+    candidate: Subject, new_database: NewDatabase, declared: Declared
+) -> Sequence[Verdict]:
+    """Judge whether the database's and Python's work grows no faster than the records."""
+    runs = _Runs(candidate, new_database)
+    with LandscapeDB(new_database()) as db:
+        counted = (BRANCHES, VM_STEPS) if has_vm_steps(db.engine) else (BRANCHES,)
+    report = measure_growth(
+        runs.export,
+        runs.populate,
+        axes={"rows": _WORK_SCALES[0]},
+        scales=_WORK_SCALES,
+        work=counted,
+        subject=candidate.name,
+        project=project_of_subject(_source_directory(candidate)),
+    )
+    return judge_growth(report, declared.contract)
+
+
+def judge_memory(
+    candidate: Subject, new_database: NewDatabase, declared: Declared, directory: Path
+) -> Verdict:
+    """Judge how much memory each further record takes, each export in a process of its own."""
+    expected = f"at most {declared.bytes_per_record} bytes held for each record"
+    if not candidate.reference:
+        why = "memory not measured: an exporter without a module:attribute has no other process"
+        return Verdict(candidate.name, Outcome.SKIPPED, expected, why)
+    probe = Probe(candidate.reference, paths=(Path.cwd(),))
+    small, large = (
+        _memory_of(probe, RunSpec.typical(rows, run_id="memory"), new_database, directory)
+        for rows in (_SMALL_ROWS, _LARGE_ROWS)
+    )
+    further = large.records - small.records
+    per_record = (large.use.above_start_bytes - small.use.above_start_bytes) / further
+    grew = per_record > declared.bytes_per_record
+    return judge(
+        candidate.name,
+        not grew,
+        expected=expected,
+        seen=f"memory grew with rows: {per_record:,.0f} bytes for each record"
+        if grew
+        else f"memory flat: {max(0.0, per_record):,.0f} bytes for each record",
+        evidence=[
+            f"{each.records:,} records  {each.use.above_start_bytes / 2**20:.1f} MiB above start"
+            for each in (small, large)
+        ],
+        next_step="lists and maps of records; or declare what is held with --bytes-per-record",
+    )
+
+
+def _limit_variables(engine: Engine) -> None:
+    """Hold every new connection to the usual limit: distributions raise it, users' machines not."""
+
+    @event.listens_for(engine, "connect")
+    def limit(driver_connection: sqlite3.Connection, _: object) -> None:
+        driver_connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, VARIABLES)
+
+    engine.dispose()
+
+
+@dataclass(frozen=True)
+class _MemoryOfRun:
+    records: int
+    use: MemoryUse
+
+
+def _memory_of(
+    probe: Probe, spec: RunSpec, new_database: NewDatabase, directory: Path
+) -> _MemoryOfRun:
+    with LandscapeDB(new_database()) as db:
+        run = generate_run(db, spec)
+        task = ExportTask(db, spec.run_id, SIGNING_KEY, fixed_clock, directory)
+        return _MemoryOfRun(run.cardinalities.records, probe.measure_memory(task))
+
+
+def _observe(runs: _Runs, spec: RunSpec) -> Activity:
+    with runs.generated(spec) as db, caller() as by:
+        return watch(lambda engine: runs.export(engine, spec.run_id), db.engine, by=by)
+
+
+def _source_directory(candidate: Subject) -> Path | None:
+    """Where the candidate's own code is; None, for the working directory, if that is not told."""
+    try:
+        return Path(inspect.getfile(candidate.factory)).parent
+    except TypeError:
+        return None

@@ -1,0 +1,52 @@
+"""`harness baseline`: what exports cost against what was accepted; --update accepts it."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elspeth.cli.runtime import ExitCode
+from harness.bench.baseline import (
+    DEFAULT_BASELINE,
+    Costs,
+    cost,
+    judge_costs,
+    load_baseline,
+    merged,
+    save_baseline,
+)
+from harness.bench.results import Judgement, Topic
+from harness.cli.console import CandidateOption, output_console
+from harness.exporters.measured import measured
+from harness.exporters.subject import DEFAULT_CANDIDATE
+from harness.report.terminal import render_judgements
+
+
+def baseline(
+    update: Annotated[
+        bool, typer.Option("--update", help="Accept what is found as the new baseline.")
+    ] = False,
+    file: Annotated[Path, typer.Option(help="The baseline.")] = DEFAULT_BASELINE,
+    candidate: CandidateOption = DEFAULT_CANDIDATE,
+) -> int:
+    """Count the exports of a few small runs and judge them by the baseline, shape by shape.
+
+    Work is accepted for the SQLite and Python versions at hand; what was accepted under others
+    stays. Exit 1 when anything costs more than accepted.
+    """
+    earlier = load_baseline(file) if file.exists() or not update else None
+    with tempfile.TemporaryDirectory(prefix="harness-") as directory:
+        found = cost(measured(candidate), Path(directory))
+    if update:
+        save_baseline(merged(found, earlier), file)
+        output_console().print(f"wrote {file}", markup=False, soft_wrap=True)
+        return ExitCode.FINE
+    return _judge(found, earlier)
+
+
+def _judge(found: Costs, earlier: Costs | None) -> int:
+    verdicts = judge_costs(found, earlier) if earlier else ()
+    judgements = [Judgement(Topic.BASELINE, each) for each in verdicts]
+    output_console().print(render_judgements(judgements))
+    return ExitCode.NOT_FINE if any(each.failed for each in judgements) else ExitCode.FINE

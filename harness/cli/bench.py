@@ -1,0 +1,63 @@
+"""`harness bench`: the main job, both exporters over recorded runs, measured and judged."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elspeth.cli.runtime import ExitCode
+from harness.bench.experiment import Experiment, run_experiment, sizes_up_to
+from harness.bench.targets import DEFAULT_TARGETS, load_targets
+from harness.cli.console import (
+    CandidateOption,
+    OutputOption,
+    PythonOption,
+    SrcOption,
+    output_console,
+    print_results,
+    steps_bar,
+)
+from harness.cli.full_bench import full_bench
+from harness.exporters.measured import measured
+from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
+from harness.generate.spec import RunSpec
+from harness.report import write_reports
+from querygrowth.verdict import Outcome
+
+
+def bench(
+    rows: Annotated[int, typer.Option(min=1, help="Source rows of the largest run.")] = 2000,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds of each exporter.")] = 2,
+    seed: Annotated[int, typer.Option(help="Seed of the runs.")] = 0,
+    candidate: CandidateOption = DEFAULT_CANDIDATE,
+    src: SrcOption = None,
+    python: PythonOption = None,
+    targets: Annotated[Path, typer.Option(help="The agreed targets.")] = DEFAULT_TARGETS,
+    output: OutputOption = Path("out"),
+    full: Annotated[
+        bool, typer.Option("--full", help="Measure what is reached, up to 50 times these rows.")
+    ] = False,
+) -> int:
+    """Export recorded runs with both exporters: count, compare, time, judge by the targets.
+
+    Writes results.json, report.html, report.md and report.sarif into the output folder. Exit 1
+    when a target that is judged at this size is missed, or the bytes differ.
+    """
+    if full:
+        return full_bench(rows=rows, rounds=rounds, seed=seed, output=output)
+    experiment = Experiment(
+        specs=tuple(RunSpec.typical(size, seed=seed) for size in sizes_up_to(rows)),
+        control=measured(CONTROL),
+        candidate=measured(candidate, src=src, python=python),
+        targets=load_targets(targets),
+        rounds=rounds,
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="harness-") as directory,
+        steps_bar(experiment.steps) as on_step,
+    ):
+        results = run_experiment(experiment, Path(directory), on_step)
+    written = write_reports(results, output)
+    print_results(output_console(), results, written)
+    return ExitCode.NOT_FINE if results.outcome is Outcome.FAILED else ExitCode.FINE

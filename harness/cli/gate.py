@@ -1,0 +1,112 @@
+"""`harness gate`: whether a change to an exporter may pass, on exact counts and paired ratios."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.bench.baseline import DEFAULT_BASELINE, load_baseline
+from harness.bench.experiment import Experiment, sizes_up_to
+from harness.bench.race import Race
+from harness.bench.results import load_results
+from harness.bench.revisions import changed_files, checked_out, working_tree
+from harness.bench.targets import DEFAULT_TARGETS, load_targets
+from harness.checks.run import ALL_PARTS
+from harness.checks.selftest import load_correct_exporters, load_seeded_faults
+from harness.cli.compare import MAX_ROUNDS, say_what_is_raced
+from harness.cli.console import (
+    CandidateOption,
+    OutputOption,
+    PythonOption,
+    SrcOption,
+    output_console,
+    print_results,
+    steps_bar,
+)
+from harness.exporters.measured import measured
+from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
+from harness.gate import CHECKED, Gating, SelftestSelection, completed, decide, run_gating
+from harness.generate.spec import RunSpec
+from harness.report import write_reports
+from harness.report.annotations import render_annotations
+
+_RACED_ROWS = 500
+_OF_THE_HARNESS = ("harness/", "fixtures/")
+
+
+def gate(
+    candidate: CandidateOption = DEFAULT_CANDIDATE,
+    base: Annotated[
+        str | None, typer.Option(help="The git revision whose speed must be kept.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=10, help="Source rows of the largest run.")] = 2000,
+    src: SrcOption = None,
+    python: PythonOption = None,
+    baseline: Annotated[Path, typer.Option(help="The accepted costs.")] = DEFAULT_BASELINE,
+    targets: Annotated[Path, typer.Option(help="The agreed targets.")] = DEFAULT_TARGETS,
+    nightly: Annotated[
+        bool,
+        typer.Option("--nightly", help="Ask everything, and fail on what stays inconclusive."),
+    ] = False,
+    saved: Annotated[
+        Path | None,
+        typer.Option("--results", help="Decide about saved results instead of measuring."),
+    ] = None,
+    output: OutputOption = Path("out"),
+) -> int:
+    """Judge equivalence, growth, baseline, targets, and the harness itself; exit 0, 1 or 2.
+
+    With --base the speed is judged too, against that revision, in turn with it. Writes
+    results.json, report.html, report.md and report.sarif; under GitHub Actions it annotates the
+    lines that failures are about.
+    """
+    if saved is not None:
+        results = completed(load_results(saved))
+    else:
+        experiment = Experiment(
+            specs=tuple(RunSpec.typical(size) for size in sizes_up_to(rows)),
+            control=measured(CONTROL),
+            candidate=measured(candidate, src=src, python=python),
+            targets=load_targets(targets),
+        )
+        accepted = load_baseline(baseline)
+        selftest = _selection(base, nightly=nightly)
+        parts = ALL_PARTS if nightly else CHECKED
+        with (
+            tempfile.TemporaryDirectory(prefix="harness-") as directory,
+            _race(candidate, base, Path(directory)) as race,
+        ):
+            gating = Gating(experiment, accepted, selftest, parts, race)
+            with steps_bar(gating.steps) as on_step:
+                results = run_gating(gating, Path(directory), on_step)
+    print_results(output_console(), results, write_reports(results, output))
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in render_annotations(results):
+            typer.echo(line)
+    return decide(results, nightly=nightly)
+
+
+def _selection(base: str | None, *, nightly: bool) -> SelftestSelection:
+    """Select what the harness is tried on: everything, once it has changed itself."""
+    faults = load_seeded_faults()
+    changed = changed_files(working_tree(Path.cwd()), base) if base else ()
+    if nightly or any(file.startswith(_OF_THE_HARNESS) for file in changed):
+        return SelftestSelection(faults, load_correct_exporters())
+    return SelftestSelection.short(faults)
+
+
+@contextmanager
+def _race(candidate: str, base: str | None, directory: Path) -> Iterator[Race | None]:
+    """Check the base out, if there is one, to race the working tree against it."""
+    if base is None:
+        yield None
+        return
+    tree = working_tree(Path.cwd())
+    with checked_out(tree, base, directory / "base") as first:
+        say_what_is_raced(tree)
+        yield Race(candidate, first, tree, sys.executable, _RACED_ROWS, MAX_ROUNDS)

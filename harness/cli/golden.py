@@ -1,0 +1,76 @@
+"""`harness golden`: both exporters against stored runs and their signed exports."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elspeth.cli.runtime import ExitCode, UsageError
+from harness.checks.golden import GOLDEN, check_golden, update_golden
+from harness.checks.reference_runs import NewDatabase, postgresql_databases, sqlite_files
+from harness.cli.console import CandidateOption, output_console
+from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
+from querygrowth.verdict import Verdict
+
+
+def golden(
+    check: Annotated[bool, typer.Option("--check", help="Hold both exporters to them.")] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Show what the control would write now.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --update: write it.")] = False,
+    postgresql: Annotated[
+        str | None, typer.Option(metavar="URL", help="A server for those of PostgreSQL.")
+    ] = None,
+    candidate: CandidateOption = DEFAULT_CANDIDATE,
+    directory: Annotated[Path, typer.Option(help="Where they are.")] = GOLDEN,
+) -> int:
+    """Compare with the golden exports of SQLite, and of PostgreSQL where a server is given.
+
+    Exit 1 when an exporter writes something else, or when --update finds changes without --yes.
+    """
+    if check == update or (yes and not update):
+        raise UsageError("give either --check, or --update with or without --yes")
+    subjects = [load_subject(CONTROL), load_subject(candidate)]
+    with ExitStack() as stack:
+        files = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-")))
+        backends = {"sqlite": stack.enter_context(sqlite_files(files))}
+        if postgresql is not None:
+            backends["postgresql"] = stack.enter_context(postgresql_databases(postgresql))
+        if check:
+            return _check(subjects, backends, directory)
+        return _update(subjects[0], backends, directory, write=yes)
+
+
+def _check(subjects: list[Subject], backends: dict[str, NewDatabase], directory: Path) -> int:
+    failed = False
+    for verdict in _verdicts(subjects, backends, directory):
+        failed = failed or verdict.failed
+        output_console().print(str(verdict), markup=False, soft_wrap=True)
+    return ExitCode.NOT_FINE if failed else ExitCode.FINE
+
+
+def _verdicts(
+    subjects: list[Subject], backends: dict[str, NewDatabase], directory: Path
+) -> Iterator[Verdict]:
+    for backend, new_database in backends.items():
+        for subject in subjects:
+            yield from check_golden(subject, backend, new_database, golden=directory)
+
+
+def _update(
+    control: Subject, backends: dict[str, NewDatabase], directory: Path, *, write: bool
+) -> int:
+    changes = [
+        change
+        for backend, new_database in backends.items()
+        for change in update_golden(control, backend, new_database, golden=directory, write=write)
+    ]
+    for change in changes:
+        output_console().print(f"{change.file}\n{change.words}\n", markup=False, soft_wrap=True)
+    done = "written" if write else "to write with --yes"
+    output_console().print(f"{len(changes)} golden exports {done}", markup=False)
+    return ExitCode.NOT_FINE if changes and not write else ExitCode.FINE

@@ -1,0 +1,59 @@
+"""`harness history`: what earlier results came to on one machine, and where that changed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from elspeth.cli.runtime import ExitCode
+from harness.bench.history import Entry, append_entry, comparable, entry_of, load_history
+from harness.bench.results import ResultsError, load_results
+from harness.cli.console import output_console
+from harness.report import write_reports
+
+_BAR_LENGTH = 40
+
+
+def history(
+    file: Annotated[Path, typer.Option(help="The file of earlier results, one a line.")] = Path(
+        "out/history.jsonl"
+    ),
+    add: Annotated[
+        Path | None, typer.Option(metavar="RESULTS", help="Results to add first.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="With --add: render the page again, with the trend.")
+    ] = None,
+) -> int:
+    """Print and plot the trend of the newest result's machine and size; mark where it changed."""
+    if add is not None:
+        append_entry(file, entry_of(load_results(add)))
+    entries = load_history(file)
+    if not entries:
+        raise ResultsError(f"{file} holds no results yet: add some with --add")
+    shown = comparable(entries, entries[-1])
+    if add is not None and output is not None:
+        write_reports(load_results(add), output, history=shown)
+    console = output_console()
+    console.print(Text(f"{shown[-1].machine}, {shown[-1].rows:,} rows"))
+    console.print(_table(shown))
+    return ExitCode.FINE
+
+
+def _table(entries: tuple[Entry, ...]) -> Table:
+    table = Table(
+        "when", "revision", "records/s", "times control", "", "", box=None, pad_edge=False
+    )
+    most = max(each.speed_up for each in entries)
+    for each in entries:
+        table.add_row(
+            f"{each.measured_at:%Y-%m-%d %H:%M}",
+            Text(each.commit[:12]),
+            f"{each.records_per_second:,.0f}",
+            f"{each.speed_up:.1f}",
+            "█" * round(_BAR_LENGTH * each.speed_up / most),
+            "changed here" if each.changed else "",
+        )
+    return table

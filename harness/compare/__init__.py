@@ -1,0 +1,1 @@
+"""Compare two exports and report the first difference."""

@@ -1,0 +1,227 @@
+"""Capture: one export of a subject, caught on disk: records, JSON Lines, CSV files and errors.
+
+Comparing reads captures only. So the two exporters need not run at the same time (an in-memory
+database allows one transaction), a record can be looked at twice, and memory stays flat.
+"""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elspeth.core.clock import Clock
+from elspeth.core.landscape import LandscapeDB
+from elspeth.core.landscape.output.publish import CSV_NAMES
+from harness.exporters.subject import Exporter, Subject, SubjectError, write_csv, write_jsonl
+
+MAX_RECORDS = 10_000_000
+"""An export with more records than this is taken for one that never ends."""
+
+STALE = "left by an earlier export\r\n"
+"""What every file of the CSV directory holds before the export that has to replace it."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The exception an export ended in."""
+
+    type_name: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message.splitlines()[0] if self.message else ''}"
+
+
+@dataclass(frozen=True)
+class Spool:
+    """Records kept in a file; each iteration reads it from the start.
+
+    Text, integers, floats, booleans and null come back as themselves, a str enum as its value,
+    and a value of any other class as `{"class": name, "repr": text}`.
+    """
+
+    path: Path
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        with self.path.open(encoding="ascii") as file:
+            yield from map(json.loads, file)
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What one subject exported. A part that ended in an error is written up to there or absent.
+
+    `subject` is its name; `fixed_clock` says whether the time in its manifest was chosen by the
+    capture, so that whole files can be compared.
+    """
+
+    subject: str
+    fixed_clock: bool
+    directory: Path
+    record_count: int
+    error: Refusal | None
+    jsonl_error: Refusal | None
+    csv_error: Refusal | None
+
+    @property
+    def records(self) -> Spool:
+        """The records that `export_run` yielded before its end or its error."""
+        return Spool(_records_in(self.directory))
+
+    @property
+    def jsonl(self) -> Path:
+        """The JSON Lines file; absent when writing it was refused."""
+        return _jsonl_in(self.directory)
+
+    @property
+    def csv(self) -> Path:
+        """The directory of CSV files, which held a stale file of every name beforehand."""
+        return _csv_in(self.directory)
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash of the JSON Lines file; None when there is none."""
+        if not self.jsonl.exists():
+            return None
+        with self.jsonl.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def capture(
+    subject: Subject,
+    db: LandscapeDB,
+    run_id: str,
+    *,
+    signing_key: bytes | None,
+    clock: Clock,
+    directory: Path,
+    max_records: int = MAX_RECORDS,
+) -> Capture:
+    """Export a run in every form into `directory`, which must not exist yet.
+
+    Signed if there is a key. What the exporter raises is part of the capture; SubjectError is for
+    what is no exporter: no such signature, records that are no dicts, more than `max_records`.
+    """
+    directory.mkdir(parents=True)
+    _fill_with_stale_files(_csv_in(directory))
+    sign = signing_key is not None
+
+    def exporter() -> Exporter:
+        return _build(subject, db, signing_key, clock)
+
+    counted = _Counted(subject.name, max_records)
+
+    def records() -> None:
+        spool(counted(exporter().export_run(run_id, sign=sign)), _records_in(directory))
+
+    def jsonl() -> None:
+        write_jsonl(exporter(), run_id, _jsonl_in(directory), sign=sign)
+
+    def csv() -> None:
+        write_csv(exporter(), run_id, _csv_in(directory), sign=sign)
+
+    return Capture(
+        subject=subject.name,
+        fixed_clock=subject.takes_clock,
+        directory=directory,
+        error=_refusal(records),
+        record_count=counted.count,
+        jsonl_error=_refusal(jsonl),
+        csv_error=_refusal(csv),
+    )
+
+
+def spool(records: Iterable[Mapping[str, Any]], path: Path) -> Spool:
+    """Keep records in a file, up to the error they end in, which is raised."""
+    with path.open("w", encoding="ascii") as file:
+        for record in records:
+            file.write(json.dumps(dict(record), default=_foreign))
+            file.write("\n")
+    return Spool(path)
+
+
+class _Counted:
+    """Passes records on, counts them, and refuses what is no export."""
+
+    def __init__(self, subject: str, max_records: int) -> None:
+        self._subject = subject
+        self._max_records = max_records
+        self.count = 0
+
+    def __call__(self, records: Iterable[object]) -> Iterator[Mapping[str, Any]]:
+        for record in records:
+            if not isinstance(record, Mapping) or not all(type(key) is str for key in record):
+                raise SubjectError(
+                    f"{self._subject}: record {self.count + 1} is no dict with text keys, "
+                    f"but {_shortened(record)}"
+                )
+            if self.count == self._max_records:
+                raise SubjectError(
+                    f"{self._subject} yields more than {self._max_records:,} records: "
+                    "raise --max-records if the run is that large"
+                )
+            self.count += 1
+            yield record
+
+
+def _build(subject: Subject, db: LandscapeDB, signing_key: bytes | None, clock: Clock) -> Exporter:
+    options = {"clock": clock} if subject.takes_clock else {}
+    _require_call(subject.name, subject.factory, db, signing_key, **options)
+    exporter = subject.build(db, signing_key, clock)
+    _require_call(f"{subject.name}.export_run", exporter.export_run, "run", sign=True)
+    return exporter
+
+
+def _require_call(
+    name: str, function: Callable[..., object], *args: object, **options: object
+) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # a builtin that does not tell; calling it will
+    try:
+        signature.bind(*args, **options)
+    except TypeError as error:
+        raise SubjectError(
+            f"{name}{signature} cannot be called as an exporter is: {error}"
+        ) from None
+
+
+def _refusal(export: Callable[[], None]) -> Refusal | None:
+    try:
+        export()
+    except SubjectError:
+        raise
+    except Exception as error:
+        return Refusal(type(error).__qualname__, str(error))
+    return None
+
+
+def _fill_with_stale_files(directory: Path) -> None:
+    directory.mkdir()
+    for name in CSV_NAMES:
+        (directory / name).write_text(STALE, encoding="ascii", newline="")
+
+
+def _foreign(value: object) -> dict[str, str]:
+    return {"class": type(value).__qualname__, "repr": repr(value)}
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _records_in(directory: Path) -> Path:
+    return directory / "records"
+
+
+def _jsonl_in(directory: Path) -> Path:
+    return directory / "export.jsonl"
+
+
+def _csv_in(directory: Path) -> Path:
+    return directory / "csv"

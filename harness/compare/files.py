@@ -1,0 +1,154 @@
+"""Exported files: the first byte in which two captures' JSON Lines or CSV files differ."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import rfc8785
+
+from harness.compare.capture import STALE, Capture
+from harness.compare.difference import Difference, Kind, Record, same_record
+from harness.compare.manifest import timeless
+from harness.compare.record_types import MANIFEST
+
+_CHUNK_BYTES = 1 << 16
+_EXCERPT_BYTES = 60
+
+
+def first_difference_in_files(
+    control: Capture, candidate: Capture, signing_key: bytes | None
+) -> Difference | None:
+    """Compare the JSON Lines files and the CSV directories of two captures, byte by byte."""
+    key = None if candidate.fixed_clock else signing_key
+    errors = (
+        (control.jsonl.name, control.jsonl_error, candidate.jsonl_error),
+        (control.csv.name, control.csv_error, candidate.csv_error),
+    )
+    for place, expected, found in errors:
+        if expected != found:
+            return Difference(
+                Kind.ERROR, str(expected or "no error"), str(found or "no error"), place
+            )
+    return _in_names(control, candidate) or _in_contents(control, candidate, key)
+
+
+def line_offset(path: Path, number: int) -> int:
+    """Return the byte at which a line starts, the first line being number 1."""
+    with path.open("rb") as file:
+        for _ in range(number - 1):
+            file.readline()
+        return file.tell()
+
+
+@dataclass(frozen=True)
+class _Parting:
+    """Where two files part: the byte, its line, and where in the file that line starts."""
+
+    byte_offset: int
+    line: int
+    line_offset: int
+
+
+def _in_names(control: Capture, candidate: Capture) -> Difference | None:
+    """Compare which files there are: stale ones must be gone, refused ones must not appear."""
+    expected, found = _files(control), _files(candidate)
+    for name in sorted(expected.keys() - found.keys()):
+        return Difference(Kind.MISSING_FILE, "a file", "none", name)
+    for name in sorted(found.keys() - expected.keys()):
+        is_stale = found[name].read_bytes() == STALE.encode()
+        hint = (
+            "left by an earlier export: write to a new directory, then replace" if is_stale else ""
+        )
+        return Difference(Kind.EXTRA_FILE, "no file", "a file", name, hint=hint)
+    return None
+
+
+def _in_contents(control: Capture, candidate: Capture, key: bytes | None) -> Difference | None:
+    expected, found = _files(control), _files(candidate)
+    for name in sorted(expected, key=lambda name: (name != control.jsonl.name, name)):
+        parting = _part(expected[name], found[name])
+        if parting is None or (
+            key and _is_sound_manifest(expected[name], found[name], parting, key)
+        ):
+            continue
+        return _differing_bytes(name, expected[name], found[name], parting)
+    return None
+
+
+def _files(side: Capture) -> dict[str, Path]:
+    """Return every file of a capture by its name in the export."""
+    csv_files = side.csv.iterdir() if side.csv.is_dir() else ()
+    files = {f"{side.csv.name}/{path.name}": path for path in csv_files}
+    return files | ({side.jsonl.name: side.jsonl} if side.jsonl.exists() else {})
+
+
+def _part(one: Path, other: Path) -> _Parting | None:
+    """Find the first byte that differs, the end of the shorter file included."""
+    offset, line, line_offset = 0, 1, 0
+    with one.open("rb") as first, other.open("rb") as second:
+        while True:
+            chunk, counterpart = first.read(_CHUNK_BYTES), second.read(_CHUNK_BYTES)
+            same = chunk[: _length_of_shared_start(chunk, counterpart)]
+            line += same.count(b"\n")
+            line_offset = offset + same.rfind(b"\n") + 1 if b"\n" in same else line_offset
+            offset += len(same)
+            if chunk != counterpart:
+                return _Parting(offset, line, line_offset)
+            if not chunk:
+                return None
+
+
+def _length_of_shared_start(one: bytes, other: bytes) -> int:
+    if one == other:
+        return len(one)
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _is_sound_manifest(expected: Path, found: Path, parting: _Parting, key: bytes) -> bool:
+    """Whether two files part in the manifest only, and there in nothing but its moment."""
+    read = _manifest_row if expected.suffix == ".csv" else _manifest_line
+    try:
+        manifests = [read(path, parting.line_offset) for path in (expected, found)]
+    except ValueError:
+        return False
+    return same_record(*(timeless(manifest, key) for manifest in manifests))
+
+
+def _manifest_line(path: Path, offset: int) -> Record:
+    """Read the last line of a JSON Lines file, as what it was if it is canonical."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        line = file.read(_CHUNK_BYTES)
+    record: Record = json.loads(line)
+    if record.get("record_type") != MANIFEST or rfc8785.dumps(dict(record)) + b"\n" != line:
+        raise ValueError("no canonical manifest")
+    return record
+
+
+def _manifest_row(path: Path, _: int) -> Record:
+    """Read the one row of manifest.csv."""
+    with path.open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    return {**row, "record_count": int(row.get("record_count", ""))}
+
+
+def _differing_bytes(name: str, expected: Path, found: Path, parting: _Parting) -> Difference:
+    return Difference(
+        kind=Kind.BYTES,
+        expected=_excerpt(expected, parting),
+        found=_excerpt(found, parting),
+        place=name,
+        number=parting.line,
+        byte_offset=parting.byte_offset,
+        hint="the records are the same, the file is not: how are they written?",
+    )
+
+
+def _excerpt(path: Path, parting: _Parting) -> str:
+    """Show a few bytes from a little before the place where the files part."""
+    start = max(parting.line_offset, parting.byte_offset - _EXCERPT_BYTES // 2)
+    with path.open("rb") as file:
+        file.seek(start)
+        return repr(file.read(_EXCERPT_BYTES))[1:] or "the end of the file"

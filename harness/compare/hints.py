@@ -1,0 +1,138 @@
+"""Hints: what a difference looks like it came from, where its values tell."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from itertools import islice, pairwise
+from types import MappingProxyType
+from typing import Any
+
+import rfc8785
+
+from harness.compare.record_types import MANIFEST, RecordType, type_of
+
+Record = Mapping[str, Any]
+
+_ENOUGH_RECORDS = 1000
+_OF_MANIFEST: Mapping[str, str] = MappingProxyType(
+    {
+        "record_count": "it counts the records before the manifest",
+        "final_hash": "it is SHA-256 over the hexadecimal signatures, in emission order",
+        "exported_at": "it is the clock's moment, in UTC with its offset",
+        "signature": "it covers the manifest without its signature",
+    }
+)
+
+
+def of_field(expected: Record, found: Record, field: str) -> str:
+    """Guess why a field of a record differs; empty when there is nothing to go by."""
+    if field not in found:
+        return f"the candidate's {expected['record_type']} records lack the key {field}"
+    if expected["record_type"] == MANIFEST:
+        return _OF_MANIFEST.get(field, "")
+    if field not in expected:
+        return f"the control's {expected['record_type']} records have no key {field}"
+    one, other = expected[field], found[field]
+    if other is None:
+        return "a value became null: is a guard inverted?"
+    if isinstance(one, str) and isinstance(other, str):
+        return _of_text(one, other)
+    if isinstance(one, float) and type(other) is int:
+        return "the column's Float conversion is bypassed: does it read with raw SQL?"
+    return ""
+
+
+def of_signature(record: Record, key: bytes) -> str:
+    """Say which wrong bytes a record's signature covers, where they are of a known kind."""
+    unsigned = {name: value for name, value in record.items() if name != "signature"}
+    signature = record["signature"]
+    if signature == _signed(rfc8785.dumps({**unsigned, "signature": ""}), key):
+        return "it covers a record that already holds a signature"
+    plain = (
+        json.dumps(unsigned),
+        json.dumps(unsigned, sort_keys=True),
+        json.dumps(unsigned, sort_keys=True, separators=(",", ":")),
+    )
+    if any(signature == _signed(text.encode(), key) for text in plain):
+        return "it covers json.dumps, which is not canonical JSON (RFC 8785)"
+    return "another key, or other bytes than the record's canonical JSON"
+
+
+def of_lack(expected: Record) -> str:
+    """Say under which parent a missing record stood."""
+    parent = type_of(expected).parent
+    return f"its {parent} is {expected[parent]}" if parent and parent in expected else ""
+
+
+def of_order(
+    expected: Record, found: Record, control: Iterable[Record], candidate: Iterable[Record]
+) -> str:
+    """Say what the candidate's records look sorted by, and by what they should be."""
+    kind = type_of(expected)
+    wanted = ", ".join(kind.order) or "emission order"
+    if kind.name != found["record_type"]:
+        return f"{found['record_type']} records come before {kind.name} records that precede them"
+    for records in (_siblings(candidate, kind, expected), _of_type(candidate, kind)):
+        sorting = _sorting(records, kind)
+        if sorting:
+            return f"same records in another order: looks sorted by {sorting}, expected {wanted}"
+    return f"same records in another order, expected {wanted}"
+
+
+def _signed(message: bytes, key: bytes) -> str:
+    return hmac.new(key, message, hashlib.sha256).hexdigest()
+
+
+def _of_text(expected: str, found: str) -> str:
+    if "." in found and found.rpartition(".")[2].lower() == expected.lower():
+        return "that is the str() of an enum member: export its value"
+    if found == expected.replace("T", " "):
+        return (
+            "a blank stands for the T of ISO 8601: is it str(), or raw SQL, instead of isoformat?"
+        )
+    if expected.startswith(found) and expected[len(found) :] == "+00:00":
+        return "the offset from UTC was dropped: is the column read with raw SQL?"
+    return ""
+
+
+def _siblings(records: Iterable[Record], kind: RecordType, like: Record) -> list[Record]:
+    """The first records of a type under the same parent."""
+    parent = like.get(kind.parent or "")
+    near = (each for each in records if each["record_type"] == kind.name)
+    same = (each for each in near if each.get(kind.parent or "") == parent)
+    return list(islice(same, _ENOUGH_RECORDS))
+
+
+def _of_type(records: Iterable[Record], kind: RecordType) -> list[Record]:
+    same = (each for each in records if each["record_type"] == kind.name)
+    return list(islice(same, _ENOUGH_RECORDS))
+
+
+def _sorting(records: list[Record], kind: RecordType) -> str:
+    """Name a field that the records are sorted by and should not be, or not alone."""
+    in_records = [name for name in kind.order if records and name in records[0]]
+    leading, others = in_records[:1], [name for name in records[0] if name not in in_records[:1]]
+    for name in leading:
+        if _is_sorted(records, name, nulls_last=True) and len(kind.order) > 1:
+            return f"{name} alone"
+        if _is_sorted(records, name, nulls_last=False):
+            return f"{name} with NULLS FIRST"
+    for name in others:
+        if _is_sorted(records, name, nulls_last=True):
+            return name
+    for name in leading:
+        if _is_sorted(records[::-1], name, nulls_last=False):
+            return f"{name} descending"
+    return ""
+
+
+def _is_sorted(records: list[Record], name: str, *, nulls_last: bool) -> bool:
+    """Whether a field rises from record to record, and not because it is always the same."""
+    values = [record.get(name) for record in records]
+    if len({type(value) for value in values if value is not None}) != 1 or len(set(values)) < 2:
+        return False
+    keys = [
+        ((value is None) is nulls_last, *(() if value is None else (value,))) for value in values
+    ]
+    return all(one <= other for one, other in pairwise(keys))

@@ -1,1 +1,0 @@
-"""Comparing: two exports held side by side, and the first difference named."""

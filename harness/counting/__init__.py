@@ -1,1 +1,0 @@
-"""Counting: what an engine and its driver are seen to do, in exact numbers."""

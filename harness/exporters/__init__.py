@@ -1,0 +1,1 @@
+"""Exporters under measurement, in this process or in one of their own."""

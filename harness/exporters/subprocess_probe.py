@@ -1,0 +1,258 @@
+"""A subject that lives in another process: compared here like any other, exported there."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from elspeth.core.clock import Clock
+from elspeth.core.landscape import LandscapeDB
+from harness.exporters.observation import (
+    ExportTask,
+    MemoryUse,
+    Observation,
+    ShapeCount,
+    WrittenFile,
+)
+from harness.exporters.subject import Exporter, Subject, SubjectError
+from querygrowth.call_sites import CallSite
+from querygrowth.statements import Shape, StatementKind, kind_of, shape_of
+
+# Probing: an exporter in a process and an environment of its own, asked through `probe.py`.
+
+
+_PROBE = Path(__file__).with_name("probe_script.py")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Where an exporter lives: its name there, what to import it from, and the interpreter.
+
+    `paths` come first on the import path; `database` names the class that opens the database
+    there (module:attribute), and may be empty. `name` is what to print.
+    """
+
+    reference: str
+    paths: tuple[Path, ...] = ()
+    python: str = sys.executable
+    database: str = ""
+    name: str = ""
+    environment: Mapping[str, str] | None = field(default=None, repr=False)
+
+    def describe(self, task: ExportTask) -> Mapping[str, Any]:
+        """Tell what the exporter offers and what it runs on; SubjectError if it cannot be used."""
+        with self._answered("describe", task) as answer:
+            return answer.content
+
+    def observe(self, task: ExportTask) -> Observation:
+        """Count one export to a file."""
+        with self._answered("count", task) as answer:
+            counted = [_Counted.read(each, answer.content) for each in answer.content["statements"]]
+            written = WrittenFile.at(answer.directory / "export.jsonl")
+        queries = [each for each in counted if each.kind is StatementKind.QUERY]
+        by_table: Counter[str] = Counter()
+        for each in queries:
+            by_table[each.shape.table] += each.count
+        return Observation(
+            subject=self.label,
+            queries=sum(each.count for each in queries),
+            queries_by_table=dict(by_table),
+            session_statements=sum(
+                each.count for each in counted if each.kind is StatementKind.SESSION
+            ),
+            transactions=answer.content["transactions"],
+            rows_fetched=None,
+            vm_steps=None,
+            shapes=tuple(
+                ShapeCount(each.shape.table, each.shape.text, each.count, each.site)
+                for each in queries
+            ),
+            records=written.records,
+            size_bytes=written.size_bytes,
+            sha256=written.sha256,
+        )
+
+    def time(self, task: ExportTask, *, tries: int = 1) -> float:
+        """Return the seconds of the fastest of some exports, in a new process, after a warm-up."""
+        with self._answered("time", task, tries=tries) as answer:
+            return min(map(float, answer.content["seconds"]))
+
+    def time_first_row(self, task: ExportTask, *, tries: int = 5) -> float:
+        """Return the seconds to the first `row` record: the median of some tries."""
+        with self._answered("first_row", task, tries=tries) as answer:
+            return sorted(map(float, answer.content["seconds"]))[tries // 2]
+
+    def measure_memory(self, task: ExportTask) -> MemoryUse:
+        """Return the memory of one export in a new process."""
+        with self._answered("memory", task) as answer:
+            return MemoryUse(**answer.content)
+
+    @property
+    def label(self) -> str:
+        """What to call it."""
+        return self.name or self.reference.rpartition(":")[2]
+
+    @contextmanager
+    def _answered(self, kind: str, task: ExportTask, *, tries: int = 1) -> Iterator["Answer"]:
+        with tempfile.TemporaryDirectory(prefix="harness-probe-", dir=task.directory) as temporary:
+            yield self.ask(kind, ProbeTask.of(task), Path(temporary), tries=tries)
+
+    def ask(self, kind: str, task: "ProbeTask", directory: Path, *, tries: int = 1) -> "Answer":
+        """Have the probe do one of its tasks, its files going to `directory`.
+
+        Raises SubjectError, in one line, when the exporter cannot be imported or fails.
+        """
+        request = {
+            "subject": self.reference,
+            "database": self.database,
+            "paths": [str(path.resolve()) for path in self.paths],
+            "url": task.url,
+            "run_id": task.run_id,
+            "key": None if task.signing_key is None else task.signing_key.hex(),
+            "clock": task.clock().isoformat(),
+            "task": kind,
+            "tries": tries,
+            "directory": str(directory),
+        }
+        self._run(json.dumps(request), kind)
+        answer = (directory / "answer.json").read_text(encoding="utf-8")
+        return Answer(json.loads(answer), directory)
+
+    def _run(self, request: str, kind: str) -> None:
+        try:
+            child = subprocess.run(  # noqa: S603 - the interpreter that the user named
+                [self.python, str(_PROBE)],
+                input=request,
+                capture_output=True,
+                text=True,
+                check=False,
+                env=self.environment,
+            )
+        except OSError as error:
+            raise SubjectError(f"{self.python} cannot be run: {error.strerror}") from error
+        if child.returncode != 0:
+            last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+            raise SubjectError(f"{self.reference} in {self.python}: {kind} failed: {last}")
+
+
+@dataclass(frozen=True)
+class ProbeTask:
+    """What a probe's exporter is asked to export, in values that pass between processes."""
+
+    url: str
+    run_id: str
+    signing_key: bytes | None
+    clock: Clock
+
+    @classmethod
+    def of(cls, task: ExportTask) -> "ProbeTask":
+        """The same export as an exporter in this process is asked for."""
+        return cls(task.db.connection_string, task.run_id, task.signing_key, task.clock)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the probe told, and the directory with the files that it wrote."""
+
+    content: Mapping[str, Any]
+    directory: Path
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """One statement text sent from one place."""
+
+    kind: StatementKind
+    shape: Shape
+    count: int
+    site: CallSite | None
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any], answer: Mapping[str, Any]) -> "_Counted":
+        sql, site = entry["sql"], entry["site"]
+        return cls(
+            kind_of(sql),
+            shape_of(sql, answer["dialect"]),
+            entry["count"],
+            CallSite(*site) if site else None,
+        )
+
+
+Write = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class ProbedExporter:
+    """Has the probe export, and passes on what it wrote; `write_*` is None where it cannot."""
+
+    probe: Probe
+    url: str
+    signing_key: bytes | None
+    clock: Clock
+    write_jsonl: Write | None = None
+    write_csv: Write | None = None
+
+    def export_run(self, run_id: str, sign: bool = False) -> Iterator[Mapping[str, Any]]:
+        """Yield the records that the exporter yielded, then raise the error it ended in."""
+        with tempfile.TemporaryDirectory(prefix="harness-probe-") as directory:
+            answer = self.ask("records", run_id, Path(directory), sign)
+            with (answer.directory / "records").open(encoding="ascii") as file:
+                yield from map(json.loads, file)
+            _raise_its_error(answer)
+
+    def ask(self, kind: str, run_id: str, directory: Path, sign: bool) -> Answer:
+        """Have the probe do one of its tasks for a run."""
+        task = ProbeTask(self.url, run_id, self.signing_key if sign else None, self.clock)
+        return self.probe.ask(kind, task, directory)
+
+
+def subject_of(probe: Probe, task: ExportTask) -> Subject:
+    """Return the subject that stands for a probe's exporter in comparisons."""
+    offered = probe.describe(task)
+
+    def build(db: LandscapeDB, signing_key: bytes | None, clock: Clock) -> Exporter:
+        plain = ProbedExporter(probe, db.connection_string, signing_key, clock)
+        return ProbedExporter(
+            probe,
+            db.connection_string,
+            signing_key,
+            clock,
+            _writer(plain, "jsonl", "export.jsonl") if offered["writes_jsonl"] else None,
+            _writer(plain, "csv", "csv") if offered["writes_csv"] else None,
+        )
+
+    def build_without_clock(db: LandscapeDB, signing_key: bytes | None = None) -> Exporter:
+        return build(db, signing_key, task.clock)
+
+    return Subject(probe.label, build if offered["takes_clock"] else build_without_clock)
+
+
+def _writer(exporter: ProbedExporter, kind: str, name: str) -> Write:
+    """Make a function that has files written there and put where they are wanted."""
+
+    def write(run_id: str, target: Path, sign: bool = False) -> None:
+        with tempfile.TemporaryDirectory(prefix="harness-probe-") as directory:
+            written = Path(directory, name)
+            if target.is_dir():
+                # An export into a directory that is not empty has to settle what is in it.
+                shutil.copytree(target, written)
+            _raise_its_error(exporter.ask(kind, run_id, Path(directory), sign))
+            if target.is_dir():
+                shutil.rmtree(target)
+            shutil.move(written, target)
+
+    return write
+
+
+def _raise_its_error(answer: Answer) -> None:
+    error = answer.content["error"]
+    if error is not None:
+        # By its own name, which is what two exporters' errors are compared by.
+        raise type(error["type_name"], (RuntimeError,), {})(error["message"])

@@ -1,0 +1,1 @@
+"""Generate runs: from a spec to the contents of a database."""

@@ -1,0 +1,137 @@
+"""Presets: specs by name, each with a shape of its own, at any number of rows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from harness.generate.features import FEATURES
+from harness.generate.spec import ImpossibleSpecError, RunSpec
+
+_A_BIT_OF_ALL = RunSpec(
+    forks=1,
+    expansions=1,
+    joins=1,
+    parents=2,
+    states=2,
+    retries=1,
+    routing_groups=1,
+    routing_events=2,
+    calls=1,
+    nodes=4,
+    edges=3,
+    batches=1,
+    members=2,
+    batch_retries=1,
+    artifacts=2,
+    neighbours=1,
+)
+
+
+def tiny(rows: int = 2, **changes: Any) -> RunSpec:
+    """Two rows with one or two of everything: what a person can read."""
+    return _varied(changes, rows=rows)
+
+
+def typical(rows: int = 2000, **changes: Any) -> RunSpec:
+    """An ordinary run: 23 records a row."""
+    return RunSpec.typical(rows, **changes)
+
+
+def wide(rows: int = 200, **changes: Any) -> RunSpec:
+    """A wide graph: many branches, routes and calls beside each other."""
+    return _varied(
+        changes,
+        rows=rows,
+        forks=16,
+        routing_groups=8,
+        routing_events=8,
+        calls=8,
+        nodes=40,
+        edges=120,
+        artifacts=40,
+    )
+
+
+def deep(rows: int = 200, **changes: Any) -> RunSpec:
+    """A long pipeline: tokens go many steps, and back to the same nodes."""
+    return _varied(changes, rows=rows, states=40, nodes=12, edges=12)
+
+
+def forky(rows: int = 500, **changes: Any) -> RunSpec:
+    """Rows that fork, expand and join: many tokens with many parents."""
+    return _varied(changes, rows=rows, forks=5, expansions=5, joins=5, parents=8)
+
+
+def retries(rows: int = 500, **changes: Any) -> RunSpec:
+    """Every step fails several times before it succeeds."""
+    return _varied(changes, rows=rows, states=3, retries=15)
+
+
+def batches(rows: int = 500, **changes: Any) -> RunSpec:
+    """A batch for every row, with many members and failed attempts."""
+    return _varied(changes, rows=rows, batches=rows, members=min(30, rows), batch_retries=2)
+
+
+def adversarial(rows: int = 20, **changes: Any) -> RunSpec:
+    """Every feature at once that any backend can hold and an export has to carry."""
+    return _varied(
+        changes,
+        rows=rows,
+        states=3,
+        routing_groups=2,
+        nodes=6,
+        batches=4,
+        members=3,
+        artifacts=3,
+        neighbours=2,
+        features=_all_at_once(),
+    )
+
+
+def million(rows: int = 1_000_000, **changes: Any) -> RunSpec:
+    """The largest agreed run: typical, of 23 million records."""
+    return RunSpec.typical(rows, **changes)
+
+
+PRESETS: Mapping[str, Callable[..., RunSpec]] = MappingProxyType(
+    {
+        each.__name__: each
+        for each in (
+            tiny,
+            typical,
+            wide,
+            deep,
+            forky,
+            retries,
+            batches,
+            adversarial,
+            million,
+        )
+    }
+)
+"""Each takes a number of rows, and any fields of RunSpec to change."""
+
+
+def preset(name: str, rows: int | None = None, **changes: Any) -> RunSpec:
+    """Make the spec of a preset, with its own number of rows unless another is given.
+
+    Raises ImpossibleSpecError for an unknown name, and for what RunSpec refuses.
+    """
+    if name not in PRESETS:
+        raise ImpossibleSpecError(f"no preset {name!r}; known: {', '.join(PRESETS)}")
+    make = PRESETS[name]
+    return make(**changes) if rows is None else make(rows, **changes)
+
+
+def _varied(changes: Mapping[str, Any], **axes: Any) -> RunSpec:
+    return replace(_A_BIT_OF_ALL, **axes | dict(changes))
+
+
+def _all_at_once() -> frozenset[str]:
+    """Take the features in their order, each unless one before it hides it."""
+    chosen: set[str] = set()
+    for each in FEATURES.values():
+        if each.portable and not each.corrupt and not each.excludes & chosen:
+            chosen.add(each.name)
+    return frozenset(chosen)

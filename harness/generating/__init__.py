@@ -1,1 +1,0 @@
-"""Generating: how a spec becomes the contents of a database."""

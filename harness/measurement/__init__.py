@@ -1,1 +1,0 @@
-"""Measurement: the passes an exporter is put through, in this process or another."""

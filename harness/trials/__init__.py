@@ -1,1 +1,0 @@
-"""Trials: everything a candidate is put through, and the faults that prove it is enough."""

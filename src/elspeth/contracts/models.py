@@ -1,0 +1,334 @@
+"""The audit trail's models: what the recorder hands back for each stored entity.
+
+They carry values and check none: whoever reads a database refuses what is corrupt before it
+builds one. Most are mutable, because callers were promised that; the three node states are not.
+Datetimes are as the database gives them: naive from SQLite, aware from PostgreSQL.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias, TypedDict
+
+from elspeth.contracts.enums import (
+    BatchStatus,
+    CallStatus,
+    CallType,
+    Determinism,
+    ExportStatus,
+    NodeStateStatus,
+    NodeType,
+    RoutingMode,
+    RunStatus,
+)
+
+# RoutingSpec: one edge that a gate chose, and how the token takes it.
+
+
+@dataclass(frozen=True)
+class RoutingSpec:
+    """One route of a decision; several of them make a fork."""
+
+    edge_id: str
+    mode: RoutingMode
+
+
+@dataclass
+class Run:
+    """One run of a pipeline, with the fate of its export."""
+
+    run_id: str
+    started_at: datetime
+    config_hash: str
+    settings_json: str
+    canonical_version: str
+    status: RunStatus
+    completed_at: datetime | None = None
+    reproducibility_grade: str | None = None
+    export_status: ExportStatus | None = None
+    export_error: str | None = None
+    exported_at: datetime | None = None
+    export_format: str | None = None
+    export_sink: str | None = None
+
+
+@dataclass
+class Node:
+    """A plugin at its place in the pipeline's graph."""
+
+    node_id: str
+    run_id: str
+    plugin_name: str
+    node_type: NodeType
+    plugin_version: str
+    determinism: Determinism
+    config_hash: str
+    config_json: str
+    registered_at: datetime
+    schema_hash: str | None = None
+    sequence_in_pipeline: int | None = None
+    schema_mode: str | None = None
+    schema_fields: list[dict[str, object]] | None = None
+
+
+@dataclass
+class Edge:
+    """A labelled way from one node to another."""
+
+    edge_id: str
+    run_id: str
+    from_node_id: str
+    to_node_id: str
+    label: str
+    default_mode: RoutingMode
+    created_at: datetime
+
+
+@dataclass
+class Row:
+    """A source row, by the hash of what it held."""
+
+    row_id: str
+    run_id: str
+    source_node_id: str
+    row_index: int
+    source_data_hash: str
+    created_at: datetime
+    source_data_ref: str | None = None
+
+
+@dataclass
+class Token:
+    """One instance of a row on its way through the graph."""
+
+    token_id: str
+    row_id: str
+    created_at: datetime
+    fork_group_id: str | None = None
+    join_group_id: str | None = None
+    expand_group_id: str | None = None
+    branch_name: str | None = None
+    step_in_pipeline: int | None = None
+
+
+@dataclass
+class TokenParent:
+    """One token that another came from; `ordinal` keeps a join's parents in order."""
+
+    token_id: str
+    parent_token_id: str
+    ordinal: int
+
+
+@dataclass(frozen=True)
+class NodeStateOpen:
+    """A token's visit to a node that has begun and not ended."""
+
+    state_id: str
+    token_id: str
+    node_id: str
+    step_index: int
+    attempt: int
+    status: Literal[NodeStateStatus.OPEN]
+    input_hash: str
+    started_at: datetime
+    context_before_json: str | None = None
+
+
+@dataclass(frozen=True)
+class NodeStateCompleted:
+    """A visit that gave an output."""
+
+    state_id: str
+    token_id: str
+    node_id: str
+    step_index: int
+    attempt: int
+    status: Literal[NodeStateStatus.COMPLETED]
+    input_hash: str
+    started_at: datetime
+    output_hash: str
+    completed_at: datetime
+    duration_ms: float
+    context_before_json: str | None = None
+    context_after_json: str | None = None
+
+
+@dataclass(frozen=True)
+class NodeStateFailed:
+    """A visit that ended in an error, with or without an output."""
+
+    state_id: str
+    token_id: str
+    node_id: str
+    step_index: int
+    attempt: int
+    status: Literal[NodeStateStatus.FAILED]
+    input_hash: str
+    started_at: datetime
+    completed_at: datetime
+    duration_ms: float
+    error_json: str | None = None
+    output_hash: str | None = None
+    context_before_json: str | None = None
+    context_after_json: str | None = None
+
+
+NodeState: TypeAlias = NodeStateOpen | NodeStateCompleted | NodeStateFailed
+"""A token's visit to a node; `status` and the class both say which of the three."""
+
+
+@dataclass
+class Call:
+    """One request to the outside, made during a visit to a node."""
+
+    call_id: str
+    state_id: str
+    call_index: int
+    call_type: CallType
+    status: CallStatus
+    request_hash: str
+    created_at: datetime
+    request_ref: str | None = None
+    response_hash: str | None = None
+    response_ref: str | None = None
+    error_json: str | None = None
+    latency_ms: float | None = None
+
+
+@dataclass
+class Artifact:
+    """Something a sink wrote, by its place and the hash of its content."""
+
+    artifact_id: str
+    run_id: str
+    produced_by_state_id: str
+    sink_node_id: str
+    artifact_type: str
+    path_or_uri: str
+    content_hash: str
+    size_bytes: int
+    created_at: datetime
+
+
+@dataclass
+class RoutingEvent:
+    """A gate's decision to send a token along one edge."""
+
+    event_id: str
+    state_id: str
+    edge_id: str
+    routing_group_id: str
+    ordinal: int
+    mode: RoutingMode
+    created_at: datetime
+    reason_hash: str | None = None
+    reason_ref: str | None = None
+
+
+@dataclass
+class Batch:
+    """The tokens that an aggregation takes together; one attempt at them."""
+
+    batch_id: str
+    run_id: str
+    aggregation_node_id: str
+    attempt: int
+    status: BatchStatus
+    created_at: datetime
+    aggregation_state_id: str | None = None
+    trigger_reason: str | None = None
+    completed_at: datetime | None = None
+
+
+@dataclass
+class BatchMember:
+    """A token's place in a batch."""
+
+    batch_id: str
+    token_id: str
+    ordinal: int
+
+
+@dataclass
+class BatchOutput:
+    """Something that came out of a batch."""
+
+    batch_id: str
+    output_type: str
+    output_id: str
+
+
+@dataclass
+class Checkpoint:
+    """Where a run can be taken up again. Nothing here writes one, and none is exported."""
+
+    checkpoint_id: str
+    run_id: str
+    token_id: str
+    node_id: str
+    sequence_number: int
+    created_at: datetime | None
+    aggregation_state_json: str | None = None
+
+
+@dataclass
+class RowLineage:
+    """A source row together with its content, where that was kept."""
+
+    row_id: str
+    run_id: str
+    source_node_id: str
+    row_index: int
+    source_data_hash: str
+    created_at: datetime
+    source_data: dict[str, object] | None
+    payload_available: bool
+
+
+@dataclass
+class ValidationErrorRecord:
+    """A source row that its schema refused. Not exported."""
+
+    error_id: str
+    run_id: str
+    node_id: str | None
+    row_hash: str
+    error: str
+    schema_mode: str
+    destination: str
+    created_at: datetime
+    row_data_json: str | None = None
+
+
+@dataclass
+class TransformErrorRecord:
+    """A row that a transform could not process. Not exported."""
+
+    error_id: str
+    run_id: str
+    token_id: str
+    transform_id: str
+    row_hash: str
+    destination: str
+    created_at: datetime
+    row_data_json: str | None = None
+    error_details_json: str | None = None
+
+
+class ExportStatusUpdate(TypedDict, total=False):
+    """The columns of `runs` that an export's progress may set; an absent key is left alone."""
+
+    export_status: ExportStatus
+    exported_at: datetime
+    export_error: str | None
+    export_format: str
+    export_sink: str
+
+
+class BatchStatusUpdate(TypedDict, total=False):
+    """The columns of `batches` that a change of status may set; an absent key is left alone."""
+
+    status: BatchStatus
+    completed_at: datetime
+    trigger_reason: str
+    aggregation_state_id: str

@@ -1,0 +1,1 @@
+"""The batched exporter: one ordered query per table, merged, encoded and signed."""

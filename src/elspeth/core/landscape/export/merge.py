@@ -1,0 +1,167 @@
+"""The twelve streams of an export merged into emission order, holding a chunk of each at most."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+
+from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError
+from elspeth.core.landscape.export import record_types as records
+from elspeth.core.landscape.export.integrity import locate
+from elspeth.core.landscape.export.queries import WHOLE, Partition, Statement, export_statements
+from elspeth.core.landscape.export.record_types import FetchedRow, RecordType
+from elspeth.core.landscape.export.snapshot import ReadSnapshot
+
+T = TypeVar("T")
+Rendering: TypeAlias = Callable[[RecordType], Callable[[Sequence[FetchedRow]], Iterable[T]]]
+"""For a record type, the function that renders chunks of its rows, as dicts or encoded."""
+Rendered: TypeAlias = tuple[Any, Any, T]
+"""A rendered record behind its parent's id and its own."""
+
+
+def merged(
+    snapshot: ReadSnapshot, run_id: str, rendering: Rendering[T], partition: Partition = WHOLE
+) -> Iterator[T]:
+    """Yield every record of a run, or of a partition of it, rendered, in emission order.
+
+    Each child table is read in step with its parents: its next rows are the current parent's, or
+    belong to a later one. Raises RunNotFoundError for an unknown run, and CorruptAuditDataError
+    where the database holds what no export may carry.
+    """
+    return _Merge(snapshot, run_id, rendering, partition).records()
+
+
+class _Merge(Generic[T]):
+    """The streams of one run's export and the order in which they are drawn from."""
+
+    def __init__(
+        self, snapshot: ReadSnapshot, run_id: str, rendering: Rendering[T], partition: Partition
+    ) -> None:
+        self._snapshot = snapshot
+        self._run_id = run_id
+        self._rendering = rendering
+        self._partition = partition
+        self._statements = export_statements(run_id, partition)
+
+    def records(self) -> Iterator[T]:
+        if self._partition.opens:
+            yield from self._opening()
+        yield from self._row_tree()
+        if self._partition.closes:
+            yield from self._batch_tree()
+            yield from self._all(records.ARTIFACT)
+
+    def _opening(self) -> Iterator[T]:
+        """Yield the run, its nodes and its edges."""
+        run = next(self._all(records.RUN), None)
+        if run is None:
+            raise RunNotFoundError(self._run_id)
+        yield run
+        yield from self._all(records.NODE)
+        yield from self._all(records.EDGE)
+
+    def _row_tree(self) -> Iterator[T]:
+        """Yield each row, its tokens with parents and states, and these with events and calls."""
+        tokens = self._children(records.TOKEN, "row_id", "token_id")
+        parents = self._children(records.TOKEN_PARENT, "token_id")
+        states = self._children(records.NODE_STATE, "token_id", "state_id")
+        events = self._children(records.ROUTING_EVENT, "state_id")
+        calls = self._children(records.CALL, "state_id")
+        for _, row_id, row in self._stream(records.ROW, "row_id"):
+            yield row
+            for _, token_id, token in tokens.of(row_id):
+                yield token
+                yield from parents.records_of(token_id)
+                for _, state_id, state in states.of(token_id):
+                    yield state
+                    yield from events.records_of(state_id)
+                    yield from calls.records_of(state_id)
+        for stream in (tokens, parents, states, events, calls):
+            stream.check_exhausted()
+
+    def _batch_tree(self) -> Iterator[T]:
+        """Yield each batch and its members."""
+        members = self._children(records.BATCH_MEMBER, "batch_id")
+        for _, batch_id, batch in self._stream(records.BATCH, "batch_id"):
+            yield batch
+            yield from members.records_of(batch_id)
+        members.check_exhausted()
+
+    def _all(self, record_type: RecordType) -> Iterator[T]:
+        return map(itemgetter(2), self._stream(record_type, record_type.fields[0]))
+
+    def _children(
+        self, record_type: RecordType, parent_field: str, own_field: str | None = None
+    ) -> "_Children[T]":
+        stream = self._stream(record_type, own_field or record_type.fields[0], parent_field)
+        return _Children(record_type, parent_field, stream)
+
+    def _stream(
+        self, record_type: RecordType, own_field: str, parent_field: str | None = None
+    ) -> Iterator[Rendered[T]]:
+        """Send a table's statement at the first `next()` and stream its rendered rows."""
+        statement = self._statements[record_type]
+        render = self._rendering(record_type)
+        own_id = itemgetter(record_type.position(own_field))
+        parent_id = itemgetter(record_type.position(parent_field or own_field))
+        for rows in _chunks(self._snapshot, record_type, statement):
+            yield from zip(map(parent_id, rows), map(own_id, rows), render(rows), strict=True)
+
+
+class _Children(Generic[T]):
+    """The records of a child table, handed out parent by parent in the order of its query."""
+
+    def __init__(
+        self, record_type: RecordType, parent_field: str, stream: Iterable[Rendered[T]]
+    ) -> None:
+        self._record_type = record_type
+        self._parent_field = parent_field
+        self._groups = groupby(stream, key=itemgetter(0))
+        self._parent: object = None
+        self._group: Iterable[Rendered[T]] = ()
+        self._spent = True
+
+    def of(self, parent_id: object) -> Iterable[Rendered[T]]:
+        """The children of a parent; what was handed out before must have been consumed."""
+        if self._spent:
+            self._advance()
+        if self._parent != parent_id or parent_id is None:
+            return ()
+        self._spent = True
+        return self._group
+
+    def records_of(self, parent_id: object) -> Iterable[T]:
+        """The children of a parent, as nothing but their records."""
+        return map(itemgetter(2), self.of(parent_id))
+
+    def check_exhausted(self) -> None:
+        """Make sure that every child found its parent, so that none can be lost in silence."""
+        if self._spent:
+            self._advance()
+        if self._parent is not None:
+            raise CorruptAuditDataError(
+                self._record_type.table.name,
+                {self._record_type.fields[0]: next(iter(self._group))[1]},
+                self._parent_field,
+                f"names the parent {self._parent!r}, which did not come in the same order; is an "
+                "index of the database damaged? Check with PRAGMA integrity_check, or REINDEX",
+            )
+
+    def _advance(self) -> None:
+        self._parent, self._group = next(self._groups, (None, ()))
+        self._spent = False
+
+
+def _chunks(
+    snapshot: ReadSnapshot, record_type: RecordType, statement: Statement
+) -> Iterator[Sequence[FetchedRow]]:
+    """Stream a statement's rows in chunks; where the driver cannot decode one, name it."""
+    try:
+        yield from snapshot.chunks(statement)
+    except DBAPIError as error:
+        corruption = locate(snapshot.connection, record_type.table, statement)
+        if corruption is None:
+            raise
+        raise corruption from error

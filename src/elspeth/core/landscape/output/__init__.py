@@ -1,0 +1,1 @@
+"""Exports on disk: published whole or not at all."""

@@ -1,1 +1,0 @@
-"""Writes a run, one file for each part of it; `recorder.py` puts them together."""

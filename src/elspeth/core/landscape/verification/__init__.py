@@ -1,0 +1,1 @@
+"""The verifier: reads an export back and reports every defect."""

@@ -1,0 +1,296 @@
+"""Where the export of a run goes: the path behind a sink of the pipeline's settings."""
+
+import os
+from collections.abc import Hashable, Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Literal, Protocol
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+# Strict YAML: a configuration file read as plain values, refusing what could mislead or swell.
+#
+# Less is allowed than by `yaml.safe_load`: no anchors and aliases (a small file could unfold into
+# gigabytes), no tags, no key given twice, no deep nesting, no more than 1 MiB.
+
+
+MAX_BYTES = 2**20
+MAX_DEPTH = 32
+
+
+class StrictYamlError(ValueError):
+    """A file that is not strict YAML; one line naming the file and, where known, the place."""
+
+
+def read_yaml(path: str | PathLike[str]) -> object:
+    """Read a file that holds one YAML document; an empty one gives None.
+
+    Raises:
+        StrictYamlError: the file cannot be read, is too large, or is not strict YAML.
+    """
+    content = _read_bounded(path)
+    try:
+        _refuse_hazards(content)
+        # The loader is the safe one, and stricter.
+        return yaml.load(content, Loader=_StrictLoader)  # noqa: S506
+    except yaml.MarkedYAMLError as error:
+        place = _place(error.problem_mark or error.context_mark)
+        raise StrictYamlError(f"{path}: {place}{error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        # ValueError: refused here, a date such as 2026-13-01, an integer of thousands of digits.
+        # OverflowError: an escape beyond Unicode, a number in base 60 that no float can hold.
+        raise StrictYamlError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def _read_bounded(path: str | PathLike[str]) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StrictYamlError(f"{path}: cannot be read: {reason}") from error
+    if len(content) > MAX_BYTES:
+        raise StrictYamlError(f"{path}: larger than the {MAX_BYTES} bytes allowed")
+    return content
+
+
+def _refuse_hazards(content: bytes) -> None:
+    """Look through the document without building anything of it."""
+    depth = 0
+    for event in yaml.parse(content, Loader=yaml.SafeLoader):
+        place = _place(event.start_mark)
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise ValueError(f"{place}anchors and aliases are not allowed")
+        if getattr(event, "tag", None) is not None:
+            raise ValueError(f"{place}tags are not allowed")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"{place}nested more than {MAX_DEPTH} levels deep")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which would let the last of two equal keys win.
+
+    It would also read hexadecimal integers of any length, which no message could then show.
+    """
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        number = super().construct_yaml_int(node)
+        str(number)  # Python's own bound on decimal digits, whatever base it was written in.
+        return number
+
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Hashable, object]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise ValueError(f"{_place(key_node.start_mark)}key {key!r} is given twice")
+            if isinstance(key, Hashable):
+                seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
+
+
+class _Mark(Protocol):
+    """A position as PyYAML counts: from 0."""
+
+    @property
+    def line(self) -> int: ...
+
+    @property
+    def column(self) -> int: ...
+
+
+def _place(mark: _Mark | None) -> str:
+    return f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+
+
+# Settings of the audit trail: where the Landscape is stored, and what is exported after a run.
+#
+# They come from a YAML file, and single values from environment variables: prefix `ELSPETH_`, two
+# underscores between levels, so ELSPETH_LANDSCAPE__EXPORT__SIGN=true sets landscape.export.sign.
+
+
+ENVIRONMENT_PREFIX = "ELSPETH_"
+LEVEL_SEPARATOR = "__"
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used; one line naming the file, and the key or variable at fault."""
+
+    def __init__(self, message: str) -> None:
+        # A key of the file may hold a line break or a terminal's control codes.
+        super().__init__("".join(char if char.isprintable() else " " for char in message))
+
+
+class _Settings(BaseModel):
+    # Values stay out of errors, for a URL may hold a password.
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class LandscapeExportSettings(_Settings):
+    """What is exported once a run has completed. `sink` names one of the pipeline's sinks."""
+
+    enabled: bool = False
+    sink: str | None = None
+    format: Literal["csv", "json"] = "csv"
+    sign: bool = False
+
+
+class LandscapeSettings(_Settings):
+    """Where the audit trail is stored.
+
+    `url` alone decides that: `enabled` and `backend` are accepted for files that have them.
+    """
+
+    enabled: bool = True
+    backend: Literal["sqlite", "postgresql"] = "sqlite"
+    url: str = Field(default="sqlite:///./runs/audit.db", repr=False)
+    export: LandscapeExportSettings = LandscapeExportSettings()
+
+
+class SinkSettings(_Settings):
+    """A place that rows are written to: a plugin, and the options that it alone understands."""
+
+    plugin: str
+    options: Mapping[str, object] = Field(default_factory=dict, repr=False)
+
+
+class ElspethSettings(_Settings):
+    """The part of a pipeline's settings that its audit trail needs."""
+
+    landscape: LandscapeSettings = LandscapeSettings()
+    sinks: Mapping[str, SinkSettings] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _export_sink_exists(self) -> "ElspethSettings":
+        export = self.landscape.export
+        if not export.enabled:
+            return self
+        if export.sink is None:
+            raise ValueError("landscape.export.sink is required when export is enabled")
+        if export.sink not in self.sinks:
+            available = ", ".join(sorted(self.sinks)) or "none"
+            raise ValueError(
+                f"landscape.export.sink {export.sink!r} is not among the sinks; "
+                f"available: {available}"
+            )
+        return self
+
+
+def load_settings(
+    path: str | PathLike[str], *, environ: Mapping[str, str] | None = None
+) -> ElspethSettings:
+    """Read settings from a YAML file, overridden by environment variables.
+
+    `environ` defaults to the process environment. The values of variables are text, which is
+    taken for true, false or a number where a setting asks for one. Keys outside the audit trail
+    are ignored; an unknown key inside `landscape` is refused, so that a mistyped `sign` cannot
+    leave an export unsigned.
+
+    Raises:
+        SettingsError: the file or a variable cannot be used.
+    """
+    try:
+        settings = _read_sections(path)
+        _override(settings, os.environ if environ is None else environ)
+        unknown = list(_unknown_keys(LandscapeSettings, settings.get("landscape"), "landscape"))
+        if unknown:
+            raise SettingsError(f"{path}: {'; '.join(unknown)}")
+        return ElspethSettings.model_validate(settings)
+    except StrictYamlError as error:
+        raise SettingsError(str(error)) from error
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {'; '.join(_problems(error))}") from error
+
+
+def _read_sections(path: str | PathLike[str]) -> dict[str, object]:
+    content = read_yaml(path)
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: expected a mapping with sections such as landscape and sinks")
+    return content
+
+
+def _override(settings: dict[str, object], environ: Mapping[str, str]) -> None:
+    """Put the variables that name a setting in their places.
+
+    Only a variable that starts with the name of a section does; ELSPETH_SIGNING_KEY shares the
+    prefix and must never end up among settings, which are stored and shown.
+    """
+    for variable in sorted(environ):
+        levels = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split(LEVEL_SEPARATOR)
+        if variable.startswith(ENVIRONMENT_PREFIX) and levels[0] in ElspethSettings.model_fields:
+            section = _section(settings, levels[:-1], variable=variable)
+            section[_as_spelled(section, levels[-1])] = environ[variable]
+
+
+def _section(settings: dict[str, object], levels: list[str], *, variable: str) -> dict[str, object]:
+    """Find the section at the end of some levels, adding what is not there."""
+    section = settings
+    for level in levels:
+        key = _as_spelled(section, level)
+        inner = section.get(key)
+        if inner is None:
+            inner = section[key] = {}
+        if not isinstance(inner, dict):
+            raise SettingsError(f"{variable}: {key} holds a value in the file, not a section")
+        section = inner
+    return section
+
+
+def _as_spelled(section: Mapping[str, object], level: str) -> str:
+    """Give the file's own spelling of a key: a variable's name says nothing about its case."""
+    return next((key for key in section if str(key).lower() == level), level)
+
+
+def _unknown_keys(model: type[BaseModel], section: object, where: str) -> Iterator[str]:
+    """Name each key of a section, and of the sections in it, that is no setting."""
+    for key, value in section.items() if isinstance(section, dict) else ():
+        field = model.model_fields.get(key)
+        if field is None:
+            yield f"{where}.{key} is no setting; {where} has: {', '.join(model.model_fields)}"
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _unknown_keys(field.annotation, value, f"{where}.{key}")
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    """Say on one line each what is wrong with which key."""
+    for problem in error.errors(include_url=False, include_input=False):
+        where = ".".join(str(level) for level in problem["loc"])
+        what = problem["msg"].removeprefix("Value error, ")
+        yield f"{where}: {what}" if where else what
+
+
+def export_target(settings: ElspethSettings, sink: str | None, export_format: str) -> Path:
+    """Return the file of a json export, or the directory of a csv one.
+
+    Raises SettingsError when the sink is unknown, has no path, or one that does not fit the format.
+    """
+    path = _sink_path(settings, sink)
+    if export_format == "json":
+        if path.suffix != ".jsonl":
+            raise SettingsError(
+                f"The export sink {sink!r} writes {path.name}, but a json export is JSON "
+                f"Lines: name it {path.with_suffix('.jsonl').name}"
+            )
+        return path
+    # audit.v2.csv stands for the directory audit.v2.
+    return path.with_suffix("")
+
+
+def _sink_path(settings: ElspethSettings, name: str | None) -> Path:
+    sink = settings.sinks.get(name or "")
+    if sink is None:
+        raise SettingsError(f"The export sink {name!r} is not among the sinks")
+    path = sink.options.get("path")
+    if not isinstance(path, str) or not path:
+        raise SettingsError(f"The export sink {name!r} has no path among its options")
+    return Path(path)

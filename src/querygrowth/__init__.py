@@ -1,0 +1,1 @@
+"""querygrowth: count the queries SQLAlchemy sends, and find the ones that grow with the data."""

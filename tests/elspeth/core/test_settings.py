@@ -1,0 +1,242 @@
+"""Settings: defaults, cross-checks, the file, the environment, and refusals on one line."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from elspeth.core.settings import (
+    ElspethSettings,
+    LandscapeExportSettings,
+    LandscapeSettings,
+    SettingsError,
+    load_settings,
+)
+
+WriteFile = Callable[[str], Path]
+
+EXAMPLE = """\
+datasource: {plugin: csv}
+landscape:
+  url: sqlite:///audit.db
+  export:
+    enabled: true
+    sink: Audit
+    format: json
+    sign: false
+sinks:
+  Audit:
+    plugin: json
+    on_error: discard
+    options:
+      path: audit.jsonl
+      schema: {fields: dynamic}
+"""
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> WriteFile:
+    def write(text: str) -> Path:
+        path = tmp_path / "settings.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def load(path: Path, **environ: str) -> ElspethSettings:
+    return load_settings(path, environ=environ)
+
+
+def test_the_defaults_store_to_a_local_sqlite_file_and_export_nothing() -> None:
+    assert LandscapeSettings().model_dump() == {
+        "enabled": True,
+        "backend": "sqlite",
+        "url": "sqlite:///./runs/audit.db",
+        "export": {"enabled": False, "sink": None, "format": "csv", "sign": False},
+    }
+    assert ElspethSettings().sinks == {}
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        LandscapeExportSettings().sign = True
+
+
+def test_unknown_keys_are_ignored_by_the_models() -> None:
+    settings = ElspethSettings.model_validate(
+        {"signing_key": "k", "landscape": {"retention": 1, "export": {"sgin": True}}}
+    )
+
+    assert settings == ElspethSettings()
+
+
+def test_an_enabled_export_needs_a_sink() -> None:
+    with pytest.raises(
+        ValidationError, match=r"landscape\.export\.sink is required when export is enabled"
+    ):
+        ElspethSettings.model_validate({"landscape": {"export": {"enabled": True}}})
+
+
+def test_the_export_sink_must_be_among_the_sinks() -> None:
+    sinks = {"out": {"plugin": "csv"}, "archive": {"plugin": "json"}}
+    export = {"enabled": True, "sink": "audit"}
+
+    with pytest.raises(ValidationError, match=r"'audit' is not among .*available: archive, out"):
+        ElspethSettings.model_validate({"landscape": {"export": export}, "sinks": sinks})
+    with pytest.raises(ValidationError, match="available: none"):
+        ElspethSettings.model_validate({"landscape": {"export": export}})
+
+
+def test_a_sink_is_not_looked_for_while_export_is_disabled() -> None:
+    settings = ElspethSettings.model_validate({"landscape": {"export": {"sink": "audit"}}})
+
+    assert settings.landscape.export.sink == "audit"
+
+
+def test_a_file_gives_the_landscape_and_the_sinks_and_the_rest_of_it_is_ignored(
+    written: WriteFile,
+) -> None:
+    settings = load(written(EXAMPLE))
+
+    assert settings.landscape.url == "sqlite:///audit.db"
+    assert settings.landscape.export == LandscapeExportSettings(
+        enabled=True, sink="Audit", format="json", sign=False
+    )
+    assert settings.sinks["Audit"].plugin == "json"
+    assert settings.sinks["Audit"].options == {
+        "path": "audit.jsonl",
+        "schema": {"fields": "dynamic"},
+    }
+
+
+@pytest.mark.parametrize("text", ["", "---\n", "# nothing but a comment\n", "{}"])
+def test_an_empty_file_gives_the_defaults(written: WriteFile, text: str) -> None:
+    assert load(written(text)) == ElspethSettings()
+
+
+def test_environment_variables_override_the_file(written: WriteFile) -> None:
+    settings = load(
+        written(EXAMPLE),
+        ELSPETH_LANDSCAPE__URL="sqlite:///other.db",
+        ELSPETH_LANDSCAPE__EXPORT__SIGN="true",
+        ELSPETH_LANDSCAPE__EXPORT__FORMAT="csv",
+    )
+
+    assert settings.landscape.url == "sqlite:///other.db"
+    assert settings.landscape.export.sign is True
+    assert settings.landscape.export.format == "csv"
+    assert settings.landscape.export.sink == "Audit"
+
+
+def test_environment_variables_find_a_key_however_the_file_spells_it(written: WriteFile) -> None:
+    settings = load(written(EXAMPLE), ELSPETH_SINKS__AUDIT__OPTIONS__PATH="elsewhere.jsonl")
+
+    assert list(settings.sinks) == ["Audit"]
+    assert settings.sinks["Audit"].options["path"] == "elsewhere.jsonl"
+
+
+@pytest.mark.parametrize("text", ["", "landscape:\n", "landscape: {export: }\n"])
+def test_environment_variables_make_the_sections_that_the_file_lacks(
+    written: WriteFile, text: str
+) -> None:
+    settings = load(
+        written(text),
+        ELSPETH_LANDSCAPE__EXPORT__ENABLED="1",
+        ELSPETH_LANDSCAPE__EXPORT__SINK="audit",
+        ELSPETH_SINKS__AUDIT__PLUGIN="json",
+    )
+
+    assert settings.landscape.export.enabled is True
+    assert settings.sinks["audit"].plugin == "json"
+
+
+def test_the_process_environment_is_used_where_none_is_given(
+    written: WriteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ELSPETH_LANDSCAPE__URL", "sqlite:///from-process.db")
+
+    assert load_settings(written("")).landscape.url == "sqlite:///from-process.db"
+
+
+def test_the_signing_key_and_other_variables_never_become_settings(written: WriteFile) -> None:
+    settings = load(
+        written(EXAMPLE),
+        ELSPETH_SIGNING_KEY="canary-of-more-than-32-bytes-in-length",
+        ELSPETH_SIGNING_KEY__SINKS="canary",
+        LANDSCAPE__URL="canary",
+        elspeth_landscape__url="canary",
+    )
+
+    assert settings == load(written(EXAMPLE))
+    assert "canary" not in settings.model_dump_json()
+
+
+def refusal(path: Path, **environ: str) -> str:
+    with pytest.raises(SettingsError) as refused:
+        load(path, **environ)
+    message = str(refused.value)
+    assert message.isprintable()
+    return message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("landscape: {export: {format: xml}}", "landscape.export.format: Input should be 'csv' or"),
+        ("landscape: {backend: oracle}", "landscape.backend: Input should be 'sqlite' or"),
+        ("landscape: {export: {sign: perhaps}}", "landscape.export.sign: Input should be a valid"),
+        ("landscape: {url: [1]}", "landscape.url: Input should be a valid string"),
+        ("landscape: here", "landscape: Input should be a valid dictionary"),
+        ("sinks: {out: {options: {}}}", "sinks.out.plugin: Field required"),
+        ("sinks: {out: {plugin: csv, options: 1}}", "sinks.out.options: Input should be a valid"),
+        ("landscape: {export: {enabled: true}}", "landscape.export.sink is required when export"),
+        ("landscape: {export: {sgin: true}}", "landscape.export.sgin is no setting"),
+        ("landscape: {retention: 1}", "has: enabled, backend, url, export"),
+        ('landscape: {"a\\n\\e[31mb": 1}', "landscape.a  [31mb is no setting"),
+        ("- landscape", "expected a mapping"),
+        ("landscape", "expected a mapping"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused_naming_file_and_key(
+    written: WriteFile, text: str, message: str
+) -> None:
+    path = written(text)
+
+    refused = refusal(path)
+
+    assert refused.startswith(f"{path}: ")
+    assert message in refused
+
+
+def test_every_problem_of_a_file_is_named_at_once(written: WriteFile) -> None:
+    refused = refusal(written("landscape: {enabled: 7, export: {format: 1, sign: x}}"))
+
+    for key in ("landscape.enabled: ", "landscape.export.format: ", "landscape.export.sign: "):
+        assert key in refused
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("ELSPETH_LANDSCAPE__EXPORT__SGIN", "landscape.export.sgin is no setting"),
+        ("ELSPETH_LANDSCAPE__", "landscape. is no setting"),
+        ("ELSPETH_LANDSCAPE__URL__HOST", "ELSPETH_LANDSCAPE__URL__HOST: url holds a value"),
+        ("ELSPETH_LANDSCAPE", "landscape: Input should be a valid dictionary"),
+    ],
+)
+def test_a_variable_that_names_no_setting_is_refused(
+    written: WriteFile, variable: str, message: str
+) -> None:
+    assert message in refusal(written(EXAMPLE), **{variable: "true"})
+
+
+def test_no_message_and_no_repr_shows_the_password_of_a_url(written: WriteFile) -> None:
+    path = written("landscape: {url: 'postgresql://me:canary@host/db', backend: canary}")
+
+    with pytest.raises(SettingsError) as refused:
+        load(path)
+
+    assert "canary" not in f"{refused.value} {refused.value.__cause__}"
+    assert "canary" not in repr(LandscapeSettings(url="postgresql://me:canary@host/db"))

@@ -1,0 +1,49 @@
+"""Record counts, against the export that they announce."""
+
+from collections import Counter
+
+from sample_run import SampleRun, record_sample_run
+
+from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
+from elspeth.core.landscape.counts import count_records
+from querygrowth.log import count_queries
+
+
+def test_counts_are_those_of_the_export(db: LandscapeDB, sample: SampleRun) -> None:
+    exported = Counter(r["record_type"] for r in LandscapeExporter(db).export_run(sample.run_id))
+    with db.connection() as connection:
+        counted = count_records(connection, sample.run_id)
+    assert counted == exported
+    assert list(counted) == list(EMISSION_ORDER)
+
+
+def test_counting_is_one_query_and_leaves_other_runs_out(
+    db: LandscapeDB, recorder: LandscapeRecorder
+) -> None:
+    for run_id in ("run-1", "run-2"):
+        record_sample_run(recorder, run_id)
+    with count_queries(db.engine) as log, db.connection() as connection:
+        counted = count_records(connection, "run-2")
+    assert sum(counted.values()) == SampleRun("run-2").records
+    assert log.total == 1
+
+
+def test_an_unknown_run_has_nothing_of_every_type(db: LandscapeDB) -> None:
+    with db.connection() as connection:
+        assert count_records(connection, "nobody") == dict.fromkeys(EMISSION_ORDER, 0)
+
+
+EMISSION_ORDER = (
+    "run",
+    "node",
+    "edge",
+    "row",
+    "token",
+    "token_parent",
+    "node_state",
+    "routing_event",
+    "call",
+    "batch",
+    "batch_member",
+    "artifact",
+)

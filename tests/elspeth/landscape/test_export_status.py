@@ -1,0 +1,118 @@
+"""The export_status of a run: recorded with patience for a lock, which does not last for ever."""
+
+import threading
+from contextlib import ExitStack
+
+import pytest
+from sample_run import fixed_clock, record_sample_run
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from elspeth.contracts import ExportStatus, Run
+from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
+from elspeth.core.landscape.pipeline.export_status import ExportStatusRecord
+
+
+@pytest.fixture
+def status(db: LandscapeDB, recorder: LandscapeRecorder) -> ExportStatusRecord:
+    record_sample_run(recorder)
+    if db.engine.dialect.name == "sqlite":
+        # The driver would wait for five seconds before each try.
+        event.listen(db.engine, "connect", lambda raw, _: raw.execute("PRAGMA busy_timeout = 1"))
+        db.engine.dispose()
+    return ExportStatusRecord(db, "run-1", fixed_clock, patience_seconds=0.5)
+
+
+def run_of(db: LandscapeDB) -> Run:
+    run = LandscapeRecorder(db).get_run("run-1")
+    assert run is not None
+    return run
+
+
+def lock(connection: Connection) -> None:
+    """Hold what an update of the run needs."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.execute(text("SELECT 1 FROM runs WHERE run_id = 'run-1' FOR UPDATE"))
+
+
+def test_it_goes_from_pending_to_completed(db: LandscapeDB, status: ExportStatusRecord) -> None:
+    status.begin("json", "audit")
+    run = run_of(db)
+    assert (run.export_status, run.export_format, run.export_sink) == (
+        ExportStatus.PENDING,
+        "json",
+        "audit",
+    )
+    assert run.exported_at is None
+    status.complete()
+    assert run_of(db).export_status is ExportStatus.COMPLETED
+    assert run_of(db).exported_at is not None
+
+
+def test_a_failure_is_recorded_with_its_error_and_cleared_by_success(
+    db: LandscapeDB, status: ExportStatusRecord
+) -> None:
+    status.fail("disk full")
+    assert (run_of(db).export_status, run_of(db).export_error) == (ExportStatus.FAILED, "disk full")
+    status.complete()
+    assert run_of(db).export_error is None
+
+
+def test_settling_changes_only_what_is_pending(db: LandscapeDB, status: ExportStatusRecord) -> None:
+    assert not status.settle(ExportStatus.FAILED, "cut off")
+    assert run_of(db).export_status is None
+    status.begin("json", "audit")
+    assert status.settle(ExportStatus.FAILED, "cut off")
+    assert run_of(db).export_error == "cut off"
+    assert not status.settle(ExportStatus.COMPLETED)
+    assert run_of(db).export_status is ExportStatus.FAILED
+
+
+def test_a_lock_that_stays_is_an_error(db: LandscapeDB, status: ExportStatusRecord) -> None:
+    with db.engine.connect() as other:
+        lock(other)
+        with pytest.raises(OperationalError, match="lock"):
+            status.complete()
+        other.rollback()
+    assert run_of(db).export_status is None
+
+
+def test_a_lock_that_is_let_go_of_is_waited_for(
+    db: LandscapeDB, status: ExportStatusRecord
+) -> None:
+    tried = threading.Event()
+    event.listen(db.engine, "handle_error", lambda _: tried.set())
+    held = threading.Event()
+
+    def hold() -> None:
+        with db.engine.connect() as other, ExitStack() as stack:
+            lock(other)
+            stack.callback(other.rollback)
+            held.set()
+            assert tried.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(60)
+    patient = ExportStatusRecord(db, "run-1", fixed_clock, patience_seconds=60)
+    patient.complete()
+    thread.join()
+    assert run_of(db).export_status is ExportStatus.COMPLETED
+
+
+def test_what_cannot_pass_is_not_tried_again(db: LandscapeDB, status: ExportStatusRecord) -> None:
+    tries: list[object] = []
+    event.listen(db.engine, "handle_error", tries.append)
+    patient = ExportStatusRecord(db, "run-1", fixed_clock, patience_seconds=600)
+    rename = "ALTER TABLE runs RENAME COLUMN {} TO {}"
+    with db.connection() as connection:
+        connection.exec_driver_sql(rename.format("export_error", "other"))
+    try:
+        with pytest.raises(DBAPIError, match="export_error"):
+            patient.complete()
+    finally:
+        with db.connection() as connection:
+            connection.exec_driver_sql(rename.format("other", "export_error"))
+    assert len(tries) == 1

@@ -1,0 +1,197 @@
+"""Exports on disk: what a JSON Lines file and a CSV directory hold, and what they replace."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elspeth.core.landscape.output.atomic import ExportTargetError
+from elspeth.core.landscape.output.publish import CSV_NAMES, publish_csv, publish_jsonl
+
+RUN: dict[str, Any] = {"record_type": "run", "run_id": "r", "status": "completed"}
+ROWS: list[dict[str, Any]] = [
+    {"record_type": "row", "run_id": "r", "row_index": index, "branch": None} for index in range(3)
+]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def failing_lines() -> Iterator[bytes]:
+    yield from (b"{}\n" for _ in range(5000))
+    raise ValueError("corrupt")
+
+
+class TestJsonl:
+    def test_it_holds_the_lines_and_is_described(self, tmp_path: Path) -> None:
+        published = publish_jsonl(tmp_path / "run.jsonl", iter([b'{"a":1}\n', b'{"b":2}\n']))
+        content = (tmp_path / "run.jsonl").read_bytes()
+        assert content == b'{"a":1}\n{"b":2}\n'
+        assert (published.record_count, published.size_bytes) == (2, len(content))
+        assert published.sha256 == hashlib.sha256(content).hexdigest()
+        assert published.path == tmp_path / "run.jsonl"
+
+    def test_progress_is_told_now_and_then_and_at_the_end(self, tmp_path: Path) -> None:
+        told: list[int] = []
+        publish_jsonl(tmp_path / "run.jsonl", [b"{}\n"] * 2500, progress=told.append)
+        assert told == [1000, 2000, 2500]
+
+    @pytest.mark.parametrize("replaces", [False, True])
+    def test_an_error_midway_keeps_the_old_bytes(self, tmp_path: Path, replaces: bool) -> None:
+        target = tmp_path / "run.jsonl"
+        if replaces:
+            target.write_bytes(b"old")
+        with pytest.raises(ValueError, match="corrupt"):
+            publish_jsonl(target, failing_lines())
+        assert names(tmp_path) == ["run.jsonl"] * replaces
+        if replaces:
+            assert target.read_bytes() == b"old"
+
+    def test_a_disk_that_fills_up_keeps_the_old_bytes(
+        self, tmp_path: Path, full_disk: AbstractContextManager[None]
+    ) -> None:
+        target = tmp_path / "run.jsonl"
+        target.write_bytes(b"old")
+        with full_disk, pytest.raises(OSError, match="File too large"):
+            publish_jsonl(target, [b"x" * 100 + b"\n"] * 2000)
+        assert target.read_bytes() == b"old"
+        assert names(tmp_path) == ["run.jsonl"]
+
+    def test_a_source_that_is_cut_short_is_closed_at_once(self, tmp_path: Path) -> None:
+        closed: list[bool] = []
+
+        def lines() -> Iterator[bytes]:
+            try:
+                yield from [b"{}\n"] * 5000
+            finally:
+                closed.append(True)
+
+        def fail(_: int) -> None:
+            raise OSError("full")
+
+        source = lines()
+        with pytest.raises(OSError, match="full"):
+            publish_jsonl(tmp_path / "run.jsonl", source, progress=fail)
+        assert closed == [True]
+
+    def test_a_directory_is_refused_before_anything_is_read(self, tmp_path: Path) -> None:
+        with pytest.raises(ExportTargetError, match="is a directory"):
+            publish_jsonl(tmp_path, failing_lines())
+
+
+class TestCsv:
+    def test_columns_are_sorted_lines_end_in_crlf_and_null_is_empty(self, tmp_path: Path) -> None:
+        published = publish_csv(tmp_path / "run", [RUN, *ROWS])
+        assert names(tmp_path / "run") == ["row.csv", "run.csv"]
+        assert (tmp_path / "run" / "row.csv").read_bytes() == (
+            b"branch,record_type,row_index,run_id\r\n,row,0,r\r\n,row,1,r\r\n,row,2,r\r\n"
+        )
+        assert published.record_count == 4
+
+    def test_text_that_means_something_in_csv_comes_back_as_it_was(self, tmp_path: Path) -> None:
+        text = 'a,"b"\r\nc\n\0é 𝄞;=1+1'
+        publish_csv(tmp_path / "run", [{**RUN, "status": text}])
+        content = (tmp_path / "run" / "run.csv").read_bytes().decode()
+        (row,) = csv.DictReader(io.StringIO(content, newline=""))
+        assert row["status"] == text
+
+    def test_it_is_described_by_its_files(self, tmp_path: Path) -> None:
+        published = publish_csv(tmp_path / "run", [RUN, *ROWS])
+        contents = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+        listing = "".join(
+            f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n" for name in sorted(contents)
+        )
+        assert published.sha256 == hashlib.sha256(listing.encode()).hexdigest()
+        assert published.size_bytes == sum(map(len, contents.values()))
+
+    def test_progress_is_told_now_and_then_and_at_the_end(self, tmp_path: Path) -> None:
+        told: list[int] = []
+        publish_csv(tmp_path / "run", [RUN] * 2500, progress=told.append)
+        assert told == [1000, 2000, 2500]
+
+    def test_files_of_an_earlier_export_do_not_survive(self, tmp_path: Path) -> None:
+        publish_csv(tmp_path / "run", [RUN, *ROWS])
+        publish_csv(tmp_path / "run", [RUN])
+        assert names(tmp_path / "run") == ["run.csv"]
+
+    def test_an_empty_directory_is_taken(self, tmp_path: Path) -> None:
+        (tmp_path / "run").mkdir()
+        publish_csv(tmp_path / "run", [RUN])
+        assert names(tmp_path / "run") == ["run.csv"]
+
+    @pytest.mark.parametrize("foreign", ["notes.txt", "customers.csv", "RUN.CSV", ".hidden"])
+    def test_a_directory_that_holds_anything_else_is_refused(
+        self, tmp_path: Path, foreign: str
+    ) -> None:
+        publish_csv(tmp_path / "run", [RUN])
+        (tmp_path / "run" / foreign).write_text("precious")
+        with pytest.raises(ExportTargetError, match=f"holds '{foreign}', which is no part of"):
+            publish_csv(tmp_path / "run", [RUN, *ROWS])
+        assert names(tmp_path / "run") == sorted([foreign, "run.csv"])
+
+    @pytest.mark.parametrize("kind", ["file", "link"])
+    def test_what_is_no_directory_is_refused(self, tmp_path: Path, kind: str) -> None:
+        target = tmp_path / "run"
+        if kind == "file":
+            target.write_text("precious")
+        else:
+            (tmp_path / "elsewhere").mkdir()
+            target.symlink_to(tmp_path / "elsewhere")
+        before = names(tmp_path)
+        with pytest.raises(ExportTargetError, match="is no directory"):
+            publish_csv(target, [RUN])
+        assert names(tmp_path) == before
+
+    @pytest.mark.parametrize("name", ["a\0b", "a" * 256, "."])
+    def test_a_name_that_no_directory_can_have_is_refused(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(ExportTargetError):
+            publish_csv(Path(name) if name == "." else tmp_path / name, [RUN])
+
+    def test_an_error_midway_keeps_the_old_export(self, tmp_path: Path) -> None:
+        def failing() -> Iterator[dict[str, Any]]:
+            yield from ROWS
+            raise ValueError("corrupt")
+
+        publish_csv(tmp_path / "run", [RUN])
+        with pytest.raises(ValueError, match="corrupt"):
+            publish_csv(tmp_path / "run", failing())
+        assert names(tmp_path) == ["run"]
+        assert names(tmp_path / "run") == ["run.csv"]
+
+    def test_a_disk_that_fills_up_keeps_the_old_export_and_no_file_open(
+        self, tmp_path: Path, full_disk: AbstractContextManager[None]
+    ) -> None:
+        publish_csv(tmp_path / "run", [RUN])
+        records = [
+            {**RUN, "status": "x" * 5000, "record_type": name.removesuffix(".csv")}
+            for name in CSV_NAMES
+        ]
+        descriptors = names(Path("/dev/fd"))
+        with full_disk, pytest.raises(OSError, match="File too large"):
+            publish_csv(tmp_path / "run", records)
+        assert names(Path("/dev/fd")) == descriptors
+        assert names(tmp_path) == ["run"]
+        assert names(tmp_path / "run") == ["run.csv"]
+
+    def test_an_unknown_record_type_has_no_file(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"No record type '\.\./escape'"):
+            publish_csv(tmp_path / "run", [RUN, {"record_type": "../escape"}])
+        assert names(tmp_path) == []
+
+    def test_uneven_records_share_the_columns_of_all(self, tmp_path: Path) -> None:
+        records = [
+            {"record_type": "run", "b": "1,\r\n"},
+            {"record_type": "run", "c": 2, "a": None},
+            {"record_type": "run", "b": 3},
+        ]
+        publish_csv(tmp_path / "run", records)
+        assert names(tmp_path / "run") == ["run.csv"]
+        assert (tmp_path / "run" / "run.csv").read_bytes() == (
+            b'a,b,c,record_type\r\n,"1,\r\n",,run\r\n,,2,run\r\n,3,,run\r\n'
+        )

@@ -1,0 +1,204 @@
+"""Exports that were left pending: settled by what stands at their targets, never by a guess."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sample_run import KEY, SampleRun, fixed_clock, record_sample_run
+from sqlalchemy import update
+
+from elspeth.contracts import ExportStatus, Run
+from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
+from elspeth.core.landscape.keys import KEY_VARIABLE
+from elspeth.core.landscape.pipeline.post_run import export_after_run
+from elspeth.core.landscape.pipeline.reconcile import Settled, settle_pending
+from elspeth.core.landscape.schema import runs_table
+from elspeth.core.settings import ElspethSettings
+
+ENVIRON = {KEY_VARIABLE: KEY.decode()}
+PENDING, COMPLETED, FAILED = ExportStatus.PENDING, ExportStatus.COMPLETED, ExportStatus.FAILED
+
+
+def settings(folder: Path, **export: Any) -> ElspethSettings:
+    chosen = {"enabled": True, "sink": "audit", "format": "json", "sign": True, **export}
+    path = str(folder / "audit.jsonl")
+    return ElspethSettings.model_validate(
+        {
+            "landscape": {"export": chosen},
+            "sinks": {"audit": {"plugin": "json", "options": {"path": path}}},
+        }
+    )
+
+
+@pytest.fixture
+def sample(recorder: LandscapeRecorder) -> SampleRun:
+    return record_sample_run(recorder)
+
+
+def leave_pending(db: LandscapeDB, run_id: str = "run-1", **columns: Any) -> None:
+    values = {"export_status": "pending", "export_format": "json", "export_sink": "audit"}
+    with db.connection() as connection:
+        of_run = update(runs_table).where(runs_table.c.run_id == run_id)
+        connection.execute(of_run.values(values | columns))
+
+
+def exported(db: LandscapeDB, chosen: ElspethSettings, run_id: str = "run-1") -> None:
+    export_after_run(db, run_id, chosen, environ=ENVIRON, clock=fixed_clock)
+
+
+def run_of(db: LandscapeDB, run_id: str = "run-1") -> Run:
+    run = LandscapeRecorder(db).get_run(run_id)
+    assert run is not None
+    return run
+
+
+def settle(db: LandscapeDB, chosen: ElspethSettings, **options: Any) -> Settled:
+    (settled,) = settle_pending(db, chosen, options.get("environ", ENVIRON), clock=fixed_clock)
+    return settled
+
+
+def test_nothing_is_done_where_nothing_is_pending(
+    db: LandscapeDB, sample: SampleRun, tmp_path: Path
+) -> None:
+    exported(db, settings(tmp_path))
+    before = run_of(db)
+    assert settle_pending(db, settings(tmp_path), ENVIRON) == []
+    assert run_of(db) == before
+
+
+@pytest.mark.parametrize("export_format", ["json", "csv"])
+@pytest.mark.parametrize("sign", [True, False])
+def test_an_export_in_place_that_verifies_is_completed(
+    db: LandscapeDB, sample: SampleRun, tmp_path: Path, export_format: str, sign: bool
+) -> None:
+    chosen = settings(tmp_path, format=export_format, sign=sign)
+    exported(db, chosen)
+    leave_pending(db, export_format=export_format, exported_at=None, export_error="earlier")
+    settled = settle(db, chosen)
+    assert settled.status is COMPLETED
+    assert settled.reason.endswith("verifies")
+    run = run_of(db)
+    assert (run.export_status, run.export_error) == (COMPLETED, None)
+    assert run.exported_at is not None
+
+
+def test_where_there_is_nothing_the_export_failed(
+    db: LandscapeDB, sample: SampleRun, tmp_path: Path
+) -> None:
+    leave_pending(db)
+    settled = settle(db, settings(tmp_path))
+    assert settled.status is FAILED
+    assert run_of(db).export_status is FAILED
+    assert run_of(db).export_error == f"cut off: there is nothing at {tmp_path / 'audit.jsonl'}"
+
+
+def test_a_file_that_does_not_verify_is_no_export(
+    db: LandscapeDB, sample: SampleRun, tmp_path: Path
+) -> None:
+    exported(db, settings(tmp_path))
+    leave_pending(db)
+    target = tmp_path / "audit.jsonl"
+    target.write_bytes(target.read_bytes()[:-1])
+    assert settle(db, settings(tmp_path)).status is FAILED
+    assert "does not verify" in str(run_of(db).export_error)
+
+
+def test_an_export_of_another_run_is_not_this_ones(
+    db: LandscapeDB, sample: SampleRun, recorder: LandscapeRecorder, tmp_path: Path
+) -> None:
+    record_sample_run(recorder, "later")
+    exported(db, settings(tmp_path), "later")
+    leave_pending(db)
+    settled = settle(db, settings(tmp_path))
+    assert (settled.run_id, settled.status) == ("run-1", FAILED)
+    assert "WRONG_RUN" in settled.reason
+    assert run_of(db, "later").export_status is COMPLETED
+
+
+def test_an_older_export_of_the_run_that_lacks_records_is_not_it(
+    db: LandscapeDB, sample: SampleRun, recorder: LandscapeRecorder, tmp_path: Path
+) -> None:
+    exported(db, settings(tmp_path))
+    node_id = recorder.get_nodes("run-1")[0].node_id
+    recorder.create_row("run-1", node_id, 99, {})
+    leave_pending(db)
+    settled = settle(db, settings(tmp_path))
+    assert settled.status is FAILED
+    assert "holds 50 records, the database 51" in settled.reason
+
+
+def test_without_the_key_a_signed_export_is_left_alone(
+    db: LandscapeDB, sample: SampleRun, tmp_path: Path
+) -> None:
+    exported(db, settings(tmp_path))
+    leave_pending(db)
+    settled = settle(db, settings(tmp_path), environ={})
+    assert settled.status is PENDING
+    assert "No signing key" in settled.reason
+    assert run_of(db).export_status is PENDING
+
+
+def test_a_sink_that_the_settings_do_not_know_is_left_alone(
+    db: LandscapeDB, sample: SampleRun, tmp_path: Path
+) -> None:
+    leave_pending(db, export_sink="elsewhere")
+    settled = settle(db, settings(tmp_path))
+    assert settled.status is PENDING
+    assert "'elsewhere' is not among the sinks" in settled.reason
+
+
+@pytest.fixture
+def locked(tmp_path: Path, db: LandscapeDB, sample: SampleRun) -> Iterator[Path]:
+    """What a living process is writing, beside a target that it has not replaced yet."""
+    exported(db, settings(tmp_path))
+    write = LandscapeExporter(db, KEY).write_jsonl
+    seen: list[Path] = []
+    write(
+        "run-1",
+        tmp_path / "audit.jsonl",
+        progress=lambda _: seen.extend(tmp_path.glob(".export-*")),
+    )
+    (unfinished,) = seen
+    descriptor = os.open(unfinished, os.O_CREAT | os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    yield unfinished
+    os.close(descriptor)
+
+
+def test_what_is_being_written_just_now_is_left_alone(
+    db: LandscapeDB, locked: Path, tmp_path: Path
+) -> None:
+    leave_pending(db)
+    settled = settle(db, settings(tmp_path))
+    assert (settled.status, "just now" in settled.reason) == (PENDING, True)
+    assert run_of(db).export_status is PENDING
+
+
+def test_whoever_exports_meanwhile_has_the_last_word(
+    db: LandscapeDB, sample: SampleRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported(db, settings(tmp_path))
+    leave_pending(db)
+
+    def completed_meanwhile(_: Path) -> None:
+        LandscapeRecorder(db).set_export_status("run-1", FAILED, error="of another process")
+
+    monkeypatch.setattr(
+        "elspeth.core.landscape.pipeline.reconcile.sync_directory", completed_meanwhile
+    )
+    assert "another process" in settle(db, settings(tmp_path)).reason
+    assert (run_of(db).export_status, run_of(db).export_error) == (FAILED, "of another process")
+
+
+def test_the_next_export_settles_what_was_left_pending(
+    db: LandscapeDB, sample: SampleRun, recorder: LandscapeRecorder, tmp_path: Path
+) -> None:
+    record_sample_run(recorder, "next")
+    exported(db, settings(tmp_path))
+    leave_pending(db)
+    exported(db, settings(tmp_path), "next")
+    assert run_of(db).export_status is COMPLETED
+    assert run_of(db, "next").export_status is COMPLETED

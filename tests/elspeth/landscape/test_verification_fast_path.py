@@ -1,0 +1,141 @@
+"""Lines of a form that was read before are read faster, and judged no less strictly."""
+
+from io import BytesIO
+
+import pytest
+from sample_run import KEY
+from signed_exports import Record, signed
+
+from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES, Reading
+from elspeth.core.landscape.verification.jsonl import FamiliarForms, read_jsonl
+from elspeth.core.landscape.verification.record_shapes import known_shapes
+from elspeth.core.landscape.verification.signatures import Signatures
+
+SHAPES = known_shapes()
+CALL = {
+    "record_type": "call",
+    "run_id": "run",
+    "call_id": "c1",
+    "state_id": "s1",
+    "call_index": 0,
+    "call_type": "llm",
+    "status": "success",
+    "request_hash": "h",
+    "response_hash": None,
+    "latency_ms": 12.5,
+}
+
+
+def call(**changes: object) -> bytes:
+    """The signed line of a call."""
+    record: Record = CALL | changes
+    return signed(record)
+
+
+def read_after(line: bytes, another: bytes) -> Reading:
+    """Read a line where one of its form, sound in everything, was read before."""
+    _, reading = read_jsonl(BytesIO(another + line), SHAPES)
+    return reading
+
+
+def read_first(line: bytes) -> Reading:
+    """Read a line by the definitions: nothing is familiar yet."""
+    (reading,) = read_jsonl(BytesIO(line), SHAPES)
+    return reading
+
+
+def learned(line: bytes) -> FamiliarForms:
+    """What there is to know after one line."""
+    forms = FamiliarForms()
+    forms.learn(SHAPES["call"], read_first(line))
+    return forms
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"call_id": "c2"},
+        {"call_index": 2**53 - 1},
+        {"latency_ms": 0.25},
+        {"latency_ms": 1e-5},
+        {"latency_ms": -1e-5},
+        {"request_hash": '","signature":"'},
+        {"request_hash": "é \U0001d11e \x7f"},
+    ],
+)
+def test_a_sound_line_of_a_known_form_is_read_fast_and_as_it_is(change: Record) -> None:
+    line = call(**change)
+    fast = learned(call()).read(2, line)
+    assert fast is not None
+    exact = read_first(line)
+    assert (fast.kind, fast.signature, list(fast.messages)) == (
+        exact.kind,
+        exact.signature,
+        list(exact.messages),
+    )
+    assert Signatures((KEY,), may_be_unsigned=False).check(fast) is None
+    assert fast.line == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"latency_ms": 3},
+        {"latency_ms": None},
+        {"status": "error"},
+        {"call_type": "http"},
+        {"response_hash": "h"},
+    ],
+)
+def test_a_line_of_another_form_is_left_to_the_exact_reading(change: Record) -> None:
+    line = call(**change)
+    assert learned(call()).read(2, line) is None
+    assert not read_after(line, call()).problems
+
+
+@pytest.mark.parametrize(
+    "written",
+    [b"5.0", b"-5.0", b"0.0", b"-0.0", b"1e-6", b"-1e-6", b"9.99e-6", b"-9.99e-6", b"1e+16"],
+)
+def test_a_number_that_only_orjson_writes_so_is_not_canonical_in_a_known_form(
+    written: bytes,
+) -> None:
+    line = call().replace(b"12.5", written)
+    assert learned(call()).read(2, line) is None
+    assert [each.reason.value for each in read_after(line, call()).problems] == ["NOT_CANONICAL"]
+
+
+@pytest.mark.parametrize("field", ["status", "call_type", "record_type"])
+def test_a_member_that_does_not_exist_is_found_in_a_known_form(field: str) -> None:
+    line = call(**{field: "splendid"})
+    (problem,) = read_after(line, call()).problems
+    assert problem.reason.value == ("UNKNOWN_TYPE" if field == "record_type" else "VALUE")
+
+
+def test_members_of_two_records_are_not_mixed_into_a_third() -> None:
+    forms = learned(call(status="success", call_type="llm"))
+    forms.learn(SHAPES["call"], read_first(call(status="error", call_type="http")))
+    assert forms.read(3, call(status="error", call_type="http")) is not None
+    assert forms.read(3, call(status="error", call_type="llm")) is None
+
+
+def test_an_unsigned_line_teaches_nothing() -> None:
+    unsigned = call().replace(b'"signature":', b'"signaturf":')
+    forms = FamiliarForms()
+    forms.learn(SHAPES["call"], Reading(1, (), "call", dict(CALL)))
+    assert forms.read(2, unsigned) is None
+    assert forms.read(2, call()) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"[]\n", b"12.5\n", b"{}\n", b"{\n", b"\xff\n"])
+def test_what_is_no_record_is_left_to_the_exact_reading(content: bytes) -> None:
+    assert learned(call()).read(2, content) is None
+
+
+def test_a_line_that_is_too_long_is_not_read_fast() -> None:
+    short = call(request_hash="")
+    fitting = call(request_hash="x" * (MAX_LINE_BYTES - len(short)))
+    assert len(fitting) == MAX_LINE_BYTES
+    assert learned(call()).read(2, fitting) is not None
+    longer = call(request_hash="x" * (MAX_LINE_BYTES - len(short) + 1))
+    assert learned(call()).read(2, longer) is None

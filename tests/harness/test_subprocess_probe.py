@@ -1,0 +1,167 @@
+"""Probing: an exporter in another process is counted, timed and compared like one in this."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from elspeth.core.landscape import LandscapeDB
+from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
+from harness.exporters.measured import InOwnProcess, measured
+from harness.exporters.observation import ExportTask
+from harness.exporters.subject import DEFAULT_CANDIDATE, SubjectError
+from harness.exporters.subprocess_probe import Probe, subject_of
+from harness.generate.generator import generate_run
+from harness.generate.spec import RunSpec
+
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "docs" / "other-exporters.md"
+RUN = RunSpec(rows=3, calls=1, batches=1, members=2)
+
+ELSEWHERE = """
+from elspeth.core.landscape import LandscapeExporter
+
+
+class WithoutClock:
+    def __init__(self, db, signing_key=None):
+        self._exporter = LandscapeExporter(db, signing_key)
+
+    def export_run(self, run_id, sign=False):
+        return self._exporter.export_run(run_id, sign=sign)
+
+
+class Refuses:
+    def __init__(self, db, signing_key=None):
+        pass
+
+    def export_run(self, run_id, sign=False):
+        raise KeyError("no such thing")
+
+
+class SwapsTwo(WithoutClock):
+    def export_run(self, run_id, sign=False):
+        records = list(super().export_run(run_id, sign=sign))
+        records[1], records[2] = records[2], records[1]
+        return records
+"""
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Iterator[ExportTask]:
+    with LandscapeDB(f"sqlite:///{tmp_path / 'audit.db'}") as db:
+        run = generate_run(db, RUN)
+        yield ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, tmp_path)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    directory = tmp_path / "elsewhere"
+    directory.mkdir()
+    (directory / "their_exporters.py").write_text(ELSEWHERE)
+    return directory
+
+
+def test_the_probe_needs_the_standard_library_and_sqlalchemy_alone() -> None:
+    tree = ast.parse((ROOT / "harness" / "exporters" / "probe_script.py").read_text())
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [])
+        + ([each.name for each in node.names] if isinstance(node, ast.Import) else [])
+    }
+    assert imported - sys.stdlib_module_names == {"sqlalchemy"}
+
+
+def test_an_exporter_is_counted_there_as_it_is_here(task: ExportTask) -> None:
+    here = measured(DEFAULT_CANDIDATE).observe(task)
+    there = measured(DEFAULT_CANDIDATE, src=ROOT / "src").observe(task)
+    assert there.sha256 == here.sha256
+    assert (there.queries, there.transactions) == (here.queries, here.transactions)
+    assert {each.text: each.count for each in there.shapes} == {
+        each.text: each.count for each in here.shapes
+    }
+    assert all(each.site is not None for each in there.shapes)
+    assert there.rows_fetched is None
+
+
+def test_times_and_memory_come_from_there(task: ExportTask) -> None:
+    subject = InOwnProcess(Probe(DEFAULT_CANDIDATE, (ROOT / "src",)))
+    assert subject.time(task) > 0
+    assert subject.time_first_row(task) > 0
+    use = subject.measure_memory(task)
+    assert use.peak_bytes >= use.start_bytes > 2**20
+
+
+def compare(task: ExportTask, probe: Probe):
+    return compare_exports(task.db, task.run_id, candidate=subject_of(probe, task))
+
+
+def test_the_same_exporter_of_another_checkout_is_identical(task: ExportTask) -> None:
+    assert compare(task, Probe(DEFAULT_CANDIDATE, (ROOT / "src",))).identical
+
+
+def test_an_exporter_without_clock_and_writers_is_compared_too(
+    task: ExportTask, elsewhere: Path
+) -> None:
+    assert compare(task, Probe("their_exporters:WithoutClock", (elsewhere,))).identical
+
+
+def test_a_fault_there_is_named_here(task: ExportTask, elsewhere: Path) -> None:
+    found = compare(task, Probe("their_exporters:SwapsTwo", (elsewhere,))).difference
+    assert found is not None
+    assert found.headline.startswith("order, node ")
+
+
+def test_an_error_there_is_known_here_by_its_name(task: ExportTask, elsewhere: Path) -> None:
+    found = compare(task, Probe("their_exporters:Refuses", (elsewhere,))).difference
+    assert found is not None
+    assert found.found == "KeyError: 'no such thing'"
+
+
+@pytest.mark.parametrize(
+    ("probe", "reason"),
+    [
+        (Probe("no_such_module:Exporter"), "No module named 'no_such_module'"),
+        (Probe("json:Exporter"), "has no attribute 'Exporter'"),
+        (Probe(DEFAULT_CANDIDATE, python="/no/such/python"), "/no/such/python cannot be run"),
+    ],
+)
+def test_what_cannot_be_probed_is_refused_in_one_line(
+    task: ExportTask, probe: Probe, reason: str
+) -> None:
+    with pytest.raises(SubjectError, match=reason) as refusal:
+        probe.observe(task)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_worked_example_of_the_guide_says_what_the_guide_says(tmp_path: Path) -> None:
+    guide = GUIDE.read_text(encoding="utf-8")
+    there = tmp_path / "audit"
+    there.mkdir()
+    (there / "audit_export.py").write_text(_block(guide, "file: audit_export.py"))
+    command = _block(guide, "command").replace("../audit/venv/bin/python", sys.executable)
+    command = command.replace("../audit", str(there)).replace("harness", "-m harness", 1)
+    said = subprocess.run(
+        [sys.executable, *command.split(), "--output", str(tmp_path / "out")],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 1, said.stderr
+    for line in _block(guide, "said").strip().splitlines():
+        assert line in said.stdout
+    assert f"{there}/audit_export.py:" in said.stdout
+
+
+def _block(guide: str, name: str) -> str:
+    found = re.search(rf"<!-- {re.escape(name)} -->\n```\w*\n(.*?)```", guide, re.DOTALL)
+    assert found, name
+    return found.group(1)

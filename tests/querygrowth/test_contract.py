@@ -1,0 +1,116 @@
+"""Contracts in words: what is declared passes, what is not fails, a loop of the same total too."""
+
+import pytest
+from scenarios.good import constant_lookups, declared_eager_load
+from scenarios.loops import core_loop
+from scenarios.paging import by_key, in_uneven_chunks
+from scenarios.shop import shop
+
+from querygrowth.activity import Activity, caller, watch
+from querygrowth.contract import QueryContract
+
+
+def activity(action, **sizes: int) -> Activity:
+    with shop(**sizes) as engine, caller() as by:
+        return watch(action, engine, by=by)
+
+
+def failures(contract: QueryContract, seen: Activity) -> list[str]:
+    return [str(each) for each in contract.judge(seen, "action") if each.failed]
+
+
+ONE_PER_TABLE = QueryContract(per_table=1)
+
+
+def test_one_query_per_table_is_kept() -> None:
+    assert failures(ONE_PER_TABLE, activity(declared_eager_load, orders=500)) == []
+
+
+def test_an_undeclared_step_fails() -> None:
+    (failure,) = failures(ONE_PER_TABLE, activity(declared_eager_load, orders=501))
+    assert failure.startswith("action: 2 queries about items\n  2x SELECT items.order_id")
+    assert "sent from tests/querygrowth/scenarios/good.py:" in failure
+    assert "expected: at most 1 query per table" in failure
+
+
+@pytest.mark.parametrize("orders", [2, 500, 501, 1001])
+def test_a_declared_step_passes(orders: int) -> None:
+    contract = ONE_PER_TABLE.allow("items", chunk=500)
+    assert failures(contract, activity(declared_eager_load, orders=orders)) == []
+    assert failures(contract, activity(in_uneven_chunks, orders=orders)) == []
+
+
+def test_a_loop_of_the_same_total_fails() -> None:
+    """Three queries either way: in full chunks for 1001 orders, one by one for three."""
+    contract = ONE_PER_TABLE.allow("items", chunk=500)
+    chunked, looped = activity(in_uneven_chunks, orders=1001), activity(core_loop, orders=3)
+    assert chunked.by_table["items"] == looped.by_table["items"] == 3
+    assert failures(contract, chunked) == []
+    assert "3 queries about items" in failures(contract, looped)[0]
+
+
+def test_an_allowance_is_for_one_table_only() -> None:
+    contract = ONE_PER_TABLE.allow("orders", chunk=500)
+    assert failures(contract, activity(declared_eager_load, orders=501)) != []
+
+
+def test_an_allowance_may_name_a_part_of_its_shape() -> None:
+    seen = activity(declared_eager_load, orders=501)
+    assert failures(ONE_PER_TABLE.allow("items", chunk=500, containing="IN (?)"), seen) == []
+    assert failures(ONE_PER_TABLE.allow("items", chunk=500, containing="LIMIT"), seen) != []
+
+
+@pytest.mark.parametrize("orders", [1, 5, 10, 32])
+def test_declared_pages_may_end_with_an_empty_one(orders: int) -> None:
+    seen = activity(by_key(10), orders=orders, items=1)
+    assert failures(ONE_PER_TABLE.allow("items", page=10), seen) == []
+    assert seen.queries == orders // 10 + 1
+
+
+def test_smaller_pages_than_declared_fail() -> None:
+    seen = activity(by_key(2), orders=32, items=1)
+    assert failures(ONE_PER_TABLE.allow("items", page=10), seen) != []
+
+
+def test_tables_may_have_limits_of_their_own() -> None:
+    seen = activity(constant_lookups)
+    assert failures(QueryContract(per_table={"customers": 5, "*": 1}), seen) == []
+    assert failures(QueryContract(per_table={"customers": 4}), seen) != []
+    assert failures(QueryContract(per_table={"*": 4}), seen) != []
+
+
+def test_totals_transactions_and_rows_have_limits() -> None:
+    seen = activity(core_loop, orders=5)
+    assert seen.queries == 6
+    assert failures(QueryContract(total=6, transactions=1, rows_per_record=1.5), seen) == []
+    assert len(failures(QueryContract(total=5, transactions=0, rows_per_record=1.4), seen)) == 3
+
+
+def test_the_excess_is_the_number_of_queries_too_many() -> None:
+    seen = activity(core_loop, orders=5)
+    assert ONE_PER_TABLE.excess(seen) == 4
+    assert QueryContract(total=4).excess(seen) == 2
+    assert QueryContract(total=9, per_table=9).excess(seen) == 0
+
+
+def test_a_limit_of_zero_is_a_limit() -> None:
+    assert QueryContract(per_table=0).excess(activity(core_loop, orders=1)) == 2
+
+
+def test_a_contract_says_what_it_promises() -> None:
+    contract = QueryContract(per_table=1, transactions=1).allow("items", chunk=500)
+    assert contract.promise == (
+        "at most 1 query per table, at most 1 transaction, but items in chunks of 500"
+    )
+
+
+@pytest.mark.parametrize("sizes", [{}, {"chunk": 5, "page": 5}, {"chunk": 0}, {"page": -1}])
+def test_an_allowance_needs_one_size(sizes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="either chunk or page"):
+        QueryContract().allow("items", **sizes)
+
+
+@pytest.mark.parametrize("limits", [{"total": -1}, {"per_table": {"items": -1}}])
+def test_negative_limits_are_refused(limits) -> None:
+    with pytest.raises(ValueError, match="cannot be negative"):
+        QueryContract(**limits)

@@ -1,0 +1,103 @@
+"""Attribution: the formula is exact, and axes that cannot be told apart are named."""
+
+import random
+from fractions import Fraction
+
+import pytest
+from scenarios.loops import core_loop, lookup_kept_for_each_key, one_dimension_left
+from scenarios.shop import shop
+
+from querygrowth.activity import caller, watch
+from querygrowth.formula import Attribution, ConfoundedAxesError, CountedRun, attribute
+
+
+def counted(action, **sizes: int) -> CountedRun:
+    with shop(**sizes) as engine, caller() as by:
+        activity = watch(action, engine, by=by)
+    return CountedRun(sizes, {each.shape.text: each.count for each in activity.shapes})
+
+
+def attributed(action, *sizes: dict[str, int]) -> Attribution:
+    return attribute([counted(action, **each) for each in sizes])
+
+
+DECORRELATED = (
+    {"orders": 2, "items": 3, "notes": 1},
+    {"orders": 5, "items": 1, "notes": 2},
+    {"orders": 3, "items": 4, "notes": 4},
+    {"orders": 7, "items": 2, "notes": 3},
+    {"orders": 4, "items": 6, "notes": 2},
+)
+
+
+def test_a_loop_is_one_query_and_one_for_each_order() -> None:
+    found = attributed(core_loop, *DECORRELATED)
+    assert str(found) == "queries = 1 + 1.00 orders"
+    assert found.total.exact
+
+
+def test_each_shape_has_its_own_formula() -> None:
+    found = attributed(one_dimension_left, *DECORRELATED)
+    assert str(found) == "queries = 2 + 1.00 orders"
+    by_table = {text.split(" FROM ")[1].split()[0]: str(f) for text, f in found.by_name.items()}
+    assert by_table == {"orders": "1", "items": "1", "notes": "1.00 orders"}
+
+
+def test_axes_that_move_in_lock_step_are_named() -> None:
+    """Every order brings its customer: the loop could be over either."""
+    sizes = [{"orders": n, "customers": n, "items": n * n} for n in range(1, 6)]
+    with pytest.raises(ConfoundedAxesError, match="orders, customers cannot be") as found:
+        attributed(lookup_kept_for_each_key, *sizes)
+    assert found.value.axes == ("orders", "customers")
+
+
+def test_decorrelated_they_are_told_apart() -> None:
+    sizes = [{"orders": 9, "customers": 3}, {"orders": 8, "customers": 5},
+             {"orders": 9, "customers": 6}, {"orders": 7, "customers": 2}]  # fmt: skip
+    assert str(attributed(lookup_kept_for_each_key, *sizes)) == "queries = 1 + 1.00 customers"
+
+
+def test_a_formula_with_many_terms_is_found_exactly() -> None:
+    drawn = random.Random(7)
+    axes = ("rows", "tokens", "node_states", "batches", "nodes", "calls")
+    runs = []
+    for _ in range(9):
+        sizes = {axis: drawn.randint(1, 40) for axis in axes}
+        runs.append(
+            CountedRun(
+                sizes,
+                {
+                    "one each": 6,
+                    "tokens of a row": sizes["rows"],
+                    "of a token": 2 * sizes["tokens"],
+                    "of a state": 2 * sizes["node_states"],
+                    "members": sizes["batches"],
+                },
+            )
+        )
+    assert str(attribute(runs)) == (
+        "queries = 6 + 1.00 rows + 2.00 tokens + 2.00 node_states + 1.00 batches"
+    )
+
+
+def test_a_count_that_no_formula_gives_says_how_far_off_it_is() -> None:
+    runs = [CountedRun({"rows": n}, {"all": n * n}) for n in (1, 2, 3, 4)]
+    found = attribute(runs)
+    assert found.total.off_by == Fraction(1)
+    assert str(found) == "queries = -5 + 5.00 rows (off by up to 1.00)"
+
+
+def test_an_axis_that_never_changes_is_named() -> None:
+    runs = [CountedRun({"rows": n, "batches": 2}, {"all": n}) for n in (1, 2, 3)]
+    with pytest.raises(ConfoundedAxesError, match="batches is the same in every run: vary it"):
+        attribute(runs)
+
+
+def test_too_few_runs_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 cardinalities need at least 3 runs, got 2"):
+        attribute([CountedRun({"a": n, "b": n * n}, {"all": n}) for n in (1, 2)])
+
+
+def test_runs_that_name_different_cardinalities_are_refused() -> None:
+    with pytest.raises(ValueError, match="same cardinalities"):
+        attribute([CountedRun({"a": 1}, {}), CountedRun({"b": 1}, {}), CountedRun({"a": 2}, {})])

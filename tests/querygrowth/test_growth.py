@@ -1,0 +1,217 @@
+"""Measuring growth and judging it: what is refused, what a failure says, what is reported."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from scenarios.concurrent import async_join
+from scenarios.good import constant_lookups, joined_load, streaming
+from scenarios.loops import core_loop, eager_load_in_chunks, insert_one_by_one, lazy_load
+from scenarios.past_the_count import fetched_to_be_thrown_away, raw_cursor
+from scenarios.shop import async_shop, shop
+from sqlalchemy import Engine, create_engine, text
+
+from querygrowth.contract import QueryContract
+from querygrowth.growth_verdicts import assert_query_growth, judge_growth, measure_growth
+from querygrowth.trend import Growth
+from querygrowth.verdict import VerdictError
+from querygrowth.work import VM_STEPS
+
+SCALES = (2, 5, 9)
+
+
+def test_the_message_shows_diagnosis_counts_shape_and_call_site() -> None:
+    with pytest.raises(VerdictError) as failure:
+        assert_query_growth(eager_load_in_chunks, shop, axes=["orders"], scales=(2, 20, 501))
+    # Releases of SQLAlchemy label columns differently, and lines move.
+    text = re.sub(r"SELECT items.*? FROM", "SELECT ... FROM", str(failure.value))
+    # From CPython 3.12 a comprehension runs in the frame of its function (PEP 709).
+    text = text.replace(".<locals>.<listcomp>", "")
+    assert re.sub(r"loops\.py:\d+", "loops.py:N", text) == (
+        "eager_load_in_chunks: queries grew with orders\n"
+        "  orders  2, 20  2 queries\n"
+        "  orders  501    3 queries   items 1 -> 2\n"
+        "  items: 1, 1, 2 (stepwise, chunks of 251 to 500)\n"
+        "    SELECT ... FROM items WHERE items.order_id IN (?) ORDER BY items.id\n"
+        "    sent from tests/querygrowth/scenarios/loops.py:N in eager_load_in_chunks\n"
+        "expected: the same count at every scale\n"
+        "look at: selectinload, or IN lists split into chunks of 500; "
+        "if it is meant, declare it: allow('items', chunk=...)"
+    )
+
+
+def test_every_shape_has_the_slope_of_every_segment() -> None:
+    report = measure_growth(core_loop, shop, axes=["orders"], scales=SCALES)
+    trends = {
+        text.split(" FROM ")[1]: trend for text, trend in report.axes[0].shape_trends().items()
+    }
+    assert trends["orders"].growth is Growth.CONSTANT
+    assert trends["items WHERE items.order_id = ?"].slopes == (1.0, 1.0)
+
+
+def test_one_axis_grows_at_a_time_from_its_base() -> None:
+    seen: list[tuple[int, int]] = []
+
+    def populate(orders: int, items: int):
+        seen.append((orders, items))
+        return shop(orders=orders, items=items)
+
+    measure_growth(joined_load, populate, axes={"orders": 3, "items": 4}, scales={"orders": SCALES,
+        "items": (1, 2, 3)}, together=(1, 2, 4))  # fmt: skip
+    assert seen == [
+        (2, 4), (5, 4), (9, 4),
+        (3, 1), (3, 2), (3, 3),
+        (1, 1), (2, 2), (4, 4),
+    ]  # fmt: skip
+
+
+def test_a_loop_is_named_on_every_axis_it_grows_along_and_on_no_other() -> None:
+    report = measure_growth(lazy_load, shop, axes=["orders", "items", "notes"], scales=SCALES)
+    failed = [each.seen for each in judge_growth(report) if each.failed]
+    assert failed == ["queries grew with orders"]
+
+
+def test_failed_verdicts_come_first_and_every_judgement_is_there() -> None:
+    report = measure_growth(core_loop, shop, axes=["orders"], scales=SCALES, work=[VM_STEPS])
+    verdicts = judge_growth(report)
+    assert verdicts[0].failed
+    assert [each.seen for each in verdicts if each.passed] == [
+        "did something",
+        "no bypass",
+        "transactions constant",
+        "checkouts constant",
+        "session statements constant",
+        "fetched rows linear, slope 1.50",
+        "vm_steps linear, slope " + verdicts[-1].seen.rpartition(" ")[2],
+    ]
+
+
+def test_an_async_action_is_measured_inside_a_running_loop() -> None:
+    async def ask() -> None:
+        assert_query_growth(async_join, async_shop, axes=["orders"], scales=SCALES)
+
+    asyncio.run(ask())
+
+
+def test_populate_may_return_a_plain_engine() -> None:
+    engines: list[Engine] = []
+
+    def populate(orders: int) -> Engine:
+        manager = shop(orders=orders)
+        engines.append(manager.__enter__())
+        managers.append(manager)
+        return engines[-1]
+
+    managers: list[object] = []
+    assert_query_growth(joined_load, populate, axes=["orders"], scales=SCALES)
+    for manager in managers:
+        manager.__exit__(None, None, None)
+    assert len(engines) == 3
+
+
+def test_a_populated_database_is_released_when_the_action_fails() -> None:
+    released: list[bool] = []
+
+    @contextmanager
+    def populate(orders: int) -> Iterator[Engine]:
+        with shop(orders=orders) as engine:
+            try:
+                yield engine
+            finally:
+                released.append(True)
+
+    def broken(engine: Engine) -> None:
+        raise LookupError("the test's own")
+
+    with pytest.raises(LookupError, match="the test's own"):
+        measure_growth(broken, populate, axes=["orders"], scales=SCALES)
+    assert released == [True]
+
+
+def never(**_sizes: int) -> Engine:
+    raise AssertionError("something ran")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"axes": ["orders"], "scales": (2, 20)}, "at least three scales"),
+        ({"axes": ["orders"], "scales": (2, 20, 20)}, "scales must increase"),
+        ({"axes": ["orders"], "scales": (20, 2, 1)}, "scales must increase"),
+        ({"axes": ["orders"], "scales": (-1, 2, 3)}, "cannot be negative"),
+        ({"axes": ["orders"], "together": (1, 2)}, "all axes: at least three scales"),
+        ({"axes": ["orders"], "scales": {"tokens": SCALES}}, "no such axis: tokens"),
+        ({"axes": []}, "at least one axis"),
+    ],
+)
+def test_a_senseless_request_is_refused_before_anything_runs(arguments, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        measure_growth(joined_load, never, **arguments)
+
+
+def test_an_axis_that_populate_does_not_have_is_refused_before_anything_runs() -> None:
+    with pytest.raises(ValueError, match="populate does not take the axes orders, tokens"):
+        measure_growth(joined_load, shop, axes=["orders", "tokens"], scales=SCALES)
+
+
+def test_an_action_that_writes_is_refused_unless_it_may() -> None:
+    with pytest.raises(ValueError, match="wrote to notes but should only read"):
+        measure_growth(insert_one_by_one, shop, axes=["orders"], scales=SCALES)
+
+
+def test_work_that_the_engine_cannot_tell_is_refused_before_the_action_runs() -> None:
+    def populate(orders: int) -> Engine:
+        return create_engine("postgresql+psycopg://nobody@localhost/nothing")
+
+    with pytest.raises(ValueError, match="SQLite only"):
+        measure_growth(never, populate, axes=["orders"], scales=SCALES, work=[VM_STEPS])
+
+
+def test_unknown_work_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown kind of work 'seconds'"):
+        measure_growth(joined_load, shop, axes=["orders"], scales=SCALES, work=["seconds"])
+
+
+def test_populate_must_give_an_engine() -> None:
+    with pytest.raises(ValueError, match="populate must return an SQLAlchemy engine"):
+        measure_growth(joined_load, lambda orders: "sqlite://", axes=["orders"], scales=SCALES)
+
+
+def test_a_limit_of_the_contract_is_told_once_at_the_smallest_scale_that_breaks_it() -> None:
+    report = measure_growth(constant_lookups, shop, axes=["orders"], scales=SCALES)
+    failed = [each for each in judge_growth(report, QueryContract(per_table=1)) if each.failed]
+    assert [each.seen for each in failed] == ["5 queries about customers"]
+
+
+def test_over_fetching_is_told_by_records_that_do_not_grow() -> None:
+    report = measure_growth(fetched_to_be_thrown_away, shop, axes={"orders": 2}, scales=SCALES)
+    failed = [each for each in judge_growth(report) if each.failed]
+    assert [each.seen for each in failed] == ["fetched rows grew with orders (linear, slope 2.00)"]
+
+
+def test_a_bypass_that_does_not_grow_is_still_a_bypass() -> None:
+    report = measure_growth(raw_cursor, shop, axes=["items"], scales=SCALES)
+    assert [each.seen for each in judge_growth(report) if each.failed] == [
+        "2 statements went past SQLAlchemy"
+    ]
+
+
+def test_the_report_keeps_what_was_measured() -> None:
+    along = measure_growth(streaming, shop, axes=["orders"], scales=SCALES).along("orders")
+    assert [act.rows_fetched for act in along.activities] == [4, 10, 18]
+    assert [act.records for act in along.activities] == [4, 10, 18]
+    assert [act.transactions for act in along.activities] == [1, 1, 1]
+
+
+def test_a_query_that_only_larger_runs_have_a_use_for_is_not_growth() -> None:
+
+    def notes_if_any(engine: Engine) -> list[str]:
+        with engine.connect() as connection:
+            orders = connection.execute(text("SELECT id FROM orders")).all()
+            if len(orders) > 2:
+                connection.execute(text("SELECT text FROM notes")).all()
+            return [str(order) for (order,) in orders]
+
+    assert_query_growth(notes_if_any, shop, axes={"orders": 2}, scales=SCALES)

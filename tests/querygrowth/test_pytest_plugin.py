@@ -1,0 +1,379 @@
+"""The pytest plugin, as another project meets it: each test runs a small suite of its own."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy.dialects.sqlite.aiosqlite
+import sqlalchemy.orm  # noqa: F401
+
+import querygrowth.budget  # noqa: F401 - each inner suite would import them anew, for a second each
+
+pytest_plugins = ["pytester"]
+
+CONFTEST = """
+    import pytest
+    from sqlalchemy import create_engine, text
+
+    @pytest.fixture
+    def engine(tmp_path):
+        engine = create_engine(f"sqlite:///{tmp_path / 'app.db'}")
+        with engine.begin() as connection:
+            connection.execute(text("CREATE TABLE users (id INTEGER PRIMARY KEY)"))
+            connection.execute(text("CREATE TABLE posts (id INTEGER PRIMARY KEY)"))
+            connection.execute(text("INSERT INTO users VALUES (1), (2), (3)"))
+        yield engine
+        engine.dispose()
+
+    @pytest.fixture
+    def ask(engine):
+        def ask(table, times=1):
+            with engine.connect() as connection:
+                for _ in range(times):
+                    connection.execute(text(f"SELECT id FROM {table}")).all()
+        return ask
+"""
+
+Run = Callable[..., pytest.RunResult]
+
+
+OPTIONS = (
+    "-p", "no:cacheprovider",
+    # This project's other plugins are slow to start and have no part in this.
+    "-p", "no:hypothesispytest", "-p", "no:faker", "-p", "no:benchmark",
+    # pytest-asyncio warns as long as nothing is chosen.
+    "-o", "asyncio_default_fixture_loop_scope=function",
+)  # fmt: skip
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester) -> Run:
+    """Run a module of tests in an empty project."""
+    pytester.makeconftest(CONFTEST)
+
+    def run(module: str, *arguments: str) -> pytest.RunResult:
+        pytester.makepyfile(module)
+        return pytester.runpytest(*OPTIONS, *arguments)
+
+    return run
+
+
+def test_the_fixture_counts(run: Run) -> None:
+    run(
+        """
+        def test_two(engine, ask, count_queries):
+            with count_queries(engine) as log:
+                ask("users", times=2)
+            assert log.total == 2
+            assert log.by_table == {"users": 2}
+            assert "test_the_fixture_counts.py:" not in "".join(log.by_call_site)
+        """
+    ).assert_outcomes(passed=1)
+
+
+def test_the_fixture_holds_a_contract(run: Run) -> None:
+    result = run(
+        """
+        from querygrowth.contract import QueryContract
+
+        def test_two(engine, ask, count_queries):
+            with count_queries(engine, contract=QueryContract(per_table=1)):
+                ask("users", times=2)
+        """
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*VerdictError: test_two: 2 queries about users", "*2x SELECT id FROM users"]
+    )
+
+
+def test_a_budget_that_is_kept_passes(run: Run) -> None:
+    run(
+        """
+        import pytest
+
+        @pytest.mark.query_budget(2)
+        def test_total(ask):
+            ask("users", times=2)
+
+        @pytest.mark.query_budget(per_table=1)
+        def test_per_table(ask):
+            ask("users"), ask("posts")
+
+        @pytest.mark.query_budget(per_table={"users": 3, "*": 1}, transactions=2)
+        def test_tables(ask):
+            ask("users", times=3), ask("posts")
+        """
+    ).assert_outcomes(passed=3)
+
+
+def test_a_broken_budget_fails_with_shape_and_call_site(run: Run) -> None:
+    result = run(
+        """
+        import pytest
+
+        @pytest.mark.query_budget(2)
+        def test_total(ask):
+            ask("users", times=3)
+        """
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "test_total: 3 queries",
+            "  3x SELECT id FROM users",
+            "    sent from conftest.py:* in ask.<locals>.ask",
+            "expected: at most 2 queries",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_queries_of_fixtures_are_not_the_tests(run: Run) -> None:
+    run(
+        """
+        import pytest
+
+        @pytest.fixture
+        def prepared(ask):
+            ask("users", times=9)
+
+        @pytest.mark.query_budget(1)
+        def test_one(prepared, ask):
+            ask("users")
+        """
+    ).assert_outcomes(passed=1)
+
+
+def test_a_failing_body_wins_over_a_broken_budget(run: Run) -> None:
+    result = run(
+        """
+        import pytest
+        from querygrowth.contract import QueryContract
+
+        @pytest.mark.query_budget(1)
+        def test_marked(ask):
+            ask("users", times=3)
+            assert "the body" == "right"
+
+        def test_counted(engine, ask, count_queries):
+            with count_queries(engine, contract=QueryContract(total=1)):
+                ask("users", times=3)
+                raise LookupError("the body")
+        """
+    )
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*AssertionError: assert 'the body' == 'right'"])
+    result.stdout.fnmatch_lines(["*LookupError: the body"])
+    result.stdout.no_fnmatch_line("*expected: at most 1*")
+
+
+def test_skips_and_expected_failures_keep_their_outcome(run: Run) -> None:
+    run(
+        """
+        import pytest
+
+        @pytest.mark.query_budget(1)
+        def test_skipped(ask):
+            ask("users", times=3)
+            pytest.skip("not today")
+
+        @pytest.mark.xfail(strict=True)
+        @pytest.mark.query_budget(1)
+        def test_known(ask):
+            ask("users", times=3)
+        """
+    ).assert_outcomes(skipped=1, xfailed=1)
+
+
+def test_a_test_that_sends_nothing_does_not_keep_its_budget(run: Run) -> None:
+    result = run(
+        """
+        import pytest
+
+        @pytest.mark.query_budget(5)
+        def test_nothing():
+            pass
+
+        @pytest.mark.query_budget(0)
+        def test_nothing_on_purpose():
+            pass
+        """
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["test_nothing: the engine was never used"])
+
+
+@pytest.mark.parametrize(
+    ("marker", "complaint"),
+    [
+        ("query_budget", "query_budget needs a limit*"),
+        ("query_budget(-1)", "*cannot be negative"),
+        ("query_budget(5, tables=3)", "*unexpected keyword argument 'tables'*"),
+    ],
+)
+def test_a_senseless_budget_is_a_usage_error(run: Run, marker: str, complaint: str) -> None:
+    result = run(f"import pytest\n\n@pytest.mark.{marker}\ndef test_it(): pass")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: *::test_it: {complaint}"])
+
+
+def test_the_engine_may_come_from_another_fixture(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nquery_engine = database")
+    run(
+        """
+        import pytest
+
+        class Database:
+            def __init__(self, engine):
+                self.engine = engine
+
+        @pytest.fixture
+        def database(engine):
+            return Database(engine)
+
+        @pytest.fixture
+        def nothing():
+            return 5
+
+        @pytest.mark.query_budget(1)
+        def test_from_the_settings(ask):
+            ask("users")
+
+        @pytest.mark.query_budget(1, engine="engine")
+        def test_from_the_marker(ask):
+            ask("users")
+
+        @pytest.mark.xfail(raises=ValueError, strict=True)
+        @pytest.mark.query_budget(1, engine="nothing")
+        def test_without_an_engine(ask):
+            ask("users")
+        """
+    ).assert_outcomes(passed=2, xfailed=1)
+
+
+def test_a_class_may_hold_the_budget_of_its_tests(run: Run) -> None:
+    run(
+        """
+        import pytest
+
+        @pytest.mark.query_budget(1)
+        class TestAll:
+            def test_one(self, ask):
+                ask("users")
+
+            @pytest.mark.query_budget(2)
+            def test_two(self, ask):
+                ask("users", times=2)
+        """
+    ).assert_outcomes(passed=2)
+
+
+GROWTH = """
+    from contextlib import contextmanager
+    import pytest
+    from sqlalchemy import create_engine, text
+
+    @contextmanager
+    def populate(users):
+        engine = create_engine("sqlite://")
+        with engine.begin() as connection:
+            connection.execute(text("CREATE TABLE users (id INTEGER PRIMARY KEY)"))
+            connection.execute(text("INSERT INTO users VALUES (:id)"),
+                               [{"id": n} for n in range(users)])
+        yield engine
+        engine.dispose()
+
+    def loop(engine):
+        with engine.connect() as connection:
+            for (user,) in connection.execute(text("SELECT id FROM users")).all():
+                connection.execute(text("SELECT * FROM users WHERE id = :id"), {"id": user})
+
+    def test_growth(query_growth):
+        query_growth(loop, populate, axes=["users"])
+"""
+
+
+def test_growth_uses_the_projects_scales(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nquery_scales = 3 5 11")
+    result = run(GROWTH)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*loop: queries grew with users", "*users  3   4 queries", "*users  11  12 queries*"]
+    )
+
+
+ASYNC = """
+    import pytest
+    from sqlalchemy import text
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    @pytest.fixture
+    async def engine(tmp_path):
+        engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'async.db'}")
+        yield engine
+        await engine.dispose()
+
+    @pytest.mark.query_budget(1)
+    async def test_kept(engine):
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    @pytest.mark.query_budget(1)
+    async def test_broken(engine):
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+            await connection.execute(text("SELECT 1"))
+"""
+
+
+def test_async_tests_are_counted(run: Run) -> None:
+    result = run(ASYNC, "-o", "asyncio_mode=auto")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["test_broken: 2 queries", "*sent from *.py:* in test_broken"])
+
+
+REPORTED = """
+    import pytest
+
+    def test_many(ask):
+        ask("users", times=7), ask("posts")
+
+    @pytest.mark.query_budget(2)
+    def test_few(ask):
+        ask("posts", times=2)
+
+    def test_without_a_database():
+        pass
+"""
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]])
+def test_the_report_lists_tests_by_their_queries(run: Run, workers: list[str]) -> None:
+    result = run(REPORTED, "--query-report", *workers)
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*= queries =*",
+            " queries  transactions     rows  test",
+            "       8             2       21  *::test_many  (users 7, posts 1)",
+            "       2             1        0  *::test_few  (posts 2)",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*test_without_a_database*(*")
+
+
+def test_without_the_option_there_is_no_report(run: Run) -> None:
+    run(REPORTED).stdout.no_fnmatch_line("*= queries =*")
+
+
+def test_the_marker_is_listed(run: Run) -> None:
+    run("", "--markers").stdout.fnmatch_lines(["@pytest.mark.query_budget(total, *"])
+
+
+def test_the_plugin_is_inert_until_it_is_used() -> None:
+    """Not even SQLAlchemy is imported for a suite that only has the plugin installed."""
+    loaded = "import sys, querygrowth.pytest_plugin; print('sqlalchemy' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"

@@ -1,0 +1,43 @@
+"""Verdicts: told in words, and only a failure fails."""
+
+import pytest
+
+from querygrowth.verdict import Outcome, Verdict, VerdictError, judge, require
+
+GREW = judge(
+    "LandscapeExporter",
+    False,
+    expected="the same count at every scale",
+    seen="queries grew with rows",
+    evidence=["rows  2, 20   12 queries", "rows  501     13   node_states 1 -> 2"],
+    next_step="IN lists split into chunks of 500",
+)
+
+
+def test_a_failure_says_what_where_what_was_expected_and_what_to_try() -> None:
+    assert str(GREW) == (
+        "LandscapeExporter: queries grew with rows\n"
+        "  rows  2, 20   12 queries\n"
+        "  rows  501     13   node_states 1 -> 2\n"
+        "expected: the same count at every scale\n"
+        "look at: IN lists split into chunks of 500"
+    )
+
+
+def test_a_pass_gives_no_advice() -> None:
+    kept = judge("exporter", True, expected="12", seen="12 queries", next_step="the loop")
+    assert str(kept) == "exporter: 12 queries"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SKIPPED, Outcome.INCONCLUSIVE])
+def test_what_was_not_judged_is_neither_passed_nor_failed(outcome: Outcome) -> None:
+    verdict = Verdict("exporter", outcome, "12", "no server")
+    assert (verdict.passed, verdict.failed) == (False, False)
+    require([verdict])
+
+
+def test_all_failures_are_raised_together_as_an_assertion() -> None:
+    with pytest.raises(AssertionError, match=r"(?s)grew with rows.*grew with rows") as failure:
+        require([GREW, GREW])
+    assert isinstance(failure.value, VerdictError)
+    assert failure.value.verdicts == (GREW, GREW)

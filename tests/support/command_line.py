@@ -1,0 +1,74 @@
+"""The `landscape` command run in the test's process, on databases with a sample run."""
+
+import gc
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from sample_run import KEY, record_sample_run
+
+from elspeth.cli import main as cli
+from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
+from elspeth.core.landscape.keys import KEY_VARIABLE
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command: TypeAlias = Callable[..., Ended]
+
+
+@pytest.fixture
+def landscape(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
+    """Run the command in this process, with a key in the environment."""
+    monkeypatch.setenv(KEY_VARIABLE, KEY.decode())
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["landscape", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        printed = capsys.readouterr()
+        return Ended(int(stop.value.code or 0), printed.out, printed.err)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+    gc.enable()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that holds nothing before a command writes to it."""
+    path = tmp_path / "exports"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def url(landscape_url: str) -> str:
+    """The URL of a database with a sample run, once on each backend."""
+    return recorded(landscape_url)
+
+
+@pytest.fixture
+def sqlite(sqlite_url: str) -> str:
+    """The URL of an SQLite file with a sample run."""
+    return recorded(sqlite_url)
+
+
+def recorded(url: str) -> str:
+    with LandscapeDB(url) as db:
+        record_sample_run(LandscapeRecorder(db))
+    return url

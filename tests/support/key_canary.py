@@ -1,0 +1,148 @@
+"""A key that cannot be mistaken for anything else, and the search for any trace of it."""
+
+import base64
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Thread
+from typing import Self
+
+LANDSCAPE = (sys.executable, "-c", "from elspeth.cli.main import main; main()")
+HARNESS = (sys.executable, "-m", "harness")
+
+_FRAGMENT_BYTES = 12
+
+
+def new_canary() -> bytes:
+    """A key that no other test has, for tests that run beside each other see each other's."""
+    return f"#{secrets.token_urlsafe(33)}!\"'".encode()
+
+
+def traces(content: bytes, key: bytes) -> list[str]:
+    """Say in which forms a part of the key, twelve bytes or longer, stands in some bytes."""
+    folded = content.lower()
+    found = []
+    for form, parts in _forms(key).items():
+        is_hex = form == "hexadecimal"
+        if any(part in (folded if is_hex else content) for part in parts):
+            found.append(form)
+    return found
+
+
+def _forms(key: bytes) -> Mapping[str, Sequence[bytes]]:
+    starts = range(0, len(key) - _FRAGMENT_BYTES + 1, 4)
+    fragments = [key[at : at + _FRAGMENT_BYTES] for at in starts]
+    return {
+        "as it is": fragments,
+        "hexadecimal": [fragment.hex().encode() for fragment in fragments],
+        "Base64": [part for fragment in fragments for part in _in_base64(fragment)],
+        "JSON of bytes": [str(list(fragment))[1:-1].encode() for fragment in fragments],
+        "escaped": [repr(fragment)[2:-1].encode() for fragment in fragments],
+    }
+
+
+def _in_base64(fragment: bytes) -> Iterator[bytes]:
+    """The digits that are the same whatever stands around it, for each of three alignments."""
+    for before in range(3):
+        whole = base64.b64encode(b"\0" * before + fragment)
+        first = -(-before * 4 // 3)
+        last = (before + len(fragment)) * 8 // 6
+        digits = whole[first:last]
+        yield from {digits, digits.replace(b"+", b"-").replace(b"/", b"_")}
+
+
+@dataclass
+class ProcessWatch:
+    """Reads what the system shows of every process, over and over, while something runs.
+
+    Command lines are always read, environments only when `environments`.
+    """
+
+    key: bytes
+    environments: bool
+    found: list[str] = field(default_factory=list)
+    seen: set[int] = field(default_factory=set)
+    """The processes that could be read."""
+    _over: Event = field(default_factory=Event)
+
+    def __enter__(self) -> Self:
+        self._thread = Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        names = ("cmdline", "environ") if self.environments else ("cmdline",)
+        while not self._over.wait(0.005):
+            for process in Path("/proc").glob("[0-9]*"):
+                for name in names:
+                    self._read(process, name)
+
+    def _read(self, process: Path, name: str) -> None:
+        # Ended meanwhile, or somebody else's.
+        with suppress(OSError):
+            content = (process / name).read_bytes()
+            self.seen.add(int(process.name))
+            self.found += [f"{name}: {form}" for form in traces(content, self.key)]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a program ended, what it printed, and the processes that were seen while it ran."""
+
+    code: int
+    out: bytes
+    err: bytes
+    processes: int
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """Runs programs that know the key, and fails where a trace of it shows."""
+
+    key: bytes
+    folder: Path
+    environ: Mapping[str, str]
+    """What is added to the environment."""
+    environments: bool
+    """Whether no process may have the key in its environment."""
+
+    def run(self, *command: object) -> Ran:
+        """Run a program in the folder; AssertionError when anything of the key can be seen."""
+        before = {int(path.name) for path in Path("/proc").glob("[0-9]*")}
+        with (
+            ProcessWatch(self.key, self.environments) as watch,
+            subprocess.Popen(
+                [str(part) for part in command],
+                cwd=self.folder,
+                env={**os.environ, **self.environ},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            ) as process,
+        ):
+            out, err = process.communicate(timeout=300)
+        assert sorted(set(watch.found)) == [], command
+        assert process.pid in watch.seen, "the process was gone before it could be looked at"
+        for printed in (out, err):
+            assert traces(printed, self.key) == [], command
+        assert b"Traceback" not in err, err.decode()
+        return Ran(process.returncode, out, err, len(watch.seen - before))
+
+    def traces_in_files(self, *, but: Sequence[Path] = ()) -> list[str]:
+        """Look into every file of the folder, and at its name; return what holds the key."""
+        found = []
+        for path in self.folder.rglob("*"):
+            if path.is_file() and path not in but:
+                found += [f"{path.name}: {form}" for form in traces(path.read_bytes(), self.key)]
+            found += [
+                f"the name {path.name}: {form}" for form in traces(os.fsencode(path.name), self.key)
+            ]
+        return found
