@@ -2,11 +2,13 @@
 
 import asyncio
 import inspect
+import sys
 from collections import Counter, defaultdict
 from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Coroutine,
     Iterable,
     Iterator,
     Mapping,
@@ -52,17 +54,42 @@ def outside_event_loop(function: Callable[[], T]) -> T:
         return thread.submit(function).result()
 
 
+if sys.version_info >= (3, 11):
+    from asyncio import Runner
+else:
+
+    class Runner:
+        """The part of `asyncio.Runner` that `Caller` uses, for Python 3.10."""
+
+        def __enter__(self) -> "Runner":
+            self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self._loop)
+            return self
+
+        def run(self, coroutine: Coroutine[object, object, T]) -> T:
+            """The coroutine's result, on the one event loop."""
+            return self._loop.run_until_complete(coroutine)
+
+        def __exit__(self, *_error: object) -> None:
+            try:
+                self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+                self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            finally:
+                asyncio.set_event_loop(None)
+                self._loop.close()
+
+
 @contextmanager
 def caller() -> Iterator["Caller"]:
     """A Caller whose one event loop lives as long as the block."""
-    with asyncio.Runner() as runner:
+    with Runner() as runner:
         yield Caller(runner)
 
 
 class Caller:
     """Runs what it is given to its result, on its event loop if that turns out to be async."""
 
-    def __init__(self, runner: asyncio.Runner) -> None:
+    def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
     def call(self, function: Callable[..., object], *args: object, **kwargs: object) -> object:

@@ -137,7 +137,12 @@ def call_site(raw: RawSite | None) -> CallSite | None:
     """The readable form of a recorded place."""
     if raw is None:
         return None
-    return CallSite(path=raw.code.co_filename, line=raw.line, function=raw.code.co_qualname)
+    return CallSite(path=raw.code.co_filename, line=raw.line, function=_name_of(raw.code))
+
+
+def _name_of(code: CodeType) -> str:
+    """The qualified name of a function; CPython 3.10 keeps only the short one."""
+    return getattr(code, "co_qualname", code.co_name)
 
 
 def _waiting_stacks() -> Iterator[FrameType]:
@@ -186,7 +191,7 @@ def _frames(frame: FrameType | None, project: Project) -> Iterator[CallSite]:
     while frame is not None:
         code = frame.f_code
         if project.contains(code.co_filename):
-            yield CallSite(code.co_filename, frame.f_lineno, code.co_qualname)
+            yield CallSite(code.co_filename, frame.f_lineno, _name_of(code))
         frame = frame.f_back
 
 
