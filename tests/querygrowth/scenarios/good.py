@@ -48,7 +48,7 @@ def streaming(engine: Engine) -> int:
 
 
 def merged_streams(engine: Engine) -> list[tuple[int, list[str]]]:
-    """Two ordered results are open at once, and their DBAPI cursors are merged while they are read."""
+    """Two ordered results are open at once; their DBAPI cursors are merged while they are read."""
     owned = select(Item.order_id, Item.product).order_by(Item.order_id)
     with engine.connect() as connection:
         orders = connection.execute(select(Order.id).order_by(Order.id)).cursor
