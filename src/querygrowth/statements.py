@@ -9,7 +9,7 @@ read. The second parses what is left, once for every distinct remainder, and tak
 import re
 from collections import Counter
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from functools import lru_cache
 
 import sqlglot
@@ -52,12 +52,14 @@ _PARSED_PLACEHOLDER = re.compile(r"%\(p\)s|[:@]p\b")
 _SQLGLOT_DIALECTS = {"postgresql": "postgres", "mssql": "tsql"}
 
 
-class StatementKind(StrEnum):
+class StatementKind(str, Enum):
     """Whether a statement asks for or changes rows, steers its session, or does neither."""
 
     QUERY = "query"
     SESSION = "session statement"
     OTHER = "other statement"
+
+    __str__ = str.__str__  # enum.StrEnum needs Python 3.11
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from itertools import pairwise
 from math import log
 
@@ -12,13 +12,15 @@ _SUPERLINEAR_EXPONENT = 0.35
 _PROPORTIONAL = 1.25
 
 
-class Growth(StrEnum):
+class Growth(str, Enum):
     """The kinds of growth that are told apart."""
 
     CONSTANT = "constant"
     STEPWISE = "stepwise"
     LINEAR = "linear"
     SUPERLINEAR = "superlinear"
+
+    __str__ = str.__str__  # enum.StrEnum needs Python 3.11
 
 
 @dataclass(frozen=True)

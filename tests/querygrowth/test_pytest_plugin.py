@@ -123,7 +123,7 @@ def test_a_broken_budget_fails_with_shape_and_call_site(run: Run) -> None:
         [
             "test_total: 3 queries",
             "  3x SELECT id FROM users",
-            "at: conftest.py:* in ask.<locals>.ask",
+            "at: conftest.py:* in *ask",
             "expected: at most 2 queries",
         ]
     )
