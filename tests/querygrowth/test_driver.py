@@ -1,4 +1,4 @@
-"""Asking the driver: what went past SQLAlchemy is seen, what did not is not suspected."""
+"""The driver reports what went past SQLAlchemy, and nothing else."""
 
 import asyncio
 from collections.abc import Iterator

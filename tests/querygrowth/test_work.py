@@ -1,4 +1,4 @@
-"""Deterministic work: the same on every run, and in proportion to what is done."""
+"""Work counts are the same in every run, and in proportion to what is done."""
 
 import asyncio
 import sys
