@@ -10,15 +10,16 @@ from difflib import get_close_matches
 
 from sqlalchemy import Engine, StaticPool, inspect
 
-from querygrowth.activity import Action, activity_of
+from querygrowth.activity import activity_of
 from querygrowth.call_sites import CallSite, Project
-from querygrowth.contract import QueryContract
+from querygrowth.contract import QueryContract, judge_vacuity
 from querygrowth.growth import DEFAULT_SCALES, Axes, GrowthReport, Populate, Scales
 from querygrowth.growth_verdicts import assert_query_growth
 from querygrowth.listener import AnyEngine, is_engine
 from querygrowth.log import QueryLog, count_queries
 from querygrowth.statements import NO_TABLE
 from querygrowth.verdict import Outcome, Verdict, require
+from querygrowth.watch import Action
 
 # The counts of one test for the report. Plain values, so that an xdist worker can send them.
 Counts = dict[str, str | int]
@@ -136,7 +137,7 @@ class QueryCounter:
         if misspelt is not None:
             return (misspelt,)  # what else is broken may only follow from the misspelling
         activity = activity_of(log)
-        vacuity = () if contract.total == 0 else (activity.vacuity(self.subject),)
+        vacuity = () if contract.total == 0 else (judge_vacuity(activity, self.subject),)
         return (*vacuity, *contract.judge(activity, self.subject))
 
     def assert_growth(
