@@ -199,7 +199,7 @@ class QueryCounter:
                 *(f"{table} is named in {named[table]}" for table in unknown),
                 f"known tables: {_listed(known)}",
             ),
-            next_step=f"the contract of {self.site}",
+            next_step="the spelling of the table in the contract",
             site=self.site,
         )
 

@@ -270,8 +270,9 @@ def test_a_misspelt_table_fails_its_own_test_only(run: Run) -> None:
             "test_marked: there is no table user, the nearest is users",
             "  user is named in per_table",
             "  known tables: posts, users",
+            "at: *.py:* in test_marked",
             "expected: a contract that names existing tables",
-            "look at: the contract of *.py:* in test_marked",
+            "look at: the spelling of the table in the contract",
         ]
     )
     result.stdout.fnmatch_lines(
