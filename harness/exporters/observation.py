@@ -10,8 +10,8 @@ from pathlib import Path
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
 from harness.exporters.subject import Subject, write_jsonl
-from querygrowth.call_sites import CallSite, Project, telling_lines, trace_origins
-from querygrowth.log import Query, QueryLog, count_queries
+from querygrowth.call_sites import CallSite, Project, distinct_sites
+from querygrowth.log import Query, QueryLog, count_queries, record_stacks
 from querygrowth.statements import Shape
 from querygrowth.work import count_vm_steps, has_vm_steps
 
@@ -119,7 +119,7 @@ def observe_export(subject: Subject, task: ExportTask) -> Observation:
     with ExitStack() as stack:
         steps = stack.enter_context(count_vm_steps(engine)) if has_vm_steps(engine) else None
         log = stack.enter_context(count_queries(engine, call_sites=False))
-        stacks = stack.enter_context(trace_origins(engine, project_of_subject()))
+        stacks = stack.enter_context(record_stacks(engine, project_of_subject()))
         path = task.perform(subject)
     written = WrittenFile.at(path)
     return Observation(
@@ -130,7 +130,7 @@ def observe_export(subject: Subject, task: ExportTask) -> Observation:
         transactions=log.transactions_begun,
         rows_fetched=log.rows_fetched,
         vm_steps=steps.count if steps else None,
-        shapes=_count_shapes(log, telling_lines(stacks)),
+        shapes=_count_shapes(log, distinct_sites(stacks)),
         records=written.records,
         size_bytes=written.size_bytes,
         sha256=written.sha256,
