@@ -14,7 +14,7 @@ from elspeth.contracts import ExportStatus, Run
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
 from elspeth.core.landscape.keys import KEY_VARIABLE
 from elspeth.core.landscape.pipeline.post_run import export_after_run
-from elspeth.core.landscape.pipeline.reconcile import Settled, settle_pending
+from elspeth.core.landscape.pipeline.reconcile import ReconciledExport, reconcile_pending
 from elspeth.core.landscape.schema import runs_table
 from elspeth.core.settings import ElspethSettings
 
@@ -55,8 +55,8 @@ def run_of(db: LandscapeDB, run_id: str = "run-1") -> Run:
     return run
 
 
-def settle(db: LandscapeDB, chosen: ElspethSettings, **options: Any) -> Settled:
-    (settled,) = settle_pending(db, chosen, options.get("environ", ENVIRON), clock=fixed_clock)
+def settle(db: LandscapeDB, chosen: ElspethSettings, **options: Any) -> ReconciledExport:
+    (settled,) = reconcile_pending(db, chosen, options.get("environ", ENVIRON), clock=fixed_clock)
     return settled
 
 
@@ -65,7 +65,7 @@ def test_nothing_is_done_where_nothing_is_pending(
 ) -> None:
     exported(db, settings(tmp_path))
     before = run_of(db)
-    assert settle_pending(db, settings(tmp_path), ENVIRON) == []
+    assert reconcile_pending(db, settings(tmp_path), ENVIRON) == []
     assert run_of(db) == before
 
 

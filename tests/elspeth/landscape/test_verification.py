@@ -17,9 +17,9 @@ from signed_exports import EVERY_TYPE, Record, as_export, export_lines, records_
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.keys import SigningKeyError, key_id
-from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES, shown
+from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES, short_repr
 from elspeth.core.landscape.verification.record_order import KEYS_REMEMBERED
-from elspeth.core.landscape.verification.verify import Finding, Reason, Verification, verify
+from elspeth.core.landscape.verification.verify import Defect, Reason, Verification, verify
 from harness.generate.features import FEATURES
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
@@ -56,7 +56,7 @@ Check = Callable[..., Verification]
 
 
 def reasons(found: Verification) -> list[str]:
-    return [finding.reason.value for finding in found.findings]
+    return [defect.reason.value for defect in found.defects]
 
 
 def first_of(records: list[Record], kind: str) -> int:
@@ -90,7 +90,7 @@ class TestSoundExports:
         lines = sample.records + sign
         seen = (found.run_id, found.is_signed, found.record_count, found.valid_count)
         assert seen == (sample.run_id, sign, lines, lines)
-        assert (found.findings, sum(found.counts.values())) == ((), lines)
+        assert (found.defects, sum(found.counts.values())) == ((), lines)
         assert found.counts["node_state"] == sample.states
         assert found.key_id == (key_id(KEY) if sign else None)
 
@@ -163,7 +163,7 @@ class TestForm:
         changed = change(exported[at])
         assert json.loads(changed) == json.loads(exported[at])
         found = check(b"".join([*exported[:at], changed, *exported[at + 1 :]]))
-        assert [(f.reason.value, f.line) for f in found.findings] == [("NOT_CANONICAL", at + 1)]
+        assert [(f.reason.value, f.line) for f in found.defects] == [("NOT_CANONICAL", at + 1)]
 
     @pytest.mark.parametrize(
         ("line", "reason"),
@@ -191,7 +191,7 @@ class TestForm:
     ) -> None:
         found = check(b"".join([*exported[:50], line + b"\n", *exported[50:]]))
         assert reasons(found)[0] == reason
-        assert found.findings[0].line == 51
+        assert found.defects[0].line == 51
         assert reasons(found)[1:] == ["COUNT"]
 
     def test_a_line_of_any_length_is_read_in_bounded_memory(
@@ -217,7 +217,7 @@ class TestForm:
         self, records: list[Record], check: Check
     ) -> None:
         records[0]["run_id"] = "x" * 100_000
-        assert max(len(str(each)) for each in check(as_export(records)).findings) < 300
+        assert max(len(str(each)) for each in check(as_export(records)).defects) < 300
 
     @pytest.mark.parametrize(
         ("value", "said"),
@@ -229,7 +229,7 @@ class TestForm:
         ],
     )
     def test_a_value_is_shown_up_to_eighty_characters(self, value: object, said: str) -> None:
-        assert shown(value) == said
+        assert short_repr(value) == said
 
 
 class TestValues:
@@ -257,20 +257,20 @@ class TestValues:
         at = first_of(records, kind)
         records[at] |= change
         found = check(as_export(records))
-        assert (found.findings[0].reason.value, found.findings[0].line) == (reason, at + 1)
+        assert (found.defects[0].reason.value, found.defects[0].line) == (reason, at + 1)
 
     def test_a_field_that_no_record_has_is_named(self, records: list[Record], check: Check) -> None:
         at = first_of(records, "row")
         records[at] |= {"colour": "red"}
         message = "a row record that has the unknown 'colour'"
-        assert check(as_export(records)).findings[0] == Finding(Reason.FIELDS, message, at + 1)
+        assert check(as_export(records)).defects[0] == Defect(Reason.FIELDS, message, at + 1)
 
     def test_a_record_without_one_of_its_fields(self, records: list[Record], check: Check) -> None:
         at = first_of(records, "row")
         del records[at]["row_index"]
         found = check(as_export(records))
         assert (
-            str(found.findings[0]) == f"line {at + 1}: FIELDS: a row record that lacks 'row_index'"
+            str(found.defects[0]) == f"line {at + 1}: FIELDS: a row record that lacks 'row_index'"
         )
 
     @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ class TestValues:
             if record["record_type"] == "node_state" and record["status"] == status
         )
         records[at] |= change
-        assert check(as_export(records)).findings[0].reason is Reason.VALUE
+        assert check(as_export(records)).defects[0].reason is Reason.VALUE
 
     @pytest.mark.parametrize(
         "duration_ms",
@@ -340,7 +340,7 @@ class TestSignatures:
     def test_a_wrong_key_is_guessed(self, exported: list[bytes], check: Check) -> None:
         found = check(b"".join(exported), b"j" * 32)
         assert set(reasons(found)) == {"BAD_SIGNATURE"}
-        assert (found.valid_count, found.finding_count, len(found.findings)) == (0, 101, 20)
+        assert (found.valid_count, found.defect_count, len(found.defects)) == (0, 101, 20)
         assert found.hint is not None
         assert "wrong key" in found.hint
 
@@ -358,16 +358,16 @@ class TestSignatures:
         record["signature"] = record["signature"].upper()
         line = rfc8785.dumps(record) + b"\n"
         found = check(b"".join([*exported[:10], line, *exported[11:]]))
-        assert "64 lower-case hexadecimal digits" in str(found.findings[0])
+        assert "64 lower-case hexadecimal digits" in str(found.defects[0])
 
     def test_what_is_wrong_with_a_signature_is_said(
         self, exported: list[bytes], check: Check
     ) -> None:
         changed = exported[10].replace(b'"run_id":"run"', b'"run_id":"ran"')
-        messages = [each.message for each in check(changed).findings]
+        messages = [each.message for each in check(changed).defects]
         assert messages[0] == "the signature does not match the record"
         shorter = rfc8785.dumps({**json.loads(exported[0]), "signature": "0"}) + b"\n"
-        messages = [each.message for each in check(shorter).findings]
+        messages = [each.message for each in check(shorter).defects]
         assert messages[0] == "the signature is not 64 lower-case hexadecimal digits"
 
     def test_a_line_that_cannot_be_read_is_not_blamed_on_the_manifest_too(
@@ -385,8 +385,8 @@ class TestSignatures:
 
     def test_a_record_of_another_run(self, records: list[Record], check: Check) -> None:
         records[5]["run_id"] = "other"
-        assert check(as_export(records)).findings == (
-            Finding(Reason.WRONG_RUN, "of run 'other', not 'run'", 6),
+        assert check(as_export(records)).defects == (
+            Defect(Reason.WRONG_RUN, "of run 'other', not 'run'", 6),
         )
 
 
@@ -410,7 +410,7 @@ class TestManifest:
         manifest = json.loads(exported[-1])
         del manifest["signature"]
         found = check(b"".join([*exported[:-1], signed(manifest | change)]))
-        assert found.findings == (Finding(Reason(reason), message, 101),)
+        assert found.defects == (Defect(Reason(reason), message, 101),)
 
     def test_a_file_that_ends_before_its_manifest(
         self, exported: list[bytes], check: Check
@@ -420,8 +420,8 @@ class TestManifest:
         assert (found.valid_count, found.record_count) == (100, 101)
 
     def test_a_manifest_alone(self, exported: list[bytes], check: Check) -> None:
-        order = Finding(Reason.ORDER, "a manifest without a run before it", 1)
-        assert order in check(exported[-1]).findings
+        order = Defect(Reason.ORDER, "a manifest without a run before it", 1)
+        assert order in check(exported[-1]).defects
 
     def test_a_blank_line_at_the_end(self, exported: list[bytes], check: Check) -> None:
         assert reasons(check(b"".join([*exported, b"\n"]))) == ["TRAILING_DATA"]
@@ -437,7 +437,7 @@ class TestUnsigned:
     ) -> None:
         found = check(b"".join(unsigned))
         assert reasons(found)[0] == "UNSIGNED"
-        assert found.finding_count == len(unsigned) + 1
+        assert found.defect_count == len(unsigned) + 1
         assert check(b"".join(unsigned), allow_unsigned=True).ok
         assert check(b"".join(unsigned), None, allow_unsigned=True).is_signed is False
 
@@ -461,7 +461,7 @@ class TestUnsigned:
         one, other = (exported, unsigned) if signed_first else (unsigned, exported)
         found = check(b"".join([*one[:20], *other[20:]]), allow_unsigned=True)
         what = "has no signature" if signed_first else "signed, in an export that begins unsigned"
-        assert found.findings[0] == Finding(Reason.UNSIGNED, what, 21)
+        assert found.defects[0] == Defect(Reason.UNSIGNED, what, 21)
         assert "HASH" not in reasons(found)
 
     def test_an_unsigned_manifest_is_refused_whatever_is_allowed(
@@ -472,7 +472,7 @@ class TestUnsigned:
         content = b"".join([*unsigned, rfc8785.dumps(manifest), b"\n"])
         found = check(content, allow_unsigned=True)
         line = len(unsigned) + 1
-        assert found.findings == (Finding(Reason.UNSIGNED, "a manifest without a signature", line),)
+        assert found.defects == (Defect(Reason.UNSIGNED, "a manifest without a signature", line),)
 
 
 class TestMemory:
