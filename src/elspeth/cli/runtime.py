@@ -217,6 +217,7 @@ def one_line(text: str) -> str:
 
 
 def _outcome(app: typer.Typer, name: str, usage: tuple[type[Exception], ...]) -> int:
+    # The order matters: BrokenPipeError and some usage errors are kinds of OSError.
     try:
         return _invoke(app, name)
     except BrokenPipeError:

@@ -321,8 +321,8 @@ class TestSettings:
         assert self.status(sqlite) == "completed"
         ended = landscape("verify", folder / "run.jsonl", "--attestation", "--at-least", 2)
         assert ended.code == 0
-        sidecar = read_attestation(attestation_path(folder / "run.jsonl"), (HmacSigner(KEY),))
-        assert sidecar.predicate.sequence == 2
+        attestation = read_attestation(attestation_path(folder / "run.jsonl"), (HmacSigner(KEY),))
+        assert attestation.predicate.sequence == 2
 
     def test_one_that_cannot_be_attested_stays_pending_and_the_next_can_be(
         self,

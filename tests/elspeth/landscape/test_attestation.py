@@ -49,20 +49,20 @@ class Place:
         run_id: str = "run-1",
         key: bytes | None = KEY,
     ) -> Attestation | None:
-        attestation = attester and attester.begin(self.path)
+        pending = attester and attester.begin(self.path)
         exporter = LandscapeExporter(self.db, key, clock=self.clock)
         is_csv = self.path.suffix != ".jsonl"
         write = exporter.write_csv if is_csv else exporter.write_jsonl
         published = write(run_id, self.path, sign=key is not None)
-        if attestation is None:
+        if pending is None:
             return None
         tables = partial(tables_of, self.db, run_id)
-        return attestation.attest(published.fingerprint, run_id, key, tables)
+        return pending.attest(published.fingerprint, run_id, key, tables)
 
     def attested(self) -> Attestation:
-        sidecar = self.export()
-        assert sidecar is not None
-        return sidecar
+        attestation = self.export()
+        assert attestation is not None
+        return attestation
 
     def keep(self, name: str) -> "Kept":
         """Copy what is there to a folder of that name."""
@@ -70,7 +70,7 @@ class Place:
         folder.mkdir()
         kept = Kept(folder / self.path.name)
         copy(self.path, kept.export)
-        copy(attestation_path(self.path), kept.sidecar)
+        copy(attestation_path(self.path), kept.attestation)
         return kept
 
     def check(
@@ -92,7 +92,7 @@ class Kept:
     export: Path
 
     @property
-    def sidecar(self) -> Path:
+    def attestation(self) -> Path:
         return attestation_path(self.export)
 
 
@@ -130,11 +130,11 @@ def file(database: LandscapeDB, tmp_path: Path) -> Place:
 
 class TestSound:
     def test_it_states_what_is_there(self, place: Place) -> None:
-        sidecar = place.attested()
-        stated = sidecar.predicate
+        attestation = place.attested()
+        stated = attestation.predicate
         found = verify(place.path, KEY)
-        assert place.check() == AttestationResult(sidecar, ())
-        assert sidecar.path == attestation_path(place.path)
+        assert place.check() == AttestationResult(attestation, ())
+        assert attestation.path == attestation_path(place.path)
         assert (stated.sequence, stated.previous, stated.run_id) == (1, None, "run-1")
         assert stated.format == ("csv" if place.path.is_dir() else "jsonl")
         assert stated.record_counts == found.counts
@@ -159,13 +159,13 @@ class TestSound:
         kept = place.keep("kept")
         second = place.attested()
         assert (second.predicate.sequence, second.predicate.previous) == (2, first.digest)
-        assert place.check(kept.sidecar, at_least=2).ok
+        assert place.check(kept.attestation, at_least=2).ok
         assert place.check(attestation_path(place.path)).ok
 
     def test_an_unsigned_export_is_attested_too(self, file: Place) -> None:
-        sidecar = file.export(key=None)
-        assert sidecar is not None
-        assert (sidecar.predicate.manifest_hash, sidecar.exported_at) == (None, None)
+        attestation = file.export(key=None)
+        assert attestation is not None
+        assert (attestation.predicate.manifest_hash, attestation.exported_at) == (None, None)
         found = verify(file.path, None, allow_unsigned=True)
         assert check_attestation(file.path, (SIGNER,), found).ok
 
@@ -175,7 +175,7 @@ class TestSound:
         second = file.export(run_id="run-2")
         assert second is not None
         assert (second.predicate.run_id, second.predicate.sequence) == ("run-2", 2)
-        assert file.check(kept.sidecar).ok
+        assert file.check(kept.attestation).ok
 
     def test_what_it_states_of_the_database_includes_tables_that_no_export_reads(
         self, database: LandscapeDB
@@ -203,10 +203,10 @@ class TestDetected:
         place.attested()
         new = place.keep("new")
         copy(old.export, place.path)
-        copy(old.sidecar, attestation_path(place.path))
+        copy(old.attestation, attestation_path(place.path))
         assert place.check().ok, "by itself it was sound, and still is"
         assert reasons(place.check(at_least=2)) == [AttestationReason.ROLLED_BACK]
-        assert reasons(place.check(new.sidecar)) == [AttestationReason.ROLLED_BACK]
+        assert reasons(place.check(new.attestation)) == [AttestationReason.ROLLED_BACK]
 
     def test_a_missing_export(self, place: Place) -> None:
         place.attested()
@@ -275,7 +275,7 @@ class TestDetected:
         kept = []
         for number in range(4):
             file.attested()
-            kept.append(file.keep(str(number)).sidecar)
+            kept.append(file.keep(str(number)).attestation)
         gap = file.check(kept[0])
         assert reasons(gap) == [AttestationReason.GAP]
         assert "without number 2 to 3" in gap.defects[0].message
@@ -288,9 +288,9 @@ class TestDetected:
         known = file.keep("known")
         attestation_path(file.path).unlink()
         file.attested()
-        assert reasons(file.check(known.sidecar)) == [AttestationReason.CHAIN]
+        assert reasons(file.check(known.attestation)) == [AttestationReason.CHAIN]
         file.attested()
-        assert reasons(file.check(known.sidecar)) == [AttestationReason.CHAIN]
+        assert reasons(file.check(known.attestation)) == [AttestationReason.CHAIN]
 
     def test_a_known_attestation_of_another_place(self, file: Place) -> None:
         other = replace(file, path=file.path.with_name("other.jsonl"))
@@ -300,21 +300,21 @@ class TestDetected:
 
     def test_a_known_attestation_that_does_not_stand(self, file: Place) -> None:
         file.attested()
-        kept = file.keep("kept").sidecar
+        kept = file.keep("kept").attestation
         kept.write_bytes(kept.read_bytes()[:-2])
         assert reasons(file.check(kept)) == [AttestationReason.MALFORMED]
 
     @pytest.mark.parametrize("kind", ["link", "directory", "large"])
     def test_a_sidecar_that_is_no_small_file(self, file: Place, kind: str) -> None:
         file.attested()
-        sidecar = attestation_path(file.path)
-        away = sidecar.rename(sidecar.with_name("away"))
+        attestation = attestation_path(file.path)
+        away = attestation.rename(attestation.with_name("away"))
         if kind == "link":
-            sidecar.symlink_to(away)
+            attestation.symlink_to(away)
         elif kind == "directory":
-            sidecar.mkdir()
+            attestation.mkdir()
         else:
-            sidecar.write_bytes(b" " * 70_000)
+            attestation.write_bytes(b" " * 70_000)
         assert reasons(file.check()) == [AttestationReason.MALFORMED]
 
     def test_a_statement_that_is_not_true_of_its_bytes(
@@ -346,7 +346,7 @@ class TestCutOff:
         kept = place.keep("kept")
         place.export(attester=None)
         assert place.attested().predicate.sequence == 2
-        assert place.check(kept.sidecar).ok
+        assert place.check(kept.attestation).ok
 
     def test_what_is_there_can_be_attested_afterwards(self, place: Place) -> None:
         first = place.attested()
@@ -387,8 +387,8 @@ class TestRefused:
 
     def test_a_chain_that_does_not_verify(self, file: Place) -> None:
         file.attested()
-        sidecar = attestation_path(file.path)
-        sidecar.write_bytes(sidecar.read_bytes().replace(b"A", b"B", 1))
+        attestation = attestation_path(file.path)
+        attestation.write_bytes(attestation.read_bytes().replace(b"A", b"B", 1))
         said = self.refusal(file)
         assert "is not valid" in said
         assert "begin a new chain without it" in said
@@ -413,35 +413,35 @@ class TestUnconfirmed:
     """After the export: it is in place, and the command says that it is not attested."""
 
     def test_a_run_that_was_written_to_meanwhile(self, file: Place) -> None:
-        attestation = ATTESTER.begin(file.path)
+        pending = ATTESTER.begin(file.path)
         exporter = LandscapeExporter(file.db, KEY)
         published = exporter.write_jsonl("run-1", file.path, sign=True)
         node = next(r for r in exporter.export_run("run-1") if r["record_type"] == "node")
         LandscapeRecorder(file.db).create_row("run-1", node["node_id"], 99, {})
         tables = partial(tables_of, file.db, "run-1")
         with pytest.raises(UnconfirmedExportError, match="4 records of type row, the database 5"):
-            attestation.attest(published.fingerprint, "run-1", KEY, tables)
+            pending.attest(published.fingerprint, "run-1", KEY, tables)
         assert verify(file.path, KEY).ok
         assert not attestation_path(file.path).exists()
 
     def test_an_export_that_another_overtook(self, file: Place) -> None:
-        attestation = ATTESTER.begin(file.path)
+        pending = ATTESTER.begin(file.path)
         exporter = LandscapeExporter(file.db, KEY, clock=file.clock)
         published = exporter.write_jsonl("run-1", file.path, sign=True)
         other = file.attested()
         tables = partial(tables_of, file.db, "run-1")
         with pytest.raises(UnconfirmedExportError, match="attested meanwhile"):
-            attestation.attest(published.fingerprint, "run-1", KEY, tables)
+            pending.attest(published.fingerprint, "run-1", KEY, tables)
         assert read_attestation(attestation_path(file.path), (SIGNER,)) == other
 
     def test_an_export_that_was_replaced_before_it_was_attested(self, file: Place) -> None:
-        attestation = ATTESTER.begin(file.path)
+        pending = ATTESTER.begin(file.path)
         exporter = LandscapeExporter(file.db, KEY, clock=file.clock)
         published = exporter.write_jsonl("run-1", file.path, sign=True)
         file.export(attester=None)
         tables = partial(tables_of, file.db, "run-1")
         with pytest.raises(UnconfirmedExportError, match="no longer those that were written"):
-            attestation.attest(published.fingerprint, "run-1", KEY, tables)
+            pending.attest(published.fingerprint, "run-1", KEY, tables)
 
     def test_a_run_whose_id_is_too_long(self, file: Place) -> None:
         LandscapeRecorder(file.db).begin_run({}, "v1", run_id="r" * 60_000)

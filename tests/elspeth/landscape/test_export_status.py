@@ -1,4 +1,4 @@
-"""The export_status of a run: recorded with patience for a lock, which does not last for ever."""
+"""The export_status of a run is written and retried while the database is locked, for a time."""
 
 import threading
 from contextlib import ExitStack
@@ -60,7 +60,9 @@ def test_a_failure_is_recorded_with_its_error_and_cleared_by_success(
     assert run_of(db).export_error is None
 
 
-def test_settling_changes_only_what_is_pending(db: LandscapeDB, status: ExportStatusWriter) -> None:
+def test_resolving_changes_only_what_is_pending(
+    db: LandscapeDB, status: ExportStatusWriter
+) -> None:
     assert not status.resolve_pending(ExportStatus.FAILED, "cut off")
     assert run_of(db).export_status is None
     status.begin("json", "audit")

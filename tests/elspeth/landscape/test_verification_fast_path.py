@@ -1,4 +1,4 @@
-"""Lines of a form that was read before are read faster, and judged no less strictly."""
+"""The fast path accepts only lines whose layout was checked before, and judges them the same."""
 
 from io import BytesIO
 
@@ -32,22 +32,22 @@ def call(**changes: object) -> bytes:
 
 
 def read_after(line: bytes, another: bytes) -> ParsedLine:
-    """Read a line where one of its form, sound in everything, was read before."""
+    """Read a line after a sound line with the same layout."""
     _, reading = read_jsonl(BytesIO(another + line))
     return reading
 
 
 def read_first(line: bytes) -> ParsedLine:
-    """Read a line by the definitions: nothing is familiar yet."""
+    """Read a line with the exact reader: no layout is known yet."""
     (reading,) = read_jsonl(BytesIO(line))
     return reading
 
 
 def learned(line: bytes) -> FastPath:
-    """What there is to know after one line."""
-    forms = FastPath()
-    forms.learn(SHAPES["call"], read_first(line))
-    return forms
+    """The fast path after one line."""
+    fast_path = FastPath()
+    fast_path.learn(SHAPES["call"], read_first(line))
+    return fast_path
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def learned(line: bytes) -> FastPath:
         {"request_hash": "é \U0001d11e \x7f"},
     ],
 )
-def test_a_sound_line_of_a_known_form_is_read_fast_and_as_it_is(change: Record) -> None:
+def test_a_sound_line_of_a_known_layout_is_read_fast_and_as_it_is(change: Record) -> None:
     line = call(**change)
     fast = learned(call()).read(2, line)
     assert fast is not None
@@ -86,7 +86,7 @@ def test_a_sound_line_of_a_known_form_is_read_fast_and_as_it_is(change: Record) 
         {"response_hash": "h"},
     ],
 )
-def test_a_line_of_another_form_is_left_to_the_exact_reading(change: Record) -> None:
+def test_a_line_of_another_layout_is_left_to_the_exact_reader(change: Record) -> None:
     line = call(**change)
     assert learned(call()).read(2, line) is None
     assert not read_after(line, call()).defects
@@ -96,7 +96,7 @@ def test_a_line_of_another_form_is_left_to_the_exact_reading(change: Record) -> 
     "written",
     [b"5.0", b"-5.0", b"0.0", b"-0.0", b"1e-6", b"-1e-6", b"9.99e-6", b"-9.99e-6", b"1e+16"],
 )
-def test_a_number_that_only_orjson_writes_so_is_not_canonical_in_a_known_form(
+def test_a_number_that_only_orjson_writes_so_is_not_canonical_in_a_known_layout(
     written: bytes,
 ) -> None:
     line = call().replace(b"12.5", written)
@@ -105,29 +105,29 @@ def test_a_number_that_only_orjson_writes_so_is_not_canonical_in_a_known_form(
 
 
 @pytest.mark.parametrize("field", ["status", "call_type", "record_type"])
-def test_a_member_that_does_not_exist_is_found_in_a_known_form(field: str) -> None:
+def test_a_member_that_does_not_exist_is_found_in_a_known_layout(field: str) -> None:
     line = call(**{field: "splendid"})
     (problem,) = read_after(line, call()).defects
     assert problem.reason.value == ("UNKNOWN_TYPE" if field == "record_type" else "VALUE")
 
 
 def test_members_of_two_records_are_not_mixed_into_a_third() -> None:
-    forms = learned(call(status="success", call_type="llm"))
-    forms.learn(SHAPES["call"], read_first(call(status="error", call_type="http")))
-    assert forms.read(3, call(status="error", call_type="http")) is not None
-    assert forms.read(3, call(status="error", call_type="llm")) is None
+    fast_path = learned(call(status="success", call_type="llm"))
+    fast_path.learn(SHAPES["call"], read_first(call(status="error", call_type="http")))
+    assert fast_path.read(3, call(status="error", call_type="http")) is not None
+    assert fast_path.read(3, call(status="error", call_type="llm")) is None
 
 
 def test_an_unsigned_line_teaches_nothing() -> None:
     unsigned = call().replace(b'"signature":', b'"signaturf":')
-    forms = FastPath()
-    forms.learn(SHAPES["call"], ParsedLine(1, (), "call", dict(CALL)))
-    assert forms.read(2, unsigned) is None
-    assert forms.read(2, call()) is None
+    fast_path = FastPath()
+    fast_path.learn(SHAPES["call"], ParsedLine(1, (), "call", dict(CALL)))
+    assert fast_path.read(2, unsigned) is None
+    assert fast_path.read(2, call()) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"[]\n", b"12.5\n", b"{}\n", b"{\n", b"\xff\n"])
-def test_what_is_no_record_is_left_to_the_exact_reading(content: bytes) -> None:
+def test_what_is_no_record_is_left_to_the_exact_reader(content: bytes) -> None:
     assert learned(call()).read(2, content) is None
 
 

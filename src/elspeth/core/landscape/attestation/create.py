@@ -53,6 +53,7 @@ class Attester:
             OSError: the folder does not exist.
         """
         path = attestation_path(target)
+        # Now and not after the export: the suffix may make the name too long.
         refuse_unusable(path)
         try:
             target.name.encode()
@@ -173,11 +174,13 @@ class PendingAttestation:
         signing_key: bytes | None,
         count_tables: CountTables,
     ) -> Statement:
+        # Read back from disk: the attestation is about what a reader will find.
         if fingerprint(self.target) != written:
             raise AttestationError("its bytes are no longer those that were written")
         verification = self._verify(run_id, signing_key)
         if not verification.ok:
             raise AttestationError(f"it does not verify: {verification.defects[0]}")
+        # Counted last, so that whatever was written since the export's snapshot shows.
         stored = count_tables()
         _refuse_other_counts(verification, stored)
         export_format: Literal["jsonl", "csv"] = "csv" if self.target.is_dir() else "jsonl"

@@ -47,6 +47,7 @@ _Count = Annotated[int, Field(ge=0)]
 
 
 class _Part(BaseModel):
+    # Strict: pydantic would otherwise read "2" and true as numbers.
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
 
@@ -130,6 +131,7 @@ def read_statement(payload: bytes) -> Statement:
     """Read a payload. Raises InvalidAttestationError unless `Statement.payload` wrote it."""
     try:
         statement = Statement.model_validate_json(payload)
+        # Other spacing, key order or escapes would parse to the same statement.
         if statement.payload() == payload:
             return statement
     except (ValidationError, rfc8785.CanonicalizationError):

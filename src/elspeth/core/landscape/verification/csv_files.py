@@ -72,6 +72,7 @@ def read_csv_lines(file: IO[bytes]) -> Iterator[CsvLine]:
 
 def _next_line(file: IO[bytes]) -> bytes:
     """Read up to a line break outside quotes, that is after an even number of quotes."""
+    # csv.writer doubles a quote inside a text, so an even number means that all are closed.
     parts: list[bytes] = []
     size = quotes = 0
     while part := file.readline(MAX_LINE_BYTES + 1 - size):
@@ -92,6 +93,7 @@ def _split(number: int, line: bytes) -> CsvLine:
     except UnicodeDecodeError as error:
         return CsvLine(number, defect=Defect(Reason.CORRUPT_CSV, f"not UTF-8: {error.reason}"))
     texts = _texts(text)
+    # The pattern accepts more than exports contain; writing the texts again is the exact check.
     if texts is None or _written(texts) != text:
         defect = Defect(Reason.NOT_CANONICAL, "is quoted or ended otherwise than exports are")
         return CsvLine(number, defect=defect)
@@ -219,6 +221,7 @@ def _value(field: Field, text: str) -> str | int | float | None:
 def _exactly(
     parse: Callable[[str], int | float], write: Callable[[int | float], str], text: str
 ) -> str | int | float:
+    # int() and float() also accept blanks, underscores, leading zeros and digits of other scripts.
     try:
         value = parse(text)
     except ValueError:

@@ -176,6 +176,7 @@ class _UnreadableLineError(ValueError):
 
 
 def _parse(line: bytes) -> Record:
+    # The hooks keep the reading exact: json would take 1e2 and NaN for floats.
     try:
         record = json.loads(
             line.decode(), parse_int=_number, parse_float=_number, parse_constant=_refuse_constant

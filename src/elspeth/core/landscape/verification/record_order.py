@@ -75,6 +75,7 @@ class RecordOrder:
                 16,384 of each type. `UniqueKeys` makes that superfluous.
         """
         self._finds_duplicates = finds_duplicates
+        # The open parents, outermost first: at most export, run, row, token and node state.
         self._open = [_OpenParent("export", None)]
 
     def check(self, record_type: str, record: Record) -> Defect | None:
@@ -95,6 +96,7 @@ class RecordOrder:
         ):
             misplaced = self._open_missing_parent(rule, record[rule.parent_field])
         among_siblings = self._check_siblings(rule, stack[depth], record)
+        # A new sibling closes what was open inside the previous one.
         del stack[depth + 1 :]
         if rule.is_parent:
             stack.append(_OpenParent(record_type, record[rule.key_field]))

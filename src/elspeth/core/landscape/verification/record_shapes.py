@@ -50,6 +50,7 @@ class Field:
         """Return what is wrong with a value, in words; None when it is valid."""
         if value is None:
             return None if self.nullable else errors.IS_NULL
+        # Not isinstance: it takes True for an integer.
         if type(value) not in self.types:
             return f"holds {short_repr(value)}, which is not {_TYPE_NAMES[self.types]}"
         if self.members is not None and value not in self.members:

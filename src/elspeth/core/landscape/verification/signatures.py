@@ -76,6 +76,7 @@ class SignatureVerifier:
             self.is_signed = signature is not None or not self._allow_unsigned
         if signature is None or not self.is_signed:
             return self._missing_or_unexpected(line)
+        # Before the check: the manifest's hash covers the signatures as written, right or wrong.
         if line.record_type != MANIFEST:
             self._running_hash.update(signature.encode())
         if not self._keys:
@@ -83,6 +84,7 @@ class SignatureVerifier:
                 return None
             raise SigningKeyError(f"The export is signed: set {KEY_VARIABLE} to check it")
         self._checked += 1
+        # compare_digest raises TypeError for text that is not ASCII.
         if signature.isascii() and self._fits(line.messages, signature):
             return None
         self._bad += 1

@@ -75,6 +75,7 @@ def verify(
         unique_keys = resources.enter_context(UniqueKeys()) if unique else None
         verifier = Verifier(signatures, expected_run=run_id, unique_keys=unique_keys)
         lines: Iterable[ParsedLine]
+        # First: the copy is a directory of CSV files too, and would give misleading defects.
         if (path / SPREADSHEET_MARKER).exists():
             verifier.report(_COPY)
             lines = ()
@@ -172,6 +173,7 @@ class Verifier:
             self._signatures.skip_unreadable()
             return line.defects
         self._counts[line.record_type] += 1
+        # Hot path: a sound record costs one comparison, and no list is built for it.
         wrong_run = None
         if line.record["run_id"] != self._run_id:
             wrong_run = self._check_other_run(line.record["run_id"])
@@ -209,6 +211,7 @@ class Verifier:
 
 def _foreign_files(directory: Path) -> Iterator[Defect]:
     """Yield a defect for every file that no signature covers because no export has it."""
+    # A file that no signature covers must not pass as part of the evidence.
     for entry in directory.iterdir():
         if entry.name not in FILE_NAMES:
             yield Defect(
