@@ -228,7 +228,7 @@ def _chosen_run(run: str, db: LandscapeDB) -> str:
         return run
     found = LandscapeRecorder(db).list_runs()
     if not found:
-        raise UsageError(f"There is no run in {db.masked_url}")
+        raise UsageError(f"{db.masked_url} holds no runs")
     return found[0].run_id
 
 

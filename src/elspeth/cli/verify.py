@@ -23,7 +23,7 @@ class AttestationOptions:
     follows: Sequence[Path] = ()
     can_replace_signing_key: bool = False
     """Whether an attestation vouches for records whose signatures cannot be checked. True for
-    Ed25519: whoever holds the verification key cannot have made the attestation."""
+    Ed25519: a holder of the verification key cannot have made the attestation."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class VerifyRequest:
 
         Raises:
             OSError: something cannot be read.
-            SigningKeyError: the export is signed and there is no key.
+            SigningKeyError: the export is signed and the key is missing.
         """
         options = self.attestation
         if options is None:
@@ -115,4 +115,4 @@ class VerifyResult:
         if not verification.is_signed:
             yield "unsigned: nothing shows who wrote it"
         elif self.request.key is None:
-            yield "signatures of records not checked: there is no signing key"
+            yield "signatures of records not checked: no signing key was given"

@@ -155,7 +155,7 @@ class TestKeyring:
 
     @pytest.mark.parametrize("content", [b"", b"\n\n"])
     def test_one_without_keys_is_refused(self, tmp_path: Path, content: bytes) -> None:
-        with pytest.raises(SigningKeyError, match=r"There is no key in .*: write one per line"):
+        with pytest.raises(SigningKeyError, match=r"keys holds no keys: write one per line"):
             read_keyring(secret_file(tmp_path / "keys", content))
 
     def test_a_short_key_in_it_is_refused_and_its_line_named(self, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def signing_key(environ: Mapping[str, str], key_file: Path | None = None) -> byt
         key_file: a file as `read_key_file` takes it; it goes before the environment.
 
     Raises:
-        SigningKeyError: there is no key, or it is shorter than 32 bytes.
+        SigningKeyError: the key is missing or shorter than 32 bytes.
     """
     if key_file is not None:
         return read_key_file(key_file)
@@ -71,13 +71,13 @@ def read_keyring(path: Path) -> Keyring:
     """Return the keys in a file, one per line and in that order; empty lines are skipped.
 
     Raises:
-        SigningKeyError: there is no key in it, or `read_key_file` would refuse the file or one of
+        SigningKeyError: the file holds no keys, or `read_key_file` would refuse the file or one of
             the keys.
     """
     lines = enumerate(read_secret_file(path).split(b"\n"), start=1)
     keys = tuple(_refuse_short_key(key, f"{path}, line {line}") for line, key in lines if key)
     if not keys:
-        raise SigningKeyError(f"There is no key in {path}: write one per line")
+        raise SigningKeyError(f"{path} holds no keys: write one per line")
     return Keyring(keys)
 
 

@@ -101,7 +101,7 @@ def read_attestation(path: Path, keys: Sequence[VerificationKey]) -> Attestation
         keys: the keys of which one must have signed it.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file is missing.
         InvalidAttestationError: the file is not a valid attestation under these keys.
     """
     try:
@@ -142,7 +142,7 @@ def check_attestation(
         attestation = read_attestation(path, keys)
     except FileNotFoundError:
         missing = AttestationDefect(
-            AttestationReason.NO_ATTESTATION, "there is no attestation", path
+            AttestationReason.NO_ATTESTATION, "the attestation is missing", path
         )
         return AttestationResult(None, (missing,))
     except InvalidAttestationError as error:

@@ -137,8 +137,8 @@ class PendingAttestation:
             count_tables: counts the rows of the run.
 
         Raises:
-            AttestationError: the export is not known to be younger than the attested one. Otherwise
-                whoever puts an older export back could have it attested.
+            AttestationError: the export is not known to be younger than the attested one. An older
+                export that somebody puts back must not become attested.
             UnconfirmedExportError: as in `attest`.
         """
         actual = fingerprint(self.target)
@@ -180,7 +180,7 @@ class PendingAttestation:
         verification = self._verify(run_id, signing_key)
         if not verification.ok:
             raise AttestationError(f"it does not verify: {verification.defects[0]}")
-        # Counted last, so that whatever was written since the export's snapshot shows.
+        # Counted last: rows written since the export's snapshot then show as a difference.
         stored = count_tables()
         _refuse_other_counts(verification, stored)
         export_format: Literal["jsonl", "csv"] = "csv" if self.target.is_dir() else "jsonl"

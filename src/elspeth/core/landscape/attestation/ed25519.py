@@ -1,4 +1,4 @@
-"""Ed25519 keys for attestations: whoever can verify cannot sign. Needs the extra `attest`."""
+"""Ed25519 keys for attestations: a public key verifies but cannot sign. Needs extra `attest`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

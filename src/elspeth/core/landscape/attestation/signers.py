@@ -35,7 +35,7 @@ class Signer(VerificationKey, Protocol):
 
 @dataclass(frozen=True)
 class HmacSigner:
-    """HMAC-SHA256 under a key derived from a signing key: whoever can verify can also sign.
+    """HMAC-SHA256 under a key derived from a signing key: a holder can both verify and sign.
 
     The signing key itself would let a record's signature pass as an attestation's, and the other
     way round. The derived key rules that out.

@@ -1,4 +1,4 @@
-"""Writes the export_status of a run on a connection of its own, and retries while it is locked."""
+"""Writes the export_status of a run on a separate connection, and retries while it is locked."""
 
 import sqlite3
 from collections.abc import Callable

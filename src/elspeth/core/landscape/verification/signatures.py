@@ -69,7 +69,7 @@ class SignatureVerifier:
         """Check the signature of the next record.
 
         Raises:
-            SigningKeyError: the record is signed and there is no key to check it with.
+            SigningKeyError: the record is signed and the key is missing.
         """
         signature = line.signature
         if self.is_signed is None:
