@@ -1,1 +1,1 @@
-"""Elspeth: auditable data pipelines. This distribution holds their audit trail, the Landscape."""
+"""Elspeth: auditable data pipelines. This distribution holds the audit trail, called Landscape."""

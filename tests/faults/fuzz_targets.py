@@ -1,8 +1,8 @@
 """Fuzz targets: each reads bytes as one kind of file, and raises for a defect alone.
 
-Hypothesis (`test_fuzzing.py`) and atheris (`fuzz.py`) both run these. What a reader documents, a
-finding or its typed error, is no defect; any other exception is, and so is a message that could
-reach a terminal with control codes, or on more than one line.
+Hypothesis (`test_fuzzing.py`) and atheris (`fuzz.py`) both run these. A reader may return
+the defects of an export, or raise the error that it documents. Any other exception is a bug, and so
+is a message that could reach a terminal with control codes, or on more than one line.
 """
 
 import json
@@ -14,9 +14,9 @@ from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 
-from elspeth.core.landscape.verification.defects import Reading
+from elspeth.core.landscape.verification.defects import ParsedLine
 from elspeth.core.landscape.verification.jsonl import read_jsonl
-from elspeth.core.landscape.verification.record_shapes import SIGNATURE, known_shapes
+from elspeth.core.landscape.verification.record_shapes import SIGNATURE
 from elspeth.core.landscape.verification.verify import Verification, verify
 from elspeth.core.settings import SettingsError, load_settings
 from harness.bench.results import ResultsError, load_results, save_results
@@ -24,7 +24,6 @@ from harness.bench.results import ResultsError, load_results, save_results
 KEY = b"k" * 32
 CORPUS = Path(__file__).with_name("corpus")
 ENVIRONMENTS = ({}, {"ELSPETH_LANDSCAPE__EXPORT__SIGN": "true"})
-SHAPES = known_shapes()
 _DIGEST = re.compile("[0-9a-f]{64}")
 _HEADING = re.compile(rb"^=== ([a-z_]{1,20}\.csv)\n", re.MULTILINE)
 
@@ -55,10 +54,10 @@ def read_as_jsonl(content: bytes) -> None:
         path.write_bytes(content)
         _verify_in_every_way(path)
     lines = content.splitlines(keepends=True) if b"\r" not in content else []
-    for line, reading in zip(lines, read_jsonl(BytesIO(content), SHAPES), strict=False):
+    for line, reading in zip(lines, read_jsonl(BytesIO(content)), strict=False):
         if line.endswith(b"\n"):
             # A reader that has seen no line before knows no form to be fast with.
-            (exact,) = read_jsonl(BytesIO(line), SHAPES)
+            (exact,) = read_jsonl(BytesIO(line))
             assert _said(reading) == _said(exact), line
 
 
@@ -110,28 +109,34 @@ def _verify_in_every_way(path: Path) -> None:
         verify(path, KEY, run_id="run", unique=True, allow_unsigned=True),
     ):
         _check_sums(found)
-        for finding in found.findings:
-            _check_message(str(finding))
+        for defect in found.defects:
+            _check_message(str(defect))
 
 
 def _check_sums(found: Verification) -> None:
     assert 0 <= found.valid_count <= found.record_count
     assert found.valid_count == found.record_count or not found.ok
-    assert len(found.findings) == min(found.finding_count, 20)
+    assert len(found.defects) == min(found.defect_count, 20)
 
 
 def _check_message(message: str) -> None:
     assert message.isprintable(), message
 
 
-def _said(reading: Reading) -> tuple[object, ...]:
+def _said(reading: ParsedLine) -> tuple[object, ...]:
     """What a line says, whatever its number; types told apart, so that 1 is not 1.0."""
     # A signature of another form is wrong whatever it is compared with, and read fast it may be.
     is_digest = reading.signature is not None and _DIGEST.fullmatch(reading.signature)
     messages = tuple(reading.messages) if is_digest else ()
     # The fast reading leaves the signature in the record, where nobody looks.
     record = {name: value for name, value in reading.record.items() if name != SIGNATURE}
-    return tuple(reading.problems), reading.kind, json.dumps(record), reading.signature, messages
+    return (
+        tuple(reading.defects),
+        reading.record_type,
+        json.dumps(record),
+        reading.signature,
+        messages,
+    )
 
 
 TARGETS: Mapping[str, Target] = MappingProxyType(

@@ -185,7 +185,7 @@ def test_hostile_text_is_text_in_every_report(tally: Tally, text: str) -> None:
 CONFIGURATIONS: dict[str, tuple[Callable[[str], str], str]] = {
     "aliases": (lambda text: "a: &a [1]\nb: [*a, *a]\n", "anchors and aliases"),
     "a key twice": (lambda text: text[:-1] + ', "landscape": {}}', "given twice"),
-    "an unknown key": (lambda text: text.replace('"sign"', '"signed"'), "signed is no setting"),
+    "an unknown key": (lambda text: text.replace('"sign"', '"signed"'), "signed is not a setting"),
     "a megabyte": (lambda text: text + "#" * 2**20, "larger than"),
     "a tag": (lambda text: "!!python/object/apply:os.system [id]\n", "tags are not allowed"),
     "nesting": (lambda text: "[" * 5000 + "]" * 5000, "nested more than"),

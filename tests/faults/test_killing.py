@@ -13,7 +13,7 @@ from tracing import FLUSHES, REMOVALS, RENAMES, WRITES, calls_of, counted, injec
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.keys import KEY_VARIABLE
-from elspeth.core.landscape.pipeline.reconcile import settle_pending
+from elspeth.core.landscape.pipeline.reconcile import reconcile_pending
 from elspeth.core.settings import load_settings
 
 NAMES = (*RENAMES, *REMOVALS)
@@ -60,7 +60,7 @@ def _kill_at(trail: Trail, call: str, k: int, log: Path) -> None:
 def _settle(trail: Trail) -> None:
     settings = load_settings(trail.settings_file, environ={})
     with LandscapeDB(trail.url, create_tables=False) as db:
-        settle_pending(db, settings, {KEY_VARIABLE: KEY})
+        reconcile_pending(db, settings, {KEY_VARIABLE: KEY})
 
 
 @pytest.mark.fault(14)

@@ -4,15 +4,19 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeAlias
 
 import rfc8785
 from sample_run import KEY, Record, fixed_clock
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
+from elspeth.core.landscape.verification.verify import Verification
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
+
+VerifyBytes: TypeAlias = Callable[..., Verification]
 
 EVERY_TYPE = RunSpec(
     run_id="run",

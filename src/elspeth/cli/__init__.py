@@ -1,1 +1,1 @@
-"""The `landscape` command."""
+"""The `landscape` command: lists, exports, reconciles and verifies audit trails."""

@@ -1,4 +1,4 @@
-"""What `landscape export` does: to a path that is named, or as the settings of a pipeline say."""
+"""`landscape export`: exports a run to a named path, or as the settings of a pipeline say."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,14 +10,27 @@ from types import MappingProxyType
 
 from sqlalchemy import literal, select
 
-from elspeth.cli.progress import shown_progress
-from elspeth.cli.runtime import UsageError, reading_database, recording_database, stoppable
+from elspeth.cli.progress import show_progress
+from elspeth.cli.runtime import (
+    UsageError,
+    reading_database,
+    recording_database,
+    stop_on_signals,
+)
 from elspeth.contracts.errors import RunNotFoundError
-from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
-from elspeth.core.landscape.attestation import Attester, Sidecar, read_sidecar, sidecar_of
+from elspeth.core.landscape import (
+    LandscapeDB,
+    LandscapeExporter,
+    LandscapeRecorder,
+    LegacyLandscapeExporter,
+)
+from elspeth.core.landscape.attestation import (
+    Attestation,
+    Attester,
+    attestation_path,
+    read_attestation,
+)
 from elspeth.core.landscape.counts import count_records, tables_of
-from elspeth.core.landscape.export.exporter import LandscapeExporter
-from elspeth.core.landscape.legacy_exporter import LegacyLandscapeExporter
 from elspeth.core.landscape.output.publish import Progress as OnProgress
 from elspeth.core.landscape.output.publish import PublishedExport
 from elspeth.core.landscape.output.spreadsheet import (
@@ -25,20 +38,21 @@ from elspeth.core.landscape.output.spreadsheet import (
     spreadsheet_copy_of,
     write_spreadsheet_copy,
 )
+from elspeth.core.landscape.pipeline.destination import export_destination
 from elspeth.core.landscape.pipeline.post_run import export_after_run
 from elspeth.core.landscape.schema import runs_table
-from elspeth.core.settings import ElspethSettings, export_target
+from elspeth.core.settings import ElspethSettings
 
 
 class ExportFormat(StrEnum):
-    """What an export is written as."""
+    """The file format of an export."""
 
     JSONL = "jsonl"
     CSV = "csv"
 
 
 class ExporterName(StrEnum):
-    """Which exporter writes."""
+    """The exporter that writes."""
 
     BATCHED = "batched"
     LEGACY = "legacy"
@@ -52,30 +66,29 @@ _EXPORTERS: Mapping[ExporterName, type[LandscapeExporter] | type[LegacyLandscape
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How an export is carried out, whatever it writes and wherever."""
+class ExportOptions:
+    """How to carry out an export, independent of what it writes and where."""
 
     jobs: int = 1
-    seconds: float | None = None
-    """After which it gives up."""
+    timeout_seconds: float | None = None
     quiet: bool = False
     spreadsheet_safe: bool = False
     """Whether a CSV export gets a copy beside it that a spreadsheet may open."""
 
 
 @dataclass(frozen=True)
-class Exported:
-    """A run that was exported, and what was published of it."""
+class ExportResult:
+    """An exported run, and what was published."""
 
     run_id: str
     published: PublishedExport
-    attestation: Sidecar | None = None
+    attestation: Attestation | None = None
     formula_cells: Mapping[str, int] = field(default_factory=dict)
-    """By file: how many texts a spreadsheet would take for a formula."""
+    """By file: the number of texts that a spreadsheet would run as formulas."""
     spreadsheet_copy: Path | None = None
 
     def lines(self) -> Iterator[str]:
-        """Say what there is now, and where."""
+        """Yield what to print: what was published, and where."""
         published = self.published
         size = f"{published.record_count:,} records, {published.size_bytes:,} bytes"
         yield f"{self.run_id}: {size} in {published.path}"
@@ -88,7 +101,7 @@ class Exported:
 
     @property
     def warning(self) -> str | None:
-        """What to beware of, and what to do instead."""
+        """The warning about formulas, with what to do; None when none is needed."""
         if not self.formula_cells or self.spreadsheet_copy is not None:
             return None
         counts = ", ".join(f"{count:,} in {name}" for name, count in self.formula_cells.items())
@@ -99,8 +112,8 @@ class Exported:
 
 
 @dataclass(frozen=True)
-class NamedTarget:
-    """An export to a path; nothing is recorded of it, and the database is opened for reading."""
+class PathExport:
+    """An export to a named path: opens the database only for reading and records no status."""
 
     database_url: str
     path: Path
@@ -109,17 +122,17 @@ class NamedTarget:
     signing_key: bytes | None
     attester: Attester | None = None
 
-    def export(self, run: str, manner: Manner) -> Exported:
-        """Export the run of that id, or the latest."""
-        _refuse_copy_in_vain(manner, self.path, is_csv=self.format is ExportFormat.CSV)
+    def export(self, run: str, options: ExportOptions) -> ExportResult:
+        """Export the run of this id, or the latest run for "latest"."""
+        _refuse_impossible_copy(options, self.path, is_csv=self.format is ExportFormat.CSV)
         attestation = None if self.attester is None else self.attester.begin(self.path)
         with (
-            stoppable(seconds=manner.seconds) as opened,
+            stop_on_signals(timeout_seconds=options.timeout_seconds) as opened,
             reading_database(self.database_url, opened) as db,
         ):
-            run_id = _chosen(run, db)
-            write = self._writer(_EXPORTERS[self.exporter](db, self.signing_key), manner.jobs)
-            with _progress(db, run_id, quiet=manner.quiet) as progress:
+            run_id = _chosen_run(run, db)
+            write = self._writer(_EXPORTERS[self.exporter](db, self.signing_key), options.jobs)
+            with _progress(db, run_id, quiet=options.quiet) as progress:
                 sign = self.signing_key is not None
                 published = write(run_id, self.path, sign=sign, progress=progress)
             attested = (
@@ -129,51 +142,52 @@ class NamedTarget:
                     published.fingerprint, run_id, self.signing_key, partial(tables_of, db, run_id)
                 )
             )
-            return _exported(run_id, published, attested, manner)
+            return _result(run_id, published, attested, options)
 
     def _writer(
-        self, subject: LandscapeExporter | LegacyLandscapeExporter, jobs: int
+        self, exporter: LandscapeExporter | LegacyLandscapeExporter, jobs: int
     ) -> Callable[..., PublishedExport]:
         is_jsonl = self.format is ExportFormat.JSONL
         if jobs == 1:
-            return subject.write_jsonl if is_jsonl else subject.write_csv
-        if is_jsonl and isinstance(subject, LandscapeExporter):
-            return partial(subject.write_jsonl, jobs=jobs)
+            return exporter.write_jsonl if is_jsonl else exporter.write_csv
+        if is_jsonl and isinstance(exporter, LandscapeExporter):
+            return partial(exporter.write_jsonl, jobs=jobs)
         raise UsageError("--jobs is for --format jsonl with --exporter batched; leave it out")
 
 
 @dataclass(frozen=True)
-class ConfiguredTarget:
-    """An export as a pipeline's settings say, of which the run's export_status tells."""
+class ConfiguredExport:
+    """An export as a pipeline's settings say, recorded in the run's export_status."""
 
     settings: ElspethSettings
     key_file: Path | None
     attester: Attester | None = None
 
-    def export(self, run: str, manner: Manner) -> Exported:
-        """Export the run of that id, or the latest."""
+    def export(self, run: str, options: ExportOptions) -> ExportResult:
+        """Export the run of this id, or the latest run for "latest"."""
         export = self.settings.landscape.export
         if not export.enabled:
             raise UsageError("The settings ask for no export: landscape.export.enabled is false")
-        if manner.jobs != 1 and export.format != "json":
+        if options.jobs != 1 and export.format != "json":
             raise UsageError("--jobs is for format json; leave it out")
-        path = export_target(self.settings, export.sink, export.format)
-        _refuse_copy_in_vain(manner, path, is_csv=export.format == "csv")
+        path = export_destination(self.settings, export.sink, export.format)
+        _refuse_impossible_copy(options, path, is_csv=export.format == "csv")
         url = self.settings.landscape.url
         with (
-            stoppable(seconds=manner.seconds) as opened,
+            stop_on_signals(timeout_seconds=options.timeout_seconds) as opened,
             reading_database(url, opened) as source,
             recording_database(url, opened) as db,
         ):
-            run_id = _existing(_chosen(run, source), source)
-            with _progress(source, run_id, quiet=manner.quiet) as progress:
+            run_id = _chosen_run(run, source)
+            _refuse_unknown_run(run_id, source)
+            with _progress(source, run_id, quiet=options.quiet) as progress:
                 published = export_after_run(
                     db,
                     run_id,
                     self.settings,
                     key_file=self.key_file,
                     source=source,
-                    jobs=manner.jobs,
+                    jobs=options.jobs,
                     progress=progress,
                     attest=self.attester,
                 )
@@ -181,66 +195,62 @@ class ConfiguredTarget:
                 raise AssertionError("an enabled export publishes or raises")
             attested = None
             if self.attester is not None:
-                attested = read_sidecar(sidecar_of(path), (self.attester.sealer,))
-            return _exported(run_id, published, attested, manner)
+                attested = read_attestation(attestation_path(path), (self.attester.signer,))
+            return _result(run_id, published, attested, options)
 
 
-def _refuse_copy_in_vain(manner: Manner, path: Path, *, is_csv: bool) -> None:
-    """Refuse, before any work, a copy for spreadsheets that there cannot be."""
-    if not manner.spreadsheet_safe:
+def _refuse_impossible_copy(options: ExportOptions, path: Path, *, is_csv: bool) -> None:
+    """Refuse a copy for spreadsheets that cannot be made, before any work is done."""
+    if not options.spreadsheet_safe:
         return
     if not is_csv:
         raise UsageError("--spreadsheet-safe is for format csv; leave it out")
     spreadsheet_copy_of(path)
 
 
-def _exported(
-    run_id: str, published: PublishedExport, attested: Sidecar | None, manner: Manner
-) -> Exported:
-    """Look at what a spreadsheet would make of an export, and make the copy that is asked for."""
+def _result(
+    run_id: str, published: PublishedExport, attested: Attestation | None, options: ExportOptions
+) -> ExportResult:
+    """Count formula cells, make the copy that is asked for, and build the result."""
     path = published.path
     cells = formula_cells(path) if path.is_dir() else {}
-    copy = write_spreadsheet_copy(path) if manner.spreadsheet_safe else None
-    return Exported(run_id, published, attested, cells, copy)
+    copy = write_spreadsheet_copy(path) if options.spreadsheet_safe else None
+    return ExportResult(run_id, published, attested, cells, copy)
 
 
-def _chosen(run: str, db: LandscapeDB) -> str:
+def _chosen_run(run: str, db: LandscapeDB) -> str:
     if run != "latest":
-        return _encodable(run)
+        # Bytes of the command line that are not UTF-8: no database can be asked for such an id.
+        try:
+            run.encode()
+        except UnicodeEncodeError:
+            raise RunNotFoundError(run) from None
+        return run
     found = LandscapeRecorder(db).list_runs()
     if not found:
-        raise UsageError(f"There is no run in {db.masked_url}")
+        raise UsageError(f"{db.masked_url} holds no runs")
     return found[0].run_id
 
 
-def _encodable(run_id: str) -> str:
-    """Refuse an id that no database can be asked for: bytes of the command line, not UTF-8."""
-    try:
-        run_id.encode()
-    except UnicodeEncodeError:
-        raise RunNotFoundError(run_id) from None
-    return run_id
-
-
-def _existing(run_id: str, db: LandscapeDB) -> str:
-    # Not loaded: when it holds what may not be exported, the export has to fail of that, on record.
+def _refuse_unknown_run(run_id: str, db: LandscapeDB) -> None:
+    # The run is not loaded here: if it holds corrupt values, the export itself has to fail, so
+    # that export_status records why.
     with db.connection() as connection:
         found = connection.execute(select(literal(1)).where(runs_table.c.run_id == run_id)).first()
     if found is None:
         raise RunNotFoundError(run_id)
-    return run_id
 
 
 @contextmanager
 def _progress(db: LandscapeDB, run_id: str, *, quiet: bool) -> Iterator[OnProgress | None]:
-    """Show how far an export is; when quiet do nothing, and ask the database nothing."""
+    """Show progress; when quiet, send no query for the total."""
 
-    def records() -> int:
+    def count() -> int:
         with db.connection() as connection:
             return sum(count_records(connection, run_id).values())
 
     if quiet:
         yield None
         return
-    with shown_progress(records) as progress:
+    with show_progress(count) as progress:
         yield progress

@@ -1,12 +1,11 @@
-"""The `landscape` command: list the runs of an audit trail, export one, verify an export."""
+"""The commands of `landscape`: runs, export, reconcile, verify, doctor."""
 
 import gc
 import os
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -14,12 +13,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from elspeth.cli.export import (
-    ConfiguredTarget,
-    Exported,
+    ConfiguredExport,
     ExporterName,
     ExportFormat,
-    Manner,
-    NamedTarget,
+    ExportOptions,
+    ExportResult,
+    PathExport,
 )
 from elspeth.cli.runtime import (
     ExitCode,
@@ -29,65 +28,22 @@ from elspeth.cli.runtime import (
     reading_database,
     recording_database,
     run_command,
-    stoppable,
+    stop_on_signals,
 )
-from elspeth.cli.verify import ByAttestation, Request
+from elspeth.cli.signing_keys import (
+    attestation_keys,
+    chosen_attester,
+    chosen_verification_key,
+)
+from elspeth.cli.verify import AttestationOptions, VerifyRequest
 from elspeth.contracts.enums import ExportStatus
 from elspeth.core.landscape import LandscapeRecorder
-from elspeth.core.landscape.attestation import Attester, HmacSeal, Opener
 from elspeth.core.landscape.counts import count_records
 from elspeth.core.landscape.doctor import examine
 from elspeth.core.landscape.export.parallel import ParallelExportError
-from elspeth.core.landscape.keys import KEY_VARIABLE, Keyring, read_keyring, signing_key
-from elspeth.core.landscape.pipeline.reconcile import settle_pending
+from elspeth.core.landscape.keys import signing_key
+from elspeth.core.landscape.pipeline.reconcile import reconcile_pending
 from elspeth.core.settings import load_settings
-
-# What the options about attestations ask for: who attests an export, and who can read that.
-#
-# Only here is it known that Ed25519 needs an extra.
-
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-
-def attester(
-    signing_key: bytes | None, private_key: Path | None, keyring: Keyring | None
-) -> Attester:
-    """Attest with the private key in a file, or else with the signing key.
-
-    Attestations under the keys of the ring may stand before the new one. Raises UsageError and
-    SigningKeyError.
-    """
-    earlier = tuple(map(HmacSeal, keyring.keys)) if keyring is not None else ()
-    if private_key is not None:
-        return Attester(_ed25519().read_seal(private_key), earlier)
-    if signing_key is None:
-        raise UsageError("--attest needs a signing key, or --attestation-key")
-    return Attester(HmacSeal(signing_key), earlier)
-
-
-def openers(key: bytes | Keyring | None, public_key: Path | None) -> Sequence[Opener]:
-    """Read attestations by the public key in a file, and by no other; or else by signing keys.
-
-    Raises UsageError and SigningKeyError.
-    """
-    if public_key is not None:
-        return (_ed25519().read_opener(public_key),)
-    if key is None:
-        raise UsageError("--attestation needs a signing key, or --attestation-public-key")
-    return tuple(map(HmacSeal, key.keys if isinstance(key, Keyring) else (key,)))
-
-
-def _ed25519() -> "ModuleType":
-    try:
-        from elspeth.core.landscape.attestation import ed25519
-    except ImportError as error:
-        raise UsageError(
-            f"Ed25519 keys need a package ({error}): pip install 'elspeth-landscape[attest]'"
-        ) from error
-    return ed25519
-
 
 app = typer.Typer(
     help="The audit trail of pipeline runs: list, export, verify.",
@@ -107,7 +63,7 @@ KeyFile = Annotated[
 
 KeyringFile = Annotated[
     Path | None,
-    typer.Option("--keyring", metavar="FILE", help="Keys, one a line, of which one has to fit."),
+    typer.Option("--keyring", metavar="FILE", help="Keys, one per line; one of them must fit."),
 ]
 
 Attest = Annotated[bool, typer.Option("--attest", help="Write an attestation beside the export.")]
@@ -118,6 +74,7 @@ AttestationKey = Annotated[
 ]
 
 _PIPED_WIDTH = 1000
+"""Wide enough that no table wraps where a script reads it."""
 
 
 @app.command()
@@ -175,30 +132,30 @@ def export(
 ) -> None:
     """Export a run to a JSON Lines file or a directory of CSV files, put in place atomically.
 
-    Either --db and --output name database and place, or --settings names a pipeline's settings,
-    which do: then the run's export_status is recorded as well.
+    Either --db and --output name the database and the place, or --settings names the settings of
+    a pipeline, which name both. Then the run's export_status is recorded as well.
     """
-    attesting = _attester(attest, attestation_key, key_file, keyring)
-    target: NamedTarget | ConfiguredTarget
+    attester = chosen_attester(attest, attestation_key, key_file, keyring)
+    chosen: PathExport | ConfiguredExport
     if settings is not None:
         given = {"--db": db, "--output": output, "--format": format_, "--exporter": exporter}
         clashing = [option for option, value in given.items() if value is not None]
         if clashing or sign:
             option = clashing[0] if clashing else "--sign"
             raise UsageError(f"{option} is for --settings to say; leave one of them out")
-        target = ConfiguredTarget(load_settings(settings), key_file, attesting)
+        chosen = ConfiguredExport(load_settings(settings), key_file, attester)
     elif db is None or output is None:
         raise UsageError("Missing --db and --output, or --settings")
     else:
-        target = NamedTarget(
+        chosen = PathExport(
             db,
             output,
             format_ or ExportFormat.JSONL,
             exporter or ExporterName.BATCHED,
             signing_key(os.environ, key_file) if sign else None,
-            attesting,
+            attester,
         )
-    _report(target.export(run, Manner(jobs, timeout, quiet, spreadsheet_safe)))
+    _print_result(chosen.export(run, ExportOptions(jobs, timeout, quiet, spreadsheet_safe)))
 
 
 @app.command()
@@ -211,20 +168,21 @@ def reconcile(
 ) -> int:
     """Settle exports that were cut off: look at what is there, and record it; exit 1 if any failed.
 
-    A run whose export_status was left pending becomes completed when its export is in place and
-    verifies, and failed when not.
+    A pending export becomes completed when it is in place and verifies, and failed when not.
     """
     chosen = load_settings(settings)
-    attesting = _attester(attest, attestation_key, key_file, keyring)
-    with stoppable() as opened, recording_database(chosen.landscape.url, opened) as landscape:
-        settled = settle_pending(landscape, chosen, os.environ, key_file=key_file, attest=attesting)
+    attester = chosen_attester(attest, attestation_key, key_file, keyring)
+    with stop_on_signals() as opened, recording_database(chosen.landscape.url, opened) as landscape:
+        reconciled = reconcile_pending(
+            landscape, chosen, os.environ, key_file=key_file, attest=attester
+        )
     console = _console()
-    for each in settled:
+    for each in reconciled:
         console.print(Text(one_line(f"{each.run_id}: {each.status.value}: {each.reason}")))
-    if not settled:
+    if not reconciled:
         console.print("Nothing is pending.")
-    is_settled = all(each.status is ExportStatus.COMPLETED for each in settled)
-    return ExitCode.FINE if is_settled else ExitCode.NOT_FINE
+    has_passed = all(each.status is ExportStatus.COMPLETED for each in reconciled)
+    return ExitCode.PASSED if has_passed else ExitCode.FAILED
 
 
 @app.command()
@@ -255,35 +213,26 @@ def verify(
     ] = None,
 ) -> int:
     """Check an export: its form, every signature, its order and its manifest; exit 1 if invalid."""
-    asks = (attestation, attestation_public_key, at_least, follows)
-    by_attestation = None
-    key = _verifying_key(
-        key_file, keyring, may_do_without=allow_unsigned or attestation_public_key is not None
-    )
-    if any(each not in (None, False) for each in asks):
-        by_attestation = ByAttestation(
-            openers(key, attestation_public_key),
+    has_public_key = attestation_public_key is not None
+    key = chosen_verification_key(key_file, keyring, is_optional=allow_unsigned or has_public_key)
+    options = None
+    if attestation or has_public_key or at_least is not None or follows:
+        options = AttestationOptions(
+            attestation_keys(key, attestation_public_key),
             at_least,
             follows or (),
-            can_stand_for_signatures=attestation_public_key is not None,
+            can_replace_signing_key=has_public_key,
         )
-    answer = Request(path, key, run, unique, allow_unsigned, by_attestation).answer()
+    result = VerifyRequest(path, key, run, unique, allow_unsigned, options).run()
     console = _console()
-    for line in answer.lines():
+    for line in result.lines():
         console.print(Text(one_line(line)))
-    return ExitCode.FINE if answer.ok else ExitCode.NOT_FINE
-
-
-def main() -> NoReturn:
-    """Run the `landscape` command."""
-    # Rows become lines without any reference cycle: to look for some takes a tenth of the time.
-    gc.disable()
-    run_command(app, "landscape", usage_errors=(ParallelExportError,))
+    return ExitCode.PASSED if result.ok else ExitCode.FAILED
 
 
 @app.command()
 def doctor(db: DatabaseUrl) -> int:
-    """Say what would make exports of a database cheaper, and why; exit 1 if anything would."""
+    """Report what would make exports of a database cheaper, and why; exit 1 if anything would."""
     with reading_database(db) as landscape:
         advice = examine(landscape)
     console = _console()
@@ -291,46 +240,32 @@ def doctor(db: DatabaseUrl) -> int:
         console.print(Text(f"{each.problem}: {each.why}"))
         console.print(Text(f"    {each.statement};"))
     console.print("Nothing was changed." if advice else "Nothing to improve.")
-    return ExitCode.NOT_FINE if advice else ExitCode.FINE
+    return ExitCode.FAILED if advice else ExitCode.PASSED
 
 
-def _attester(
-    attest: bool, private_key: Path | None, key_file: Path | None, keyring: Path | None
-) -> Attester | None:
-    if not attest and private_key is None:
-        if keyring is not None:
-            raise UsageError("--keyring is for --attest here; leave it out")
-        return None
-    key = signing_key(os.environ, key_file) if private_key is None else None
-    return attester(key, private_key, None if keyring is None else read_keyring(keyring))
-
-
-def _verifying_key(
-    key_file: Path | None, keyring: Path | None, *, may_do_without: bool
-) -> bytes | Keyring | None:
-    if keyring is not None:
-        if key_file is not None:
-            raise UsageError("--key-file is one key, --keyring several; leave one of them out")
-        return read_keyring(keyring)
-    has_key = key_file is not None or KEY_VARIABLE in os.environ
-    return signing_key(os.environ, key_file) if has_key or not may_do_without else None
+def main() -> NoReturn:
+    """Run the `landscape` command."""
+    # An export makes no reference cycles, and looking for them takes a tenth of its time.
+    gc.disable()
+    run_command(app, "landscape", usage_errors=(ParallelExportError,))
 
 
 def _in_utc(moment: datetime) -> datetime:
-    # SQLite keeps UTC without saying so; PostgreSQL answers in the session's time zone.
+    # SQLite returns UTC without an offset; PostgreSQL returns the time zone of the session.
     return moment if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _report(exported: Exported) -> None:
-    for line in exported.lines():
-        _console().print(Text(one_line(line)))
-    if exported.warning is not None:
+def _print_result(result: ExportResult) -> None:
+    console = _console()
+    for line in result.lines():
+        console.print(Text(one_line(line)))
+    if result.warning is not None:
         warnings = Console(stderr=True, highlight=False, soft_wrap=True)
-        warnings.print(Text(one_line(f"warning: {exported.warning}")))
+        warnings.print(Text(one_line(f"warning: {result.warning}")))
 
 
 def _console() -> Console:
-    """A console that never wraps or shortens what a script may read."""
+    """Return a console that never wraps or shortens output that a script may read."""
     if sys.stdout.isatty():
         return OutputConsole(highlight=False)
     return OutputConsole(highlight=False, soft_wrap=True, width=_PIPED_WIDTH)

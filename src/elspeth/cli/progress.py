@@ -1,4 +1,4 @@
-"""How far an export has come, for a person who waits: a bar on a terminal, lines elsewhere."""
+"""Shows how far an export has come: a bar on a terminal, lines elsewhere, both on stderr."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -20,19 +20,22 @@ from elspeth.core.landscape.output.publish import Progress as OnProgress
 
 SECONDS_BETWEEN_LINES = 10.0
 
-Clock = Callable[[], float]
-"""Seconds since some moment."""
+SecondsClock = Callable[[], float]
+"""Returns seconds since a fixed moment."""
 
 
 @contextmanager
-def shown_progress(count: Callable[[], int]) -> Iterator[OnProgress]:
-    """Show the records written, of how many, at what rate and for how long still, on stderr.
+def show_progress(count: Callable[[], int]) -> Iterator[OnProgress]:
+    """Show the records written, their total and rate, and the time left.
 
-    `count` is asked once, first, how many there will be.
+    Args:
+        count: returns the total; called once, first.
     """
     total = count()
     if not sys.stderr.isatty():
-        yield lines_of_progress(total, Console(stderr=True, highlight=False, soft_wrap=True).print)
+        yield write_progress_lines(
+            total, Console(stderr=True, highlight=False, soft_wrap=True).print
+        )
         return
     bar = Progress(
         BarColumn(),
@@ -43,13 +46,22 @@ def shown_progress(count: Callable[[], int]) -> Iterator[OnProgress]:
     )
     with bar:
         task = bar.add_task("records", total=total)
+        # A run that is written to meanwhile may yield more records than were counted.
         yield lambda done: bar.update(task, completed=min(done, total))
 
 
-def lines_of_progress(
-    total: int, write: Callable[[str], None], clock: Clock = monotonic
+def write_progress_lines(
+    total: int, write: Callable[[str], None], clock: SecondsClock = monotonic
 ) -> OnProgress:
-    """Return what writes a line every ten seconds, and none for an export that is done by then."""
+    """Return a callback that writes a line at most every ten seconds.
+
+    An export that is done within ten seconds writes none.
+
+    Args:
+        total: the expected number of records.
+        write: writes one line.
+        clock: gives the time in seconds.
+    """
     started = last = clock()
 
     def tell(done: int) -> None:
@@ -65,7 +77,7 @@ def lines_of_progress(
 
 
 class _Rate(ProgressColumn):
-    """Records a second."""
+    """Records per second."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:,.0f}/s" if task.speed else "")

@@ -1,8 +1,8 @@
-"""How a command ends: one line for every error, and the exit codes that scripts can rely on.
+"""Runs a command: exit codes that scripts can rely on, one line per error, signals, databases.
 
-0 fine; 1 the thing checked is not fine; 2 usage or configuration; 3 input, output or database;
-4 corrupt audit data; 5 published, but its status or durability is unconfirmed; 130 and 143 when
-ended by SIGINT and SIGTERM.
+Exit codes: 0 passed; 1 failed (what was checked is not in order); 2 usage or configuration;
+3 input, output or database; 4 corrupt audit data; 5 published, but its status or durability is
+unconfirmed; 130 and 143 when ended by SIGINT and SIGTERM.
 """
 
 import io
@@ -34,10 +34,10 @@ from elspeth.core.settings import SettingsError
 
 
 class ExitCode(IntEnum):
-    """What a command's exit code means."""
+    """The exit codes of a command."""
 
-    FINE = 0
-    NOT_FINE = 1
+    PASSED = 0
+    FAILED = 1
     USAGE = 2
     IO = 3
     CORRUPT = 4
@@ -45,13 +45,17 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
     TERMINATED = 143
 
+    # The earlier names of the first two, for callers that still use them.
+    FINE = PASSED
+    NOT_FINE = FAILED
 
-class TookTooLongError(TimeoutError):
-    """A command was not done within the time that it was given."""
+
+class CommandTimeoutError(TimeoutError):
+    """A command did not end within the time that it was given."""
 
 
 class Terminated(SystemExit):
-    """SIGTERM came; an exception, so that unfinished files are removed on the way out."""
+    """SIGTERM arrived. An exception, so that unfinished files are removed on the way out."""
 
     def __init__(self) -> None:
         super().__init__(ExitCode.TERMINATED.value)
@@ -61,13 +65,13 @@ class Terminated(SystemExit):
 
 
 class UsageError(ValueError):
-    """A command was asked for something it cannot do; the message says what to do instead."""
+    """A command was asked for something impossible; the message says what to do instead."""
 
 
-# Both typer with its own click and typer on top of click derive their usage errors from this.
+# Some versions of typer depend on click, others contain it. In both, usage errors derive from this.
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
-Opened: TypeAlias = list[LandscapeDB]
-"""Databases that are open, and cut when their command is stopped."""
+OpenDatabases: TypeAlias = list[LandscapeDB]
+"""Databases whose connections are cut when their command is stopped."""
 
 _USAGE = (
     UsageError,
@@ -79,40 +83,48 @@ _USAGE = (
     RunNotFoundError,
 )
 _IO = (OSError, SQLAlchemyError, NotALandscapeDatabaseError, MemoryError)
-_SECONDS_TO_CLEAN_UP = 30.0
+_CLEAN_UP_SECONDS = 30.0
 
 
 def run_command(
     app: typer.Typer, name: str, *, usage_errors: tuple[type[Exception], ...] = ()
 ) -> NoReturn:
-    """Run a command line to its end, and exit with the code that says how it went.
+    """Run the command line and exit with its code.
 
-    `usage_errors` are the command's own errors that count as wrong usage.
+    Args:
+        app: the commands.
+        name: the name of the program in messages.
+        usage_errors: further errors that count as wrong usage.
     """
     signal.signal(signal.SIGTERM, _terminate)
-    # What libraries warn of is told by the error that follows: a connection that is lost.
-    # Without any handler Python would print it, in psycopg's words and SQLAlchemy's tracebacks.
+    # Libraries log a lost connection, and the error that follows reports it already. Without a
+    # handler Python would print the log records too, with SQLAlchemy's tracebacks.
     if not logging.getLogger().hasHandlers():
         logging.getLogger().addHandler(logging.NullHandler())
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A run's id may hold what the terminal's encoding lacks.
+        # The id of a run may hold characters that the encoding of the terminal lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
     usage = (typer.Abort, *_USAGE, *usage_errors)
     sys.exit(_after_flushing(_outcome(app, name, usage)))
 
 
 class OutputConsole(Console):
-    """A console on standard output that leaves it to `run_command` when its reader has gone."""
+    """A console on standard output that leaves a broken pipe to `run_command`."""
 
     def on_broken_pipe(self) -> None:
-        """Report the error, where rich would exit with a code of its own."""
+        """Raise the error; rich would exit with another code."""
         raise BrokenPipeError
 
 
 def open_database(url: str, *, read_only: bool = False) -> LandscapeDB:
-    """Open the database that a command names; UsageError where the URL or its driver will not do.
+    """Open the database that a command names.
 
-    One that is only read has to exist, any other is made where missing.
+    Args:
+        url: its SQLAlchemy URL.
+        read_only: open an existing database for reading; otherwise create missing tables.
+
+    Raises:
+        UsageError: the URL is wrong, or its driver is not installed.
     """
     return _opened(url, read_only=read_only, create_tables=not read_only)
 
@@ -130,10 +142,12 @@ def _opened(url: str, *, read_only: bool, create_tables: bool) -> LandscapeDB:
 
 
 @contextmanager
-def reading_database(url: str, opened: Opened | None = None) -> Iterator[LandscapeDB]:
-    """Open an existing Landscape database for reading only, and make sure that it is one.
+def reading_database(url: str, opened: OpenDatabases | None = None) -> Iterator[LandscapeDB]:
+    """Open an existing Landscape database for reading, and check its schema.
 
-    It is among those `opened` before it is asked anything.
+    Args:
+        url: its SQLAlchemy URL.
+        opened: the list of `stop_on_signals`, which it joins before the first query.
     """
     with open_database(url, read_only=True) as landscape:
         if opened is not None:
@@ -143,8 +157,13 @@ def reading_database(url: str, opened: Opened | None = None) -> Iterator[Landsca
 
 
 @contextmanager
-def recording_database(url: str, opened: Opened | None = None) -> Iterator[LandscapeDB]:
-    """Open an existing Landscape database to record export_status in, and make sure it is one."""
+def recording_database(url: str, opened: OpenDatabases | None = None) -> Iterator[LandscapeDB]:
+    """Open an existing Landscape database to write export_status, and check its schema.
+
+    Args:
+        url: its SQLAlchemy URL.
+        opened: the list of `stop_on_signals`, which it joins before the first query.
+    """
     with _opened(url, read_only=False, create_tables=False) as landscape:
         if opened is not None:
             opened.append(landscape)
@@ -153,28 +172,34 @@ def recording_database(url: str, opened: Opened | None = None) -> Iterator[Lands
 
 
 @contextmanager
-def stoppable(*, seconds: float | None = None) -> Iterator[Opened]:
-    """Let SIGTERM, SIGINT and the end of the `seconds` allowed end the block, wherever it waits.
+def stop_on_signals(*, timeout_seconds: float | None = None) -> Iterator[OpenDatabases]:
+    """Let SIGTERM, SIGINT and a timeout end the block, wherever it waits.
 
-    Gives the databases that the block opens, for it to fill. Their connections to a server are cut
-    first, for one that has stopped answering would hold up the clean-up too. A second signal ends
-    the process as it is. Raises TookTooLongError.
+    Yields a list for the databases that the block opens. Their connections to a server are cut
+    first, because a server that has stopped answering would block the clean-up too. A second
+    signal ends the process without clean-up.
+
+    Raises:
+        CommandTimeoutError: the block took longer than `timeout_seconds`.
     """
-    opened: Opened = []
+    opened: OpenDatabases = []
 
     def stop(number: int, _: FrameType | None) -> NoReturn:
         for db in opened:
             db.cut()
         if number == signal.SIGALRM:
-            raise TookTooLongError(f"not done within the {seconds:g} seconds allowed by --timeout")
+            raise CommandTimeoutError(
+                f"not done within the {timeout_seconds:g} seconds allowed by --timeout"
+            )
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, signal.SIG_DFL)
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
     before = {number: signal.signal(number, stop) for number in numbers}
-    # It rings again, in case that the clean-up waits for a server too.
-    signal.setitimer(signal.ITIMER_REAL, seconds or 0, _SECONDS_TO_CLEAN_UP if seconds else 0)
+    # The timer fires again, in case the clean-up waits for a server too.
+    repeat_seconds = _CLEAN_UP_SECONDS if timeout_seconds else 0
+    signal.setitimer(signal.ITIMER_REAL, timeout_seconds or 0, repeat_seconds)
     try:
         yield opened
     finally:
@@ -184,7 +209,7 @@ def stoppable(*, seconds: float | None = None) -> Iterator[Opened]:
 
 
 def one_line(text: str) -> str:
-    """Show text of unknown origin on one line: control characters come out escaped."""
+    """Return text of unknown origin on one line, with control characters escaped."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text
@@ -192,6 +217,7 @@ def one_line(text: str) -> str:
 
 
 def _outcome(app: typer.Typer, name: str, usage: tuple[type[Exception], ...]) -> int:
+    # The order matters: BrokenPipeError and some usage errors are kinds of OSError.
     try:
         return _invoke(app, name)
     except BrokenPipeError:
@@ -213,11 +239,11 @@ def _outcome(app: typer.Typer, name: str, usage: tuple[type[Exception], ...]) ->
 
 
 def _invoke(app: typer.Typer, name: str) -> int:
-    # Not `app()`, which answers a broken pipe and Ctrl-C with exit codes of its own.
+    # Not `app()`: it ends with other exit codes after a broken pipe and after Ctrl-C.
     command = typer.main.get_command(app)
     try:
         with command.make_context(name, sys.argv[1:]) as context:
-            return int(command.invoke(context) or ExitCode.FINE)
+            return int(command.invoke(context) or ExitCode.PASSED)
     except typer.Exit as stop:
         return stop.exit_code
 
@@ -226,9 +252,9 @@ def _after_flushing(code: int) -> int:
     try:
         sys.stdout.flush()
     except OSError as error:
-        # Python would try once more while shutting down, and exit with 120.
+        # Python flushes again at shutdown and would then exit with 120.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if code == ExitCode.FINE:
+        if code == ExitCode.PASSED:
             return _fail(f"standard output: {error.strerror}", ExitCode.IO)
     return code
 
@@ -238,7 +264,7 @@ def _terminate(_: int, __: FrameType | None) -> NoReturn:
 
 
 def _fail(message: str, code: ExitCode) -> ExitCode:
-    print(f"error: {one_line(message)}", file=sys.stderr)  # noqa: T201 - what a command is for
+    print(f"error: {one_line(message)}", file=sys.stderr)  # noqa: T201 - the output of the command
     return code
 
 

@@ -1,4 +1,11 @@
-"""Where the export of a run goes: the path behind a sink of the pipeline's settings."""
+"""Settings of the audit trail: read from strict YAML, overridden by environment variables.
+
+Strict YAML allows less than `yaml.safe_load`: no anchors and aliases (a small file could unfold
+into gigabytes), no tags, no repeated keys, no deep nesting, at most 1 MiB.
+
+A variable has the prefix `ELSPETH_` and two underscores between levels, so
+ELSPETH_LANDSCAPE__EXPORT__SIGN=true sets landscape.export.sign.
+"""
 
 import os
 from collections.abc import Hashable, Iterator, Mapping
@@ -9,22 +16,19 @@ from typing import Literal, Protocol
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-# Strict YAML: a configuration file read as plain values, refusing what could mislead or swell.
-#
-# Less is allowed than by `yaml.safe_load`: no anchors and aliases (a small file could unfold into
-# gigabytes), no tags, no key given twice, no deep nesting, no more than 1 MiB.
-
+ENVIRONMENT_PREFIX = "ELSPETH_"
+LEVEL_SEPARATOR = "__"
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 32
 
 
 class StrictYamlError(ValueError):
-    """A file that is not strict YAML; one line naming the file and, where known, the place."""
+    """A file that is not strict YAML: one line with the file and, where known, the position."""
 
 
 def read_yaml(path: str | PathLike[str]) -> object:
-    """Read a file that holds one YAML document; an empty one gives None.
+    """Return the one document of a YAML file; None for an empty file.
 
     Raises:
         StrictYamlError: the file cannot be read, is too large, or is not strict YAML.
@@ -32,11 +36,11 @@ def read_yaml(path: str | PathLike[str]) -> object:
     content = _read_bounded(path)
     try:
         _refuse_hazards(content)
-        # The loader is the safe one, and stricter.
+        # The loader derives from SafeLoader and is stricter.
         return yaml.load(content, Loader=_StrictLoader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
-        place = _place(error.problem_mark or error.context_mark)
-        raise StrictYamlError(f"{path}: {place}{error.problem or error.context}") from error
+        position = _position(error.problem_mark or error.context_mark)
+        raise StrictYamlError(f"{path}: {position}{error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         # ValueError: refused here, a date such as 2026-13-01, an integer of thousands of digits.
         # OverflowError: an escape beyond Unicode, a number in base 60 that no float can hold.
@@ -56,29 +60,30 @@ def _read_bounded(path: str | PathLike[str]) -> bytes:
 
 
 def _refuse_hazards(content: bytes) -> None:
-    """Look through the document without building anything of it."""
+    """Check the events of the parser, before the loader builds anything from them."""
     depth = 0
     for event in yaml.parse(content, Loader=yaml.SafeLoader):
-        place = _place(event.start_mark)
+        position = _position(event.start_mark)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise ValueError(f"{place}anchors and aliases are not allowed")
+            raise ValueError(f"{position}anchors and aliases are not allowed")
         if getattr(event, "tag", None) is not None:
-            raise ValueError(f"{place}tags are not allowed")
+            raise ValueError(f"{position}tags are not allowed")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise ValueError(f"{place}nested more than {MAX_DEPTH} levels deep")
+            raise ValueError(f"{position}nested more than {MAX_DEPTH} levels deep")
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which would let the last of two equal keys win.
+    """PyYAML's safe loader, without two of its habits.
 
-    It would also read hexadecimal integers of any length, which no message could then show.
+    It lets the last of two equal keys win, and it reads hexadecimal integers of any length, which
+    Python then refuses to print in a message.
     """
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         number = super().construct_yaml_int(node)
-        str(number)  # Python's own bound on decimal digits, whatever base it was written in.
+        str(number)  # Raises ValueError beyond Python's limit of decimal digits.
         return number
 
     def construct_mapping(
@@ -88,7 +93,7 @@ class _StrictLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
-                raise ValueError(f"{_place(key_node.start_mark)}key {key!r} is given twice")
+                raise ValueError(f"{_position(key_node.start_mark)}key {key!r} is given twice")
             if isinstance(key, Hashable):
                 seen.add(key)
         return super().construct_mapping(node, deep=deep)
@@ -98,7 +103,7 @@ _StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_y
 
 
 class _Mark(Protocol):
-    """A position as PyYAML counts: from 0."""
+    """A position as PyYAML counts it, from 0."""
 
     @property
     def line(self) -> int: ...
@@ -107,22 +112,12 @@ class _Mark(Protocol):
     def column(self) -> int: ...
 
 
-def _place(mark: _Mark | None) -> str:
+def _position(mark: _Mark | None) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
 
 
-# Settings of the audit trail: where the Landscape is stored, and what is exported after a run.
-#
-# They come from a YAML file, and single values from environment variables: prefix `ELSPETH_`, two
-# underscores between levels, so ELSPETH_LANDSCAPE__EXPORT__SIGN=true sets landscape.export.sign.
-
-
-ENVIRONMENT_PREFIX = "ELSPETH_"
-LEVEL_SEPARATOR = "__"
-
-
 class SettingsError(ValueError):
-    """Settings that cannot be used; one line naming the file, and the key or variable at fault."""
+    """Unusable settings: one line with the file, and the key or variable that is wrong."""
 
     def __init__(self, message: str) -> None:
         # A key of the file may hold a line break or a terminal's control codes.
@@ -130,12 +125,12 @@ class SettingsError(ValueError):
 
 
 class _Settings(BaseModel):
-    # Values stay out of errors, for a URL may hold a password.
+    # Errors must not show values, because a URL may hold a password.
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class LandscapeExportSettings(_Settings):
-    """What is exported once a run has completed. `sink` names one of the pipeline's sinks."""
+    """What to export once a run has completed; `sink` names one of the pipeline's sinks."""
 
     enabled: bool = False
     sink: str | None = None
@@ -146,7 +141,7 @@ class LandscapeExportSettings(_Settings):
 class LandscapeSettings(_Settings):
     """Where the audit trail is stored.
 
-    `url` alone decides that: `enabled` and `backend` are accepted for files that have them.
+    Only `url` has an effect. `enabled` and `backend` are accepted for files that have them.
     """
 
     enabled: bool = True
@@ -156,7 +151,7 @@ class LandscapeSettings(_Settings):
 
 
 class SinkSettings(_Settings):
-    """A place that rows are written to: a plugin, and the options that it alone understands."""
+    """A place that rows are written to: a plugin, and options that only the plugin understands."""
 
     plugin: str
     options: Mapping[str, object] = Field(default_factory=dict, repr=False)
@@ -189,10 +184,13 @@ def load_settings(
 ) -> ElspethSettings:
     """Read settings from a YAML file, overridden by environment variables.
 
-    `environ` defaults to the process environment. The values of variables are text, which is
-    taken for true, false or a number where a setting asks for one. Keys outside the audit trail
-    are ignored; an unknown key inside `landscape` is refused, so that a mistyped `sign` cannot
-    leave an export unsigned.
+    The text of a variable is converted to true, false or a number where a setting asks for one.
+    Keys outside the audit trail are ignored. An unknown key inside `landscape` is refused, so that
+    a mistyped `sign` cannot leave an export unsigned.
+
+    Args:
+        path: the YAML file.
+        environ: the environment; by default that of the process.
 
     Raises:
         SettingsError: the file or a variable cannot be used.
@@ -220,10 +218,10 @@ def _read_sections(path: str | PathLike[str]) -> dict[str, object]:
 
 
 def _override(settings: dict[str, object], environ: Mapping[str, str]) -> None:
-    """Put the variables that name a setting in their places.
+    """Write the variables that name a setting into the settings.
 
-    Only a variable that starts with the name of a section does; ELSPETH_SIGNING_KEY shares the
-    prefix and must never end up among settings, which are stored and shown.
+    Only a variable that starts with the name of a section does. ELSPETH_SIGNING_KEY shares the
+    prefix and must never become a setting, because settings are stored and shown.
     """
     for variable in sorted(environ):
         levels = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split(LEVEL_SEPARATOR)
@@ -233,7 +231,7 @@ def _override(settings: dict[str, object], environ: Mapping[str, str]) -> None:
 
 
 def _section(settings: dict[str, object], levels: list[str], *, variable: str) -> dict[str, object]:
-    """Find the section at the end of some levels, adding what is not there."""
+    """Return the section at the end of some levels; create missing sections."""
     section = settings
     for level in levels:
         key = _as_spelled(section, level)
@@ -247,50 +245,23 @@ def _section(settings: dict[str, object], levels: list[str], *, variable: str) -
 
 
 def _as_spelled(section: Mapping[str, object], level: str) -> str:
-    """Give the file's own spelling of a key: a variable's name says nothing about its case."""
+    """Return the file's spelling of a key: variables are written in upper case."""
     return next((key for key in section if str(key).lower() == level), level)
 
 
 def _unknown_keys(model: type[BaseModel], section: object, where: str) -> Iterator[str]:
-    """Name each key of a section, and of the sections in it, that is no setting."""
+    """Yield a message for every key of a section, and of its sections, that is not a setting."""
     for key, value in section.items() if isinstance(section, dict) else ():
         field = model.model_fields.get(key)
         if field is None:
-            yield f"{where}.{key} is no setting; {where} has: {', '.join(model.model_fields)}"
+            yield f"{where}.{key} is not a setting; {where} has: {', '.join(model.model_fields)}"
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _unknown_keys(field.annotation, value, f"{where}.{key}")
 
 
 def _problems(error: ValidationError) -> Iterator[str]:
-    """Say on one line each what is wrong with which key."""
+    """Yield one line for every key that is wrong."""
     for problem in error.errors(include_url=False, include_input=False):
         where = ".".join(str(level) for level in problem["loc"])
         what = problem["msg"].removeprefix("Value error, ")
         yield f"{where}: {what}" if where else what
-
-
-def export_target(settings: ElspethSettings, sink: str | None, export_format: str) -> Path:
-    """Return the file of a json export, or the directory of a csv one.
-
-    Raises SettingsError when the sink is unknown, has no path, or one that does not fit the format.
-    """
-    path = _sink_path(settings, sink)
-    if export_format == "json":
-        if path.suffix != ".jsonl":
-            raise SettingsError(
-                f"The export sink {sink!r} writes {path.name}, but a json export is JSON "
-                f"Lines: name it {path.with_suffix('.jsonl').name}"
-            )
-        return path
-    # audit.v2.csv stands for the directory audit.v2.
-    return path.with_suffix("")
-
-
-def _sink_path(settings: ElspethSettings, name: str | None) -> Path:
-    sink = settings.sinks.get(name or "")
-    if sink is None:
-        raise SettingsError(f"The export sink {name!r} is not among the sinks")
-    path = sink.options.get("path")
-    if not isinstance(path, str) or not path:
-        raise SettingsError(f"The export sink {name!r} has no path among its options")
-    return Path(path)

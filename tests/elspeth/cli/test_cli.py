@@ -241,7 +241,7 @@ class TestUsage:
         ended = landscape(
             "export", "--db", sqlite_url, "--run", "latest", "--output", folder / "run.jsonl"
         )
-        assert f"There is no run in {masked(sqlite_url)}" in refused(ended, 2)
+        assert f"{masked(sqlite_url)} holds no runs" in refused(ended, 2)
 
     @pytest.mark.parametrize("key", [None, "", SECRET])
     def test_no_usable_key(

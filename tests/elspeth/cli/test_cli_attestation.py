@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 from sample_run import KEY
 
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
-from elspeth.core.landscape.attestation import HmacSeal, read_sidecar, sidecar_of
-from elspeth.core.landscape.attestation.create import NextAttestation
+from elspeth.core.landscape.attestation import HmacSigner, attestation_path, read_attestation
+from elspeth.core.landscape.attestation.create import PendingAttestation
 from elspeth.core.landscape.keys import KEY_VARIABLE, key_id
 
 KEY_ID = f"hmac-sha256:{key_id(KEY)}"
@@ -117,7 +117,7 @@ class TestExport:
         self, landscape: Command, sqlite: str, exported: Path
     ) -> None:
         before = exported.read_bytes()
-        sidecar_of(exported).write_bytes(b"{}")
+        attestation_path(exported).write_bytes(b"{}")
         ended = landscape(*export(sqlite, exported.parent), "--attest")
         assert ended.code == 2
         assert "MALFORMED" in ended.err
@@ -144,7 +144,7 @@ class TestExport:
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(NextAttestation, "_statement", full)
+        monkeypatch.setattr(PendingAttestation, "_statement", full)
         ended = landscape(*export(sqlite, folder), "--attest")
         assert (ended.code, ended.out) == (5, "")
         assert "is complete and in place, but not attested: No space left" in ended.err
@@ -157,7 +157,7 @@ class TestVerify:
         exported.rename(exported.with_name("away.jsonl"))
         ended = landscape("verify", exported, "--attestation")
         assert (ended.code, ended.err) == (1, "")
-        assert ended.out.startswith(f"{exported}: MISSING_EXPORT: not there, and attested as")
+        assert ended.out.startswith(f"{exported}: MISSING_EXPORT: missing, and attested as")
         ended = landscape("verify", exported.with_name("away.jsonl"), "--attestation")
         assert ended.code == 1
         assert "NO_ATTESTATION" in ended.out
@@ -166,11 +166,11 @@ class TestVerify:
     def test_a_rollback_is_detected_by_what_is_remembered(
         self, landscape: Command, sqlite: str, exported: Path
     ) -> None:
-        first = (exported.read_bytes(), sidecar_of(exported).read_bytes())
+        first = (exported.read_bytes(), attestation_path(exported).read_bytes())
         landscape(*export(sqlite, exported.parent), "--attest")
-        kept = sidecar_of(exported).rename(exported.with_name("kept.json"))
+        kept = attestation_path(exported).rename(exported.with_name("kept.json"))
         exported.write_bytes(first[0])
-        sidecar_of(exported).write_bytes(first[1])
+        attestation_path(exported).write_bytes(first[1])
         assert landscape("verify", exported, "--attestation").code == 0
         for remembered in (("--at-least", 2), ("--follows", kept)):
             ended = landscape("verify", exported, *remembered)
@@ -218,7 +218,7 @@ class TestEd25519:
         verify = ("verify", exported, "--attestation-public-key", public_key)
         ended = landscape(*verify)
         assert ended.code == 0
-        assert ended.out.startswith("signatures of records not checked: there is no signing key\n")
+        assert ended.out.startswith("signatures of records not checked: no signing key was given\n")
         assert ended.out.endswith("51/51 valid\n")
         exported.write_bytes(exported.read_bytes().replace(b"a transform", b"A transform"))
         ended = landscape(*verify)
@@ -235,7 +235,7 @@ class TestEd25519:
     def test_an_attestation_by_the_signing_key_is_none_to_the_public_key(
         self, landscape: Command, sqlite: str, exported: Path, public_key: Path
     ) -> None:
-        sidecar_of(exported).unlink()
+        attestation_path(exported).unlink()
         landscape(*export(sqlite, exported.parent), "--attest")
         ended = landscape("verify", exported, "--attestation-public-key", public_key)
         assert ended.code == 1
@@ -310,7 +310,7 @@ class TestSettings:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(NextAttestation, "attest", killed)
+            patched.setattr(PendingAttestation, "attest", killed)
             assert landscape(*export).code == 130
         assert self.status(sqlite) == "pending"
         ended = landscape("verify", folder / "run.jsonl", "--attestation")
@@ -321,8 +321,8 @@ class TestSettings:
         assert self.status(sqlite) == "completed"
         ended = landscape("verify", folder / "run.jsonl", "--attestation", "--at-least", 2)
         assert ended.code == 0
-        sidecar = read_sidecar(sidecar_of(folder / "run.jsonl"), (HmacSeal(KEY),))
-        assert sidecar.predicate.sequence == 2
+        attestation = read_attestation(attestation_path(folder / "run.jsonl"), (HmacSigner(KEY),))
+        assert attestation.predicate.sequence == 2
 
     def test_one_that_cannot_be_attested_stays_pending_and_the_next_can_be(
         self,
@@ -337,7 +337,7 @@ class TestSettings:
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patched:
-            patched.setattr(NextAttestation, "_statement", full)
+            patched.setattr(PendingAttestation, "_statement", full)
             ended = landscape(*export)
             assert ended.code == 5
             assert self.status(sqlite) == "pending"

@@ -1,12 +1,12 @@
 """The lines that tell how far an export is where there is no terminal."""
 
-from elspeth.cli.progress import lines_of_progress
+from elspeth.cli.progress import write_progress_lines
 
 
 def test_a_line_comes_every_ten_seconds_with_rate_and_time_left() -> None:
     moments = iter([0.0, 4.0, 10.0, 12.0, 21.0])
     written: list[str] = []
-    tell = lines_of_progress(4000, written.append, lambda: next(moments))
+    tell = write_progress_lines(4000, written.append, lambda: next(moments))
     for done in (400, 1000, 1200, 4001):
         tell(done)
     assert written == [
@@ -18,5 +18,5 @@ def test_a_line_comes_every_ten_seconds_with_rate_and_time_left() -> None:
 def test_an_export_that_is_done_soon_is_told_of_by_no_line() -> None:
     moments = iter([0.0, 9.9])
     written: list[str] = []
-    lines_of_progress(10, written.append, lambda: next(moments))(10)
+    write_progress_lines(10, written.append, lambda: next(moments))(10)
     assert written == []

@@ -192,9 +192,9 @@ def refusal(path: Path, **environ: str) -> str:
         ("sinks: {out: {options: {}}}", "sinks.out.plugin: Field required"),
         ("sinks: {out: {plugin: csv, options: 1}}", "sinks.out.options: Input should be a valid"),
         ("landscape: {export: {enabled: true}}", "landscape.export.sink is required when export"),
-        ("landscape: {export: {sgin: true}}", "landscape.export.sgin is no setting"),
+        ("landscape: {export: {sgin: true}}", "landscape.export.sgin is not a setting"),
         ("landscape: {retention: 1}", "has: enabled, backend, url, export"),
-        ('landscape: {"a\\n\\e[31mb": 1}', "landscape.a  [31mb is no setting"),
+        ('landscape: {"a\\n\\e[31mb": 1}', "landscape.a  [31mb is not a setting"),
         ("- landscape", "expected a mapping"),
         ("landscape", "expected a mapping"),
     ],
@@ -220,8 +220,8 @@ def test_every_problem_of_a_file_is_named_at_once(written: WriteFile) -> None:
 @pytest.mark.parametrize(
     ("variable", "message"),
     [
-        ("ELSPETH_LANDSCAPE__EXPORT__SGIN", "landscape.export.sgin is no setting"),
-        ("ELSPETH_LANDSCAPE__", "landscape. is no setting"),
+        ("ELSPETH_LANDSCAPE__EXPORT__SGIN", "landscape.export.sgin is not a setting"),
+        ("ELSPETH_LANDSCAPE__", "landscape. is not a setting"),
         ("ELSPETH_LANDSCAPE__URL__HOST", "ELSPETH_LANDSCAPE__URL__HOST: url holds a value"),
         ("ELSPETH_LANDSCAPE", "landscape: Input should be a valid dictionary"),
     ],

@@ -3,9 +3,12 @@
 import resource
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
-from sample_run import BOTH, KEY, Exporter, SampleRun, fixed_clock, record_sample_run
+from sample_run import BOTH, KEY, Exporter, Record, SampleRun, fixed_clock, record_sample_run
+from signed_exports import VerifyBytes, export_lines, records_of
 
 from elspeth.core.landscape import (
     LandscapeDB,
@@ -13,6 +16,7 @@ from elspeth.core.landscape import (
     LandscapeRecorder,
     LegacyLandscapeExporter,
 )
+from elspeth.core.landscape.verification.verify import Verification, verify
 
 LARGEST_FILE_BYTES = 4096
 
@@ -58,3 +62,27 @@ def control(db: LandscapeDB) -> LegacyLandscapeExporter:
 def constant_recorder(db: LandscapeDB) -> LandscapeRecorder:
     """A recorder whose clock stands still, so that only ids can tell entities apart."""
     return LandscapeRecorder(db, clock=fixed_clock)
+
+
+@pytest.fixture(scope="session")
+def signed_lines(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """The lines of a signed export with every record type."""
+    return export_lines(tmp_path_factory.mktemp("export"))
+
+
+@pytest.fixture
+def unsigned_records(signed_lines: list[bytes]) -> list[Record]:
+    """Its records without signatures, for a test to change and sign again."""
+    return records_of(signed_lines)
+
+
+@pytest.fixture
+def verify_bytes(tmp_path: Path) -> VerifyBytes:
+    """A function that verifies bytes as a file."""
+
+    def verify_content(content: bytes, key: bytes | None = KEY, **options: Any) -> Verification:
+        path = tmp_path / "export.jsonl"
+        path.write_bytes(content)
+        return verify(path, key, **options)
+
+    return verify_content

@@ -13,22 +13,22 @@ from sample_run import EXPORTED_AT, KEY, SampleRun, record_sample_run
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
 from elspeth.core.landscape.attestation import (
+    Attestation,
     AttestationError,
-    Attested,
+    AttestationReason,
+    AttestationResult,
     Attester,
-    Flaw,
-    HmacSeal,
-    Sidecar,
-    check,
-    read_sidecar,
-    sidecar_of,
+    HmacSigner,
+    attestation_path,
+    check_attestation,
+    read_attestation,
 )
 from elspeth.core.landscape.counts import count_tables, tables_of
 from elspeth.core.landscape.output.atomic import ExportTargetError, UnconfirmedExportError
 from elspeth.core.landscape.verification.verify import verify
 
-SEAL = HmacSeal(KEY)
-ATTESTER = Attester(SEAL)
+SIGNER = HmacSigner(KEY)
+ATTESTER = Attester(SIGNER)
 
 
 @dataclass(frozen=True)
@@ -48,21 +48,21 @@ class Place:
         attester: Attester | None = ATTESTER,
         run_id: str = "run-1",
         key: bytes | None = KEY,
-    ) -> Sidecar | None:
-        attestation = attester and attester.begin(self.path)
+    ) -> Attestation | None:
+        pending = attester and attester.begin(self.path)
         exporter = LandscapeExporter(self.db, key, clock=self.clock)
         is_csv = self.path.suffix != ".jsonl"
         write = exporter.write_csv if is_csv else exporter.write_jsonl
         published = write(run_id, self.path, sign=key is not None)
-        if attestation is None:
+        if pending is None:
             return None
         tables = partial(tables_of, self.db, run_id)
-        return attestation.attest(published.fingerprint, run_id, key, tables)
+        return pending.attest(published.fingerprint, run_id, key, tables)
 
-    def attested(self) -> Sidecar:
-        sidecar = self.export()
-        assert sidecar is not None
-        return sidecar
+    def attested(self) -> Attestation:
+        attestation = self.export()
+        assert attestation is not None
+        return attestation
 
     def keep(self, name: str) -> "Kept":
         """Copy what is there to a folder of that name."""
@@ -70,7 +70,7 @@ class Place:
         folder.mkdir()
         kept = Kept(folder / self.path.name)
         copy(self.path, kept.export)
-        copy(sidecar_of(self.path), kept.sidecar)
+        copy(attestation_path(self.path), kept.attestation)
         return kept
 
     def check(
@@ -79,10 +79,10 @@ class Place:
         at_least: int | None = None,
         run_id: str | None = None,
         path: Path | None = None,
-    ) -> Attested:
+    ) -> AttestationResult:
         path = path or self.path
         found = verify(path, KEY, run_id=run_id) if path.exists() else None
-        return check(path, (SEAL,), found, at_least=at_least, follows=follows)
+        return check_attestation(path, (SIGNER,), found, at_least=at_least, follows=follows)
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Kept:
     export: Path
 
     @property
-    def sidecar(self) -> Path:
-        return sidecar_of(self.export)
+    def attestation(self) -> Path:
+        return attestation_path(self.export)
 
 
 def copy(source: Path, target: Path) -> None:
@@ -105,8 +105,8 @@ def copy(source: Path, target: Path) -> None:
         shutil.copy(source, target)
 
 
-def flaws(attested: Attested) -> list[Flaw]:
-    return [finding.flaw for finding in attested.findings]
+def reasons(attested: AttestationResult) -> list[AttestationReason]:
+    return [defect.reason for defect in attested.defects]
 
 
 @pytest.fixture
@@ -130,11 +130,11 @@ def file(database: LandscapeDB, tmp_path: Path) -> Place:
 
 class TestSound:
     def test_it_states_what_is_there(self, place: Place) -> None:
-        sidecar = place.attested()
-        stated = sidecar.predicate
+        attestation = place.attested()
+        stated = attestation.predicate
         found = verify(place.path, KEY)
-        assert place.check() == Attested(sidecar, ())
-        assert sidecar.path == sidecar_of(place.path)
+        assert place.check() == AttestationResult(attestation, ())
+        assert attestation.path == attestation_path(place.path)
         assert (stated.sequence, stated.previous, stated.run_id) == (1, None, "run-1")
         assert stated.format == ("csv" if place.path.is_dir() else "jsonl")
         assert stated.record_counts == found.counts
@@ -159,15 +159,15 @@ class TestSound:
         kept = place.keep("kept")
         second = place.attested()
         assert (second.predicate.sequence, second.predicate.previous) == (2, first.digest)
-        assert place.check(kept.sidecar, at_least=2).ok
-        assert place.check(sidecar_of(place.path)).ok
+        assert place.check(kept.attestation, at_least=2).ok
+        assert place.check(attestation_path(place.path)).ok
 
     def test_an_unsigned_export_is_attested_too(self, file: Place) -> None:
-        sidecar = file.export(key=None)
-        assert sidecar is not None
-        assert (sidecar.predicate.manifest_hash, sidecar.exported_at) == (None, None)
+        attestation = file.export(key=None)
+        assert attestation is not None
+        assert (attestation.predicate.manifest_hash, attestation.exported_at) == (None, None)
         found = verify(file.path, None, allow_unsigned=True)
-        assert check(file.path, (SEAL,), found).ok
+        assert check_attestation(file.path, (SIGNER,), found).ok
 
     def test_another_run_in_the_same_place_goes_on_with_its_chain(self, file: Place) -> None:
         file.attested()
@@ -175,7 +175,7 @@ class TestSound:
         second = file.export(run_id="run-2")
         assert second is not None
         assert (second.predicate.run_id, second.predicate.sequence) == ("run-2", 2)
-        assert file.check(kept.sidecar).ok
+        assert file.check(kept.attestation).ok
 
     def test_what_it_states_of_the_database_includes_tables_that_no_export_reads(
         self, database: LandscapeDB
@@ -193,7 +193,7 @@ class TestDetected:
         old = place.keep("old")
         place.attested()
         copy(old.export, place.path)
-        assert flaws(place.check()) == [Flaw.ROLLED_BACK]
+        assert reasons(place.check()) == [AttestationReason.ROLLED_BACK]
 
     def test_an_older_export_put_back_with_its_attestation_by_what_is_remembered(
         self, place: Place
@@ -203,10 +203,10 @@ class TestDetected:
         place.attested()
         new = place.keep("new")
         copy(old.export, place.path)
-        copy(old.sidecar, sidecar_of(place.path))
+        copy(old.attestation, attestation_path(place.path))
         assert place.check().ok, "by itself it was sound, and still is"
-        assert flaws(place.check(at_least=2)) == [Flaw.ROLLED_BACK]
-        assert flaws(place.check(new.sidecar)) == [Flaw.ROLLED_BACK]
+        assert reasons(place.check(at_least=2)) == [AttestationReason.ROLLED_BACK]
+        assert reasons(place.check(new.attestation)) == [AttestationReason.ROLLED_BACK]
 
     def test_a_missing_export(self, place: Place) -> None:
         place.attested()
@@ -215,107 +215,107 @@ class TestDetected:
             shutil.rmtree(place.path)
         else:
             place.path.unlink()
-        assert flaws(place.check()) == [Flaw.MISSING_EXPORT]
+        assert reasons(place.check()) == [AttestationReason.MISSING_EXPORT]
 
     def test_a_missing_attestation(self, place: Place) -> None:
         place.attested()
-        sidecar_of(place.path).unlink()
-        assert flaws(place.check()) == [Flaw.NO_ATTESTATION]
+        attestation_path(place.path).unlink()
+        assert reasons(place.check()) == [AttestationReason.NO_ATTESTATION]
 
     def test_a_foreign_file(self, place: Place) -> None:
         place.attested()
         victim = place.path / "run.csv" if place.path.is_dir() else place.path
         victim.write_bytes(b"something else\n")
-        assert flaws(place.check()) == [Flaw.FOREIGN_EXPORT]
+        assert reasons(place.check()) == [AttestationReason.FOREIGN_EXPORT]
 
     def test_a_file_more_in_a_directory(self, database: LandscapeDB, tmp_path: Path) -> None:
         place = Place(database, tmp_path / "run", count())
         place.attested()
         (place.path / "notes.txt").touch()
-        assert Flaw.FOREIGN_EXPORT in flaws(place.check())
+        assert AttestationReason.FOREIGN_EXPORT in reasons(place.check())
         (place.path / "notes.txt").unlink()
         (place.path / "folder").mkdir()
-        assert Flaw.FOREIGN_EXPORT in flaws(place.check())
+        assert AttestationReason.FOREIGN_EXPORT in reasons(place.check())
 
     def test_a_link_in_its_place(self, file: Place) -> None:
         file.attested()
         file.path.rename(file.path.with_name("away"))
         file.path.symlink_to("away")
-        assert flaws(file.check()) == [Flaw.FOREIGN_EXPORT]
+        assert reasons(file.check()) == [AttestationReason.FOREIGN_EXPORT]
 
     def test_one_changed_byte_of_the_export(self, file: Place) -> None:
         file.attested()
         content = bytearray(file.path.read_bytes())
         content[100] ^= 1
         file.path.write_bytes(content)
-        assert flaws(file.check()) == [Flaw.FOREIGN_EXPORT]
+        assert reasons(file.check()) == [AttestationReason.FOREIGN_EXPORT]
 
     def test_sidecars_swapped_between_two_places(self, file: Place) -> None:
         other = replace(file, path=file.path.with_name("other.jsonl"))
         file.attested()
         other.attested()
-        mine, theirs = sidecar_of(file.path), sidecar_of(other.path)
+        mine, theirs = attestation_path(file.path), attestation_path(other.path)
         mine_bytes, their_bytes = mine.read_bytes(), theirs.read_bytes()
         mine.write_bytes(their_bytes)
         theirs.write_bytes(mine_bytes)
-        (finding,) = file.check().findings
-        assert finding.flaw is Flaw.FOREIGN_EXPORT
-        assert "not 'other.jsonl', whose attestation stands beside it" in finding.message
-        assert flaws(other.check()) == [Flaw.FOREIGN_EXPORT]
+        (defect,) = file.check().defects
+        assert defect.reason is AttestationReason.FOREIGN_EXPORT
+        assert "not 'other.jsonl', whose attestation stands beside it" in defect.message
+        assert reasons(other.check()) == [AttestationReason.FOREIGN_EXPORT]
         with pytest.raises(AttestationError, match=r"attestation of 'other.jsonl', another place"):
             file.export()
 
     def test_a_renamed_copy_with_its_attestation_is_still_the_export(self, file: Place) -> None:
         file.attested()
         copy(file.path, file.path.with_name("copy.jsonl"))
-        copy(sidecar_of(file.path), file.path.with_name("copy.jsonl.attestation.json"))
+        copy(attestation_path(file.path), file.path.with_name("copy.jsonl.attestation.json"))
         assert file.check(path=file.path.with_name("copy.jsonl")).ok
 
     def test_a_gap_in_the_sequence_until_those_in_between_are_shown(self, file: Place) -> None:
         kept = []
         for number in range(4):
             file.attested()
-            kept.append(file.keep(str(number)).sidecar)
+            kept.append(file.keep(str(number)).attestation)
         gap = file.check(kept[0])
-        assert flaws(gap) == [Flaw.GAP]
-        assert "without number 2 to 3" in gap.findings[0].message
-        assert flaws(file.check(kept[0], kept[2])) == [Flaw.GAP]
+        assert reasons(gap) == [AttestationReason.GAP]
+        assert "without number 2 to 3" in gap.defects[0].message
+        assert reasons(file.check(kept[0], kept[2])) == [AttestationReason.GAP]
         assert file.check(*kept).ok
         assert file.check(kept[2], kept[0], kept[1]).ok, "in any order"
 
     def test_a_chain_begun_again_is_no_longer_the_one_that_was_known(self, file: Place) -> None:
         file.attested()
         known = file.keep("known")
-        sidecar_of(file.path).unlink()
+        attestation_path(file.path).unlink()
         file.attested()
-        assert flaws(file.check(known.sidecar)) == [Flaw.CHAIN]
+        assert reasons(file.check(known.attestation)) == [AttestationReason.CHAIN]
         file.attested()
-        assert flaws(file.check(known.sidecar)) == [Flaw.CHAIN]
+        assert reasons(file.check(known.attestation)) == [AttestationReason.CHAIN]
 
     def test_a_known_attestation_of_another_place(self, file: Place) -> None:
         other = replace(file, path=file.path.with_name("other.jsonl"))
         other.attested()
         file.attested()
-        assert flaws(file.check(sidecar_of(other.path))) == [Flaw.CHAIN]
+        assert reasons(file.check(attestation_path(other.path))) == [AttestationReason.CHAIN]
 
     def test_a_known_attestation_that_does_not_stand(self, file: Place) -> None:
         file.attested()
-        kept = file.keep("kept").sidecar
+        kept = file.keep("kept").attestation
         kept.write_bytes(kept.read_bytes()[:-2])
-        assert flaws(file.check(kept)) == [Flaw.MALFORMED]
+        assert reasons(file.check(kept)) == [AttestationReason.MALFORMED]
 
     @pytest.mark.parametrize("kind", ["link", "directory", "large"])
     def test_a_sidecar_that_is_no_small_file(self, file: Place, kind: str) -> None:
         file.attested()
-        sidecar = sidecar_of(file.path)
-        away = sidecar.rename(sidecar.with_name("away"))
+        attestation = attestation_path(file.path)
+        away = attestation.rename(attestation.with_name("away"))
         if kind == "link":
-            sidecar.symlink_to(away)
+            attestation.symlink_to(away)
         elif kind == "directory":
-            sidecar.mkdir()
+            attestation.mkdir()
         else:
-            sidecar.write_bytes(b" " * 70_000)
-        assert flaws(file.check()) == [Flaw.MALFORMED]
+            attestation.write_bytes(b" " * 70_000)
+        assert reasons(file.check()) == [AttestationReason.MALFORMED]
 
     def test_a_statement_that_is_not_true_of_its_bytes(
         self, file: Place, monkeypatch: pytest.MonkeyPatch
@@ -323,8 +323,8 @@ class TestDetected:
         """Whoever holds the key can state anything; what the file itself contradicts is found."""
         file.attested()
         found = replace(verify(file.path, KEY), counts={"run": 1}, run_id="run-2")
-        attested = check(file.path, (SEAL,), found)
-        assert flaws(attested) == [Flaw.CONTENT, Flaw.CONTENT]
+        attested = check_attestation(file.path, (SIGNER,), found)
+        assert reasons(attested) == [AttestationReason.CONTENT, AttestationReason.CONTENT]
 
 
 class TestCutOff:
@@ -332,30 +332,30 @@ class TestCutOff:
 
     def test_the_first_export_is_there_and_not_attested(self, place: Place) -> None:
         place.export(attester=None)
-        assert flaws(place.check()) == [Flaw.NO_ATTESTATION]
+        assert reasons(place.check()) == [AttestationReason.NO_ATTESTATION]
 
     def test_a_later_export_is_there_and_not_attested(self, place: Place) -> None:
         place.attested()
         place.export(attester=None)
-        (finding,) = place.check().findings
-        assert finding.flaw is Flaw.NOT_ATTESTED
-        assert "cut off before it was attested" in finding.message
+        (defect,) = place.check().defects
+        assert defect.reason is AttestationReason.NOT_ATTESTED
+        assert "cut off before it was attested" in defect.message
 
     def test_the_next_export_goes_on_with_the_chain(self, place: Place) -> None:
         place.attested()
         kept = place.keep("kept")
         place.export(attester=None)
         assert place.attested().predicate.sequence == 2
-        assert place.check(kept.sidecar).ok
+        assert place.check(kept.attestation).ok
 
     def test_what_is_there_can_be_attested_afterwards(self, place: Place) -> None:
         first = place.attested()
         place.export(attester=None)
         tables = partial(tables_of, place.db, "run-1")
-        second = ATTESTER.begin(place.path).attest_what_is_there("run-1", KEY, tables)
+        second = ATTESTER.begin(place.path).attest_existing("run-1", KEY, tables)
         assert second.predicate.previous == first.digest
         assert place.check().ok
-        again = ATTESTER.begin(place.path).attest_what_is_there("run-1", KEY, tables)
+        again = ATTESTER.begin(place.path).attest_existing("run-1", KEY, tables)
         assert again == second, "it is attested already"
 
     def test_an_older_export_put_back_is_not_attested_afterwards(self, place: Place) -> None:
@@ -365,14 +365,14 @@ class TestCutOff:
         copy(old.export, place.path)
         tables = partial(tables_of, place.db, "run-1")
         with pytest.raises(AttestationError, match="older than the export attested last"):
-            ATTESTER.begin(place.path).attest_what_is_there("run-1", KEY, tables)
+            ATTESTER.begin(place.path).attest_existing("run-1", KEY, tables)
 
     def test_an_unsigned_one_has_no_age_to_tell(self, file: Place) -> None:
         file.export(key=None)
         file.export(key=None, run_id="run-2", attester=None)
         tables = partial(tables_of, file.db, "run-2")
         with pytest.raises(AttestationError, match="no manifest tells"):
-            ATTESTER.begin(file.path).attest_what_is_there("run-2", None, tables)
+            ATTESTER.begin(file.path).attest_existing("run-2", None, tables)
 
 
 class TestRefused:
@@ -387,17 +387,17 @@ class TestRefused:
 
     def test_a_chain_that_does_not_verify(self, file: Place) -> None:
         file.attested()
-        sidecar = sidecar_of(file.path)
-        sidecar.write_bytes(sidecar.read_bytes().replace(b"A", b"B", 1))
+        attestation = attestation_path(file.path)
+        attestation.write_bytes(attestation.read_bytes().replace(b"A", b"B", 1))
         said = self.refusal(file)
-        assert "does not stand" in said
+        assert "is not valid" in said
         assert "begin a new chain without it" in said
 
     def test_a_chain_under_another_key_unless_that_is_named(self, file: Place) -> None:
         file.attested()
-        renewed = HmacSeal(b"j" * 32)
+        renewed = HmacSigner(b"j" * 32)
         assert "UNKNOWN_KEY" in self.refusal(file, Attester(renewed))
-        second = file.export(attester=Attester(renewed, earlier=(SEAL,)))
+        second = file.export(attester=Attester(renewed, earlier_keys=(SIGNER,)))
         assert second is not None
         assert (second.predicate.sequence, second.key_id) == (2, renewed.key_id)
 
@@ -413,35 +413,35 @@ class TestUnconfirmed:
     """After the export: it is in place, and the command says that it is not attested."""
 
     def test_a_run_that_was_written_to_meanwhile(self, file: Place) -> None:
-        attestation = ATTESTER.begin(file.path)
+        pending = ATTESTER.begin(file.path)
         exporter = LandscapeExporter(file.db, KEY)
         published = exporter.write_jsonl("run-1", file.path, sign=True)
         node = next(r for r in exporter.export_run("run-1") if r["record_type"] == "node")
         LandscapeRecorder(file.db).create_row("run-1", node["node_id"], 99, {})
         tables = partial(tables_of, file.db, "run-1")
         with pytest.raises(UnconfirmedExportError, match="4 records of type row, the database 5"):
-            attestation.attest(published.fingerprint, "run-1", KEY, tables)
+            pending.attest(published.fingerprint, "run-1", KEY, tables)
         assert verify(file.path, KEY).ok
-        assert not sidecar_of(file.path).exists()
+        assert not attestation_path(file.path).exists()
 
     def test_an_export_that_another_overtook(self, file: Place) -> None:
-        attestation = ATTESTER.begin(file.path)
+        pending = ATTESTER.begin(file.path)
         exporter = LandscapeExporter(file.db, KEY, clock=file.clock)
         published = exporter.write_jsonl("run-1", file.path, sign=True)
         other = file.attested()
         tables = partial(tables_of, file.db, "run-1")
         with pytest.raises(UnconfirmedExportError, match="attested meanwhile"):
-            attestation.attest(published.fingerprint, "run-1", KEY, tables)
-        assert read_sidecar(sidecar_of(file.path), (SEAL,)) == other
+            pending.attest(published.fingerprint, "run-1", KEY, tables)
+        assert read_attestation(attestation_path(file.path), (SIGNER,)) == other
 
     def test_an_export_that_was_replaced_before_it_was_attested(self, file: Place) -> None:
-        attestation = ATTESTER.begin(file.path)
+        pending = ATTESTER.begin(file.path)
         exporter = LandscapeExporter(file.db, KEY, clock=file.clock)
         published = exporter.write_jsonl("run-1", file.path, sign=True)
         file.export(attester=None)
         tables = partial(tables_of, file.db, "run-1")
         with pytest.raises(UnconfirmedExportError, match="no longer those that were written"):
-            attestation.attest(published.fingerprint, "run-1", KEY, tables)
+            pending.attest(published.fingerprint, "run-1", KEY, tables)
 
     def test_a_run_whose_id_is_too_long(self, file: Place) -> None:
         LandscapeRecorder(file.db).begin_run({}, "v1", run_id="r" * 60_000)

@@ -17,24 +17,21 @@ from securesystemslib.dsse import Envelope
 
 from elspeth.core.landscape.attestation.dsse import (
     PAYLOAD_TYPE,
-    PURPOSE,
-    HmacSeal,
-    Sealer,
-    opened,
+    open_envelope,
     pre_authentication_encoding,
-    sealed,
+    sign_envelope,
 )
-from elspeth.core.landscape.attestation.ed25519 import Ed25519Seal
+from elspeth.core.landscape.attestation.ed25519 import Ed25519Signer
+from elspeth.core.landscape.attestation.signers import PURPOSE, HmacSigner, Signer
 from elspeth.core.landscape.attestation.statement import (
-    Flaw,
-    FlawedAttestationError,
+    AttestationReason,
+    InvalidAttestationError,
     Predicate,
+    new_statement,
     read_statement,
-    statement_about,
 )
-from elspeth.core.landscape.export.signed_lines import Signer
 
-HMAC = HmacSeal(KEY)
+SIGNER = HmacSigner(KEY)
 PREDICATE = Predicate(
     sequence=2,
     previous="1" * 64,
@@ -47,26 +44,26 @@ PREDICATE = Predicate(
     record_counts={"run": 1, "manifest": 1},
     table_counts={"runs": 1},
 )
-STATEMENT = statement_about("run.jsonl", "0" * 64, PREDICATE)
-SEALED = sealed(STATEMENT.payload(), HMAC)
+STATEMENT = new_statement("run.jsonl", "0" * 64, PREDICATE)
+SIGNED = sign_envelope(STATEMENT.payload(), SIGNER)
 
 
-def ed25519_seal() -> Sealer:
-    return Ed25519Seal(Ed25519PrivateKey.from_private_bytes(b"p" * 32))
+def ed25519_signer() -> Signer:
+    return Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"p" * 32))
 
 
-def flaw(content: bytes, sealer: Sealer = HMAC) -> Flaw:
+def reason(content: bytes, signer: Signer = SIGNER) -> AttestationReason:
     """What is wrong with a file, opened and read."""
-    with pytest.raises(FlawedAttestationError) as caught:
-        read_statement(opened(content, (sealer,)).payload)
-    return caught.value.flaw
+    with pytest.raises(InvalidAttestationError) as caught:
+        read_statement(open_envelope(content, (signer,)).payload)
+    return caught.value.reason
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
-    """The sealed statement with a change to it, sealed anew by whoever holds the key."""
+    """The signed statement with a change to it, signed anew by a holder of the key."""
     statement = json.loads(STATEMENT.payload())
     change(statement)
-    return sealed(rfc8785.dumps(statement), HMAC)
+    return sign_envelope(rfc8785.dumps(statement), SIGNER)
 
 
 class TestEnvelope:
@@ -81,46 +78,46 @@ class TestEnvelope:
         theirs = Envelope(payload, payload_type, {}).pae()
         assert pre_authentication_encoding(payload_type, payload) == theirs
 
-    @pytest.mark.parametrize("sealer", [HMAC, ed25519_seal()], ids=["hmac", "ed25519"])
-    def test_another_implementation_reads_it_and_finds_the_signature(self, sealer: Sealer) -> None:
-        envelope = Envelope.from_dict(json.loads(sealed(STATEMENT.payload(), sealer)))
+    @pytest.mark.parametrize("signer", [SIGNER, ed25519_signer()], ids=["hmac", "ed25519"])
+    def test_another_implementation_reads_it_and_finds_the_signature(self, signer: Signer) -> None:
+        envelope = Envelope.from_dict(json.loads(sign_envelope(STATEMENT.payload(), signer)))
         assert (envelope.payload, envelope.payload_type) == (STATEMENT.payload(), PAYLOAD_TYPE)
-        signature = envelope.signatures[sealer.key_id]
-        assert sealer.fits(envelope.pae(), bytes.fromhex(signature.signature))
+        signature = envelope.signatures[signer.key_id]
+        assert signer.verifies(envelope.pae(), bytes.fromhex(signature.signature))
 
     def test_the_hmac_is_under_a_key_derived_for_attestations_alone(self) -> None:
         derived = hmac.digest(KEY, PURPOSE, hashlib.sha256)
         signed = hmac.digest(derived, b"message", hashlib.sha256)
-        assert HMAC.sign(b"message") == signed
-        assert Signer(KEY).sign(b"message") != signed.hex()
+        assert SIGNER.sign(b"message") == signed
+        assert hmac.digest(KEY, b"message", hashlib.sha256) != signed
 
     def test_the_signature_of_a_record_is_none_of_an_attestation(self) -> None:
-        envelope = json.loads(SEALED)
+        envelope = json.loads(SIGNED)
         message = pre_authentication_encoding(PAYLOAD_TYPE, STATEMENT.payload())
-        record_signature = bytes.fromhex(Signer(KEY).sign(message))
+        record_signature = hmac.digest(KEY, message, hashlib.sha256)
         envelope["signatures"][0]["sig"] = base64.b64encode(record_signature).decode()
-        assert flaw(rfc8785.dumps(envelope) + b"\n") is Flaw.FORGED
+        assert reason(rfc8785.dumps(envelope) + b"\n") is AttestationReason.FORGED
 
-    @pytest.mark.parametrize("sealer", [HMAC, ed25519_seal()], ids=["hmac", "ed25519"])
-    def test_every_byte_counts(self, sealer: Sealer) -> None:
-        content = sealed(STATEMENT.payload(), sealer)
-        assert read_statement(opened(content, (sealer,)).payload) == STATEMENT
+    @pytest.mark.parametrize("signer", [SIGNER, ed25519_signer()], ids=["hmac", "ed25519"])
+    def test_every_byte_counts(self, signer: Signer) -> None:
+        content = sign_envelope(STATEMENT.payload(), signer)
+        assert read_statement(open_envelope(content, (signer,)).payload) == STATEMENT
         for at, byte in enumerate(content):
             for other in (byte ^ 1, byte ^ 0x20, 0x20):
                 if other != byte:
-                    assert flaw(content[:at] + bytes([other]) + content[at + 1 :], sealer), at
+                    assert reason(content[:at] + bytes([other]) + content[at + 1 :], signer), at
 
     @given(st.data())
     def test_any_other_byte_anywhere_is_found(self, data: st.DataObject) -> None:
-        at = data.draw(st.integers(0, len(SEALED) - 1))
-        other = data.draw(st.integers(0, 255).filter(lambda byte: byte != SEALED[at]))
-        assert flaw(SEALED[:at] + bytes([other]) + SEALED[at + 1 :])
+        at = data.draw(st.integers(0, len(SIGNED) - 1))
+        other = data.draw(st.integers(0, 255).filter(lambda byte: byte != SIGNED[at]))
+        assert reason(SIGNED[:at] + bytes([other]) + SIGNED[at + 1 :])
 
     @given(st.data())
     def test_a_byte_more_or_less_anywhere_is_found(self, data: st.DataObject) -> None:
-        at = data.draw(st.integers(0, len(SEALED) - 1))
-        assert flaw(SEALED[:at] + SEALED[at + 1 :])
-        assert flaw(SEALED[:at] + bytes([data.draw(st.integers(0, 255))]) + SEALED[at:])
+        at = data.draw(st.integers(0, len(SIGNED) - 1))
+        assert reason(SIGNED[:at] + SIGNED[at + 1 :])
+        assert reason(SIGNED[:at] + bytes([data.draw(st.integers(0, 255))]) + SIGNED[at:])
 
     @pytest.mark.parametrize(
         "content",
@@ -131,39 +128,41 @@ class TestEnvelope:
             b"{}",
             b"\xff",
             b"{" * 5000,
-            SEALED + SEALED,
-            SEALED[:-1],
+            SIGNED + SIGNED,
+            SIGNED[:-1],
             b"\0" * 99,
         ],
         ids=["nothing", "null", "list", "bare", "no text", "deep", "twice", "no end", "zeros"],
     )
     def test_what_is_no_envelope_is_refused(self, content: bytes) -> None:
-        assert flaw(content) is Flaw.MALFORMED
+        assert reason(content) is AttestationReason.MALFORMED
 
     def test_the_same_in_another_form_is_refused(self) -> None:
-        assert flaw(json.dumps(json.loads(SEALED), indent=1).encode()) is Flaw.MALFORMED
+        assert (
+            reason(json.dumps(json.loads(SIGNED), indent=1).encode()) is AttestationReason.MALFORMED
+        )
 
     def test_two_signatures_are_refused(self) -> None:
-        envelope = json.loads(SEALED)
+        envelope = json.loads(SIGNED)
         envelope["signatures"] *= 2
-        assert flaw(rfc8785.dumps(envelope) + b"\n") is Flaw.MALFORMED
+        assert reason(rfc8785.dumps(envelope) + b"\n") is AttestationReason.MALFORMED
 
     def test_another_key_is_told_from_a_forged_signature(self) -> None:
-        assert flaw(SEALED, HmacSeal(b"j" * 32)) is Flaw.UNKNOWN_KEY
-        envelope = json.loads(SEALED)
+        assert reason(SIGNED, HmacSigner(b"j" * 32)) is AttestationReason.UNKNOWN_KEY
+        envelope = json.loads(SIGNED)
         envelope["payload"] = base64.b64encode(b"{}").decode()
-        assert flaw(rfc8785.dumps(envelope) + b"\n") is Flaw.FORGED
+        assert reason(rfc8785.dumps(envelope) + b"\n") is AttestationReason.FORGED
 
     def test_a_sound_envelope_of_another_type_is_refused(self) -> None:
-        envelope = json.loads(SEALED)
+        envelope = json.loads(SIGNED)
         envelope["payloadType"] = "text/plain"
-        signature = HMAC.sign(pre_authentication_encoding("text/plain", STATEMENT.payload()))
+        signature = SIGNER.sign(pre_authentication_encoding("text/plain", STATEMENT.payload()))
         envelope["signatures"][0]["sig"] = base64.b64encode(signature).decode()
-        assert flaw(rfc8785.dumps(envelope) + b"\n") is Flaw.MALFORMED
+        assert reason(rfc8785.dumps(envelope) + b"\n") is AttestationReason.MALFORMED
 
     def test_no_key_is_shown(self) -> None:
-        assert KEY.decode() not in repr(HMAC)
-        assert "p" * 32 not in repr(ed25519_seal())
+        assert KEY.decode() not in repr(SIGNER)
+        assert "p" * 32 not in repr(ed25519_signer())
 
 
 class TestStatement:
@@ -191,16 +190,23 @@ class TestStatement:
             ("more", 1),
         ],
     )
-    def test_a_sealed_statement_of_something_else_is_refused(
+    def test_a_signed_statement_of_something_else_is_refused(
         self, field: str, value: object
     ) -> None:
         content = changed(lambda statement: statement["predicate"].update({field: value}))
-        assert flaw(content) is Flaw.MALFORMED
+        assert reason(content) is AttestationReason.MALFORMED
 
     @pytest.mark.parametrize("field", ["_type", "predicateType", "subject"])
     def test_a_statement_of_another_type_is_refused(self, field: str) -> None:
-        assert flaw(changed(lambda statement: statement.update({field: "x"}))) is Flaw.MALFORMED
-        assert flaw(changed(lambda statement: statement.pop(field))) is Flaw.MALFORMED
+        assert (
+            reason(changed(lambda statement: statement.update({field: "x"})))
+            is AttestationReason.MALFORMED
+        )
+        assert (
+            reason(changed(lambda statement: statement.pop(field))) is AttestationReason.MALFORMED
+        )
 
     def test_a_statement_that_is_not_canonical_is_refused(self) -> None:
-        assert flaw(sealed(b" " + STATEMENT.payload(), HMAC)) is Flaw.MALFORMED
+        assert (
+            reason(sign_envelope(b" " + STATEMENT.payload(), SIGNER)) is AttestationReason.MALFORMED
+        )

@@ -1,4 +1,4 @@
-"""The export_status of a run: recorded with patience for a lock, which does not last for ever."""
+"""The export_status of a run is written and retried while the database is locked, for a time."""
 
 import threading
 from contextlib import ExitStack
@@ -10,17 +10,17 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from elspeth.contracts import ExportStatus, Run
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
-from elspeth.core.landscape.pipeline.export_status import ExportStatusRecord
+from elspeth.core.landscape.pipeline.export_status import ExportStatusWriter
 
 
 @pytest.fixture
-def status(db: LandscapeDB, recorder: LandscapeRecorder) -> ExportStatusRecord:
+def status(db: LandscapeDB, recorder: LandscapeRecorder) -> ExportStatusWriter:
     record_sample_run(recorder)
     if db.engine.dialect.name == "sqlite":
         # The driver would wait for five seconds before each try.
         event.listen(db.engine, "connect", lambda raw, _: raw.execute("PRAGMA busy_timeout = 1"))
         db.engine.dispose()
-    return ExportStatusRecord(db, "run-1", fixed_clock, patience_seconds=0.5)
+    return ExportStatusWriter(db, "run-1", fixed_clock, retry_seconds=0.5)
 
 
 def run_of(db: LandscapeDB) -> Run:
@@ -37,7 +37,7 @@ def lock(connection: Connection) -> None:
         connection.execute(text("SELECT 1 FROM runs WHERE run_id = 'run-1' FOR UPDATE"))
 
 
-def test_it_goes_from_pending_to_completed(db: LandscapeDB, status: ExportStatusRecord) -> None:
+def test_it_goes_from_pending_to_completed(db: LandscapeDB, status: ExportStatusWriter) -> None:
     status.begin("json", "audit")
     run = run_of(db)
     assert (run.export_status, run.export_format, run.export_sink) == (
@@ -52,7 +52,7 @@ def test_it_goes_from_pending_to_completed(db: LandscapeDB, status: ExportStatus
 
 
 def test_a_failure_is_recorded_with_its_error_and_cleared_by_success(
-    db: LandscapeDB, status: ExportStatusRecord
+    db: LandscapeDB, status: ExportStatusWriter
 ) -> None:
     status.fail("disk full")
     assert (run_of(db).export_status, run_of(db).export_error) == (ExportStatus.FAILED, "disk full")
@@ -60,17 +60,19 @@ def test_a_failure_is_recorded_with_its_error_and_cleared_by_success(
     assert run_of(db).export_error is None
 
 
-def test_settling_changes_only_what_is_pending(db: LandscapeDB, status: ExportStatusRecord) -> None:
-    assert not status.settle(ExportStatus.FAILED, "cut off")
+def test_resolving_changes_only_what_is_pending(
+    db: LandscapeDB, status: ExportStatusWriter
+) -> None:
+    assert not status.resolve_pending(ExportStatus.FAILED, "cut off")
     assert run_of(db).export_status is None
     status.begin("json", "audit")
-    assert status.settle(ExportStatus.FAILED, "cut off")
+    assert status.resolve_pending(ExportStatus.FAILED, "cut off")
     assert run_of(db).export_error == "cut off"
-    assert not status.settle(ExportStatus.COMPLETED)
+    assert not status.resolve_pending(ExportStatus.COMPLETED)
     assert run_of(db).export_status is ExportStatus.FAILED
 
 
-def test_a_lock_that_stays_is_an_error(db: LandscapeDB, status: ExportStatusRecord) -> None:
+def test_a_lock_that_stays_is_an_error(db: LandscapeDB, status: ExportStatusWriter) -> None:
     with db.engine.connect() as other:
         lock(other)
         with pytest.raises(OperationalError, match="lock"):
@@ -80,7 +82,7 @@ def test_a_lock_that_stays_is_an_error(db: LandscapeDB, status: ExportStatusReco
 
 
 def test_a_lock_that_is_let_go_of_is_waited_for(
-    db: LandscapeDB, status: ExportStatusRecord
+    db: LandscapeDB, status: ExportStatusWriter
 ) -> None:
     tried = threading.Event()
     event.listen(db.engine, "handle_error", lambda _: tried.set())
@@ -96,16 +98,16 @@ def test_a_lock_that_is_let_go_of_is_waited_for(
     thread = threading.Thread(target=hold)
     thread.start()
     assert held.wait(60)
-    patient = ExportStatusRecord(db, "run-1", fixed_clock, patience_seconds=60)
+    patient = ExportStatusWriter(db, "run-1", fixed_clock, retry_seconds=60)
     patient.complete()
     thread.join()
     assert run_of(db).export_status is ExportStatus.COMPLETED
 
 
-def test_what_cannot_pass_is_not_tried_again(db: LandscapeDB, status: ExportStatusRecord) -> None:
+def test_what_cannot_pass_is_not_tried_again(db: LandscapeDB, status: ExportStatusWriter) -> None:
     tries: list[object] = []
     event.listen(db.engine, "handle_error", tries.append)
-    patient = ExportStatusRecord(db, "run-1", fixed_clock, patience_seconds=600)
+    patient = ExportStatusWriter(db, "run-1", fixed_clock, retry_seconds=600)
     rename = "ALTER TABLE runs RENAME COLUMN {} TO {}"
     with db.connection() as connection:
         connection.exec_driver_sql(rename.format("export_error", "other"))

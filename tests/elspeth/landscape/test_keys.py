@@ -111,7 +111,7 @@ class TestKeyFile:
         largest = b"k" * 2**16
         assert read_key_file(secret_file(tmp_path / "key", largest)) == largest
         said = refusal(secret_file(tmp_path / "larger", largest + b"k"))
-        assert said.endswith("is larger than 65,536 bytes, and no key file")
+        assert said.endswith("is larger than 65,536 bytes, so it is not a key file")
 
     @pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o644, 0o666])
     def test_one_that_is_open_to_everyone_is_refused_and_counts_as_lost(
@@ -155,7 +155,7 @@ class TestKeyring:
 
     @pytest.mark.parametrize("content", [b"", b"\n\n"])
     def test_one_without_keys_is_refused(self, tmp_path: Path, content: bytes) -> None:
-        with pytest.raises(SigningKeyError, match=r"There is no key in .*: write one a line"):
+        with pytest.raises(SigningKeyError, match=r"keys holds no keys: write one per line"):
             read_keyring(secret_file(tmp_path / "keys", content))
 
     def test_a_short_key_in_it_is_refused_and_its_line_named(self, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Exports that were left pending: settled by what stands at their targets, never by a guess."""
+"""Exports that were left pending: reconciled by what stands at their targets, never by a guess."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ from elspeth.contracts import ExportStatus, Run
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
 from elspeth.core.landscape.keys import KEY_VARIABLE
 from elspeth.core.landscape.pipeline.post_run import export_after_run
-from elspeth.core.landscape.pipeline.reconcile import Settled, settle_pending
+from elspeth.core.landscape.pipeline.reconcile import ReconciledExport, reconcile_pending
 from elspeth.core.landscape.schema import runs_table
 from elspeth.core.settings import ElspethSettings
 
@@ -55,9 +55,11 @@ def run_of(db: LandscapeDB, run_id: str = "run-1") -> Run:
     return run
 
 
-def settle(db: LandscapeDB, chosen: ElspethSettings, **options: Any) -> Settled:
-    (settled,) = settle_pending(db, chosen, options.get("environ", ENVIRON), clock=fixed_clock)
-    return settled
+def reconcile(db: LandscapeDB, chosen: ElspethSettings, **options: Any) -> ReconciledExport:
+    (reconciled,) = reconcile_pending(
+        db, chosen, options.get("environ", ENVIRON), clock=fixed_clock
+    )
+    return reconciled
 
 
 def test_nothing_is_done_where_nothing_is_pending(
@@ -65,7 +67,7 @@ def test_nothing_is_done_where_nothing_is_pending(
 ) -> None:
     exported(db, settings(tmp_path))
     before = run_of(db)
-    assert settle_pending(db, settings(tmp_path), ENVIRON) == []
+    assert reconcile_pending(db, settings(tmp_path), ENVIRON) == []
     assert run_of(db) == before
 
 
@@ -77,9 +79,9 @@ def test_an_export_in_place_that_verifies_is_completed(
     chosen = settings(tmp_path, format=export_format, sign=sign)
     exported(db, chosen)
     leave_pending(db, export_format=export_format, exported_at=None, export_error="earlier")
-    settled = settle(db, chosen)
-    assert settled.status is COMPLETED
-    assert settled.reason.endswith("verifies")
+    reconciled = reconcile(db, chosen)
+    assert reconciled.status is COMPLETED
+    assert reconciled.reason.endswith("verifies")
     run = run_of(db)
     assert (run.export_status, run.export_error) == (COMPLETED, None)
     assert run.exported_at is not None
@@ -89,8 +91,8 @@ def test_where_there_is_nothing_the_export_failed(
     db: LandscapeDB, sample: SampleRun, tmp_path: Path
 ) -> None:
     leave_pending(db)
-    settled = settle(db, settings(tmp_path))
-    assert settled.status is FAILED
+    reconciled = reconcile(db, settings(tmp_path))
+    assert reconciled.status is FAILED
     assert run_of(db).export_status is FAILED
     assert run_of(db).export_error == f"cut off: there is nothing at {tmp_path / 'audit.jsonl'}"
 
@@ -102,7 +104,7 @@ def test_a_file_that_does_not_verify_is_no_export(
     leave_pending(db)
     target = tmp_path / "audit.jsonl"
     target.write_bytes(target.read_bytes()[:-1])
-    assert settle(db, settings(tmp_path)).status is FAILED
+    assert reconcile(db, settings(tmp_path)).status is FAILED
     assert "does not verify" in str(run_of(db).export_error)
 
 
@@ -112,9 +114,9 @@ def test_an_export_of_another_run_is_not_this_ones(
     record_sample_run(recorder, "later")
     exported(db, settings(tmp_path), "later")
     leave_pending(db)
-    settled = settle(db, settings(tmp_path))
-    assert (settled.run_id, settled.status) == ("run-1", FAILED)
-    assert "WRONG_RUN" in settled.reason
+    reconciled = reconcile(db, settings(tmp_path))
+    assert (reconciled.run_id, reconciled.status) == ("run-1", FAILED)
+    assert "WRONG_RUN" in reconciled.reason
     assert run_of(db, "later").export_status is COMPLETED
 
 
@@ -125,9 +127,9 @@ def test_an_older_export_of_the_run_that_lacks_records_is_not_it(
     node_id = recorder.get_nodes("run-1")[0].node_id
     recorder.create_row("run-1", node_id, 99, {})
     leave_pending(db)
-    settled = settle(db, settings(tmp_path))
-    assert settled.status is FAILED
-    assert "holds 50 records, the database 51" in settled.reason
+    reconciled = reconcile(db, settings(tmp_path))
+    assert reconciled.status is FAILED
+    assert "holds 50 records, the database 51" in reconciled.reason
 
 
 def test_without_the_key_a_signed_export_is_left_alone(
@@ -135,9 +137,9 @@ def test_without_the_key_a_signed_export_is_left_alone(
 ) -> None:
     exported(db, settings(tmp_path))
     leave_pending(db)
-    settled = settle(db, settings(tmp_path), environ={})
-    assert settled.status is PENDING
-    assert "No signing key" in settled.reason
+    reconciled = reconcile(db, settings(tmp_path), environ={})
+    assert reconciled.status is PENDING
+    assert "No signing key" in reconciled.reason
     assert run_of(db).export_status is PENDING
 
 
@@ -145,9 +147,9 @@ def test_a_sink_that_the_settings_do_not_know_is_left_alone(
     db: LandscapeDB, sample: SampleRun, tmp_path: Path
 ) -> None:
     leave_pending(db, export_sink="elsewhere")
-    settled = settle(db, settings(tmp_path))
-    assert settled.status is PENDING
-    assert "'elsewhere' is not among the sinks" in settled.reason
+    reconciled = reconcile(db, settings(tmp_path))
+    assert reconciled.status is PENDING
+    assert "'elsewhere' is not among the sinks" in reconciled.reason
 
 
 @pytest.fixture
@@ -172,8 +174,8 @@ def test_what_is_being_written_just_now_is_left_alone(
     db: LandscapeDB, locked: Path, tmp_path: Path
 ) -> None:
     leave_pending(db)
-    settled = settle(db, settings(tmp_path))
-    assert (settled.status, "just now" in settled.reason) == (PENDING, True)
+    reconciled = reconcile(db, settings(tmp_path))
+    assert (reconciled.status, "just now" in reconciled.reason) == (PENDING, True)
     assert run_of(db).export_status is PENDING
 
 
@@ -189,7 +191,7 @@ def test_whoever_exports_meanwhile_has_the_last_word(
     monkeypatch.setattr(
         "elspeth.core.landscape.pipeline.reconcile.sync_directory", completed_meanwhile
     )
-    assert "another process" in settle(db, settings(tmp_path)).reason
+    assert "another process" in reconcile(db, settings(tmp_path)).reason
     assert (run_of(db).export_status, run_of(db).export_error) == (FAILED, "of another process")
 
 

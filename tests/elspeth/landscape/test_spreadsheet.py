@@ -109,8 +109,8 @@ class TestCopy:
         target = write_spreadsheet_copy(tmp_path / "run")
         assert "does not verify" in (target / SPREADSHEET_MARKER).read_text()
         found = verify(target, KEY)
-        assert [finding.reason for finding in found.findings] == [Reason.SPREADSHEET_COPY]
-        assert "verify the export it was made of" in found.findings[0].message
+        assert [defect.reason for defect in found.defects] == [Reason.SPREADSHEET_COPY]
+        assert "verify the export it was made of" in found.defects[0].message
         assert verify(tmp_path / "run", KEY).ok
 
     def test_an_earlier_copy_is_replaced_whole(self, tmp_path: Path) -> None:

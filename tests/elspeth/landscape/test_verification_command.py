@@ -20,7 +20,7 @@ from elspeth.cli import main as cli
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.keys import KEY_VARIABLE, key_id
 from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES
-from elspeth.core.landscape.verification.record_order import KEYS_REMEMBERED, PLACES
+from elspeth.core.landscape.verification.record_order import KEYS_REMEMBERED, ORDER_RULES
 from elspeth.core.landscape.verification.verify import Reason
 
 Command: TypeAlias = Callable[..., tuple[object, str]]
@@ -140,7 +140,7 @@ def test_the_page_states_the_order_that_is_checked() -> None:
         for kinds, fields in re.findall(r"^  \| ([a-z_, ]+) \| (`.*) \|$", PAGE, re.MULTILINE)
         for kind in kinds.split(", ")
     }
-    assert stated == {each.record_type.name: each.order for each in PLACES if each.order}
+    assert stated == {each.record_type: each.ascending for each in ORDER_RULES if each.ascending}
 
 
 def test_the_page_states_the_bounds() -> None:

@@ -12,9 +12,9 @@ from signed_exports import EVERY_TYPE, Record, as_export, export_lines, records_
 
 from elspeth.core.landscape.verification.csv_files import CsvTable
 from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES
-from elspeth.core.landscape.verification.record_shapes import known_shapes
-from elspeth.core.landscape.verification.signatures import Signatures
-from elspeth.core.landscape.verification.verify import Finding, Reason, Verification, verify
+from elspeth.core.landscape.verification.record_shapes import SHAPES
+from elspeth.core.landscape.verification.signatures import SignatureVerifier
+from elspeth.core.landscape.verification.verify import Defect, Reason, Verification, verify
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def json_of(line: bytes) -> Record:
 
 
 def reasons(found: Verification) -> list[tuple[str, str, int | None]]:
-    return [(each.reason.value, each.file, each.line) for each in found.findings]
+    return [(each.reason.value, each.file, each.line) for each in found.defects]
 
 
 def with_first(records: list[Record], kind: str, **changes: object) -> list[Record]:
@@ -65,7 +65,7 @@ def with_first(records: list[Record], kind: str, **changes: object) -> list[Reco
 class TestRebuilding:
     def test_a_signed_directory_verifies(self, directory: Path) -> None:
         found = verify(directory, KEY, run_id="run", unique=True)
-        assert (found.run_id, found.is_signed, found.findings) == ("run", True, ())
+        assert (found.run_id, found.is_signed, found.defects) == ("run", True, ())
         assert (found.record_count, found.valid_count) == (101, 101)
 
     def test_an_unsigned_one_verifies_on_request(
@@ -139,8 +139,8 @@ class TestDirectory:
 
     def test_a_foreign_file_is_found(self, directory: Path) -> None:
         (directory / "notes\n.txt").touch()
-        (found,) = verify(directory, KEY).findings
-        assert str(found) == "'notes\\n.txt': FOREIGN_FILE: is no part of an export"
+        (found,) = verify(directory, KEY).defects
+        assert str(found) == "'notes\\n.txt': FOREIGN_FILE: is not part of an export"
 
     def test_a_stale_file_of_another_run_is_found(
         self, directory: Path, records: list[Record], tmp_path: Path
@@ -150,14 +150,14 @@ class TestDirectory:
         found = verify(directory, KEY)
         assert ("WRONG_RUN", "artifact.csv", 2) in reasons(found)
 
-    @pytest.mark.parametrize("kind", sorted(known_shapes()))
+    @pytest.mark.parametrize("kind", sorted(SHAPES))
     def test_a_missing_file_is_found(self, kind: str, directory: Path) -> None:
         (directory / f"{kind}.csv").unlink()
         found = verify(directory, KEY)
         assert not found.ok
         assert ("TRUNCATED" in {reason for reason, *_ in reasons(found)}) == (kind == "manifest")
 
-    @pytest.mark.parametrize("kind", sorted(known_shapes()))
+    @pytest.mark.parametrize("kind", sorted(SHAPES))
     def test_a_header_alone_is_found(self, kind: str, directory: Path) -> None:
         path = directory / f"{kind}.csv"
         path.write_bytes(path.read_bytes().partition(b"\r\n")[0] + b"\r\n")
@@ -226,18 +226,18 @@ class TestLines:
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join(lines[:-1]))
         found = verify(directory, KEY)
-        assert found.findings[0].reason is Reason.ORDER
-        assert found.findings[0].file == "token.csv"
+        assert found.defects[0].reason is Reason.ORDER
+        assert found.defects[0].file == "token.csv"
 
     def test_lines_in_another_order_are_found(self, directory: Path) -> None:
         path = directory / "token.csv"
         header, *lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join([header, *lines[1::-1], *lines[2:]]))
-        assert Reason.HASH in {each.reason for each in verify(directory, KEY).findings}
+        assert Reason.HASH in {each.reason for each in verify(directory, KEY).defects}
 
     def test_every_flipped_bit_is_found(self, directory: Path) -> None:
         flips = found = 0
-        for name, shape in known_shapes().items():
+        for name, shape in SHAPES.items():
             content = (directory / f"{name}.csv").read_bytes()
             header, first, *_ = content.splitlines(keepends=True)
             assert sound(CsvTable(name, io.BytesIO(header + first), shape))
@@ -256,17 +256,17 @@ def flipped(line: bytes) -> Iterator[bytes]:
 
 def sound(table: CsvTable) -> bool:
     """Whether a table of one record has neither a problem nor a wrong signature."""
-    signatures = Signatures((KEY,), may_be_unsigned=False)
+    signatures = SignatureVerifier((KEY,), allow_unsigned=False)
     lines = 0
     while table.head is not None:
         lines += 1
-        reading = table.head.reading
-        if reading.problems or signatures.check(reading) is not None:
+        line = table.head.line
+        if line.defects or signatures.check(line) is not None:
             return False
         table.advance()
     return lines == 1
 
 
 def test_findings_name_the_file_and_the_line() -> None:
-    finding = Finding(Reason.ORDER, "a second run", 2, "run.csv")
-    assert str(finding) == "run.csv, line 2: ORDER: a second run"
+    defect = Defect(Reason.ORDER, "a second run", 2, "run.csv")
+    assert str(defect) == "run.csv, line 2: ORDER: a second run"

@@ -1,4 +1,4 @@
-"""Lines of a form that was read before are read faster, and judged no less strictly."""
+"""The fast path accepts only lines whose layout was checked before, and judges them the same."""
 
 from io import BytesIO
 
@@ -6,12 +6,11 @@ import pytest
 from sample_run import KEY
 from signed_exports import Record, signed
 
-from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES, Reading
-from elspeth.core.landscape.verification.jsonl import FamiliarForms, read_jsonl
-from elspeth.core.landscape.verification.record_shapes import known_shapes
-from elspeth.core.landscape.verification.signatures import Signatures
+from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES, ParsedLine
+from elspeth.core.landscape.verification.jsonl import FastPath, read_jsonl
+from elspeth.core.landscape.verification.record_shapes import SHAPES
+from elspeth.core.landscape.verification.signatures import SignatureVerifier
 
-SHAPES = known_shapes()
 CALL = {
     "record_type": "call",
     "run_id": "run",
@@ -32,23 +31,23 @@ def call(**changes: object) -> bytes:
     return signed(record)
 
 
-def read_after(line: bytes, another: bytes) -> Reading:
-    """Read a line where one of its form, sound in everything, was read before."""
-    _, reading = read_jsonl(BytesIO(another + line), SHAPES)
+def read_after(line: bytes, another: bytes) -> ParsedLine:
+    """Read a line after a sound line with the same layout."""
+    _, reading = read_jsonl(BytesIO(another + line))
     return reading
 
 
-def read_first(line: bytes) -> Reading:
-    """Read a line by the definitions: nothing is familiar yet."""
-    (reading,) = read_jsonl(BytesIO(line), SHAPES)
+def read_first(line: bytes) -> ParsedLine:
+    """Read a line with the exact reader: no layout is known yet."""
+    (reading,) = read_jsonl(BytesIO(line))
     return reading
 
 
-def learned(line: bytes) -> FamiliarForms:
-    """What there is to know after one line."""
-    forms = FamiliarForms()
-    forms.learn(SHAPES["call"], read_first(line))
-    return forms
+def learned(line: bytes) -> FastPath:
+    """The fast path after one line."""
+    fast_path = FastPath()
+    fast_path.learn(SHAPES["call"], read_first(line))
+    return fast_path
 
 
 @pytest.mark.parametrize(
@@ -63,18 +62,18 @@ def learned(line: bytes) -> FamiliarForms:
         {"request_hash": "é \U0001d11e \x7f"},
     ],
 )
-def test_a_sound_line_of_a_known_form_is_read_fast_and_as_it_is(change: Record) -> None:
+def test_a_sound_line_of_a_known_layout_is_read_fast_and_as_it_is(change: Record) -> None:
     line = call(**change)
     fast = learned(call()).read(2, line)
     assert fast is not None
     exact = read_first(line)
-    assert (fast.kind, fast.signature, list(fast.messages)) == (
-        exact.kind,
+    assert (fast.record_type, fast.signature, list(fast.messages)) == (
+        exact.record_type,
         exact.signature,
         list(exact.messages),
     )
-    assert Signatures((KEY,), may_be_unsigned=False).check(fast) is None
-    assert fast.line == 2
+    assert SignatureVerifier((KEY,), allow_unsigned=False).check(fast) is None
+    assert fast.number == 2
 
 
 @pytest.mark.parametrize(
@@ -87,48 +86,48 @@ def test_a_sound_line_of_a_known_form_is_read_fast_and_as_it_is(change: Record) 
         {"response_hash": "h"},
     ],
 )
-def test_a_line_of_another_form_is_left_to_the_exact_reading(change: Record) -> None:
+def test_a_line_of_another_layout_is_left_to_the_exact_reader(change: Record) -> None:
     line = call(**change)
     assert learned(call()).read(2, line) is None
-    assert not read_after(line, call()).problems
+    assert not read_after(line, call()).defects
 
 
 @pytest.mark.parametrize(
     "written",
     [b"5.0", b"-5.0", b"0.0", b"-0.0", b"1e-6", b"-1e-6", b"9.99e-6", b"-9.99e-6", b"1e+16"],
 )
-def test_a_number_that_only_orjson_writes_so_is_not_canonical_in_a_known_form(
+def test_a_number_that_only_orjson_writes_so_is_not_canonical_in_a_known_layout(
     written: bytes,
 ) -> None:
     line = call().replace(b"12.5", written)
     assert learned(call()).read(2, line) is None
-    assert [each.reason.value for each in read_after(line, call()).problems] == ["NOT_CANONICAL"]
+    assert [each.reason.value for each in read_after(line, call()).defects] == ["NOT_CANONICAL"]
 
 
 @pytest.mark.parametrize("field", ["status", "call_type", "record_type"])
-def test_a_member_that_does_not_exist_is_found_in_a_known_form(field: str) -> None:
+def test_a_member_that_does_not_exist_is_found_in_a_known_layout(field: str) -> None:
     line = call(**{field: "splendid"})
-    (problem,) = read_after(line, call()).problems
+    (problem,) = read_after(line, call()).defects
     assert problem.reason.value == ("UNKNOWN_TYPE" if field == "record_type" else "VALUE")
 
 
 def test_members_of_two_records_are_not_mixed_into_a_third() -> None:
-    forms = learned(call(status="success", call_type="llm"))
-    forms.learn(SHAPES["call"], read_first(call(status="error", call_type="http")))
-    assert forms.read(3, call(status="error", call_type="http")) is not None
-    assert forms.read(3, call(status="error", call_type="llm")) is None
+    fast_path = learned(call(status="success", call_type="llm"))
+    fast_path.learn(SHAPES["call"], read_first(call(status="error", call_type="http")))
+    assert fast_path.read(3, call(status="error", call_type="http")) is not None
+    assert fast_path.read(3, call(status="error", call_type="llm")) is None
 
 
 def test_an_unsigned_line_teaches_nothing() -> None:
     unsigned = call().replace(b'"signature":', b'"signaturf":')
-    forms = FamiliarForms()
-    forms.learn(SHAPES["call"], Reading(1, (), "call", dict(CALL)))
-    assert forms.read(2, unsigned) is None
-    assert forms.read(2, call()) is None
+    fast_path = FastPath()
+    fast_path.learn(SHAPES["call"], ParsedLine(1, (), "call", dict(CALL)))
+    assert fast_path.read(2, unsigned) is None
+    assert fast_path.read(2, call()) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"[]\n", b"12.5\n", b"{}\n", b"{\n", b"\xff\n"])
-def test_what_is_no_record_is_left_to_the_exact_reading(content: bytes) -> None:
+def test_what_is_no_record_is_left_to_the_exact_reader(content: bytes) -> None:
     assert learned(call()).read(2, content) is None
 
 

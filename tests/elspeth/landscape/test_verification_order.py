@@ -7,10 +7,9 @@ from sample_run import KEY
 from signed_exports import Record, as_export
 
 from elspeth.core.landscape.verification.jsonl import read_jsonl
-from elspeth.core.landscape.verification.record_order import KeysSeen
-from elspeth.core.landscape.verification.record_shapes import known_shapes
-from elspeth.core.landscape.verification.signatures import Signatures
-from elspeth.core.landscape.verification.verify import Check, Finding, Reason
+from elspeth.core.landscape.verification.signatures import SignatureVerifier
+from elspeth.core.landscape.verification.unique_keys import UniqueKeys
+from elspeth.core.landscape.verification.verify import Defect, Reason, Verifier
 
 T = "2026-01-01T00:00:00"
 ONE_OF_EACH: dict[str, Record] = {
@@ -119,23 +118,24 @@ def followed(kind: str, **changes: object) -> list[Record]:
     return records
 
 
-def findings(records: list[Record], *, unique: bool = False) -> list[Finding]:
+def defects(records: list[Record], *, unique: bool = False) -> list[Defect]:
     """Sign records as they are, and verify them."""
-    with KeysSeen() as seen:
-        check = Check(Signatures((KEY,), may_be_unsigned=False), keys_seen=seen if unique else None)
-        for reading in read_jsonl(BytesIO(as_export(records)), known_shapes()):
-            check.take(reading)
-    return list(check.conclude().findings)
+    with UniqueKeys() as seen:
+        signatures = SignatureVerifier((KEY,), allow_unsigned=False)
+        verifier = Verifier(signatures, unique_keys=seen if unique else None)
+        for line in read_jsonl(BytesIO(as_export(records))):
+            verifier.check(line)
+    return list(verifier.result().defects)
 
 
 def found(records: list[Record], *, unique: bool = False) -> list[tuple[str, int | None]]:
-    return [(each.reason.value, each.line) for each in findings(records, unique=unique)]
+    return [(each.reason.value, each.line) for each in defects(records, unique=unique)]
 
 
 class TestOrder:
     def test_one_record_of_each_type_is_a_sound_export(self) -> None:
-        assert not findings(export())
-        assert not findings(export("run"))
+        assert not defects(export())
+        assert not defects(export("run"))
 
     @pytest.mark.parametrize(
         ("kind", "key", "before", "after"),
@@ -160,7 +160,7 @@ class TestOrder:
         assert found(followed(kind, **{key: "a" if kind == "batch" else "z"} | before)) == [
             ("ORDER", place)
         ]
-        assert not findings(followed(kind, **{key: "z" if kind == "batch" else "a"} | after))
+        assert not defects(followed(kind, **{key: "z" if kind == "batch" else "a"} | after))
 
     @pytest.mark.parametrize(
         ("kind", "key"), [("edge", "edge_id"), ("token", "token_id"), ("artifact", "artifact_id")]
@@ -168,13 +168,13 @@ class TestOrder:
     def test_what_is_ordered_by_its_creation_may_stand_in_any_order(
         self, kind: str, key: str
     ) -> None:
-        assert not findings(followed(kind, **{key: "a"}))
-        assert not findings(followed(kind, **{key: "z"}))
+        assert not defects(followed(kind, **{key: "a"}))
+        assert not defects(followed(kind, **{key: "z"}))
 
     def test_events_of_one_ordinal_ascend_by_the_bytes_of_their_ids(self) -> None:
-        assert not findings(followed("routing_event", event_id="v\U00010000"))
+        assert not defects(followed("routing_event", event_id="v\U00010000"))
         records = followed("routing_event", event_id="v\ue000")
-        assert not findings(records)
+        assert not defects(records)
         records[KINDS.index("routing_event")]["event_id"] = "v\U00010000"
         assert found(records) == [("ORDER", KINDS.index("routing_event") + 2)]
 
@@ -200,7 +200,7 @@ class TestOrder:
         moved = record(early, **{again.get(early, f"{early}_id"): "z"})
         at = KINDS.index(late) + 1
         message = f"a {early} after a {late}"
-        assert findings([*records[:at], moved, *records[at:]])[0] == Finding(
+        assert defects([*records[:at], moved, *records[at:]])[0] == Defect(
             Reason.ORDER, message, at + 1
         )
 
@@ -218,7 +218,7 @@ class TestOrder:
     def test_a_record_stands_inside_the_one_it_names(self, kind: str, field: str) -> None:
         records = export()
         records[KINDS.index(kind)][field] = "x5"
-        first = findings(records)[0]
+        first = defects(records)[0]
         assert (first.reason, first.line) == (Reason.ORDER, KINDS.index(kind) + 1)
         assert f"a {kind} that does not stand inside its" in first.message
 
@@ -228,18 +228,18 @@ class TestOrder:
         assert found(records) == [("ORDER", KINDS.index(kind) + 1)]
 
     def test_a_missing_run_is_reported_once_and_by_its_name(self) -> None:
-        (first,) = findings(export()[1:])
-        assert first == Finding(Reason.ORDER, "a node that does not stand inside the run", 1)
+        (first,) = defects(export()[1:])
+        assert first == Defect(Reason.ORDER, "a node that does not stand inside the run", 1)
 
     def test_a_record_under_no_parent_names_the_one_it_misses(self) -> None:
-        (first,) = findings([each for each in export() if each["record_type"] != "token"])
+        (first,) = defects([each for each in export() if each["record_type"] != "token"])
         message = "a token_parent that does not stand inside its token 't5'"
-        assert first == Finding(Reason.ORDER, message, KINDS.index("token") + 1)
+        assert first == Defect(Reason.ORDER, message, KINDS.index("token") + 1)
 
     @pytest.mark.parametrize("kind", ["row", "token", "node_state"])
     def test_all_above_a_record_may_be_missing_and_that_is_one_mistake(self, kind: str) -> None:
         without = KINDS[: KINDS.index(kind) + 1]
-        (first,) = findings([each for each in export() if each["record_type"] not in without])
+        (first,) = defects([each for each in export() if each["record_type"] not in without])
         assert (first.reason, first.line) == (Reason.ORDER, 1)
 
     def test_what_came_before_a_misplaced_record_is_remembered(self) -> None:
@@ -256,8 +256,8 @@ class TestOrder:
     @pytest.mark.parametrize("run_id", ["run", "other"])
     def test_there_is_one_run(self, run_id: str) -> None:
         first, *others = export()
-        second = findings([first, first | {"run_id": run_id}, *others])
-        assert Finding(Reason.ORDER, "a second run", 2) in second
+        second = defects([first, first | {"run_id": run_id}, *others])
+        assert Defect(Reason.ORDER, "a second run", 2) in second
 
 
 NEXT_IN_ORDER = {
@@ -271,9 +271,9 @@ NEXT_IN_ORDER = {
 
 class TestDuplicates:
     def test_what_is_repeated_or_out_of_order_is_named(self) -> None:
-        (repeated,) = findings(followed("row", row_index=6))
+        (repeated,) = defects(followed("row", row_index=6))
         assert repeated.message == "a second row 'r5'"
-        (early,) = findings(followed("node_state", state_id="z", step_index=4))
+        (early,) = defects(followed("node_state", state_id="z", step_index=4))
         assert early.message == "a node_state out of order, which is by step_index, attempt"
 
     @pytest.mark.parametrize("unique", [False, True])
@@ -295,13 +295,13 @@ class TestDuplicates:
         other = [{name: ids.get(value, value) for name, value in each.items()} for each in tree]
         other[0]["row_index"] = 6
         records[end:end] = other
-        assert not findings(records)
-        first = findings(records, unique=True)[0]
+        assert not defects(records)
+        first = defects(records, unique=True)[0]
         at = end + [each["record_type"] for each in other].index(kind) + 1
-        assert first == Finding(Reason.DUPLICATE, f"a second {kind} of this key", at)
+        assert first == Defect(Reason.DUPLICATE, f"a second {kind} of this key", at)
 
     def test_keys_that_cannot_be_kept_are_an_error_of_the_file_that_keeps_them(self) -> None:
-        with KeysSeen() as seen:
+        with UniqueKeys() as seen:
             assert seen.add("row", record("row"))
         with pytest.raises(OSError, match="temporary file of primary keys"):
             seen.add("row", record("row"))
@@ -312,4 +312,4 @@ class TestDuplicates:
         records = followed(parent, **{f"{parent}_id": "z"})
         at = records.index(record(parent, **{f"{parent}_id": "z"}))
         records.insert(at + 1, record(kind, **{f"{parent}_id": "z"}))
-        assert not findings(records, unique=True)
+        assert not defects(records, unique=True)

@@ -10,13 +10,10 @@ import pytest
 from sample_run import KEY
 from signed_exports import EVERY_TYPE, as_export, export_lines, records_of, shortened
 
-from elspeth.core.landscape.verification.defects import Reading
+from elspeth.core.landscape.verification.defects import ParsedLine
 from elspeth.core.landscape.verification.jsonl import read_jsonl
-from elspeth.core.landscape.verification.record_shapes import known_shapes
-from elspeth.core.landscape.verification.signatures import Signatures
-from elspeth.core.landscape.verification.verify import Check, Reason, Verification
-
-SHAPES = known_shapes()
+from elspeth.core.landscape.verification.signatures import SignatureVerifier
+from elspeth.core.landscape.verification.verify import Reason, Verification, Verifier
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +34,18 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 
 def verified(lines: Iterable[bytes]) -> Verification:
     """Verify an export that is not on disk."""
-    return judged(read_jsonl(BytesIO(b"".join(lines)), SHAPES))
+    return judged(read_jsonl(BytesIO(b"".join(lines))))
 
 
-def judged(readings: Iterable[Reading]) -> Verification:
-    check = Check(Signatures((KEY,), may_be_unsigned=False))
-    for reading in readings:
-        check.take(reading)
-    return check.conclude()
+def judged(readings: Iterable[ParsedLine]) -> Verification:
+    verifier = Verifier(SignatureVerifier((KEY,), allow_unsigned=False))
+    for line in readings:
+        verifier.check(line)
+    return verifier.result()
 
 
 def reasons(found: Verification) -> set[Reason]:
-    return {finding.reason for finding in found.findings}
+    return {defect.reason for defect in found.defects}
 
 
 def all_rejected(what: str, verdicts: Iterable[bool]) -> None:
@@ -71,7 +68,7 @@ class TestLines:
         all_rejected("lines duplicated", (verified(lines[: i + 1] + lines[i:]).ok for i in at))
 
     def test_every_swap_of_two_lines_is_found(self, lines: list[bytes]) -> None:
-        readings = list(read_jsonl(BytesIO(b"".join(lines)), SHAPES))
+        readings = list(read_jsonl(BytesIO(b"".join(lines))))
         all_rejected(
             "lines swapped",
             (judged(swapped(readings, *pair)).ok for pair in combinations(range(101), 2)),
@@ -110,7 +107,7 @@ class TestTwoExports:
         self, lines: list[bytes], other: list[bytes]
     ) -> None:
         found = verified(lines[:-1] + other)
-        assert str(found.findings[0]) == "line 101: ORDER: a second run"
+        assert str(found.defects[0]) == "line 101: ORDER: a second run"
 
 
 class TestBytes:
@@ -130,7 +127,7 @@ class TestBytes:
 
     def test_every_truncation_within_a_line_is_found(self, lines: list[bytes]) -> None:
         parts = (line[:end] for line in lines for end in range(1, len(line)))
-        all_rejected("truncations", (sound(read_jsonl(BytesIO(part), SHAPES)) for part in parts))
+        all_rejected("truncations", (sound(read_jsonl(BytesIO(part))) for part in parts))
 
     def test_a_change_that_is_found_alone_is_found_in_the_file(self, lines: list[bytes]) -> None:
         content = b"".join(lines)
@@ -139,7 +136,7 @@ class TestBytes:
         all_rejected("bits flipped in the whole file", (verified(each).ok for each in flipped))
 
 
-def swapped(readings: Sequence[Reading], one: int, other: int) -> list[Reading]:
+def swapped(readings: Sequence[ParsedLine], one: int, other: int) -> list[ParsedLine]:
     changed = list(readings)
     changed[one], changed[other] = changed[other], changed[one]
     return changed
@@ -167,16 +164,16 @@ def rejected_alone(
         for line, following in zip(lines, [*lines[1:], lines[0]], strict=True)
         for part in changes(line)
     ]
-    readings = read_jsonl(BytesIO(b"".join([*lines, *changed])), SHAPES)
+    readings = read_jsonl(BytesIO(b"".join([*lines, *changed])))
     assert sound(islice(readings, len(lines)))
     return (sound(islice(readings, part.count(b"\n"))) for part in changed)
 
 
-def sound(readings: Iterable[Reading]) -> bool:
+def sound(readings: Iterable[ParsedLine]) -> bool:
     """Whether neither reading nor the signatures find a problem; reads all of them."""
-    signatures = Signatures((KEY,), may_be_unsigned=False)
+    signatures = SignatureVerifier((KEY,), allow_unsigned=False)
     found = [
-        bool(each.problems) or (each.kind is not None and signatures.check(each) is not None)
+        bool(each.defects) or (each.record_type is not None and signatures.check(each) is not None)
         for each in readings
     ]
     assert found

@@ -1,29 +1,34 @@
-"""Attestations: a signed statement beside an export, chained to those before it, and its check."""
+"""Attestations: a signed statement beside an export, chained to the attestations before it."""
 
-from elspeth.core.landscape.attestation.check import AttestationFinding, Attested, check
-from elspeth.core.landscape.attestation.create import (
-    Attester,
-    NextAttestation,
-    Sidecar,
-    read_sidecar,
-    sidecar_of,
+from elspeth.core.landscape.attestation.check import (
+    Attestation,
+    AttestationDefect,
+    AttestationResult,
+    attestation_path,
+    check_attestation,
+    read_attestation,
 )
-from elspeth.core.landscape.attestation.dsse import HmacSeal, Opener, Sealer
-from elspeth.core.landscape.attestation.statement import AttestationError, Flaw, Statement
+from elspeth.core.landscape.attestation.create import Attester, PendingAttestation
+from elspeth.core.landscape.attestation.signers import HmacSigner, Signer, VerificationKey
+from elspeth.core.landscape.attestation.statement import (
+    AttestationError,
+    AttestationReason,
+    Statement,
+)
 
 __all__ = [
+    "Attestation",
+    "AttestationDefect",
     "AttestationError",
-    "AttestationFinding",
-    "Attested",
+    "AttestationReason",
+    "AttestationResult",
     "Attester",
-    "Flaw",
-    "HmacSeal",
-    "NextAttestation",
-    "Opener",
-    "Sealer",
-    "Sidecar",
+    "HmacSigner",
+    "PendingAttestation",
+    "Signer",
     "Statement",
-    "check",
-    "read_sidecar",
-    "sidecar_of",
+    "VerificationKey",
+    "attestation_path",
+    "check_attestation",
+    "read_attestation",
 ]

@@ -1,180 +1,274 @@
-"""Checks an export against the attestation beside it, and that against attestations kept elsewhere.
+"""Reads attestations, and checks an export against the attestation beside it and earlier ones.
 
-The attestation beside an export can be put back together with an older export: only something
-remembered elsewhere can tell. That is a sequence number, or an attestation that was copied away.
+Whoever puts an older export back can put its attestation back as well. Only something remembered
+elsewhere detects that: a sequence number, or a copy of an attestation.
 """
 
 import errno
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
-from elspeth.core.landscape.attestation.create import Sidecar, moment_of, read_sidecar, sidecar_of
-from elspeth.core.landscape.attestation.dsse import Opener
-from elspeth.core.landscape.attestation.statement import Flaw, FlawedAttestationError
+from elspeth.core.landscape.attestation.dsse import open_envelope
+from elspeth.core.landscape.attestation.signers import VerificationKey
+from elspeth.core.landscape.attestation.statement import (
+    AttestationReason,
+    InvalidAttestationError,
+    Predicate,
+    Statement,
+    read_statement,
+)
 from elspeth.core.landscape.output.publish import fingerprint
-from elspeth.core.landscape.verification.verify import Verification
+from elspeth.core.landscape.verification.defects import Verification
+from elspeth.core.safe_open import read_small_file
 
-_NO_EXPORT = (errno.ELOOP, errno.EINVAL)
-"""What reading says of a symbolic link, and of what is no regular file."""
+SUFFIX = ".attestation.json"
+MOST_BYTES = 2**16
+"""The largest attestation; a usual one has about 2,000 bytes."""
+
+_NOT_AN_EXPORT = (errno.ELOOP, errno.EINVAL)
+"""The errors of opening a symbolic link, and anything else that is not a regular file."""
+
+
+@dataclass(frozen=True)
+class Attestation:
+    """An attestation as read: its statement, and the public name of the key that signed it."""
+
+    path: Path
+    statement: Statement
+    key_id: str
+    digest: str
+    """SHA-256 of the file, by which the next attestation names it."""
+
+    @property
+    def predicate(self) -> Predicate:
+        """The facts that it states about the export."""
+        return self.statement.predicate
+
+    @property
+    def exported_at(self) -> datetime | None:
+        """When the export was made, if the attestation says so."""
+        stated = self.predicate.exported_at
+        return None if stated is None else datetime.fromisoformat(stated)
+
+    @property
+    def summary(self) -> str:
+        """The number, run and time of the attested export, for messages."""
+        stated = self.predicate
+        when = stated.exported_at or stated.attested_at
+        return f"number {stated.sequence}, of run {stated.run_id!r} from {when}"
 
 
 @dataclass(frozen=True, slots=True)
-class AttestationFinding:
-    """One thing wrong with an attestation, or with what it is about: code, in words, and where."""
+class AttestationDefect:
+    """One thing wrong with an attestation or its export: the reason, in words, and the file."""
 
-    flaw: Flaw
+    reason: AttestationReason
     message: str
     path: Path
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.flaw.value}: {self.message}"
+        return f"{self.path}: {self.reason.value}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True)
-class Attested:
-    """What checking an export against its attestation found."""
+class AttestationResult:
+    """The result of checking an export against its attestation."""
 
-    sidecar: Sidecar | None
-    """The attestation beside the export; None when there is none that stands."""
-    findings: tuple[AttestationFinding, ...]
+    attestation: Attestation | None
+    """The attestation beside the export; None when it is missing or invalid."""
+    defects: tuple[AttestationDefect, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether the export is the one attested, and nothing known contradicts that."""
-        return not self.findings
+        """Whether the export is the attested one and nothing remembered contradicts that."""
+        return not self.defects
 
 
-def check(
+def attestation_path(export: Path) -> Path:
+    """Return the path of an export's attestation."""
+    return export.with_name(export.name + SUFFIX)
+
+
+def read_attestation(path: Path, keys: Sequence[VerificationKey]) -> Attestation:
+    """Read an attestation and verify its signature.
+
+    Args:
+        path: the file.
+        keys: the keys of which one must have signed it.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        InvalidAttestationError: the file is not a valid attestation under these keys.
+    """
+    try:
+        content = read_small_file(path, MOST_BYTES)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InvalidAttestationError(
+            AttestationReason.MALFORMED, f"cannot be read: {error.strerror}"
+        ) from error
+    signed = open_envelope(content, keys)
+    statement = read_statement(signed.payload)
+    return Attestation(path, statement, signed.key_id, hashlib.sha256(content).hexdigest())
+
+
+def check_attestation(
     export: Path,
-    openers: Sequence[Opener],
-    found: Verification | None,
+    keys: Sequence[VerificationKey],
+    verification: Verification | None,
     *,
     at_least: int | None = None,
     follows: Sequence[Path] = (),
-) -> Attested:
-    """Check the attestation beside an export against it, and against what is remembered.
+) -> AttestationResult:
+    """Check an export against the attestation beside it, and that against what is remembered.
 
-    `found` is what verifying the export itself found; None when it is not there. `at_least` is the
-    smallest sequence number that the attestation may have, `follows` names attestations of the
-    same place that were kept elsewhere. Raises OSError when something cannot be read.
+    Args:
+        export: the exported file or directory.
+        keys: the keys of which one must have signed each attestation.
+        verification: the result of verifying the export itself; None when it is missing.
+        at_least: the smallest sequence number that the attestation may have.
+        follows: attestations of the same place that were kept elsewhere.
+
+    Raises:
+        OSError: something cannot be read.
     """
-    path = sidecar_of(export)
+    path = attestation_path(export)
     try:
-        sidecar = read_sidecar(path, openers)
+        attestation = read_attestation(path, keys)
     except FileNotFoundError:
-        missing = AttestationFinding(Flaw.NO_ATTESTATION, "there is no attestation", path)
-        return Attested(None, (missing,))
-    except FlawedAttestationError as error:
-        return Attested(None, (AttestationFinding(error.flaw, str(error), path),))
-    findings = [
-        *_content(export, sidecar, found),
-        *_sequence(sidecar, at_least),
-        *_chain(sidecar, follows, openers),
+        missing = AttestationDefect(
+            AttestationReason.NO_ATTESTATION, "the attestation is missing", path
+        )
+        return AttestationResult(None, (missing,))
+    except InvalidAttestationError as error:
+        return AttestationResult(None, (AttestationDefect(error.reason, str(error), path),))
+    defects = [
+        *_check_content(export, attestation, verification),
+        *_check_sequence(attestation, at_least),
+        *_check_chain(attestation, follows, keys),
     ]
-    return Attested(sidecar, tuple(findings))
+    return AttestationResult(attestation, tuple(defects))
 
 
-def _content(
-    export: Path, sidecar: Sidecar, found: Verification | None
-) -> Iterator[AttestationFinding]:
-    stated = sidecar.predicate
-    if found is None:
-        what = f"not there, and attested as {_named(sidecar)}"
-        yield AttestationFinding(Flaw.MISSING_EXPORT, what, export)
+def export_time(verification: Verification) -> datetime | None:
+    """Return when a signed export says that it was made; None when it is unsigned or unsound."""
+    stated = (verification.manifest or {}).get("exported_at")
+    try:
+        time = datetime.fromisoformat(str(stated))
+    except ValueError:
+        return None
+    return time if verification.ok and verification.key_id and time.tzinfo else None
+
+
+def _check_content(
+    export: Path, attestation: Attestation, verification: Verification | None
+) -> Iterator[AttestationDefect]:
+    stated = attestation.predicate
+    if verification is None:
+        message = f"missing, and attested as {attestation.summary}"
+        yield AttestationDefect(AttestationReason.MISSING_EXPORT, message, export)
         return
     try:
-        there = fingerprint(export)
+        actual = fingerprint(export)
     except OSError as error:
-        if error.errno not in _NO_EXPORT:
+        if error.errno not in _NOT_AN_EXPORT:
             raise
-        message = f"not the export attested as {_named(sidecar)}: a link, or more than files"
-        yield AttestationFinding(Flaw.FOREIGN_EXPORT, message, export)
+        message = f"not the export attested as {attestation.summary}: a link, or more than files"
+        yield AttestationDefect(AttestationReason.FOREIGN_EXPORT, message, export)
         return
-    if there.sha256 != sidecar.statement.sha256:
-        yield _other_export(export, sidecar, found)
+    if actual.sha256 != attestation.statement.sha256:
+        yield _describe_other_export(export, attestation, verification)
         return
-    manifest_hash = (found.manifest or {}).get("final_hash")
+    # The bytes are the attested ones, so these differ only if the signer stated something untrue.
+    manifest_hash = (verification.manifest or {}).get("final_hash")
     facts = (
-        ("run", stated.run_id, found.run_id),
+        ("run", stated.run_id, verification.run_id),
         ("format", stated.format, "csv" if export.is_dir() else "jsonl"),
-        ("size", stated.size_bytes, there.size_bytes),
+        ("size", stated.size_bytes, actual.size_bytes),
         ("manifest hash", stated.manifest_hash, manifest_hash),
-        ("record counts", stated.record_counts, dict(found.counts)),
+        ("record counts", stated.record_counts, dict(verification.counts)),
     )
     for what, attested, seen in facts:
         if attested != seen:
             message = f"the {what} attested is not that of the export with these very bytes"
-            yield AttestationFinding(Flaw.CONTENT, message, sidecar.path)
+            yield AttestationDefect(AttestationReason.CONTENT, message, attestation.path)
 
 
-def _other_export(export: Path, sidecar: Sidecar, found: Verification) -> AttestationFinding:
-    """Tell, by what a sound export itself says, how another one came to stand here."""
-    if sidecar.statement.name != export.name:
-        message = f"not {sidecar.statement.name!r}, whose attestation stands beside it"
-        return AttestationFinding(Flaw.FOREIGN_EXPORT, message, export)
-    made, attested = moment_of(found), sidecar.exported_at
+def _describe_other_export(
+    export: Path, attestation: Attestation, verification: Verification
+) -> AttestationDefect:
+    """Say how another export came to stand here, by what a sound export says about itself."""
+    if attestation.statement.name != export.name:
+        message = f"not {attestation.statement.name!r}, whose attestation stands beside it"
+        return AttestationDefect(AttestationReason.FOREIGN_EXPORT, message, export)
+    made, attested = export_time(verification), attestation.exported_at
     if made is None or attested is None or made == attested:
-        message = f"not the export attested as {_named(sidecar)}"
-        return AttestationFinding(Flaw.FOREIGN_EXPORT, message, export)
-    stands = f"a sound export of run {found.run_id!r} from {made.isoformat()}"
+        message = f"not the export attested as {attestation.summary}"
+        return AttestationDefect(AttestationReason.FOREIGN_EXPORT, message, export)
+    here = f"a sound export of run {verification.run_id!r} from {made.isoformat()}"
     if made < attested:
-        message = f"{stands}, older than the one attested as {_named(sidecar)}"
-        return AttestationFinding(Flaw.ROLLED_BACK, message, export)
+        message = f"{here}, older than the one attested as {attestation.summary}"
+        return AttestationDefect(AttestationReason.ROLLED_BACK, message, export)
     message = (
-        f"{stands}, younger than the one attested as {_named(sidecar)}: made without attesting, "
+        f"{here}, younger than the one attested as {attestation.summary}: made without attesting, "
         "or cut off before it was attested, or brought from elsewhere; export again to attest"
     )
-    return AttestationFinding(Flaw.NOT_ATTESTED, message, export)
+    return AttestationDefect(AttestationReason.NOT_ATTESTED, message, export)
 
 
-def _sequence(sidecar: Sidecar, at_least: int | None) -> Iterator[AttestationFinding]:
-    stated = sidecar.predicate.sequence
-    if at_least is not None and stated < at_least:
-        message = f"number {stated}, older than number {at_least}, which is known"
-        yield AttestationFinding(Flaw.ROLLED_BACK, message, sidecar.path)
+def _check_sequence(attestation: Attestation, at_least: int | None) -> Iterator[AttestationDefect]:
+    if at_least is not None and attestation.predicate.sequence < at_least:
+        yield _rolled_back(attestation, at_least)
 
 
-def _chain(
-    sidecar: Sidecar, follows: Sequence[Path], openers: Sequence[Opener]
-) -> Iterator[AttestationFinding]:
+def _check_chain(
+    attestation: Attestation, follows: Sequence[Path], keys: Sequence[VerificationKey]
+) -> Iterator[AttestationDefect]:
     kept = []
     for path in follows:
         try:
-            kept.append(read_sidecar(path, openers))
-        except FlawedAttestationError as error:
-            yield AttestationFinding(error.flaw, str(error), path)
-    links = sorted((*kept, sidecar), key=lambda each: each.predicate.sequence)
+            kept.append(read_attestation(path, keys))
+        except InvalidAttestationError as error:
+            yield AttestationDefect(error.reason, str(error), path)
+    links = sorted((*kept, attestation), key=lambda each: each.predicate.sequence)
     for earlier, later in pairwise(links):
-        yield from _link(earlier, later)
+        yield from _check_link(earlier, later)
     newest = links[-1].predicate.sequence
-    if newest > sidecar.predicate.sequence:
-        message = f"number {sidecar.predicate.sequence}, older than number {newest}, which is known"
-        yield AttestationFinding(Flaw.ROLLED_BACK, message, sidecar.path)
+    if newest > attestation.predicate.sequence:
+        yield _rolled_back(attestation, newest)
 
 
-def _link(earlier: Sidecar, later: Sidecar) -> Iterator[AttestationFinding]:
-    """What is wrong between two attestations that stand next to each other, as far as known."""
+def _rolled_back(attestation: Attestation, known: int) -> AttestationDefect:
+    message = f"number {attestation.predicate.sequence}, older than number {known}, which is known"
+    return AttestationDefect(AttestationReason.ROLLED_BACK, message, attestation.path)
+
+
+def _check_link(earlier: Attestation, later: Attestation) -> Iterator[AttestationDefect]:
+    """Yield what is wrong between two known attestations with no known one between them."""
     first, second = earlier.predicate.sequence, later.predicate.sequence
     if earlier.digest == later.digest:
         return
     if earlier.statement.name != later.statement.name:
         names = f"{earlier.statement.name!r} and {later.statement.name!r}"
-        yield AttestationFinding(Flaw.CHAIN, f"of two places, {names}", later.path)
+        reason, message = AttestationReason.CHAIN, f"of two places, {names}"
     elif first == second:
+        reason = AttestationReason.CHAIN
         message = f"{earlier.path} is another number {first}: one chain became two"
-        yield AttestationFinding(Flaw.CHAIN, message, later.path)
     elif second > first + 1:
         missing = f"{first + 1}" if second == first + 2 else f"{first + 1} to {second - 1}"
-        message = f"number {second} does not show that it follows {earlier.path}, number {first}"
-        yield AttestationFinding(Flaw.GAP, f"{message}, without number {missing}", later.path)
+        reason = AttestationReason.GAP
+        message = (
+            f"number {second} does not show that it follows {earlier.path}, number {first}, "
+            f"without number {missing}"
+        )
     elif later.predicate.previous != earlier.digest:
+        reason = AttestationReason.CHAIN
         message = f"number {second} follows another number {first} than {earlier.path}"
-        yield AttestationFinding(Flaw.CHAIN, message, later.path)
-
-
-def _named(sidecar: Sidecar) -> str:
-    stated = sidecar.predicate
-    when = stated.exported_at or stated.attested_at
-    return f"number {stated.sequence}, of run {stated.run_id!r} from {when}"
+    else:
+        return
+    yield AttestationDefect(reason, message, later.path)

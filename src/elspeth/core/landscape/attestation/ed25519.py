@@ -1,4 +1,4 @@
-"""Ed25519 seals: who can recognise a signature cannot make one. Needs the extra `attest`."""
+"""Ed25519 keys for attestations: a public key verifies but cannot sign. Needs extra `attest`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,25 +10,25 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from elspeth.core.landscape.keys import SigningKeyError, key_id, read_secret
+from elspeth.core.landscape.keys import SigningKeyError, key_id, read_secret_file
 from elspeth.core.safe_open import read_small_file
 
-_MOST_BYTES = 2**16
+_MOST_FILE_BYTES = 2**16
 
 
 @dataclass(frozen=True)
-class Ed25519Opener:
-    """Recognises signatures by the public key."""
+class Ed25519VerificationKey:
+    """A public key, which verifies signatures."""
 
     public: Ed25519PublicKey
 
     @property
     def key_id(self) -> str:
-        """The public key's name: the first digits of the SHA-256 of its 32 bytes."""
+        """The algorithm, and the first digits of the SHA-256 of the public key's 32 bytes."""
         return f"ed25519:{key_id(self.public.public_bytes_raw())}"
 
-    def fits(self, message: bytes, signature: bytes) -> bool:
-        """Whether the private key's owner signed the message."""
+    def verifies(self, message: bytes, signature: bytes) -> bool:
+        """Whether the owner of the private key signed the message."""
         try:
             self.public.verify(signature, message)
         except InvalidSignature:
@@ -37,59 +37,66 @@ class Ed25519Opener:
 
 
 @dataclass(frozen=True)
-class Ed25519Seal:
-    """Signs with the private key."""
+class Ed25519Signer:
+    """A private key, which signs."""
 
     private: Ed25519PrivateKey = field(repr=False)
 
     @property
-    def opener(self) -> Ed25519Opener:
-        """What recognises its signatures, for others to hold."""
-        return Ed25519Opener(self.private.public_key())
+    def verification_key(self) -> Ed25519VerificationKey:
+        """The public key, for others to hold."""
+        return Ed25519VerificationKey(self.private.public_key())
 
     @property
     def key_id(self) -> str:
         """The public key's name."""
-        return self.opener.key_id
+        return self.verification_key.key_id
 
     def sign(self, message: bytes) -> bytes:
         """Return 64 bytes."""
         return self.private.sign(message)
 
-    def fits(self, message: bytes, signature: bytes) -> bool:
+    def verifies(self, message: bytes, signature: bytes) -> bool:
         """Whether this key signed the message."""
-        return self.opener.fits(message, signature)
+        return self.verification_key.verifies(message, signature)
 
 
-def read_seal(path: Path) -> Ed25519Seal:
+def read_private_key(path: Path) -> Ed25519Signer:
     """Read a private key in PEM, without a passphrase, from a file as safe as a key file.
 
-    Raises SigningKeyError, which shows nothing of it.
+    Raises:
+        SigningKeyError: the file is unsafe or holds another kind of content. The message shows
+            nothing of it.
     """
-    content = read_secret(path)
+    content = read_secret_file(path)
     try:
         key = load_pem_private_key(content, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
+        # The library's own message may quote the content.
         raise SigningKeyError(
-            f"{path} is no private key in PEM without a passphrase; make one with "
+            f"{path} is not a private key in PEM without a passphrase; make one with "
             "`openssl genpkey -algorithm ed25519`"
         ) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise SigningKeyError(f"{path} is a private key, but none of Ed25519")
-    return Ed25519Seal(key)
+        raise SigningKeyError(f"{path} is a private key, but not an Ed25519 key")
+    return Ed25519Signer(key)
 
 
-def read_opener(path: Path) -> Ed25519Opener:
-    """Read a public key in PEM. Raises SigningKeyError."""
+def read_public_key(path: Path) -> Ed25519VerificationKey:
+    """Read a public key in PEM.
+
+    Raises:
+        SigningKeyError: the file cannot be read or holds another kind of content.
+    """
     try:
-        key = load_pem_public_key(read_small_file(path, _MOST_BYTES))
+        key = load_pem_public_key(read_small_file(path, _MOST_FILE_BYTES))
     except OSError as error:
         raise SigningKeyError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, UnsupportedAlgorithm):
         raise SigningKeyError(
-            f"{path} is no public key in PEM; get it from the private one with "
+            f"{path} is not a public key in PEM; get it from the private one with "
             "`openssl pkey -pubout`"
         ) from None
     if not isinstance(key, Ed25519PublicKey):
-        raise SigningKeyError(f"{path} is a public key, but none of Ed25519")
-    return Ed25519Opener(key)
+        raise SigningKeyError(f"{path} is a public key, but not an Ed25519 key")
+    return Ed25519VerificationKey(key)

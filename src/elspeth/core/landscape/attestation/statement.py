@@ -1,6 +1,6 @@
-"""What an attestation says: which bytes an export has, of which run, and what stood there before.
+"""The content of an attestation: an export's bytes, its run, and the attestation before it.
 
-The form is an in-toto statement, so that its subject can be matched by digest with other tools.
+The format is an in-toto statement, so other tools can match its subject by digest.
 """
 
 from datetime import datetime
@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 import rfc8785
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-# What can be wrong with an attestation, or between one and its export: codes for scripts.
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:elspeth:landscape-export:1"
 
 
-class Flaw(StrEnum):
-    """Why an attestation does not stand. `docs/attestation.md` explains them."""
+class AttestationReason(StrEnum):
+    """Why an attestation fails: codes for scripts, explained in `docs/attestation.md`."""
 
     NO_ATTESTATION = "NO_ATTESTATION"
     MALFORMED = "MALFORMED"
@@ -30,25 +31,23 @@ class Flaw(StrEnum):
 
 
 class AttestationError(ValueError):
-    """Nothing can be attested here, and nothing was changed; the message says what to do."""
+    """The export cannot be attested and nothing was changed; the message says what to do."""
 
 
-class FlawedAttestationError(AttestationError):
-    """A file that is no sound attestation under the keys at hand, and why."""
+class InvalidAttestationError(AttestationError):
+    """A file that is not a valid attestation under the given keys, and why."""
 
-    def __init__(self, flaw: Flaw, message: str) -> None:
+    def __init__(self, reason: AttestationReason, message: str) -> None:
         super().__init__(message)
-        self.flaw = flaw
+        self.reason = reason
 
-
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "urn:elspeth:landscape-export:1"
 
 _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=0)]
 
 
 class _Part(BaseModel):
+    # Strict: pydantic would otherwise read "2" and true as numbers.
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
 
@@ -64,15 +63,15 @@ class Subject(_Part):
 
 
 class Predicate(_Part):
-    """What is stated of the export."""
+    """The facts that are stated about the export."""
 
     sequence: Annotated[int, Field(ge=1, lt=2**53)]
-    """How many exports were attested in this place, this one included."""
+    """The number of exports attested in this place, this one included."""
     previous: _Sha256 | None
-    """SHA-256 of the attestation before this one, its whole file; null for the first."""
+    """SHA-256 of the file of the attestation before this one; null for the first."""
     attested_at: str
     exported_at: str | None
-    """As the export's manifest says; null for an unsigned export."""
+    """The manifest's `exported_at`; null for an unsigned export."""
     run_id: str
     format: Literal["jsonl", "csv"]
     size_bytes: _Count
@@ -84,12 +83,12 @@ class Predicate(_Part):
     """Rows of the run in the database, by table, read right after the export was in place."""
 
     @model_validator(mode="after")
-    def _first_has_none_before_it(self) -> "Predicate":
+    def _check_chain_and_times(self) -> "Predicate":
         if (self.sequence == 1) != (self.previous is None):
-            raise ValueError("the first attestation of a place, and no other, has none before it")
-        for moment in filter(None, (self.attested_at, self.exported_at)):
-            if datetime.fromisoformat(moment).tzinfo is None:
-                raise ValueError("a moment without its offset")
+            raise ValueError("only the first attestation of a place has no previous one")
+        for time in filter(None, (self.attested_at, self.exported_at)):
+            if datetime.fromisoformat(time).tzinfo is None:
+                raise ValueError("a time without its UTC offset")
         return self
 
 
@@ -103,21 +102,21 @@ class Statement(_Part):
 
     @property
     def name(self) -> str:
-        """The name of the file or directory that it is about."""
+        """The name of the exported file or directory."""
         return self.subject[0].name
 
     @property
     def sha256(self) -> str:
-        """The digest of its content; of a directory, over the names and digests of its files."""
+        """The digest of the file; of a directory, over the names and digests of its files."""
         return self.subject[0].digest.sha256
 
     def payload(self) -> bytes:
-        """Return it as canonical JSON (RFC 8785). Raises ValueError for a lone surrogate."""
+        """Return the statement as canonical JSON. Raises ValueError for a lone surrogate."""
         return rfc8785.dumps(self.model_dump(by_alias=True, mode="json"))
 
 
-def statement_about(name: str, sha256: str, predicate: Predicate) -> Statement:
-    """State the predicate of an export of that name and digest."""
+def new_statement(name: str, sha256: str, predicate: Predicate) -> Statement:
+    """Return the statement that an export of this name and digest has these properties."""
     return Statement.model_validate(
         {
             "_type": STATEMENT_TYPE,
@@ -129,11 +128,14 @@ def statement_about(name: str, sha256: str, predicate: Predicate) -> Statement:
 
 
 def read_statement(payload: bytes) -> Statement:
-    """Read a payload back. Raises FlawedAttestationError when it is not just so written."""
+    """Read a payload. Raises InvalidAttestationError unless `Statement.payload` wrote it."""
     try:
         statement = Statement.model_validate_json(payload)
+        # Other spacing, key order or escapes would parse to the same statement.
         if statement.payload() == payload:
             return statement
     except (ValidationError, rfc8785.CanonicalizationError):
         pass
-    raise FlawedAttestationError(Flaw.MALFORMED, "states nothing that an attestation states")
+    raise InvalidAttestationError(
+        AttestationReason.MALFORMED, "not the statement of an attestation in its canonical form"
+    )

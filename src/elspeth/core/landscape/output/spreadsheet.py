@@ -132,8 +132,8 @@ def _lines(path: Path) -> Iterator[tuple[str, ...]]:
     """Yield the texts of each line, the columns' names first."""
     with path.open("rb") as file:
         for line in read_csv_lines(file):
-            if line.problem is not None:
-                raise OSError(errno.EIO, f"line {line.number}: {line.problem.message}", str(path))
+            if line.defect is not None:
+                raise OSError(errno.EIO, f"line {line.number}: {line.defect.message}", str(path))
             yield line.texts
 
 

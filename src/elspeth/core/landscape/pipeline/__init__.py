@@ -1,1 +1,1 @@
-"""The export that follows a pipeline run, its status, and the repair of pending ones."""
+"""The export after a pipeline run: its destination, its export_status, and its reconciliation."""

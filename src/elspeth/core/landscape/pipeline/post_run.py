@@ -1,4 +1,4 @@
-"""The export that follows a pipeline run: settings -> export -> export_status."""
+"""Exports a run that has just ended, as its pipeline's settings say, and records the outcome."""
 
 import os
 from collections.abc import Mapping
@@ -10,16 +10,17 @@ from sqlalchemy.exc import DBAPIError
 
 from elspeth.core.clock import Clock, utc_now
 from elspeth.core.error_text import describe_failure, explain_failure
+from elspeth.core.landscape import LandscapeExporter
 from elspeth.core.landscape.attestation import Attester
 from elspeth.core.landscape.counts import tables_of
 from elspeth.core.landscape.database import LandscapeDB
-from elspeth.core.landscape.export.exporter import LandscapeExporter
 from elspeth.core.landscape.keys import signing_key
 from elspeth.core.landscape.output.atomic import UnconfirmedExportError
 from elspeth.core.landscape.output.publish import Progress, PublishedExport
-from elspeth.core.landscape.pipeline.export_status import ExportStatusRecord
-from elspeth.core.landscape.pipeline.reconcile import settle_pending
-from elspeth.core.settings import ElspethSettings, export_target
+from elspeth.core.landscape.pipeline.destination import export_destination
+from elspeth.core.landscape.pipeline.export_status import ExportStatusWriter
+from elspeth.core.landscape.pipeline.reconcile import reconcile_pending
+from elspeth.core.settings import ElspethSettings
 
 
 def export_after_run(
@@ -35,28 +36,42 @@ def export_after_run(
     progress: Progress | None = None,
     attest: Attester | None = None,
 ) -> PublishedExport | None:
-    """Export a run that has just ended as its settings say; None when they ask for no export.
+    """Export a run as the settings say.
 
-    The run's export_status, written to `db`, goes from pending to completed, or to failed with the
-    error, which is then raised again; the run's own status stays as it is. The run is read from
-    `source`: by default from `db`, opened once more for reading only. Runs that an earlier export
-    left pending are settled first. The signing key is read from `key_file`, or else from
-    `environ` (default: the process's), now and not when settings are loaded. `attest` writes an
-    attestation beside the export, before its status is completed.
+    Exports that an earlier process left pending are reconciled first. The run's export_status goes
+    from pending to completed, or to failed with the error, which is then raised again. The run's
+    own status does not change.
 
-    Raises UnconfirmedExportError when the export is in place, but its status could not be recorded
-    or its durability not be made sure of, or it could not be attested: the run stays pending, for
-    `settle_pending` to settle.
+    Args:
+        db: the database that holds the run, open for writing; export_status is written here.
+        run_id: the run.
+        settings: the settings of its pipeline.
+        environ: the environment of the signing key, read now and not when settings are loaded;
+            by default that of the process.
+        key_file: the file of the signing key, which goes before the environment.
+        clock: gives the times that are written.
+        source: the database to read the run from; by default `db`, opened once more for reading.
+        jobs: the processes that share a json export.
+        progress: called with the number of records written so far.
+        attest: writes an attestation beside the export before the status is completed.
+
+    Returns:
+        What was published; None when the settings ask for no export.
+
+    Raises:
+        UnconfirmedExportError: the export is in place, but its status could not be recorded, its
+            durability could not be confirmed, or it could not be attested. The run stays pending,
+            for `reconcile_pending`.
     """
     export = settings.landscape.export
     if not export.enabled:
         return None
     environ = os.environ if environ is None else environ
-    settle_pending(db, settings, environ, key_file=key_file, clock=clock, attest=attest)
-    status = ExportStatusRecord(db, run_id, clock)
+    reconcile_pending(db, settings, environ, key_file=key_file, clock=clock, attest=attest)
+    status = ExportStatusWriter(db, run_id, clock)
     status.begin(export.format, export.sink)
     try:
-        path = export_target(settings, export.sink, export.format)
+        path = export_destination(settings, export.sink, export.format)
         key = signing_key(environ, key_file) if export.sign else None
         attestation = None if attest is None else attest.begin(path)
         with _reading(db, source) as reading:
@@ -72,7 +87,7 @@ def export_after_run(
     except BaseException as error:
         _record_failure(status, error)
         raise
-    # From here on an export is in place: what ends this process leaves it pending, not failed.
+    # The export is in place from here on: an error now leaves it pending, never failed.
     if attestation is not None:
         tables = partial(tables_of, db, run_id)
         attestation.attest(published.fingerprint, run_id, key, tables)
@@ -83,13 +98,14 @@ def export_after_run(
 def _reading(db: LandscapeDB, source: LandscapeDB | None) -> AbstractContextManager[LandscapeDB]:
     if source is not None:
         return nullcontext(source)
+    # An in-memory database belongs to its connection, so it cannot be opened a second time.
     if db.is_in_memory:
         return nullcontext(db)
     return LandscapeDB(db.absolute_url, create_tables=False, read_only=True)
 
 
-def _record_failure(status: ExportStatusRecord, failure: BaseException) -> None:
-    """Record why there is no export; what prevents that must not hide the reason."""
+def _record_failure(status: ExportStatusWriter, failure: BaseException) -> None:
+    """Record why the export failed. A second error must not hide the first."""
     try:
         status.fail(explain_failure(failure))
     except DBAPIError as error:
@@ -99,7 +115,7 @@ def _record_failure(status: ExportStatusRecord, failure: BaseException) -> None:
         )
 
 
-def _record_completion(status: ExportStatusRecord, published: PublishedExport) -> None:
+def _record_completion(status: ExportStatusWriter, published: PublishedExport) -> None:
     try:
         status.complete()
     except (DBAPIError, TimeoutError) as error:

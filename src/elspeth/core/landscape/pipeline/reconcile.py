@@ -1,4 +1,4 @@
-"""Settles exports that were left pending: by a killed process, or a database that was locked."""
+"""Reconciles exports that a killed process or a locked database left pending."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,22 +19,23 @@ from elspeth.core.landscape.output.atomic import (
     settle_directory,
     sync_directory,
 )
-from elspeth.core.landscape.pipeline.export_status import ExportStatusRecord
+from elspeth.core.landscape.pipeline.destination import export_destination
+from elspeth.core.landscape.pipeline.export_status import ExportStatusWriter
 from elspeth.core.landscape.schema import runs_table
 from elspeth.core.landscape.verification.verify import verify
-from elspeth.core.settings import ElspethSettings, export_target
+from elspeth.core.settings import ElspethSettings
 
 
 @dataclass(frozen=True)
-class Settled:
-    """What became of one pending export, and why; PENDING when it was left alone."""
+class ReconciledExport:
+    """The status of an export that was pending, and the reason; PENDING when it was left alone."""
 
     run_id: str
     status: ExportStatus
     reason: str
 
 
-def settle_pending(
+def reconcile_pending(
     db: LandscapeDB,
     settings: ElspethSettings,
     environ: Mapping[str, str],
@@ -42,14 +43,23 @@ def settle_pending(
     key_file: Path | None = None,
     clock: Clock = utc_now,
     attest: Attester | None = None,
-) -> Sequence[Settled]:
-    """Look at the target of every run whose export is pending, and record what is found there.
+) -> Sequence[ReconciledExport]:
+    """Look at the destination of every run whose export is pending, and record what is there.
 
     An export that verifies, is of that run and holds as many records as the database becomes
-    completed, any other failed. What a living process is writing, or cannot be judged with these
-    settings, stays pending. `attest` attests what was cut off before that.
+    completed, any other failed. An export stays pending while a live process writes it, and when
+    it cannot be judged with these settings.
 
-    Raises sqlalchemy.exc.DBAPIError when the database fails.
+    Args:
+        db: the database of the runs, open for writing.
+        settings: the settings of their pipeline.
+        environ: the environment of the signing key.
+        key_file: the file of the signing key, which goes before the environment.
+        clock: gives the times that are written.
+        attest: attests an export that was cut off between publication and attestation.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: the database fails.
     """
     with db.connection() as connection:
         runs = runs_table.c
@@ -70,44 +80,52 @@ class _Judge:
     key_file: Path | None
     attest: Attester | None
 
-    def judge(self, run_id: str, sink: str | None, export_format: str) -> Settled:
+    def judge(self, run_id: str, sink: str | None, export_format: str) -> ReconciledExport:
+        """Judge the export of one run by its destination; only a clear result ends `pending`."""
         try:
-            path = export_target(self.settings, sink, export_format)
+            path = export_destination(self.settings, sink, export_format)
             if is_being_written(path):
-                return Settled(run_id, ExportStatus.PENDING, f"{path} is being written just now")
+                reason = f"{path} is being written just now"
+                return ReconciledExport(run_id, ExportStatus.PENDING, reason)
             return self._judge_at(path, run_id)
         except (SigningKeyError, ValueError, UnconfirmedExportError) as error:
-            return Settled(run_id, ExportStatus.PENDING, f"cannot be judged: {error}")
+            return ReconciledExport(run_id, ExportStatus.PENDING, f"cannot be judged: {error}")
         except FileNotFoundError:
-            return Settled(run_id, ExportStatus.FAILED, f"cut off: there is nothing at {path}")
+            reason = f"cut off: there is nothing at {path}"
+            return ReconciledExport(run_id, ExportStatus.FAILED, reason)
         except OSError as error:
-            return Settled(run_id, ExportStatus.PENDING, f"{path}: {error.strerror}")
+            return ReconciledExport(run_id, ExportStatus.PENDING, f"{path}: {error.strerror}")
 
-    def _judge_at(self, path: Path, run_id: str) -> Settled:
-        signed = self.settings.landscape.export.sign
-        key = signing_key(self.environ, self.key_file) if signed else None
+    def _judge_at(self, path: Path, run_id: str) -> ReconciledExport:
+        is_signed = self.settings.landscape.export.sign
+        key = signing_key(self.environ, self.key_file) if is_signed else None
         settle_directory(path)
-        found = verify(path, key, run_id=run_id, allow_unsigned=not signed)
-        if not found.ok:
-            what = found.findings[0] if found.findings else "nothing"
-            return Settled(run_id, ExportStatus.FAILED, f"cut off: {path} does not verify: {what}")
+        verification = verify(path, key, run_id=run_id, allow_unsigned=not is_signed)
+        if not verification.ok:
+            first = verification.defects[0]
+            reason = f"cut off: {path} does not verify: {first}"
+            return ReconciledExport(run_id, ExportStatus.FAILED, reason)
         with self.db.connection() as connection:
             stored = sum(count_records(connection, run_id).values())
-        exported = found.record_count - found.is_signed
+        # A signed export holds one record more than the database: its manifest.
+        exported = verification.record_count - verification.is_signed
         if exported != stored:
             reason = f"cut off: {path} holds {exported:,} records, the database {stored:,}"
-            return Settled(run_id, ExportStatus.FAILED, reason)
+            return ReconciledExport(run_id, ExportStatus.FAILED, reason)
+        # The process that wrote it may have ended before its rename was durable.
         sync_directory(path.parent)
         if self.attest is not None:
             tables = partial(tables_of, self.db, run_id)
-            self.attest.begin(path).attest_what_is_there(run_id, key, tables)
-        return Settled(run_id, ExportStatus.COMPLETED, f"{path} verifies")
+            self.attest.begin(path).attest_existing(run_id, key, tables)
+        return ReconciledExport(run_id, ExportStatus.COMPLETED, f"{path} verifies")
 
 
-def _record(settled: Settled, db: LandscapeDB, clock: Clock) -> Settled:
-    if settled.status is ExportStatus.PENDING:
-        return settled
-    failure = settled.reason if settled.status is ExportStatus.FAILED else None
-    if ExportStatusRecord(db, settled.run_id, clock).settle(settled.status, failure):
-        return settled
-    return Settled(settled.run_id, ExportStatus.PENDING, "another process has settled it meanwhile")
+def _record(reconciled: ReconciledExport, db: LandscapeDB, clock: Clock) -> ReconciledExport:
+    if reconciled.status is ExportStatus.PENDING:
+        return reconciled
+    failure = reconciled.reason if reconciled.status is ExportStatus.FAILED else None
+    writer = ExportStatusWriter(db, reconciled.run_id, clock)
+    if writer.resolve_pending(reconciled.status, failure):
+        return reconciled
+    reason = "another process has settled it meanwhile"
+    return ReconciledExport(reconciled.run_id, ExportStatus.PENDING, reason)

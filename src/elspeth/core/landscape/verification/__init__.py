@@ -1,1 +1,1 @@
-"""The verifier: reads an export back and reports every defect."""
+"""The verifier: shares only schema, contracts and the reading of keys with what it verifies."""

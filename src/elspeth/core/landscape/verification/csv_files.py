@@ -1,4 +1,9 @@
-"""Reads a directory of CSV files as the records they were, in the order of emission."""
+"""Reads a directory of CSV files as the records they were written from, in order of emission.
+
+Three steps, each holding one line per file: `read_csv_lines` splits canonical lines into texts,
+`CsvTable` rebuilds typed records from the texts of one file, and `read_csv` merges the files on the
+ids of parents.
+"""
 
 import csv
 import io
@@ -10,22 +15,32 @@ from itertools import product
 from pathlib import Path
 from typing import IO
 
-from elspeth.core.landscape.export.encoding import encode_record
-from elspeth.core.landscape.export.record_types import RUN, Record, RecordType
-from elspeth.core.landscape.export.signed_lines import MANIFEST
-from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES, Problem, Reading, Reason
-from elspeth.core.landscape.verification.record_order import PLACES, Place, places_inside
+import rfc8785
+
+from elspeth.core.landscape.verification.defects import (
+    MAX_LINE_BYTES,
+    Defect,
+    ParsedLine,
+    Reason,
+    Record,
+)
+from elspeth.core.landscape.verification.record_order import ORDER_RULES, OrderRule, rules_inside
 from elspeth.core.landscape.verification.record_shapes import (
     INTEGER,
+    MANIFEST,
     NUMBER,
+    SHAPES,
     SIGNATURE,
     TEXT,
     Field,
-    Shape,
+    RecordShape,
 )
 
-# Reads one CSV file of an export as bytes: canonical lines, each split into its texts.
+SPREADSHEET_MARKER = "THIS-COPY-DOES-NOT-VERIFY.txt"
+"""The file that distinguishes a copy made for spreadsheets from an export."""
 
+FILE_NAMES = frozenset(f"{name}.csv" for name in SHAPES)
+"""The names of all files that an export may consist of."""
 
 _FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r\n)')
 
@@ -36,27 +51,28 @@ class CsvLine:
 
     number: int
     texts: tuple[str, ...] = ()
-    problem: Problem | None = None
+    defect: Defect | None = None
 
 
 def read_csv_lines(file: IO[bytes]) -> Iterator[CsvLine]:
-    """Yield the lines of a file that is what `csv.writer` writes, or what is wrong with each.
+    """Yield the lines of a file as `csv.writer` writes them, or what is wrong with a line.
 
-    Holds one line at a time. Nothing follows a line that is too long: there is no telling where
-    it ends. Raises OSError.
+    Holds one line at a time. A line that is too long ends the file, because its end cannot be
+    found. Raises OSError.
     """
     number = 1
     while line := _next_line(file):
         if len(line) > MAX_LINE_BYTES:
-            what = f"longer than {MAX_LINE_BYTES:,} bytes, or a quote that is never closed"
-            yield CsvLine(number, problem=Problem(Reason.TOO_LONG, what))
+            message = f"longer than {MAX_LINE_BYTES:,} bytes, or a quote that is never closed"
+            yield CsvLine(number, defect=Defect(Reason.TOO_LONG, message))
             return
         yield _split(number, line)
         number += line.count(b"\n")
 
 
 def _next_line(file: IO[bytes]) -> bytes:
-    """Read up to a line break outside quotes: in what csv.writer writes, after an even number."""
+    """Read up to a line break outside quotes, that is after an even number of quotes."""
+    # csv.writer doubles a quote inside a text, so an even number means that all are closed.
     parts: list[bytes] = []
     size = quotes = 0
     while part := file.readline(MAX_LINE_BYTES + 1 - size):
@@ -70,21 +86,23 @@ def _next_line(file: IO[bytes]) -> bytes:
 
 def _split(number: int, line: bytes) -> CsvLine:
     if not line.endswith(b"\r\n"):
-        torn = Problem(Reason.TORN_TAIL, "the line has no CR LF at its end")
-        return CsvLine(number, problem=torn)
+        torn = Defect(Reason.TORN_TAIL, "the line has no CR LF at its end")
+        return CsvLine(number, defect=torn)
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        return CsvLine(number, problem=Problem(Reason.CORRUPT_CSV, f"not UTF-8: {error.reason}"))
+        return CsvLine(number, defect=Defect(Reason.CORRUPT_CSV, f"not UTF-8: {error.reason}"))
     texts = _texts(text)
+    # The pattern accepts more than exports contain; writing the texts again is the exact check.
     if texts is None or _written(texts) != text:
-        problem = Problem(Reason.NOT_CANONICAL, "is quoted or ended otherwise than exports are")
-        return CsvLine(number, problem=problem)
+        defect = Defect(Reason.NOT_CANONICAL, "is quoted or ended otherwise than exports are")
+        return CsvLine(number, defect=defect)
     return CsvLine(number, texts)
 
 
 def _texts(text: str) -> tuple[str, ...] | None:
-    """Split a line; csv.reader would bound each text by a limit of the whole process."""
+    """Split a line into its texts; None when it is malformed."""
+    # Not csv.reader: it limits the length of a text by a setting of the whole process.
     texts = []
     at = 0
     while at < len(text):
@@ -104,106 +122,106 @@ def _written(texts: tuple[str, ...]) -> str:
     return line.getvalue()
 
 
-# Reads one CSV file of an export as typed records.
-#
-# CSV knows text alone, so a record is rebuilt from the known columns of its type. An empty field
-# that may be null or empty text is tried as null first, then as text: the signature decides.
-
-
 @dataclass(frozen=True, slots=True)
-class TableLine:
-    """One line of a table: its reading, and its texts by column; none if they cannot be told."""
+class CsvRecord:
+    """One line of a table: the line as parsed, and its texts by column, if it is readable."""
 
-    reading: Reading
+    line: ParsedLine
     texts: Mapping[str, str]
 
 
 class CsvTable:
-    """The lines of one file, of which the `head` is looked at before it is taken."""
+    """The records of one file; `head` is the next one.
 
-    def __init__(self, name: str, file: IO[bytes], shape: Shape) -> None:
+    CSV holds only text, so the columns of the type say how to read it. An empty field may be null
+    or empty text: null is tried first, then text, and the signature decides.
+    """
+
+    def __init__(self, name: str, file: IO[bytes], shape: RecordShape) -> None:
         self._name = name
         self._shape = shape
-        self._lines = self._read(read_csv_lines(file))
-        self.head = next(self._lines, None)
+        self._records = self._read(read_csv_lines(file))
+        self.head = next(self._records, None)
 
     def advance(self) -> None:
-        """Go on to the next line; at the end the head is None."""
-        self.head = next(self._lines, None)
+        """Go on to the next record; at the end `head` is None."""
+        self.head = next(self._records, None)
 
-    def _read(self, lines: Iterator[CsvLine]) -> Iterator[TableLine]:
+    def _read(self, lines: Iterator[CsvLine]) -> Iterator[CsvRecord]:
         header = next(lines, None)
         columns = () if header is None else header.texts
         if columns not in (self._shape.columns(signed=True), self._shape.columns(signed=False)):
-            yield self._unread(1, self._wrong_header(header))
+            yield self._unreadable(1, self._wrong_header(header))
             return
         is_empty = True
         for line in lines:
             is_empty = False
-            yield self._line(line, columns)
+            yield self._record(line, columns)
         if is_empty:
-            what = "holds no record: an export writes no such file"
-            yield self._unread(1, Problem(Reason.NOT_CANONICAL, what))
+            message = "holds no record: an export writes no such file"
+            yield self._unreadable(1, Defect(Reason.NOT_CANONICAL, message))
 
-    def _wrong_header(self, header: CsvLine | None) -> Problem:
-        if header is not None and header.problem is not None:
-            return header.problem
-        return Problem(Reason.FIELDS, f"the columns are not those of {self._shape.name} records")
+    def _wrong_header(self, header: CsvLine | None) -> Defect:
+        if header is not None and header.defect is not None:
+            return header.defect
+        return Defect(Reason.FIELDS, f"the columns are not those of {self._shape.name} records")
 
-    def _line(self, line: CsvLine, columns: tuple[str, ...]) -> TableLine:
-        if line.problem is not None:
-            return self._unread(line.number, line.problem)
+    def _record(self, line: CsvLine, columns: tuple[str, ...]) -> CsvRecord:
+        if line.defect is not None:
+            return self._unreadable(line.number, line.defect)
         if len(line.texts) != len(columns):
-            what = f"{len(line.texts)} fields under {len(columns)} columns"
-            return self._unread(line.number, Problem(Reason.FIELDS, what))
+            message = f"{len(line.texts)} fields under {len(columns)} columns"
+            return self._unreadable(line.number, Defect(Reason.FIELDS, message))
         texts = dict(zip(columns, line.texts, strict=True))
-        return TableLine(self._rebuilt(line.number, texts), texts)
+        return CsvRecord(self._rebuilt(line.number, texts), texts)
 
-    def _unread(self, number: int, problem: Problem) -> TableLine:
-        return TableLine(Reading(number, (problem,), file=self._name), {})
+    def _unreadable(self, number: int, defect: Defect) -> CsvRecord:
+        return CsvRecord(ParsedLine(number, (defect,), file=self._name), {})
 
-    def _rebuilt(self, number: int, texts: Mapping[str, str]) -> Reading:
+    def _rebuilt(self, number: int, texts: Mapping[str, str]) -> ParsedLine:
         variants = self._variants(texts)
         record = next(variants)
-        problem = self._shape.problem(record)
-        while problem is not None and (another := next(variants, None)) is not None:
-            record, problem = another, self._shape.problem(another)
-        if problem is not None:
-            return Reading(number, (problem,), file=self._name)
+        defect = self._shape.defect(record)
+        while defect is not None and (another := next(variants, None)) is not None:
+            record, defect = another, self._shape.defect(another)
+        if defect is not None:
+            return ParsedLine(number, (defect,), file=self._name)
         signature = texts.get(SIGNATURE) or None
         messages = self._messages(record, variants)
-        return Reading(number, (), self._shape.name, record, messages, signature, self._name)
+        return ParsedLine(number, (), self._shape.name, record, messages, signature, self._name)
 
     def _variants(self, texts: Mapping[str, str]) -> Iterator[Record]:
-        """Every record that could have been written as these texts, the likeliest first."""
+        """Yield every record that could have been written as these texts, the likeliest first."""
         fields = self._shape.fields
         record = {name: _value(field, texts[name]) for name, field in fields.items()}
         yield record
-        doubtful = [
-            name for name, field in fields.items() if record[name] is None and field.classes is TEXT
+        ambiguous = [
+            name for name, field in fields.items() if record[name] is None and field.types is TEXT
         ]
-        choices = product((None, ""), repeat=len(doubtful))
-        next(choices)
+        choices = product((None, ""), repeat=len(ambiguous))
+        next(choices)  # All null: the record above.
         for chosen in choices:
-            yield {**record, **dict(zip(doubtful, chosen, strict=True))}
+            yield {**record, **dict(zip(ambiguous, chosen, strict=True))}
 
     def _messages(self, record: Record, variants: Iterator[Record]) -> Iterator[bytes]:
-        yield encode_record(record)
-        yield from (encode_record(each) for each in variants if self._shape.problem(each) is None)
+        # Lazy: a sound record fits with its first message, and encoding is the largest cost here.
+        yield rfc8785.dumps(record)
+        yield from (rfc8785.dumps(each) for each in variants if self._shape.defect(each) is None)
 
 
 def _value(field: Field, text: str) -> str | int | float | None:
-    """The value that is written as this text; the text itself when there is none."""
+    """Return the value that is written as this text; the text itself when there is none."""
     if text == "" and field.nullable:
         return None
-    if field.classes is INTEGER:
+    if field.types is INTEGER:
         return _exactly(int, str, text)
-    return _exactly(float, repr, text) if field.classes is NUMBER else text
+    return _exactly(float, repr, text) if field.types is NUMBER else text
 
 
 def _exactly(
     parse: Callable[[str], int | float], write: Callable[[int | float], str], text: str
 ) -> str | int | float:
+    # int() and float() also accept blanks, underscores, leading zeros and digits of other scripts.
     try:
         value = parse(text)
     except ValueError:
@@ -211,30 +229,21 @@ def _exactly(
     return value if write(value) == text else text
 
 
-SPREADSHEET_MARKER = "THIS-COPY-DOES-NOT-VERIFY.txt"
-"""The file that tells a copy made for spreadsheets from an export."""
+def read_csv(directory: Path) -> Iterator[ParsedLine]:
+    """Yield every line of the files, merged on the ids of parents.
 
-
-def csv_file_names(shapes: Mapping[str, Shape]) -> frozenset[str]:
-    """Return the names of all files that an export may consist of."""
-    return frozenset(f"{name}.csv" for name in shapes)
-
-
-def read_csv(directory: Path, shapes: Mapping[str, Shape]) -> Iterator[Reading]:
-    """Yield what each line of the files says, merged on the ids of parents.
-
-    A record whose parent is not found comes before the manifest, out of place. Holds one line of
+    A record whose parent is missing comes before the manifest, out of place. Holds one line of
     each file at a time. Raises OSError.
     """
     with ExitStack() as files:
         tables = {}
-        for name, shape in shapes.items():
+        for name, shape in SHAPES.items():
             path = directory / f"{name}.csv"
             if path.exists():
                 tables[name] = CsvTable(path.name, files.enter_context(path.open("rb")), shape)
         merge = _Merge(tables)
         yield from merge.inside(None, None)
-        yield from merge.left_over()
+        yield from merge.without_parent()
         if MANIFEST in tables:
             yield from merge.all_of(MANIFEST)
 
@@ -245,34 +254,35 @@ class _Merge:
     def __init__(self, tables: Mapping[str, CsvTable]) -> None:
         self._tables = tables
 
-    def inside(self, parent: RecordType | None, parent_id: str | None) -> Iterator[Reading]:
-        """Yield the records that stand inside a parent: next in their tables, and naming it."""
-        for place in places_inside(parent):
-            if place.record_type.name in self._tables:
-                yield from self._children(place, parent_id)
+    def inside(self, parent: str | None, parent_id: str | None) -> Iterator[ParsedLine]:
+        """Yield the records inside a parent: those next in their tables that name it."""
+        for rule in rules_inside(parent):
+            if rule.record_type in self._tables:
+                yield from self._children(rule, parent_id)
 
-    def left_over(self) -> Iterator[Reading]:
-        """Yield the records that were found under no parent, each with those inside it."""
-        for place in PLACES:
-            table = self._tables.get(place.record_type.name)
+    def without_parent(self) -> Iterator[ParsedLine]:
+        """Yield the records whose parent was not found, each followed by those inside it."""
+        for rule in ORDER_RULES:
+            table = self._tables.get(rule.record_type)
             while table is not None and table.head is not None:
-                yield from self._children(place, table.head.texts.get(place.parent_field))
+                yield from self._children(rule, table.head.texts.get(rule.parent_field))
 
-    def all_of(self, kind: str) -> Iterator[Reading]:
-        """Yield what is left in one table, as it comes."""
-        table = self._tables[kind]
-        while (line := table.head) is not None:
+    def all_of(self, record_type: str) -> Iterator[ParsedLine]:
+        """Yield the rest of one table, as it comes."""
+        table = self._tables[record_type]
+        while (record := table.head) is not None:
             table.advance()
-            yield line.reading
+            yield record.line
 
-    def _children(self, place: Place, parent_id: str | None) -> Iterator[Reading]:
-        table = self._tables[place.record_type.name]
-        is_of_run = place.parent in (None, RUN)
-        while (line := table.head) is not None:
-            texts = line.texts
-            if texts and not is_of_run and texts[place.parent_field] != parent_id:
+    def _children(self, rule: OrderRule, parent_id: str | None) -> Iterator[ParsedLine]:
+        table = self._tables[rule.record_type]
+        # A record that names another run stays in its place: WRONG_RUN says what is wrong with it.
+        is_inside_run = rule.parent in (None, "run")
+        while (record := table.head) is not None:
+            texts = record.texts
+            if texts and not is_inside_run and texts[rule.parent_field] != parent_id:
                 return
             table.advance()
-            yield line.reading
+            yield record.line
             if texts:
-                yield from self.inside(place.record_type, texts[place.key_field])
+                yield from self.inside(rule.record_type, texts[rule.key_field])

@@ -1,20 +1,21 @@
-"""What one line of an export says, read from either format, before it is judged."""
+"""The facts of a verification: a line as read, what can be wrong with it, and the result."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, TypeAlias
 
-from elspeth.core.landscape.export.record_types import Record
+Record: TypeAlias = dict[str, Any]
 
-# What a verification finds: the reasons why an export is not valid, and where.
+MAX_LINE_BYTES = 4 * 1024 * 1024
+"""The longest line that is read. Exported texts have at most 512 characters where the database
+enforces lengths, so real lines have hundreds of bytes. The bound keeps memory flat."""
 
-
-_LONGEST_SHOWN = 80
+_LONGEST_REPR = 80
 
 
 class Reason(StrEnum):
-    """Why an export does not verify. Codes for scripts; `docs/verification.md` explains them."""
+    """Why an export does not verify: codes for scripts, explained in `docs/verification.md`."""
 
     EMPTY = "EMPTY"
     TORN_TAIL = "TORN_TAIL"
@@ -38,86 +39,83 @@ class Reason(StrEnum):
     HASH = "HASH"
 
 
-class Problem(NamedTuple):
-    """One thing wrong with a record, before it is said where."""
-
-    reason: Reason
-    message: str
-
-
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing wrong with an export: which reason, in words, and where."""
+class Defect:
+    """One thing wrong with an export: the reason, in words, and where it stands.
+
+    The modules that judge one record leave `line` and `file` empty; `Verifier` fills them in.
+    """
 
     reason: Reason
     message: str
     line: int | None = None
-    """Counted from 1; None when the export as a whole is meant."""
+    """Counted from 1; None when the defect concerns the export as a whole."""
     file: str = ""
-    """The file's name in a directory of CSV files."""
+    """The name of the file in a directory of CSV files; empty for JSON Lines."""
+
+    def at(self, line: int, file: str) -> "Defect":
+        """Return the same defect with its place."""
+        return replace(self, line=line, file=file)
 
     def __str__(self) -> str:
         line = "" if self.line is None else f"line {self.line}"
-        where = ", ".join(filter(None, (self.file, line)))
-        return ": ".join(filter(None, (where, self.reason.value, self.message)))
+        place = ", ".join(filter(None, (self.file, line)))
+        return ": ".join(filter(None, (place, self.reason.value, self.message)))
+
+
+# Not frozen: a frozen dataclass takes three times as long to build, a tenth of the time per record.
+@dataclass(slots=True)
+class ParsedLine:
+    """One line of an export as read, and what is wrong with its form."""
+
+    number: int
+    """Counted from 1, in its file."""
+    defects: Sequence[Defect] = ()
+    record_type: str | None = None
+    """None when the line holds no record with known fields and valid values."""
+    record: Record = field(default_factory=dict)
+    messages: Iterable[bytes] = ()
+    """The bytes that the signature may cover: one candidate, or several for a CSV line."""
+    signature: str | None = None
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What checking one export found. `findings` holds the first ones, `finding_count` all."""
+    """The result of verifying one export."""
 
     run_id: str | None
-    """The run that was expected, or else the one that the first record names."""
+    """The run that was expected, or else the run that the first record names."""
     is_signed: bool
-    """False only for an unsigned export that was allowed to be."""
+    """False only for an unsigned export that was allowed to be unsigned."""
     record_count: int
-    """Lines of the file, or of all CSV files; a manifest that is missing counts as one more."""
+    """Lines of the file, or of all CSV files; a missing manifest counts as one more."""
     valid_count: int
-    finding_count: int
-    findings: tuple[Finding, ...]
+    defect_count: int
+    defects: tuple[Defect, ...]
+    """The first defects, at most 20; `defect_count` counts all of them."""
     every_signature_is_bad: bool = False
     key_id: str | None = None
-    """The public name of the key that signed it; None when it is unsigned, or no key fits."""
+    """The public name of the signing key; None when the export is unsigned or no key fits."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """How many records of each type could be read, the manifest included."""
+    """The number of readable records by type, the manifest included."""
     manifest: Mapping[str, object] | None = None
-    """The manifest as read, without its signature; None when there is none."""
+    """The manifest as read, without its signature; None when the export has none."""
 
     @property
     def ok(self) -> bool:
-        """Whether everything holds that has to hold for a complete export."""
-        return self.finding_count == 0
+        """Whether the export is complete and sound."""
+        return self.defect_count == 0
 
     @property
     def hint(self) -> str | None:
-        """What the findings together suggest, if anything."""
+        """The likely cause of all defects together, if there is one."""
         if self.every_signature_is_bad:
             return "every record fails: probably the wrong key"
         return None
 
 
-def shown(value: object) -> str:
-    """Show a value of unknown origin and size in a message."""
-    text = repr(value[:_LONGEST_SHOWN] if isinstance(value, str) else value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
-
-
-MAX_LINE_BYTES = 4 * 1024 * 1024
-"""The longest line that is read. Exported texts are limited to 512 characters where the database
-enforces it, so lines have hundreds of bytes; the bound is what keeps memory flat."""
-
-
-# Frozen, it would take three times as long to make, which is a tenth of verifying a record.
-@dataclass(slots=True)
-class Reading:
-    """One line as read: the record in it, if there is one, and what is wrong with its form."""
-
-    line: int
-    problems: Sequence[Problem] = ()
-    kind: str | None = None
-    """The record type; None when the line holds no record with known fields and values."""
-    record: Record = field(default_factory=dict)
-    messages: Iterable[bytes] = ()
-    """What the signature may have been computed over: one, unless the format leaves it open."""
-    signature: str | None = None
-    file: str = ""
+def short_repr(value: object) -> str:
+    """Return the repr of a value of unknown origin and size, cut after 80 characters."""
+    text = repr(value[:_LONGEST_REPR] if isinstance(value, str) else value)
+    return text if len(text) <= _LONGEST_REPR else f"{text[:_LONGEST_REPR]}..."

@@ -1,232 +1,200 @@
-"""Primary keys that have to be unique across a whole export, kept in a temporary file."""
+"""The order of an export: which record stands inside which parent, and how siblings are sorted.
 
-import sqlite3
+An export holds the run; its nodes; its edges; its rows, each followed by its tokens, each token by
+its parents and its node states, each state by its routing events and its calls; then the batches,
+each followed by its members; then the artifacts. `ORDER_RULES` is the verifier's only statement of
+that order.
+"""
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import itemgetter
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from elspeth.core.landscape.export import record_types as records
-from elspeth.core.landscape.export.record_types import RECORD_TYPES, Record, RecordType
-from elspeth.core.landscape.verification.defects import Problem, Reason, shown
-
-# The order of an export: which record stands inside which, and what follows what.
-#
-# The run; its nodes; its edges; its rows, each followed by its tokens, each of those by its
-# parents and its node states, each state by its routing events and its calls; its batches, each
-# followed by its members; its artifacts.
-
+from elspeth.core.landscape.verification.defects import Defect, Reason, Record, short_repr
+from elspeth.core.landscape.verification.record_shapes import SHAPES
 
 KEYS_REMEMBERED = 16_384
-"""Keys of one parent's children that are remembered, so that memory stays flat."""
+"""How many keys of one parent's children are remembered, so that memory stays flat."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where records of one type stand: inside which, and in what order among themselves."""
+class OrderRule:
+    """Where records of one type stand: inside which parent, and in what order."""
 
-    record_type: RecordType
-    parent: RecordType | None
-    order: tuple[str, ...] = ()
-    """The fields that ascend among the children of one parent. Empty where the order follows
-    from what is not exported: tokens, edges and artifacts stand in order of creation."""
-    may_tie: bool = False
-    """Equal values may follow each other, and null comes last."""
+    record_type: str
+    parent: str | None
+    ascending: tuple[str, ...] = ()
+    """The fields by which the children of one parent ascend. Empty where the order depends on
+    creation times that are not exported: edges, tokens and artifacts."""
+    allows_ties: bool = False
+    """Whether equal values may follow each other, with null last."""
 
     @property
     def key_field(self) -> str:
-        """The field that tells the children of one parent apart."""
-        return self.record_type.primary_key[-1]
+        """The field that identifies a record among the children of one parent."""
+        return SHAPES[self.record_type].primary_key[-1]
 
     @property
     def parent_field(self) -> str:
-        """The field that names the parent; the run is named by every record."""
-        return "run_id" if self.parent is None else self.parent.primary_key[-1]
+        """The field that names the parent; every record names the run."""
+        return "run_id" if self.parent is None else SHAPES[self.parent].primary_key[-1]
 
 
-PLACES = (
-    Place(records.RUN, None),
-    # Nodes of one sequence number stand in order of registration, which is not exported.
-    Place(records.NODE, records.RUN, ("sequence_in_pipeline",), may_tie=True),
-    Place(records.EDGE, records.RUN),
-    Place(records.ROW, records.RUN, ("row_index",)),
-    Place(records.TOKEN, records.ROW),
-    Place(records.TOKEN_PARENT, records.TOKEN, ("ordinal",)),
-    Place(records.NODE_STATE, records.TOKEN, ("step_index", "attempt")),
-    Place(records.ROUTING_EVENT, records.NODE_STATE, ("ordinal", "event_id")),
-    Place(records.CALL, records.NODE_STATE, ("call_index",)),
-    Place(records.BATCH, records.RUN, ("created_at", "batch_id")),
-    Place(records.BATCH_MEMBER, records.BATCH, ("ordinal",)),
-    Place(records.ARTIFACT, records.RUN),
+ORDER_RULES = (
+    OrderRule("run", None),
+    # Nodes with equal sequence numbers stand in order of registration, which is not exported.
+    OrderRule("node", "run", ("sequence_in_pipeline",), allows_ties=True),
+    OrderRule("edge", "run"),
+    OrderRule("row", "run", ("row_index",)),
+    OrderRule("token", "row"),
+    OrderRule("token_parent", "token", ("ordinal",)),
+    OrderRule("node_state", "token", ("step_index", "attempt")),
+    OrderRule("routing_event", "node_state", ("ordinal", "event_id")),
+    OrderRule("call", "node_state", ("call_index",)),
+    OrderRule("batch", "run", ("created_at", "batch_id")),
+    OrderRule("batch_member", "batch", ("ordinal",)),
+    OrderRule("artifact", "run"),
 )
-"""Every place, in the order in which the types that share a parent take their turns."""
+"""The rule of every record type, in the order in which types that share a parent follow."""
 
 
-def places_inside(parent: RecordType | None) -> tuple[Place, ...]:
-    """Return the places directly inside a record type, in turn; None holds the run."""
-    return tuple(place for place in PLACES if place.parent is parent)
+def rules_inside(parent: str | None) -> tuple[OrderRule, ...]:
+    """Return the rules of the types directly inside a parent type, in order; None: the export."""
+    return tuple(rule for rule in ORDER_RULES if rule.parent == parent)
 
 
-class Grammar:
-    """Places one record after the other, and finds what stands where it should not.
+class RecordOrder:
+    """Checks that each record stands where it belongs after the records before it."""
 
-    With `remembers_keys` it also finds two children of one parent that share a primary key,
-    among the first 16,384 of each parent and type.
-    """
+    def __init__(self, *, finds_duplicates: bool = True) -> None:
+        """Start before the first record.
 
-    def __init__(self, *, remembers_keys: bool = True) -> None:
-        rules = [_Rule(rank, place) for rank, place in enumerate(PLACES)]
-        self._rules = {rule.kind: rule for rule in rules}
-        self._open = [_Open("export", None)]
-        self._remembers_keys = remembers_keys
-
-    def place(self, kind: str, record: Record) -> Problem | None:
-        """Take the next record, whose fields are known to be sound; say what is wrong, if any.
-
-        What is wrongly placed counts as rightly placed for what follows it, so that one mistake
-        is reported once.
+        Args:
+            finds_duplicates: whether to compare the keys of the children of one parent, the first
+                16,384 of each type. `UniqueKeys` makes that superfluous.
         """
-        rule = self._rules[kind]
+        self._finds_duplicates = finds_duplicates
+        # The open parents, outermost first: at most export, run, row, token and node state.
+        self._open = [_OpenParent("export", None)]
+
+    def check(self, record_type: str, record: Record) -> Defect | None:
+        """Take the next record, whose fields are known to be sound, and return what is wrong.
+
+        A misplaced record counts as well placed for what follows it, so that one mistake gives
+        one defect.
+        """
+        rule = _CHECKED_RULES[record_type]
         depth = rule.depth
         stack = self._open
-        problem = None
-        # That every record is of one run is judged elsewhere.
+        misplaced = None
+        # Depth 1 is inside the run; `Verifier` checks that all records name the same run.
         if (
             len(stack) <= depth
-            or stack[depth].kind != rule.parent_kind
+            or stack[depth].record_type != rule.parent
             or (depth > 1 and stack[depth].key != record[rule.parent_field])
         ):
-            problem = self._open_parent(rule, record[rule.parent_field])
-        turn = self._take_turn(rule, stack[depth], record)
+            misplaced = self._open_missing_parent(rule, record[rule.parent_field])
+        among_siblings = self._check_siblings(rule, stack[depth], record)
+        # A new sibling closes what was open inside the previous one.
         del stack[depth + 1 :]
         if rule.is_parent:
-            stack.append(_Open(kind, record[rule.key_field]))
-        return problem or turn
+            stack.append(_OpenParent(record_type, record[rule.key_field]))
+        return misplaced or among_siblings
 
-    def _open_parent(self, rule: "_Rule", parent_id: object) -> Problem:
-        """Open the parent that a record names where it does not stand inside it."""
+    def _open_missing_parent(self, rule: "_CheckedRule", parent_id: object) -> Defect:
+        """Open the parent that a record names but does not follow, and all above that parent."""
         stack, depth = self._open, rule.depth
-        for at, kind in enumerate(rule.path):
-            if len(stack) <= at or stack[at].kind != kind:
-                stack[at:] = [_Open(kind, None)]
-        stack[depth:] = [_Open(rule.parent_kind, parent_id)]
-        where = "the run" if depth == 1 else f"its {rule.parent_kind} {shown(parent_id)}"
-        return Problem(Reason.ORDER, f"a {rule.kind} that does not stand inside {where}")
+        for at, record_type in enumerate(rule.path):
+            if len(stack) <= at or stack[at].record_type != record_type:
+                stack[at:] = [_OpenParent(record_type, None)]
+        stack[depth:] = [_OpenParent(rule.parent, parent_id)]
+        where = "the run" if depth == 1 else f"its {rule.parent} {short_repr(parent_id)}"
+        return Defect(Reason.ORDER, f"a {rule.record_type} that does not stand inside {where}")
 
-    def _take_turn(self, rule: "_Rule", parent: "_Open", record: Record) -> Problem | None:
+    def _check_siblings(
+        self, rule: "_CheckedRule", parent: "_OpenParent", record: Record
+    ) -> Defect | None:
         """Check a record against the earlier children of its parent."""
         if rule.rank != parent.rank:
             if rule.rank < parent.rank:
-                return Problem(Reason.ORDER, f"a {rule.kind} after a {parent.latest_kind}")
-            parent.begin(rule)
+                return Defect(Reason.ORDER, f"a {rule.record_type} after a {parent.latest_type}")
+            parent.begin_type(rule)
         elif rule.depth == 0:
-            return Problem(Reason.ORDER, "a second run")
-        if self._remembers_keys:
+            return Defect(Reason.ORDER, "a second run")
+        if self._finds_duplicates:
             key = record[rule.key_field]
             if key in parent.keys:
-                return Problem(Reason.DUPLICATE, f"a second {rule.kind} {shown(key)}")
+                return Defect(Reason.DUPLICATE, f"a second {rule.record_type} {short_repr(key)}")
             if len(parent.keys) < KEYS_REMEMBERED:
                 parent.keys.add(key)
-        if rule.order is None:
+        if rule.sort_key is None:
             return None
-        previous, parent.latest = parent.latest, rule.order(record)
+        previous, parent.latest = parent.latest, rule.sort_key(record)
         if previous is None or previous < parent.latest:
             return None
-        if rule.may_tie and previous == parent.latest:
+        if rule.allows_ties and previous == parent.latest:
             return None
-        return Problem(Reason.ORDER, f"a {rule.kind} out of order, which is by {rule.ordered_by}")
+        fields = ", ".join(rule.ascending)
+        return Defect(Reason.ORDER, f"a {rule.record_type} out of order, which is by {fields}")
 
 
-class _Rule:
-    """A place, with what checking a record against it needs at hand."""
+class _CheckedRule:
+    """An order rule with everything that checking a record needs, computed once."""
 
-    def __init__(self, rank: int, place: Place) -> None:
-        self.kind = place.record_type.name
+    def __init__(self, rank: int, rule: OrderRule) -> None:
+        self.record_type = rule.record_type
         self.rank = rank
-        self.path = _path(place)
+        self.path = _path(rule)
         self.depth = len(self.path) - 1
-        self.parent_kind = self.path[-1]
-        self.is_parent = bool(places_inside(place.record_type))
-        self.parent_field = place.parent_field
-        self.key_field = place.key_field
-        self.may_tie = place.may_tie
-        self.ordered_by = ", ".join(place.order)
-        self.order = _order(place)
+        self.parent = self.path[-1]
+        self.is_parent = bool(rules_inside(rule.record_type))
+        self.parent_field = rule.parent_field
+        self.key_field = rule.key_field
+        self.allows_ties = rule.allows_ties
+        self.ascending = rule.ascending
+        self.sort_key = _sort_key(rule)
 
 
-class _Open:
-    """A record whose children may follow: which of them came last."""
+class _OpenParent:
+    """A record whose children may follow, and what is known of the latest child."""
 
-    __slots__ = ("key", "keys", "kind", "latest", "latest_kind", "rank")
+    __slots__ = ("key", "keys", "latest", "latest_type", "rank", "record_type")
 
-    def __init__(self, kind: str, key: object) -> None:
-        self.kind = kind
+    def __init__(self, record_type: str, key: object) -> None:
+        self.record_type = record_type
         self.key = key
         self.rank = -1
-        self.latest_kind = ""
+        self.latest_type = ""
         self.latest: Any = None
         self.keys: set[object] = set()
 
-    def begin(self, rule: _Rule) -> None:
+    def begin_type(self, rule: _CheckedRule) -> None:
         """Go on to the next type of children."""
         self.rank = rule.rank
-        self.latest_kind = rule.kind
+        self.latest_type = rule.record_type
         self.latest = None
         self.keys = set()
 
 
-def _path(place: Place) -> tuple[str, ...]:
-    """The types that a record stands inside, outermost first."""
-    if place.parent is None:
+def _path(rule: OrderRule) -> tuple[str, ...]:
+    """Return the types that a record stands inside, outermost first."""
+    if rule.parent is None:
         return ("export",)
-    outer = next(each for each in PLACES if each.record_type is place.parent)
-    return (*_path(outer), place.parent.name)
+    outer = next(each for each in ORDER_RULES if each.record_type == rule.parent)
+    return (*_path(outer), rule.parent)
 
 
-def _order(place: Place) -> Callable[[Record], Any] | None:
-    if not place.order:
+def _sort_key(rule: OrderRule) -> Callable[[Record], Any] | None:
+    if not rule.ascending:
         return None
-    if not place.may_tie:
-        return itemgetter(*place.order)
-    (field,) = place.order
+    if not rule.allows_ties:
+        return itemgetter(*rule.ascending)
+    (field,) = rule.ascending
+    # None compares with no integer, so the pair sorts it last.
     return lambda record: (record[field] is None, record[field] or 0)
 
 
-class KeysSeen:
-    """The primary keys of the records so far, on disk: memory does not grow with their number.
-
-    SQLite keeps a database without a name in a temporary file that it removes from the directory
-    at once, so that nothing is left behind whatever happens to the process.
-    """
-
-    def __init__(self) -> None:
-        self._columns = {kind.name: kind.primary_key for kind in RECORD_TYPES}
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.executescript(
-            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE;"
-            "CREATE TABLE seen (kind TEXT, first TEXT, second TEXT,"
-            " PRIMARY KEY (kind, first, second)) WITHOUT ROWID; BEGIN"
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
-    ) -> None:
-        self._database.close()
-
-    def add(self, kind: str, record: Record) -> bool:
-        """Take in a record's primary key, and say whether it is new.
-
-        Raises OSError when the temporary file cannot grow.
-        """
-        first, second = (*(record[name] for name in self._columns[kind]), "")[:2]
-        try:
-            inserted = self._database.execute(
-                "INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (kind, first, second)
-            )
-        except sqlite3.Error as error:
-            raise OSError(f"The temporary file of primary keys: {error}") from error
-        return inserted.rowcount == 1
+_CHECKED_RULES = {
+    rule.record_type: _CheckedRule(rank, rule) for rank, rule in enumerate(ORDER_RULES)
+}

@@ -1,114 +1,141 @@
-"""The fields that each record type has in an export, and the values that each may hold."""
+"""The record types as the verifier knows them: their fields, in order, and the values allowed.
+
+This table repeats what the exporters' tables say, on purpose. If the verifier shared a table with
+an exporter, a mistake in that table would verify. Only the table schema and the enums are shared.
+To export one more stored column, add its name here and in both exporters.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from math import isfinite
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Float, Integer
+from sqlalchemy import Float, Integer, Table
 
 from elspeth.contracts import errors
-from elspeth.core.landscape.export.record_types import RECORD_TYPES, RecordType
-from elspeth.core.landscape.export.signed_lines import MANIFEST
-from elspeth.core.landscape.verification.defects import Problem, Reason, shown
+from elspeth.contracts.enums import (
+    BatchStatus,
+    CallStatus,
+    CallType,
+    NodeStateStatus,
+    NodeType,
+    RoutingMode,
+    RunStatus,
+)
+from elspeth.core.landscape import schema
+from elspeth.core.landscape.verification.defects import Defect, Reason, short_repr
 
+MANIFEST = "manifest"
 SIGNATURE = "signature"
-NUMBER = frozenset({int, float})
-"""Canonical JSON writes 5.0 as 5: what is no integer by its column may look like one."""
-INTEGER = frozenset({int})
+
 TEXT = frozenset({str})
+INTEGER = frozenset({int})
+NUMBER = frozenset({int, float})
+"""Canonical JSON writes 5.0 as 5, so a value of a Float column may be read as an integer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a record type."""
+    """One field of a record type, and the values that it may hold."""
 
     name: str
-    classes: frozenset[type] = TEXT
+    types: frozenset[type] = TEXT
     nullable: bool = False
     members: frozenset[str] | None = None
-    """The texts it may hold, if they are numbered."""
+    """The values of the field's enum; None when any text is allowed."""
 
-    def problem(self, value: Any) -> str | None:
-        """Say what is wrong with a value, or None."""
+    def defect(self, value: Any) -> str | None:
+        """Return what is wrong with a value, in words; None when it is valid."""
         if value is None:
             return None if self.nullable else errors.IS_NULL
-        if type(value) not in self.classes:
-            return f"holds {shown(value)}, {_NOT_OF[self.classes]}"
+        # Not isinstance: it takes True for an integer.
+        if type(value) not in self.types:
+            return f"holds {short_repr(value)}, which is not {_TYPE_NAMES[self.types]}"
         if self.members is not None and value not in self.members:
-            return f"holds {shown(value)}, which is no known one"
-        if type(value) is int and self.classes is INTEGER and abs(value) > errors.MAX_INTEGER:
+            return f"holds {short_repr(value)}, which is not a known value"
+        if type(value) is int and self.types is INTEGER and abs(value) > errors.MAX_INTEGER:
             return errors.TOO_LARGE
         return errors.NOT_FINITE if type(value) is float and not isfinite(value) else None
 
 
-_NOT_OF: Mapping[frozenset[type], str] = {
-    NUMBER: "which is no number",
-    INTEGER: "which is no integer",
-    TEXT: "which is no text",
+_TYPE_NAMES: Mapping[frozenset[type], str] = {
+    NUMBER: "a number",
+    INTEGER: "an integer",
+    TEXT: "text",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """The fields of one record type."""
+class RecordShape:
+    """One record type: its fields, and which of them its status allows or requires."""
 
     name: str
     fields: Mapping[str, Field]
+    table_name: str = ""
+    """The table that the records come from; empty for the manifest."""
+    primary_key: tuple[str, ...] = ()
     null_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By status: fields that must be null."""
     required_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By status: nullable fields that must hold a value."""
 
     def columns(self, *, signed: bool) -> tuple[str, ...]:
-        """The keys of a record in sorted order, as canonical JSON and CSV files have them."""
+        """Return the keys of a record in sorted order, as in canonical JSON and CSV files."""
         return tuple(sorted((*self.fields, SIGNATURE) if signed else self.fields))
 
-    def problem(self, record: Mapping[str, Any]) -> Problem | None:
-        """Find the first thing wrong with a record's fields and values; its signature aside."""
+    def defect(self, record: Mapping[str, Any]) -> Defect | None:
+        """Return the first thing wrong with a record's fields and values, its signature aside."""
         if record.keys() - {SIGNATURE} != self.fields.keys():
-            return Problem(Reason.FIELDS, self._fields_astray(record))
+            return Defect(Reason.FIELDS, self._describe_field_names(record))
         for name, each in self.fields.items():
-            wrong = each.problem(record[name])
+            wrong = each.defect(record[name])
             if wrong is not None:
-                return Problem(Reason.VALUE, f"{name} {wrong}")
-        return self._status_problem(record)
+                return Defect(Reason.VALUE, f"{name} {wrong}")
+        return self._status_defect(record)
 
-    def _fields_astray(self, record: Mapping[str, Any]) -> str:
+    def _describe_field_names(self, record: Mapping[str, Any]) -> str:
         missing = sorted(self.fields.keys() - record.keys())
         unknown = sorted(record.keys() - self.fields.keys() - {SIGNATURE})
         parts = (("lacks", missing), ("has the unknown", unknown))
-        said = (f"{verb} {', '.join(map(shown, names[:5]))}" for verb, names in parts if names)
+        # At most five names: the record comes from a file of unknown origin.
+        said = (f"{verb} {', '.join(map(short_repr, names[:5]))}" for verb, names in parts if names)
         return f"a {self.name} record that {' and '.join(said)}"
 
-    def _status_problem(self, record: Mapping[str, Any]) -> Problem | None:
+    def _status_defect(self, record: Mapping[str, Any]) -> Defect | None:
         status = record.get("status", "")
         for name in self.null_when.get(status, ()):
             if record[name] is not None:
-                return Problem(Reason.VALUE, f"{name} holds a value in a state that is {status}")
+                return Defect(Reason.VALUE, f"{name} holds a value in a state that is {status}")
         for name in self.required_when.get(status, ()):
             if record[name] is None:
-                return Problem(Reason.VALUE, f"{name} {errors.null_in_state(status)}")
+                return Defect(Reason.VALUE, f"{name} {errors.null_in_state(status)}")
         return None
 
 
-def known_shapes() -> Mapping[str, Shape]:
-    """Return the shape of every record type by name, the manifest's included."""
-    shapes = (*map(_shape_of, RECORD_TYPES), _manifest())
-    return {shape.name: shape for shape in shapes}
-
-
-def _shape_of(record_type: RecordType) -> Shape:
-    fields = (_field_of(record_type, name) for name in record_type.fields)
-    return Shape(
-        record_type.name,
-        _by_name(*_opening(record_type.name), *fields),
-        record_type.ignored_when,
-        record_type.required_when,
+def _shape(
+    table: Table,
+    name: str,
+    *fields: str,
+    enums: Mapping[str, type[Enum]] = MappingProxyType({}),
+    primary_key: tuple[str, ...] = (),
+    null_when: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    required_when: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+) -> RecordShape:
+    """Build a shape whose field types and nullability are those of the table's columns."""
+    return RecordShape(
+        name,
+        _by_name(*_common_fields(name), *(_field(table, each, enums.get(each)) for each in fields)),
+        table.name,
+        primary_key or tuple(column.name for column in table.primary_key),
+        null_when,
+        required_when,
     )
 
 
-def _field_of(record_type: RecordType, name: str) -> Field:
-    column = record_type.table.c[name]
-    members = frozenset(member.value for member in record_type.enums.get(name, ()))
+def _field(table: Table, name: str, enum: type[Enum] | None) -> Field:
+    column = table.c[name]
     nullable = bool(column.nullable)
     match column.type:
         case Integer():
@@ -116,18 +143,175 @@ def _field_of(record_type: RecordType, name: str) -> Field:
         case Float():
             return Field(name, NUMBER, nullable)
         case _:
-            return Field(name, TEXT, nullable, members or None)
+            members = None if enum is None else frozenset(member.value for member in enum)
+            return Field(name, TEXT, nullable, members)
 
 
-def _manifest() -> Shape:
-    texts = map(Field, ("final_hash", "hash_algorithm", "signature_algorithm", "exported_at"))
-    count = Field("record_count", INTEGER)
-    return Shape(MANIFEST, _by_name(*_opening(MANIFEST), count, *texts))
-
-
-def _opening(name: str) -> tuple[Field, Field]:
+def _common_fields(name: str) -> tuple[Field, Field]:
     return Field("record_type", members=frozenset({name})), Field("run_id")
 
 
 def _by_name(*fields: Field) -> Mapping[str, Field]:
     return {each.name: each for each in fields}
+
+
+_STORED = (
+    _shape(
+        schema.runs_table,
+        "run",
+        "status",
+        "started_at",
+        "completed_at",
+        "canonical_version",
+        "config_hash",
+        "reproducibility_grade",
+        enums={"status": RunStatus},
+    ),
+    _shape(
+        schema.nodes_table,
+        "node",
+        "node_id",
+        "plugin_name",
+        "node_type",
+        "plugin_version",
+        "config_hash",
+        "schema_hash",
+        "sequence_in_pipeline",
+        enums={"node_type": NodeType},
+    ),
+    _shape(
+        schema.edges_table,
+        "edge",
+        "edge_id",
+        "from_node_id",
+        "to_node_id",
+        "label",
+        "default_mode",
+        enums={"default_mode": RoutingMode},
+    ),
+    _shape(
+        schema.rows_table,
+        "row",
+        "row_id",
+        "row_index",
+        "source_node_id",
+        "source_data_hash",
+    ),
+    _shape(
+        schema.tokens_table,
+        "token",
+        "token_id",
+        "row_id",
+        "step_in_pipeline",
+        "branch_name",
+        "fork_group_id",
+        "join_group_id",
+    ),
+    _shape(
+        schema.token_parents_table,
+        "token_parent",
+        "token_id",
+        "parent_token_id",
+        "ordinal",
+    ),
+    _shape(
+        schema.node_states_table,
+        "node_state",
+        "state_id",
+        "token_id",
+        "node_id",
+        "step_index",
+        "attempt",
+        "status",
+        "input_hash",
+        "output_hash",
+        "duration_ms",
+        "started_at",
+        "completed_at",
+        enums={"status": NodeStateStatus},
+        null_when={NodeStateStatus.OPEN.value: ("output_hash", "duration_ms", "completed_at")},
+        required_when={
+            NodeStateStatus.COMPLETED.value: ("output_hash", "duration_ms", "completed_at"),
+            NodeStateStatus.FAILED.value: ("duration_ms", "completed_at"),
+        },
+    ),
+    _shape(
+        schema.routing_events_table,
+        "routing_event",
+        "event_id",
+        "state_id",
+        "edge_id",
+        "routing_group_id",
+        "ordinal",
+        "mode",
+        "reason_hash",
+        enums={"mode": RoutingMode},
+    ),
+    _shape(
+        schema.calls_table,
+        "call",
+        "call_id",
+        "state_id",
+        "call_index",
+        "call_type",
+        "status",
+        "request_hash",
+        "response_hash",
+        "latency_ms",
+        enums={"call_type": CallType, "status": CallStatus},
+    ),
+    _shape(
+        schema.batches_table,
+        "batch",
+        "batch_id",
+        "aggregation_node_id",
+        "attempt",
+        "status",
+        "trigger_reason",
+        "created_at",
+        "completed_at",
+        enums={"status": BatchStatus},
+    ),
+    # The table has no primary key; its unique constraint identifies a row.
+    _shape(
+        schema.batch_members_table,
+        "batch_member",
+        "batch_id",
+        "token_id",
+        "ordinal",
+        primary_key=("batch_id", "token_id"),
+    ),
+    _shape(
+        schema.artifacts_table,
+        "artifact",
+        "artifact_id",
+        "sink_node_id",
+        "produced_by_state_id",
+        "artifact_type",
+        "path_or_uri",
+        "content_hash",
+        "size_bytes",
+    ),
+)
+
+_MANIFEST_SHAPE = RecordShape(
+    MANIFEST,
+    _by_name(
+        *_common_fields(MANIFEST),
+        Field("record_count", INTEGER),
+        Field("final_hash"),
+        Field("hash_algorithm"),
+        Field("signature_algorithm"),
+        Field("exported_at"),
+    ),
+)
+
+SHAPES: Mapping[str, RecordShape] = MappingProxyType(
+    {shape.name: shape for shape in (*_STORED, _MANIFEST_SHAPE)}
+)
+"""Every record type by name, in order of emission, the manifest last."""
+
+TABLE_NAMES: Mapping[str, str] = MappingProxyType(
+    {shape.name: shape.table_name for shape in _STORED}
+)
+"""By record type, the table that its records come from; without the manifest."""

@@ -1,121 +1,148 @@
-"""Judges signatures: each record's own, and the hash over all of them that the manifest gives."""
+"""Checks the signature of each record, and the manifest against all of them.
+
+The check uses the standard library's `hmac` and shares no code with an exporter's signer.
+"""
 
 import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from elspeth.core.landscape.export.record_types import Record
-from elspeth.core.landscape.export.signed_lines import (
-    HASH_ALGORITHM,
-    MANIFEST,
-    SIGNATURE_ALGORITHM,
-    Signer,
-)
 from elspeth.core.landscape.keys import KEY_VARIABLE, SigningKeyError, key_id
-from elspeth.core.landscape.verification.defects import Problem, Reading, Reason, shown
+from elspeth.core.landscape.verification.defects import (
+    Defect,
+    ParsedLine,
+    Reason,
+    Record,
+    short_repr,
+)
+from elspeth.core.landscape.verification.record_shapes import MANIFEST
+
+HASH_ALGORITHM = "sha256"
+SIGNATURE_ALGORITHM = "hmac-sha256"
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
-class Signatures:
-    """The signatures of an export so far.
+class SignatureVerifier:
+    """Checks the signatures of one export, record by record.
 
-    The first record decides whether it is a signed export; an unsigned one is accepted only when
-    it `may_be_unsigned`, and then no key is needed. Of several keys the one that fits first, at
-    the first record in an export that nobody changed, is the only one from then on. Without a key
-    signatures `may_be_unchecked`, when something else vouches for the bytes.
+    The first record decides whether the export is signed.
     """
 
     def __init__(
-        self, keys: Sequence[bytes], *, may_be_unsigned: bool, may_be_unchecked: bool = False
+        self, keys: Sequence[bytes], *, allow_unsigned: bool, allow_unchecked: bool = False
     ) -> None:
+        """Start before the first record.
+
+        Args:
+            keys: the keys that may have signed the export. The first one that fits a record is
+                the only one from then on.
+            allow_unsigned: accept an export without any signature; it needs no key.
+            allow_unchecked: without a key, pass over signatures because something else vouches
+                for the bytes.
+        """
         self._keys = keys
-        self._key = keys[0] if len(keys) == 1 else None
-        self._signer = None if self._key is None else Signer(self._key)
-        self._may_be_unsigned = may_be_unsigned
-        self._may_be_unchecked = may_be_unchecked
-        self._running = hashlib.sha256()
-        self._is_whole = True
+        self._key: bytes | None = None
+        self._mac: hmac.HMAC | None = None
+        if len(keys) == 1:
+            self._choose(keys[0])
+        self._allow_unsigned = allow_unsigned
+        self._allow_unchecked = allow_unchecked
+        self._running_hash = hashlib.sha256()
+        self._has_every_signature = True
         self._checked = self._bad = 0
-        self.are_expected: bool | None = None
+        self.is_signed: bool | None = None
+        """None before the first record."""
 
     @property
-    def all_are_bad(self) -> bool:
-        """Whether there were signatures and not one was right."""
+    def every_signature_is_bad(self) -> bool:
+        """Whether there were signatures and all of them are wrong."""
         return self._checked == self._bad > 0
 
     @property
     def key_id(self) -> str | None:
-        """The public name of the key that fits; None when none does."""
+        """The public name of the key that fits; None when no key fits."""
         return None if self._key is None or self._checked == self._bad else key_id(self._key)
 
-    def check(self, reading: Reading) -> Problem | None:
+    def check(self, line: ParsedLine) -> Defect | None:
         """Check the signature of the next record.
 
-        Raises SigningKeyError for a signed record when there is no key.
+        Raises:
+            SigningKeyError: the record is signed and the key is missing.
         """
-        signature = reading.signature
-        if self.are_expected is None:
-            self.are_expected = signature is not None or not self._may_be_unsigned
-        if signature is None or not self.are_expected:
-            return self._missing_or_unexpected(reading)
-        if reading.kind != MANIFEST:
-            self._running.update(signature.encode())
+        signature = line.signature
+        if self.is_signed is None:
+            self.is_signed = signature is not None or not self._allow_unsigned
+        if signature is None or not self.is_signed:
+            return self._missing_or_unexpected(line)
+        # Before the check: the manifest's hash covers the signatures as written, right or wrong.
+        if line.record_type != MANIFEST:
+            self._running_hash.update(signature.encode())
         if not self._keys:
-            if self._may_be_unchecked:
+            if self._allow_unchecked:
                 return None
             raise SigningKeyError(f"The export is signed: set {KEY_VARIABLE} to check it")
         self._checked += 1
-        if signature.isascii() and self._is_signed(reading.messages, signature):
+        # compare_digest raises TypeError for text that is not ASCII.
+        if signature.isascii() and self._fits(line.messages, signature):
             return None
         self._bad += 1
-        return Problem(Reason.BAD_SIGNATURE, _what_is_wrong_with(signature))
+        return Defect(Reason.BAD_SIGNATURE, _describe_bad_signature(signature))
 
-    def skip(self) -> None:
-        """Go past a line whose signature could not be read."""
-        self._is_whole = False
+    def skip_unreadable(self) -> None:
+        """Pass over a line whose signature cannot be read: the manifest's hash covers it too."""
+        self._has_every_signature = False
 
-    def check_manifest(self, manifest: Record, record_count: int) -> Iterator[Problem]:
-        """Compare the manifest with what stood before it."""
+    def check_manifest(self, manifest: Record, record_count: int) -> Iterator[Defect]:
+        """Compare the manifest with the records before it, of which there are `record_count`."""
         stated = manifest["record_count"]
         if stated != record_count:
-            yield Problem(
+            yield Defect(
                 Reason.COUNT,
-                f"the manifest counts {shown(stated)} records, here are {record_count}",
+                f"the manifest counts {short_repr(stated)} records, here are {record_count}",
             )
         algorithms = (manifest["hash_algorithm"], manifest["signature_algorithm"])
         if algorithms != (HASH_ALGORITHM, SIGNATURE_ALGORITHM):
-            yield Problem(Reason.HASH, f"unknown algorithms: {shown(algorithms)}")
-        elif self._is_whole and manifest["final_hash"] != self._running.hexdigest():
-            yield Problem(Reason.HASH, "the manifest's hash is not that of these signatures")
+            yield Defect(Reason.HASH, f"unknown algorithms: {short_repr(algorithms)}")
+        elif self._has_every_signature and manifest["final_hash"] != self._running_hash.hexdigest():
+            yield Defect(Reason.HASH, "the manifest's hash is not that of these signatures")
 
-    def _is_signed(self, messages: Iterable[bytes], signature: str) -> bool:
-        """Whether it is the signature of one of these; with a key still to be found, under any."""
-        if self._signer is not None:
-            return _fits(self._signer, messages, signature)
+    def _choose(self, key: bytes) -> None:
+        self._key = key
+        # Copied for every record: the key is hashed once per export, not once per record.
+        self._mac = hmac.new(key, digestmod=hashlib.sha256)
+
+    def _fits(self, messages: Iterable[bytes], signature: str) -> bool:
+        """Whether a message has this signature; until a key has fitted, under any of the keys."""
+        if self._mac is not None:
+            return _has_signature(self._mac, messages, signature)
         messages = tuple(messages)
         for key in self._keys:
-            signer = Signer(key)
-            if _fits(signer, messages, signature):
-                self._key, self._signer = key, signer
+            if _has_signature(hmac.new(key, digestmod=hashlib.sha256), messages, signature):
+                self._choose(key)
                 return True
         return False
 
-    def _missing_or_unexpected(self, reading: Reading) -> Problem | None:
-        self.skip()
-        if reading.signature is not None:
-            return Problem(Reason.UNSIGNED, "signed, in an export that begins unsigned")
-        if reading.kind == MANIFEST and not self.are_expected:
-            return Problem(Reason.UNSIGNED, "a manifest without a signature")
-        return Problem(Reason.UNSIGNED, "has no signature") if self.are_expected else None
+    def _missing_or_unexpected(self, line: ParsedLine) -> Defect | None:
+        self.skip_unreadable()
+        if line.signature is not None:
+            return Defect(Reason.UNSIGNED, "signed, in an export that begins unsigned")
+        if line.record_type == MANIFEST and not self.is_signed:
+            return Defect(Reason.UNSIGNED, "a manifest without a signature")
+        return Defect(Reason.UNSIGNED, "has no signature") if self.is_signed else None
 
 
-def _fits(signer: Signer, messages: Iterable[bytes], signature: str) -> bool:
-    return any(hmac.compare_digest(signer.sign(message), signature) for message in messages)
+def _has_signature(mac: hmac.HMAC, messages: Iterable[bytes], signature: str) -> bool:
+    for message in messages:
+        copied = mac.copy()
+        copied.update(message)
+        if hmac.compare_digest(copied.hexdigest(), signature):
+            return True
+    return False
 
 
-def _what_is_wrong_with(signature: str) -> str:
+def _describe_bad_signature(signature: str) -> str:
     if _DIGEST.fullmatch(signature) is None:
         return "the signature is not 64 lower-case hexadecimal digits"
     return "the signature does not match the record"

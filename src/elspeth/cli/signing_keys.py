@@ -1,0 +1,89 @@
+"""Turns the key options of commands into keys: signing keys, keyrings and attestation keys."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from elspeth.cli.runtime import UsageError
+from elspeth.core.landscape.attestation import Attester, HmacSigner, VerificationKey
+from elspeth.core.landscape.keys import KEY_VARIABLE, Keyring, read_keyring, signing_key
+
+
+def chosen_attester(
+    attest: bool, private_key: Path | None, key_file: Path | None, keyring: Path | None
+) -> Attester | None:
+    """Return what attests an export, or None when no option asks for an attestation.
+
+    Args:
+        attest: `--attest`.
+        private_key: `--attestation-key`, an Ed25519 key that signs in place of the signing key.
+        key_file: `--key-file`, the file of the signing key.
+        keyring: `--keyring`, the keys of attestations before a rotation.
+
+    Raises:
+        UsageError: the options contradict each other.
+        SigningKeyError: a key is missing or unusable.
+    """
+    if not attest and private_key is None:
+        if keyring is not None:
+            raise UsageError("--keyring is for --attest here; leave it out")
+        return None
+    earlier = () if keyring is None else tuple(map(HmacSigner, read_keyring(keyring).keys))
+    if private_key is not None:
+        return Attester(_ed25519().read_private_key(private_key), earlier)
+    return Attester(HmacSigner(signing_key(os.environ, key_file)), earlier)
+
+
+def chosen_verification_key(
+    key_file: Path | None, keyring: Path | None, *, is_optional: bool
+) -> bytes | Keyring | None:
+    """Return the key, or keys, that an export is to be verified with.
+
+    Args:
+        key_file: `--key-file`.
+        keyring: `--keyring`.
+        is_optional: whether None is an answer: an unsigned export is allowed, or an attestation
+            vouches for the bytes.
+
+    Raises:
+        UsageError: the options contradict each other.
+        SigningKeyError: a key is missing or unusable.
+    """
+    if keyring is not None:
+        if key_file is not None:
+            raise UsageError("--key-file is one key, --keyring several; leave one of them out")
+        return read_keyring(keyring)
+    has_key = key_file is not None or KEY_VARIABLE in os.environ
+    return signing_key(os.environ, key_file) if has_key or not is_optional else None
+
+
+def attestation_keys(
+    key: bytes | Keyring | None, public_key: Path | None
+) -> Sequence[VerificationKey]:
+    """Return the keys that attestations are verified with.
+
+    Args:
+        key: the signing key or keyring.
+        public_key: `--attestation-public-key`: then attestations count only under this key.
+
+    Raises:
+        UsageError: there is neither.
+        SigningKeyError: the public key is unusable.
+    """
+    if public_key is not None:
+        return (_ed25519().read_public_key(public_key),)
+    if key is None:
+        raise UsageError("--attestation needs a signing key, or --attestation-public-key")
+    return tuple(map(HmacSigner, key.keys if isinstance(key, Keyring) else (key,)))
+
+
+def _ed25519() -> ModuleType:
+    # Imported on use: the package behind it is an extra, and loading it takes time.
+    try:
+        from elspeth.core.landscape.attestation import ed25519
+    except ImportError as error:
+        raise UsageError(
+            f"Ed25519 keys need a package ({error}): pip install 'elspeth-landscape[attest]'"
+        ) from error
+    return ed25519
