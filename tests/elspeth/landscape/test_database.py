@@ -20,8 +20,8 @@ from elspeth.core.landscape.database import (
 )
 from elspeth.core.landscape.export.queries import bytewise
 from elspeth.core.landscape.export.snapshot import ROWS_PER_FETCH
+from elspeth.core.landscape.recorder import LandscapeRecorder
 from elspeth.core.landscape.schema import nodes_table, runs_table
-from elspeth.core.landscape.store.recorder import LandscapeRecorder
 
 RUN_IDS = select(runs_table.c.run_id).order_by(bytewise(runs_table.c.run_id))
 SECRET = "hunter2"

@@ -19,7 +19,12 @@ from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.export import parallel
 from elspeth.core.landscape.export.parallel import ParallelExportError, WorkerDiedError
-from elspeth.core.landscape.export.worker import PIN, Assignment, Rendezvous, ready
+from elspeth.core.landscape.export.worker import (
+    TAKE_SNAPSHOT,
+    Assignment,
+    FileEvents,
+    ready,
+)
 from elspeth.core.landscape.schema import node_states_table, rows_table, runs_table
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
@@ -203,9 +208,9 @@ def test_a_commit_while_workers_take_their_snapshots_is_noticed_on_sqlite(
     target: Path,
 ) -> None:
     def commit_first(work: Callable[[Assignment], None], assignment: Assignment) -> None:
-        meeting = Rendezvous(assignment.folder)
-        meeting.reach(ready(1))
-        meeting.wait_for(PIN, unless="never")
+        events = FileEvents(assignment.folder)
+        events.set(ready(1))
+        events.wait(TAKE_SNAPSHOT, unless="never")
         with LandscapeDB(str(db.engine.url)) as other, other.connection() as connection:
             connection.execute(update(rows_table).values(source_data_hash="later"))
         work(assignment)

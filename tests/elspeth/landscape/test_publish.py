@@ -131,7 +131,7 @@ class TestCsv:
     ) -> None:
         publish_csv(tmp_path / "run", [RUN])
         (tmp_path / "run" / foreign).write_text("precious")
-        with pytest.raises(ExportTargetError, match=f"holds '{foreign}', which is no part of"):
+        with pytest.raises(ExportTargetError, match=f"holds '{foreign}', which does not belong to"):
             publish_csv(tmp_path / "run", [RUN, *ROWS])
         assert names(tmp_path / "run") == sorted([foreign, "run.csv"])
 
@@ -144,7 +144,7 @@ class TestCsv:
             (tmp_path / "elsewhere").mkdir()
             target.symlink_to(tmp_path / "elsewhere")
         before = names(tmp_path)
-        with pytest.raises(ExportTargetError, match="is no directory"):
+        with pytest.raises(ExportTargetError, match="is not a directory"):
             publish_csv(target, [RUN])
         assert names(tmp_path) == before
 
@@ -180,7 +180,7 @@ class TestCsv:
         assert names(tmp_path / "run") == ["run.csv"]
 
     def test_an_unknown_record_type_has_no_file(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match=r"No record type '\.\./escape'"):
+        with pytest.raises(ValueError, match=r"Unknown record type '\.\./escape'"):
             publish_csv(tmp_path / "run", [RUN, {"record_type": "../escape"}])
         assert names(tmp_path) == []
 

@@ -8,8 +8,8 @@ from sqlalchemy import event
 
 from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.recorder import LandscapeRecorder
 from elspeth.core.landscape.store.reader import LandscapeReader
-from elspeth.core.landscape.store.recorder import LandscapeRecorder
 
 READS: dict[str, tuple[Any, ...]] = {
     "get_run": ("r",),

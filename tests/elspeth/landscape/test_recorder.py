@@ -28,8 +28,8 @@ from elspeth.contracts.models import (
 from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.canonical import stable_hash
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.recorder import LandscapeRecorder
 from elspeth.core.landscape.schema import metadata, nodes_table
-from elspeth.core.landscape.store.recorder import LandscapeRecorder
 
 
 def _stored(moment: datetime, db: LandscapeDB) -> datetime:

@@ -9,6 +9,7 @@ from elspeth.contracts.models import NodeStateFailed, NodeStateOpen
 from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.export.integrity import locate, primary_key_columns
+from elspeth.core.landscape.recorder import LandscapeRecorder
 from elspeth.core.landscape.schema import (
     batch_members_table,
     metadata,
@@ -17,7 +18,6 @@ from elspeth.core.landscape.schema import (
     token_parents_table,
     tokens_table,
 )
-from elspeth.core.landscape.store.recorder import LandscapeRecorder
 
 READERS = {
     "runs": ("get_run", "r"),

@@ -130,7 +130,7 @@ class TestCopy:
         else:
             target.mkdir()
             (target / "notes.txt").touch()
-        with pytest.raises(ExportTargetError, match="is no copy of an export; move it away"):
+        with pytest.raises(ExportTargetError, match="is not a copy of an export; move it away"):
             spreadsheet_copy_of(tmp_path / "run")
 
     def test_a_line_too_long_to_read_is_an_error_and_leaves_no_copy(self, tmp_path: Path) -> None:
