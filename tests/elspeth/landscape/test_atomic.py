@@ -17,8 +17,8 @@ from elspeth.core.landscape.output.atomic import (
     is_being_written,
     new_directory,
     new_file,
-    recover_directory,
     parts_folder_beside,
+    recover_directory,
 )
 
 

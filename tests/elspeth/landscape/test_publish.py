@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from elspeth.core.landscape.export.record_types import RECORD_TYPES
+from elspeth.core.landscape.export.signed_lines import MANIFEST
 from elspeth.core.landscape.output.atomic import ExportTargetError
 from elspeth.core.landscape.output.publish import CSV_NAMES, publish_csv, publish_jsonl
 
@@ -86,6 +88,10 @@ class TestJsonl:
 
 
 class TestCsv:
+    def test_there_is_a_file_for_every_record_type_and_the_manifest(self) -> None:
+        names = [*(record_type.name for record_type in RECORD_TYPES), MANIFEST]
+        assert {f"{name}.csv" for name in names} == CSV_NAMES
+
     def test_columns_are_sorted_lines_end_in_crlf_and_null_is_empty(self, tmp_path: Path) -> None:
         published = publish_csv(tmp_path / "run", [RUN, *ROWS])
         assert names(tmp_path / "run") == ["row.csv", "run.csv"]

@@ -9,16 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sample_run import KEY, SampleRun
+from sqlalchemy import Float, Integer
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.output.atomic import ExportTargetError
 from elspeth.core.landscape.output.publish import publish_csv
 from elspeth.core.landscape.output.spreadsheet import (
+    _NUMBERS,
     STARTS,
     formula_cells,
     spreadsheet_copy_of,
     write_spreadsheet_copy,
 )
+from elspeth.core.landscape.schema import EXPORTED_TABLES
 from elspeth.core.landscape.verification.csv_files import SPREADSHEET_MARKER
 from elspeth.core.landscape.verification.verify import Reason, verify
 
@@ -39,6 +42,17 @@ def exported(folder: Path, *records: dict[str, Any]) -> Path:
 def cells(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_no_column_holds_numbers_in_one_table_and_text_in_another() -> None:
+    """The numbers are told by the name of their column, whichever file it is in."""
+    texts = {
+        column.name
+        for table in EXPORTED_TABLES
+        for column in table.columns
+        if not isinstance(column.type, Integer | Float)
+    }
+    assert not _NUMBERS & texts
 
 
 class TestCounting:
