@@ -13,7 +13,7 @@ def describe_failure(error: BaseException) -> str:
     if isinstance(error, DBAPIError) and error.orig is not None:
         return f"database: {' '.join(str(error.orig).split())}"
     if isinstance(error, OSError) and error.strerror:
-        # For an error about a descriptor the file name is a number, which tells nobody anything.
+        # For an error about a descriptor the file name is a number, which is left out.
         name = None if isinstance(error.filename, int) else error.filename
         return f"{os.fsdecode(name)}: {error.strerror}" if name else error.strerror
     if isinstance(error, MemoryError):

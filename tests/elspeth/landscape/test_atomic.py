@@ -170,7 +170,7 @@ class TestNames:
         put(tmp_path / ("é" * 127 + "a"))
 
     @pytest.mark.parametrize("path", ["", ".", "..", "/"])
-    def test_one_that_is_none_is_refused(self, put: Callable[[Path], None], path: str) -> None:
+    def test_a_path_without_a_name_is_refused(self, put: Callable[[Path], None], path: str) -> None:
         with pytest.raises(ExportTargetError, match="names no file or directory"):
             put(Path(path))
 
@@ -334,7 +334,7 @@ PUT: dict[str, Callable[[Path], None]] = {"new_file": put_file, "new_directory":
 
 
 class TestOthers:
-    """Other processes at the same target: one at a time, and none has to clear up for itself."""
+    """Other processes at the same target: one at a time, and leftovers of a killed one go."""
 
     @pytest.mark.parametrize("mine", PUT)
     def test_a_living_one_is_not_disturbed(
@@ -385,7 +385,7 @@ class TestOthers:
 
 
 class TestPartsFolder:
-    def test_it_is_gone_at_the_end_whatever_is_in_it(self, tmp_path: Path) -> None:
+    def test_it_is_removed_at_the_end_with_its_content(self, tmp_path: Path) -> None:
         target = tmp_path / "run.jsonl"
         with new_file(target), parts_folder_beside(target) as parts:
             assert mode_of(parts) == 0o700

@@ -29,7 +29,7 @@ SECRET = "hunter2"
 
 @pytest.fixture
 def writer(landscape_url: str, db: LandscapeDB) -> Iterator[LandscapeRecorder]:
-    """A recorder on the same database, with connections of its own."""
+    """A recorder on the same database, with other connections."""
     with LandscapeDB(landscape_url) as other:
         yield LandscapeRecorder(other)
 
@@ -112,7 +112,7 @@ class TestOpening:
         with pytest.raises(ValueError, match="SQLite or PostgreSQL, not mysql"):
             LandscapeDB("mysql://host/audit")
 
-    def test_text_that_is_no_url_is_refused_without_repeating_it(self) -> None:
+    def test_text_that_is_not_a_url_is_refused_without_repeating_it(self) -> None:
         with pytest.raises(ValueError, match="Not a database URL") as refused:
             LandscapeDB(f"postgresql//user:{SECRET}@host/audit")
         assert SECRET not in str(refused.value)

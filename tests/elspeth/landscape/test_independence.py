@@ -1,6 +1,6 @@
 """A wrong encoder or signer in the exporter is caught by `landscape verify`.
 
-The faults are put into the exporter's own functions, and the exporter then writes a whole signed
+The faults are put into the exporter's functions, and the exporter then writes a whole signed
 export with them. If the verifier used one of these functions, it would share the fault and pass.
 """
 

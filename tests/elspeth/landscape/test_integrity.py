@@ -146,7 +146,7 @@ class TestLocating:
 
 
 def _record_states(recorder: LandscapeRecorder, *states: tuple[str, int]) -> None:
-    """Record run `r` with one token, which visits a node of its own in every state."""
+    """Record run `r` with one token, which visits another node in every state."""
     recorder.begin_run({}, "v1", run_id="r")
     for state_id, _ in states:
         recorder.register_node("r", "p", "gate", "1", {}, node_id=state_id, schema_config=DYNAMIC)

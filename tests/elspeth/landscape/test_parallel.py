@@ -77,7 +77,7 @@ def test_new_processes_write_the_same_bytes(
 
 @fewer_examples(1 / 16)
 @given(spec=run_specs(min_rows=3), jobs=st.integers(2, 3), parts_per_job=st.integers(1, 4))
-def test_whatever_run_is_recorded_its_parts_joined_are_the_whole(
+def test_the_joined_parts_of_any_run_are_the_whole(
     threads: Executor, spec: RunSpec, jobs: int, parts_per_job: int
 ) -> None:
     with (
@@ -187,7 +187,7 @@ def test_a_row_without_an_integer_index_is_refused_as_by_one_process(
 
 
 class Interfering(Executor):
-    """Runs workers in threads, but worker 1 in a way of the test's own."""
+    """Runs workers in threads, but worker 1 with a function of the test."""
 
     def __init__(self, threads: Executor, instead: Callable[[Any, Assignment], Any]) -> None:
         self._threads = threads

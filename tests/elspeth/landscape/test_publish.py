@@ -142,7 +142,7 @@ class TestCsv:
         assert names(tmp_path / "run") == sorted([foreign, "run.csv"])
 
     @pytest.mark.parametrize("kind", ["file", "link"])
-    def test_what_is_no_directory_is_refused(self, tmp_path: Path, kind: str) -> None:
+    def test_a_target_that_is_not_a_directory_is_refused(self, tmp_path: Path, kind: str) -> None:
         target = tmp_path / "run"
         if kind == "file":
             target.write_text("precious")

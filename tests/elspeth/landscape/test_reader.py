@@ -58,7 +58,7 @@ def test_a_read_is_one_query_in_a_transaction_of_its_own(
 
 
 @pytest.mark.parametrize("method", [name for name in READS if name != "list_runs"])
-def test_what_is_not_there_is_none_or_an_empty_list(
+def test_a_missing_entity_is_none_and_a_missing_list_empty(
     method: str, recorded: LandscapeRecorder
 ) -> None:
     assert getattr(recorded, method)("nope") in (None, [])

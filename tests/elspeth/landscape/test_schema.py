@@ -185,4 +185,4 @@ def _type(column: Column[Any]) -> str:
             return "int"
         case Float():
             return "float"
-    raise AssertionError(f"{column} has a type of its own")
+    raise AssertionError(f"{column} has a type that the others lack")

@@ -1,4 +1,4 @@
-"""Texts that a spreadsheet would run: counted in an export, and defused in a marked copy."""
+"""Texts that a spreadsheet would run are counted in an export, and disarmed in a marked copy."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -71,7 +71,9 @@ class TestCounting:
     def test_other_texts_do_not(self, tmp_path: Path, text: str) -> None:
         assert formula_cells(exported(tmp_path, node(plugin_name=text))) == {}
 
-    def test_numbers_are_none_but_texts_that_look_like_numbers_are(self, tmp_path: Path) -> None:
+    def test_numbers_do_not_count_but_texts_that_look_like_numbers_are(
+        self, tmp_path: Path
+    ) -> None:
         assert formula_cells(exported(tmp_path, node(sequence_in_pipeline=-1))) == {}
         export = exported(tmp_path, node(sequence_in_pipeline=-1, plugin_name="-1"))
         assert formula_cells(export) == {"node.csv": 1}
@@ -89,7 +91,7 @@ class TestCounting:
 
 
 class TestCopy:
-    def test_texts_are_defused_numbers_and_the_export_left_alone(self, tmp_path: Path) -> None:
+    def test_texts_are_disarmed_and_numbers_and_the_export_left_alone(self, tmp_path: Path) -> None:
         export = exported(
             tmp_path, node(plugin_name=COMMAND, sequence_in_pipeline=-1), node(node_id="'=1")
         )

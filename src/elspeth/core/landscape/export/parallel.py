@@ -180,7 +180,7 @@ def _take_same_snapshot(
     """Let the workers on SQLite take snapshots, and read once all of them show the same state.
 
     SQLite cannot hand a snapshot to another connection. It has a counter of commits instead: when
-    the counter is the same before and after, nobody has committed while the snapshots were taken.
+    the counter is the same before and after, there was no commit while the snapshots were taken.
     """
 
     def raise_failures() -> None:

@@ -107,11 +107,10 @@ class ReadSnapshot:
 def open_snapshot(
     engine: Engine, tables: Sequence[Table], imported: str | None = None
 ) -> Iterator[ReadSnapshot]:
-    """Open a snapshot on a connection of its own, and roll back on exit.
+    """Open a snapshot on a new connection, and roll back on exit.
 
     SQLite takes the snapshot on entry. PostgreSQL takes it with the first query, unless it is
-    imported; from entry on nobody can truncate one of the tables. On exit results that are still
-    open are closed, consumed or not.
+    imported; no table can be truncated after entry. Results that are still open are closed on exit.
 
     Args:
         engine: The database.
@@ -141,7 +140,7 @@ class _Prefetcher:
     """A thread that fetches the next chunk from a server while the current one is processed.
 
     Without it the client waits while the server works, and the server while the client works.
-    psycopg connections take one call at a time, so whoever uses the connection holds the lock.
+    psycopg connections take one call at a time, so every use of the connection holds the lock.
     """
 
     def __init__(self) -> None:

@@ -113,7 +113,7 @@ class Part:
         return self._lines.exists()
 
     def write(self, blocks: Iterable[Block]) -> None:
-        """Write the part, over whatever an earlier worker has left of it."""
+        """Write the part, over what an earlier worker has left of it."""
         # The rename comes last: the parent reads a part as soon as its file of lines is there.
         unfinished = self._lines.with_suffix(".unfinished")
         with unfinished.open("wb") as lines, self._signatures.open("wb") as signatures:
@@ -125,7 +125,7 @@ class Part:
     def read(self) -> Iterator[Block]:
         """Read the part in small blocks, lines first, then signatures; remove it meanwhile."""
         for lines in _read_and_remove(self._lines):
-            # Canonical JSON holds no newline of its own, so newlines count records.
+            # Canonical JSON escapes newlines, so the newlines count the records.
             yield Block(lines, lines.count(b"\n"))
         for signatures in _read_and_remove(self._signatures):
             yield Block(b"", 0, signatures)

@@ -215,7 +215,7 @@ def publish_csv(
 def closed_on_exit(source: Iterable[T]) -> Iterator[Iterator[T]]:
     """Iterate over `source` and close it on exit: an abandoned generator frees its snapshot.
 
-    Garbage collection would do so only once nobody holds the error any more.
+    Garbage collection would wait until the last reference to the error is gone.
     """
     try:
         yield iter(source)
