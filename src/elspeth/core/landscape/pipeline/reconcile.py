@@ -16,7 +16,7 @@ from elspeth.core.landscape.keys import SigningKeyError, signing_key
 from elspeth.core.landscape.output.atomic import (
     UnconfirmedExportError,
     is_being_written,
-    settle_directory,
+    recover_directory,
     sync_directory,
 )
 from elspeth.core.landscape.pipeline.destination import export_destination
@@ -99,7 +99,7 @@ class _Judge:
     def _judge_at(self, path: Path, run_id: str) -> ReconciledExport:
         is_signed = self.settings.landscape.export.sign
         key = signing_key(self.environ, self.key_file) if is_signed else None
-        settle_directory(path)
+        recover_directory(path)
         verification = verify(path, key, run_id=run_id, allow_unsigned=not is_signed)
         if not verification.ok:
             first = verification.defects[0]
