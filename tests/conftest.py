@@ -18,7 +18,7 @@ from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.schema import metadata
 from elspeth.core.landscape.store.recorder import LandscapeRecorder
 
-pytest_plugins = ["command_line", "exercised_shapes", "fault_table"]
+pytest_plugins = ["command_line", "run_coverage", "fault_table"]
 
 # Before any test module declares a property.
 load_profile(os.environ)

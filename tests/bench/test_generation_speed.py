@@ -1,4 +1,4 @@
-"""How fast runs are generated in bulk, against SQLAlchemy Core with the same facts, in one run.
+"""How fast runs are generated in bulk, against SQLAlchemy Core with the same entities, in one run.
 
 The baseline is what one would write first: `insert()` with lists of dicts, in one transaction, into
 the same tables and in the same portions. Measured twice: from the spec on, planning included on
@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,9 +21,9 @@ from sqlalchemy import Table, insert
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.schema import EXPORTED_TABLES
 from harness.checks.reference_runs import NewDatabase, postgresql_databases, sqlite_files
-from harness.generate.bulk_writer import CHUNK, write_in_bulk
+from harness.generate.bulk_writer import ENTITIES_PER_INSERT, write_in_bulk
+from harness.generate.entities import Section, StoredEntity
 from harness.generate.plan import plan
-from harness.generate.rows import Chapter, Fact
 from harness.generate.spec import RunSpec
 
 ROUNDS = 5
@@ -108,32 +109,33 @@ def write_through_core(db: LandscapeDB, written: Iterable[Portion]) -> None:
             connection.execute(insert(table), dicts)
 
 
-def portions(chapters: Iterable[Chapter]) -> Iterator[Portion]:
-    """The same facts as a bulk insert takes at a time, as Core takes them, parents first."""
-    held: list[Chapter] = []
-    facts_held = 0
-    for chapter in chapters:
-        held.append(chapter)
-        facts_held += sum(len(facts) for _, facts in chapter.tables())
-        if facts_held >= CHUNK:
+def portions(sections: Iterable[Section]) -> Iterator[Portion]:
+    """The same entities as a bulk insert takes at a time, as Core takes them, parents first."""
+    held: list[Section] = []
+    entities_held = 0
+    for section in sections:
+        held.append(section)
+        entities_held += sum(len(entities) for _, entities in section.tables())
+        if entities_held >= ENTITIES_PER_INSERT:
             yield from _by_table(held)
             held.clear()
-            facts_held = 0
+            entities_held = 0
     yield from _by_table(held)
 
 
-def _by_table(chapters: Sequence[Chapter]) -> Iterator[Portion]:
+def _by_table(sections: Sequence[Section]) -> Iterator[Portion]:
     for table in EXPORTED_TABLES:
-        dicts = [_as_dict(fact) for chapter in chapters for fact in getattr(chapter, table.name)]
+        stored = chain.from_iterable(getattr(section, table.name) for section in sections)
+        dicts = [_as_dict(entity) for entity in stored]
         if dicts:
             yield table, dicts
 
 
-def _as_dict(fact: Fact) -> dict[str, Any]:
+def _as_dict(entity: StoredEntity) -> dict[str, Any]:
     """Core's types take datetimes, and no text."""
     return {
         column: datetime.fromisoformat(value)
         if column.endswith("_at") and value is not None
         else value
-        for column, value in fact._asdict().items()
+        for column, value in entity._asdict().items()
     }

@@ -1,8 +1,9 @@
-"""Facts: what a generated run stores, one named tuple for a stored row of each exported table.
+"""Entities: the stored rows of the exported tables, as named tuples, and sections of them.
 
-A fact's fields are its table's columns and its values are what the database holds, so a bulk
-insert takes it as it is. Timestamps are UTC text with microseconds, the form SQLite stores and
-PostgreSQL reads. They are tuples and not dataclasses because a run has millions of them.
+An entity is a thing that the database stores as one row of one exported table. Its fields are the
+columns of its table and its values are what the database holds, so that a bulk insert takes it
+without conversion. Timestamps are UTC text with microseconds, which SQLite stores and PostgreSQL
+reads. Entities are named tuples and not dataclasses because a large run has millions of them.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ TABLES = tuple(table.name for table in EXPORTED_TABLES)
 """The exported tables, parents before children."""
 
 
-class RunFact(NamedTuple):
+class StoredRun(NamedTuple):
     """A row of `runs`."""
 
     run_id: str
@@ -28,7 +29,7 @@ class RunFact(NamedTuple):
     status: str
 
 
-class NodeFact(NamedTuple):
+class StoredNode(NamedTuple):
     """A row of `nodes`."""
 
     node_id: str
@@ -46,7 +47,7 @@ class NodeFact(NamedTuple):
     schema_fields_json: str | None
 
 
-class EdgeFact(NamedTuple):
+class StoredEdge(NamedTuple):
     """A row of `edges`."""
 
     edge_id: str
@@ -58,7 +59,7 @@ class EdgeFact(NamedTuple):
     created_at: str
 
 
-class RowFact(NamedTuple):
+class StoredRow(NamedTuple):
     """A row of `rows`."""
 
     row_id: str
@@ -70,7 +71,7 @@ class RowFact(NamedTuple):
     created_at: str
 
 
-class TokenFact(NamedTuple):
+class StoredToken(NamedTuple):
     """A row of `tokens`."""
 
     token_id: str
@@ -83,7 +84,7 @@ class TokenFact(NamedTuple):
     created_at: str
 
 
-class TokenParentFact(NamedTuple):
+class StoredTokenParent(NamedTuple):
     """A row of `token_parents`."""
 
     token_id: str
@@ -91,7 +92,7 @@ class TokenParentFact(NamedTuple):
     ordinal: int
 
 
-class NodeStateFact(NamedTuple):
+class StoredNodeState(NamedTuple):
     """A row of `node_states`."""
 
     state_id: str
@@ -110,7 +111,7 @@ class NodeStateFact(NamedTuple):
     completed_at: str | None
 
 
-class RoutingEventFact(NamedTuple):
+class StoredRoutingEvent(NamedTuple):
     """A row of `routing_events`."""
 
     event_id: str
@@ -124,7 +125,7 @@ class RoutingEventFact(NamedTuple):
     created_at: str
 
 
-class CallFact(NamedTuple):
+class StoredCall(NamedTuple):
     """A row of `calls`."""
 
     call_id: str
@@ -141,7 +142,7 @@ class CallFact(NamedTuple):
     created_at: str
 
 
-class BatchFact(NamedTuple):
+class StoredBatch(NamedTuple):
     """A row of `batches`."""
 
     batch_id: str
@@ -155,7 +156,7 @@ class BatchFact(NamedTuple):
     completed_at: str | None
 
 
-class BatchMemberFact(NamedTuple):
+class StoredBatchMember(NamedTuple):
     """A row of `batch_members`."""
 
     batch_id: str
@@ -163,7 +164,7 @@ class BatchMemberFact(NamedTuple):
     ordinal: int
 
 
-class ArtifactFact(NamedTuple):
+class StoredArtifact(NamedTuple):
     """A row of `artifacts`."""
 
     artifact_id: str
@@ -177,65 +178,73 @@ class ArtifactFact(NamedTuple):
     created_at: str
 
 
-Fact: TypeAlias = (
-    RunFact
-    | NodeFact
-    | EdgeFact
-    | RowFact
-    | TokenFact
-    | TokenParentFact
-    | NodeStateFact
-    | RoutingEventFact
-    | CallFact
-    | BatchFact
-    | BatchMemberFact
-    | ArtifactFact
+StoredEntity: TypeAlias = (
+    StoredRun
+    | StoredNode
+    | StoredEdge
+    | StoredRow
+    | StoredToken
+    | StoredTokenParent
+    | StoredNodeState
+    | StoredRoutingEvent
+    | StoredCall
+    | StoredBatch
+    | StoredBatchMember
+    | StoredArtifact
 )
 
 
 @dataclass(slots=True)
-class Chapter:
-    """What is recorded together: a run's opening, one row with all below it, a batch, the closing.
+class Section:
+    """The entities that are recorded together.
 
-    The fields after `number` are the exported tables, parents before children. A chapter is
-    edited by the features of its run while it is planned, and left alone afterwards.
+    A section is the opening of a run with its nodes, its edges, one source row with everything
+    below it, the attempts at one batch, or the artifacts. The fields after `number` are the
+    exported tables, parents before children. The features of a run edit its sections while they
+    are planned.
     """
 
     run_id: str
     number: int
-    """Which row, or which batch, of its run this is, counted from 0."""
+    """The number of the source row or of the batch in its run, from 0."""
 
-    runs: list[RunFact] = field(default_factory=list)
-    nodes: list[NodeFact] = field(default_factory=list)
-    edges: list[EdgeFact] = field(default_factory=list)
-    rows: list[RowFact] = field(default_factory=list)
-    tokens: list[TokenFact] = field(default_factory=list)
-    token_parents: list[TokenParentFact] = field(default_factory=list)
-    node_states: list[NodeStateFact] = field(default_factory=list)
-    routing_events: list[RoutingEventFact] = field(default_factory=list)
-    calls: list[CallFact] = field(default_factory=list)
-    batches: list[BatchFact] = field(default_factory=list)
-    batch_members: list[BatchMemberFact] = field(default_factory=list)
-    artifacts: list[ArtifactFact] = field(default_factory=list)
+    runs: list[StoredRun] = field(default_factory=list)
+    nodes: list[StoredNode] = field(default_factory=list)
+    edges: list[StoredEdge] = field(default_factory=list)
+    rows: list[StoredRow] = field(default_factory=list)
+    tokens: list[StoredToken] = field(default_factory=list)
+    token_parents: list[StoredTokenParent] = field(default_factory=list)
+    node_states: list[StoredNodeState] = field(default_factory=list)
+    routing_events: list[StoredRoutingEvent] = field(default_factory=list)
+    calls: list[StoredCall] = field(default_factory=list)
+    batches: list[StoredBatch] = field(default_factory=list)
+    batch_members: list[StoredBatchMember] = field(default_factory=list)
+    artifacts: list[StoredArtifact] = field(default_factory=list)
 
     def tables(self) -> Iterator[tuple[str, list[Any]]]:
-        """Yield each table that has facts here with them, parents before children."""
+        """Yield each table that has entities in this section, parents before children."""
         for table in TABLES:
-            facts = getattr(self, table)
-            if facts:
-                yield table, facts
+            entities = getattr(self, table)
+            if entities:
+                yield table, entities
 
     def change(self, columns: Callable[[str], bool], to: Callable[[Any], Any]) -> None:
-        """Pass the values of some columns, those not NULL, through a function."""
-        for table, facts in self.tables():
-            kind = type(facts[0])
-            chosen = {n for n, column in enumerate(kind._fields) if columns(column)}
+        """Replace the values of some columns in place; NULL stays NULL.
+
+        Args:
+            columns: Says by its name whether a column is changed, in every table.
+            to: Returns the new value for an old one.
+        """
+        for table, entities in self.tables():
+            kind = type(entities[0])
+            # Decided once for a table and not for each value: this runs for every feature.
+            chosen = {place for place, column in enumerate(kind._fields) if columns(column)}
             if chosen:
                 changed = [
                     kind._make(
-                        to(value) if n in chosen and value is not None else value
-                        for n, value in enumerate(fact)
+                        to(value) if place in chosen and value is not None else value
+                        for place, value in enumerate(entity)
                     )
-                    for fact in facts
+                    for entity in entities
                 ]
                 setattr(self, table, changed)
