@@ -9,8 +9,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from postgres_server import NoServerError, execute, new_landscape, temporary_server
 from profiles import load_profile
-from servers import NoServerError, execute, new_landscape, own_server
 from sqlalchemy import URL, make_url
 
 from elspeth.contracts.schema import SchemaConfig
@@ -29,7 +29,7 @@ def postgres_server() -> Iterator[URL]:
     """The URL of a server that this test process started and stops at its end."""
     with ExitStack() as stack:
         try:
-            url = stack.enter_context(own_server())
+            url = stack.enter_context(temporary_server())
         except NoServerError as error:
             pytest.skip(str(error))
         yield url

@@ -22,7 +22,7 @@ class NoServerError(RuntimeError):
 
 
 @contextmanager
-def own_server() -> Iterator[URL]:
+def temporary_server() -> Iterator[URL]:
     """Run a new server on a socket of its own, and give its URL; it is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="landscape-postgres-") as directory:
         try:
@@ -38,7 +38,7 @@ def own_server() -> Iterator[URL]:
 def new_landscape(server: URL, name: str) -> str:
     """Make a database with all tables, and return its URL."""
     execute(server, f"CREATE DATABASE {name}")
-    url = in_full(server.set(database=name))
+    url = url_text(server.set(database=name))
     LandscapeDB(url).close()
     return url
 
@@ -46,12 +46,12 @@ def new_landscape(server: URL, name: str) -> str:
 def execute(server: URL, statement: str) -> None:
     """Send a statement outside of any transaction."""
     with psycopg.connect(
-        in_full(server.set(drivername="postgresql")), autocommit=True
+        url_text(server.set(drivername="postgresql")), autocommit=True
     ) as connection:
         connection.execute(statement)
 
 
-def in_full(url: URL) -> str:
+def url_text(url: URL) -> str:
     """Return the URL as text, the password included."""
     return url.render_as_string(hide_password=False)
 
