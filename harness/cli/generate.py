@@ -44,14 +44,16 @@ def generate(
 ) -> None:
     """Store the run of a preset or a spec, whole or not at all. A taken run id is refused."""
     if spec is None:
-        source = f"--preset {preset_name or _DEFAULT_PRESET}"
+        name = _DEFAULT_PRESET if preset_name is None else preset_name
+        source = f"--preset {name}"
         wanted = _from_preset(
-            preset_name or _DEFAULT_PRESET,
+            name,
             rows,
             seed=_DEFAULT_SEED if seed is None else seed,
             run_id=_DEFAULT_RUN_ID if run is None else run,
         )
     else:
+        # These have no default in the signature, so that one given beside a file is noticed.
         beside = {"--preset": preset_name, "--rows": rows, "--seed": seed, "--run": run}
         if given := [option for option, value in beside.items() if value is not None]:
             raise UsageError(f"{given[0]} does not go with --spec: the file gives every value")

@@ -87,6 +87,8 @@ def generate_run(
     """
     _check_backend(db, spec)
     _check_is_new(db, spec)
+    # The plan is counted while it is written: it is made once only, and counting the stored tables
+    # would read the whole run again.
     counts = dict.fromkeys((field.name for field in fields(Cardinalities)), 0)
     reorders = [each.reorder for each in spec.active_features if each.reorder]
     write(db, _counted(spec, counts, progress), reorders)
@@ -102,6 +104,7 @@ def _counted(spec: RunSpec, counts: dict[str, int], progress: Progress | None) -
             for table, entities in section.tables():
                 counts[table] += len(entities)
         yield section
+        # After the yield, when the writer has taken the section: progress does not run ahead of it.
         if progress and section.rows:
             done += 1
             progress(done, total)
@@ -116,6 +119,8 @@ def _check_backend(db: LandscapeDB, spec: RunSpec) -> None:
 
 
 def _check_is_new(db: LandscapeDB, spec: RunSpec) -> None:
+    # Asked beforehand, because a violated key would end in an error of the driver and not say what
+    # to do. Neighbours take ids that a caller may not expect.
     run_ids = [spec.run_id, *(each.run_id for each in neighbours_of(spec))]
     with db.connection() as connection:
         taken = connection.scalars(

@@ -132,6 +132,7 @@ def build_pools() -> str:
     from faker import Faker
 
     fake = Faker()
+    # With one version of Faker, the same file is made every time.
     fake.seed_instance(8)
 
     def distinct(draw: Callable[[], T]) -> list[T]:

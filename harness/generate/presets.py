@@ -66,6 +66,7 @@ def forky(rows: int = 500, **changes: Any) -> RunSpec:
 
 def retries(rows: int = 500, **changes: Any) -> RunSpec:
     """Steps that fail several times before they succeed."""
+    # Fifteen over three steps: five failed attempts of each.
     return _varied(changes, rows=rows, states=3, retries=15)
 
 
@@ -76,6 +77,7 @@ def batches(rows: int = 500, **changes: Any) -> RunSpec:
 
 def adversarial(rows: int = 20, **changes: Any) -> RunSpec:
     """All features together that every backend can hold and an export has to contain."""
+    # Checks run this preset on both backends, and compare exports that must not be refused.
     portable = [each for each in FEATURES.values() if each.portable and not each.corrupt]
     return _varied(
         changes,

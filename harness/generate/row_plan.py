@@ -56,6 +56,7 @@ class RowPlan:
         self._event_ids = sources.ids("evt")
         self._call_ids = sources.ids("cal")
         self._group_ids = sources.ids("grp")
+        # Counts all routing events of the run, so that every edge is used.
         self._routed = count()
 
     def row(self, number: int) -> Section:
@@ -92,6 +93,7 @@ class RowPlan:
         lineage = list(self._spec.lineage.items())
         if self._spec.lineage_in_turn and lineage:
             lineage = [lineage[section.number % len(lineage)]]
+        # In this order, so that a row that does all three can join tokens that it has forked.
         add = {"forks": self._fork, "expansions": self._expand, "joins": self._coalesce}
         for name, tokens in lineage:
             add[name](section, root, tokens)
@@ -118,6 +120,7 @@ class RowPlan:
 
     def _coalesce(self, section: Section, root: StoredToken, tokens: int) -> None:
         """Add tokens that each join the latest tokens of the row."""
+        # All joined tokens have the same parents, none of which is another joined token.
         first = len(section.tokens) - self._spec.parents
         parents = [token.token_id for token in section.tokens[first:]]
         for _ in range(tokens):
@@ -188,6 +191,7 @@ class RowPlan:
     def _add_call(self, section: Section, state_id: str, call_index: int) -> None:
         sources, pools = self._sources, self._sources.pools
         latency = 1 + int(sources.random() * 3000)
+        # One call in eight fails. The latency decides, which saves drawing another number.
         fails = latency % 8 == 0
         section.calls.append(
             StoredCall(

@@ -117,7 +117,9 @@ class RunSpec:
     features: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
+        # JSON and callers give lists and sets; the frozen dataclass keeps a frozenset.
         object.__setattr__(self, "features", feature_names(self.features))
+        # Types and minimums come first, so that the later checks can compute with the values.
         _check_identity(self)
         for each in AXES.values():
             _check_axis(self, each)
@@ -168,6 +170,7 @@ class RunSpec:
         added = list(self.lineage.values())
         if not (added and self.lineage_in_turn):
             return self.rows * (1 + sum(added))
+        # Row n takes the kind of lineage number n modulo the number of kinds.
         rounds, rest = divmod(self.rows, len(added))
         return self.rows + rounds * sum(added) + sum(added[:rest])
 
@@ -304,6 +307,7 @@ def _check_needs(spec: RunSpec, what: str, needs: Mapping[str, int]) -> None:
 def _check_lineage(spec: RunSpec) -> None:
     if spec.lineage_in_turn:
         _check_needs(spec, "lineage_in_turn", {"rows": ROWS_TO_TAKE_TURNS})
+    # In turn, a row that joins has only its first token, because it neither forks nor expands.
     joinable = 1 if spec.lineage_in_turn else 1 + spec.forks + spec.expansions
     if spec.joins and spec.parents > joinable:
         raise ImpossibleSpecError(

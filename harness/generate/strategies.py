@@ -19,7 +19,7 @@ from harness.generate.spec import (
 SMALL_ROWS = AXES["rows"].small
 
 _EIGHTHS = st.integers(0, 7)
-"""The share of the fitting features that a spec takes for sure, in eighths."""
+"""The probability with which a spec takes a fitting feature, in eighths."""
 
 
 def run_specs(
@@ -86,9 +86,10 @@ def _run_specs(
     _keep_possible(values, lineage_in_turn=in_turn)
     # A feature that does not fit is left out; it does not raise axes. So a shrinking axis can
     # remove features, and removing a feature changes no axis.
-    surely = 32 * draw(_EIGHTHS)
+    # The probability is drawn too, so that some specs have few features and others nearly all.
+    chance = 32 * draw(_EIGHTHS)
     chances = zip(offered, draw(_bytes(len(offered))), strict=True)
-    fitting = [each for each, byte in chances if byte + surely > 255 and _fits(each, values)]
+    fitting = [each for each, byte in chances if byte + chance > 255 and _fits(each, values)]
     # Of two features that hide each other, either can win.
     features = compatible([*required, *(reversed(fitting) if draw(st.booleans()) else fitting)])
     return RunSpec(

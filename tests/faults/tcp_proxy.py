@@ -28,7 +28,7 @@ class Link:
 
 @dataclass
 class Proxy:
-    """Forwards what client and server send, until it is told to cut or pause."""
+    """Forwards what client and server send, until it has to cut or pause."""
 
     listening: socket.socket
     server: str

@@ -31,6 +31,7 @@ def rows_without_tokens(section: Section, _: EditContext) -> None:
 )
 def tokens_without_states(section: Section, _: EditContext) -> None:
     """Some tokens have no node state."""
+    # Every second token and never the first, so that each row keeps a token with states.
     idle = {token.token_id for token in section.tokens[1::2]}
     section.node_states = [each for each in section.node_states if each.token_id not in idle]
     left = {state.state_id for state in section.node_states}
@@ -199,6 +200,7 @@ def references_to_other_runs(section: Section, context: EditContext) -> None:
     if other is None:
         return
     node_id = other.node_id
+    # Only some entities of each table, so that references within the run remain as well.
     if section.number % 3 == 0:
         section.rows = [row._replace(source_node_id=node_id) for row in section.rows]
         section.node_states[:1] = [

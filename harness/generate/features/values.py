@@ -49,6 +49,7 @@ def shared_timestamps(section: Section, _: EditContext) -> None:
         for column, value in zip(entities[0]._fields, entities[0], strict=True)
         if _is_time(column) and value is not None
     ]
+    # A section without entities, such as the edges of a run without edges, has no time to share.
     if times:
         section.change(_is_time, lambda _: times[0])
 
