@@ -1,4 +1,4 @@
-"""Databases for the tests, a small recorded run, and how hard property tests search."""
+"""Fixtures for all tests: databases on both backends, a recorder and a small recorded run."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,8 +9,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from postgres_server import NoServerError, execute, new_landscape, temporary_server
 from profiles import load_profile
-from servers import NoServerError, execute, new_landscape, own_server
 from sqlalchemy import URL, make_url
 
 from elspeth.contracts.schema import SchemaConfig
@@ -18,18 +18,19 @@ from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.recorder import LandscapeRecorder
 from elspeth.core.landscape.schema import metadata
 
-pytest_plugins = ["command_line", "exercised_shapes", "fault_table"]
+pytest_plugins = ["command_line", "run_coverage", "fault_table"]
 
-# Before any test module declares a property.
+# A property test takes the number of its examples when it is declared, so the profile has to be
+# loaded before the test modules.
 load_profile(os.environ)
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[URL]:
-    """The URL of a server that this test process started and stops at its end."""
+    """The URL of a server that runs as long as this test process."""
     with ExitStack() as stack:
         try:
-            url = stack.enter_context(own_server())
+            url = stack.enter_context(temporary_server())
         except NoServerError as error:
             pytest.skip(str(error))
         yield url
@@ -37,16 +38,14 @@ def postgres_server() -> Iterator[URL]:
 
 @pytest.fixture(scope="session")
 def shared_postgres_url(postgres_server: URL) -> str:
-    """The URL of a database with all tables that the tests of this process take in turns."""
+    """The URL of a database with all tables that the tests of this process share, one at a time."""
     return new_landscape(postgres_server, "landscape_shared")
 
 
 @pytest.fixture
 def postgres_url(shared_postgres_url: str) -> Iterator[str]:
-    """The URL of a PostgreSQL database with empty tables, for a test that changes rows only.
-
-    Emptying takes a millisecond, a database of one's own a fifth of a second.
-    """
+    """The URL of a PostgreSQL database with empty tables, for a test that changes only rows."""
+    # Emptying the tables takes a millisecond, a new database 0.2 seconds.
     yield shared_postgres_url
     url = make_url(shared_postgres_url)
     execute(
@@ -59,45 +58,45 @@ def postgres_url(shared_postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def fresh_postgres_url(postgres_server: URL) -> str:
-    """The URL of a PostgreSQL database of the test's own: it may alter tables and settings."""
+    """The URL of a new PostgreSQL database, for a test that alters tables or settings."""
     return new_landscape(postgres_server, f"landscape_{uuid4().hex}")
 
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
-    """The URL of an SQLite file that does not exist yet, this test's own."""
+    """The URL of an SQLite file that does not exist yet."""
     return f"sqlite:///{tmp_path / 'audit.db'}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def landscape_url(request: pytest.FixtureRequest) -> str:
-    """The URL of an empty audit trail, once on each backend."""
+    """The URL of an empty audit trail, on each backend in turn."""
     url = "sqlite_url" if request.param == "sqlite" else "postgres_url"
     return str(request.getfixturevalue(url))
 
 
 @pytest.fixture
 def db(landscape_url: str) -> Iterator[LandscapeDB]:
-    """An empty audit trail, once on each backend."""
+    """An empty audit trail, on each backend in turn."""
     with LandscapeDB(landscape_url) as landscape:
         yield landscape
 
 
 @pytest.fixture
 def recorder(db: LandscapeDB) -> LandscapeRecorder:
-    """A recorder whose clock ticks once a second and whose ids count up: id-001, id-002."""
-    return LandscapeRecorder(db, clock=_ticking(), new_id=_counting())
+    """A recorder whose clock advances by a second and whose ids count up: id-001, id-002."""
+    return LandscapeRecorder(db, clock=_clock(), new_id=_ids())
 
 
 @pytest.fixture
 def dynamic() -> SchemaConfig:
-    """A schema that says nothing of its rows."""
+    """A schema without fields."""
     return SchemaConfig.from_dict({"fields": "dynamic"})
 
 
 @pytest.fixture
 def recorded(recorder: LandscapeRecorder, dynamic: SchemaConfig) -> LandscapeRecorder:
-    """A recorder of run `r`, with one of each thing that stands before a token's visit to a node.
+    """A recorder of run `r`, with what a node state refers to and an open node state.
 
     Nodes `source`, `sum` and `sink`, edges `on` and `off`, row `row`, tokens `t` and `u`, and the
     open state `s` of `t` at `sum`.
@@ -116,12 +115,12 @@ def recorded(recorder: LandscapeRecorder, dynamic: SchemaConfig) -> LandscapeRec
     return recorder
 
 
-def _ticking() -> Callable[[], datetime]:
+def _clock() -> Callable[[], datetime]:
     seconds = count()
     start = datetime(2026, 1, 1, tzinfo=UTC)
     return lambda: start + timedelta(seconds=next(seconds))
 
 
-def _counting() -> Callable[[], str]:
+def _ids() -> Callable[[], str]:
     numbers = count(1)
     return lambda: f"id-{next(numbers):03}"

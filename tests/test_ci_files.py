@@ -1,4 +1,4 @@
-"""The workflows and the action: what they may do, and that they name what exists."""
+"""The CI workflows and the action: their permissions, pins, and the commands that they name."""
 
 import re
 import shlex

@@ -1,7 +1,7 @@
-"""No trace of the signing key: not printed, not in a file, not in the database, not in /proc.
+"""No command leaves a trace of the signing key in output, files, the database or /proc.
 
-A key like no other goes through every command that signs, verifies or fails, from the environment
-and from a file, and then everything is searched for it: raw, hexadecimal, Base64.
+A unique key is given to every command that signs, verifies or fails, by environment and by file.
+Then everything is searched for the key: raw, hexadecimal, Base64.
 """
 
 import base64
@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from key_canary import HARNESS, LANDSCAPE, Guarded, ProcessWatch, new_canary, traces
+from key_canary import HARNESS, LANDSCAPE, GuardedRunner, ProcessWatch, new_canary, traces
 from sample_run import record_sample_run
 
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
@@ -28,11 +28,11 @@ pytestmark = pytest.mark.skipif(
 
 
 CANARY = new_canary()
-"""For what runs in this process alone."""
+"""The key of the tests that start no command."""
 
 
 class TestSearch:
-    """The search finds what it is for."""
+    """The search itself finds a key in every form."""
 
     @pytest.mark.parametrize(
         "planted",
@@ -69,13 +69,13 @@ class TestSearch:
     def test_it_finds_the_key_in_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "inner").mkdir()
         (tmp_path / "inner" / "log").write_bytes(b"key=" + CANARY)
-        guarded = Guarded(CANARY, tmp_path, {}, environments=False)
+        guarded = GuardedRunner(CANARY, tmp_path, {}, environments=False)
         assert guarded.traces_in_files() == ["log: as it is", "log: escaped"]
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Path]:
-    """A database whose write-ahead log stays on disk, as one that is in use has it."""
+    """A database in use, whose write-ahead log is on disk."""
     path = tmp_path / "audit.db"
     with LandscapeDB(f"sqlite:///{path}") as db:
         record_sample_run(LandscapeRecorder(db))
@@ -97,7 +97,7 @@ def test_no_command_leaves_a_trace_of_the_key(route: str, tmp_path: Path, databa
     by_file = route == "key file"
     environ = {} if by_file else {KEY_VARIABLE: canary.decode()}
     key = ("--key-file", key_file) if by_file else ()
-    guarded = Guarded(canary, tmp_path, environ, environments=by_file)
+    guarded = GuardedRunner(canary, tmp_path, environ, environments=by_file)
     url = f"sqlite:///{database}"
 
     def landscape(*arguments: object, code: int = 0) -> None:
@@ -118,7 +118,7 @@ def test_no_command_leaves_a_trace_of_the_key(route: str, tmp_path: Path, databa
 
     shared = ("--db", url, "--run", "run-1", "--output", "shared.jsonl", "--sign", "--jobs", 2)
     ran = guarded.run(*LANDSCAPE, "export", *shared, *key)
-    assert (ran.code, ran.processes >= 3) == (0, True), "the workers were looked at too"
+    assert (ran.code, ran.processes >= 3) == (0, True), "the workers were searched too"
 
     export("missing/run.jsonl", code=3)
     export("run", code=2)
@@ -164,7 +164,7 @@ def test_no_report_of_the_harness_holds_the_key_of_its_environment(
     measured = ("--rows", 20, "--rounds", 1, "--targets", root / "fixtures" / "targets.toml")
     options = measured if command == "bench" else results
     canary = new_canary()
-    guarded = Guarded(canary, tmp_path, {KEY_VARIABLE: canary.decode()}, environments=False)
+    guarded = GuardedRunner(canary, tmp_path, {KEY_VARIABLE: canary.decode()}, environments=False)
     ran = guarded.run(*HARNESS, command, *options, "--output", "out")
     assert ran.code in (0, 1), ran
     assert (tmp_path / "out" / "report.html").exists()

@@ -1,4 +1,4 @@
-"""The README's examples run as they stand there."""
+"""The examples of the README run as shown."""
 
 import re
 import shlex
@@ -16,13 +16,13 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
-    """The README's fenced blocks in a language, in order."""
+    """The fenced blocks of the README in a language, in order."""
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
 def run_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A run recorded in `audit.db` of the working directory, and a signing key."""
+    """A run in `audit.db` of the working directory, and a signing key in the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ELSPETH_SIGNING_KEY", KEY.decode())
     with LandscapeDB("sqlite:///audit.db") as db:

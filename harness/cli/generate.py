@@ -1,6 +1,5 @@
-"""`harness generate`: store a generated run in a database, tiny or of millions of records."""
+"""`harness generate`: store a generated run in a database."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,56 +8,69 @@ from rich.text import Text
 
 from elspeth.cli.runtime import UsageError, one_line, open_database
 from harness.cli.console import output_console, progress_bar
-from harness.generate.generator import GeneratedRun, generate_run
+from harness.generate.generator import RunExistsError, generate_run
 from harness.generate.presets import PRESETS, preset
-from harness.generate.spec import RunSpec
+from harness.generate.spec import ImpossibleSpecError, RunSpec, suggestion
 
-
-class WriterName(StrEnum):
-    """How a run is written; both writers store the same contents."""
-
-    BULK = "bulk"
-    RECORDER = "recorder"
+_DEFAULT_PRESET = "typical"
+_DEFAULT_RUN_ID = "run"
+_DEFAULT_SEED = 0
 
 
 def generate(
     db: Annotated[
-        str | None, typer.Option(metavar="URL", help="The database; made where missing.")
+        str | None,
+        typer.Option(metavar="URL", help="The database to store the run in; made where missing."),
     ] = None,
     preset_name: Annotated[
-        str, typer.Option("--preset", help=f"One of: {', '.join(PRESETS)}.")
-    ] = "typical",
-    rows: Annotated[
-        int | None, typer.Option(min=1, help="Source rows; the preset's own without it.")
+        str | None,
+        typer.Option("--preset", help=f"One of: {', '.join(PRESETS)}. Default: {_DEFAULT_PRESET}."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed gives another run.")] = 0,
-    run: Annotated[str, typer.Option(metavar="ID", help="Its run id.")] = "run",
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Source rows. Default: those of the preset.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help=f"Another seed gives another run. Default: {_DEFAULT_SEED}.")
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="ID", help=f"The run id. Default: {_DEFAULT_RUN_ID}.")
+    ] = None,
     spec: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A spec as JSON, instead of a preset.")
     ] = None,
-    writer: Annotated[WriterName, typer.Option(help="In bulk, or as a pipeline would.")] = (
-        WriterName.BULK
-    ),
     show_spec: Annotated[
         bool, typer.Option("--show-spec", help="Print the spec as JSON and store nothing.")
     ] = False,
 ) -> None:
-    """Store the run of a preset or a spec, whole or not at all; a taken run id is refused."""
+    """Store the run of a preset or a spec, whole or not at all. A taken run id is refused."""
     if spec is None:
-        wanted = preset(preset_name, rows, seed=seed, run_id=run)
+        name = _DEFAULT_PRESET if preset_name is None else preset_name
+        source = f"--preset {name}"
+        wanted = _from_preset(
+            name,
+            rows,
+            seed=_DEFAULT_SEED if seed is None else seed,
+            run_id=_DEFAULT_RUN_ID if run is None else run,
+        )
     else:
-        wanted = RunSpec.from_json(spec.read_text(encoding="utf-8"))
+        # These have no default in the signature, so that one given beside a file is noticed.
+        beside = {"--preset": preset_name, "--rows": rows, "--seed": seed, "--run": run}
+        if given := [option for option, value in beside.items() if value is not None]:
+            raise UsageError(f"{given[0]} does not go with --spec: the file gives every value")
+        source = f"--spec {spec}"
+        wanted = _from_file(spec)
     if show_spec:
         typer.echo(wanted.to_json())
         return
     if db is None:
         raise UsageError("--db is missing: name the database to store the run in")
     with open_database(db) as landscape, progress_bar("rows") as progress:
-        generated = generate_run(landscape, wanted, writer=writer.value, progress=progress)
-    _report(generated)
-
-
-def _report(generated: GeneratedRun) -> None:
+        try:
+            generated = generate_run(landscape, wanted, progress=progress)
+        except RunExistsError as error:
+            raise UsageError(f"{source if spec else '--run'}: {error}") from error
+        except ImpossibleSpecError as error:
+            raise UsageError(f"{source}: {error}") from error
     counts = generated.cardinalities
     output_console().print(
         Text(
@@ -66,3 +78,44 @@ def _report(generated: GeneratedRun) -> None:
             f"{counts.node_states:,} node states, {counts.records:,} records"
         )
     )
+
+
+def _from_preset(name: str, rows: int | None, *, seed: int, run_id: str) -> RunSpec:
+    """Return the spec of a preset; UsageError names the option that has to change."""
+    if name not in PRESETS:
+        raise UsageError(f"--preset: no preset {name!r}{suggestion(name, PRESETS)}")
+    try:
+        return preset(name, rows, seed=seed, run_id=run_id)
+    except ImpossibleSpecError as error:
+        if error.field == "run_id":
+            raise UsageError(f"--run: {error}") from error
+        if error.field == "rows" and rows is not None:
+            least = _least_rows(name, rows)
+            raise UsageError(
+                f"--rows {rows}: the preset {name} needs at least {least} rows"
+            ) from error
+        raise UsageError(f"--preset {name}: {error}") from error
+
+
+def _least_rows(name: str, rows: int) -> int:
+    """Find the least number of rows with which a preset is possible."""
+    # Each refusal names the rows that one part of the spec needs, and another part may need more.
+    while True:
+        try:
+            preset(name, rows)
+        except ImpossibleSpecError as error:
+            if error.least is None:
+                raise
+            rows = error.least
+        else:
+            return rows
+
+
+def _from_file(path: Path) -> RunSpec:
+    try:
+        return RunSpec.from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--spec {path}: {error.strerror}") from error
+    except ValueError as error:
+        # What is not UTF-8 is a ValueError too.
+        raise UsageError(f"--spec {path}: {error}") from error

@@ -1,1 +1,1 @@
-"""Generate runs: from a spec to the contents of a database."""
+"""Generates runs: the contents of a database from a spec."""

@@ -1,4 +1,6 @@
-"""Writes a plan in bulk: many rows a statement on SQLite, COPY on PostgreSQL, one transaction."""
+"""Writes planned sections in one transaction: by INSERTs of many rows on SQLite, by COPY on
+PostgreSQL.
+"""
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,44 +11,51 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection
 
 from elspeth.core.landscape.database import LandscapeDB
-from harness.generate.features.feature import Arrange
-from harness.generate.rows import TABLES, Chapter
+from harness.generate.entities import TABLES, Section
+from harness.generate.features.feature import Reorder
 
-CHUNK = 20_000
-"""Facts held before they are inserted: about 15 MiB."""
+ENTITIES_PER_INSERT = 20_000
+"""How many entities are collected before they are inserted; they take about 15 MiB."""
 
 ROWS_PER_STATEMENT = 25
-"""One row a statement takes nearly twice as long; more than this gain nothing."""
+"""Rows of one INSERT on SQLite. One row takes nearly twice as long; more than 25 gain nothing."""
 
 Insert: TypeAlias = Callable[[str, Sequence[Any]], None]
-"""Stores facts of one table."""
+"""Stores entities in the table of a name."""
 
+# A plan keeps all foreign keys by construction, and a process that is killed leaves a journal to
+# roll back: neither checks nor flushes are needed. The cache is in KiB.
 _PRAGMAS = {"foreign_keys": 0, "synchronous": 0, "cache_size": -65_536}
-"""Off: what a plan keeps by construction, and what a rollback does not need. Cache in KiB."""
 
 
-def write_in_bulk(db: LandscapeDB, chapters: Iterable[Chapter], arrange: Sequence[Arrange]) -> None:
-    """Store all chapters in one transaction: when it is interrupted, nothing is stored.
+def write_in_bulk(
+    db: LandscapeDB, sections: Iterable[Section], reorders: Sequence[Reorder] = ()
+) -> None:
+    """Store all sections in one transaction. An interruption stores nothing.
 
-    `arrange` reorders the facts of one table before they are inserted, up to CHUNK at a time.
+    Args:
+        db: A database with the exported tables.
+        sections: What to store, parents before children.
+        reorders: Change the order of one table's entities before they are inserted, within every
+            ENTITIES_PER_INSERT entities.
     """
     with db.engine.connect() as connection, _transaction(connection) as insert:
-        for chunk in _chunks(chapters):
-            for table, facts in chunk.items():
-                for rearrange in arrange:
-                    rearrange(facts)
-                insert(table, facts)
+        for entities_by_table in _chunks(sections):
+            for table, entities in entities_by_table.items():
+                for reorder in reorders:
+                    reorder(entities)
+                insert(table, entities)
 
 
-def _chunks(chapters: Iterable[Chapter]) -> Iterator[dict[str, list[Any]]]:
-    """Gather facts by table, parents before children, about CHUNK at a time."""
+def _chunks(sections: Iterable[Section]) -> Iterator[dict[str, list[Any]]]:
+    """Collect about ENTITIES_PER_INSERT entities at a time by table, parents before children."""
     chunk: dict[str, list[Any]] = {table: [] for table in TABLES}
     held = 0
-    for chapter in chapters:
-        for table, facts in chapter.tables():
-            chunk[table] += facts
-            held += len(facts)
-        if held >= CHUNK:
+    for section in sections:
+        for table, entities in section.tables():
+            chunk[table] += entities
+            held += len(entities)
+        if held >= ENTITIES_PER_INSERT:
             yield chunk
             chunk = {table: [] for table in TABLES}
             held = 0
@@ -57,31 +66,32 @@ def _chunks(chapters: Iterable[Chapter]) -> Iterator[dict[str, list[Any]]]:
 def _transaction(connection: Connection) -> Iterator[Insert]:
     on_sqlite = connection.dialect.name == "sqlite"
     begin = _sqlite_transaction if on_sqlite else _postgresql_transaction
+    # The driver's own connection: executemany over a generator and COPY are not in SQLAlchemy.
     with begin(connection.connection.driver_connection) as insert:
         yield insert
 
 
 @contextmanager
 def _sqlite_transaction(driver_connection: Any) -> Iterator[Insert]:
-    def insert(table: str, facts: Sequence[Any]) -> None:
-        if not facts:
+    def insert(table: str, entities: Sequence[Any]) -> None:
+        if not entities:
             return
-        whole = len(facts) // ROWS_PER_STATEMENT * ROWS_PER_STATEMENT
+        whole = len(entities) // ROWS_PER_STATEMENT * ROWS_PER_STATEMENT
         driver_connection.executemany(
-            _insert_statement(table, facts[0], ROWS_PER_STATEMENT),
+            _insert_statement(table, entities[0], ROWS_PER_STATEMENT),
             (
-                tuple(chain.from_iterable(facts[start : start + ROWS_PER_STATEMENT]))
+                tuple(chain.from_iterable(entities[start : start + ROWS_PER_STATEMENT]))
                 for start in range(0, whole, ROWS_PER_STATEMENT)
             ),
         )
-        driver_connection.executemany(_insert_statement(table, facts[0], 1), facts[whole:])
+        driver_connection.executemany(_insert_statement(table, entities[0], 1), entities[whole:])
 
     with _journal(driver_connection), _pragmas(driver_connection), driver_connection:
         yield insert
 
 
-def _insert_statement(table: str, fact: Any, rows: int) -> str:
-    columns = fact._fields
+def _insert_statement(table: str, entity: Any, rows: int) -> str:
+    columns = entity._fields
     values = f"({', '.join('?' for _ in columns)})"
     return (
         f"INSERT INTO {table} ({', '.join(columns)}) "  # noqa: S608 - names, not values
@@ -91,21 +101,23 @@ def _insert_statement(table: str, fact: Any, rows: int) -> str:
 
 @contextmanager
 def _journal(driver_connection: Any) -> Iterator[None]:
-    """Keep a rollback journal while the first run is written, if no one else has the file open.
+    """Use a rollback journal for the first run of a database, unless another connection is open.
 
-    A write-ahead log writes everything twice: it took 1.5 times as long and twice the space.
+    A write-ahead log writes everything twice. It took 1.5 times as long and twice the space.
     """
     (before,) = driver_connection.execute("PRAGMA journal_mode").fetchone()
-    (patience,) = driver_connection.execute("PRAGMA busy_timeout").fetchone()
+    (timeout_ms,) = driver_connection.execute("PRAGMA busy_timeout").fetchone()
     if driver_connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is None:
+        # The mode cannot change while another connection has the file open. The run is then
+        # written through the log, without waiting for that connection.
         _set(driver_connection, {"busy_timeout": 0})
         with suppress(sqlite3.OperationalError):
             _set(driver_connection, {"journal_mode": "DELETE"})
-        _set(driver_connection, {"busy_timeout": patience})
+        _set(driver_connection, {"busy_timeout": timeout_ms})
     try:
         yield
     finally:
-        # Where someone else has it open by now, their connection or the next sets the mode.
+        # When another connection has opened the file meanwhile, that one sets the mode again.
         with suppress(sqlite3.OperationalError):
             _set(driver_connection, {"journal_mode": before})
 
@@ -117,6 +129,7 @@ def _pragmas(driver_connection: Any) -> Iterator[None]:
         _set(driver_connection, _PRAGMAS)
         yield
     finally:
+        # The connection goes back into the pool.
         _set(driver_connection, before)
 
 
@@ -128,15 +141,15 @@ def _set(driver_connection: Any, pragmas: Mapping[str, int | str]) -> None:
 @contextmanager
 def _postgresql_transaction(driver_connection: Any) -> Iterator[Insert]:
     with driver_connection.transaction(), driver_connection.cursor() as cursor:
-        # Facts hold UTC without saying so.
+        # The timestamps of entities are UTC without an offset.
         cursor.execute("SET LOCAL TIME ZONE 'UTC'")
 
-        def insert(table: str, facts: Sequence[Any]) -> None:
-            if not facts:
+        def insert(table: str, entities: Sequence[Any]) -> None:
+            if not entities:
                 return
-            columns = ", ".join(facts[0]._fields)
+            columns = ", ".join(entities[0]._fields)
             with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
-                for fact in facts:
-                    copy.write_row(fact)
+                for entity in entities:
+                    copy.write_row(entity)
 
         yield insert

@@ -1,34 +1,35 @@
-"""Generates the run that a spec describes: plans it, and writes it in bulk or through the recorder.
+"""Generates the run of a spec into a database.
 
-spec -> plan -> bulk | recording -> generated run
+The flow: a spec is planned section by section, and each section is written as it is planned.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from sqlalchemy import select
 
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.schema import runs_table
 from harness.generate.bulk_writer import write_in_bulk
+from harness.generate.entities import Section
+from harness.generate.features.feature import Reorder
 from harness.generate.plan import neighbours_of, plan
-from harness.generate.recorder_writer import write_through_recorder
-from harness.generate.rows import Chapter
 from harness.generate.spec import ImpossibleSpecError, RunSpec
 
-Writer: TypeAlias = Literal["bulk", "recorder"]
+Write: TypeAlias = Callable[[LandscapeDB, Iterable[Section], Sequence[Reorder]], None]
+"""Stores sections in one transaction, in the order that the reorders give."""
 Progress: TypeAlias = Callable[[int, int], None]
-"""Told how many source rows are planned by now, and how many there will be."""
+"""Takes the number of source rows planned so far, and the number planned in the end."""
 
 
 class RunExistsError(ValueError):
-    """The database holds a run of that id already; nothing was written."""
+    """The database already holds a run of that id. Nothing was written."""
 
 
 @dataclass(frozen=True)
 class Cardinalities:
-    """How many records of each type an unsigned export of a run holds, by table."""
+    """The number of records of each type in an unsigned export of a run, by table."""
 
     runs: int = 0
     nodes: int = 0
@@ -45,86 +46,81 @@ class Cardinalities:
 
     @property
     def records(self) -> int:
-        """All records together."""
+        """The number of records of all types."""
         return sum(getattr(self, table.name) for table in fields(self))
 
 
 @dataclass(frozen=True)
 class GeneratedRun:
-    """A run that was generated and is stored whole, with its neighbours."""
+    """A generated run that is stored as a whole, with its neighbours."""
 
     spec: RunSpec
-    writer: Writer
     cardinalities: Cardinalities
     """Of the run itself, without its neighbours."""
 
     @property
     def run_id(self) -> str:
-        """The run's id."""
+        """The id of the run."""
         return self.spec.run_id
-
-    @property
-    def shapes(self) -> frozenset[str]:
-        """The features that it holds, and the axes that it goes along."""
-        return self.spec.shapes
 
 
 def generate_run(
     db: LandscapeDB,
     spec: RunSpec,
     *,
-    writer: Writer = "bulk",
     progress: Progress | None = None,
+    write: Write = write_in_bulk,
 ) -> GeneratedRun:
-    """Store the run of a spec and its neighbours, in one transaction.
+    """Store the run of a spec and its neighbours in one transaction.
 
-    Both writers store the same contents; an interrupted generation stores nothing. Memory does
-    not grow with the run.
+    An interruption stores nothing. Memory does not grow with the run.
 
-    Raises RunExistsError for a run id that is taken, and ImpossibleSpecError for a spec that the
-    recorder's methods cannot write or that the database cannot hold.
+    Args:
+        db: The database, with all tables.
+        spec: The run to generate.
+        progress: Called after every source row.
+        write: Stores the planned sections. Tests compare other ways of writing with the default.
+
+    Raises:
+        RunExistsError: The run id, or that of a neighbour, is taken.
+        ImpossibleSpecError: The backend cannot hold a feature of the spec.
     """
-    _check_writer(spec, writer)
     _check_backend(db, spec)
     _check_is_new(db, spec)
+    # The plan is counted while it is written: it is made once only, and counting the stored tables
+    # would read the whole run again.
     counts = dict.fromkeys((field.name for field in fields(Cardinalities)), 0)
-    chapters = _counted(spec, counts, progress)
-    if writer == "recorder":
-        write_through_recorder(db, chapters)
-    else:
-        write_in_bulk(db, chapters, [each.arrange for each in spec.active_features if each.arrange])
-    return GeneratedRun(spec, writer, Cardinalities(**counts))
+    reorders = [each.reorder for each in spec.active_features if each.reorder]
+    write(db, _counted(spec, counts, progress), reorders)
+    return GeneratedRun(spec, Cardinalities(**counts))
 
 
-def _counted(spec: RunSpec, counts: dict[str, int], progress: Progress | None) -> Iterator[Chapter]:
-    """Plan the run, and count what is planned of it while it is written."""
+def _counted(spec: RunSpec, counts: dict[str, int], progress: Progress | None) -> Iterator[Section]:
+    """Plan the run, and count its entities while they are written."""
     total = spec.rows + spec.neighbours * spec.neighbour_rows
     done = 0
-    for chapter in plan(spec):
-        if chapter.run_id == spec.run_id:
-            for table, facts in chapter.tables():
-                counts[table] += len(facts)
-        yield chapter
-        if progress and chapter.rows:
+    for section in plan(spec):
+        if section.run_id == spec.run_id:
+            for table, entities in section.tables():
+                counts[table] += len(entities)
+        yield section
+        # After the yield, when the writer has taken the section: progress does not run ahead of it.
+        if progress and section.rows:
             done += 1
             progress(done, total)
-
-
-def _check_writer(spec: RunSpec, writer: Writer) -> None:
-    if writer not in ("bulk", "recorder"):
-        raise ValueError(f"writer={writer!r}: neither bulk nor recorder")
-    if writer == "recorder" and not spec.recorder_can_write:
-        names = [each.name for each in spec.active_features if not each.recorder]
-        raise ImpossibleSpecError(f"{names[0]}: the recorder cannot write it; write in bulk")
 
 
 def _check_backend(db: LandscapeDB, spec: RunSpec) -> None:
     if db.engine.dialect.name != "sqlite" and not spec.is_portable:
         names = [each.name for each in spec.active_features if not each.portable]
-        raise ImpossibleSpecError(f"{names[0]}: {db.engine.dialect.name} cannot hold it")
+        raise ImpossibleSpecError(
+            f"{names[0]}: {db.engine.dialect.name} cannot hold it", field="features"
+        )
 
 
 def _check_is_new(db: LandscapeDB, spec: RunSpec) -> None:
+    # Asked beforehand, because a violated key would end in an error of the driver and not say what
+    # to do. Neighbours take ids that a caller may not expect.
     run_ids = [spec.run_id, *(each.run_id for each in neighbours_of(spec))]
     with db.connection() as connection:
         taken = connection.scalars(

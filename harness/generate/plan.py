@@ -1,7 +1,7 @@
-"""Plans what a spec stores, chapter by chapter, with every id, time and value decided.
+"""Plans everything that a spec stores, section by section, with every id, time and value decided.
 
-The plan is a pure function of the spec: it reads no clock and no database. It holds one chapter at
-a time, so it can be as long as it likes.
+The plan is a pure function of the spec: it reads no clock and no database. It holds one section at
+a time, so memory does not grow with the run.
 """
 
 from collections import deque
@@ -9,27 +9,27 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from elspeth.core.canonical import CANONICAL_VERSION, canonical_json
-from harness.generate.features.feature import Landmarks, Surroundings
-from harness.generate.features.values import is_id
+from harness.generate.entities import (
+    Section,
+    StoredArtifact,
+    StoredBatch,
+    StoredBatchMember,
+    StoredEdge,
+    StoredNode,
+    StoredRun,
+)
+from harness.generate.features import Feature
+from harness.generate.features.feature import EditContext, FirstIds, is_renamed_id
 from harness.generate.pools import SIZE
 from harness.generate.row_plan import MODES, RowPlan
-from harness.generate.rows import (
-    ArtifactFact,
-    BatchFact,
-    BatchMemberFact,
-    Chapter,
-    EdgeFact,
-    NodeFact,
-    RunFact,
-)
 from harness.generate.sources import Clock, Sources
 from harness.generate.spec import RunSpec
 
 OPENING_MICROSECONDS = 1_000_000
-"""From the start of a run to its first row."""
+"""The time from the start of a run to its first row."""
 
 ROW_MICROSECONDS = 100_000
-"""From one row to the next."""
+"""The time from one row to the next."""
 
 _NODE_TYPES = ("transform", "gate", "aggregation", "coalesce")
 _DETERMINISMS = (
@@ -50,13 +50,19 @@ _SCHEMAS = (("dynamic", None), ("strict", _FIELDS), ("free", _FIELDS))
 _ARTIFACT_TYPES = ("csv", "json", "parquet")
 
 
-def plan(spec: RunSpec) -> Iterator[Chapter]:
-    """Yield all that a spec stores, parents before children, its neighbours' rows first."""
-    main = _RunPlan(spec, like=spec)
-    neighbours = [_RunPlan(each, like=spec) for each in neighbours_of(spec)]
+def plan(spec: RunSpec) -> Iterator[Section]:
+    """Yield all sections of a run and of its neighbours, parents before children.
+
+    The openings and edges of all runs come first, because a feature may refer to nodes of another
+    run. The rows of the neighbours come before those of the run.
+    """
+    features = spec.active_features
+    main = _RunPlan(spec, features)
+    neighbours = [_RunPlan(each, features) for each in neighbours_of(spec)]
     for each in neighbours:
-        each.elsewhere = Landmarks(main.landmarks.node_id)
-        main.elsewhere = each.landmarks
+        # The rows of the main run are stored last, so only its nodes can be referred to.
+        each.other_run = FirstIds(main.first_ids.node_id)
+        main.other_run = each.first_ids
     runs = [*neighbours, main]
     yield from (run.opening() for run in runs)
     yield from (run.graph() for run in runs)
@@ -66,7 +72,7 @@ def plan(spec: RunSpec) -> Iterator[Chapter]:
 
 
 def neighbours_of(spec: RunSpec) -> list[RunSpec]:
-    """Derive the specs of the neighbouring runs: as deep as the run, and shorter."""
+    """Derive the specs of the neighbouring runs: the same shape with fewer rows, no features."""
     shorter = replace(
         spec,
         rows=spec.neighbour_rows,
@@ -84,14 +90,14 @@ def neighbours_of(spec: RunSpec) -> list[RunSpec]:
 
 
 class _RunPlan:
-    """The plan of one run: its chapters, and what later chapters remember of earlier ones."""
+    """The plan of one run, and the ids of earlier sections that later sections refer to."""
 
-    def __init__(self, spec: RunSpec, *, like: RunSpec) -> None:
-        """Plan a run with the features of another: neighbours have those of the main run."""
+    def __init__(self, spec: RunSpec, features: tuple[Feature, ...]) -> None:
+        """Plan a run with given features: neighbours get those of the main run."""
         self._spec = spec
         self._sources = Sources(spec)
-        self._edits = [each.edit for each in like.active_features if each.edit]
-        self._renames = [each.rename for each in like.active_features if each.rename]
+        self._edits = [each.edit for each in features if each.edit]
+        self._renames = [each.rename for each in features if each.rename]
         self._node_ids = [self._sources.id("nod", number) for number in range(spec.nodes)]
         self._edge_ids = [self._sources.id("edg", number) for number in range(spec.edges)]
         self._batch_ids = self._sources.ids("bat")
@@ -99,22 +105,22 @@ class _RunPlan:
         self._recent_token_ids: deque[str] = deque(maxlen=spec.members)
         self._earlier_token_id: str | None = None
         self._last_state_id: str | None = None
-        self.elsewhere: Landmarks | None = None
-        """Another run, which features may refer to."""
+        self.other_run: FirstIds | None = None
+        """Another run that features may refer to."""
 
     @property
-    def landmarks(self) -> Landmarks:
-        """Name what other runs may refer to, once it is stored."""
+    def first_ids(self) -> FirstIds:
+        """The ids that other runs may refer to, once this run is stored."""
         state_id = self._sources.id("sta", 0) if self._spec.states else None
-        return Landmarks(self._node_ids[0], self._sources.id("tok", 0), state_id)
+        return FirstIds(self._node_ids[0], self._sources.id("tok", 0), state_id)
 
-    def opening(self) -> Chapter:
-        """Plan the run and its nodes."""
-        config = self._sources.any(self._sources.pools.configs)
-        run = RunFact(
+    def opening(self) -> Section:
+        """Plan the run itself and its nodes."""
+        config = self._sources.draw(self._sources.pools.configs)
+        run = StoredRun(
             run_id=self._spec.run_id,
-            started_at=Clock().tell(0),
-            completed_at=Clock(self._row_time(self._spec.rows + 1)).tell(),
+            started_at=Clock().advance(0),
+            completed_at=Clock(self._row_time(self._spec.rows + 1)).advance(),
             config_hash=config.hash,
             settings_json=config.json,
             reproducibility_grade="replay_reproducible",
@@ -122,15 +128,15 @@ class _RunPlan:
             status="completed",
         )
         nodes = [self._node(number) for number in range(self._spec.nodes)]
-        return self._finish(Chapter(self._spec.run_id, 0, runs=[run], nodes=nodes))
+        return self._finish(Section(self._spec.run_id, 0, runs=[run], nodes=nodes))
 
     def _row_time(self, number: int) -> int:
         return OPENING_MICROSECONDS + number * ROW_MICROSECONDS
 
-    def _node(self, number: int) -> NodeFact:
-        config = self._sources.any(self._sources.pools.configs)
+    def _node(self, number: int) -> StoredNode:
+        config = self._sources.draw(self._sources.pools.configs)
         schema_mode, schema_fields_json = _SCHEMAS[number % len(_SCHEMAS)]
-        return NodeFact(
+        return StoredNode(
             node_id=self._node_ids[number],
             run_id=self._spec.run_id,
             plugin_name=self._sources.pools.plugins[number % SIZE],
@@ -141,7 +147,7 @@ class _RunPlan:
             config_json=config.json,
             schema_hash=config.hash if number % 2 else None,
             sequence_in_pipeline=number,
-            registered_at=self._sources.clock.tell(),
+            registered_at=self._sources.clock.advance(),
             schema_mode=schema_mode,
             schema_fields_json=schema_fields_json,
         )
@@ -153,40 +159,42 @@ class _RunPlan:
             return "sink"
         return _NODE_TYPES[number % len(_NODE_TYPES)]
 
-    def graph(self) -> Chapter:
-        """Plan the edges, each from the node after the one before."""
+    def graph(self) -> Section:
+        """Plan the edges: each leads from one node to the next, and from the last to the first."""
         nodes = self._spec.nodes
         edges = [
-            EdgeFact(
+            StoredEdge(
                 edge_id=edge_id,
                 run_id=self._spec.run_id,
                 from_node_id=self._node_ids[number % nodes],
                 to_node_id=self._node_ids[(number + 1) % nodes],
+                # The second part keeps the labels of one node's edges apart, as the schema asks.
                 label=f"{self._sources.pools.labels[number % SIZE]}-{number // nodes}",
                 default_mode=MODES[number % len(MODES)],
-                created_at=self._sources.clock.tell(),
+                created_at=self._sources.clock.advance(),
             )
             for number, edge_id in enumerate(self._edge_ids)
         ]
-        return self._finish(Chapter(self._spec.run_id, 0, edges=edges))
+        return self._finish(Section(self._spec.run_id, 0, edges=edges))
 
-    def rows_and_batches(self) -> Iterator[Chapter]:
-        """Plan the rows, and each batch after the rows whose tokens fill it."""
+    def rows_and_batches(self) -> Iterator[Section]:
+        """Plan the rows, and each batch directly after the rows whose tokens are its members."""
         rows, batches, members = self._spec.rows, self._spec.batches, self._spec.members
         batch = 0
         for number in range(rows):
             self._sources.clock.now = self._row_time(number)
             yield self._finish(self._rows.row(number))
+            # Batches are spread over the rows, but wait until enough tokens exist to fill one.
             is_filled = len(self._recent_token_ids) == members or number == rows - 1
             while is_filled and batch < (number + 1) * batches // rows:
                 yield self._finish(self._batch(batch))
                 batch += 1
 
-    def _batch(self, number: int) -> Chapter:
-        """Plan the attempts at a batch, with the same members: all but the last fail."""
-        chapter = Chapter(self._spec.run_id, number)
+    def _batch(self, number: int) -> Section:
+        """Plan the attempts at a batch. They have the same members, and all but the last fail."""
+        section = Section(self._spec.run_id, number)
         for attempt in range(self._spec.batch_retries + 1):
-            fact = BatchFact(
+            batch = StoredBatch(
                 batch_id=next(self._batch_ids),
                 run_id=self._spec.run_id,
                 aggregation_node_id=self._node_ids[number % self._spec.nodes],
@@ -194,29 +202,29 @@ class _RunPlan:
                 trigger_reason=self._sources.pools.triggers[number % SIZE],
                 attempt=attempt,
                 status="failed" if attempt < self._spec.batch_retries else "completed",
-                created_at=self._sources.clock.tell(),
-                completed_at=self._sources.clock.tell(),
+                created_at=self._sources.clock.advance(),
+                completed_at=self._sources.clock.advance(),
             )
-            chapter.batches.append(fact)
-            chapter.batch_members += (
-                BatchMemberFact(fact.batch_id, token_id, ordinal)
+            section.batches.append(batch)
+            section.batch_members += (
+                StoredBatchMember(batch.batch_id, token_id, ordinal)
                 for ordinal, token_id in enumerate(self._recent_token_ids)
             )
-        return chapter
+        return section
 
-    def closing(self) -> Chapter:
-        """Plan the artifacts, which come of the last node state."""
+    def closing(self) -> Section:
+        """Plan the artifacts, which the last node state produces. Without states there are none."""
         state_id = self._last_state_id
         artifacts = (
             [self._artifact(number, state_id) for number in range(self._spec.artifacts)]
             if state_id
             else []
         )
-        return self._finish(Chapter(self._spec.run_id, 0, artifacts=artifacts))
+        return self._finish(Section(self._spec.run_id, 0, artifacts=artifacts))
 
-    def _artifact(self, number: int, state_id: str) -> ArtifactFact:
-        content = self._sources.any(self._sources.pools.rows)
-        return ArtifactFact(
+    def _artifact(self, number: int, state_id: str) -> StoredArtifact:
+        content = self._sources.draw(self._sources.pools.rows)
+        return StoredArtifact(
             artifact_id=self._sources.id("art", number),
             run_id=self._spec.run_id,
             produced_by_state_id=state_id,
@@ -225,22 +233,24 @@ class _RunPlan:
             path_or_uri=self._sources.pools.paths[number % SIZE],
             content_hash=content.hash,
             size_bytes=len(content.json),
-            created_at=self._sources.clock.tell(),
+            created_at=self._sources.clock.advance(),
         )
 
-    def _finish(self, chapter: Chapter) -> Chapter:
-        """Let the features act on a chapter, and remember what later ones refer to."""
-        around = Surroundings(self._sources.pools, self._earlier_token_id, self.elsewhere)
+    def _finish(self, section: Section) -> Section:
+        """Apply the features to a section, and keep the ids that later sections refer to."""
+        context = EditContext(self._sources.pools, self._earlier_token_id, self.other_run)
         for edit in self._edits:
-            edit(chapter, around)
-        self._remember(chapter)
+            edit(section, context)
+        # Kept between edits and renames: an edit can remove what must not be referred to, and
+        # references are renamed together with the ids that they refer to.
+        self._keep_ids(section)
         for rename in self._renames:
-            chapter.change(is_id, rename)
-        return chapter
+            section.change(is_renamed_id, rename)
+        return section
 
-    def _remember(self, chapter: Chapter) -> None:
-        if chapter.tokens:
-            self._recent_token_ids.extend(token.token_id for token in chapter.tokens)
-            self._earlier_token_id = chapter.tokens[0].token_id
-        if chapter.node_states:
-            self._last_state_id = chapter.node_states[-1].state_id
+    def _keep_ids(self, section: Section) -> None:
+        if section.tokens:
+            self._recent_token_ids.extend(token.token_id for token in section.tokens)
+            self._earlier_token_id = section.tokens[0].token_id
+        if section.node_states:
+            self._last_state_id = section.node_states[-1].state_id

@@ -1,8 +1,8 @@
-"""Pools: the values that generated runs draw from, read from a file that Faker filled once.
+"""Pools: the committed values that generated runs draw from.
 
-Faker does not promise the same values in its next release, and a generated run has to be the same
-in all of them, so runs draw from `pools.json`. `python -m harness.generate.pools` builds that file
-anew, which changes what every spec generates.
+Faker made the values of `pools.json` once. A generated run has to be the same with every release of
+Faker, which does not promise that, so runs draw from the file. `python -m harness.generate.pools`
+makes the file anew, which changes the contents of every generated run.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ from elspeth.core.canonical import JsonValue, canonical_json
 
 POOLS_PATH = Path(__file__).with_name("pools.json")
 SIZE = 64
-"""How many values a pool holds: a power of two, a few of each in any run beyond the tiniest."""
+"""The number of values in a pool: few enough that a run of some hundred rows has each of them."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A value that the audit trail stores as canonical JSON, as a hash, or as both."""
+    """A value that the audit trail stores as canonical JSON, as its SHA-256 hash, or as both."""
 
     value: JsonValue
     json: str
@@ -32,14 +32,14 @@ class Payload:
 
     @classmethod
     def of(cls, value: JsonValue) -> "Payload":
-        """Canonicalise and hash a value once, for all the rows that will carry it."""
+        """Canonicalise and hash a value once for all the entities that will hold it."""
         text = canonical_json(value)
         return cls(value, text, hashlib.sha256(text.encode()).hexdigest())
 
 
 @dataclass(frozen=True)
 class Pools:
-    """Values for each kind of column; none is empty."""
+    """The values for each kind of column. No pool is empty."""
 
     plugins: tuple[str, ...]
     labels: tuple[str, ...]
@@ -52,8 +52,8 @@ class Pools:
     errors: tuple[Payload, ...]
     hostile_texts: tuple[str, ...]
     hostile_values: tuple[Payload, ...]
-    behind: dict[str, JsonValue] = field(init=False, repr=False)
-    """The value behind each hash that a run may store."""
+    by_hash: dict[str, JsonValue] = field(init=False, repr=False)
+    """The value of each hash that a run may store."""
 
     def __post_init__(self) -> None:
         payloads = (
@@ -63,17 +63,17 @@ class Pools:
             *self.errors,
             *self.hostile_values,
         )
-        object.__setattr__(self, "behind", {each.hash: each.value for each in payloads})
+        object.__setattr__(self, "by_hash", {each.hash: each.value for each in payloads})
 
 
 @cache
 def load_pools() -> Pools:
-    """Read the committed pools."""
+    """Read the committed pools, once in a process."""
     return parse_pools(POOLS_PATH.read_text(encoding="utf-8"))
 
 
 def parse_pools(text: str) -> Pools:
-    """Read pools from what `build_pools` wrote."""
+    """Read pools from the text that `build_pools` returns."""
     content: dict[str, list[JsonValue]] = json.loads(text)
 
     def texts(name: str) -> tuple[str, ...]:
@@ -112,10 +112,10 @@ HOSTILE_TEXTS = (
     "<script>alert('x')</script>",
     "'; DROP TABLE runs; --",
     "%s %(x)s {0} ${y} :run_id",
-    " blanks around ",
+    " blanks context ",
     "null",
 )
-"""Short texts that break careless quoting, splitting, ordering or escaping; none holds a NUL."""
+"""Short texts that break careless quoting, splitting, ordering or escaping. None has a NUL."""
 
 HOSTILE_VALUES: tuple[JsonValue, ...] = (
     {},
@@ -127,13 +127,16 @@ HOSTILE_VALUES: tuple[JsonValue, ...] = (
 
 
 def build_pools() -> str:
-    """Draw every pool from Faker, as the text of `pools.json`."""
-    from faker import Faker  # only the rebuild needs it
+    """Fill every pool by Faker with a fixed seed, and return the text of `pools.json`."""
+    # Faker is imported here because only this rebuild needs it.
+    from faker import Faker
 
     fake = Faker()
+    # With one version of Faker, the same file is made every time.
     fake.seed_instance(8)
 
     def distinct(draw: Callable[[], T]) -> list[T]:
+        # By repr, because some of the values cannot be hashed.
         drawn: dict[str, T] = {}
         while len(drawn) < SIZE:
             value = draw()

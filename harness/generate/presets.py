@@ -1,4 +1,4 @@
-"""Presets: specs by name, each with a shape of its own, at any number of rows."""
+"""Presets: named specs that can be generated with any number of rows."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -6,9 +6,10 @@ from types import MappingProxyType
 from typing import Any
 
 from harness.generate.features import FEATURES
-from harness.generate.spec import ImpossibleSpecError, RunSpec
+from harness.generate.features.feature import compatible
+from harness.generate.spec import ImpossibleSpecError, RunSpec, suggestion
 
-_A_BIT_OF_ALL = RunSpec(
+_SOME_OF_EVERYTHING = RunSpec(
     forks=1,
     expansions=1,
     joins=1,
@@ -29,17 +30,17 @@ _A_BIT_OF_ALL = RunSpec(
 
 
 def tiny(rows: int = 2, **changes: Any) -> RunSpec:
-    """Two rows with one or two of everything: what a person can read."""
+    """Two rows with one or two of everything, small enough to read."""
     return _varied(changes, rows=rows)
 
 
 def typical(rows: int = 2000, **changes: Any) -> RunSpec:
-    """An ordinary run: 23 records a row."""
+    """An ordinary run, 23 records a row."""
     return RunSpec.typical(rows, **changes)
 
 
 def wide(rows: int = 200, **changes: Any) -> RunSpec:
-    """A wide graph: many branches, routes and calls beside each other."""
+    """A wide graph: many parallel branches, routes and calls."""
     return _varied(
         changes,
         rows=rows,
@@ -54,27 +55,30 @@ def wide(rows: int = 200, **changes: Any) -> RunSpec:
 
 
 def deep(rows: int = 200, **changes: Any) -> RunSpec:
-    """A long pipeline: tokens go many steps, and back to the same nodes."""
+    """A long pipeline: tokens take forty steps and visit nodes several times."""
     return _varied(changes, rows=rows, states=40, nodes=12, edges=12)
 
 
 def forky(rows: int = 500, **changes: Any) -> RunSpec:
-    """Rows that fork, expand and join: many tokens with many parents."""
+    """Rows that fork, expand and join, so that many tokens have many parents."""
     return _varied(changes, rows=rows, forks=5, expansions=5, joins=5, parents=8)
 
 
 def retries(rows: int = 500, **changes: Any) -> RunSpec:
-    """Every step fails several times before it succeeds."""
+    """Steps that fail several times before they succeed."""
+    # Fifteen over three steps: five failed attempts of each.
     return _varied(changes, rows=rows, states=3, retries=15)
 
 
 def batches(rows: int = 500, **changes: Any) -> RunSpec:
-    """A batch for every row, with many members and failed attempts."""
+    """A batch for every row, with members and failed attempts."""
     return _varied(changes, rows=rows, batches=rows, members=min(30, rows), batch_retries=2)
 
 
 def adversarial(rows: int = 20, **changes: Any) -> RunSpec:
-    """Every feature at once that any backend can hold and an export has to carry."""
+    """All features together that every backend can hold and an export has to contain."""
+    # Checks run this preset on both backends, and compare exports that must not be refused.
+    portable = [each for each in FEATURES.values() if each.portable and not each.corrupt]
     return _varied(
         changes,
         rows=rows,
@@ -85,12 +89,12 @@ def adversarial(rows: int = 20, **changes: Any) -> RunSpec:
         members=3,
         artifacts=3,
         neighbours=2,
-        features=_all_at_once(),
+        features={each.name for each in compatible(portable)},
     )
 
 
 def million(rows: int = 1_000_000, **changes: Any) -> RunSpec:
-    """The largest agreed run: typical, of 23 million records."""
+    """The largest agreed run, a typical one of 23 million records."""
     return RunSpec.typical(rows, **changes)
 
 
@@ -110,28 +114,25 @@ PRESETS: Mapping[str, Callable[..., RunSpec]] = MappingProxyType(
         )
     }
 )
-"""Each takes a number of rows, and any fields of RunSpec to change."""
+"""Functions that take a number of rows and fields of RunSpec to change, by name."""
 
 
 def preset(name: str, rows: int | None = None, **changes: Any) -> RunSpec:
-    """Make the spec of a preset, with its own number of rows unless another is given.
+    """Return the spec of a preset.
 
-    Raises ImpossibleSpecError for an unknown name, and for what RunSpec refuses.
+    Args:
+        name: A name in PRESETS.
+        rows: Source rows; without it, the preset's default.
+        **changes: Fields of RunSpec to set otherwise.
+
+    Raises:
+        ImpossibleSpecError: The name is unknown, or RunSpec refuses the result.
     """
     if name not in PRESETS:
-        raise ImpossibleSpecError(f"no preset {name!r}; known: {', '.join(PRESETS)}")
+        raise ImpossibleSpecError(f"no preset {name!r}{suggestion(name, PRESETS)}")
     make = PRESETS[name]
     return make(**changes) if rows is None else make(rows, **changes)
 
 
 def _varied(changes: Mapping[str, Any], **axes: Any) -> RunSpec:
-    return replace(_A_BIT_OF_ALL, **axes | dict(changes))
-
-
-def _all_at_once() -> frozenset[str]:
-    """Take the features in their order, each unless one before it hides it."""
-    chosen: set[str] = set()
-    for each in FEATURES.values():
-        if each.portable and not each.corrupt and not each.excludes & chosen:
-            chosen.add(each.name)
-    return frozenset(chosen)
+    return replace(_SOME_OF_EVERYTHING, **axes | dict(changes))

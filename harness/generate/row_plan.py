@@ -1,18 +1,18 @@
-"""Plans one source row: its tokens, and what happens to each of them."""
+"""Plans one source row of a run: its tokens, and the states, routing events and calls of each."""
 
 from itertools import count
 from typing import NamedTuple
 
-from harness.generate.pools import SIZE, Payload
-from harness.generate.rows import (
-    CallFact,
-    Chapter,
-    NodeStateFact,
-    RoutingEventFact,
-    RowFact,
-    TokenFact,
-    TokenParentFact,
+from harness.generate.entities import (
+    Section,
+    StoredCall,
+    StoredNodeState,
+    StoredRoutingEvent,
+    StoredRow,
+    StoredToken,
+    StoredTokenParent,
 )
+from harness.generate.pools import SIZE, Payload
 from harness.generate.sources import Sources
 from harness.generate.spec import RunSpec
 
@@ -20,8 +20,8 @@ MODES = ("move", "copy")
 _CALL_TYPES = ("llm", "http", "sql", "filesystem")
 
 
-class _Visit(NamedTuple):
-    """An attempt at a step, which every token makes alike, and its routing groups."""
+class _StatePlan(NamedTuple):
+    """A node state that every token of the run has, and the number of its routing groups."""
 
     node_id: str
     step_index: int
@@ -32,45 +32,54 @@ class _Visit(NamedTuple):
 
 
 class RowPlan:
-    """Plans the rows of a run, one after the other."""
+    """Plans the rows of a run in their order."""
 
     def __init__(
         self, spec: RunSpec, sources: Sources, node_ids: list[str], edge_ids: list[str]
     ) -> None:
+        """Plan rows for the nodes and edges of a run.
+
+        Args:
+            spec: The run.
+            sources: Where ids, times and random values come from; rows advance its clock.
+            node_ids: The nodes of the run; the first is the source.
+            edge_ids: The edges of the run, which routing events use in turn.
+        """
         self._spec = spec
         self._sources = sources
         self._source_node_id = node_ids[0]
         self._edge_ids = edge_ids
-        self._visits = _visits(spec, node_ids, sources.pools.reasons)
+        self._states = _state_plans(spec, node_ids, sources.pools.reasons)
         self._row_ids = sources.ids("row")
         self._token_ids = sources.ids("tok")
         self._state_ids = sources.ids("sta")
         self._event_ids = sources.ids("evt")
         self._call_ids = sources.ids("cal")
         self._group_ids = sources.ids("grp")
+        # Counts all routing events of the run, so that every edge is used.
         self._routed = count()
 
-    def row(self, number: int) -> Chapter:
-        """Plan a row with all that is below it."""
+    def row(self, number: int) -> Section:
+        """Plan a row with everything below it."""
         sources = self._sources
-        row = RowFact(
+        row = StoredRow(
             row_id=next(self._row_ids),
             run_id=self._spec.run_id,
             source_node_id=self._source_node_id,
             row_index=number,
-            source_data_hash=sources.any(sources.pools.rows).hash,
+            source_data_hash=sources.draw(sources.pools.rows).hash,
             source_data_ref=sources.pools.paths[number % SIZE] if number % 2 else None,
-            created_at=sources.clock.tell(),
+            created_at=sources.clock.advance(),
         )
-        chapter = Chapter(self._spec.run_id, number, rows=[row])
-        self._add_tokens(chapter, row.row_id)
-        for token in chapter.tokens:
-            self._add_states(chapter, token.token_id)
-        return chapter
+        section = Section(self._spec.run_id, number, rows=[row])
+        self._add_tokens(section, row.row_id)
+        for token in section.tokens:
+            self._add_states(section, token.token_id)
+        return section
 
-    def _add_tokens(self, chapter: Chapter, row_id: str) -> None:
-        """Add the row's first token, and those that it becomes."""
-        root = TokenFact(
+    def _add_tokens(self, section: Section, row_id: str) -> None:
+        """Add the first token of the row, and the tokens that it forks, expands or joins into."""
+        root = StoredToken(
             token_id=next(self._token_ids),
             row_id=row_id,
             fork_group_id=None,
@@ -78,97 +87,95 @@ class RowPlan:
             expand_group_id=None,
             branch_name=None,
             step_in_pipeline=None,
-            created_at=self._sources.clock.tell(),
+            created_at=self._sources.clock.advance(),
         )
-        chapter.tokens.append(root)
+        section.tokens.append(root)
         lineage = list(self._spec.lineage.items())
         if self._spec.lineage_in_turn and lineage:
-            lineage = [lineage[chapter.number % len(lineage)]]
+            lineage = [lineage[section.number % len(lineage)]]
+        # In this order, so that a row that does all three can join tokens that it has forked.
         add = {"forks": self._fork, "expansions": self._expand, "joins": self._coalesce}
         for name, tokens in lineage:
-            add[name](chapter, root, tokens)
+            add[name](section, root, tokens)
 
-    def _fork(self, chapter: Chapter, root: TokenFact, tokens: int) -> None:
-        group_id = next(self._group_ids)
+    def _fork(self, section: Section, root: StoredToken, tokens: int) -> None:
+        forked = root._replace(fork_group_id=next(self._group_ids), step_in_pipeline=1)
+        branches = self._sources.pools.branches
         for ordinal in range(tokens):
-            child = root._replace(
-                token_id=next(self._token_ids),
-                fork_group_id=group_id,
-                branch_name=self._sources.pools.branches[ordinal % SIZE],
-                step_in_pipeline=1,
-                created_at=self._sources.clock.tell(),
-            )
-            chapter.tokens.append(child)
-            chapter.token_parents.append(TokenParentFact(child.token_id, root.token_id, ordinal))
+            branch = forked._replace(branch_name=branches[ordinal % SIZE])
+            self._add_child(section, branch, root, ordinal)
 
-    def _expand(self, chapter: Chapter, root: TokenFact, tokens: int) -> None:
-        group_id = next(self._group_ids)
+    def _expand(self, section: Section, root: StoredToken, tokens: int) -> None:
+        expanded = root._replace(expand_group_id=next(self._group_ids), step_in_pipeline=2)
         for ordinal in range(tokens):
-            child = root._replace(
-                token_id=next(self._token_ids),
-                expand_group_id=group_id,
-                step_in_pipeline=2,
-                created_at=self._sources.clock.tell(),
-            )
-            chapter.tokens.append(child)
-            chapter.token_parents.append(TokenParentFact(child.token_id, root.token_id, ordinal))
+            self._add_child(section, expanded, root, ordinal)
 
-    def _coalesce(self, chapter: Chapter, root: TokenFact, tokens: int) -> None:
-        """Join the latest tokens of the row, once for each joined token."""
-        first = len(chapter.tokens) - self._spec.parents
-        parents = [token.token_id for token in chapter.tokens[first:]]
+    def _add_child(
+        self, section: Section, child: StoredToken, root: StoredToken, ordinal: int
+    ) -> None:
+        token_id = next(self._token_ids)
+        created_at = self._sources.clock.advance()
+        section.tokens.append(child._replace(token_id=token_id, created_at=created_at))
+        section.token_parents.append(StoredTokenParent(token_id, root.token_id, ordinal))
+
+    def _coalesce(self, section: Section, root: StoredToken, tokens: int) -> None:
+        """Add tokens that each join the latest tokens of the row."""
+        # All joined tokens have the same parents, none of which is another joined token.
+        first = len(section.tokens) - self._spec.parents
+        parents = [token.token_id for token in section.tokens[first:]]
         for _ in range(tokens):
             joined = root._replace(
                 token_id=next(self._token_ids),
                 join_group_id=next(self._group_ids),
                 step_in_pipeline=3,
-                created_at=self._sources.clock.tell(),
+                created_at=self._sources.clock.advance(),
             )
-            chapter.tokens.append(joined)
-            chapter.token_parents += (
-                TokenParentFact(joined.token_id, parent, ordinal)
+            section.tokens.append(joined)
+            section.token_parents += (
+                StoredTokenParent(joined.token_id, parent, ordinal)
                 for ordinal, parent in enumerate(parents)
             )
 
-    # States and calls are most of a large run: they are built by position, which is faster.
+    # Node states and calls are most of a large run. They are built by position, which is faster
+    # than by keyword.
 
-    def _add_states(self, chapter: Chapter, token_id: str) -> None:
+    def _add_states(self, section: Section, token_id: str) -> None:
         sources, clock, pools = self._sources, self._sources.clock, self._sources.pools
-        for node_id, step_index, attempt, fails, groups, context in self._visits:
+        for node_id, step_index, attempt, fails, groups, context in self._states:
             state_id = next(self._state_ids)
-            started_at = clock.tell()
+            started_at = clock.advance()
             start = clock.now
             for _ in range(groups):
-                self._add_routing_group(chapter, state_id)
+                self._add_routing_group(section, state_id)
             for call_index in range(self._spec.calls):
-                self._add_call(chapter, state_id, call_index)
-            completed_at = clock.tell(1 + int(sources.random() * 2000))
-            chapter.node_states.append(
-                NodeStateFact(
+                self._add_call(section, state_id, call_index)
+            completed_at = clock.advance(1 + int(sources.random() * 2000))
+            section.node_states.append(
+                StoredNodeState(
                     state_id,
                     token_id,
                     node_id,
                     step_index,
                     attempt,
                     "failed" if fails else "completed",
-                    sources.any(pools.rows).hash,
-                    None if fails else sources.any(pools.rows).hash,
+                    sources.draw(pools.rows).hash,
+                    None if fails else sources.draw(pools.rows).hash,
                     context,
                     context,
                     (clock.now - start) / 1000,
-                    sources.any(pools.errors).json if fails else None,
+                    sources.draw(pools.errors).json if fails else None,
                     started_at,
                     completed_at,
                 )
             )
 
-    def _add_routing_group(self, chapter: Chapter, state_id: str) -> None:
+    def _add_routing_group(self, section: Section, state_id: str) -> None:
         group_id = next(self._group_ids)
-        reason_hash = self._sources.any(self._sources.pools.reasons).hash
-        created_at = self._sources.clock.tell()
+        reason_hash = self._sources.draw(self._sources.pools.reasons).hash
+        created_at = self._sources.clock.advance()
         for ordinal in range(self._spec.routing_events):
-            chapter.routing_events.append(
-                RoutingEventFact(
+            section.routing_events.append(
+                StoredRoutingEvent(
                     event_id=next(self._event_ids),
                     state_id=state_id,
                     edge_id=self._edge_ids[next(self._routed) % len(self._edge_ids)],
@@ -181,44 +188,49 @@ class RowPlan:
                 )
             )
 
-    def _add_call(self, chapter: Chapter, state_id: str, call_index: int) -> None:
+    def _add_call(self, section: Section, state_id: str, call_index: int) -> None:
         sources, pools = self._sources, self._sources.pools
         latency = 1 + int(sources.random() * 3000)
+        # One call in eight fails. The latency decides, which saves drawing another number.
         fails = latency % 8 == 0
-        chapter.calls.append(
-            CallFact(
+        section.calls.append(
+            StoredCall(
                 next(self._call_ids),
                 state_id,
                 call_index,
                 _CALL_TYPES[latency % len(_CALL_TYPES)],
                 "error" if fails else "success",
-                sources.any(pools.rows).hash,
+                sources.draw(pools.rows).hash,
                 pools.paths[latency % SIZE],
-                None if fails else sources.any(pools.rows).hash,
+                None if fails else sources.draw(pools.rows).hash,
                 None,
-                sources.any(pools.errors).json if fails else None,
+                sources.draw(pools.errors).json if fails else None,
                 latency / 1000,
-                sources.clock.tell(latency),
+                sources.clock.advance(latency),
             )
         )
 
 
-def _visits(spec: RunSpec, node_ids: list[str], contexts: tuple[Payload, ...]) -> list[_Visit]:
-    """Lay out the states of a token: its steps in order, each with its attempts in order."""
+def _state_plans(
+    spec: RunSpec, node_ids: list[str], contexts: tuple[Payload, ...]
+) -> list[_StatePlan]:
+    """Return the node states of a token: its steps in order, each with its attempts in order."""
+    # The retries are dealt out over the steps in turn.
     attempts = [1 + len(range(step, spec.retries, spec.states)) for step in range(spec.states)]
-    visits = []
+    states = []
     for step in range(spec.states):
-        # After the last node the steps come to the first again, as further attempts there.
+        # More steps than nodes lead to the first node again. The attempts there continue its
+        # earlier ones, because the schema allows one state for a token, node and attempt.
         rounds, node = divmod(step + 1, spec.nodes)
-        visits += [
+        states += [
             (node_ids[node], step, rounds * attempts[0] + attempt, attempt < attempts[step] - 1)
             for attempt in range(attempts[step])
         ]
     return [
-        _Visit(
-            *visit,
-            groups=len(range(place, spec.routing_groups, len(visits))),
+        _StatePlan(
+            *state,
+            groups=len(range(place, spec.routing_groups, len(states))),
             context_json=contexts[place % SIZE].json if place % 3 == 1 else None,
         )
-        for place, visit in enumerate(visits)
+        for place, state in enumerate(states)
     ]

@@ -1,4 +1,4 @@
-"""Sources: the ids, times and random values that the plan of a run draws, all from its spec."""
+"""Sources of the ids, times and random values of a planned run, which follow from its spec."""
 
 import hashlib
 from collections.abc import Iterator
@@ -10,31 +10,34 @@ from harness.generate.pools import SIZE, Payload, Pools, load_pools
 from harness.generate.spec import RunSpec
 
 START = datetime(2026, 1, 1, 9, 30)
-"""When every run starts, in UTC, but for a quarter of a second."""
+"""The start of every run in UTC, without its START_MICROSECONDS."""
 
 START_MICROSECONDS = 250_000
 
+STEP_MICROSECONDS = 130
+"""The time between two recorded entities, where nothing takes longer."""
+
 _SECOND = 1_000_000
 
+# A large run has millions of ids and times. Formatting their numbers took half of its planning,
+# so the digits are formatted once here and joined later.
 _THREE_DIGITS = tuple(f"{number:03}" for number in range(1000))
-"""A large run has millions of ids and times, and formatting numbers took half of its planning."""
-
-STEP_MICROSECONDS = 130
-"""From one recorded thing to the next, where nothing takes longer."""
 
 
 class Clock:
-    """The time of a run, told as stored text: UTC, with microseconds."""
+    """The time of a run as stored text: UTC with microseconds."""
 
     def __init__(self, microseconds: int = 0) -> None:
-        """Start so long after the start of the run."""
+        """Start so many microseconds after the start of the run."""
         self.now = microseconds
+        """Microseconds since the start of the run. It may be set, also backwards."""
         self._enter_second()
 
-    def tell(self, step: int = STEP_MICROSECONDS) -> str:
-        """Let microseconds pass, then tell the time."""
-        self.now += step
+    def advance(self, microseconds: int = STEP_MICROSECONDS) -> str:
+        """Advance the clock, and return the new time as stored text."""
+        self.now += microseconds
         microsecond = self.now - self._second_began
+        # The text of the second is kept, because most entities of a row fall into one second.
         if not 0 <= microsecond < _SECOND:
             self._enter_second()
             microsecond = self.now - self._second_began
@@ -51,30 +54,35 @@ class Clock:
 
 
 class Sources:
-    """What one plan draws from; another of the same spec gives the same, in the same order.
+    """The pools, clock, random numbers and ids of one planned run.
 
-    What is random comes from `random.Random.random` alone, which Python keeps the same in all its
-    versions.
+    Two objects made from the same spec give the same values in the same order.
     """
 
     def __init__(self, spec: RunSpec) -> None:
         self.pools: Pools = load_pools()
         self.clock = Clock()
         seed = hashlib.sha256(f"{spec.seed}/{spec.run_id}".encode()).digest()
+        # Of the methods of Random, only `random` gives the same numbers in all versions of Python.
         self.random = Random(int.from_bytes(seed[:8])).random  # noqa: S311 - no secret
         self._tag = hashlib.sha256(spec.run_id.encode()).hexdigest()[:8]
 
     def id(self, kind: str, number: int) -> str:
-        """Make an id of 32 characters; ids of a kind ascend with their numbers."""
+        """Return an id of 32 characters. Ids of one kind ascend with their numbers.
+
+        Args:
+            kind: Three letters that name the kind of entity.
+            number: The number of the entity among those of its kind in the run, from 0.
+        """
         return f"{kind}-{self._tag}-{number:019d}"
 
     def ids(self, kind: str) -> Iterator[str]:
-        """Make the ids of a kind from number 0 on."""
+        """Yield the ids of a kind from number 0 on, faster than `id` makes them."""
         for thousands in count():
             start = f"{kind}-{self._tag}-{thousands:016d}"
             for end in _THREE_DIGITS:
                 yield start + end
 
-    def any(self, pool: tuple[Payload, ...]) -> Payload:
-        """Draw from a pool."""
+    def draw(self, pool: tuple[Payload, ...]) -> Payload:
+        """Draw a random value from a pool of SIZE values."""
         return pool[int(self.random() * SIZE)]

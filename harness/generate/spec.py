@@ -1,7 +1,7 @@
-"""RunSpec: the axes of a generated run, its features, and its seed.
+"""RunSpec: a description of a generated run by its axes, its features and its seed.
 
-To add an axis, write a field of RunSpec with `axis(...)` and let `plan.py` read it: checks, JSON,
-strategies, commands and coverage take it from the field.
+To add an axis, write a field of RunSpec with `axis(...)` and read it in `plan.py` or `row_plan.py`.
+Checks, JSON and Hypothesis strategies take it from the field.
 """
 
 import json
@@ -14,19 +14,31 @@ from typing import Any, Self
 from harness.generate.features import FEATURES, Feature
 
 MAX_RUN_ID_LENGTH = 48
-"""Leaves room in the 64 characters of `runs.run_id` for the names of neighbouring runs."""
+"""Leaves room for the suffix of neighbouring runs in the 64 characters of `runs.run_id`."""
 
 ROWS_TO_TAKE_TURNS = 10
-"""Rows from which every kind of lineage occurs, also where features leave tokens out."""
+"""The least rows with which every kind of lineage occurs when features leave tokens out."""
 
 
 class ImpossibleSpecError(ValueError):
-    """A spec asks for a run that cannot be; nothing was written."""
+    """A spec describes a run that cannot exist. Nothing was written."""
+
+    def __init__(self, message: str, *, field: str | None = None, least: int | None = None) -> None:
+        """Keep the field of RunSpec to change, and the least value it needs, where known.
+
+        Args:
+            message: What is wrong, in the names of RunSpec's fields and features.
+            field: The field that a caller has to change.
+            least: The smallest value of `field` that removes this error.
+        """
+        super().__init__(message)
+        self.field = field
+        self.least = least
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One dimension along which a run grows, independent of the others."""
+    """One dimension along which a run can grow, independently of the others."""
 
     name: str
     summary: str
@@ -35,9 +47,7 @@ class Axis:
     small: int
     """The largest value that property tests try."""
     needs: Mapping[str, int]
-    """The least value of other axes without which a value above the minimum means nothing."""
-    is_shape: bool
-    """Whether coverage counts the runs with a value above the minimum."""
+    """The least values of other axes without which a value above the minimum has no effect."""
 
 
 def axis(
@@ -47,34 +57,42 @@ def axis(
     minimum: int = 0,
     small: int = 3,
     needs: Mapping[str, int] = MappingProxyType({}),
-    is_shape: bool = True,
 ) -> Any:
-    """Declare an axis as a field of RunSpec."""
+    """Declare an axis as a field of RunSpec.
+
+    Args:
+        default: The value of a spec that does not name the axis.
+        summary: What the axis counts, as a noun phrase.
+        minimum: The least value that is allowed.
+        small: The largest value that property tests try.
+        needs: The least values of other axes, by name, without which this axis has no effect.
+    """
     metadata = {
         "default": default,
         "summary": summary,
         "minimum": minimum,
         "small": small,
         "needs": needs,
-        "is_shape": is_shape,
     }
     return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, repr=False)
 class RunSpec:
-    """What to generate: the same spec gives the same database contents, anywhere.
+    """What to generate. The same spec gives the same database contents on every machine.
 
-    Raises ImpossibleSpecError, naming the field, for a run that cannot be.
+    Raises:
+        ImpossibleSpecError: The fields describe a run that cannot exist. The message names the
+            field.
     """
 
     run_id: str = "run"
     seed: int = 0
-    rows: int = axis(2, "source rows", minimum=1, small=6, is_shape=False)
+    rows: int = axis(2, "source rows", minimum=1, small=6)
     forks: int = axis(0, "tokens that each row forks into")
     expansions: int = axis(0, "tokens that each row expands into")
     joins: int = axis(0, "coalesced tokens of each row", small=2)
-    parents: int = axis(1, "parents of each coalesced token", is_shape=False)
+    parents: int = axis(1, "parents of each coalesced token")
     states: int = axis(1, "steps of each token, a node state each", small=4)
     retries: int = axis(0, "failed attempts among each token's steps", needs={"states": 1})
     routing_groups: int = axis(
@@ -84,7 +102,7 @@ class RunSpec:
         1, "events of each routing group", minimum=1, needs={"routing_groups": 1}
     )
     calls: int = axis(0, "calls of each node state", needs={"states": 1})
-    nodes: int = axis(3, "nodes", minimum=1, small=6, is_shape=False)
+    nodes: int = axis(3, "nodes", minimum=1, small=6)
     edges: int = axis(2, "edges")
     batches: int = axis(0, "batches")
     members: int = axis(0, "members of each batch", needs={"batches": 1})
@@ -93,23 +111,34 @@ class RunSpec:
     )
     artifacts: int = axis(0, "artifacts", needs={"states": 1})
     neighbours: int = axis(0, "further runs in the same database, written first", small=2)
-    neighbour_rows: int = axis(2, "source rows of each neighbour", minimum=1, is_shape=False)
+    neighbour_rows: int = axis(2, "source rows of each neighbour", minimum=1)
     lineage_in_turn: bool = False
-    """Rows fork, expand or join in turn; otherwise each row does all of it."""
+    """Whether rows fork, expand or join in turn. Otherwise each row does all three."""
     features: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
+        # JSON and callers give lists and sets; the frozen dataclass keeps a frozenset.
         object.__setattr__(self, "features", feature_names(self.features))
+        # Types and minimums come first, so that the later checks can compute with the values.
         _check_identity(self)
-        for along in AXES.values():
-            _check_axis(self, along)
+        for each in AXES.values():
+            _check_axis(self, each)
         _check_lineage(self)
         for feature in self.active_features:
             _check_feature(self, feature)
 
     @classmethod
     def typical(cls, rows: int = 2000, **changes: Any) -> Self:
-        """Describe an ordinary run: 23 records a row, of them 2 tokens, 8 states and 8 calls."""
+        """Describe an ordinary run: 23 records a row, of them 2 tokens, 8 states and 8 calls.
+
+        Args:
+            rows: Source rows, at least ROWS_TO_TAKE_TURNS.
+            **changes: Fields of RunSpec to set otherwise.
+
+        Raises:
+            ImpossibleSpecError: There are too few rows, or the changes describe a run that cannot
+                exist.
+        """
         usual: dict[str, Any] = {
             "forks": 1,
             "expansions": 1,
@@ -131,70 +160,60 @@ class RunSpec:
 
     @property
     def lineage(self) -> Mapping[str, int]:
-        """The axes that give each row further tokens, where they are not 0."""
+        """The axes above 0 that give each row further tokens, with their values."""
         axes = {"forks": self.forks, "expansions": self.expansions, "joins": self.joins}
         return {name: tokens for name, tokens in axes.items() if tokens}
 
     @property
     def tokens(self) -> int:
-        """How many tokens the run has, before features leave any out."""
+        """The number of tokens of the run, before features leave any out."""
         added = list(self.lineage.values())
         if not (added and self.lineage_in_turn):
             return self.rows * (1 + sum(added))
+        # Row n takes the kind of lineage number n modulo the number of kinds.
         rounds, rest = divmod(self.rows, len(added))
         return self.rows + rounds * sum(added) + sum(added[:rest])
 
     @property
     def active_features(self) -> tuple[Feature, ...]:
-        """Its features in the order in which they act."""
+        """The features of the spec, in the order in which they act."""
         return tuple(each for name, each in FEATURES.items() if name in self.features)
 
     @property
-    def shapes(self) -> frozenset[str]:
-        """What coverage counts of it: its features, and the axes that it goes along."""
-        grown = {each.name for each in AXES.values() if each.is_shape and self.grows(each)}
-        return self.features | grown
-
-    def grows(self, along: Axis) -> bool:
-        """Say whether the run has more than the least of an axis."""
-        value: int = getattr(self, along.name)
-        return value > along.minimum
-
-    @property
     def is_portable(self) -> bool:
-        """Whether every backend can hold it, with the same contents."""
+        """Whether every backend can hold the run with the same contents."""
         return all(each.portable for each in self.active_features)
 
     @property
     def is_corrupt(self) -> bool:
-        """Whether an export has to refuse it."""
+        """Whether an export has to refuse the run."""
         return any(each.corrupt for each in self.active_features)
 
-    @property
-    def recorder_can_write(self) -> bool:
-        """Whether the recorder's public methods can write it."""
-        return all(each.recorder for each in self.active_features)
-
     def to_json(self) -> str:
-        """Write every field, so that a later default cannot change what the text means."""
+        """Return the spec as JSON with every field, so that a later default changes nothing."""
         return json.dumps(asdict(self) | {"features": sorted(self.features)}, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote; fields left out take their defaults."""
+        """Read what `to_json` wrote. Fields that are left out take their defaults.
+
+        Raises:
+            ImpossibleSpecError: The text is not a JSON object, has an unknown field, or describes
+                a run that cannot exist.
+        """
         try:
             content = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ImpossibleSpecError(f"the spec is not JSON: {error}") from None
         if not isinstance(content, dict):
             raise ImpossibleSpecError("the spec is not a JSON object")
         known = [each.name for each in fields(cls)]
         for name in content.keys() - set(known):
-            raise ImpossibleSpecError(f"no field {name!r}{_suggestion(name, known)}")
+            raise ImpossibleSpecError(f"no field {name!r}{suggestion(name, known)}")
         return cls(**content)
 
     def __repr__(self) -> str:
-        """Show what differs from the defaults, so that a shrunk spec reads at a glance."""
+        """Show only what differs from the defaults, so that a shrunk spec is short."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         values["features"] = sorted(self.features)
         shown = (
@@ -205,7 +224,7 @@ class RunSpec:
         return f"RunSpec({', '.join(shown)})"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Let Hypothesis show a failing spec so too."""
+        """Make Hypothesis print a failing spec by `__repr__` instead of field by field."""
         printer.text(repr(self))
 
 
@@ -216,17 +235,25 @@ AXES: Mapping[str, Axis] = MappingProxyType(
 
 
 def feature_names(features: object) -> frozenset[str]:
-    """Read a list of features; ImpossibleSpecError for anything else and for unknown names."""
+    """Check a list of feature names.
+
+    Raises:
+        ImpossibleSpecError: It is not a list of names, or a name is unknown.
+    """
     if isinstance(features, str | Mapping) or not isinstance(features, Iterable):
-        raise ImpossibleSpecError("features is not a list of names")
+        raise ImpossibleSpecError("features is not a list of names", field="features")
     names = list(features)
     for name in names:
-        if name not in FEATURES:
-            raise ImpossibleSpecError(f"no feature {name!r}{_suggestion(str(name), FEATURES)}")
+        # What JSON gives may be a list or an object, which no mapping takes as a key.
+        if not isinstance(name, str) or name not in FEATURES:
+            raise ImpossibleSpecError(
+                f"no feature {name!r}{suggestion(str(name), FEATURES)}", field="features"
+            )
     return frozenset(names)
 
 
-def _suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the nearest known name, or all of them."""
     close = get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
 
@@ -237,48 +264,66 @@ def _check_identity(spec: RunSpec) -> None:
     _check_type("lineage_in_turn", spec.lineage_in_turn, bool)
     if not 0 < len(spec.run_id) <= MAX_RUN_ID_LENGTH:
         raise ImpossibleSpecError(
-            f"run_id={spec.run_id!r}: not a text of 1 to {MAX_RUN_ID_LENGTH} characters"
+            f"run_id={spec.run_id!r}: not a text of 1 to {MAX_RUN_ID_LENGTH} characters",
+            field="run_id",
         )
+    try:
+        spec.run_id.encode()
+    except UnicodeEncodeError:
+        # The shell passes bytes that are not UTF-8 as halves of surrogate pairs.
+        raise ImpossibleSpecError(
+            f"run_id={spec.run_id!r}: cannot be encoded as UTF-8", field="run_id"
+        ) from None
 
 
 def _check_type(name: str, value: object, kind: type) -> None:
-    # Not isinstance: true is no number here, though it is an int in Python.
+    # isinstance would accept true as a number, because bool is a subclass of int.
     if type(value) is not kind:
-        raise ImpossibleSpecError(f"{name}={value!r}: not of type {kind.__name__}")
+        raise ImpossibleSpecError(f"{name}={value!r}: not of type {kind.__name__}", field=name)
 
 
-def _check_axis(spec: RunSpec, along: Axis) -> None:
-    value = getattr(spec, along.name)
-    _check_type(along.name, value, int)
-    if value < along.minimum:
+def _check_axis(spec: RunSpec, checked: Axis) -> None:
+    value = getattr(spec, checked.name)
+    _check_type(checked.name, value, int)
+    if value < checked.minimum:
         raise ImpossibleSpecError(
-            f"{along.name}={value}: {along.summary}, at least {along.minimum}"
+            f"{checked.name}={value}: {checked.summary}, at least {checked.minimum}",
+            field=checked.name,
+            least=checked.minimum,
         )
-    if value > along.minimum:
-        _check_needs(spec, f"{along.name}={value}", along.needs)
+    if value > checked.minimum:
+        _check_needs(spec, f"{checked.name}={value}", checked.needs)
 
 
-def _check_needs(spec: RunSpec, who: str, needs: Mapping[str, int]) -> None:
+def _check_needs(spec: RunSpec, what: str, needs: Mapping[str, int]) -> None:
     for name, least in needs.items():
-        if getattr(spec, name) < least:
-            raise ImpossibleSpecError(f"{who} needs {name} >= {least}, not {getattr(spec, name)}")
+        value = getattr(spec, name)
+        if value < least:
+            raise ImpossibleSpecError(
+                f"{what} needs {name} >= {least}, not {value}", field=name, least=least
+            )
 
 
 def _check_lineage(spec: RunSpec) -> None:
     if spec.lineage_in_turn:
         _check_needs(spec, "lineage_in_turn", {"rows": ROWS_TO_TAKE_TURNS})
+    # In turn, a row that joins has only its first token, because it neither forks nor expands.
     joinable = 1 if spec.lineage_in_turn else 1 + spec.forks + spec.expansions
     if spec.joins and spec.parents > joinable:
         raise ImpossibleSpecError(
-            f"parents={spec.parents}: more than the {joinable} tokens a row has to coalesce"
+            f"parents={spec.parents}: more than the {joinable} tokens a row has to coalesce",
+            field="parents",
         )
     if spec.members > spec.tokens:
         raise ImpossibleSpecError(
-            f"members={spec.members}: more than the {spec.tokens} tokens of the run"
+            f"members={spec.members}: more than the {spec.tokens} tokens of the run",
+            field="members",
         )
 
 
 def _check_feature(spec: RunSpec, feature: Feature) -> None:
     _check_needs(spec, feature.name, feature.needs)
     if clashing := feature.excludes & spec.features:
-        raise ImpossibleSpecError(f"{feature.name} cannot be seen beside {min(clashing)}")
+        raise ImpossibleSpecError(
+            f"{feature.name} cannot be seen beside {min(clashing)}", field="features"
+        )

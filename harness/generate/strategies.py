@@ -1,4 +1,4 @@
-"""Strategies: run_specs(), with which Hypothesis searches the runs that a spec can describe."""
+"""Hypothesis strategies: run_specs() draws the specs of small runs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from harness.generate.features import FEATURES, Feature
+from harness.generate.features.feature import compatible
 from harness.generate.spec import (
     AXES,
     ROWS_TO_TAKE_TURNS,
@@ -18,7 +19,7 @@ from harness.generate.spec import (
 SMALL_ROWS = AXES["rows"].small
 
 _EIGHTHS = st.integers(0, 7)
-"""How many of the features that fit are taken."""
+"""The probability with which a spec takes a fitting feature, in eighths."""
 
 
 def run_specs(
@@ -28,31 +29,38 @@ def run_specs(
     features: Collection[str] | None = None,
     required: Collection[str] = (),
 ) -> st.SearchStrategy[RunSpec]:
-    """Describe runs of so many rows with any of some features, and with all the required ones.
+    """Draw specs of small runs. They shrink to the defaults of RunSpec and to fewer features.
 
-    Without `features`, any that SQLite can hold and an export has to carry. Specs shrink towards
-    the defaults of RunSpec, axis by axis, and to fewer features.
+    Args:
+        min_rows: The least number of source rows, at least 1.
+        max_rows: The largest number of source rows.
+        features: Names of features that a spec may have. Without it, all that SQLite can hold and
+            an export has to contain.
+        required: Names of features that every spec has.
 
-    Raises ImpossibleSpecError for an unknown feature, for a required one that needs more than
-    `max_rows`, and for rows in no order.
+    Raises:
+        ImpossibleSpecError: A feature is unknown, a required one needs more than `max_rows` rows,
+            or `min_rows` and `max_rows` are out of order.
     """
     if not 1 <= min_rows <= max_rows:
         raise ImpossibleSpecError(f"min_rows={min_rows}, max_rows={max_rows}: not 1 <= min <= max")
-    musts = [FEATURES[name] for name in sorted(feature_names(required))]
-    for each in musts:
-        if _rows(each) > max_rows:
-            raise ImpossibleSpecError(f"{each.name} needs rows >= {_rows(each)}, not {max_rows}")
+    required_features = [FEATURES[name] for name in sorted(feature_names(required))]
+    for each in required_features:
+        if _least_rows(each) > max_rows:
+            raise ImpossibleSpecError(
+                f"{each.name} needs rows >= {_least_rows(each)}, not {max_rows}"
+            )
     exportable = [each.name for each in FEATURES.values() if not each.corrupt]
     offered = sorted(exportable if features is None else feature_names(features))
     return _run_specs(
         min_rows=min_rows,
         max_rows=max_rows,
-        offered=[FEATURES[name] for name in offered if _rows(FEATURES[name]) <= max_rows],
-        required=musts,
+        offered=[FEATURES[name] for name in offered if _least_rows(FEATURES[name]) <= max_rows],
+        required=required_features,
     )
 
 
-def _rows(feature: Feature) -> int:
+def _least_rows(feature: Feature) -> int:
     return feature.needs.get("rows", 1)
 
 
@@ -67,32 +75,33 @@ def _run_specs(
 ) -> RunSpec:
     least = {"rows": min_rows}
     for feature in required:
-        _raise(least, feature.needs)
+        _raise_to(least, feature.needs)
     most = {"rows": max_rows}
     values: dict[str, Any] = {}
     for each, byte in zip(AXES.values(), draw(_bytes(len(AXES))), strict=True):
-        choices = _values(each, least.get(each.name, each.minimum), most.get(each.name))
+        choices = _small_values(each, least.get(each.name, each.minimum), most.get(each.name))
         values[each.name] = choices[byte % len(choices)]
     _supply_needs(values)
     in_turn = values["rows"] >= ROWS_TO_TAKE_TURNS and draw(st.booleans())
     _keep_possible(values, lineage_in_turn=in_turn)
-    # Features that do not fit are left out instead of raising axes: an axis that shrinks may take
-    # features away, and a feature that shrinks away leaves the axes as they are.
-    surely = 32 * draw(_EIGHTHS)
+    # A feature that does not fit is left out; it does not raise axes. So a shrinking axis can
+    # remove features, and removing a feature changes no axis.
+    # The probability is drawn too, so that some specs have few features and others nearly all.
+    chance = 32 * draw(_EIGHTHS)
     chances = zip(offered, draw(_bytes(len(offered))), strict=True)
-    fitting = [each for each, byte in chances if byte + surely > 255 and _fits(each, values)]
-    # Of two that hide each other, now the one wins and now the other.
-    features = _compatible([*required, *(reversed(fitting) if draw(st.booleans()) else fitting)])
+    fitting = [each for each, byte in chances if byte + chance > 255 and _fits(each, values)]
+    # Of two features that hide each other, either can win.
+    features = compatible([*required, *(reversed(fitting) if draw(st.booleans()) else fitting)])
     return RunSpec(
         **values, lineage_in_turn=in_turn, features=frozenset(each.name for each in features)
     )
 
 
 def _bytes(size: int) -> st.SearchStrategy[bytes]:
-    """Draw many choices as one, a byte for each.
+    """Draw many choices in one draw, one byte for a choice.
 
-    Of several draws of one kind Hypothesis likes to make one equal to another; then features came
-    together or not at all, and a quarter of the specs were ones that it had drawn before.
+    Hypothesis likes to repeat the value of an earlier draw of the same kind. With one draw for each
+    choice, features came together or not at all, and a quarter of the specs were duplicates.
     """
     return st.binary(min_size=size, max_size=size)
 
@@ -101,36 +110,28 @@ def _fits(feature: Feature, values: Mapping[str, int]) -> bool:
     return all(values[name] >= least for name, least in feature.needs.items())
 
 
-def _compatible(features: Collection[Feature]) -> list[Feature]:
-    """Leave out each feature that one before it hides."""
-    chosen: list[Feature] = []
-    for each in features:
-        if not any(each.name in other.excludes for other in chosen) and each not in chosen:
-            chosen.append(each)
-    return chosen
-
-
-def _raise(values: dict[str, int], needs: Mapping[str, int]) -> None:
+def _raise_to(values: dict[str, int], needs: Mapping[str, int]) -> None:
     for name, least in needs.items():
         values[name] = max(values.get(name, least), least)
 
 
-def _values(axis: Axis, least: int, most: int | None) -> list[int]:
-    """List the small values of an axis; the first, to which it shrinks, is the default."""
+def _small_values(axis: Axis, least: int, most: int | None) -> list[int]:
+    """Return the small values of an axis. The first is the default, to which the axis shrinks."""
     values = range(least, max(least, axis.small if most is None else most) + 1)
     default = min(max(axis.default, least), values[-1])
     return [default, *(value for value in values if value != default)]
 
 
 def _supply_needs(values: dict[str, int]) -> None:
-    """Raise the axes that others need; no axis needs one that comes after it and needs more."""
+    """Raise the axes that other axes need."""
+    # Backwards, because an axis needs only axes before it, or ones without needs.
     for each in reversed(tuple(AXES.values())):
         if values[each.name] > each.minimum:
-            _raise(values, each.needs)
+            _raise_to(values, each.needs)
 
 
 def _keep_possible(values: dict[str, Any], *, lineage_in_turn: bool) -> None:
-    """Lower the axes that are bounded by what others make of the run."""
+    """Lower `parents` and `members` to what the other axes allow."""
     joinable = 1 if lineage_in_turn else 1 + values["forks"] + values["expansions"]
     values["parents"] = min(values["parents"], joinable)
     without_members = RunSpec(**values | {"members": 0}, lineage_in_turn=lineage_in_turn)

@@ -1,7 +1,7 @@
-"""Both exporters at several sizes, recorded by pytest-benchmark: what they do and how fast.
+"""A benchmark of both exporters at several sizes, recorded by pytest-benchmark.
 
-What is timed is one pass of rounds in turn, by the harness's own engine; the rates of each exporter
-are in the extra information. Counting is a pass of its own, before, and memory one after.
+The harness's own timing runs one pass of alternating rounds. The rates of each exporter are in the
+extra info. Queries are counted in a separate pass before, and memory is measured after.
 """
 
 from functools import partial
@@ -36,14 +36,14 @@ def test_exports_of_one_run_in_turn(rows: int, benchmark: BenchmarkFixture, tmp_
             time_in_turn, args=(actions,), kwargs={"rounds": rounds}, rounds=1
         )
         for role, each in EXPORTERS.items():
-            told = _told(each, observed[role], timings[role], task, rows)
-            benchmark.extra_info[role] = told
+            figures = _figures(each, observed[role], timings[role], task, rows)
+            benchmark.extra_info[role] = figures
     assert observed["candidate"].sha256 == observed["control"].sha256
     assert observed["candidate"].queries == 13
     assert observed["control"].queries > 20 * rows
 
 
-def _told(
+def _figures(
     exporter: Measured, observed: Observation, timing: Timing, task: ExportTask, rows: int
 ) -> dict[str, float | int | None]:
     return {

@@ -1,8 +1,8 @@
-"""How fast runs are generated in bulk, against SQLAlchemy Core with the same facts, in one run.
+"""A benchmark of the bulk writer against SQLAlchemy Core with the same entities.
 
-The baseline is what one would write first: `insert()` with lists of dicts, in one transaction, into
-the same tables and in the same portions. Measured twice: from the spec on, planning included on
-both sides, as a user waits for it; and storing alone, with tuples and dicts made beforehand.
+Core runs the obvious code: `insert()` with lists of dicts, in one transaction, into the same tables
+and in the same portions. Both are measured twice: from the spec on, with planning on both sides,
+which is the time that a user waits; and storing alone, with tuples and dicts made beforehand.
 """
 
 import subprocess
@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,9 +21,9 @@ from sqlalchemy import Table, insert
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.schema import EXPORTED_TABLES
 from harness.checks.reference_runs import NewDatabase, postgresql_databases, sqlite_files
-from harness.generate.bulk_writer import CHUNK, write_in_bulk
+from harness.generate.bulk_writer import ENTITIES_PER_INSERT, write_in_bulk
+from harness.generate.entities import Section, StoredEntity
 from harness.generate.plan import plan
-from harness.generate.rows import Chapter, Fact
 from harness.generate.spec import RunSpec
 
 ROUNDS = 5
@@ -35,7 +36,7 @@ Portion: TypeAlias = tuple[Table, Sequence[dict[str, Any]]]
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewDatabase]:
-    """Makes empty databases, on each backend."""
+    """A function that makes empty databases, on each backend in turn."""
     if request.param == "sqlite":
         with sqlite_files(tmp_path) as new:
             yield new
@@ -50,7 +51,7 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[New
 def test_bulk_generation_is_measured_against_core(
     new_database: NewDatabase, measured: str, benchmark: BenchmarkFixture
 ) -> None:
-    """Rounds of both in turn; the ratio of the best of each is recorded as extra info."""
+    """Alternate rounds of both, and record the ratio of their best times as extra info."""
     spec = RunSpec.typical(rows=ROWS if benchmark.enabled else ROWS_IF_NOT_TIMED)
     planned = list(plan(spec))
     as_dicts = list(portions(planned))
@@ -77,10 +78,10 @@ def test_bulk_generation_is_measured_against_core(
         benchmark.extra_info["times_core_insert"] = round(min(core_seconds) / best_seconds, 2)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read in /proc")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 @pytest.mark.benchmark(group="generation")
 def test_memory_does_not_grow_with_the_run(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    """One large run on SQLite in a process of its own; its peak is recorded as extra info."""
+    """Generate one large run on SQLite in a separate process, and record its peak memory."""
     program = (
         "import sys\n"
         "from elspeth.core.landscape import LandscapeDB\n"
@@ -108,32 +109,33 @@ def write_through_core(db: LandscapeDB, written: Iterable[Portion]) -> None:
             connection.execute(insert(table), dicts)
 
 
-def portions(chapters: Iterable[Chapter]) -> Iterator[Portion]:
-    """The same facts as a bulk insert takes at a time, as Core takes them, parents first."""
-    held: list[Chapter] = []
-    facts_held = 0
-    for chapter in chapters:
-        held.append(chapter)
-        facts_held += sum(len(facts) for _, facts in chapter.tables())
-        if facts_held >= CHUNK:
+def portions(sections: Iterable[Section]) -> Iterator[Portion]:
+    """Yield the portions of the bulk writer as dicts for Core, parents first."""
+    held: list[Section] = []
+    entities_held = 0
+    for section in sections:
+        held.append(section)
+        entities_held += sum(len(entities) for _, entities in section.tables())
+        if entities_held >= ENTITIES_PER_INSERT:
             yield from _by_table(held)
             held.clear()
-            facts_held = 0
+            entities_held = 0
     yield from _by_table(held)
 
 
-def _by_table(chapters: Sequence[Chapter]) -> Iterator[Portion]:
+def _by_table(sections: Sequence[Section]) -> Iterator[Portion]:
     for table in EXPORTED_TABLES:
-        dicts = [_as_dict(fact) for chapter in chapters for fact in getattr(chapter, table.name)]
+        stored = chain.from_iterable(getattr(section, table.name) for section in sections)
+        dicts = [_as_dict(entity) for entity in stored]
         if dicts:
             yield table, dicts
 
 
-def _as_dict(fact: Fact) -> dict[str, Any]:
-    """Core's types take datetimes, and no text."""
+def _as_dict(entity: StoredEntity) -> dict[str, Any]:
+    """Return the values of an entity for Core, whose types take datetimes and not text."""
     return {
         column: datetime.fromisoformat(value)
         if column.endswith("_at") and value is not None
         else value
-        for column, value in fact._asdict().items()
+        for column, value in entity._asdict().items()
     }

@@ -1,4 +1,4 @@
-"""How fast an export verifies, against a plain verifier of the same signatures in the same run."""
+"""A benchmark of the verifier against a plain loop over the same signatures."""
 
 import hashlib
 import hmac
@@ -35,7 +35,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_verifying_is_measured_against_a_plain_verifier(
     exported: Path, benchmark: BenchmarkFixture
 ) -> None:
-    """Rounds of both in turn; the ratio of the best of each is recorded as extra info."""
+    """Alternate rounds of both, and record the ratio of their best times as extra info."""
     plain_seconds = []
 
     def plain_round() -> None:
@@ -59,7 +59,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def plain_verify(path: Path) -> None:
-    """Check every signature, the running hash and the count, and nothing else."""
+    """Check only the signatures, the running hash and the count."""
     running = hashlib.sha256()
     count = 0
     with path.open("rb") as file:

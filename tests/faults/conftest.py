@@ -1,4 +1,4 @@
-"""Audit trails to inject faults around, in both formats and on either backend."""
+"""Audit trails to inject faults into, in both export formats and on both backends."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,29 +7,28 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from backends import Server
+from audit_trail import Trail, record, trail_with_many_rows
 from fault_table import Tally
-from laying import laid_with_many_rows, record
-from servers import NoServerError, in_full, new_landscape, own_server
+from postgres_processes import Server
+from postgres_server import NoServerError, new_landscape, temporary_server, url_text
 from sqlalchemy import URL, make_url
-from survival import Trail
 
 
 @pytest.fixture(params=["json", "csv"])
 def export_format(request: pytest.FixtureRequest) -> str:
-    """Each of the formats that settings can ask for."""
+    """The export formats that settings can name."""
     return str(request.param)
 
 
 @pytest.fixture
 def backend() -> str:
-    """SQLite, unless a test is parametrized with other backends."""
+    """SQLite, unless a test is parametrized with another backend."""
     return "sqlite"
 
 
 @pytest.fixture(scope="session")
 def recorded_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file with the sample run, to be copied."""
+    """An SQLite file with the sample run, for tests to copy."""
     path = tmp_path_factory.mktemp("recorded") / "audit.db"
     record(f"sqlite:///{path}")
     return path
@@ -39,7 +38,7 @@ def recorded_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trail_url(
     request: pytest.FixtureRequest, tmp_path: Path, backend: str, recorded_database: Path
 ) -> str:
-    """The URL of a database with the sample run, this test's own."""
+    """The URL of a database with the sample run, for one test alone."""
     if backend == "sqlite":
         return f"sqlite:///{shutil.copy(recorded_database, tmp_path / 'audit.db')}"
     url = str(request.getfixturevalue("postgres_url"))
@@ -50,17 +49,17 @@ def trail_url(
 @pytest.fixture
 def trail(tmp_path: Path, trail_url: str, export_format: str, tally: Tally) -> Trail:
     """An audit trail whose target holds an old export."""
-    trail = Trail.laid(tmp_path / "trail", trail_url, export_format, tally)
+    trail = Trail.create(tmp_path / "trail", trail_url, export_format, tally)
     trail.put_old_export()
     return trail
 
 
 @pytest.fixture(scope="session")
 def fragile_server() -> Iterator[URL]:
-    """A PostgreSQL server whose processes a test may stop and kill: it restarts, or goes on."""
+    """A PostgreSQL server whose processes a test may stop and kill."""
     with ExitStack() as stack:
         try:
-            url = stack.enter_context(own_server())
+            url = stack.enter_context(temporary_server())
         except NoServerError as error:
             pytest.skip(str(error))
         yield url
@@ -68,24 +67,24 @@ def fragile_server() -> Iterator[URL]:
 
 @pytest.fixture
 def server(fragile_server: URL) -> Iterator[Server]:
-    """That server, with a database of the test's own that holds the sample run."""
+    """The fragile server with a new database that holds the sample run."""
     url = new_landscape(fragile_server, f"landscape_{uuid4().hex}")
     record(url)
     server = Server.of(make_url(url))
     yield server
-    server.go_on()
+    server.resume()
 
 
 @pytest.fixture
 def fragile(server: Server, tmp_path: Path, export_format: str, tally: Tally) -> Trail:
-    """An audit trail of many rows on that server."""
-    return laid_with_many_rows(tmp_path / "trail", in_full(server.database), export_format, tally)
+    """An audit trail of many rows on the fragile server."""
+    return trail_with_many_rows(tmp_path / "trail", url_text(server.database), export_format, tally)
 
 
 @pytest.fixture
 def trail_of_many_rows(
     fresh_postgres_url: str, tmp_path: Path, export_format: str, tally: Tally
 ) -> Trail:
-    """A run that takes several fetches, in a database of its own."""
+    """An audit trail in a new PostgreSQL database; its export takes several fetches."""
     record(fresh_postgres_url)
-    return laid_with_many_rows(tmp_path / "trail", fresh_postgres_url, export_format, tally)
+    return trail_with_many_rows(tmp_path / "trail", fresh_postgres_url, export_format, tally)

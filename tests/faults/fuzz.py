@@ -1,8 +1,8 @@
-"""Fuzzing, guided by coverage: `tox -e fuzz -- 600 jsonl csv` gives each target 600 CPU seconds.
+"""Coverage-guided fuzzing: `tox -e fuzz -- 600 jsonl csv` gives each target 600 CPU seconds.
 
-Without arguments every target gets 60. One line a target says how many inputs it read. An input
-that a target raised for is kept in `out/fuzz/`, and the exit code is then 1: put that input into
-the target's corpus, where every run of the tests reads it.
+Without arguments all targets run for 60 seconds. A line for each target says how many inputs it
+read. When a target raises, the exit code is 1 and the input is kept in `out/fuzz/`. Put it into the
+target's corpus, which every run of the tests reads.
 """
 
 import os
@@ -19,7 +19,7 @@ LARGEST_INPUT_BYTES = 16_384
 
 
 def main(arguments: list[str]) -> int:
-    """Fuzz some targets, or all of them, one after the other; 1 if any raised."""
+    """Fuzz the named targets, or all of them, one after the other. Return 1 if any raised."""
     from fuzz_targets import TARGETS
 
     seconds = DEFAULT_SECONDS
@@ -29,18 +29,18 @@ def main(arguments: list[str]) -> int:
     if unknown:
         print(f"no such target: {', '.join(unknown)}; known: {', '.join(TARGETS)}")  # noqa: T201 - the usage
         return 2
-    ended = [_in_own_process(name, seconds) for name in arguments or TARGETS]
+    ended = [_in_new_process(name, seconds) for name in arguments or TARGETS]
     return int(any(ended))
 
 
-def _in_own_process(name: str, seconds: int) -> int:
-    """Run one target where libFuzzer may end the process, and keep what it found."""
+def _in_new_process(name: str, seconds: int) -> int:
+    """Run one target in a new process, because libFuzzer ends the process that it runs in."""
     FOUND.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fuzz-corpus-") as grown:
         ended = subprocess.run(
             [
                 *(sys.executable, __file__, "--in-process", name, str(seconds)),
-                # The first directory receives the inputs that reach new code; the corpus stays.
+                # libFuzzer adds inputs that reach new code to the first directory, not the corpus.
                 *(grown, str(Path(__file__).with_name("corpus") / name)),
                 *(f"-artifact_prefix={FOUND / name}-", f"-max_len={LARGEST_INPUT_BYTES}"),
                 *("-timeout=60", "-verbosity=0", "-print_final_stats=0"),
@@ -55,7 +55,7 @@ def _in_own_process(name: str, seconds: int) -> int:
 def _fuzz(name: str, seconds: int, libfuzzer_arguments: list[str]) -> None:
     import atheris
 
-    # What is fuzzed is imported here for the first time in this process: only so it is traced.
+    # atheris traces only modules that are imported for the first time in this block.
     with atheris.instrument_imports(include=INSTRUMENTED):
         from fuzz_targets import TARGETS
     run, count, started = TARGETS[name].run, 0, time.process_time()
@@ -68,7 +68,8 @@ def _fuzz(name: str, seconds: int, libfuzzer_arguments: list[str]) -> None:
         if spent >= seconds:
             said = f"{name}: {count:,} inputs in {spent:.0f} CPU seconds, none raised"
             print(said, flush=True)  # noqa: T201 - the report
-            # libFuzzer has no call to stop it, takes SystemExit for a crash, and times by the wall.
+            # libFuzzer cannot be stopped by a call, reports SystemExit as a crash, and has only
+            # wall-clock limits.
             os._exit(0)
 
     atheris.Setup([sys.argv[0], *libfuzzer_arguments], read)

@@ -1,8 +1,8 @@
-"""Fuzz targets: each reads bytes as one kind of file, and raises for a defect alone.
+"""Fuzz targets: functions that read bytes as one kind of file, and raise only for a defect.
 
-Hypothesis (`test_fuzzing.py`) and atheris (`fuzz.py`) both run these. A reader may return
-the defects of an export, or raise the error that it documents. Any other exception is a bug, and so
-is a message that could reach a terminal with control codes, or on more than one line.
+Hypothesis (`test_fuzz_targets.py`) and atheris (`fuzz.py`) run them. A documented finding or error
+of a reader is not a defect. Any other exception is one, and so is a message with control codes or
+line breaks, because it could reach a terminal.
 """
 
 import json
@@ -30,25 +30,25 @@ _HEADING = re.compile(rb"^=== ([a-z_]{1,20}\.csv)\n", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Target:
-    """One reader under fire: its corpus is the directory of its name."""
+    """A reader to fuzz. Its corpus is the directory of its name."""
 
     name: str
     run: Callable[[bytes], None]
 
     @property
     def corpus(self) -> tuple[Path, ...]:
-        """The inputs that are kept: a valid document, and one for each defect that was found."""
+        """The committed inputs: a valid document, and one input for each defect found so far."""
         return tuple(sorted((CORPUS / self.name).iterdir()))
 
     @property
     def valid(self) -> bytes:
-        """A document in which the reader finds nothing wrong, to be mutated."""
+        """A document in which the reader finds nothing wrong, as a start for mutations."""
         (path,) = (CORPUS / self.name).glob("valid*")
         return path.read_bytes()
 
 
 def read_as_jsonl(content: bytes) -> None:
-    """Verify a file of JSON Lines, and hold the fast reading of its lines to the exact one."""
+    """Verify a file of JSON Lines, and compare the fast path of the reader with the exact one."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
         path = Path(directory, "run.jsonl")
         path.write_bytes(content)
@@ -56,13 +56,13 @@ def read_as_jsonl(content: bytes) -> None:
     lines = content.splitlines(keepends=True) if b"\r" not in content else []
     for line, reading in zip(lines, read_jsonl(BytesIO(content)), strict=False):
         if line.endswith(b"\n"):
-            # A reader that has seen no line before knows no form to be fast with.
+            # A new reader has seen no layout yet, so it takes the exact path.
             (exact,) = read_jsonl(BytesIO(line))
-            assert _said(reading) == _said(exact), line
+            assert _comparable(reading) == _comparable(exact), line
 
 
 def read_as_csv(content: bytes) -> None:
-    """Verify a directory of CSV files; in `content` each stands under a line `=== its_name.csv`."""
+    """Verify a directory of CSV files. In `content` a line `=== name.csv` starts each file."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
         for name, text in csv_files(content).items():
             Path(directory, name).write_bytes(text)
@@ -70,13 +70,13 @@ def read_as_csv(content: bytes) -> None:
 
 
 def csv_files(content: bytes) -> Mapping[str, bytes]:
-    """Take the files of a directory apart; the last of one name counts."""
+    """Split `content` into files by name. The last file of a name counts."""
     parts = _HEADING.split(content)
     return {name.decode(): text for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def read_as_settings(content: bytes) -> None:
-    """Load settings, with no variable set and with one."""
+    """Load settings without an environment variable, and with one."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
         path = Path(directory, "settings.yaml")
         path.write_bytes(content)
@@ -88,7 +88,7 @@ def read_as_settings(content: bytes) -> None:
 
 
 def read_as_results(content: bytes) -> None:
-    """Read saved results; what is read has to be readable once it is saved again."""
+    """Read saved results. What was read is saved and has to be readable again."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
         path = Path(directory, "results.json")
         path.write_bytes(content)
@@ -123,12 +123,12 @@ def _check_message(message: str) -> None:
     assert message.isprintable(), message
 
 
-def _said(reading: ParsedLine) -> tuple[object, ...]:
-    """What a line says, whatever its number; types told apart, so that 1 is not 1.0."""
-    # A signature of another form is wrong whatever it is compared with, and read fast it may be.
+def _comparable(reading: ParsedLine) -> tuple[object, ...]:
+    """Return what a reader found in a line, without the line number. 1 and 1.0 are different."""
+    # A signature of another form fails in any case, and the fast path may accept its form.
     is_digest = reading.signature is not None and _DIGEST.fullmatch(reading.signature)
     messages = tuple(reading.messages) if is_digest else ()
-    # The fast reading leaves the signature in the record, where nobody looks.
+    # The fast path leaves the signature in the record, where it is not used.
     record = {name: value for name, value in reading.record.items() if name != SIGNATURE}
     return (
         tuple(reading.defects),

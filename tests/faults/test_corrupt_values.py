@@ -1,11 +1,12 @@
-"""Faults 20 and 21: stored values that no export may carry, and children without a parent."""
+"""Faults 20 and 21: stored values that an export must refuse, and children without a parent."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from survival import F4, Trail
+from audit_trail import Trail
+from fault_injection import CORRUPT_DATA, inject_fault
 
 from elspeth.core.landscape.export.integrity import primary_key_columns
 from elspeth.core.landscape.schema import metadata
@@ -19,7 +20,7 @@ BLOB = "bytes in a column of text"
 LARGE = "integer of 2^53 and more"
 INFINITE = "infinity"
 NAN = "NaN"
-TIME = "no timestamp"
+TIME = "text that is not a timestamp"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Corruption:
         update = f"UPDATE {self.table} SET {self.column} = {self.value} WHERE {first}"
         if self.kind != NULL:
             return [update]
-        # What the schema forbids can only be there when the schema once did not.
+        # The schema forbids NULL here, so the test changes the schema first.
         allow = (
             "UPDATE sqlite_master SET sql = replace(sql, "
             f"'{self.column} VARCHAR(64) NOT NULL', '{self.column} VARCHAR(64)') "
@@ -83,17 +84,17 @@ ON_POSTGRESQL = [
 
 @pytest.mark.fault(20)
 @pytest.mark.parametrize("corruption", ON_SQLITE, ids=str)
-def test_a_corrupt_value_on_sqlite_is_refused_by_its_place(
+def test_a_corrupt_value_on_sqlite_is_refused_with_its_place(
     trail: Trail, corruption: Corruption
 ) -> None:
-    whole = trail.saved()
+    whole = trail.save()
     _assert_refused(trail, corruption, lambda: trail.put_back(whole))
 
 
 @pytest.mark.fault(20)
 @pytest.mark.parametrize("backend", ["postgresql"])
 @pytest.mark.parametrize("corruption", ON_POSTGRESQL, ids=str)
-def test_a_corrupt_value_on_postgresql_is_refused_by_its_place(
+def test_a_corrupt_value_on_postgresql_is_refused_with_its_place(
     trail: Trail, corruption: Corruption
 ) -> None:
     table, column, key = corruption.table, corruption.column, corruption.key
@@ -113,8 +114,8 @@ def test_a_corrupt_value_on_postgresql_is_refused_by_its_place(
 
 @pytest.mark.fault(20)
 @pytest.mark.parametrize("export_format", ["json"])
-def test_a_corrupt_value_that_a_worker_meets_is_refused_by_its_place(trail: Trail) -> None:
-    whole = trail.saved()
+def test_a_corrupt_value_in_a_worker_is_refused_with_its_place(trail: Trail) -> None:
+    whole = trail.save()
     corruption = Corruption(ENUM, "calls", "call_type", "'fax'")
     _assert_refused(trail, corruption, lambda: trail.put_back(whole), "--jobs", "2")
 
@@ -122,13 +123,13 @@ def test_a_corrupt_value_that_a_worker_meets_is_refused_by_its_place(trail: Trai
 def _assert_refused(
     trail: Trail, corruption: Corruption, put_back: Callable[[], None], *more: str
 ) -> None:
-    with trail.injection() as injection:
+    with inject_fault(trail) as injection:
         trail.execute(*corruption.statements)
-        injection.changed_on_purpose()
+        injection.accept_change()
         refused = trail.export(*more)
         place = rf"{corruption.table} \({corruption.key}='[^']+'[^)]*\): {corruption.column} "
         assert re.search(place, refused.err), refused
-        injection.survived(refused, F4, repair=lambda: injection.repaired(put_back))
+        injection.assert_survived(refused, CORRUPT_DATA, repair=lambda: injection.repair(put_back))
 
 
 CHILDREN = [
@@ -143,17 +144,17 @@ CHILDREN = [
 
 @pytest.mark.fault(21)
 @pytest.mark.parametrize(("table", "column"), CHILDREN, ids=lambda each: each)
-def test_a_child_without_a_parent_is_refused_by_its_place(
+def test_a_child_without_a_parent_is_refused_with_its_place(
     trail: Trail, table: str, column: str
 ) -> None:
-    whole = trail.saved()
-    with trail.injection() as injection:
+    whole = trail.save()
+    with inject_fault(trail) as injection:
         trail.execute(
             f"UPDATE {table} SET {column} = 'nobody' WHERE rowid = (SELECT max(rowid) FROM {table})"
         )
-        injection.changed_on_purpose()
+        injection.accept_change()
         refused = trail.export()
         assert re.search(rf"{table} \([^)]+\): {column} names 'nobody'", refused.err), refused
-        injection.survived(
-            refused, F4, repair=lambda: injection.repaired(lambda: trail.put_back(whole))
+        injection.assert_survived(
+            refused, CORRUPT_DATA, repair=lambda: injection.repair(lambda: trail.put_back(whole))
         )

@@ -9,77 +9,81 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from audit_trail import Trail
+from fault_injection import COMPLETE, IO_FAILURE, UNCONFIRMED, Outcome, inject_fault
 from fault_table import Tally
 from sample_run import add_rows
-from survival import COMPLETE, F3, UNCONFIRMED, Outcome, Trail
-from tracing import FLUSHES, REMOVALS, RENAMES, WRITES, calls_of, injecting, traced
+from strace import FLUSHES, REMOVALS, RENAMES, WRITES, disk_calls, inject_option, strace_command
 
 LARGEST_FILE_BYTES = 2**20
 MANY_ROWS = 10_000
-"""Whose export is larger than that, though what one status update writes is not."""
+"""Their export is larger than LARGEST_FILE_BYTES, but what a status update writes is not."""
 
 
 @pytest.mark.fault(11)
-def test_a_limit_to_the_size_of_a_file(
+def test_a_limit_to_the_size_of_a_file_fails_the_export(
     tmp_path: Path, recorded_database: Path, export_format: str, tally: Tally
 ) -> None:
     database = Path(shutil.copy(recorded_database, tmp_path / "audit.db"))
     add_rows(database, MANY_ROWS)
-    trail = Trail.laid(tmp_path / "trail", f"sqlite:///{database}", export_format, tally)
+    trail = Trail.create(tmp_path / "trail", f"sqlite:///{database}", export_format, tally)
     trail.put_old_export()
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE_BYTES, LARGEST_FILE_BYTES))
 
-    with trail.injection() as injection:
-        injection.survived(trail.export(before=limit), replace(F3, says="File too large"))
+    with inject_fault(trail) as injection:
+        injection.assert_survived(
+            trail.export(before=limit), replace(IO_FAILURE, message="File too large")
+        )
 
 
 @pytest.mark.fault(11)
-def test_a_limit_that_the_database_meets_first(trail: Trail) -> None:
+def test_a_limit_that_the_database_meets_first_leaves_no_status(trail: Trail) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
-    with trail.injection() as injection:
-        injection.survived(trail.export(before=limit), Outcome(3, "previous", None, "disk"))
+    with inject_fault(trail) as injection:
+        injection.assert_survived(trail.export(before=limit), Outcome(3, "previous", None, "disk"))
 
 
 @pytest.mark.fault(11)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_an_output_that_is_full_is_told_though_the_export_is_in_place(trail: Trail) -> None:
-    with Path("/dev/full").open("wb") as full, trail.injection() as injection:
+def test_a_full_standard_output_is_an_error_after_the_export_is_published(trail: Trail) -> None:
+    with Path("/dev/full").open("wb") as full, inject_fault(trail) as injection:
         done = trail.export(stdout=full)
-        injection.survived(done, Outcome(3, COMPLETE, "completed", "No space left on device"))
+        expected = Outcome(3, COMPLETE, "completed", "No space left on device")
+        injection.assert_survived(done, expected)
 
 
-IN_A_SMALL_ROOM = """
+IN_A_SMALL_FILE_SYSTEM = """
 set -e
-mkdir room
-mount -t tmpfs -o size=8k tmpfs room
-cp -a exports/. room/
-mount --bind room exports
+mkdir small
+mount -t tmpfs -o size=8k tmpfs small
+cp -a exports/. small/
+mount --bind small exports
 code=0
 "$@" || code=$?
 umount exports
 rm -r exports/*
-cp -a room/. exports/
+cp -a small/. exports/
 exit $code
 """
-"""Exports to a small file system in memory, which nobody else sees; what is left is copied out."""
+"""Exports to a small file system in memory that only this process sees, and copies it out."""
 
 
 @pytest.mark.fault(11)
-def test_a_full_disk(trail: Trail) -> None:
-    if problem := _no_room():
+def test_a_full_disk_fails_the_export(trail: Trail) -> None:
+    if problem := _mount_problem():
         pytest.skip(problem)
-    with trail.injection() as injection:
-        under = ("unshare", "-Urm", "sh", "-c", IN_A_SMALL_ROOM, "sh")
+    with inject_fault(trail) as injection:
+        under = ("unshare", "-Urm", "sh", "-c", IN_A_SMALL_FILE_SYSTEM, "sh")
         done = trail.export(under=under)
-        injection.survived(done, replace(F3, says="No space left on device"))
+        injection.assert_survived(done, replace(IO_FAILURE, message="No space left on device"))
 
 
 @cache
-def _no_room() -> str:
+def _mount_problem() -> str:
     command = ["unshare", "-Urm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
     if shutil.which("unshare") is None:
         return "unshare is not installed here"
@@ -98,25 +102,27 @@ FAILING = [
 
 
 @pytest.mark.fault(11)
-@pytest.mark.parametrize(("calls", "error", "said"), FAILING)
-def test_a_call_that_fails_before_the_export_is_in_place(
-    trail: Trail, calls: Sequence[str], error: str, said: str, is_full: bool, tmp_path: Path
+@pytest.mark.parametrize(("calls", "error", "message"), FAILING)
+def test_a_call_that_fails_before_publishing_fails_the_export(
+    trail: Trail, calls: Sequence[str], error: str, message: str, is_full: bool, tmp_path: Path
 ) -> None:
     places = _places_before_publishing(trail, calls, tmp_path / "calls")
     assert places
-    # The last is the riskiest: of two renames the second, after which the target is in place.
+    # The last place is the riskiest: it is the second of two renames, which publishes.
     for call, k in places if is_full else places[-1:]:
         trail.reset()
-        with trail.injection() as injection:
-            under = traced(tmp_path / "log", *injecting(call, f"error={error}", k))
-            injection.survived(trail.export(under=under), replace(F3, says=said))
+        with inject_fault(trail) as injection:
+            under = strace_command(tmp_path / "log", *inject_option(call, f"error={error}", k))
+            injection.assert_survived(
+                trail.export(under=under), replace(IO_FAILURE, message=message)
+            )
 
 
 def _places_before_publishing(
     trail: Trail, calls: Sequence[str], log: Path
 ) -> Sequence[tuple[str, int]]:
-    """Which calls of these kinds, by number, concern what is being written, up to its rename."""
-    made = calls_of(trail, log)
+    """Return the calls of some kinds on unfinished files up to the publishing rename, by number."""
+    made = disk_calls(trail, log)
     published = max(at for at, (name, _) in enumerate(made) if name in RENAMES)
     return [
         (name, [before for before, _ in made[: at + 1]].count(name))
@@ -127,18 +133,18 @@ def _places_before_publishing(
 
 @pytest.mark.fault(12)
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EROFS"])
-def test_a_directory_that_cannot_be_flushed_leaves_the_export_in_place_unconfirmed(
+def test_a_directory_that_cannot_be_flushed_leaves_the_published_export_unconfirmed(
     trail: Trail, error: str, tmp_path: Path
 ) -> None:
-    made = calls_of(trail, tmp_path / "calls")
+    made = disk_calls(trail, tmp_path / "calls")
     published = max(at for at, (name, _) in enumerate(made) if name in RENAMES)
     k = [name for name, _ in made[:published]].count("fsync") + 1
     trail.reset()
-    with trail.injection() as injection:
-        under = traced(tmp_path / "log", *injecting("fsync", f"error={error}", k))
+    with inject_fault(trail) as injection:
+        under = strace_command(tmp_path / "log", *inject_option("fsync", f"error={error}", k))
         done = trail.export(under=under)
-        said = replace(UNCONFIRMED, says="complete and in place, but", may_leave=True)
-        injection.endured(done, said)
+        expected = replace(UNCONFIRMED, message="complete and in place, but", may_leave=True)
+        injection.assert_intact(done, expected)
         assert trail.reconcile().code == 0
         assert trail.recorded().status == "completed"
         assert trail.unfinished() == []
@@ -148,19 +154,19 @@ def test_a_directory_that_cannot_be_flushed_leaves_the_export_in_place_unconfirm
 @pytest.mark.fault(12)
 @pytest.mark.parametrize("export_format", ["csv"])
 @pytest.mark.parametrize("call", ["unlinkat", "fsync"])
-def test_what_was_replaced_and_cannot_be_removed_leaves_the_export_in_place_unconfirmed(
+def test_an_old_export_that_cannot_be_removed_leaves_the_published_one_unconfirmed(
     trail: Trail, call: str, tmp_path: Path
 ) -> None:
-    made = [name for name, _ in calls_of(trail, tmp_path / "calls")]
+    made = [name for name, _ in disk_calls(trail, tmp_path / "calls")]
     last = max(at for at, name in enumerate(made) if name in (*REMOVALS, "fsync") and name == call)
     trail.reset()
-    with trail.injection() as injection:
-        under = traced(
-            tmp_path / "log", *injecting(call, "error=EIO", made[: last + 1].count(call))
+    with inject_fault(trail) as injection:
+        under = strace_command(
+            tmp_path / "log", *inject_option(call, "error=EIO", made[: last + 1].count(call))
         )
         done = trail.export(under=under)
-        said = replace(UNCONFIRMED, says="complete and in place, but", may_leave=True)
-        injection.endured(done, said)
+        expected = replace(UNCONFIRMED, message="complete and in place, but", may_leave=True)
+        injection.assert_intact(done, expected)
         assert trail.reconcile().code == 0
         assert trail.unfinished() == []
         injection.assert_exportable_again()

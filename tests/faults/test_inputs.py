@@ -1,4 +1,4 @@
-"""Faults 23 to 27: what a command is given to read, and must not trust."""
+"""Faults 23 to 27: files, keys, run ids and texts from outside that a command must not trust."""
 
 import json
 import os
@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from audit_trail import Ended, Trail, environment
+from fault_injection import REFUSED, SUCCEEDED, Outcome, assert_clean_output, inject_fault
 from fault_table import Tally
 from sample_run import record_sample_run
-from survival import FINE, REFUSED, Ended, Outcome, Trail, assert_discreet, environment
 
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.keys import KEY_VARIABLE
@@ -41,7 +42,7 @@ READING = {
 @pytest.mark.fault(23)
 @pytest.mark.parametrize("reading", READING.values(), ids=READING)
 @pytest.mark.parametrize("put", PUT.values(), ids=PUT)
-def test_what_the_harness_judges_by_is_there_and_whole_or_nothing_is_judged(
+def test_a_file_to_judge_by_that_cannot_be_read_is_refused_and_nothing_is_judged(
     tmp_path: Path, tally: Tally, reading: tuple[str, ...], put: Callable[[Path], object]
 ) -> None:
     path = tmp_path / "given"
@@ -50,12 +51,12 @@ def test_what_the_harness_judges_by_is_there_and_whole_or_nothing_is_judged(
         ended = harness(*reading, str(path))
         assert ended.code == 2, ended
         assert str(path) in ended.err.splitlines()[-1]
-        assert_discreet(replace(ended, err=ended.err.splitlines(keepends=True)[-1]))
+        assert_clean_output(replace(ended, err=ended.err.splitlines(keepends=True)[-1]))
         assert not (tmp_path / "out").exists()
 
 
 def harness(*arguments: str) -> Ended:
-    """Run the `harness` command to its end; what it tells of its steps is on stderr too."""
+    """Run the `harness` command to its end. Its steps are reported on stderr too."""
     command = [sys.executable, "-c", "from harness.cli.main import main; main()", *arguments]
     ended = subprocess.run(
         command, env=environment(), capture_output=True, text=True, check=False, timeout=300
@@ -70,13 +71,13 @@ KEYS = {
 
 
 @pytest.mark.fault(24)
-@pytest.mark.parametrize(("environ", "said"), KEYS.values(), ids=KEYS)
+@pytest.mark.parametrize(("environ", "message"), KEYS.values(), ids=KEYS)
 def test_a_key_that_is_too_short_is_refused(
-    trail: Trail, environ: dict[str, str], said: str
+    trail: Trail, environ: dict[str, str], message: str
 ) -> None:
-    with trail.injection() as injection:
+    with inject_fault(trail) as injection:
         ended = trail.export(environ=environ)
-        injection.survived(ended, Outcome(2, "previous", "failed", said))
+        injection.assert_survived(ended, Outcome(2, "previous", "failed", message))
 
 
 def short(path: Path) -> None:
@@ -102,23 +103,23 @@ def a_pipe(path: Path) -> None:
 
 @pytest.mark.fault(24)
 @pytest.mark.parametrize("put", [short, open_to_all, a_link, a_pipe, Path.mkdir])
-def test_a_key_file_that_is_none_or_that_others_can_see_is_refused(
+def test_a_key_file_that_is_no_key_or_that_others_can_read_is_refused(
     trail: Trail, put: Callable[[Path], object]
 ) -> None:
     path = trail.folder / "key"
     put(path)
-    with trail.injection() as injection:
+    with inject_fault(trail) as injection:
         ended = trail.export("--key-file", str(path))
-        injection.survived(ended, Outcome(2, "previous", "failed", str(path)))
+        injection.assert_survived(ended, Outcome(2, "previous", "failed", str(path)))
 
 
 @pytest.mark.fault(24)
 @pytest.mark.parametrize("option", ["--key", "--signing-key"])
 def test_no_command_takes_a_key_as_an_argument(trail: Trail, option: str) -> None:
-    with trail.injection() as injection:
+    with inject_fault(trail) as injection:
         ended = trail.export(f"{option}={'s' * 40}")
         assert "s" * 40 not in ended.err
-        injection.survived(ended, REFUSED)
+        injection.assert_survived(ended, REFUSED)
 
 
 RUN_IDS = {
@@ -137,32 +138,32 @@ RUN_IDS = {
 
 @pytest.mark.fault(25)
 @pytest.mark.parametrize("run_id", RUN_IDS.values(), ids=RUN_IDS)
-def test_a_hostile_run_id_is_a_run_id(
+def test_a_run_with_a_hostile_id_is_exported(
     tmp_path: Path, export_format: str, tally: Tally, run_id: str
 ) -> None:
     url = f"sqlite:///{tmp_path / 'audit.db'}"
     with LandscapeDB(url) as db:
         record_sample_run(LandscapeRecorder(db), run_id)
-    trail = Trail.laid(tmp_path / "trail", url, export_format, tally, run_id=run_id)
+    trail = Trail.create(tmp_path / "trail", url, export_format, tally, run_id=run_id)
     trail.put_old_export()
     around = set(tmp_path.iterdir())
-    with trail.injection() as injection:
+    with inject_fault(trail) as injection:
         ended = trail.export()
         assert "\x1b" not in ended.out
         assert "\n::" not in ended.out
-        injection.survived(ended, FINE)
+        injection.assert_survived(ended, SUCCEEDED)
     assert set(tmp_path.iterdir()) == around
 
 
 @pytest.mark.fault(25)
-def test_a_run_id_like_an_option_is_a_run_id(tmp_path: Path, tally: Tally) -> None:
-    # As CSV it would be warned of: a spreadsheet takes it for a formula.
-    test_a_hostile_run_id_is_a_run_id(tmp_path, "json", tally, "--help")
+def test_a_run_whose_id_looks_like_an_option_is_exported(tmp_path: Path, tally: Tally) -> None:
+    # JSON only, because a CSV export of it prints a warning: a spreadsheet reads it as a formula.
+    test_a_run_with_a_hostile_id_is_exported(tmp_path, "json", tally, "--help")
 
 
 @pytest.mark.fault(26)
 @pytest.mark.parametrize("text", [*RUN_IDS.values(), "\ud800", "\u202egnp.exe", "a|b`c`[d](e)"])
-def test_hostile_text_is_text_in_every_report(tally: Tally, text: str) -> None:
+def test_hostile_text_is_shown_as_text_in_every_report(tally: Tally, text: str) -> None:
     passed = load_results(Path("fixtures/results/passed.json"))
     verdict = Verdict(text, Judged.FAILED, text, text, (text,), text)
     place = Place("src/a.py", 3, text)
@@ -170,7 +171,7 @@ def test_hostile_text_is_text_in_every_report(tally: Tally, text: str) -> None:
     with tally.injection():
         page, summary = render_page(results), render_markdown(results)
         assert "<script>alert" not in page
-        # Indented lines and what stands in backticks are code, which is shown as it is.
+        # Indented lines and text in backticks are code, which Markdown shows unchanged.
         prose = [line for line in summary.splitlines() if not line.startswith("    ")]
         assert "<script>alert" not in re.sub("`[^`]*`", "", "\n".join(prose))
         annotations = list(render_annotations(results))
@@ -196,14 +197,14 @@ CONFIGURATIONS: dict[str, tuple[Callable[[str], str], str]] = {
 
 
 @pytest.mark.fault(27)
-@pytest.mark.parametrize(("change", "said"), CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+@pytest.mark.parametrize(("change", "message"), CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_hostile_configuration_is_refused_in_one_line(
-    trail: Trail, change: Callable[[str], str], said: str
+    trail: Trail, change: Callable[[str], str], message: str
 ) -> None:
     right = trail.settings_file.read_text()
-    with trail.injection() as injection:
+    with inject_fault(trail) as injection:
         trail.settings_file.write_text(change(right))
         ended = trail.export()
-        assert any(each in ended.err for each in said.split("|")), ended.err
+        assert any(each in ended.err for each in message.split("|")), ended.err
         trail.settings_file.write_text(right)
-        injection.survived(ended, REFUSED)
+        injection.assert_survived(ended, REFUSED)

@@ -1,13 +1,19 @@
-"""Exporters and a writer at once, for a moment; `tox -e load` does so for minutes."""
+"""Fault 1: exporters and a writer at once, for a second. `tox -e load` does so for minutes."""
 
 import json
 from pathlib import Path
 
 import pytest
-from appending import Appended, append, appending_to, begin_growing, transactions_seen
+from audit_trail import Content, Trail
+from concurrent_exports import LoadResult, RunExports, run_load
 from fault_table import LostError, Tally
-from loading import Exports, Load, load
-from survival import Content, Trail
+from writer_process import (
+    Written,
+    append_transaction,
+    begin_growing_run,
+    count_transactions,
+    running_writer,
+)
 
 from elspeth.core.landscape import LandscapeDB
 
@@ -20,11 +26,11 @@ def test_every_export_beside_a_writer_is_a_state_that_was_committed(
     fixture = "sqlite_url" if backend == "sqlite" else "fresh_postgres_url"
     url = str(request.getfixturevalue(fixture))
     with tally.injection():
-        done = load(url, tmp_path / "load", seconds=1, finished=2, growing=1, rows=20)
+        done = run_load(url, tmp_path / "load", seconds=1, finished=2, growing=1, rows=20)
         if done.torn:
             raise LostError(done.torn)
         assert done.problems == []
-        assert done.appended.transactions > 0
+        assert done.written.transactions > 0
         assert done.exports >= 3
     assert f"verified        {done.exports}/{done.exports}" in "\n".join(done.lines())
 
@@ -33,11 +39,11 @@ def test_every_export_beside_a_writer_is_a_state_that_was_committed(
 def growing(sqlite_url: str, tmp_path: Path) -> Trail:
     """A run that three transactions have appended to."""
     with LandscapeDB(sqlite_url) as db:
-        begin_growing(db, "g")
+        begin_growing_run(db, "g")
         for number in (1, 2, 3):
             with db.connection() as connection:
-                append(connection, "g", number)
-    return Trail.laid(tmp_path / "trail", sqlite_url, "json", Tally(), run_id="g")
+                append_transaction(connection, "g", number)
+    return Trail.create(tmp_path / "trail", sqlite_url, "json", Tally(), run_id="g")
 
 
 def records_of(content: Content) -> list[dict[str, object]]:
@@ -45,26 +51,28 @@ def records_of(content: Content) -> list[dict[str, object]]:
 
 
 def test_whole_transactions_are_counted(growing: Trail) -> None:
-    assert transactions_seen(records_of(growing.undisturbed)) == 3
+    assert count_transactions(records_of(growing.undisturbed)) == 3
 
 
 @pytest.mark.parametrize("torn", ["run", "row", "token", "node_state", "artifact"])
-def test_a_record_read_before_or_after_the_others_is_seen(growing: Trail, torn: str) -> None:
+def test_a_record_of_another_state_than_the_rest_is_detected(growing: Trail, torn: str) -> None:
     earlier = records_of(growing.undisturbed)
     with LandscapeDB(growing.url) as db, db.connection() as connection:
-        append(connection, "g", 4)
-    later = Trail.laid(growing.folder / "later", growing.url, "json", Tally(), run_id="g")
+        append_transaction(connection, "g", 4)
+    later = Trail.create(growing.folder / "later", growing.url, "json", Tally(), run_id="g")
     mixed = [record for record in earlier if record["record_type"] != torn]
     mixed += [r for r in records_of(later.undisturbed) if r["record_type"] == torn]
     with pytest.raises(ValueError, match="transactions by the run"):
-        transactions_seen(mixed)
+        count_transactions(mixed)
 
 
-def test_what_is_wrong_with_a_load_is_told() -> None:
+def test_the_problems_of_a_load_are_listed() -> None:
     def problems(deadlocks: int = 0, **changes: object) -> list[str]:
-        fine = {"exports": 1, "verified": 1, "status": "completed"}
+        right = {"exports": 1, "verified": 1, "status": "completed"}
         return list(
-            Load("x", 1.0, [Exports("r", **(fine | changes))], Appended(1, 0), deadlocks).problems
+            LoadResult(
+                "x", 1.0, [RunExports("r", **(right | changes))], Written(1, 0), deadlocks
+            ).problems
         )
 
     assert problems() == []
@@ -76,7 +84,7 @@ def test_what_is_wrong_with_a_load_is_told() -> None:
     assert problems(deadlocks=2) == ["2 deadlocks"]
 
 
-def test_a_writer_that_fails_is_told(sqlite_url: str) -> None:
+def test_a_writer_that_fails_raises(sqlite_url: str) -> None:
     LandscapeDB(sqlite_url).close()
-    with pytest.raises(RuntimeError, match="FOREIGN KEY"), appending_to(sqlite_url, ["gone"]):
+    with pytest.raises(RuntimeError, match="FOREIGN KEY"), running_writer(sqlite_url, ["gone"]):
         pass

@@ -1,4 +1,4 @@
-"""Faults 1, 2, 10, 20, 21 and 22 on PostgreSQL: what a server holds, does or refuses."""
+"""Faults 1, 2, 10, 20, 21 and 22 on PostgreSQL: writers, locks, settings, data and logins."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,28 +7,20 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from backends import Server
+from audit_trail import Trail, ended, record
+from fault_injection import CORRUPT_DATA, PREVIOUS, SUCCEEDED, UNCONFIRMED, Outcome, inject_fault
 from fault_table import Tally
-from holding import READER, held, send_on
-from laying import record
-from servers import execute, in_full
+from paused_process import WHILE_FETCHING, paused, resume
+from postgres_processes import Server
+from postgres_server import execute, url_text
 from sqlalchemy import make_url
-from survival import (
-    F4,
-    FINE,
-    PREVIOUS,
-    UNCONFIRMED,
-    Outcome,
-    Trail,
-    ended,
-)
 
-PASSWORD = "a password that nobody may ever see printed"
+PASSWORD = "a password that must not be printed"
 
 
 @contextmanager
 def session(url: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    with psycopg.connect(in_full(make_url(url).set(drivername="postgresql"))) as connection:
+    with psycopg.connect(url_text(make_url(url).set(drivername="postgresql"))) as connection:
         yield connection
         connection.rollback()
 
@@ -51,61 +43,61 @@ WHILE_READING = {
 
 @pytest.mark.fault(1)
 @pytest.mark.parametrize(("change", "undo"), WHILE_READING.values(), ids=WHILE_READING)
-def test_what_a_writer_commits_between_our_reads_is_not_seen(
+def test_a_commit_between_two_reads_does_not_show(
     trail_of_many_rows: Trail, change: str, undo: str
 ) -> None:
     trail = trail_of_many_rows
-    with trail.injection() as injection:
+    with inject_fault(trail) as injection:
         before = injection.evidence
-        with held(trail, **READER) as process:
+        with paused(trail, **WHILE_FETCHING) as process:
             trail.execute(change)
-            injection.changed_on_purpose()
+            injection.accept_change()
             assert injection.evidence != before
-            send_on(process)
+            resume(process)
             done = ended(process)
-        injection.endured(done, FINE)
+        injection.assert_intact(done, SUCCEEDED)
         trail.execute(undo)
         injection.evidence = before
         injection.assert_exportable_again()
 
 
 @pytest.mark.fault(1)
-def test_no_table_can_be_truncated_between_our_reads(trail_of_many_rows: Trail) -> None:
+def test_a_table_cannot_be_truncated_between_two_reads(trail_of_many_rows: Trail) -> None:
     trail = trail_of_many_rows
-    with trail.injection() as injection:
-        with held(trail, **READER) as process:
+    with inject_fault(trail) as injection:
+        with paused(trail, **WHILE_FETCHING) as process:
             with session(trail.url) as other:
                 other.execute("SET lock_timeout = '100ms'")
                 with pytest.raises(psycopg.errors.LockNotAvailable):
                     other.execute("TRUNCATE artifacts")
-            send_on(process)
+            resume(process)
             done = ended(process)
-        injection.survived(done, FINE)
+        injection.assert_survived(done, SUCCEEDED)
 
 
 @pytest.mark.fault(2)
 @pytest.mark.parametrize("backend", ["postgresql"])
-def test_a_lock_on_the_run_that_goes_is_waited_for(trail: Trail) -> None:
-    with trail.injection() as injection:
-        with held(trail) as process:
+def test_a_short_lock_on_the_run_delays_the_status_update(trail: Trail) -> None:
+    with inject_fault(trail) as injection:
+        with paused(trail) as process:
             with session(trail.url) as other:
                 other.execute("SELECT 1 FROM runs FOR UPDATE")
-                send_on(process)
+                resume(process)
                 trail.wait_until_published()
                 assert trail.recorded().status == "pending"
             done = ended(process)
-        injection.survived(done, FINE)
+        injection.assert_survived(done, SUCCEEDED)
 
 
 @pytest.mark.fault(2)
 @pytest.mark.parametrize("backend", ["postgresql"])
-def test_a_lock_on_the_run_that_stays_leaves_it_pending_to_be_settled(trail: Trail) -> None:
-    with trail.injection() as injection:
-        with held(trail) as process, session(trail.url) as other:
+def test_a_lasting_lock_on_the_run_leaves_the_export_pending(trail: Trail) -> None:
+    with inject_fault(trail) as injection:
+        with paused(trail) as process, session(trail.url) as other:
             other.execute("SELECT 1 FROM runs FOR UPDATE")
-            send_on(process)
+            resume(process)
             done = ended(process)
-        injection.endured(done, UNCONFIRMED)
+        injection.assert_intact(done, UNCONFIRMED)
         assert "landscape reconcile" in done.err
         assert "lock timeout" in done.err
         assert trail.reconcile().code == 0
@@ -125,7 +117,7 @@ SETTINGS = {
 
 @pytest.mark.fault(10)
 @pytest.mark.parametrize(("name", "value"), SETTINGS.items(), ids=SETTINGS)
-def test_what_a_role_has_set_for_its_sessions_changes_no_byte(
+def test_the_session_settings_of_a_role_change_no_byte(
     fresh_postgres_url: str,
     tmp_path: Path,
     export_format: str,
@@ -134,17 +126,17 @@ def test_what_a_role_has_set_for_its_sessions_changes_no_byte(
     value: str,
 ) -> None:
     record(fresh_postgres_url)
-    trail = Trail.laid(tmp_path / "trail", fresh_postgres_url, export_format, tally)
+    trail = Trail.create(tmp_path / "trail", fresh_postgres_url, export_format, tally)
     trail.put_old_export()
     database = make_url(trail.url)
     role = f"ALTER ROLE {database.username} IN DATABASE {database.database}"
-    with trail.injection() as injection:
+    with inject_fault(trail) as injection:
         execute(database, f"{role} SET {name} = '{value}'")
         with session(trail.url) as other:
             assert other.execute(f"SHOW {name}").fetchone() == (value,)
         done = trail.export()
         execute(database, f"{role} RESET ALL")
-        injection.survived(done, FINE)
+        injection.assert_survived(done, SUCCEEDED)
 
 
 CORRUPTIONS = {
@@ -186,32 +178,32 @@ CORRUPTIONS = {
 
 
 @pytest.mark.fault(20)
-@pytest.mark.parametrize(("statement", "said"), CORRUPTIONS.values(), ids=CORRUPTIONS)
-def test_what_no_export_may_carry_is_named(
+@pytest.mark.parametrize(("statement", "message"), CORRUPTIONS.values(), ids=CORRUPTIONS)
+def test_a_corrupt_value_is_refused_and_named(
     fresh_postgres_url: str,
     tmp_path: Path,
     export_format: str,
     tally: Tally,
     statement: str,
-    said: str,
+    message: str,
 ) -> None:
     record(fresh_postgres_url)
-    trail = Trail.laid(tmp_path / "trail", fresh_postgres_url, export_format, tally)
+    trail = Trail.create(tmp_path / "trail", fresh_postgres_url, export_format, tally)
     trail.put_old_export()
-    with trail.injection() as injection:
-        whole, put_back = injection.evidence, spare(trail)
+    with inject_fault(trail) as injection:
+        whole, put_back = injection.evidence, copy_database(trail)
         trail.execute(*statement.split(";"))
-        injection.changed_on_purpose()
+        injection.accept_change()
         failed = trail.export()
-        injection.endured(failed, F4)
-        assert said in failed.err
+        injection.assert_intact(failed, CORRUPT_DATA)
+        assert message in failed.err
         put_back()
         injection.evidence = whole
         injection.assert_exportable_again()
 
 
-def spare(trail: Trail) -> Callable[[], None]:
-    """Copy the database, and return what puts the copy in its place."""
+def copy_database(trail: Trail) -> Callable[[], None]:
+    """Copy the database, and return a function that replaces the database by the copy."""
     url = make_url(trail.url)
     server = url.set(database="postgres")
     execute(server, f"CREATE DATABASE {url.database}_spare TEMPLATE {url.database}")
@@ -228,7 +220,7 @@ def spare(trail: Trail) -> Callable[[], None]:
     ("table", "parent"),
     [("routing_events", "node_states"), ("tokens", "rows"), ("batch_members", "batches")],
 )
-def test_a_child_without_a_parent_is_named(
+def test_a_child_without_a_parent_is_refused_and_named(
     fresh_postgres_url: str,
     tmp_path: Path,
     export_format: str,
@@ -237,15 +229,15 @@ def test_a_child_without_a_parent_is_named(
     parent: str,
 ) -> None:
     record(fresh_postgres_url)
-    trail = Trail.laid(tmp_path / "trail", fresh_postgres_url, export_format, tally)
+    trail = Trail.create(tmp_path / "trail", fresh_postgres_url, export_format, tally)
     trail.put_old_export()
-    with trail.injection() as injection:
-        whole, put_back = injection.evidence, spare(trail)
-        # Foreign keys are triggers, which a replica leaves to the server that it follows.
+    with inject_fault(trail) as injection:
+        whole, put_back = injection.evidence, copy_database(trail)
+        # Foreign keys are triggers, and a session in the role of a replica does not run them.
         trail.execute("SET LOCAL session_replication_role = replica", f"DELETE FROM {parent}")
-        injection.changed_on_purpose()
+        injection.accept_change()
         failed = trail.export()
-        injection.endured(failed, F4)
+        injection.assert_intact(failed, CORRUPT_DATA)
         assert f"{table} (" in failed.err
         assert f"not among the {parent}" in failed.err
         put_back()
@@ -255,9 +247,9 @@ def test_a_child_without_a_parent_is_named(
 
 @pytest.fixture
 def guarded(server: Server) -> Iterator[str]:
-    """The URL of a role that needs a password, with that password."""
+    """The URL of a role that needs a password, with the right password."""
     database = server.database
-    with session(in_full(database)) as asking:
+    with session(url_text(database)) as asking:
         row = asking.execute("SHOW hba_file").fetchone()
     assert row is not None
     rules = Path(str(row[0]))
@@ -265,7 +257,7 @@ def guarded(server: Server) -> Iterator[str]:
     rules.write_text(f"local all guarded scram-sha-256\n{before}")
     execute(database, f"CREATE ROLE guarded LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
     execute(database, "SELECT pg_reload_conf()")
-    yield in_full(database.set(username="guarded", password=PASSWORD))
+    yield url_text(database.set(username="guarded", password=PASSWORD))
     rules.write_text(before)
     execute(database, "SELECT pg_reload_conf()")
     execute(database, "DROP ROLE guarded")
@@ -275,7 +267,7 @@ def guarded(server: Server) -> Iterator[str]:
 @pytest.mark.parametrize("export_format", ["json"])
 @pytest.mark.parametrize("by", ["settings", "path"])
 @pytest.mark.parametrize("problem", ["wrong password", "server down", "no such database"])
-def test_what_cannot_be_connected_to_ends_the_export_and_shows_no_password(
+def test_a_failed_connection_fails_the_export_and_shows_no_password(
     server: Server, guarded: str, fragile: Trail, by: str, problem: str
 ) -> None:
     right = make_url(guarded)
@@ -285,16 +277,16 @@ def test_what_cannot_be_connected_to_ends_the_export_and_shows_no_password(
         "no such database": right.set(database="nowhere"),
     }[problem]
     trail = replace(fragile, secrets=(PASSWORD,))
-    said = {"wrong password": "authentication", "server down": "refused"}.get(problem, "nowhere")
+    message = {"wrong password": "authentication", "server down": "refused"}.get(problem, "nowhere")
 
     def command(url: str) -> tuple[str, ...]:
         if by == "settings":
             return trail.by_settings_at(url)
         return replace(trail, url=url).to_path
 
-    with trail.injection() as injection:
-        failed = trail.landscape(*command(in_full(wrong)))
-        injection.endured(failed, Outcome(3, PREVIOUS, None, said))
-        # What was wrong was what it was meant to be.
+    with inject_fault(trail) as injection:
+        failed = trail.landscape(*command(url_text(wrong)))
+        injection.assert_intact(failed, Outcome(3, PREVIOUS, None, message))
+        # With the right URL it works, so the failure came from the fault.
         assert trail.landscape(*command(guarded)).code == 0
         injection.assert_exportable_again()

@@ -1,4 +1,4 @@
-"""Faults 1 to 7 on SQLite: what a database is, or does, that an export has to cope with."""
+"""Faults 1 to 7 on SQLite: writers, locks, full and damaged files, paths and limits."""
 
 import shutil
 import sqlite3
@@ -6,25 +6,25 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fault_table import Tally
-from holding import held, send_on
-from sample_run import add_rows
-from survival import (
+from audit_trail import Trail, ended
+from fault_injection import (
     ANY,
     COMPLETE,
-    F3,
-    FINE,
+    IO_FAILURE,
     PREVIOUS,
     REFUSED,
+    SUCCEEDED,
     UNCONFIRMED,
     Outcome,
-    Trail,
-    ended,
+    inject_fault,
 )
-from tracing import stopped_at
+from fault_table import Tally
+from paused_process import paused, resume
+from sample_run import add_rows
+from strace import paused_at_call
 
 MANY_ROWS = 3000
-"""So many that an export writes several blocks while it reads."""
+"""So many that an export writes several blocks while it still reads."""
 
 WHILE_READING = {
     "an early table": "UPDATE nodes SET plugin_name = 'another'",
@@ -36,46 +36,46 @@ WHILE_READING = {
 
 @pytest.mark.fault(1)
 @pytest.mark.parametrize("statement", WHILE_READING.values(), ids=WHILE_READING)
-def test_what_a_writer_commits_between_our_reads_is_not_seen(
+def test_a_commit_between_two_reads_does_not_show(
     tmp_path: Path, recorded_database: Path, export_format: str, tally: Tally, statement: str
 ) -> None:
     database = Path(shutil.copy(recorded_database, tmp_path / "audit.db"))
     add_rows(database, MANY_ROWS)
     whole = Path(shutil.copy(database, tmp_path / "whole.db"))
-    trail = Trail.laid(tmp_path / "trail", f"sqlite:///{database}", export_format, tally)
+    trail = Trail.create(tmp_path / "trail", f"sqlite:///{database}", export_format, tally)
     trail.put_old_export()
-    with trail.injection() as injection:
+    with inject_fault(trail) as injection:
         before = injection.evidence
-        with stopped_at(trail, "write", 2, tmp_path / "log") as process:
+        with paused_at_call(trail, "write", 2, tmp_path / "log") as process:
             trail.execute(statement)
-            injection.changed_on_purpose()
-        injection.endured(ended(process), FINE)
+            injection.accept_change()
+        injection.assert_intact(ended(process), SUCCEEDED)
         trail.put_back(whole)
         injection.evidence = before
         injection.assert_exportable_again()
 
 
 @pytest.mark.fault(2)
-def test_a_lock_at_the_status_update_that_goes_is_waited_for(trail: Trail) -> None:
-    with trail.injection() as injection:
-        with held(trail) as process:
-            with trail.writing():
-                send_on(process)
+def test_a_short_lock_at_the_status_update_delays_it(trail: Trail) -> None:
+    with inject_fault(trail) as injection:
+        with paused(trail) as process:
+            with trail.write_lock():
+                resume(process)
                 trail.wait_until_published()
                 assert trail.recorded().status == "pending"
             done = ended(process)
-        injection.survived(done, FINE)
+        injection.assert_survived(done, SUCCEEDED)
 
 
 @pytest.mark.fault(2)
-def test_a_lock_at_the_status_update_that_stays_leaves_it_pending_to_be_settled(
+def test_a_lasting_lock_at_the_status_update_leaves_the_export_pending(
     trail: Trail,
 ) -> None:
-    with trail.injection() as injection:
-        with held(trail) as process, trail.writing():
-            send_on(process)
+    with inject_fault(trail) as injection:
+        with paused(trail) as process, trail.write_lock():
+            resume(process)
             done = ended(process)
-        injection.endured(done, UNCONFIRMED)
+        injection.assert_intact(done, UNCONFIRMED)
         assert "landscape reconcile" in done.err
         assert trail.reconcile().code == 0
         assert trail.recorded().status == "completed"
@@ -83,20 +83,20 @@ def test_a_lock_at_the_status_update_that_stays_leaves_it_pending_to_be_settled(
 
 
 @pytest.mark.fault(2)
-def test_a_lock_before_the_export_keeps_it_from_beginning(trail: Trail) -> None:
-    with trail.injection() as injection:
-        with trail.writing():
+def test_a_lock_before_the_export_fails_it_without_a_status(trail: Trail) -> None:
+    with inject_fault(trail) as injection:
+        with trail.write_lock():
             done = trail.export()
-        injection.survived(done, Outcome(3, PREVIOUS, None, "database is locked"))
+        injection.assert_survived(done, Outcome(3, PREVIOUS, None, "database is locked"))
 
 
-AS_FULL_AS_IT_IS = """
+NO_NEW_PAGES = """
 from sqlalchemy import Engine, event
 @event.listens_for(Engine, "connect")
 def limit(connection, _):
     connection.execute("PRAGMA max_page_count = 1")
 """
-"""SQLite takes the size that the file has instead of one that is smaller."""
+"""SQLite raises a limit below the present size to that size, so the file cannot grow."""
 
 
 @pytest.mark.fault(3)
@@ -107,7 +107,7 @@ def limit(connection, _):
         pytest.param(20, Outcome(5, COMPLETE, "pending", "full"), id="after publishing"),
     ],
 )
-def test_a_full_database(
+def test_a_full_database_fails_the_export_or_leaves_it_pending(
     tmp_path: Path,
     recorded_database: Path,
     export_format: str,
@@ -117,14 +117,14 @@ def test_a_full_database(
 ) -> None:
     database = Path(shutil.copy(recorded_database, tmp_path / "audit.db"))
     _fill(database, free)
-    trail = Trail.laid(tmp_path / "trail", f"sqlite:///{database}", export_format, tally)
+    trail = Trail.create(tmp_path / "trail", f"sqlite:///{database}", export_format, tally)
     trail.put_old_export()
-    with trail.injection() as injection:
-        injection.survived(trail.export(prelude=AS_FULL_AS_IT_IS), outcome)
+    with inject_fault(trail) as injection:
+        injection.assert_survived(trail.export(prelude=NO_NEW_PAGES), outcome)
 
 
 def _fill(database: Path, free: int) -> None:
-    """Lengthen the run until its page has so many bytes left, and the file no other page."""
+    """Lengthen the run until its page has `free` bytes left and the file has no other free page."""
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("VACUUM")
         page_size, pages = (
@@ -133,7 +133,7 @@ def _fill(database: Path, free: int) -> None:
         )
         (stored,) = connection.execute("SELECT length(settings_json) FROM runs").fetchone()
         length = stored
-        # Found by trying: the first length that needs one page more, less what is to be free.
+        # Try lengths up to the first one that needs another page, then subtract `free`.
         for length in range(stored, page_size):
             connection.execute("BEGIN")
             connection.execute("UPDATE runs SET settings_json = printf('%.*c', ?, 'x')", (length,))
@@ -147,22 +147,22 @@ def _fill(database: Path, free: int) -> None:
 
 @pytest.mark.fault(4)
 @pytest.mark.parametrize("table", ["nodes", "rows", "node_states", "calls", "artifacts"])
-def test_an_overwritten_page_is_reported_by_the_database(trail: Trail, table: str) -> None:
-    whole = trail.saved()
+def test_an_overwritten_page_fails_the_export(trail: Trail, table: str) -> None:
+    whole = trail.save()
     with closing(sqlite3.connect(trail.database)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         (page_size,) = connection.execute("PRAGMA page_size").fetchone()
         (page,) = connection.execute(
             "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)
         ).fetchone()
-    with trail.injection() as injection:
+    with inject_fault(trail) as injection:
         with trail.database.open("r+b") as file:
             file.seek((page - 1) * page_size)
             file.write(b"\xff" * 64)
-        injection.changed_on_purpose()
+        injection.accept_change()
         done = trail.export()
-        injection.survived(
-            done, F3, repair=lambda: injection.repaired(lambda: trail.put_back(whole))
+        injection.assert_survived(
+            done, IO_FAILURE, repair=lambda: injection.repair(lambda: trail.put_back(whole))
         )
 
 
@@ -177,16 +177,16 @@ NO_DATABASE = {
 
 @pytest.mark.fault(5)
 @pytest.mark.parametrize("spoil", NO_DATABASE.values(), ids=NO_DATABASE)
-def test_a_file_that_is_no_whole_database(trail: Trail, spoil: object) -> None:
-    whole = trail.saved()
-    with trail.injection() as injection:
+def test_a_file_that_is_not_a_whole_database_fails_the_export(trail: Trail, spoil: object) -> None:
+    whole = trail.save()
+    with inject_fault(trail) as injection:
         trail.database.write_bytes(spoil(whole.read_bytes()))
-        injection.changed_on_purpose()
+        injection.accept_change()
         done = trail.export()
-        injection.survived(
+        injection.assert_survived(
             done,
             Outcome(3, PREVIOUS, ANY),
-            repair=lambda: injection.repaired(lambda: trail.put_back(whole)),
+            repair=lambda: injection.repair(lambda: trail.put_back(whole)),
         )
 
 
@@ -195,21 +195,23 @@ def test_a_mistyped_path_creates_nothing(trail: Trail) -> None:
     settings = trail.settings_file
     right = settings.read_text()
     beside = sorted(path.name for path in trail.database.parent.iterdir())
-    with trail.injection() as injection:
+    with inject_fault(trail) as injection:
         settings.write_text(right.replace("audit.db", "adit.db"))
         done = trail.export()
         assert sorted(path.name for path in trail.database.parent.iterdir()) == beside
-        said = Outcome(2, PREVIOUS, None, "No database file at")
-        injection.survived(done, said, repair=lambda: settings.write_text(right) and None)
+        expected = Outcome(2, PREVIOUS, None, "No database file at")
+        injection.assert_survived(
+            done, expected, repair=lambda: settings.write_text(right) and None
+        )
 
 
 @pytest.mark.fault(6)
 def test_a_mistyped_option_creates_nothing(trail: Trail) -> None:
-    with trail.injection() as injection:
+    with inject_fault(trail) as injection:
         mistyped = [each.replace("audit.db", "adit.db") for each in trail.to_path]
         done = trail.landscape(*mistyped)
         assert not list(trail.database.parent.glob("adit*"))
-        injection.survived(done, REFUSED)
+        injection.assert_survived(done, REFUSED)
 
 
 FEW_VARIABLES = """
@@ -223,11 +225,11 @@ def limit(connection, _):
 
 @pytest.mark.fault(7)
 @pytest.mark.parametrize("rows", [0, MANY_ROWS])
-def test_few_variables_are_enough(
+def test_an_export_needs_few_variables(
     tmp_path: Path, recorded_database: Path, export_format: str, tally: Tally, rows: int
 ) -> None:
     database = Path(shutil.copy(recorded_database, tmp_path / "audit.db"))
     add_rows(database, rows)
-    trail = Trail.laid(tmp_path / "trail", f"sqlite:///{database}", export_format, tally)
-    with trail.injection() as injection:
-        injection.survived(trail.export(prelude=FEW_VARIABLES), FINE)
+    trail = Trail.create(tmp_path / "trail", f"sqlite:///{database}", export_format, tally)
+    with inject_fault(trail) as injection:
+        injection.assert_survived(trail.export(prelude=FEW_VARIABLES), SUCCEEDED)

@@ -1,4 +1,4 @@
-"""The page on generating runs: its examples run, and print what it says they print."""
+"""docs/generating.md: its examples run, and print what the page shows."""
 
 import os
 import re
@@ -37,7 +37,7 @@ for features in ([], [name]):
         generate_run(db, RunSpec(features=features))
         assert held_features(db, "run") == set(features)
 """
-"""Asks of a harness that has the page's feature what every feature is asked."""
+"""Checks the page's feature, in a copy of the harness that has it, as all features are checked."""
 
 
 def blocks(language: str) -> list[str]:
@@ -45,9 +45,8 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def test_the_commands_print_what_is_shown() -> None:
@@ -61,14 +60,14 @@ def test_the_commands_print_what_is_shown() -> None:
 
 
 def sessions(block: str) -> Iterator[tuple[str, list[str]]]:
-    """Each command of a block with the output shown below it."""
+    """The commands of a block with the output that is shown below them."""
     for session in block.split("$ ")[1:]:
         command, *shown = session.splitlines()
         yield command, shown
 
 
 def run(command: str) -> str:
-    """The output of a command, which ends well; `>` sends it to a file as well."""
+    """The output of a command, which has to succeed. `>` writes it to a file too."""
     program, *arguments = shlex.split(command)
     assert program == "harness"
     target = arguments.index(">") if ">" in arguments else len(arguments)

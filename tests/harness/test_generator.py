@@ -1,4 +1,7 @@
-"""generate_run: what it stores is the spec's, by either writer, on either backend, or nothing."""
+"""generate_run(): it stores the run of a spec completely or not at all, the same on every backend.
+
+Another writer, through the recorder's public methods, is the oracle for the contents.
+"""
 
 import os
 import signal
@@ -10,45 +13,50 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from contents import contents_digest
 from hypothesis import given
 from profiles import fewer_examples
+from recorder_writer import NOT_RECORDABLE, write_through_recorder
 from run_coverage import held_features
 from sqlalchemy import func, select
 
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.exporter import LandscapeExporter
 from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
+from harness.generate.bulk_writer import ENTITIES_PER_INSERT, write_in_bulk
+from harness.generate.entities import Section
 from harness.generate.features import FEATURES, Feature
-from harness.generate.generator import Cardinalities, RunExistsError, generate_run
+from harness.generate.generator import Cardinalities, RunExistsError, Write, generate_run
 from harness.generate.plan import plan
 from harness.generate.pools import build_pools, parse_pools
 from harness.generate.presets import preset
-from harness.generate.rows import Chapter
 from harness.generate.spec import AXES, ImpossibleSpecError, RunSpec
 from harness.generate.strategies import run_specs
 
-WRITERS: tuple[Literal["bulk", "recorder"], ...] = ("bulk", "recorder")
+WRITERS = [
+    pytest.param(write_in_bulk, id="bulk"),
+    pytest.param(write_through_recorder, id="recorder"),
+]
+RECORDABLE = sorted(FEATURES.keys() - NOT_RECORDABLE)
 
 ROOMY = RunSpec(
     rows=10, forks=1, joins=1, states=3, routing_groups=2, nodes=4, edges=2, calls=1, batches=2,
     members=2, batch_retries=1, artifacts=2, neighbours=1,
 )  # fmt: skip
-"""Has room for each feature, and holds none."""
+"""A spec without features that has what each feature needs."""
 
 
 @contextmanager
 def a_database() -> Iterator[LandscapeDB]:
-    """An empty audit trail for one example of a property, which a fixture cannot give."""
+    """An empty audit trail for one example. A fixture would be shared by all examples."""
     with LandscapeDB.in_memory() as db:
         yield db
 
 
-def in_rows(db: LandscapeDB) -> int:
-    """How many rows all tables have together."""
+def stored_rows(db: LandscapeDB) -> int:
+    """The number of rows in all tables."""
     with db.connection() as connection:
         return sum(
             connection.execute(select(func.count()).select_from(table)).scalar_one()
@@ -59,24 +67,24 @@ def in_rows(db: LandscapeDB) -> int:
 # What is stored.
 
 
-@given(run_specs(features=[each.name for each in FEATURES.values() if each.recorder], max_rows=4))
+@given(run_specs(features=RECORDABLE, max_rows=4))
 @fewer_examples(1 / 24)
 def test_both_writers_store_the_same_contents(
     exercise: Callable[[RunSpec], None], spec: RunSpec
 ) -> None:
     exercise(spec)
     with a_database() as by_recorder, a_database() as in_bulk:
-        assert generate_run(by_recorder, spec, writer="recorder").cardinalities == (
+        assert generate_run(by_recorder, spec, write=write_through_recorder).cardinalities == (
             generate_run(in_bulk, spec).cardinalities
         )
         assert contents_digest(by_recorder) == contents_digest(in_bulk)
 
 
-@pytest.mark.parametrize("name", [name for name, each in FEATURES.items() if each.recorder])
+@pytest.mark.parametrize("name", RECORDABLE)
 def test_both_writers_store_the_same_contents_with_each_feature(name: str) -> None:
     spec = replace(ROOMY, rows=4, features=[name])
     with a_database() as by_recorder, a_database() as in_bulk:
-        generate_run(by_recorder, spec, writer="recorder")
+        generate_run(by_recorder, spec, write=write_through_recorder)
         generate_run(in_bulk, spec)
         assert contents_digest(by_recorder) == contents_digest(in_bulk)
 
@@ -87,7 +95,7 @@ def test_both_writers_store_the_same_contents_on_postgresql(
     spec = preset("adversarial", 10)
     portable = replace(spec, features=spec.features - {"shuffled_insertion"})
     with LandscapeDB(postgres_url) as by_recorder, a_database() as in_bulk:
-        generate_run(by_recorder, portable, writer="recorder")
+        generate_run(by_recorder, portable, write=write_through_recorder)
         generate_run(in_bulk, portable)
         assert contents_digest(by_recorder) == contents_digest(in_bulk)
 
@@ -163,9 +171,9 @@ def test_an_export_refuses_a_corrupt_run(name: str) -> None:
 
 def test_every_fact_is_a_row_of_its_table() -> None:
     columns = {table.name: set(table.columns.keys()) for table in EXPORTED_TABLES}
-    for chapter in plan(ROOMY):
-        for table, facts in chapter.tables():
-            assert set(facts[0]._fields) <= columns[table]
+    for section in plan(ROOMY):
+        for table, entities in section.tables():
+            assert set(entities[0]._fields) <= columns[table]
 
 
 # Determinism.
@@ -174,7 +182,7 @@ GOLDEN = {
     "tiny": "2da2e42d30b7c3afa3dd2f490c2629973e463fa916bd0b4ed8feea51e4b6f22c",
     "adversarial": "961443620f0f8a8d13ac023327b6c244af351fd6ab8172d77b3ed0bf0b83b435",
 }
-"""Digests of presets: they change when what a spec means changes, and then on purpose."""
+"""Digests of the contents of presets. They may change only on purpose."""
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -184,7 +192,7 @@ def test_a_spec_means_the_same_as_ever(name: str) -> None:
         assert contents_digest(db) == GOLDEN[name]
 
 
-SUPPORT = Path(__file__).parents[1] / "support"
+WITH_SUPPORT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "support")}
 
 
 def test_a_spec_means_the_same_in_another_process_under_another_hash_seed() -> None:
@@ -200,7 +208,7 @@ def test_a_spec_means_the_same_in_another_process_under_another_hash_seed() -> N
     digests = {
         subprocess.run(
             [sys.executable, "-c", program],
-            env=os.environ | {"PYTHONHASHSEED": seed, "TZ": zone, "PYTHONPATH": str(SUPPORT)},
+            env=WITH_SUPPORT | {"PYTHONHASHSEED": seed, "TZ": zone},
             check=True,
             capture_output=True,
             text=True,
@@ -237,18 +245,16 @@ def test_the_pools_can_be_built_anew() -> None:
 # Refusals and interruptions.
 
 
-@pytest.mark.parametrize("writer", WRITERS)
-def test_an_interrupted_generation_stores_nothing(
-    db: LandscapeDB, writer: Literal["bulk", "recorder"]
-) -> None:
+@pytest.mark.parametrize("write", WRITERS)
+def test_an_interrupted_generation_stores_nothing(db: LandscapeDB, write: Write) -> None:
     def interrupt(done: int, total: int) -> None:
         if done == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        generate_run(db, ROOMY, writer=writer, progress=interrupt)
-    assert in_rows(db) == 0
-    assert generate_run(db, ROOMY, writer=writer).cardinalities.rows == ROOMY.rows
+        generate_run(db, ROOMY, write=write, progress=interrupt)
+    assert stored_rows(db) == 0
+    assert generate_run(db, ROOMY, write=write).cardinalities.rows == ROOMY.rows
 
 
 def test_an_interruption_after_facts_were_inserted_stores_nothing(db: LandscapeDB) -> None:
@@ -256,44 +262,47 @@ def test_an_interruption_after_facts_were_inserted_stores_nothing(db: LandscapeD
         if done == total:
             raise KeyboardInterrupt
 
-    spec = RunSpec(rows=30, states=40, calls=20)  # More facts than are held before an insert.
+    spec = RunSpec(rows=30, states=40, calls=20)
+    assert ENTITIES_PER_INSERT < 30 * 40 * 20
     with pytest.raises(KeyboardInterrupt):
         generate_run(db, spec, progress=interrupt)
-    assert in_rows(db) == 0
+    assert stored_rows(db) == 0
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this platform")
-@pytest.mark.parametrize("writer", WRITERS)
-def test_a_killed_generation_stores_nothing(tmp_path: Path, writer: str) -> None:
+@pytest.mark.parametrize("write", ["write_in_bulk", "write_through_recorder"])
+def test_a_killed_generation_stores_nothing(tmp_path: Path, write: str) -> None:
     url = f"sqlite:///{tmp_path / 'killed.db'}"
     program = (
         "import os, signal, sys\n"
         "from elspeth.core.landscape.database import LandscapeDB\n"
+        "from harness.generate.bulk_writer import write_in_bulk\n"
         "from harness.generate.generator import generate_run\n"
         "from harness.generate.spec import RunSpec\n"
+        "from recorder_writer import write_through_recorder\n"
         "def kill(done, total):\n"
         "    if done == total:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "spec = RunSpec(rows=30, states=40, calls=20 if sys.argv[2] == 'bulk' else 0)\n"
-        "generate_run(LandscapeDB(sys.argv[1]), spec, writer=sys.argv[2], progress=kill)\n"
+        "url, write = sys.argv[1], globals()[sys.argv[2]]\n"
+        "spec = RunSpec(rows=30, states=40, calls=20 if write is write_in_bulk else 0)\n"
+        "generate_run(LandscapeDB(url), spec, write=write, progress=kill)\n"
     )
-    killed = subprocess.run([sys.executable, "-c", program, url, writer], check=False)
+    command = [sys.executable, "-c", program, url, write]
+    killed = subprocess.run(command, env=WITH_SUPPORT, check=False)
     assert killed.returncode == -signal.SIGKILL
     with LandscapeDB(url, create_tables=False) as db:
-        assert in_rows(db) == 0
+        assert stored_rows(db) == 0
         with db.connection() as connection:
             assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
 
 
-@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize("run_id", ["run", "run-neighbour-1"])
-def test_a_run_id_that_is_taken_is_refused(
-    db: LandscapeDB, run_id: str, writer: Literal["bulk", "recorder"]
-) -> None:
+def test_a_run_id_that_is_taken_is_refused(db: LandscapeDB, run_id: str, write: Write) -> None:
     generate_run(db, RunSpec(run_id=run_id))
     before = contents_digest(db)
     with pytest.raises(RunExistsError, match=f"run '{run_id}' exists already"):
-        generate_run(db, ROOMY, writer=writer)
+        generate_run(db, ROOMY, write=write)
     assert contents_digest(db) == before
 
 
@@ -305,23 +314,18 @@ def test_runs_of_different_ids_share_a_database(db: LandscapeDB) -> None:
     )
 
 
-def test_the_recorder_refuses_what_only_a_bulk_insert_can_write(db: LandscapeDB) -> None:
-    spec = replace(ROOMY, features=["shuffled_insertion"])
-    with pytest.raises(ImpossibleSpecError, match="shuffled_insertion: the recorder cannot"):
-        generate_run(db, spec, writer="recorder")
-    assert in_rows(db) == 0
+@pytest.mark.parametrize("name", sorted(NOT_RECORDABLE))
+def test_the_recorder_refuses_what_only_a_bulk_insert_can_write(db: LandscapeDB, name: str) -> None:
+    with pytest.raises(ValueError, match=r"finite number|change the order|cannot hold it"):
+        generate_run(db, replace(ROOMY, features=[name]), write=write_through_recorder)
+    assert stored_rows(db) == 0
 
 
 def test_postgresql_refuses_what_is_not_portable(postgres_url: str) -> None:
     with LandscapeDB(postgres_url) as db:
         with pytest.raises(ImpossibleSpecError, match="nul_in_text: postgresql cannot hold it"):
             generate_run(db, replace(ROOMY, features=["nul_in_text"]))
-        assert in_rows(db) == 0
-
-
-def test_an_unknown_writer_is_refused(db: LandscapeDB) -> None:
-    with pytest.raises(ValueError, match="writer='copy': neither bulk nor recorder"):
-        generate_run(db, ROOMY, writer="copy")  # type: ignore[arg-type]
+        assert stored_rows(db) == 0
 
 
 def test_a_bulk_insert_goes_on_while_another_connection_is_open(tmp_path: Path) -> None:
@@ -377,5 +381,5 @@ def test_cardinalities_add_up_to_the_records() -> None:
 
 
 def test_a_chapter_yields_its_tables_parents_first() -> None:
-    tables = [name for name, _ in Chapter("run", 0, artifacts=[1], nodes=[2], rows=[3]).tables()]  # type: ignore[list-item]
+    tables = [name for name, _ in Section("run", 0, artifacts=[1], nodes=[2], rows=[3]).tables()]  # type: ignore[list-item]
     assert tables == ["nodes", "rows", "artifacts"]

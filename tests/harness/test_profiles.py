@@ -1,4 +1,4 @@
-"""Hypothesis profiles, and what the examples of one exercise."""
+"""Hypothesis profiles, and the shapes that the examples of one reach."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from profiles import EXAMPLES, VARIABLE, ProfileError, fewer_examples, load_profile
-from run_coverage import SUMMARIES, coverage_lines, drawn_specs, shape_coverage
+from run_coverage import SUMMARIES, coverage_lines, drawn_specs, shape_coverage, shapes_of
 
 from harness.generate.strategies import run_specs
 
@@ -57,7 +57,7 @@ def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
 
 def test_the_examples_of_a_profile_hold_every_shape() -> None:
     specs = drawn_specs(run_specs(), EXAMPLES["dev"])
-    found = shape_coverage(spec.shapes for spec in specs)
+    found = shape_coverage(shapes_of(spec) for spec in specs)
     printed = "\n".join(coverage_lines(found))
     counts = dict(re.findall(r"^ *\d+  ([a-z]\w+) +(\d+)  \S", printed, re.MULTILINE))
     assert counts.keys() == SUMMARIES.keys()
@@ -66,7 +66,7 @@ def test_the_examples_of_a_profile_hold_every_shape() -> None:
 
 
 def test_a_shape_that_never_occurs_is_named() -> None:
-    found = shape_coverage(spec.shapes for spec in drawn_specs(run_specs(), 1))
+    found = shape_coverage(shapes_of(spec) for spec in drawn_specs(run_specs(), 1))
     assert "never: hostile_text" in list(coverage_lines(found))
 
 

@@ -1,4 +1,4 @@
-"""Whatever legal sequence a pipeline records, both exporters give the same after every step."""
+"""Random legal sequences of recorder calls: both exporters agree after every step."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -42,12 +42,12 @@ def _exported_at() -> datetime:
 
 
 def _clock() -> Iterator[datetime]:
-    # Each time twice, so that records tie.
+    # Every time twice, so that records tie.
     return (START + timedelta(milliseconds=number // 2) for number in count())
 
 
 class Recording(RuleBasedStateMachine):
-    """A pipeline that may do anything that the recorder allows."""
+    """A pipeline that makes any call that the recorder allows."""
 
     nodes = Bundle("nodes")
     edges = Bundle("edges")
@@ -62,7 +62,7 @@ class Recording(RuleBasedStateMachine):
     def begin(self) -> str:
         self.db = LandscapeDB.in_memory()
         clock, numbers = _clock(), count()
-        # Ids descend, so that no order by id passes for an order of recording.
+        # Ids descend, so that an order by id differs from the order of recording.
         self.recorder = LandscapeRecorder(
             self.db, clock=lambda: next(clock), new_id=lambda: f"id-{10**6 - next(numbers)}"
         )
@@ -119,7 +119,7 @@ class Recording(RuleBasedStateMachine):
 
     @rule(targets=(open_states, states), token=tokens, node=nodes, data=payloads)
     def visit(self, token: str, node: str, data: dict[str, int]) -> str:
-        # A step of its own, and an attempt that no other visit to the node has.
+        # A new step and a new attempt, because both have to be unique for the token.
         step = next(self.steps[token])
         return self.recorder.begin_node_state(token, node, step, data, attempt=step).state_id
 
@@ -132,7 +132,7 @@ class Recording(RuleBasedStateMachine):
         failed = self.recorder.complete_node_state(
             state, NodeStateStatus.FAILED, duration_ms=2.0, error=error
         )
-        # Attempts of different steps at one node stay apart by the hundred.
+        # A retry adds 100, so that it does not take the attempt of another step.
         return self.recorder.begin_node_state(
             failed.token_id, failed.node_id, failed.step_index, {}, attempt=failed.attempt + 100
         ).state_id

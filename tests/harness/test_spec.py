@@ -1,4 +1,4 @@
-"""RunSpec: what it refuses, how it reads, and that its axes can be told apart."""
+"""RunSpec: what it refuses, its JSON and repr, and that every axis grows its own records."""
 
 import json
 from dataclasses import asdict, replace
@@ -13,7 +13,7 @@ from harness.generate.features import FEATURES
 from harness.generate.generator import Cardinalities
 from harness.generate.plan import plan
 from harness.generate.presets import PRESETS, preset
-from harness.generate.spec import AXES, ImpossibleSpecError, RunSpec
+from harness.generate.spec import AXES, ROWS_TO_TAKE_TURNS, ImpossibleSpecError, RunSpec
 from harness.generate.strategies import run_specs
 
 IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
@@ -60,6 +60,9 @@ def test_an_impossible_spec_is_refused_by_name(fields: dict[str, Any], reason: s
         ('{"row": 3}', "no field 'row'; did you mean rows?"),
         ('{"rows": "3"}', "rows='3': not of type int"),
         ('{"features": [7]}', "no feature 7"),
+        ('{"features": [["open_run"]]}', "no feature ['open_run']"),
+        ("[" * 100_000, "the spec is not JSON"),
+        ('{"run_id": "\\ud800"}', "cannot be encoded as UTF-8"),
         ('{"features": {"open_run": 1}}', "features is not a list of names"),
     ],
 )
@@ -90,9 +93,20 @@ def test_every_preset_takes_a_number_of_rows_and_changes(name: str) -> None:
     assert (spec.rows, spec.seed, spec.run_id) == (12, 5, "mine")
 
 
-def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ImpossibleSpecError, match="no preset 'typicl'; known: tiny, typical"):
+def test_an_unknown_preset_is_refused_with_the_nearest_or_the_known_ones() -> None:
+    with pytest.raises(ImpossibleSpecError, match=r"no preset 'typicl'; did you mean typical\?"):
         preset("typicl")
+    with pytest.raises(ImpossibleSpecError, match="no preset 'x'; known: tiny, typical"):
+        preset("x")
+
+
+def test_a_refusal_carries_the_field_to_change_and_its_least_value() -> None:
+    with pytest.raises(ImpossibleSpecError) as refused:
+        RunSpec.typical(3)
+    assert (refused.value.field, refused.value.least) == ("rows", ROWS_TO_TAKE_TURNS)
+    with pytest.raises(ImpossibleSpecError) as refused:
+        RunSpec(run_id="")
+    assert (refused.value.field, refused.value.least) == ("run_id", None)
 
 
 def test_the_adversarial_preset_holds_every_portable_feature_that_goes_with_the_others() -> None:
@@ -129,15 +143,15 @@ def test_growing_an_axis_grows_what_its_summary_says(name: str) -> None:
 
 def _cardinalities(spec: RunSpec) -> Cardinalities:
     counts = dict.fromkeys(asdict(Cardinalities()), 0)
-    for chapter in plan(spec):
-        if chapter.run_id == spec.run_id:
-            for table, facts in chapter.tables():
-                counts[table] += len(facts)
+    for section in plan(spec):
+        if section.run_id == spec.run_id:
+            for table, entities in section.tables():
+                counts[table] += len(entities)
     return Cardinalities(**counts)
 
 
 def _stored(spec: RunSpec) -> int:
-    return sum(len(facts) for chapter in plan(spec) for _, facts in chapter.tables())
+    return sum(len(entities) for section in plan(spec) for _, entities in section.tables())
 
 
 def _rank(rows: list[list[int]]) -> int:

@@ -1,10 +1,10 @@
-"""run_specs: within what was asked, shrinking to what a person can read, reaching every shape."""
+"""run_specs(): it keeps to its limits, shrinks to short specs, and reaches all shapes."""
 
 import pytest
 from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 from profiles import DEFAULT_PROFILE, EXAMPLES, fewer_examples
-from run_coverage import SUMMARIES, drawn_specs, shape_coverage
+from run_coverage import SUMMARIES, drawn_specs, shape_coverage, shapes_of
 
 from harness.generate.features import FEATURES
 from harness.generate.spec import ROWS_TO_TAKE_TURNS, RunSpec
@@ -67,7 +67,7 @@ def test_long_runs_take_turns_too() -> None:
 
 def test_the_default_profile_reaches_every_shape_and_nearly_every_pair() -> None:
     examples = EXAMPLES[DEFAULT_PROFILE]
-    coverage = shape_coverage(spec.shapes for spec in drawn_specs(run_specs(), examples))
+    coverage = shape_coverage(shapes_of(spec) for spec in drawn_specs(run_specs(), examples))
     assert coverage.runs == examples
     assert coverage.never == []
     assert len(coverage.pairs_never) < len(coverage.pairs) / 10

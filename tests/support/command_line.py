@@ -1,4 +1,4 @@
-"""The `landscape` command run in the test's process, on databases with a sample run."""
+"""Fixtures that run the `landscape` command in the process of the test, on a sample run."""
 
 import gc
 import signal
@@ -32,7 +32,7 @@ Command: TypeAlias = Callable[..., Ended]
 def landscape(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Command]:
-    """Run the command in this process, with a key in the environment."""
+    """A function that runs the command in this process, with a key in the environment."""
     monkeypatch.setenv(KEY_VARIABLE, KEY.decode())
 
     def run(*arguments: object) -> Ended:
@@ -50,7 +50,7 @@ def landscape(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder that holds nothing before a command writes to it."""
+    """An empty folder for the exports of a command."""
     path = tmp_path / "exports"
     path.mkdir()
     return path
@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def url(landscape_url: str) -> str:
-    """The URL of a database with a sample run, once on each backend."""
+    """The URL of a database with a sample run, on each backend in turn."""
     return recorded(landscape_url)
 
 

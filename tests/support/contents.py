@@ -1,4 +1,4 @@
-"""Contents: one digest of all that the exported tables of a database hold, on any backend."""
+"""A digest of the contents of all exported tables that is the same on every backend."""
 
 import hashlib
 import json
@@ -17,9 +17,8 @@ ROWS_PER_FETCH = 1000
 def contents_digest(db: LandscapeDB) -> str:
     """Return the SHA-256 of every value of every exported table, in hex.
 
-    Rows are taken in the order of their keys, so that neither the order in which they were
-    written nor where they lie shows. Times are told in UTC; -0.0 is told as 0.0, which is how
-    SQLite stores it.
+    Rows are read in the order of their keys, so the order in which they were written makes no
+    difference. Times are in UTC, and -0.0 counts as 0.0, which SQLite stores for it.
     """
     digest = hashlib.sha256()
     with db.connection() as connection:
@@ -32,12 +31,12 @@ def contents_digest(db: LandscapeDB) -> str:
 
 def _lines(connection: Connection, table: Table) -> Iterator[str]:
     rows = connection.execution_options(yield_per=ROWS_PER_FETCH).execute(_in_order(table))
-    # JSON in ASCII: the repr of text depends on the Unicode version of the interpreter.
+    # JSON in ASCII, because the repr of text depends on the interpreter's Unicode version.
     return (f"{json.dumps([_plain(value) for value in row])}\n" for row in rows)
 
 
 def _in_order(table: Table) -> Select[tuple[object, ...]]:
-    # batch_members has no primary key; a unique constraint of its serves as well.
+    # batch_members has no primary key, but these columns are unique.
     members = table is batch_members_table
     key = (table.c.batch_id, table.c.token_id) if members else table.primary_key.columns
     return select(table).order_by(*(bytewise(column) for column in key))

@@ -1,4 +1,4 @@
-"""Counts the faults that tests inject, and prints what came of them as a table at the end."""
+"""A pytest plugin that counts the faults that tests inject, and prints a table of the results."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -41,18 +41,18 @@ FAULTS: Mapping[int, str] = MappingProxyType(
     }
 )
 SWEEP = 13
-"""The fault that is injected at every place there is, and counted apart."""
+"""The fault that is injected at every possible place. It has a line of its own in the table."""
 
 _COUNTS = "fault counts"
 
 
 class LostError(AssertionError):
-    """A target was torn, or evidence changed: what no fault may ever do."""
+    """A target was torn, or evidence changed. No fault may cause that."""
 
 
 @dataclass
 class Tally:
-    """What one test injected, and what came of it."""
+    """The injections of one test and their results."""
 
     injections: int = 0
     survived: int = 0
@@ -60,7 +60,7 @@ class Tally:
 
     @contextmanager
     def injection(self) -> Iterator[None]:
-        """Count one injection, which is survived unless the block raises."""
+        """Count one injection, which is survived when the block does not raise."""
         self.injections += 1
         try:
             yield
@@ -74,7 +74,7 @@ _TALLY = pytest.StashKey[Tally]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Offer a short and a full form of the faults."""
+    """Add the option --faults, for a short and a full form."""
     parser.addoption(
         "--faults",
         choices=("short", "full"),
@@ -84,18 +84,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known, and have the controller of all workers keep the table."""
+    """Register the marker, and the table in the process that controls all workers."""
     config.addinivalue_line(
         "markers",
-        "fault(number, short=1): a test that injects this fault; so many of its variants are run "
-        "when not all are asked for",
+        "fault(number, short=1): a test that injects this fault; the short form runs `short` of "
+        "its variants",
     )
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Table(config.getoption("--faults") == "full"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave a few variants of each test, spread over all of them, unless all are asked for."""
+    """In the short form, keep a few variants of each test and deselect the rest."""
     if config.getoption("--faults") == "full":
         return
     variants: defaultdict[str, list[pytest.Item]] = defaultdict(list)
@@ -110,19 +110,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Tally:
-    """Where a test counts what it injects."""
+    """The counts of a test's injections."""
     return request.node.stash.setdefault(_TALLY, Tally())
 
 
 @pytest.fixture
 def is_full(request: pytest.FixtureRequest) -> bool:
-    """Whether every fault is asked for, and not a sample of them."""
+    """Whether this is the full form."""
     return request.config.getoption("--faults") == "full"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Send the number of the fault, and what was counted, along with a test's report."""
+    """Add the number of the fault and the counts to the report of a test."""
     report = yield
     marker = item.get_closest_marker("fault")
     if marker is None or (report.when != "call" and report.passed):
@@ -131,14 +131,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     tally = item.stash.get(_TALLY, Tally())
     if report.when == "call" and report.passed and not tally.injections:
         report.outcome = "failed"
-        report.longrepr = "It is marked as a fault's test, and has injected none"
+        report.longrepr = "The test has the marker `fault`, but injected none"
     counts = [number, tally.injections, tally.survived, tally.lost]
     report.user_properties.append((_COUNTS, counts))
     return report
 
 
 def _all_but_a_few(variants: list[pytest.Item]) -> set[pytest.Item]:
-    """Which variants of one test a short form leaves out; which it keeps depends on the test."""
+    """Return the variants of one test that the short form deselects."""
+    # The first one to keep depends on the test's name, so that different tests keep different
+    # variants, and the same ones every time.
     marker = variants[0].get_closest_marker("fault")
     count = 1 if marker is None else marker.kwargs.get("short", 1)
     first = crc32(variants[0].nodeid.encode()) % len(variants)
@@ -156,7 +158,7 @@ class _Row:
 
 
 class _Table:
-    """What came of each fault, over all tests."""
+    """The results of each fault over all tests."""
 
     def __init__(self, is_full: bool) -> None:
         self._is_full = is_full

@@ -1,4 +1,4 @@
-"""A key that cannot be mistaken for anything else, and the search for any trace of it."""
+"""A unique signing key, and the search for traces of it in output, files and processes."""
 
 import base64
 import os
@@ -19,12 +19,12 @@ _FRAGMENT_BYTES = 12
 
 
 def new_canary() -> bytes:
-    """A key that no other test has, for tests that run beside each other see each other's."""
+    """Return a key for one test alone. Parallel tests see each other's processes."""
     return f"#{secrets.token_urlsafe(33)}!\"'".encode()
 
 
 def traces(content: bytes, key: bytes) -> list[str]:
-    """Say in which forms a part of the key, twelve bytes or longer, stands in some bytes."""
+    """Return the forms in which some bytes hold twelve bytes of the key or more."""
     folded = content.lower()
     found = []
     for form, parts in _forms(key).items():
@@ -47,7 +47,7 @@ def _forms(key: bytes) -> Mapping[str, Sequence[bytes]]:
 
 
 def _in_base64(fragment: bytes) -> Iterator[bytes]:
-    """The digits that are the same whatever stands around it, for each of three alignments."""
+    """Yield the Base64 digits that do not depend on neighbouring bytes, for three alignments."""
     for before in range(3):
         whole = base64.b64encode(b"\0" * before + fragment)
         first = -(-before * 4 // 3)
@@ -58,16 +58,16 @@ def _in_base64(fragment: bytes) -> Iterator[bytes]:
 
 @dataclass
 class ProcessWatch:
-    """Reads what the system shows of every process, over and over, while something runs.
+    """Searches /proc for a key again and again while something runs.
 
-    Command lines are always read, environments only when `environments`.
+    It always reads command lines, and environments when `environments` is set.
     """
 
     key: bytes
     environments: bool
     found: list[str] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)
-    """The processes that could be read."""
+    """The ids of the processes that could be read."""
     _over: Event = field(default_factory=Event)
 
     def __enter__(self) -> Self:
@@ -87,7 +87,7 @@ class ProcessWatch:
                     self._read(process, name)
 
     def _read(self, process: Path, name: str) -> None:
-        # Ended meanwhile, or somebody else's.
+        # The process may have ended, or belong to another user.
         with suppress(OSError):
             content = (process / name).read_bytes()
             self.seen.add(int(process.name))
@@ -96,7 +96,7 @@ class ProcessWatch:
 
 @dataclass(frozen=True)
 class Ran:
-    """How a program ended, what it printed, and the processes that were seen while it ran."""
+    """How a program ended, what it printed, and how many new processes were seen while it ran."""
 
     code: int
     out: bytes
@@ -105,18 +105,18 @@ class Ran:
 
 
 @dataclass(frozen=True)
-class Guarded:
-    """Runs programs that know the key, and fails where a trace of it shows."""
+class GuardedRunner:
+    """Runs programs that know the key, and fails when a trace of it is visible."""
 
     key: bytes
     folder: Path
     environ: Mapping[str, str]
-    """What is added to the environment."""
+    """The variables to add to the environment."""
     environments: bool
-    """Whether no process may have the key in its environment."""
+    """Whether environments are searched too: no process may have the key there."""
 
     def run(self, *command: object) -> Ran:
-        """Run a program in the folder; AssertionError when anything of the key can be seen."""
+        """Run a program in the folder. Raises AssertionError when a part of the key is visible."""
         before = {int(path.name) for path in Path("/proc").glob("[0-9]*")}
         with (
             ProcessWatch(self.key, self.environments) as watch,
@@ -130,14 +130,14 @@ class Guarded:
         ):
             out, err = process.communicate(timeout=300)
         assert sorted(set(watch.found)) == [], command
-        assert process.pid in watch.seen, "the process was gone before it could be looked at"
+        assert process.pid in watch.seen, "the process ended before it could be read"
         for printed in (out, err):
             assert traces(printed, self.key) == [], command
         assert b"Traceback" not in err, err.decode()
         return Ran(process.returncode, out, err, len(watch.seen - before))
 
     def traces_in_files(self, *, but: Sequence[Path] = ()) -> list[str]:
-        """Look into every file of the folder, and at its name; return what holds the key."""
+        """Search every file of the folder and its name, and return where the key is."""
         found = []
         for path in self.folder.rglob("*"):
             if path.is_file() and path not in but:

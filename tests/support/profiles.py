@@ -1,4 +1,4 @@
-"""Profiles: how hard property tests search - `dev` while working, `ci` on a change, `nightly`."""
+"""Hypothesis profiles: the number of examples of a property test under dev, ci and nightly."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -11,18 +11,21 @@ VARIABLE = "HYPOTHESIS_PROFILE"
 DEFAULT_PROFILE = "dev"
 
 EXAMPLES: Mapping[str, int] = MappingProxyType({"dev": 200, "ci": 600, "nightly": 10_000})
-"""How many examples a property test tries under each profile."""
+"""The number of examples of a property test, by profile."""
 
 
 class ProfileError(ValueError):
-    """There is no profile of that name."""
+    """The profile is unknown."""
 
 
 def load_profile(environ: Mapping[str, str]) -> str:
-    """Take the profile that an environment names, for every property declared from now on.
+    """Load the profile that an environment names, for all properties declared after this call.
 
-    `ci` tries the same examples every time, so that only a change can turn a test red. No profile
-    holds an example to a time. Returns the profile's name; raises ProfileError for an unknown one.
+    `ci` tries the same examples every time, so that only a change of the code can fail a test. No
+    profile sets a Hypothesis deadline. Returns the name of the profile.
+
+    Raises:
+        ProfileError: The profile is unknown.
     """
     name = environ.get(VARIABLE) or DEFAULT_PROFILE
     if name not in EXAMPLES:
@@ -36,5 +39,5 @@ def load_profile(environ: Mapping[str, str]) -> str:
 
 
 def fewer_examples(share: float) -> settings:
-    """Settings for a property whose examples cost more: that share of the profile's, at least 1."""
+    """Return settings with a share of the profile's examples, at least one of them."""
     return settings(max_examples=max(1, round(settings().max_examples * share)))

@@ -1,10 +1,15 @@
-"""Coverage: which shapes a run holds, and how often each, and each pair, was exercised."""
+"""Shapes of generated runs (features and axes): how many runs hold a shape, and a pair of shapes.
+
+As a pytest plugin it collects the shapes of the runs that the property tests of a session try, and
+prints the counts at the end of the session.
+"""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 from sqlalchemy import text
@@ -13,12 +18,21 @@ from elspeth.core.landscape.database import LandscapeDB
 from harness.generate.features import FEATURES, Feature
 from harness.generate.spec import AXES, RunSpec
 
+_NOT_A_SHAPE = ("rows", "parents", "nodes", "neighbour_rows")
+"""Axes whose value alone makes no difference in the kind of records."""
+_SHAPE_AXES = [each for name, each in AXES.items() if name not in _NOT_A_SHAPE]
 _PHYSICAL_PLACE = {"sqlite": "rowid", "postgresql": "ctid"}
 
-SUMMARIES: Mapping[str, str] = {
-    each.name: each.summary for each in AXES.values() if each.is_shape
-} | {each.name: each.summary for each in FEATURES.values() if not each.corrupt}
-"""What each shape is that an export has to carry, by its name."""
+SUMMARIES: Mapping[str, str] = {each.name: each.summary for each in _SHAPE_AXES} | {
+    each.name: each.summary for each in FEATURES.values() if not each.corrupt
+}
+"""What each shape is that an export has to contain, by its name."""
+
+
+def shapes_of(spec: RunSpec) -> frozenset[str]:
+    """The features of a spec, and its axes above their minimum."""
+    grown = (each.name for each in _SHAPE_AXES if getattr(spec, each.name) > each.minimum)
+    return spec.features.union(grown)
 
 
 @dataclass(frozen=True)
@@ -34,8 +48,13 @@ class ShapeCoverage:
         """The shapes that no run holds."""
         return [name for name, runs in self.shapes.items() if not runs]
 
+    @property
+    def pairs_never(self) -> list[frozenset[str]]:
+        """The possible pairs of shapes that no run holds."""
+        return [pair for pair, runs in self.pairs.items() if not runs]
+
     def __str__(self) -> str:
-        """Tell in a line what the runs reached, and what they reached least."""
+        """One line: what the runs hold, and the rarest shape."""
         held = len(self.shapes) - len(self.never)
         pairs = len(self.pairs) - len(self.pairs_never)
         rarest = min(self.shapes, key=lambda name: self.shapes[name])
@@ -44,14 +63,9 @@ class ShapeCoverage:
             f"{pairs} of {len(self.pairs)} pairs; rarest {rarest} ({self.shapes[rarest]})"
         )
 
-    @property
-    def pairs_never(self) -> list[frozenset[str]]:
-        """The pairs of shapes that no run holds, though a run can."""
-        return [pair for pair, runs in self.pairs.items() if not runs]
-
 
 def shape_coverage(runs: Iterable[frozenset[str]]) -> ShapeCoverage:
-    """Count over the shapes that each run holds; every known shape and possible pair is listed."""
+    """Count over the shapes of each run. All known shapes and possible pairs are listed."""
     held = list(runs)
     single = Counter(name for shapes in held for name in shapes)
     paired = Counter(frozenset(pair) for shapes in held for pair in combinations(sorted(shapes), 2))
@@ -71,7 +85,7 @@ def _possible_pairs() -> list[frozenset[str]]:
 
 
 def drawn_specs(specs: SearchStrategy[RunSpec], examples: int) -> list[RunSpec]:
-    """Draw the same specs every time, as a property test of so many examples would."""
+    """Draw specs as a property test of so many examples would, the same ones every time."""
     drawn: list[RunSpec] = []
 
     @settings(
@@ -91,9 +105,9 @@ def drawn_specs(specs: SearchStrategy[RunSpec], examples: int) -> list[RunSpec]:
 
 
 def held_features(db: LandscapeDB, run_id: str) -> frozenset[str]:
-    """Look in a stored run, generated or not, for the evidence of each feature.
+    """Return the features that a stored run shows, whether it was generated or not.
 
-    A query for each feature over the whole run: for small ones.
+    It sends one query over the whole run for each feature, so the run should be small.
     """
     backend = db.engine.dialect.name
     with db.connection() as connection:
@@ -110,7 +124,7 @@ def _evidence(feature: Feature, backend: str) -> str:
 
 
 def coverage_lines(found: ShapeCoverage) -> Iterator[str]:
-    """Write each shape on a line, then each pair in a matrix by the shapes' numbers, then a sum."""
+    """Yield one line for each shape, a matrix of the pairs by the numbers of shapes, and a sum."""
     name_width = max(map(len, found.shapes))
     yield f" no  {'shape':{name_width}}  runs  what it is"
     for number, (name, runs) in enumerate(found.shapes.items(), start=1):
@@ -130,3 +144,45 @@ def _matrix(found: ShapeCoverage) -> Iterator[str]:
     for place, name in enumerate(names[1:], start=1):
         runs = (found.pairs.get(frozenset((name, other)), "-") for other in names[:place])
         yield f"{place + 1:3}" + "".join(f"{count:>{width}}" for count in runs)
+
+
+_RUNS = pytest.StashKey[list[frozenset[str]]]()
+_OUTPUT = "shapes"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_RUNS] = []
+
+
+@pytest.fixture(scope="session")
+def exercise(pytestconfig: pytest.Config) -> Callable[[RunSpec], None]:
+    """A function to call with each spec whose run a property test tries."""
+    runs = pytestconfig.stash[_RUNS]
+    return lambda spec: runs.append(shapes_of(spec))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Send what this process has collected to the controller, when pytest-xdist runs several."""
+    if hasattr(session.config, "workeroutput"):
+        runs = session.config.stash[_RUNS]
+        session.config.workeroutput[_OUTPUT] = [sorted(shapes) for shapes in runs]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Receive what another process has collected. A process that crashed sends nothing."""
+    config: pytest.Config = node.config  # type: ignore[attr-defined]
+    seen = getattr(node, "workeroutput", {}).get(_OUTPUT, [])
+    config.stash[_RUNS] += map(frozenset, seen)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    runs = config.stash[_RUNS]
+    if runs and not hasattr(config, "workerinput"):
+        terminalreporter.section("shapes of the runs of property tests")
+        coverage = shape_coverage(runs)
+        lines = coverage_lines(coverage) if config.get_verbosity() > 0 else [str(coverage)]
+        for line in lines:
+            terminalreporter.write_line(line)

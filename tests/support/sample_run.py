@@ -1,4 +1,4 @@
-"""A small recorded run with every exported record type, and what every test exports it with."""
+"""A small recorded run with every exported record type, and the key and clock of its exports."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ DYNAMIC = SchemaConfig.from_dict({"fields": "dynamic"})
 
 
 def fixed_clock() -> datetime:
-    """The moment at which every export of the tests is made."""
+    """The time of every export that tests make."""
     return EXPORTED_AT
 
 
@@ -38,7 +38,7 @@ def pairs(records: Iterable[Record]) -> list[list[tuple[str, Any]]]:
 
 @dataclass(frozen=True)
 class SampleRun:
-    """What was recorded: how many of what an export's cost depends on."""
+    """The numbers of a recorded run that the cost of its export depends on."""
 
     run_id: str
     rows: int = 4
@@ -49,12 +49,12 @@ class SampleRun:
 
     @property
     def legacy_queries(self) -> int:
-        """What the control needs: one query for each entity that may have children."""
+        """The number of queries of the control: one for each entity that may have children."""
         return 6 + self.rows + 2 * self.tokens + 2 * self.states + self.batches
 
 
 def record_sample_run(recorder: LandscapeRecorder, run_id: str = "run-1") -> SampleRun:
-    """Record a run of every status, with forks, joins, expansions, retries and empty parents."""
+    """Record a run with every status, forks, joins, expansions, retries and childless parents."""
     return _Recording(recorder, run_id).record()
 
 

@@ -1,8 +1,8 @@
-"""Output that a page shows, as a pattern for what a command prints."""
+"""Lines of output in a documentation page, as patterns for the output of a command."""
 
 import re
 
 
 def as_pattern(line: str) -> str:
-    """Return a pattern for a shown line; `*` stands for what differs between machines."""
+    """Return a pattern for a line of a page, in which `*` matches what differs between machines."""
     return r"(E\s+.*|)" + ".*".join(map(re.escape, line.split("*")))

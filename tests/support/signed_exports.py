@@ -1,4 +1,4 @@
-"""Signed exports for the verifier's tests: real ones, and records signed by other means."""
+"""Signed exports for the tests of the verifier: real ones, and changed records signed again."""
 
 import hashlib
 import hmac
@@ -57,19 +57,19 @@ def records_of(lines: Iterable[bytes]) -> list[Record]:
 
 
 def shortened(records: Iterable[Record]) -> list[Record]:
-    """Cut generated ids and hashes short: fewer bytes for tests that try every one of them."""
+    """Shorten generated ids and hashes, for tests that try every byte."""
     text = json.dumps(list(records))
     return json.loads(re.sub(r"-[0-9a-f]{8}-0*|(?<=[0-9a-f]{8})[0-9a-f]{56}", "-", text))
 
 
 def signed(record: Record) -> bytes:
-    """Sign a record as it is, and return its line."""
+    """Sign a record without checking it, and return its line."""
     signature = hmac.new(KEY, rfc8785.dumps(record), hashlib.sha256).hexdigest()
     return rfc8785.dumps({**record, "signature": signature}) + b"\n"
 
 
 def as_export(records: Iterable[Record]) -> bytes:
-    """Sign records as they are, with a fitting manifest, as whoever holds the key could."""
+    """Sign records and a matching manifest without checking them, as any holder of the key can."""
     lines = [signed(record) for record in records]
     running = hashlib.sha256()
     for line in lines:

@@ -1,9 +1,10 @@
-"""Features: the corners that a run can be asked to reach, each told in one place.
+"""Features: special shapes that a run can be asked to hold. One function declares one feature.
 
-To add one, write a function under `@edits`, `@renames` or `@arranges` in the module it belongs to.
-The function's name is the feature's name, its docstring the summary, its body what is done to a
-run. The decorator's arguments say how the feature shows in a database and what it needs of a spec.
-Specs, JSON, commands, strategies and the tests find it by its name.
+To add one, write a function under `@edits_sections`, `@renames_ids` or `@reorders_inserts` in
+`structure.py` or `values.py`. The function's name is the feature's name, the first line of its
+docstring is the summary, and its body changes the planned run. The decorator's arguments say how
+the feature shows in a database and what a spec needs for it. Specs, JSON, commands, strategies and
+tests find the feature by its name.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from harness.generate.features.feature import Feature
 
 __all__ = ["FEATURES", "Feature"]
 
-# What is left out, no later feature can touch.
+# Structure first: a later feature must not change what an earlier one has left out.
 _MODULES = (structure, values)
 
 FEATURES: Mapping[str, Feature] = MappingProxyType(
@@ -25,4 +26,4 @@ FEATURES: Mapping[str, Feature] = MappingProxyType(
         if isinstance(each, Feature)
     }
 )
-"""Every feature by name, in the order in which they act."""
+"""All features by name, in the order in which they act on a run."""

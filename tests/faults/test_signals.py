@@ -1,15 +1,25 @@
-"""Faults 13, 14 and 15: processes that are killed or stopped while they export."""
+"""Faults 13, 14 and 15: SIGKILL, SIGTERM and SIGINT while an export runs."""
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 import pytest
-from holding import PUBLISHING, assert_nobody_left, held, send_on
-from survival import ANY, COMPLETE, KEY, KILLED, PREVIOUS, Outcome, Trail, ended
-from tracing import FLUSHES, REMOVALS, RENAMES, WRITES, calls_of, counted, injecting, traced
+from audit_trail import KEY, Trail, ended
+from fault_injection import ANY, COMPLETE, KILLED, PREVIOUS, Outcome, inject_fault
+from paused_process import AT_PUBLISH, assert_no_process_left, paused, resume
+from strace import (
+    FLUSHES,
+    REMOVALS,
+    RENAMES,
+    WRITES,
+    disk_calls,
+    inject_option,
+    strace_command,
+)
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.keys import KEY_VARIABLE
@@ -18,7 +28,7 @@ from elspeth.core.settings import load_settings
 
 NAMES = (*RENAMES, *REMOVALS)
 SAMPLED = 1
-"""How many places stand for all that one test knows, where not all are asked for."""
+"""The number of places that a test of the short form tries."""
 
 
 @pytest.mark.fault(13, short=6)
@@ -27,7 +37,7 @@ SAMPLED = 1
 def test_sigkill_at_the_kth_change_of_the_disk(
     trail: Trail, calls: Sequence[str], is_full: bool, tmp_path: Path
 ) -> None:
-    found = counted(calls_of(trail, tmp_path / "calls"))
+    found = Counter(name for name, _ in disk_calls(trail, tmp_path / "calls"))
     places = [(call, k) for call in calls for k in range(1, found[call] + 1)]
     failures: list[str] = []
     for call, k in places if is_full else _sample(places):
@@ -40,20 +50,20 @@ def test_sigkill_at_the_kth_change_of_the_disk(
 
 
 def _sample(places: Sequence[tuple[str, int]]) -> Sequence[tuple[str, int]]:
-    """A few, evenly spread, the last among them: late calls are those around publishing."""
+    """Choose evenly spread places, among them the last. The last calls are those of publishing."""
     step = max(1, len(places) // SAMPLED)
     return list(islice(reversed(places), 0, None, step))[:SAMPLED]
 
 
 def _kill_at(trail: Trail, call: str, k: int, log: Path) -> None:
-    with trail.injection() as injection:
-        died = trail.export(under=traced(log, *injecting(call, "signal=KILL", k)))
-        injection.endured(died, KILLED)
-        # Half of the exports that follow find the status settled, the other half settle it.
+    with inject_fault(trail) as injection:
+        died = trail.export(under=strace_command(log, *inject_option(call, "signal=KILL", k)))
+        injection.assert_intact(died, KILLED)
+        # The next export finds the status settled in half of the cases, and settles it in the rest.
         if k % 2:
             _settle(trail)
             assert trail.recorded().status != "pending"
-            injection.endured(died, KILLED)
+            injection.assert_intact(died, KILLED)
         injection.assert_exportable_again()
 
 
@@ -68,13 +78,15 @@ def _settle(trail: Trail) -> None:
 def test_sigkill_after_publishing_leaves_it_pending_for_the_next_call_to_complete(
     trail: Trail, last: str, tmp_path: Path
 ) -> None:
-    names = [name for name, _ in calls_of(trail, tmp_path / "calls")]
+    names = [name for name, _ in disk_calls(trail, tmp_path / "calls")]
     published = max(at for at, name in enumerate(names) if name in RENAMES)
     k = names[:published].count(last) + 1
     trail.reset()
-    with trail.injection() as injection:
-        died = trail.export(under=traced(tmp_path / "log", *injecting(last, "signal=KILL", k)))
-        injection.endured(died, Outcome(-9, COMPLETE, "pending", may_leave=True))
+    with inject_fault(trail) as injection:
+        died = trail.export(
+            under=strace_command(tmp_path / "log", *inject_option(last, "signal=KILL", k))
+        )
+        injection.assert_intact(died, Outcome(-9, COMPLETE, "pending", may_leave=True))
         published_bytes = trail.content()
         settled = trail.reconcile()
         assert settled.code == 0
@@ -88,13 +100,13 @@ def test_sigkill_after_publishing_leaves_it_pending_for_the_next_call_to_complet
 @pytest.mark.fault(14)
 @pytest.mark.parametrize("then", ["reconcile", "export"])
 def test_sigkill_while_the_status_update_waits(trail: Trail, then: str) -> None:
-    with trail.injection() as injection:
-        with held(trail) as process, trail.writing():
-            send_on(process)
+    with inject_fault(trail) as injection:
+        with paused(trail) as process, trail.write_lock():
+            resume(process)
             trail.wait_until_published()
             process.kill()
             died = ended(process)
-        injection.endured(died, Outcome(-9, COMPLETE, "pending", may_leave=True))
+        injection.assert_intact(died, Outcome(-9, COMPLETE, "pending", may_leave=True))
         if then == "reconcile":
             assert trail.reconcile().code == 0
             assert trail.recorded().status == "completed"
@@ -108,51 +120,51 @@ SIGNALS = [
 
 
 @pytest.mark.fault(15)
-@pytest.mark.parametrize(("sent", "code", "said"), SIGNALS)
-@pytest.mark.parametrize("event", [PUBLISHING, "open"])
+@pytest.mark.parametrize(("sent", "code", "message"), SIGNALS)
+@pytest.mark.parametrize("event", [AT_PUBLISH, "open"])
 def test_a_signal_ends_an_export_and_removes_what_is_unfinished(
-    trail: Trail, event: str, sent: int, code: int, said: str
+    trail: Trail, event: str, sent: int, code: int, message: str
 ) -> None:
     within = ".export-" if event == "open" else ""
-    with trail.injection() as injection:
-        with held(trail, event=event, within=within) as process:
+    with inject_fault(trail) as injection:
+        with paused(trail, event=event, within=within) as process:
             assert trail.recorded().status == "pending"
             process.send_signal(sent)
-            send_on(process)
+            resume(process)
             stopped = ended(process)
-        injection.survived(stopped, Outcome(code, PREVIOUS, "failed", said))
+        injection.assert_survived(stopped, Outcome(code, PREVIOUS, "failed", message))
 
 
 @pytest.mark.fault(15)
-@pytest.mark.parametrize(("sent", "code", "said"), SIGNALS)
+@pytest.mark.parametrize(("sent", "code", "message"), SIGNALS)
 @pytest.mark.parametrize("to_all", [False, True], ids=["to the parent", "to all"])
 @pytest.mark.parametrize("export_format", ["json"])
 def test_a_signal_ends_the_workers_too(
-    trail: Trail, to_all: bool, sent: int, code: int, said: str
+    trail: Trail, to_all: bool, sent: int, code: int, message: str
 ) -> None:
-    with trail.injection() as injection:
-        with held(
+    with inject_fault(trail) as injection:
+        with paused(
             trail, *trail.by_settings, "--jobs", "2", event="open", within=".parts/"
         ) as parent:
             if to_all:
                 os.killpg(parent.pid, sent)
             else:
                 parent.send_signal(sent)
-            send_on(parent)
+            resume(parent)
             stopped = ended(parent)
-            assert_nobody_left(parent.pid)
-        injection.survived(stopped, Outcome(code, PREVIOUS, "failed", said))
+            assert_no_process_left(parent.pid)
+        injection.assert_survived(stopped, Outcome(code, PREVIOUS, "failed", message))
 
 
 @pytest.mark.fault(15)
-@pytest.mark.parametrize(("sent", "code", "said"), SIGNALS)
+@pytest.mark.parametrize(("sent", "code", "message"), SIGNALS)
 def test_a_signal_while_the_status_waits_for_a_lock(
-    trail: Trail, sent: int, code: int, said: str
+    trail: Trail, sent: int, code: int, message: str
 ) -> None:
-    with trail.injection() as injection:
-        with held(trail) as process, trail.writing():
-            send_on(process)
+    with inject_fault(trail) as injection:
+        with paused(trail) as process, trail.write_lock():
+            resume(process)
             trail.wait_until_published()
             process.send_signal(sent)
             stopped = ended(process)
-        injection.survived(stopped, Outcome(code, COMPLETE, ANY, said))
+        injection.assert_survived(stopped, Outcome(code, COMPLETE, ANY, message))

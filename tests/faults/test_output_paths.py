@@ -1,4 +1,4 @@
-"""Faults 18 and 19: targets that cannot be, and targets that two processes write to."""
+"""Faults 18 and 19: targets that cannot be written, and targets that two processes write to."""
 
 import os
 from collections.abc import Callable
@@ -6,13 +6,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from holding import held, send_on
-from survival import ANY, COMPLETE, FINE, KILLED, OLD, PREVIOUS, Outcome, Trail, ended
+from audit_trail import OLD, Trail, ended
+from fault_injection import ANY, COMPLETE, KILLED, PREVIOUS, SUCCEEDED, Outcome, inject_fault
+from paused_process import paused, resume
 
 
 @pytest.mark.fault(18)
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("a" * 300, "longer than 255 bytes"),
         ("é" * 140, "longer than 255 bytes"),
@@ -20,15 +21,15 @@ from survival import ANY, COMPLETE, FINE, KILLED, OLD, PREVIOUS, Outcome, Trail,
     ],
     ids=["300 characters", "280 bytes", "NUL"],
 )
-def test_a_name_that_no_file_can_have_is_refused(trail: Trail, name: str, said: str) -> None:
+def test_a_name_that_no_file_can_have_is_refused(trail: Trail, name: str, message: str) -> None:
     suffix = ".jsonl" if trail.export_format == "json" else ".csv"
     settings = trail.settings_file.read_text()
-    with trail.injection() as injection:
-        trail.aimed_at(f"{trail.target.parent}/{name}{suffix}")
+    with inject_fault(trail) as injection:
+        trail.set_target(f"{trail.target.parent}/{name}{suffix}")
         refused = trail.export()
-        injection.survived(
+        injection.assert_survived(
             refused,
-            Outcome(2, PREVIOUS, "failed", said),
+            Outcome(2, PREVIOUS, "failed", message),
             repair=lambda: put_text(trail.settings_file, settings),
         )
 
@@ -62,7 +63,7 @@ def a_link_to_a_directory(target: Path) -> None:
 
 @pytest.mark.fault(18)
 @pytest.mark.parametrize(
-    ("export_format", "put", "said"),
+    ("export_format", "put", "message"),
     [
         ("json", a_directory, "is a directory"),
         ("json", a_pipe, "is a device or a pipe"),
@@ -73,87 +74,87 @@ def a_link_to_a_directory(target: Path) -> None:
         ("csv", a_pipe, "is not a directory"),
     ],
 )
-def test_what_an_export_must_not_replace_is_refused_and_left_alone(
-    trail: Trail, put: Callable[[Path], None], said: str
+def test_a_target_that_must_not_be_replaced_is_refused_and_unchanged(
+    trail: Trail, put: Callable[[Path], None], message: str
 ) -> None:
     trail.remove_target()
     put(trail.target)
     before = trail.target.lstat()
-    with trail.injection() as injection:
+    with inject_fault(trail) as injection:
         refused = trail.export()
         after = trail.target.lstat()
         assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)
-        says = Outcome(2, PREVIOUS, "failed", said)
-        injection.survived(refused, says, repair=trail.remove_target)
+        outcome = Outcome(2, PREVIOUS, "failed", message)
+        injection.assert_survived(refused, outcome, repair=trail.remove_target)
 
 
 @pytest.mark.fault(18)
 @pytest.mark.parametrize("export_format", ["json"])
 @pytest.mark.parametrize("dangling", [False, True])
-def test_a_link_is_replaced_and_its_victim_left_alone(trail: Trail, dangling: bool) -> None:
-    victim = trail.folder / "victim"
+def test_a_link_is_replaced_and_its_destination_unchanged(trail: Trail, dangling: bool) -> None:
+    destination = trail.folder / "destination"
     if not dangling:
-        victim.write_bytes(OLD)
+        destination.write_bytes(OLD)
     trail.remove_target()
-    trail.target.symlink_to(victim)
-    with trail.injection() as injection:
+    trail.target.symlink_to(destination)
+    with inject_fault(trail) as injection:
         done = trail.export()
         assert not trail.target.is_symlink()
-        assert victim.exists() is not dangling
-        assert dangling or victim.read_bytes() == OLD
-        injection.survived(done, FINE)
+        assert destination.exists() is not dangling
+        assert dangling or destination.read_bytes() == OLD
+        injection.assert_survived(done, SUCCEEDED)
 
 
 @pytest.mark.fault(19)
-@pytest.mark.parametrize("is_stopped", [False, True])
-def test_of_two_exports_to_one_target_the_second_is_turned_away(
-    trail: Trail, is_stopped: bool
+@pytest.mark.parametrize("is_reconciled", [False, True])
+def test_of_two_exports_to_one_target_the_second_is_refused(
+    trail: Trail, is_reconciled: bool
 ) -> None:
-    with trail.injection() as injection:
-        with held(trail) as first:
+    with inject_fault(trail) as injection:
+        with paused(trail) as first:
             second = trail.export()
             assert second.code == 3
             assert "another process is writing an export to it" in second.err
             assert trail.content() == injection.content
-            if is_stopped:
-                # What is settled meanwhile leaves the one at work alone.
+            if is_reconciled:
+                # Reconciling must not touch the export that is running.
                 assert trail.reconcile().code in (0, 1)
                 assert trail.content() == injection.content
-            send_on(first)
+            resume(first)
             done = ended(first)
-        injection.survived(done, FINE)
+        injection.assert_survived(done, SUCCEEDED)
 
 
 @pytest.mark.fault(19)
-def test_one_that_was_killed_makes_room_for_the_next(trail: Trail) -> None:
-    with trail.injection() as injection:
-        with held(trail) as first:
+def test_a_killed_export_does_not_block_the_next(trail: Trail) -> None:
+    with inject_fault(trail) as injection:
+        with paused(trail) as first:
             assert trail.export().code == 3
             first.kill()
             died = ended(first)
-        injection.survived(died, KILLED)
+        injection.assert_survived(died, KILLED)
 
 
 @pytest.mark.fault(19)
 @pytest.mark.parametrize("export_format", ["json"])
-def test_one_that_shares_its_work_keeps_the_target_to_itself_as_well(trail: Trail) -> None:
-    with trail.injection() as injection:
-        with held(trail, *trail.by_settings, "--jobs", "2") as first:
+def test_an_export_with_several_jobs_locks_the_target_too(trail: Trail) -> None:
+    with inject_fault(trail) as injection:
+        with paused(trail, *trail.by_settings, "--jobs", "2") as first:
             second = trail.export("--jobs", "2")
             assert second.code == 3
             assert trail.content() == injection.content
-            send_on(first)
+            resume(first)
             done = ended(first)
-        injection.survived(done, FINE)
+        injection.assert_survived(done, SUCCEEDED)
 
 
 @pytest.mark.fault(19)
-def test_of_several_that_start_together_each_wins_or_is_turned_away(trail: Trail) -> None:
-    with trail.injection() as injection:
+def test_of_several_exports_that_start_together_each_succeeds_or_is_refused(trail: Trail) -> None:
+    with inject_fault(trail) as injection:
         with ExitStack() as running:
             processes = [running.enter_context(trail.started(*trail.by_settings)) for _ in range(4)]
             all_ended = [ended(process) for process in processes]
         codes = [each.code for each in all_ended]
         assert set(codes) <= {0, 3}, all_ended
         assert 0 in codes
-        injection.survived(all_ended[codes.index(0)], Outcome(0, COMPLETE, ANY))
+        injection.assert_survived(all_ended[codes.index(0)], Outcome(0, COMPLETE, ANY))

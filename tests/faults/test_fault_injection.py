@@ -1,21 +1,22 @@
-"""What the tests of faults rely on: an export without one, and a check that sees what is wrong."""
+"""The fault tests themselves: an export without a fault passes, and every violation is detected."""
 
 from collections.abc import Callable
 
 import pytest
+from audit_trail import KEY, OLD, Ended, Trail
+from fault_injection import KILLED, SUCCEEDED, inject_fault
 from fault_table import LostError
-from survival import FINE, KEY, KILLED, OLD, Ended, Trail
 
 KILLED_SILENTLY = Ended(-9, "", "")
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 def test_an_export_without_a_fault_is_complete_and_so_is_the_next(trail: Trail) -> None:
-    with trail.injection() as injection:
-        injection.survived(trail.export(), FINE)
+    with inject_fault(trail) as injection:
+        injection.assert_survived(trail.export(), SUCCEEDED)
 
 
-def tear(trail: Trail) -> None:
+def truncate(trail: Trail) -> None:
     trail.export()
     file = trail.target if trail.export_format == "json" else trail.target / "row.csv"
     file.write_bytes(file.read_bytes()[:-1])
@@ -33,20 +34,20 @@ def claim_completion(trail: Trail) -> None:
     trail.execute("UPDATE runs SET export_status = 'completed'")
 
 
-def suffer(trail: Trail, spoil: Callable[[Trail], None], ended: Ended) -> None:
-    with trail.injection() as injection:
+def spoil_trail(trail: Trail, spoil: Callable[[Trail], None], ended: Ended) -> None:
+    with inject_fault(trail) as injection:
         spoil(trail)
-        injection.survived(ended, KILLED)
+        injection.assert_survived(ended, KILLED)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"), [(tear, "torn"), (remove, "gone"), (change_evidence, "evidence")]
+    ("spoil", "message"), [(truncate, "torn"), (remove, "gone"), (change_evidence, "evidence")]
 )
-def test_what_is_lost_is_seen_and_counted(
-    trail: Trail, spoil: Callable[[Trail], None], said: str
+def test_a_loss_is_detected_and_counted(
+    trail: Trail, spoil: Callable[[Trail], None], message: str
 ) -> None:
-    with pytest.raises(LostError, match=said):
-        suffer(trail, spoil, KILLED_SILENTLY)
+    with pytest.raises(LostError, match=message):
+        spoil_trail(trail, spoil, KILLED_SILENTLY)
     assert (trail.tally.injections, trail.tally.survived, trail.tally.lost) == (1, 0, 1)
 
 
@@ -60,19 +61,19 @@ def test_what_is_lost_is_seen_and_counted(
         (lambda _: None, Ended(0, "", "")),
     ],
 )
-def test_what_is_not_survived_is_seen_and_counted(
+def test_another_violation_is_detected_and_counted(
     trail: Trail, spoil: Callable[[Trail], None], ended: Ended
 ) -> None:
     with pytest.raises(AssertionError):
-        suffer(trail, spoil, ended)
+        spoil_trail(trail, spoil, ended)
     assert (trail.tally.injections, trail.tally.survived, trail.tally.lost) == (1, 0, 0)
 
 
-def test_an_injection_of_which_nothing_is_asserted_does_not_pass(trail: Trail) -> None:
-    with pytest.raises(AssertionError, match="nothing was asserted"), trail.injection():
+def test_an_injection_without_an_assertion_fails(trail: Trail) -> None:
+    with pytest.raises(AssertionError, match="nothing was asserted"), inject_fault(trail):
         assert trail.content()
 
 
-def test_an_old_export_is_none_that_verifies(trail: Trail) -> None:
+def test_the_old_export_does_not_verify(trail: Trail) -> None:
     assert set((trail.content() or {}).values()) == {OLD}
     assert not trail.is_complete()

@@ -1,8 +1,8 @@
-"""A process that keeps recording while others export, so that a torn snapshot would show.
+"""A process that writes to runs while other processes export them, to detect torn snapshots.
 
-Every transaction appends to a growing run: one record in each of the tables that an export reads,
-first and last among them, all with the transaction's number. So each state that was ever committed
-holds the numbers 1 to n in each of these tables, and n in the run itself.
+Every transaction adds one row to each of four tables of a growing run, among them the first and the
+last that an export reads, and writes its number into all of them and into the run. So a committed
+state holds the numbers 1 to n in each of these tables, and n in the run.
 """
 
 import json
@@ -32,30 +32,30 @@ from elspeth.core.landscape.schema import (
     tokens_table,
 )
 
-_MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
-_TRANSACTIONS_A_RUN = 50
-"""After so many a new run is recorded as well."""
+_TIME = datetime(2026, 1, 1, tzinfo=UTC)
+_TRANSACTIONS_PER_NEW_RUN = 50
+"""After so many transactions, a further run is recorded."""
 _SECONDS_BETWEEN = 0.01
-"""So that the growing runs stay small enough for several minutes."""
+"""The pause between two transactions, so that the runs stay small over several minutes."""
 _NUMBERED = {
     "row": "source_data_hash",
     "token": "branch_name",
     "node_state": "input_hash",
     "artifact": "content_hash",
 }
-"""The field of a record in which the number of its transaction is kept."""
+"""The field that holds the number of the transaction, by record type."""
 
 
 @dataclass
-class Appended:
-    """What the writer had committed when it ended."""
+class Written:
+    """What the writer process had committed when it ended."""
 
     transactions: int = 0
     runs: int = 0
 
 
-def begin_growing(db: LandscapeDB, run_id: str) -> None:
-    """Record a run that `appending_to` appends to."""
+def begin_growing_run(db: LandscapeDB, run_id: str) -> None:
+    """Record an empty run for the writer process to append to."""
     recorder = LandscapeRecorder(db)
     recorder.begin_run({}, "v1", run_id=run_id)
     recorder.register_node(
@@ -65,8 +65,8 @@ def begin_growing(db: LandscapeDB, run_id: str) -> None:
         _number_run(connection, run_id, 0)
 
 
-def append(connection: Connection, run_id: str, number: int) -> None:
-    """Append what one transaction adds to a growing run."""
+def append_transaction(connection: Connection, run_id: str, number: int) -> None:
+    """Add the rows of one transaction to a growing run."""
     key, mark = f"{run_id} {number}", f"{number}"
     _number_run(connection, run_id, number)
     _add(
@@ -77,9 +77,9 @@ def append(connection: Connection, run_id: str, number: int) -> None:
         source_node_id=f"{run_id} node",
         row_index=number,
         source_data_hash=mark,
-        created_at=_MOMENT,
+        created_at=_TIME,
     )
-    _add(connection, tokens_table, token_id=key, row_id=key, branch_name=mark, created_at=_MOMENT)
+    _add(connection, tokens_table, token_id=key, row_id=key, branch_name=mark, created_at=_TIME)
     _add(
         connection,
         node_states_table,
@@ -90,7 +90,7 @@ def append(connection: Connection, run_id: str, number: int) -> None:
         attempt=0,
         status="open",
         input_hash=mark,
-        started_at=_MOMENT,
+        started_at=_TIME,
     )
     _add(
         connection,
@@ -103,12 +103,15 @@ def append(connection: Connection, run_id: str, number: int) -> None:
         path_or_uri="x",
         content_hash=mark,
         size_bytes=1,
-        created_at=_MOMENT,
+        created_at=_TIME,
     )
 
 
-def transactions_seen(records: Iterable[dict[str, Any]]) -> int:
-    """How many transactions an export of a growing run holds; ValueError if one only in part."""
+def count_transactions(records: Iterable[dict[str, Any]]) -> int:
+    """Return the number of transactions in an export of a growing run.
+
+    Raises ValueError when the export holds a part of a transaction.
+    """
     expected: int | None = None
     found: dict[str, Counter[str]] = {record_type: Counter() for record_type in _NUMBERED}
     for record in records:
@@ -124,20 +127,20 @@ def transactions_seen(records: Iterable[dict[str, Any]]) -> int:
         if numbers != whole:
             differing = (numbers - whole) + (whole - numbers)
             raise ValueError(
-                f"{expected} transactions by the run, other {record_type} records: "
+                f"{expected} transactions by the run, but other {record_type} records: "
                 f"{', '.join(sorted(differing)[:3])}"
             )
     return expected
 
 
 @contextmanager
-def appending_to(url: str, run_ids: Sequence[str]) -> Iterator[Appended]:
-    """Have a process append to growing runs and record new ones; what it gives is told at the end.
+def running_writer(url: str, run_ids: Sequence[str]) -> Iterator[Written]:
+    """Run a process that appends to growing runs and records new ones, while the block runs.
 
-    RuntimeError when it failed.
+    The yielded counts are set after the block. Raises RuntimeError when the process failed.
     """
     command = [sys.executable, __file__, json.dumps({"url": url, "run_ids": run_ids})]
-    appended = Appended()
+    written = Written()
     with subprocess.Popen(
         command,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")},
@@ -147,13 +150,13 @@ def appending_to(url: str, run_ids: Sequence[str]) -> Iterator[Appended]:
         text=True,
     ) as process:
         try:
-            yield appended
+            yield written
         finally:
-            # It ends when its standard input does, so that it cannot outlive this process.
+            # The process ends when its standard input does, so it cannot outlive this one.
             out, err = process.communicate()
     if process.returncode != 0:
         raise RuntimeError(f"the writer failed: {err}")
-    appended.transactions, appended.runs = json.loads(out)
+    written.transactions, written.runs = json.loads(out)
 
 
 def _number_run(connection: Connection, run_id: str, number: int) -> None:
@@ -166,21 +169,21 @@ def _add(connection: Connection, table: Table, **values: object) -> None:
 
 
 def main() -> None:
-    """Append and record until standard input ends; then tell how much that was."""
+    """Append and record until standard input ends, then print the counts."""
     request = json.loads(sys.argv[1])
-    appended = Appended()
+    written = Written()
     with LandscapeDB(request["url"], create_tables=False) as db:
         recorder = LandscapeRecorder(db)
         for number, run_id in _numbered(request["run_ids"]):
             with db.connection() as connection:
-                append(connection, run_id, number)
-            appended.transactions += 1
-            if appended.transactions % _TRANSACTIONS_A_RUN == 0:
-                record_sample_run(recorder, f"new {appended.runs}")
-                appended.runs += 1
+                append_transaction(connection, run_id, number)
+            written.transactions += 1
+            if written.transactions % _TRANSACTIONS_PER_NEW_RUN == 0:
+                record_sample_run(recorder, f"new {written.runs}")
+                written.runs += 1
             if select([sys.stdin], [], [], _SECONDS_BETWEEN)[0]:
                 break
-    sys.stdout.write(json.dumps([appended.transactions, appended.runs]))
+    sys.stdout.write(json.dumps([written.transactions, written.runs]))
 
 
 def _numbered(run_ids: Sequence[str]) -> Iterator[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""strace, which makes system calls of a process fail, or kills it at one: the k-th of its kind."""
+"""Runs exports under strace, which fails, stops or kills a process at its k-th call of a kind."""
 
 import os
 import re
@@ -6,14 +6,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 import pytest
-from survival import Trail
+from audit_trail import Trail
 
 WRITES = ("write", "pwrite64")
 FLUSHES = ("fsync", "fdatasync")
@@ -25,31 +24,35 @@ CHANGES = (*WRITES, *FLUSHES, *RENAMES, *REMOVALS)
 _CALL = re.compile(r"^(\w+)\((.*)$", re.MULTILINE)
 
 
-def traced(log: Path, *options: str, calls: Sequence[str] = CHANGES) -> tuple[str, ...]:
-    """The command that runs another under strace; skips the test where that cannot be."""
+def strace_command(log: Path, *options: str, calls: Sequence[str] = CHANGES) -> tuple[str, ...]:
+    """Return the command that runs another under strace. Skips the test where strace cannot run.
+
+    Args:
+        log: The file for the calls.
+        *options: Further options of strace.
+        calls: The system calls to trace.
+    """
     if problem := _problem():
         pytest.skip(problem)
     return ("strace", "-qq", "-y", "-o", str(log), "-e", f"trace={','.join(calls)}", *options)
 
 
-def injecting(call: str, what: str, when: int | str) -> tuple[str, ...]:
-    """The options that make the `when`-th of a process's calls of one kind fail, or kill it.
+def inject_option(call: str, what: str, when: int | str) -> tuple[str, ...]:
+    """Return strace's options for a fault at one system call.
 
-    strace counts every kind of call by itself.
+    Args:
+        call: The name of the system call.
+        what: What happens there, such as `error=EIO` or `signal=KILL`.
+        when: The number of the call among those of its name, from 1.
     """
     return ("-e", f"inject={call}:{what}:when={when}")
 
 
-def calls_of(trail: Trail, log: Path) -> Sequence[tuple[str, str]]:
-    """Export without a fault, and return each call that changes the disk, with its arguments."""
-    ended = trail.export(under=traced(log))
+def disk_calls(trail: Trail, log: Path) -> Sequence[tuple[str, str]]:
+    """Export without a fault, and return the calls that change the disk, with their arguments."""
+    ended = trail.export(under=strace_command(log))
     assert ended.code == 0, ended
     return _CALL.findall(log.read_text(errors="replace"))
-
-
-def counted(calls: Sequence[tuple[str, str]]) -> Counter[str]:
-    """How many calls of each kind there are."""
-    return Counter(name for name, _ in calls)
 
 
 @cache
@@ -66,9 +69,9 @@ def _problem() -> str:
 
 
 @contextmanager
-def stopped_at(trail: Trail, call: str, k: int, log: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Export up to the k-th call of a kind, and hold it there; it goes on when the block ends."""
-    under = traced(log, *injecting(call, "signal=STOP", k))
+def paused_at_call(trail: Trail, call: str, k: int, log: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Export up to the k-th call of a kind and pause there. The export goes on after the block."""
+    under = strace_command(log, *inject_option(call, "signal=STOP", k))
     with trail.started(*trail.by_settings, under=under, start_new_session=True) as process:
         try:
             while not (log.exists() and "stopped by SIGSTOP" in log.read_text(errors="replace")):

@@ -1,8 +1,8 @@
-"""Exporters of different runs and one writer, all at once on one database, for a bounded time.
+"""Exports of several runs beside a writer process, all at once on one database, for a set time.
 
-A finished run never changes: every export of it has to be an undisturbed one. A run that the
-writer appends to has to be in a state that was committed as a whole, and never in an earlier one
-than the export before it showed.
+A finished run does not change, so every export of it has to have the bytes of an undisturbed one.
+An export of a growing run has to show a committed state, which must not be older than the state
+that the export before it showed.
 """
 
 import json
@@ -13,24 +13,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from appending import Appended, appending_to, begin_growing, transactions_seen
+from audit_trail import KEY, Trail
 from fault_table import Tally
 from sqlalchemy import make_url, text
-from survival import KEY, Trail
+from writer_process import Written, begin_growing_run, count_transactions, running_writer
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.verification.verify import verify
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 
-_MOST_SECONDS_OF_AN_EXPORT = "120"
+_TIMEOUT_SECONDS = "120"
 _RECORDS = re.compile(r": ([\d,]+) records")
 _EVERY_NTH_IS_CSV = 4
 
 
 @dataclass
-class Exports:
-    """What became of the exports of one run."""
+class RunExports:
+    """The results of all exports of one run."""
 
     run_id: str
     exports: int = 0
@@ -39,19 +39,19 @@ class Exports:
     torn: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     grew: int = 0
-    """How often the run had grown since the export before."""
+    """The number of exports before which the run had grown."""
     status: str | None = None
-    """What the run's export_status was in the end."""
+    """The final export_status of the run."""
 
 
 @dataclass(frozen=True)
-class Load:
-    """What exporters and writer did on one backend, and whether all of it was right."""
+class LoadResult:
+    """What the exporters and the writer did on one backend, and what was wrong."""
 
     backend: str
     seconds: float
-    runs: Sequence[Exports]
-    appended: Appended
+    runs: Sequence[RunExports]
+    written: Written
     deadlocks: int
 
     @property
@@ -60,12 +60,12 @@ class Load:
 
     @property
     def torn(self) -> Sequence[str]:
-        """Exports that show no state that was ever committed."""
+        """Exports that show a state that was never committed."""
         return [torn for each in self.runs for torn in each.torn]
 
     @property
     def problems(self) -> Sequence[str]:
-        """Whatever was not right, in words."""
+        """Everything that was wrong, in words."""
         found = [
             f"{each.run_id}: {problem}"
             for each in self.runs
@@ -84,7 +84,7 @@ class Load:
         return found
 
     def lines(self) -> Iterator[str]:
-        """Tell it, a line for each figure."""
+        """Yield the report, one line for a figure."""
         records = sum(each.records for each in self.runs)
         verified = sum(each.verified for each in self.runs)
         yield f"{self.backend}: {len(self.runs)} exporters and a writer, {self.seconds:.0f} seconds"
@@ -96,21 +96,32 @@ class Load:
         yield f"  deadlocks       {self.deadlocks}"
         yield f"  errors          {sum(len(each.errors) for each in self.runs)}"
         yield (
-            f"  writer          {self.appended.transactions:,} transactions,"
-            f" {self.appended.runs:,} new runs; a run had grown before"
+            f"  writer          {self.written.transactions:,} transactions,"
+            f" {self.written.runs:,} new runs; a run had grown before"
             f" {sum(each.grew for each in self.runs):,} exports of it"
         )
 
 
-def load(url: str, folder: Path, *, seconds: float, finished: int, growing: int, rows: int) -> Load:
-    """Export so many finished and growing runs of a new database again and again."""
+def run_load(
+    url: str, folder: Path, *, seconds: float, finished: int, growing: int, rows: int
+) -> LoadResult:
+    """Export finished and growing runs of an empty database again and again, beside a writer.
+
+    Args:
+        url: The database.
+        folder: Where the targets are made.
+        seconds: How long.
+        finished: The number of finished runs, each with an exporter.
+        growing: The number of growing runs, each with an exporter.
+        rows: Source rows of a finished run.
+    """
     with LandscapeDB(url) as db:
         finished_ids = [f"finished-{number}" for number in range(finished)]
         for seed, run_id in enumerate(finished_ids):
             generate_run(db, RunSpec.typical(rows, run_id=run_id, seed=seed, neighbours=0))
         growing_ids = [f"growing-{number}" for number in range(growing)]
         for run_id in growing_ids:
-            begin_growing(db, run_id)
+            begin_growing_run(db, run_id)
     trails = [
         _trail(folder, url, run_id, "csv" if number % _EVERY_NTH_IS_CSV == 1 else "json")
         for number, run_id in enumerate(finished_ids)
@@ -118,7 +129,7 @@ def load(url: str, folder: Path, *, seconds: float, finished: int, growing: int,
     trails += [_trail(folder, url, run_id, "json") for run_id in growing_ids]
     start = monotonic()
     with (
-        appending_to(url, growing_ids) as appended,
+        running_writer(url, growing_ids) as written,
         ThreadPoolExecutor(len(trails)) as exporters,
     ):
         working = [
@@ -128,25 +139,25 @@ def load(url: str, folder: Path, *, seconds: float, finished: int, growing: int,
         runs = [each.result() for each in working]
     took = monotonic() - start
     backend = make_url(url).get_backend_name()
-    return Load(backend, took, runs, appended, _deadlocks(url, runs))
+    return LoadResult(backend, took, runs, written, _deadlocks(url, runs))
 
 
 def _trail(folder: Path, url: str, run_id: str, export_format: str) -> Trail:
-    # A sink for each, for a sink's name is all that tells one pending export from another.
-    return Trail.laid(folder / run_id, url, export_format, Tally(), run_id=run_id, sink=run_id)
+    # A pending export is known by the name of its sink, so every run has its own sink.
+    return Trail.create(folder / run_id, url, export_format, Tally(), run_id=run_id, sink=run_id)
 
 
-def _export_until(end: float, trail: Trail, is_growing: bool) -> Exports:
-    exports = Exports(trail.run_id)
+def _export_until(end: float, trail: Trail, is_growing: bool) -> RunExports:
+    exports = RunExports(trail.run_id)
     seen = 0
     while monotonic() < end:
-        ended = trail.export("--timeout", _MOST_SECONDS_OF_AN_EXPORT)
+        ended = trail.export("--timeout", _TIMEOUT_SECONDS)
         exports.exports += 1
-        told = _RECORDS.search(ended.out)
-        if ended.code != 0 or ended.err or told is None:
+        found = _RECORDS.search(ended.out)
+        if ended.code != 0 or ended.err or found is None:
             exports.errors.append(f"exit {ended.code}: {ended.err.strip()}")
             continue
-        exports.records += int(told[1].replace(",", ""))
+        exports.records += int(found[1].replace(",", ""))
         exports.verified += verify(trail.target, KEY.encode(), run_id=trail.run_id).ok
         if not is_growing:
             if not trail.is_complete():
@@ -167,11 +178,11 @@ def _export_until(end: float, trail: Trail, is_growing: bool) -> Exports:
 
 def _transactions_in(path: Path) -> int:
     with path.open("rb") as file:
-        return transactions_seen(map(json.loads, file))
+        return count_transactions(map(json.loads, file))
 
 
-def _deadlocks(url: str, runs: Sequence[Exports]) -> int:
-    """How often the database gave up on processes that waited for each other."""
+def _deadlocks(url: str, runs: Sequence[RunExports]) -> int:
+    """Return how many deadlocks the database has counted."""
     if make_url(url).get_backend_name() == "sqlite":
         return sum("locked" in error for each in runs for error in each.errors)
     statement = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"

@@ -1,4 +1,4 @@
-"""A proxy on loopback in front of a PostgreSQL server, which cuts or holds its connections."""
+"""A TCP proxy in front of a PostgreSQL server that can cut or pause its connections."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -6,35 +6,35 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
 
-from servers import in_full
+from postgres_server import url_text
 from sqlalchemy import URL
 
-_MOST_BYTES = 4096
+_BUFFER_BYTES = 4096
 
 
 @dataclass
 class Link:
-    """One connection through the proxy, and how many bytes the server has answered on it."""
+    """One connection through the proxy, and the number of bytes that the server has sent on it."""
 
     client: socket.socket
     server: socket.socket
-    answered: int = 0
+    sent_bytes: int = 0
 
     def cut(self) -> None:
-        """End it for both sides, at whatever byte it is."""
+        """Shut the connection down on both sides at once."""
         _shut_down(self.client)
         _shut_down(self.server)
 
 
 @dataclass
 class Proxy:
-    """Passes on what client and server say to each other, until it is told otherwise."""
+    """Forwards what client and server send, until it has to cut or pause."""
 
     listening: socket.socket
     server: str
     """The path of the server's socket."""
     cut_after: int | None = None
-    """The bytes that a server may answer on a connection before it is cut."""
+    """The number of bytes that the server may send on a connection before it is cut."""
     links: list[Link] = field(default_factory=list)
     _threads: list[Thread] = field(default_factory=list)
     _closing: list[socket.socket] = field(default_factory=list)
@@ -44,30 +44,30 @@ class Proxy:
 
     @property
     def cuts(self) -> int:
-        """How many connections had answered all that they may."""
-        return sum(link.answered == self.cut_after for link in self.links)
+        """The number of connections that were cut after `cut_after` bytes."""
+        return sum(link.sent_bytes == self.cut_after for link in self.links)
 
     def through(self, url: URL) -> str:
-        """The URL of a database that is reached through the proxy."""
+        """Return the URL of a database for connections through the proxy."""
         host, port = self.listening.getsockname()
-        return in_full(url.set(host=host, port=port, query={}))
+        return url_text(url.set(host=host, port=port, query={}))
 
-    def cut(self, *, for_good: bool = False) -> None:
-        """Cut every connection there is, and perhaps every one that is still to come."""
-        self._refusing = for_good
+    def cut(self, *, refuse_new: bool = False) -> None:
+        """Cut all connections, and refuse new ones if asked to."""
+        self._refusing = refuse_new
         with self._lock:
             for end in self._closing:
                 _shut_down(end)
 
-    def hold(self) -> None:
-        """Swallow everything from now on."""
+    def pause(self) -> None:
+        """Forward nothing until `resume`, and leave connections open."""
         self._passing.clear()
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self._passing.set()
 
     def accept(self) -> None:
-        """Serve until nobody listens any more."""
+        """Accept connections until the listening socket is closed."""
         while True:
             try:
                 client, _ = self.listening.accept()
@@ -82,59 +82,59 @@ class Proxy:
             with self._lock:
                 self.links.append(link)
                 self._closing += [client, server]
-            for pump in (self._pass_questions, self._pass_answers):
+            for pump in (self._forward_requests, self._forward_answers):
                 self.start(pump, link)
 
     def start(self, work: Callable[..., None], *arguments: object) -> None:
-        """Have a thread do something, to the end of which `close` waits."""
+        """Run a function in a thread. `close` waits for its end."""
         thread = Thread(target=work, args=arguments, daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def close(self) -> None:
-        """Cut everything, and let go of it."""
-        self.go_on()
-        self.cut(for_good=True)
-        # Closing alone would not wake up who waits on it.
+        """Cut all connections, stop listening, and wait for the threads."""
+        self.resume()
+        self.cut(refuse_new=True)
+        # Closing alone does not wake the thread that waits in accept().
         self.listening.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
         for end in self._closing:
             end.close()
 
-    def _pass_questions(self, link: Link) -> None:
+    def _forward_requests(self, link: Link) -> None:
         with suppress(OSError):
-            while said := link.client.recv(_MOST_BYTES):
+            while received := link.client.recv(_BUFFER_BYTES):
                 self._passing.wait()
-                link.server.sendall(said)
+                link.server.sendall(received)
         link.cut()
 
-    def _pass_answers(self, link: Link) -> None:
+    def _forward_answers(self, link: Link) -> None:
         with suppress(OSError):
-            while said := link.server.recv(_MOST_BYTES):
+            while received := link.server.recv(_BUFFER_BYTES):
                 self._passing.wait()
                 if self.cut_after is not None:
-                    said = said[: self.cut_after - link.answered]
-                link.client.sendall(said)
-                link.answered += len(said)
-                if link.answered == self.cut_after:
+                    received = received[: self.cut_after - link.sent_bytes]
+                link.client.sendall(received)
+                link.sent_bytes += len(received)
+                if link.sent_bytes == self.cut_after:
                     break
         link.cut()
 
 
 def _shut_down(end: socket.socket) -> None:
-    # The other side may have ended it by now.
+    # The other side may have shut it down already.
     with suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
-def proxy_before(server: URL) -> Iterator[Proxy]:
-    """Run a proxy in front of the server, on a port of its own."""
+def proxy_for(server: URL) -> Iterator[Proxy]:
+    """Run a proxy in front of a server, on a free port."""
     path = f"{server.query['host']}/.s.PGSQL.{server.port or 5432}"
     with socket.create_server(("127.0.0.1", 0)) as listening:
         proxy = Proxy(listening, path)
-        proxy.go_on()
+        proxy.resume()
         proxy.start(proxy.accept)
         yield proxy
         proxy.close()

@@ -1,4 +1,4 @@
-"""The processes of a PostgreSQL server, and what can happen to them."""
+"""Signals to the processes of a PostgreSQL server: terminated, killed, stalled or suspended."""
 
 import os
 import time
@@ -9,18 +9,18 @@ from typing import Self, TypeAlias
 
 import psutil
 import psycopg
-from servers import in_full
+from postgres_server import url_text
 from sqlalchemy import URL
 
 READING = "idle in transaction"
-"""The state of the backend that an export reads its snapshot from, while nothing is fetched."""
+"""The state of the backend that an export reads from, between two fetches."""
 WAITING = "idle"
-"""That of the backend in which it records the status."""
+"""The state of the backend that an export records the status by, before it does."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """The server of a database, whose processes nothing else may need."""
+    """The processes of the server of one database. Nothing else may use the server."""
 
     database: URL
     postmaster: psutil.Process
@@ -33,35 +33,35 @@ class Server:
         return cls(database, parent)
 
     def backends(self, *states: str) -> Sequence[int]:
-        """The processes of other connections to the database that are in one of the states."""
+        """Return the backends of other connections to the database in one of the states."""
         with _session(self.database) as session:
             found = session.execute(
                 "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
                 " AND pid <> pg_backend_pid() AND state = ANY(%s)",
                 (list(states),),
             ).fetchall()
-        assert found, f"there is none that is {states}"
+        assert found, f"no backend is {states}"
         return [pid for (pid,) in found]
 
     def terminate(self, *states: str) -> None:
-        """End connections as an administrator does."""
+        """Terminate the backends in some states, as an administrator does."""
         pids = self.backends(*states)
         with _session(self.database) as session:
             session.execute("SELECT pg_terminate_backend(unnest(%s::int[]))", (pids,))
         _wait_until(lambda: not any(map(psutil.pid_exists, pids)))
 
     def send(self, number: int, *states: str) -> None:
-        """Send a signal to backends. After SIGKILL the server restarts all of them."""
+        """Send a signal to the backends in some states. After SIGKILL all backends restart."""
         for pid in self.backends(*states):
             os.kill(pid, number)
 
-    def stop(self) -> None:
-        """Stop every process, as on a machine that is suspended."""
+    def suspend(self) -> None:
+        """Stop every process, as on a suspended machine."""
         for process in self._processes():
             process.suspend()
 
-    def go_on(self) -> None:
-        """Let every process that was stopped go on, and wait until a new connection is answered."""
+    def resume(self) -> None:
+        """Continue every stopped process, and wait until the server accepts a connection."""
         for process in self._processes():
             with suppress(psutil.NoSuchProcess):
                 process.resume()
@@ -82,7 +82,7 @@ Fault: TypeAlias = Callable[[Server], None]
 
 
 def _session(database: URL) -> psycopg.Connection[tuple[object, ...]]:
-    return psycopg.connect(in_full(database.set(drivername="postgresql")), autocommit=True)
+    return psycopg.connect(url_text(database.set(drivername="postgresql")), autocommit=True)
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
@@ -90,4 +90,4 @@ def _wait_until(condition: Callable[[], bool]) -> None:
         if condition():
             return
         time.sleep(0.01)
-    raise AssertionError("waited in vain")
+    raise AssertionError("the condition did not hold within a minute")

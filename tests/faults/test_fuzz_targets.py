@@ -1,7 +1,7 @@
-"""Readers of files from elsewhere: whatever the bytes, they answer with what they document.
+"""Readers of files from outside: for any bytes they give a documented finding or error.
 
-Every input that once broke one is kept in `corpus/` and read again here. `tox -e fuzz` searches
-the same targets guided by coverage.
+Every input that once broke a reader is kept in `corpus/` and read again here. `tox -e fuzz` tests
+the same targets with coverage-guided inputs.
 """
 
 import json
@@ -35,7 +35,7 @@ scalars = (
     | st.integers()
     | st.floats()
     | st.text(st.characters(), max_size=20)
-    # Halves of surrogate pairs, which JSON and YAML can escape and UTF-8 cannot hold.
+    # Halves of surrogate pairs: JSON and YAML can escape them, UTF-8 cannot encode them.
     | st.text(st.characters(categories=["Cs", "Cc"]), max_size=3)
 )
 trees = st.recursive(
@@ -47,7 +47,7 @@ trees = st.recursive(
 
 @st.composite
 def edited(draw: st.DrawFn, content: bytes) -> bytes:
-    """A document with some bytes taken out, put in or copied from elsewhere in it."""
+    """A document with some bytes removed, inserted or copied from another place in it."""
     for _ in range(draw(st.integers(1, 4))):
         at, until = sorted(draw(st.tuples(*[st.integers(0, len(content))] * 2)))
         until = draw(st.sampled_from([at, min(at + 1, until), until]))
@@ -61,7 +61,7 @@ def edited(draw: st.DrawFn, content: bytes) -> bytes:
 
 @st.composite
 def with_another_value(draw: st.DrawFn, tree: Any) -> Any:
-    """A JSON document with one value, somewhere in it, replaced or under another key."""
+    """A JSON document with one value replaced, or moved to another key."""
     if not tree or not isinstance(tree, dict | list) or draw(st.integers(0, 5)) == 0:
         return draw(trees)
     where: Any = draw(st.sampled_from(sorted(tree) if isinstance(tree, dict) else range(len(tree))))
@@ -74,7 +74,7 @@ def with_another_value(draw: st.DrawFn, tree: Any) -> Any:
 
 
 def _lines(content: bytes) -> st.SearchStrategy[bytes]:
-    """JSON Lines with one value changed, each line still of the form that exports have."""
+    """JSON Lines with one value changed. The lines keep the form of exports."""
     records = [json.loads(line) for line in content.splitlines()]
     return with_another_value(records).map(
         lambda lines: b"".join(_compact(line) + b"\n" for line in _as_list(lines))
@@ -122,7 +122,7 @@ STRUCTURED: dict[str, Callable[[bytes], st.SearchStrategy[bytes]]] = {
 
 
 def documents(name: str) -> st.SearchStrategy[bytes]:
-    """Bytes for a target: any, a valid document's with edits, and one with a value changed."""
+    """Bytes for a target: random bytes, an edited valid document, or one with a changed value."""
     valid = TARGETS[name].valid
     return st.binary(max_size=200) | edited(valid) | STRUCTURED[name](valid)
 
@@ -156,11 +156,11 @@ def test_no_file_breaks_the_reader_of_results(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("target", "path"), EVERY_INPUT, ids=[f"{t.name}-{path.stem}" for t, path in EVERY_INPUT]
 )
-def test_what_once_broke_a_reader_is_answered_now(target: Target, path: Path) -> None:
+def test_an_input_that_once_broke_a_reader_is_handled(target: Target, path: Path) -> None:
     target.run(path.read_bytes())
 
 
-def test_every_target_starts_from_a_document_without_fault(tmp_path: Path) -> None:
+def test_the_valid_document_of_every_target_is_valid(tmp_path: Path) -> None:
     for name, text in csv_files(TARGETS["csv"].valid).items():
         (tmp_path / name).write_bytes(text)
     assert verify(tmp_path, KEY).ok
@@ -185,7 +185,7 @@ def test_the_corpus_is_small() -> None:
     ],
 )
 @pytest.mark.parametrize("defect", [KeyError, OverflowError, RecursionError, ValueError])
-def test_a_target_lets_every_other_error_through(
+def test_a_target_does_not_hide_other_errors(
     name: str, reader: str, defect: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -196,22 +196,22 @@ def test_a_target_lets_every_other_error_through(
         TARGETS[name].run(TARGETS[name].valid)
 
 
-def test_a_target_takes_a_message_with_a_control_code_for_a_defect(
+def test_a_message_with_a_control_code_is_a_defect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Rude(fuzz_targets.SettingsError):
+    class ControlCodeError(fuzz_targets.SettingsError):
         def __str__(self) -> str:
             return "clear \x1b[2J"
 
     def raising(*_: object, **__: object) -> None:
-        raise Rude("")
+        raise ControlCodeError("")
 
     monkeypatch.setattr(fuzz_targets, "load_settings", raising)
     with pytest.raises(AssertionError, match="clear"):
         TARGETS["settings"].run(b"")
 
 
-def test_fuzzing_refuses_a_target_that_it_does_not_know() -> None:
+def test_an_unknown_target_is_refused() -> None:
     command = [sys.executable, str(Path(fuzz_targets.__file__).with_name("fuzz.py")), "1", "xml"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (2, "")
