@@ -13,9 +13,8 @@ from harness.bench.paired_ratio import Pairing
 from harness.bench.race import Race, run_race
 from harness.bench.results import Judgement, Place, Results, Topic
 from harness.checks.formulas import attribute_queries
-from harness.checks.run import Part as CheckPart
-from harness.checks.run import findings, open_ground
-from harness.checks.selftest import CorrectExporter, SeededFault, Tried, run_selftest
+from harness.checks.run import QUICK_CHECKS, Check, prepare_checks, run_checks
+from harness.checks.selftest import CorrectExporter, SeededFault, run_selftest
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.observation import ExportTask, ShapeCount
 from harness.generate.generator import generate_run
@@ -70,29 +69,28 @@ def _missing(topic: Topic) -> Judgement:
 
 
 CHECKED = (
-    CheckPart.RECORDS,
-    CheckPart.PLAN,
-    CheckPart.QUERIES,
-    CheckPart.SIZE,
-    CheckPart.WORK,
-    CheckPart.SNAPSHOT,
+    Check.RECORDS,
+    Check.PLAN,
+    Check.QUERIES,
+    Check.SIZE,
+    Check.WORK,
+    Check.SNAPSHOT,
 )
 """What a pull request is checked for; the rest takes longer and is for the night."""
 
 _TOPICS = MappingProxyType(
     {
-        CheckPart.QUERIES: Topic.GROWTH,
-        CheckPart.SEARCH: Topic.GROWTH,
-        CheckPart.WORK: Topic.GROWTH,
-        CheckPart.MEMORY: Topic.GROWTH,
+        Check.QUERIES: Topic.GROWTH,
+        Check.SEARCH: Topic.GROWTH,
+        Check.WORK: Topic.GROWTH,
+        Check.MEMORY: Topic.GROWTH,
     }
 )
 """Where a part of the check is not about equivalence."""
 
-_COUNTING = frozenset(CheckPart) - {CheckPart.RECORDS, CheckPart.PLAN, CheckPart.BACKENDS}
+_COUNTING = frozenset(Check) - {Check.RECORDS, Check.PLAN, Check.BACKENDS}
 """What can be asked only of an exporter in this process, or by its name here."""
 
-_IF_MISJUDGED = "what changed in harness/ or fixtures/, or in what these exporters build on"
 _SHOWN_CHARACTERS = 150
 """Of a shape, in the evidence of a verdict on growth."""
 
@@ -109,8 +107,9 @@ class SelftestSelection:
     @classmethod
     def short(cls, faults: Sequence[SeededFault]) -> "SelftestSelection":
         """The first fault of each of the quick parts: whether the check works at all."""
-        quick = (CheckPart.RECORDS, CheckPart.PLAN, CheckPart.QUERIES)
-        first = {part: next((f for f in faults if f.part is part), None) for part in quick}
+        first = {
+            check: next((f for f in faults if f.check is check), None) for check in QUICK_CHECKS
+        }
         return cls(tuple(fault for fault in first.values() if fault is not None))
 
 
@@ -121,7 +120,7 @@ class Gating:
     experiment: Experiment
     baseline: Costs
     selftest: SelftestSelection
-    parts: tuple[CheckPart, ...] = CHECKED
+    parts: tuple[Check, ...] = CHECKED
     race: Race | None = None
 
     @property
@@ -149,7 +148,7 @@ def run_gating(gating: Gating, directory: Path, on_step: OnStep) -> Results:
         *results.judgements,
         *checked,
         *(Judgement(Topic.BASELINE, each) for each in costs),
-        *(Judgement(Topic.SELFTEST, _verdict_on(each)) for each in tried),
+        *(Judgement(Topic.SELFTEST, each.verdict) for each in tried),
     )
     told = {name: str(each.total) for name, each in formulas.items()}
     # One fault can break one limit along many axes, in the same words.
@@ -164,14 +163,14 @@ def _check(
     candidate = gating.experiment.candidate
     defined_at = Place.of(candidate.defined_at, Path.cwd())
     shapes = results.largest.candidate.observation.shapes
-    with open_ground() as ground, LandscapeDB(f"sqlite:///{directory / 'check.db'}") as db:
+    with prepare_checks() as setup, LandscapeDB(f"sqlite:///{directory / 'check.db'}") as db:
         run = generate_run(db, RunSpec())
         subject = candidate.subject(ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory))
         for part in gating.parts:
             if part in _COUNTING and not candidate.is_here:
                 continue
             on_step(f"checking: {part}")
-            for found in findings(subject, ground, parts=(part,)):
+            for found in run_checks(subject, setup, checks=(part,)):
                 topic = _TOPICS.get(part, Topic.EQUIVALENCE)
                 place = _sent_from(found.verdict, shapes) or defined_at
                 yield Judgement(topic, found.verdict, place)
@@ -184,18 +183,6 @@ def _sent_from(verdict: Verdict, shapes: Sequence[ShapeCount]) -> Place | None:
         if verdict.failed and any(shown in line for line in verdict.evidence):
             return Place.of(shape.site, Path.cwd())
     return None
-
-
-def _verdict_on(tried: Tried) -> Verdict:
-    outcome = Outcome.PASSED if tried.is_fine else Outcome.SKIPPED
-    return Verdict(
-        subject=f"{tried.exporter.removeprefix('harness.fixtures.')} ({tried.label})",
-        outcome=Outcome.FAILED if tried.failed else outcome,
-        expected="to be caught under its name" if tried.label != "correct" else "no alarm",
-        seen=f"{tried.result}{f' by {tried.part}' if tried.part else ''}",
-        evidence=(tried.words,) if tried.words else (),
-        next_step=_IF_MISJUDGED if tried.failed else "",
-    )
 
 
 def _raced(results: Results, race: Race | None, directory: Path, on_step: OnStep) -> Results:

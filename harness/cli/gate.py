@@ -16,7 +16,7 @@ from harness.bench.race import Race
 from harness.bench.results import load_results
 from harness.bench.revisions import changed_files, checked_out, working_tree
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
-from harness.checks.run import ALL_PARTS
+from harness.checks.run import ALL_CHECKS
 from harness.checks.selftest import load_correct_exporters, load_seeded_faults
 from harness.cli.compare import MAX_ROUNDS, say_what_is_raced
 from harness.cli.console import (
@@ -76,7 +76,7 @@ def gate(
         )
         accepted = load_baseline(baseline)
         selftest = _selection(base, nightly=nightly)
-        parts = ALL_PARTS if nightly else CHECKED
+        parts = ALL_CHECKS if nightly else CHECKED
         with (
             tempfile.TemporaryDirectory(prefix="harness-") as directory,
             _race(candidate, base, Path(directory)) as race,

@@ -18,7 +18,7 @@ from harness.report.text import (
 )
 from querygrowth.verdict import Outcome
 
-_STYLES: Mapping[Outcome, str] = {
+OUTCOME_STYLES: Mapping[Outcome, str] = {
     Outcome.PASSED: "green",
     Outcome.FAILED: "bold red",
     Outcome.INCONCLUSIVE: "yellow",
@@ -51,7 +51,7 @@ def render_judgements(judgements: Iterable[Judgement]) -> RenderableType:
     )
     for each in judgements:
         verdict = each.verdict
-        mark = Text(OUTCOME_WORDS[verdict.outcome], style=_STYLES[verdict.outcome])
+        mark = Text(OUTCOME_WORDS[verdict.outcome], style=OUTCOME_STYLES[verdict.outcome])
         cells = (each.topic.value, verdict.subject, verdict.expected, verdict.seen)
         table.add_row(mark, *(Text(visible(cell)) for cell in cells))
     return table
