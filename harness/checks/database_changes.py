@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import event, text
+from sqlalchemy import Select, event, func, literal_column, select, text
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.schema import metadata
+from harness.compare.record_types import path_to_run
 
 
 @dataclass(frozen=True)
@@ -99,73 +100,64 @@ PLAN_CHANGES = (
 
 @dataclass(frozen=True)
 class Corruption:
-    """One bad value, and the SQL that stores it in one row of the run `:run_id` (SQLite)."""
+    """One bad value, as SQL, for a column of one stored row (SQLite).
 
-    name: str
-    sql: str
+    `where` narrows down the rows that can take it.
+    """
+
+    table: str
+    column: str
+    value: str
+    where: str = "1"
+
+    @property
+    def name(self) -> str:
+        """The corruption in a few words."""
+        return f"{self.table}.{self.column} = {self.value}"
 
     def apply(self, db: LandscapeDB, run_id: str) -> None:
-        """Corrupt one stored row. Raises ValueError if the run has no such row."""
-        driver_connection = db.engine.raw_connection()
-        try:
-            cursor = driver_connection.cursor()
-            cursor.execute(self.sql, {"run_id": run_id})
-            if cursor.rowcount != 1:
-                raise ValueError(f"{self.name}: {cursor.rowcount} rows corrupted instead of one")
-            driver_connection.commit()
-        finally:
-            driver_connection.close()
+        """Corrupt the last such row of a run. Raises ValueError if the run has none."""
+        source, run_of_row = path_to_run(metadata.tables[self.table])
+        last: Select[tuple[int]] = (
+            select(func.max(literal_column(f"{self.table}.rowid")))
+            .select_from(source)
+            .where(run_of_row == run_id, text(self.where))
+        )
+        # SQL of constants only. As text, because the value has the wrong type for its column.
+        statement = f"UPDATE {self.table} SET {self.column} = {self.value} WHERE rowid = ?"  # noqa: S608
+        with db.connection() as connection:
+            row = connection.execute(last).scalar()
+            changed = connection.exec_driver_sql(statement, (row,)).rowcount
+        if changed != 1:
+            raise ValueError(f"{self.name}: {changed} rows corrupted instead of one")
 
 
-# The SQL below is composed of constants only.
-_ROWS = "SELECT row_id FROM rows WHERE run_id = :run_id"
-_TOKENS = f"SELECT token_id FROM tokens WHERE row_id IN ({_ROWS})"  # noqa: S608
-_STATES = f"SELECT state_id FROM node_states WHERE token_id IN ({_TOKENS})"  # noqa: S608
-_IN_RUN = {
-    **dict.fromkeys(("runs", "nodes", "edges", "rows", "batches", "artifacts"), "run_id = :run_id"),
-    "tokens": f"row_id IN ({_ROWS})",
-    "token_parents": f"token_id IN ({_TOKENS})",
-    "node_states": f"token_id IN ({_TOKENS})",
-    "routing_events": f"state_id IN ({_STATES})",
-    "calls": f"state_id IN ({_STATES})",
-    "batch_members": "batch_id IN (SELECT batch_id FROM batches WHERE run_id = :run_id)",
-}
-
-
-def _set(table: str, column: str, value: str, *, where: str = "1") -> Corruption:
-    chosen = f"SELECT max(rowid) FROM {table} WHERE {_IN_RUN[table]} AND {where}"  # noqa: S608
-    return Corruption(
-        f"{table}.{column} = {value}",
-        f"UPDATE {table} SET {column} = {value} WHERE rowid = ({chosen})",  # noqa: S608
-    )
-
-
-_COMPLETED, _FAILED = "status = 'completed'", "status = 'failed'"
+_COMPLETED, _FAILED = "node_states.status = 'completed'", "node_states.status = 'failed'"
 
 CORRUPTIONS = (
-    _set("runs", "status", "'mystery'"),
-    _set("nodes", "node_type", "'mystery'"),
-    _set("edges", "default_mode", "'mystery'"),
-    _set("node_states", "status", "'mystery'"),
-    _set("routing_events", "mode", "'mystery'"),
-    _set("calls", "call_type", "'mystery'"),
-    _set("calls", "status", "'mystery'"),
-    _set("batches", "status", "'mystery'"),
-    _set("node_states", "output_hash", "NULL", where=_COMPLETED),
-    _set("node_states", "duration_ms", "NULL", where=_COMPLETED),
-    _set("node_states", "duration_ms", "NULL", where=_FAILED),
-    _set("node_states", "completed_at", "NULL", where=_COMPLETED),
-    _set("node_states", "duration_ms", "9e999", where=_COMPLETED),
-    _set("calls", "latency_ms", "-9e999"),
-    _set("calls", "latency_ms", "'soon'"),
-    _set("artifacts", "size_bytes", str(2**53)),
-    _set("artifacts", "size_bytes", "1.5"),
-    _set("rows", "row_index", "'second'"),
-    _set("token_parents", "ordinal", "x'00'"),
-    _set("rows", "source_data_hash", "x'00ff'"),
-    _set("tokens", "branch_name", "CAST(x'ff' AS TEXT)"),
-    _set("nodes", "plugin_name", "CAST(x'c328' AS TEXT)"),
-    _set("runs", "completed_at", "'yesterday'"),
-    _set("batches", "created_at", "x'00'"),
+    Corruption("runs", "status", "'mystery'"),
+    Corruption("nodes", "node_type", "'mystery'"),
+    Corruption("edges", "default_mode", "'mystery'"),
+    Corruption("node_states", "status", "'mystery'"),
+    Corruption("routing_events", "mode", "'mystery'"),
+    Corruption("calls", "call_type", "'mystery'"),
+    Corruption("calls", "status", "'mystery'"),
+    Corruption("batches", "status", "'mystery'"),
+    Corruption("node_states", "output_hash", "NULL", where=_COMPLETED),
+    Corruption("node_states", "duration_ms", "NULL", where=_COMPLETED),
+    Corruption("node_states", "duration_ms", "NULL", where=_FAILED),
+    Corruption("node_states", "completed_at", "NULL", where=_COMPLETED),
+    Corruption("node_states", "duration_ms", "9e999", where=_COMPLETED),
+    Corruption("calls", "latency_ms", "-9e999"),
+    Corruption("calls", "latency_ms", "'soon'"),
+    Corruption("artifacts", "size_bytes", str(2**53)),
+    Corruption("artifacts", "size_bytes", "1.5"),
+    Corruption("rows", "row_index", "'second'"),
+    Corruption("token_parents", "ordinal", "x'00'"),
+    Corruption("rows", "source_data_hash", "x'00ff'"),
+    Corruption("tokens", "branch_name", "CAST(x'ff' AS TEXT)"),
+    Corruption("nodes", "plugin_name", "CAST(x'c328' AS TEXT)"),
+    Corruption("runs", "completed_at", "'yesterday'"),
+    Corruption("batches", "created_at", "x'00'"),
 )
 """Every way in which a stored value can be one that no export may carry."""

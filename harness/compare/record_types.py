@@ -31,9 +31,9 @@ MANIFEST = "manifest"
 class RecordType:
     """One record type.
 
-    `key` names the fields that identify a record. `parent` is the field that holds the key of its
-    parent. `order` names what the records below one parent are sorted by; some of it is stored and
-    not exported (a node's `registered_at`).
+    `key` names the fields that identify a record; empty for a type with one record in an export.
+    `parent` is the field that holds the key of its parent. `order` names what the records below one
+    parent are sorted by; some of it is stored and not exported (a node's `registered_at`).
     """
 
     name: str
@@ -47,7 +47,7 @@ RECORD_TYPES: Mapping[str, RecordType] = MappingProxyType(
     {
         each.name: each
         for each in (
-            RecordType("run", (), ()),
+            RecordType("run", (), (), table=schema.runs_table),
             RecordType(
                 "node",
                 ("node_id",),
@@ -132,9 +132,9 @@ def run_lookup(db: LandscapeDB) -> RunLookup:
 
     def run_of(record: Record) -> str | None:
         kind = type_of(record)
-        if kind.table is None:
+        if kind.table is None or not kind.key:
             return None
-        source, run_id = _path_to_run(kind, kind.table)
+        source, run_id = path_to_run(kind.table)
         key = [kind.table.c[name] == record.get(name) for name in kind.key]
         with db.connection() as connection:
             found = connection.execute(select(run_id).select_from(source).where(*key)).scalar()
@@ -143,13 +143,19 @@ def run_lookup(db: LandscapeDB) -> RunLookup:
     return run_of
 
 
-def _path_to_run(kind: RecordType, table: Table) -> tuple[FromClause, Column[Any]]:
-    """Return the join from a type's table to the table that holds `run_id`, and that column."""
+def path_to_run(table: Table) -> tuple[FromClause, Column[Any]]:
+    """Return the join from a stored table to the table that holds its `run_id`, and that column."""
     source: FromClause = table
-    while kind.parent:
-        parent = next(each for each in RECORD_TYPES.values() if each.key == (kind.parent,))
-        if parent.table is None:
-            raise ValueError(f"{kind.name} has a parent without a table")
-        source = source.join(parent.table, table.c[kind.parent] == parent.table.c[kind.parent])
-        kind, table = parent, parent.table
+    while (parent := _parent_key(table)) is not None:
+        source = source.join(parent.table, table.c[parent.name] == parent)
+        table = parent.table
     return source, table.c.run_id
+
+
+def _parent_key(table: Table) -> Column[Any] | None:
+    """Return the key column of a table's parent; None for a table that has `run_id` itself."""
+    (kind,) = (each for each in RECORD_TYPES.values() if each.table is table)
+    for each in RECORD_TYPES.values():
+        if kind.parent and each.table is not None and each.key == (kind.parent,):
+            return each.table.c[kind.parent]
+    return None

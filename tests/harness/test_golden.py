@@ -1,4 +1,4 @@
-"""Golden exports: both exporters write them still, and a change of them is told."""
+"""Golden exports: both exporters still write them, and a change is reported."""
 
 import shutil
 from collections.abc import Iterator
@@ -118,8 +118,8 @@ def test_an_update_shows_what_it_would_change_and_writes_only_when_told(
     golden = changed.read_bytes()
     changed.write_bytes(golden + b"x")
     shown = update_golden(control, "sqlite", new_database, golden=copy, write=False)
-    assert [each.file for each in shown] == ["sqlite/golden_2"]
-    assert "bytes, csv/run.csv" in shown[0].words
+    assert [each.name for each in shown] == ["sqlite/golden_2"]
+    assert "bytes, csv/run.csv" in shown[0].difference
     assert changed.read_bytes() == golden + b"x"
     update_golden(control, "sqlite", new_database, golden=copy, write=True)
     assert changed.read_bytes() == golden
@@ -130,7 +130,7 @@ def test_an_update_without_golden_exports_makes_them(
     control: Subject, new_database: NewDatabase, tmp_path: Path
 ) -> None:
     made = update_golden(control, "sqlite", new_database, golden=tmp_path / "new", write=True)
-    assert [each.file for each in made] == sorted(
+    assert [each.name for each in made] == sorted(
         f"sqlite/{spec.run_id}" for spec in golden_specs("sqlite")
     )
     candidate = load_subject(DEFAULT_CANDIDATE)
