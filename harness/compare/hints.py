@@ -73,7 +73,7 @@ def of_order(expected: Record, found: Record, control: Records, candidate: Recor
     kind = type_of(expected)
     wanted = ", ".join(kind.order) or "emission order"
     if kind.name != found["record_type"]:
-        return f"{found['record_type']} records come before {kind.name} records that precede them"
+        return f"a {found['record_type']} record stands where the control has a {kind.name} record"
     for records in (_siblings(candidate, kind, expected), _of_type(candidate, kind)):
         sorting = _sorting(records, kind)
         if sorting:

@@ -36,7 +36,8 @@ def fault(exporter: str) -> SeededFault:
 
 
 def test_every_one_of_the_34_faults_is_seeded() -> None:
-    assert {each.number for each in FAULTS} == set(range(1, 35))
+    # More may be added: an exporter and its entry are all that a fault takes.
+    assert {each.number for each in FAULTS} >= set(range(1, 35))
 
 
 def test_every_listed_exporter_can_be_loaded() -> None:
