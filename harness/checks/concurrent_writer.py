@@ -9,7 +9,6 @@ import json
 import subprocess
 import sys
 from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import Self
 
 from sqlalchemy import func, select
@@ -50,12 +49,7 @@ class ConcurrentWriter(AbstractContextManager["ConcurrentWriter"]):
         self._send(self._request, answer=_READY)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.communicate()
 
     def write(self) -> None:

@@ -1,5 +1,6 @@
 """The checks of a candidate: each catches its faults, and a correct exporter passes."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from harness.checks.environments import (
     judge_in_environment,
 )
 from harness.checks.run import Check, CheckSetup, check_candidate, prepare_checks, run_checks
+from harness.cli.main import main
 from harness.exporters.subject import (
     CONTROL,
     DEFAULT_CANDIDATE,
@@ -195,3 +197,15 @@ def test_a_check_runs_on_postgresql_as_well_where_there_is_one(postgres_server: 
         (Check.SNAPSHOT, "sqlite", "passed"),
         (Check.SNAPSHOT, "postgresql", "passed"),
     }
+
+
+@pytest.mark.parametrize("option", ["--check", "--part"])
+def test_the_command_prints_the_outcome_of_a_check(
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["harness", "check", option, "plan"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.split()[:4] == ["passed", "plan", "sqlite", "LandscapeExporter"]
