@@ -189,7 +189,7 @@ def _sent_from(verdict: Verdict, shapes: Sequence[ShapeCount]) -> Place | None:
 def _verdict_on(tried: Tried) -> Verdict:
     outcome = Outcome.PASSED if tried.is_fine else Outcome.SKIPPED
     return Verdict(
-        subject=f"{tried.exporter.removeprefix('fixtures.')} ({tried.label})",
+        subject=f"{tried.exporter.removeprefix('harness.fixtures.')} ({tried.label})",
         outcome=Outcome.FAILED if tried.failed else outcome,
         expected="to be caught under its name" if tried.label != "correct" else "no alarm",
         seen=f"{tried.result}{f' by {tried.part}' if tried.part else ''}",

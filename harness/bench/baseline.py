@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.output.atomic import new_file
+from harness import packaged
 from harness.bench.environment import describe_environment
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import Measured
@@ -24,7 +25,7 @@ from querygrowth.work import BRANCHES, VM_STEPS
 # Baseline: what exports of a few sizes were accepted to cost, in exact counts, shape by shape.
 
 
-DEFAULT_BASELINE = Path("fixtures/baseline.json")
+DEFAULT_BASELINE = packaged.BASELINE
 BASELINE_FORMAT = 1
 
 _ACCEPT = "if it is meant: harness baseline --update, and say why in the commit"

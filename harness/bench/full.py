@@ -24,7 +24,7 @@ from harness.generate.spec import RunSpec
 
 OnStep = Callable[[str], None]
 
-USUAL = "fixtures.usual_exporter:UsualExporter"
+USUAL = "harness.fixtures.usual_exporter:UsualExporter"
 TIMES_LARGER = 50
 _MEBIBYTE = 2**20
 

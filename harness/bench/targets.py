@@ -7,9 +7,10 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from harness import packaged
 from querygrowth.verdict import Outcome, Verdict, judge
 
-DEFAULT_TARGETS = Path("fixtures/targets.toml")
+DEFAULT_TARGETS = packaged.TARGETS
 
 
 class TargetsError(ValueError):

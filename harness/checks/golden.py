@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Table, literal_column, select
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.schema import EXPORTED_TABLES
+from harness import packaged
 from harness.checks.reference_runs import NewDatabase
 from harness.compare.capture import Capture, Refusal, capture
 from harness.compare.exports import SIGNING_KEY, fixed_clock
@@ -86,9 +87,6 @@ def _insert(table: str, columns: Sequence[str], placeholder: str) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608 - our names
 
 
-GOLDEN = Path("fixtures/golden")
-"""Where they are, from the root of a checkout."""
-
 _TABLES, _JSONL, _CSV, _REFUSAL = "tables.jsonl", "export.jsonl", "csv", "refusal.txt"
 
 
@@ -116,7 +114,7 @@ def golden_specs(backend: str) -> tuple[RunSpec, ...]:
 
 
 def check_golden(
-    subject: Subject, backend: str, new_database: NewDatabase, *, golden: Path = GOLDEN
+    subject: Subject, backend: str, new_database: NewDatabase, *, golden: Path = packaged.GOLDEN
 ) -> Iterator[Verdict]:
     """Judge an exporter by every golden run of a backend.
 
@@ -129,7 +127,12 @@ def check_golden(
 
 
 def update_golden(
-    subject: Subject, backend: str, new_database: NewDatabase, *, golden: Path = GOLDEN, write: bool
+    subject: Subject,
+    backend: str,
+    new_database: NewDatabase,
+    *,
+    golden: Path = packaged.GOLDEN,
+    write: bool,
 ) -> list[Change]:
     """Tell what exporting the golden runs again would change; change it only with `write`.
 

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from elspeth.core.landscape import LandscapeDB
+from harness import packaged
 from harness.checks.costs import Declared
 from harness.checks.reference_runs import postgresql_databases
 from harness.checks.run import Finding, Ground, Part, findings, open_ground
@@ -19,12 +20,6 @@ from harness.exporters.subject import SubjectError, load_subject
 from querygrowth.contract import Allowance
 
 # Seeded faults: the exporters broken on purpose, the correct ones, and what each must get.
-
-
-FIXTURES = Path("fixtures")
-"""Where they are, from the root of a checkout."""
-
-_FAULTY, _CORRECT = "faulty_exporters/seeded.toml", "correct_exporters/designs.toml"
 
 
 @dataclass(frozen=True)
@@ -50,21 +45,21 @@ class CorrectExporter:
     declared: Declared
 
 
-def load_seeded_faults(fixtures: Path = FIXTURES) -> tuple[SeededFault, ...]:
+def load_seeded_faults(path: Path = packaged.SEEDED_FAULTS) -> tuple[SeededFault, ...]:
     """Read every fault that is listed; SubjectError where there is no list or it makes no sense."""
     return tuple(
         SeededFault(
             number=entry["number"],
-            exporter=f"fixtures.faulty_exporters.{entry['exporter']}",
+            exporter=f"harness.fixtures.faulty_exporters.{entry['exporter']}",
             part=Part(entry["part"]),
             names=tuple(entry["names"]),
             needs=entry.get("needs", ""),
         )
-        for entry in _entries(fixtures / _FAULTY, "fault")
+        for entry in _entries(path, "fault")
     )
 
 
-def load_correct_exporters(fixtures: Path = FIXTURES) -> tuple[CorrectExporter, ...]:
+def load_correct_exporters(path: Path = packaged.CORRECT_EXPORTERS) -> tuple[CorrectExporter, ...]:
     """Read every correct exporter that is listed."""
     return tuple(
         CorrectExporter(
@@ -76,15 +71,15 @@ def load_correct_exporters(fixtures: Path = FIXTURES) -> tuple[CorrectExporter, 
                 ),
             ),
         )
-        for entry in _entries(fixtures / _CORRECT, "correct")
+        for entry in _entries(path, "correct")
     )
 
 
 def _entries(path: Path, name: str) -> list[Mapping[str, Any]]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SubjectError(f"no {path} here: run this from the root of a checkout") from None
+    except OSError as error:
+        raise SubjectError(f"cannot read {path}: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
         raise SubjectError(f"{path} is not TOML: {error}") from None
     entries: list[Mapping[str, Any]] = content.get(name, [])

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from elspeth.cli.runtime import ExitCode, UsageError
-from harness.checks.golden import GOLDEN, check_golden, update_golden
+from harness import packaged
+from harness.checks.golden import check_golden, update_golden
 from harness.checks.reference_runs import NewDatabase, postgresql_databases, sqlite_files
 from harness.cli.console import CandidateOption, output_console
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
@@ -26,7 +27,7 @@ def golden(
         str | None, typer.Option(metavar="URL", help="A server for those of PostgreSQL.")
     ] = None,
     candidate: CandidateOption = DEFAULT_CANDIDATE,
-    directory: Annotated[Path, typer.Option(help="Where they are.")] = GOLDEN,
+    directory: Annotated[Path, typer.Option(help="Where they are.")] = packaged.GOLDEN,
 ) -> int:
     """Compare with the golden exports of SQLite, and of PostgreSQL where a server is given.
 

@@ -109,8 +109,12 @@ class WrittenFile:
 
 
 def project_of_subject(root: Path | None = None) -> Project:
-    """The code below `root` (default: the working directory), without the harness's own frames."""
-    return Project(root, passed_over=[Path(__file__).parents[1]])
+    """The code below `root` (default: the working directory), without the harness's own frames.
+
+    An installed harness holds the exporters of `harness.fixtures`: those are subjects.
+    """
+    own = [path for path in Path(__file__).parents[1].iterdir() if path.name != "fixtures"]
+    return Project(root, passed_over=own)
 
 
 def observe_export(subject: Subject, task: ExportTask) -> Observation:

@@ -44,7 +44,7 @@ class Project:
         return (
             filename.startswith(self._root)
             and not filename.startswith(self._libraries)
-            and "/site-packages/" not in filename
+            and "/site-packages/" not in filename[len(self._root) - 1 :]
         )
 
 

@@ -22,8 +22,8 @@ from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 from querygrowth.contract import Allowance
 
-FAULTY = "fixtures.faulty_exporters"
-CORRECT = "fixtures.correct_exporters"
+FAULTY = "harness.fixtures.faulty_exporters"
+CORRECT = "harness.fixtures.correct_exporters"
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,9 @@ from harness.generate.presets import preset
 from harness.generate.spec import RunSpec
 from harness.generate.strategies import run_specs
 
-FIXTURES = Path(__file__).parents[2] / "fixtures"
 SHOWN_BY_A_RUN = [
     each
-    for each in load_seeded_faults(FIXTURES)
+    for each in load_seeded_faults()
     if each.number <= 17 and each.part in (Part.RECORDS, Part.PLAN) and not each.needs
 ]
 """But for an IN list of over 32,766 values, and what only the collation of a language shows."""

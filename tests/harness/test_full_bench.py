@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from harness.fixtures.usual_exporter import UsualExporter
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
-from fixtures.usual_exporter import UsualExporter
 from harness.bench.full import Figure
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.generate.generator import generate_run

@@ -78,7 +78,7 @@ def test_the_batched_exporter_gives_the_same_bytes_under_every_plan(
 def test_an_order_that_is_not_total_holds_until_the_plan_changes(
     runs: ReferenceRuns, exporter: str, record_type: str
 ) -> None:
-    candidate = load_subject(f"fixtures.faulty_exporters.order:{exporter}")
+    candidate = load_subject(f"harness.fixtures.faulty_exporters.order:{exporter}")
     undisturbed, *shaken = plan_cases("sqlite")
     assert runs.compare(candidate, undisturbed).identical
     differences = [runs.compare(candidate, case).difference for case in shaken]

@@ -21,8 +21,7 @@ from harness.checks.selftest import (
 )
 from harness.exporters.subject import SubjectError, load_subject
 
-FIXTURES = Path(__file__).parents[2] / "fixtures"
-FAULTS = load_seeded_faults(FIXTURES)
+FAULTS = load_seeded_faults()
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,7 @@ def test_every_one_of_the_34_faults_is_seeded() -> None:
 
 
 def test_every_listed_exporter_can_be_loaded() -> None:
-    for each in (*FAULTS, *load_correct_exporters(FIXTURES)):
+    for each in (*FAULTS, *load_correct_exporters()):
         assert load_subject(each.exporter).reference == each.exporter
 
 
@@ -101,13 +100,12 @@ def test_a_postgresql_that_sorts_by_bytes_cannot_show_a_collation(postgres_serve
     assert tried.words.startswith("needs a PostgreSQL with ICU collations; this one")
 
 
-def test_a_place_without_fixtures_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SubjectError, match="run this from the root of a checkout"):
-        load_seeded_faults(tmp_path)
+def test_a_list_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SubjectError, match=r"cannot read .*absent\.toml: No such file"):
+        load_seeded_faults(tmp_path / "absent.toml")
 
 
 def test_a_list_of_nothing_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "faulty_exporters").mkdir()
-    (tmp_path / "faulty_exporters" / "seeded.toml").write_text("")
+    (tmp_path / "seeded.toml").write_text("")
     with pytest.raises(SubjectError, match="lists nothing"):
-        load_seeded_faults(tmp_path)
+        load_seeded_faults(tmp_path / "seeded.toml")

@@ -13,7 +13,7 @@ from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 
-NOT_A_SNAPSHOT = "fixtures.faulty_exporters.resources:NotASnapshot"
+NOT_A_SNAPSHOT = "harness.fixtures.faulty_exporters.resources:NotASnapshot"
 
 
 def judged(reference: str, url: str, directory: Path) -> str:
@@ -39,7 +39,7 @@ def test_an_exporter_that_reads_query_by_query_is_torn_on_every_backend(
 def test_an_exporter_that_came_to_no_second_query_proves_nothing(
     sqlite_url: str, tmp_path: Path
 ) -> None:
-    nothing = load_subject("fixtures.faulty_exporters.output:ExportsNothing")
+    nothing = load_subject("harness.fixtures.faulty_exporters.output:ExportsNothing")
     verdict = judge_snapshot(nothing, load_subject(CONTROL), lambda: sqlite_url, tmp_path)
     assert verdict.failed
     assert verdict.seen.startswith("vacuous")
