@@ -25,8 +25,8 @@ from rich.text import Text
 from elspeth.cli.runtime import OutputConsole
 from harness.bench.results import Results
 from harness.report import Written
-from harness.report.annotations import commands_stopped
 from harness.report.terminal import render_failures, render_results
+from querygrowth.reports import commands_stopped
 
 # Options that several commands share.
 

@@ -33,7 +33,7 @@ from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
 from harness.gate import CHECKED, Gating, SelftestSelection, completed, decide, run_gating
 from harness.generate.spec import RunSpec
 from harness.report import write_reports
-from harness.report.annotations import render_annotations
+from harness.report.text import render_annotations
 
 _RACED_ROWS = 500
 _OF_THE_HARNESS = ("harness/", "fixtures/")

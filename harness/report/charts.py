@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLoc
 
 from harness.bench.history import Entry
 from harness.bench.results import Measurement, Results, SizeResult
-from harness.report.text import visible
+from querygrowth.reports import visible
 
 # Charts of results, before they are drawn: lines, titles, units, and a description in words.
 

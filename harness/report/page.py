@@ -19,8 +19,8 @@ from harness.report.text import (
     headline,
     measurement_cells,
     speed_line,
-    visible,
 )
+from querygrowth.reports import visible
 
 _HERE = Path(__file__).parent
 _SHOWN_SHAPES = 50

@@ -12,10 +12,10 @@ from harness.report.text import (
     bytes_line,
     headline,
     measurement_cells,
+    report_of,
     speed_line,
-    visible,
-    visible_verdict,
 )
+from querygrowth.reports import visible, visible_verdict
 from querygrowth.verdict import Outcome
 
 _STYLES: Mapping[Outcome, str] = {
@@ -61,11 +61,7 @@ def render_failures(results: Results) -> RenderableType:
     """Explain the first failures, if any, and end with how it came out in one line."""
     failures = results.failures
     explained = (
-        Text(
-            f"\n{visible_verdict(each.verdict)}"
-            + (f"\nat: {visible(str(each.place))}" if each.place else "")
-        )
-        for each in failures[:_EXPLAINED]
+        Text(f"\n{visible_verdict(report_of(each).verdict)}") for each in failures[:_EXPLAINED]
     )
     rest = len(failures) - _EXPLAINED
     more = (Text(f"\n... and {rest} more: the reports explain them"),) if rest > 0 else ()

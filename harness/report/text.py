@@ -1,10 +1,13 @@
 """The words and cells that every rendering shares."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
-from harness.bench.results import Measurement, Results
-from querygrowth.verdict import Outcome, Verdict
+from harness.bench.results import Judgement, Measurement, Results, Topic
+from querygrowth.call_sites import CallSite
+from querygrowth.reports import Reported, annotations, sarif_log
+from querygrowth.verdict import Outcome
 
 OUTCOME_WORDS: Mapping[Outcome, str] = {
     Outcome.PASSED: "met",
@@ -13,33 +16,41 @@ OUTCOME_WORDS: Mapping[Outcome, str] = {
     Outcome.SKIPPED: "not judged",
 }
 
+_TOOL = "landscape export gate"
+_RULES: Mapping[str, str] = {
+    Topic.VACUITY: "Something was measured",
+    Topic.EQUIVALENCE: "The export is the control's, to the byte",
+    Topic.GROWTH: "Queries do not grow with the run",
+    Topic.BASELINE: "Nothing costs more than the accepted baseline",
+    Topic.TARGETS: "The agreed targets are reached",
+    Topic.SPEED: "Not slower than the base revision",
+    Topic.SELFTEST: "The harness catches its seeded faults",
+}
+"""What each topic demands, for code scanning."""
+
 _SHOWN_DIGITS = 12
 
 
-def visible(text: str, *, kept: str = "") -> str:
-    """Text of unknown origin with control characters escaped, but for those that are `kept`.
-
-    What a terminal obeys, what turns the direction of writing, and what no encoding can write
-    comes out as its code.
-    """
-    return "".join(
-        char
-        if char.isprintable() or char in kept
-        else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
+def reported(results: Results) -> tuple[Reported, ...]:
+    """Every verdict with its topic, in the order in which reports list them."""
+    return tuple(map(report_of, results.ordered_judgements))
 
 
-def visible_verdict(verdict: Verdict) -> Verdict:
-    """The verdict with each of its texts on one line."""
-    return replace(
-        verdict,
-        subject=visible(verdict.subject),
-        expected=visible(verdict.expected),
-        seen=visible(verdict.seen),
-        evidence=tuple(map(visible, verdict.evidence)),
-        next_step=visible(verdict.next_step),
-    )
+def report_of(judgement: Judgement) -> Reported:
+    """The verdict of a judgement, with its place, and its topic."""
+    place = judgement.place
+    site = CallSite(place.path, place.line, place.function) if place else judgement.verdict.site
+    return Reported(judgement.topic.value, replace(judgement.verdict, site=site))
+
+
+def render_sarif(results: Results) -> str:
+    """Render failures, and what could not be decided, as a SARIF log for code scanning."""
+    return sarif_log(reported(results), tool=_TOOL, rules=_RULES, root=Path.cwd())
+
+
+def render_annotations(results: Results) -> Iterator[str]:
+    """Yield a GitHub workflow command for a failure, and for what could not be decided."""
+    yield from annotations(reported(results), root=Path.cwd())
 
 
 def measurement_cells(measured: Measurement, rows: int) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from elspeth.core.landscape.output.atomic import new_file
 from harness.bench.history import Entry
 from harness.bench.results import Results, save_results
 from harness.report.markdown import render_markdown
-from harness.report.sarif import render_sarif
+from harness.report.text import render_sarif
 
 
 @dataclass(frozen=True)

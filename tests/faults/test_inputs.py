@@ -17,10 +17,9 @@ from survival import FINE, REFUSED, Ended, Outcome, Trail, assert_discreet, envi
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.keys import KEY_VARIABLE
 from harness.bench.results import Judgement, Place, Topic, load_results
-from harness.report.annotations import render_annotations
 from harness.report.markdown import render_markdown
 from harness.report.page import render_page
-from harness.report.sarif import render_sarif
+from harness.report.text import render_annotations, render_sarif
 from querygrowth.verdict import Outcome as Judged
 from querygrowth.verdict import Verdict
 

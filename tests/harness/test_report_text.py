@@ -12,11 +12,10 @@ from rich.console import Console
 
 from harness.bench.results import Judgement, Place, Results, Topic, load_results
 from harness.report import write_reports
-from harness.report.annotations import commands_stopped, render_annotations
 from harness.report.markdown import render_markdown
 from harness.report.page import render_page
-from harness.report.sarif import render_sarif
 from harness.report.terminal import render_failures, render_results
+from harness.report.text import render_annotations, render_sarif
 from querygrowth.verdict import Outcome, Verdict
 
 SAVED = Path("fixtures/results")
@@ -63,7 +62,7 @@ def test_hostile_text_is_no_markup_in_the_summary() -> None:
     assert "<script>" not in outside_code
     assert "](" not in outside_code
     assert "\n::" not in text
-    rows = [line for line in text.splitlines() if line.startswith("| MISSED")]
+    rows = [line for line in text.splitlines() if line.startswith("| failed")]
     assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [6]
 
 
@@ -178,23 +177,6 @@ def test_no_text_is_a_link_in_sarif_and_its_paths_are_addresses() -> None:
     assert "](" not in result["message"]["text"]
     location = result["locations"][0]["physicalLocation"]["artifactLocation"]
     assert location["uri"] == "src/a%20b%3F%23%25.py"
-
-
-def test_github_takes_nothing_printed_for_a_command() -> None:
-    said: list[str] = []
-    with commands_stopped({"GITHUB_ACTIONS": "true"}, said.append):
-        said.append("::error::forged")
-    start, _, end = said
-    token = start.removeprefix("::stop-commands::")
-    assert len(token) == 64
-    assert end == f"::{token}::"
-
-
-def test_elsewhere_nothing_is_said_about_commands() -> None:
-    said: list[str] = []
-    with commands_stopped({}, said.append):
-        said.append("text")
-    assert said == ["text"]
 
 
 def test_the_terminal_ends_with_how_it_came_out() -> None:
