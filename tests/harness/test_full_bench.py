@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from harness.bench.full import Figure
 from harness.fixtures.usual_exporter import UsualExporter
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
-from harness.bench.full import Figure
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from elspeth.cli.runtime import ExitCode
-from harness.bench.results import Judgement, Results, Topic, load_results
+from harness.bench.result_file import load_results
+from harness.bench.results import Judgement, Results, Topic
 from harness.gate import REQUIRED, completed, decide
 from querygrowth.verdict import Outcome, Verdict
 
