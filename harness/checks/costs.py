@@ -20,12 +20,13 @@ from harness.exporters.subprocess_probe import Probe
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.generate.strategies import run_specs
-from querygrowth.activity import Activity, caller, watch
+from querygrowth.activity import Activity
 from querygrowth.contract import Allowance, QueryContract
 from querygrowth.growth import measure_growth
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.search import find_blow_up
 from querygrowth.verdict import Outcome, Verdict, judge
+from querygrowth.watch import caller, watch
 from querygrowth.work import BRANCHES, VM_STEPS, has_vm_steps
 
 VARIABLES = 32_766

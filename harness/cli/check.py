@@ -28,6 +28,7 @@ from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.report.terminal import OUTCOME_STYLES
+from querygrowth.work import VM_STEPS
 
 _COUNTED = RunSpec.typical(20)
 
@@ -107,8 +108,9 @@ def _cost_table(candidate: str) -> Table:
             run = generate_run(db, _COUNTED)
             task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
             for name, exporter in exporters.items():
-                seen = exporter.observe(task)
-                counts = (seen.queries, seen.transactions, seen.rows_fetched, seen.vm_steps)
+                seen = exporter.observe(task).activity
+                steps = seen.work.get(VM_STEPS)
+                counts = (seen.queries, seen.transactions, seen.rows_fetched, steps)
                 cells = ("-" if count is None else f"{count:,}" for count in counts)
                 table.add_row(exporter.name, *cells, str(formulas[name]))
     return table

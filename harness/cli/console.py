@@ -25,8 +25,8 @@ from rich.text import Text
 from elspeth.cli.runtime import OutputConsole
 from harness.bench.results import Results
 from harness.report import Written
-from harness.report.annotations import commands_stopped
 from harness.report.terminal import render_failures, render_results
+from querygrowth.reports import commands_stopped
 
 # Options that several commands share.
 
@@ -43,7 +43,10 @@ PythonOption = Annotated[
     typer.Option("--python", help="Run the candidate with this interpreter, in its own process."),
 ]
 OutputOption = Annotated[
-    Path, typer.Option("--output", help="The folder that results and reports are written into.")
+    Path,
+    typer.Option(
+        "--output", file_okay=False, help="The folder that results and reports are written into."
+    ),
 ]
 
 # Printing results on standard output, as wide as a reader or a script needs.

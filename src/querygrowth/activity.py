@@ -1,98 +1,267 @@
-"""Activity: what one action did to its engine, in exact numbers that repeat."""
+"""What one action did to its engine, in exact numbers that repeat.
 
-import asyncio
-import inspect
+`activity_of` makes an `Activity` from a `QueryLog`, `activity_of_counts` from statements that
+another process counted. Nothing is judged here: see `querygrowth.contract` and
+`querygrowth.growth_verdicts`.
+"""
+
 from collections import Counter, defaultdict
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-    Set,
-)
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    ExitStack,
-    contextmanager,
-)
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import date, time, timedelta
 from decimal import Decimal
-from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import Row
 
-from querygrowth.call_sites import CallSite, Project
-from querygrowth.driver import DriverTrace, trace_driver, traceable
-from querygrowth.listener import AnyEngine
-from querygrowth.log import Query, QueryLog, count_queries
-from querygrowth.statements import Shape
-from querygrowth.verdict import Verdict, judge
-from querygrowth.work import BRANCHES, VM_STEPS, Tally, count_branches, count_vm_steps
+from querygrowth.call_sites import CallSite
+from querygrowth.driver import DriverTrace
+from querygrowth.log import Query, QueryLog
+from querygrowth.statements import Shape, StatementKind, first_keyword, kind_of, shape_of
 
-# Call plain and async functions alike, from a test that may itself run inside an event loop.
-
-
-T = TypeVar("T")
+TRANSACTIONS = "transactions"
+CHECKOUTS = "checkouts"
+SESSION_STATEMENTS = "session statements"
 
 
-def outside_event_loop(function: Callable[[], T]) -> T:
-    """Call `function` where it may start an event loop: in a thread of its own if need be."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return function()
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="harness") as thread:
-        return thread.submit(function).result()
+@dataclass(frozen=True)
+class ShapeActivity:
+    """All queries of one shape.
+
+    Args:
+        shape: The normalised statement.
+        count: How often it was sent.
+        values: The larger of the parameters sent and the rows fetched; a declared chunk or page is
+            checked against it.
+        rows_fetched: Rows that its queries fetched.
+        site: The line that sent most of them. If several shapes share that line, as they do in a
+            wrapper, the nearest line outward that tells them apart.
+    """
+
+    shape: Shape
+    count: int
+    values: int = 0
+    rows_fetched: int = 0
+    site: CallSite | None = None
+
+    @classmethod
+    def named(
+        cls, table: str, text: str, count: int, site: CallSite | None = None
+    ) -> "ShapeActivity":
+        """Build one from stored text that is normalised already; no SQL is parsed.
+
+        Args:
+            table: The table that the shape is about.
+            text: The normalised statement.
+            count: How often it was sent.
+            site: The line that sent most of them.
+        """
+        return cls(Shape(text, first_keyword(text), table, (), ()), count, site=site)
 
 
-@contextmanager
-def caller() -> Iterator["Caller"]:
-    """A Caller whose one event loop lives as long as the block."""
-    with asyncio.Runner() as runner:
-        yield Caller(runner)
+@dataclass(frozen=True)
+class Activity:
+    """What one action did. A count is None where it could not be taken.
+
+    Args:
+        shapes: The queries, grouped by shape.
+        session_statements: BEGIN, SET, PRAGMA, SAVEPOINT and the like, as SQLAlchemy sent them.
+        transactions: Transactions begun.
+        checkouts: Connections taken from the pool.
+        rows_fetched: Rows that left the cursors of queries.
+        records: What the action emitted, by what it returned (`records_in`).
+        unconsumed: Whether it returned an iterator, whose work is not done yet.
+        bypassed: Queries that the driver saw and SQLAlchemy did not.
+        cursor_fetches: Calls of a cursor's fetch methods.
+        work: Deterministic counts that were asked for, by name (`VM_STEPS`, `BRANCHES`).
+        sites: The line behind most `TRANSACTIONS`, `CHECKOUTS` and `SESSION_STATEMENTS`, by that
+            name, where it is known.
+    """
+
+    shapes: tuple[ShapeActivity, ...] = ()
+    session_statements: int = 0
+    transactions: int = 0
+    checkouts: int | None = None
+    rows_fetched: int | None = None
+    records: int | None = None
+    unconsumed: bool = False
+    bypassed: tuple[str, ...] | None = None
+    cursor_fetches: int = 0
+    work: Mapping[str, int] = field(default_factory=dict)
+    sites: Mapping[str, CallSite] = field(default_factory=dict)
+
+    @property
+    def queries(self) -> int:
+        """The number of queries."""
+        return sum(each.count for each in self.shapes)
+
+    @property
+    def by_table(self) -> Mapping[str, int]:
+        """Queries by the table that they are about."""
+        tables: Counter[str] = Counter()
+        for each in self.shapes:
+            tables[each.shape.table] += each.count
+        return tables
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The tables that the queries changed, sorted."""
+        return tuple(sorted({name for each in self.shapes for name in each.shape.tables_written}))
+
+    @property
+    def most_sent(self) -> tuple[ShapeActivity, ...]:
+        """The shapes, the one sent most often first."""
+        return tuple(sorted(self.shapes, key=lambda each: -each.count))
+
+    def sent(self, text: str) -> int:
+        """How often the shape with this text was sent."""
+        return sum(each.count for each in self.shapes if each.shape.text == text)
 
 
-class Caller:
-    """Runs what it is given to its result, on its event loop if that turns out to be async."""
+def activity_of(
+    log: QueryLog,
+    *,
+    trace: DriverTrace | None = None,
+    result: object = None,
+    work: Mapping[str, int] | None = None,
+    origins: Mapping[str, CallSite] | None = None,
+) -> Activity:
+    """Make the activity that a finished log shows.
 
-    def __init__(self, runner: asyncio.Runner) -> None:
-        self._runner = runner
-
-    def call(self, function: Callable[..., object], *args: object, **kwargs: object) -> object:
-        """The function's result, awaited if it can be."""
-        result = function(*args, **kwargs)
-        return self._wait_for(result) if inspect.isawaitable(result) else result
-
-    @contextmanager
-    def entered(self, resource: object) -> Iterator[object]:
-        """What a context manager, async or not, yields; anything else as it is."""
-        if isinstance(resource, AbstractContextManager):
-            with resource as value:
-                yield value
-        elif isinstance(resource, AbstractAsyncContextManager):
-            value = self._wait_for(resource.__aenter__())
-            try:
-                yield value
-            finally:
-                self._wait_for(resource.__aexit__(None, None, None))
-        else:
-            yield resource
-
-    def _wait_for(self, awaitable: Awaitable[T]) -> T:
-        async def result() -> T:
-            return await awaitable
-
-        return self._runner.run(result())
+    Args:
+        log: What SQLAlchemy sent.
+        trace: What the driver saw, if it was asked.
+        result: What the action returned; a number says how many records it emitted.
+        work: Deterministic counts that were taken.
+        origins: By statement, a line that tells it from the others. It replaces the nearest line
+            of a shape where several shapes were sent from that line.
+    """
+    statements = log.statements
+    queries = [each for each in statements if each.kind is StatementKind.QUERY]
+    sites = _telling_sites(queries, origins or {})
+    return Activity(
+        shapes=_by_shape(queries, sites),
+        session_statements=log.session_statements,
+        transactions=log.transactions_begun,
+        checkouts=log.checkouts,
+        rows_fetched=log.rows_fetched,
+        records=records_in(result),
+        unconsumed=isinstance(result, Iterator | AsyncIterator),
+        bypassed=trace.bypassed if trace else None,
+        cursor_fetches=trace.cursor_fetches if trace else 0,
+        work=work or {},
+        sites=_sites_of_counts(statements, sites),
+    )
 
 
-# How many records an action emitted, going by what it returned.
+def _by_shape(
+    queries: Iterable[Query], sites: Mapping[Shape, CallSite]
+) -> tuple[ShapeActivity, ...]:
+    groups: defaultdict[Shape, list[Query]] = defaultdict(list)
+    for query in queries:
+        groups[query.shape].append(query)
+    return tuple(
+        ShapeActivity(
+            shape=shape,
+            count=len(group),
+            values=max(
+                sum(query.parameter_count for query in group),
+                sum(query.rows_fetched for query in group),
+            ),
+            rows_fetched=sum(query.rows_fetched for query in group),
+            site=sites.get(shape),
+        )
+        for shape, group in groups.items()
+    )
+
+
+def _telling_sites(
+    queries: Iterable[Query], origins: Mapping[str, CallSite]
+) -> Mapping[Shape, CallSite]:
+    """The line to show for each shape: the nearest one, unless other shapes came from it too."""
+    nearest: defaultdict[Shape, Counter[CallSite]] = defaultdict(Counter)
+    texts: dict[Shape, str] = {}
+    for query in queries:
+        texts.setdefault(query.shape, query.sql)
+        if query.site is not None:
+            nearest[query.shape][query.site] += 1
+    sites = {shape: counted.most_common(1)[0][0] for shape, counted in nearest.items()}
+    shapes_at = Counter(sites.values())
+    return {
+        shape: origins.get(texts[shape], site) if shapes_at[site] > 1 else site
+        for shape, site in sites.items()
+    }
+
+
+def _sites_of_counts(
+    statements: Iterable[Query], sites: Mapping[Shape, CallSite]
+) -> Mapping[str, CallSite]:
+    """The line behind most of what is counted beside queries.
+
+    SQLAlchemy's events for a transaction or a checkout carry no statement, so each is put down to
+    the first query in it. One without a query stays unknown.
+    """
+    behind: defaultdict[str, Counter[CallSite]] = defaultdict(Counter)
+    seen: set[tuple[str, int | None]] = {(TRANSACTIONS, None), (CHECKOUTS, None)}
+    for each in statements:
+        if each.kind is StatementKind.SESSION and each.site is not None:
+            behind[SESSION_STATEMENTS][each.site] += 1
+        site = sites.get(each.shape)
+        if site is None:
+            continue
+        for count in ((TRANSACTIONS, each.transaction), (CHECKOUTS, each.checkout)):
+            if count not in seen:
+                seen.add(count)
+                behind[count[0]][site] += 1
+    return {name: counted.most_common(1)[0][0] for name, counted in behind.items()}
+
+
+@dataclass(frozen=True)
+class StatementCount:
+    """How often one statement text was sent from one line, as another process counted it."""
+
+    sql: str
+    count: int
+    site: CallSite | None = None
+
+
+def activity_of_counts(
+    statements: Iterable[StatementCount],
+    *,
+    dialect: str,
+    transactions: int = 0,
+    records: int | None = None,
+) -> Activity:
+    """Make the activity that another process counted; what it did not count stays None.
+
+    Args:
+        statements: Every statement sent, session statements among them.
+        dialect: SQLAlchemy's name of the database ("sqlite", "postgresql").
+        transactions: Transactions begun.
+        records: What the action emitted.
+    """
+    by_shape: dict[Shape, ShapeActivity] = {}
+    senders: defaultdict[Shape, Counter[CallSite]] = defaultdict(Counter)
+    session_statements = 0
+    for each in statements:
+        kind = kind_of(each.sql)
+        if kind is StatementKind.SESSION:
+            session_statements += each.count
+        elif kind is StatementKind.QUERY:
+            shape = shape_of(each.sql, dialect)
+            known = by_shape.get(shape, ShapeActivity(shape, 0))
+            by_shape[shape] = replace(known, count=known.count + each.count)
+            if each.site is not None:
+                senders[shape][each.site] += each.count
+    return Activity(
+        shapes=tuple(
+            replace(each, site=senders[shape].most_common(1)[0][0]) if senders[shape] else each
+            for shape, each in by_shape.items()
+        ),
+        session_statements=session_statements,
+        transactions=transactions,
+        records=records,
+    )
 
 
 _PLAIN = (str, bytes, int, float, Decimal, date, time, timedelta, UUID, type(None))
@@ -100,11 +269,12 @@ _RECORD = (tuple, Row, Mapping)
 
 
 def records_in(result: object) -> int | None:
-    """The number of records in a result; None if that cannot be told.
+    """Count the records in a result; None if the result does not show them.
 
-    A number says it itself. A collection has its elements; a tuple, row or mapping among them is
-    one record, and what is listed inside it comes on top. Objects of other classes may hold more
-    than meets the eye (an ORM instance its loaded children): of those, nothing can be told.
+    A number is the count itself. In a collection, every element is a record. A tuple, row or
+    mapping among them is one record, and the elements of a collection inside it are further ones.
+    An object of another class may hold more than its attributes show (an ORM instance holds the
+    children that it loaded), so a result with one in it gives None.
     """
     if isinstance(result, int) and not isinstance(result, bool):
         return result
@@ -118,7 +288,7 @@ def records_in(result: object) -> int | None:
 
 
 class _OpaqueError(Exception):
-    """An object that may hold records out of sight."""
+    """The result holds an object whose records cannot be counted."""
 
 
 def _records(value: object) -> int:
@@ -130,7 +300,7 @@ def _records(value: object) -> int:
 
 
 def _records_in_field(value: object) -> int:
-    """A field is part of its record; only what is listed in it are further ones."""
+    """A field is part of its record; only the elements of a collection in it are further ones."""
     if isinstance(value, _PLAIN):
         return 0
     if isinstance(value, _RECORD):
@@ -148,153 +318,3 @@ def _fields(record: object) -> Sequence[object]:
     if isinstance(record, Mapping):
         return list(record.values())
     return list(record) if isinstance(record, tuple | Row) else []
-
-
-Action = Callable[..., object]
-
-
-@dataclass(frozen=True)
-class ShapeActivity:
-    """All queries of one shape.
-
-    `values` counts what they carried: the larger of the parameters sent and the rows fetched.
-    `site` is the place that sent most of them.
-    """
-
-    shape: Shape
-    count: int
-    values: int
-    site: CallSite | None
-
-
-@dataclass(frozen=True)
-class Activity:
-    """What one action did.
-
-    `records` is what it emitted, going by what it returned (see `querygrowth.activity`); None
-    if that does not tell. `bypassed` lists queries the driver saw and SQLAlchemy did not,
-    None where the driver cannot be asked. `work` holds the opt-in deterministic counts by name.
-    """
-
-    queries: int
-    session_statements: int
-    transactions: int
-    checkouts: int
-    rows_fetched: int
-    records: int | None
-    unconsumed: bool
-    shapes: tuple[ShapeActivity, ...]
-    written: tuple[str, ...]
-    bypassed: tuple[str, ...] | None
-    cursor_fetches: int
-    work: Mapping[str, int]
-
-    @property
-    def by_table(self) -> Mapping[str, int]:
-        """Queries for each table they are about."""
-        tables: Counter[str] = Counter()
-        for each in self.shapes:
-            tables[each.shape.table] += each.count
-        return tables
-
-    def sent(self, text: str) -> int:
-        """How often the shape with this text was sent."""
-        return sum(each.count for each in self.shapes if each.shape.text == text)
-
-    def vacuity(self, subject: str) -> Verdict:
-        """Whether there was anything to judge: doing nothing at all would pass every budget."""
-        seen, next_step = self._emptiness()
-        return judge(
-            subject,
-            not seen,
-            expected="an action that sends queries and whose result is consumed",
-            seen=seen or "did something",
-            next_step=next_step,
-        )
-
-    def _emptiness(self) -> tuple[str, str]:
-        if self.unconsumed:
-            return "returned an iterator that nobody consumed", "wrap it in list() in the action"
-        if not self.checkouts and not self.queries:
-            return "the engine was never used", "whether the action uses another engine"
-        if not self.queries and not self.bypassed and not self.transactions:
-            return "sent no query", "whether the action does its work lazily, or from a cache"
-        if self.records == 0:
-            return "emitted no record", "whether the population is where the action looks"
-        return "", ""
-
-
-def watch(
-    action: Action,
-    engine: AnyEngine,
-    *,
-    by: Caller,
-    work: Iterable[str] = (),
-    project: Project | None = None,
-) -> Activity:
-    """Run `action(engine)` once and tell what it did.
-
-    `work` names deterministic counts to take beside the queries (`VM_STEPS`, `BRANCHES`); a
-    count the engine cannot give raises ValueError before the action runs.
-    """
-    with ExitStack() as stack:
-        trace = stack.enter_context(trace_driver(engine)) if traceable(engine) else None
-        tallies = {name: stack.enter_context(_tally(name, engine, project)) for name in work}
-        log = stack.enter_context(count_queries(engine, project=project))
-        result = by.call(action, engine)
-    return activity_of(
-        log, trace=trace, result=result, work={name: each.count for name, each in tallies.items()}
-    )
-
-
-def _tally(name: str, engine: AnyEngine, project: Project | None) -> AbstractContextManager[Tally]:
-    if name == VM_STEPS:
-        return count_vm_steps(engine)
-    if name == BRANCHES:
-        return count_branches(project)
-    raise ValueError(f"unknown kind of work {name!r}: choose from {VM_STEPS}, {BRANCHES}")
-
-
-def activity_of(
-    log: QueryLog,
-    *,
-    trace: DriverTrace | None = None,
-    result: object = None,
-    work: Mapping[str, int] | None = None,
-) -> Activity:
-    """The activity a finished log tells of; `result` is what the action returned."""
-    queries = log.queries
-    return Activity(
-        queries=len(queries),
-        session_statements=log.session_statements,
-        transactions=log.transactions_begun,
-        checkouts=log.checkouts,
-        rows_fetched=log.rows_fetched,
-        records=records_in(result),
-        unconsumed=isinstance(result, Iterator | AsyncIterator),
-        shapes=_by_shape(queries),
-        written=tuple(sorted({name for each in queries for name in each.shape.tables_written})),
-        bypassed=trace.bypassed if trace else None,
-        cursor_fetches=trace.cursor_fetches if trace else 0,
-        work=work or {},
-    )
-
-
-def _by_shape(queries: Iterable[Query]) -> tuple[ShapeActivity, ...]:
-    groups: defaultdict[Shape, list[Query]] = defaultdict(list)
-    for query in queries:
-        groups[query.shape].append(query)
-    return tuple(_shape_activity(shape, group) for shape, group in groups.items())
-
-
-def _shape_activity(shape: Shape, queries: list[Query]) -> ShapeActivity:
-    sites = Counter(query.site for query in queries if query.site is not None)
-    return ShapeActivity(
-        shape=shape,
-        count=len(queries),
-        values=max(
-            sum(query.parameter_count for query in queries),
-            sum(query.rows_fetched for query in queries),
-        ),
-        site=sites.most_common(1)[0][0] if sites else None,
-    )

@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from querygrowth.activity import Action, activity_of
+from querygrowth.activity import activity_of
 from querygrowth.call_sites import Project
-from querygrowth.contract import QueryContract
+from querygrowth.contract import QueryContract, judge_vacuity
 from querygrowth.growth import DEFAULT_SCALES, Axes, GrowthReport, Populate, Scales
 from querygrowth.growth_verdicts import assert_query_growth
 from querygrowth.listener import AnyEngine, is_engine
 from querygrowth.log import QueryLog, count_queries
 from querygrowth.verdict import Verdict, require
+from querygrowth.watch import Action
 
 # What a report line holds; plain values, so that a worker process can hand it over.
 Counts = dict[str, str | int]
@@ -32,7 +33,7 @@ class Budget:
     def judge(self, log: QueryLog, subject: str) -> tuple[Verdict, ...]:
         """The verdicts on what a test sent, doing nothing included."""
         activity = activity_of(log)
-        vacuity = (activity.vacuity(subject),) if self.expects_queries else ()
+        vacuity = (judge_vacuity(activity, subject),) if self.expects_queries else ()
         return (*vacuity, *self.contract.judge(activity, subject))
 
 

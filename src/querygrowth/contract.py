@@ -1,19 +1,35 @@
-"""QueryContract: how many queries are agreed on, in words that hold at every size."""
+"""QueryContract: limits on what one action may send, and the judgement of one activity by them.
 
-from collections.abc import Mapping
+The limits hold at every size of the data. What may not grow with the data is judged in
+`querygrowth.growth_verdicts`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from querygrowth.activity import Activity, ShapeActivity
-from querygrowth.verdict import Verdict, judge
+from querygrowth.activity import TRANSACTIONS, Activity, ShapeActivity
+from querygrowth.call_sites import CallSite
+from querygrowth.verdict import Outcome, Verdict, judge
+
+_SHOWN_SHAPES = 3
 
 
 @dataclass(frozen=True)
 class Allowance:
     """A declared reason for one shape to be sent more than once.
 
-    With `chunk`, one query for every `chunk` values sent or fetched, the last one short. With
-    `page`, one for every `page` rows fetched and one that finds no more. The allowance covers one
-    shape about `table`: the one `containing` names part of, or else the one sent most often.
+    With `chunk`, one query is granted for every `chunk` values sent or fetched, and one for the
+    rest. With `page`, one for every `page` rows fetched, and one that finds no more. The allowance
+    covers one shape about `table`: of those whose text contains `containing`, the one sent most.
+
+    Args:
+        table: The table that the shape is about.
+        chunk: Values in a full chunk, at least 1.
+        page: Rows in a full page, at least 1. Either `chunk` or `page` is given, not both.
+        containing: A part of the shape's text, to tell it from other shapes about the table.
+
+    Raises:
+        ValueError: Not exactly one size is given, or it is below 1.
     """
 
     table: str
@@ -27,7 +43,7 @@ class Allowance:
             raise ValueError(f"allow({self.table!r}) needs either chunk or page, of at least 1")
 
     def covers(self, activity: Activity) -> ShapeActivity | None:
-        """The shape this allowance is for, if the action sent it."""
+        """The shape that this allowance is for; None if the action did not send it."""
         candidates = [
             each
             for each in activity.shapes
@@ -36,7 +52,11 @@ class Allowance:
         return max(candidates, key=lambda each: each.count, default=None)
 
     def extra_queries(self, activity: Activity) -> int:
-        """Queries granted beyond the first: as many as full chunks or pages need, and no more."""
+        """Queries granted beyond the first.
+
+        The number follows from the values that the queries carried. So a loop that sends one value
+        a query is not taken for chunks, even where its total is the same.
+        """
         covered = self.covers(activity)
         if covered is None:
             return 0
@@ -51,11 +71,18 @@ class Allowance:
 
 @dataclass(frozen=True)
 class QueryContract:
-    """What an action may cost. Whatever is not limited here must still be the same at every scale.
+    """What an action may send. A count without a limit here must still not grow with the data.
 
-    `per_table` limits the queries about each table, by one number for all or by a mapping with a
-    number for some (`"*"` for all others). `total` limits all queries, `transactions` the
-    transactions begun, `rows_per_record` the rows fetched for each record emitted.
+    Args:
+        per_table: The most queries about a table: one number for all, or a mapping from tables
+            to numbers (`"*"` for all others).
+        total: The most queries altogether.
+        transactions: The most transactions begun.
+        rows_per_record: The most rows fetched for a record emitted.
+        allowances: Declared reasons for more; `allow` adds one.
+
+    Raises:
+        ValueError: A limit is negative.
     """
 
     per_table: int | Mapping[str, int] | None = None
@@ -74,12 +101,12 @@ class QueryContract:
     def allow(
         self, table: str, *, chunk: int | None = None, page: int | None = None, containing: str = ""
     ) -> "QueryContract":
-        """This contract with one more declared allowance."""
+        """Return this contract with one more allowance; see `Allowance` for the arguments."""
         allowance = Allowance(table, chunk=chunk, page=page, containing=containing)
         return replace(self, allowances=(*self.allowances, allowance))
 
     def unexplained(self, activity: Activity) -> Mapping[str, int]:
-        """Queries about each table that no allowance accounts for."""
+        """Queries by table, less those that an allowance grants."""
         counts = dict(activity.by_table)
         for allowance in self.allowances:
             if allowance.table in counts:
@@ -87,13 +114,13 @@ class QueryContract:
         return {table: max(0, count) for table, count in counts.items()}
 
     def limit_for(self, table: str) -> int | None:
-        """The most queries agreed on about one table; None if there is no limit."""
+        """The most queries about one table; None if there is no limit."""
         if isinstance(self.per_table, Mapping):
             return self.per_table.get(table, self.per_table.get("*"))
         return self.per_table
 
     def beyond(self, activity: Activity) -> Mapping[str, int]:
-        """The tables with more queries than agreed, and how many more."""
+        """The tables with more queries than their limit, and how many more."""
         counts = self.unexplained(activity)
         limits = {table: self.limit_for(table) for table in counts}
         over = {t: counts[t] - limit for t, limit in limits.items() if limit is not None}
@@ -107,103 +134,128 @@ class QueryContract:
         return max(beyond_tables, sum(self.unexplained(activity).values()) - self.total)
 
     def judge(self, activity: Activity, subject: str) -> tuple[Verdict, ...]:
-        """A verdict for each limit that is set."""
-        return tuple(
-            verdict
-            for verdict in (
-                self._judge_tables(activity, subject),
-                _within(
-                    self.total,
-                    sum(self.unexplained(activity).values()),
-                    subject,
-                    "queries",
-                    evidence=_most_sent(activity),
-                ),
-                _within(self.transactions, activity.transactions, subject, "transactions"),
-                self._judge_rows(activity, subject),
-            )
-            if verdict is not None
-        )
+        """Judge one activity: a verdict for each limit that is set, which names that limit only.
 
-    def _judge_tables(self, activity: Activity, subject: str) -> Verdict | None:
-        if self.per_table is None:
-            return None
+        Args:
+            activity: What the action did.
+            subject: The name of the action.
+        """
+        return tuple(self._verdicts(activity, subject))
+
+    def _verdicts(self, activity: Activity, subject: str) -> Iterator[Verdict]:
+        if self.per_table is not None:
+            yield self._judge_tables(activity, subject)
+        if self.total is not None:
+            yield self._judge_total(self.total, activity, subject)
+        if self.transactions is not None:
+            yield judge(
+                subject,
+                activity.transactions <= self.transactions,
+                expected=_at_most(self.transactions, "transaction"),
+                seen=f"{activity.transactions} transactions",
+                next_step="a transaction or session opened for each query, or in a loop",
+                site=activity.sites.get(TRANSACTIONS),
+            )
+        if self.rows_per_record is not None and activity.records:
+            yield self._judge_rows(self.rows_per_record, activity, activity.records, subject)
+
+    def _judge_tables(self, activity: Activity, subject: str) -> Verdict:
         beyond = self.beyond(activity)
         counts = activity.by_table
+        shapes = [each for each in activity.most_sent if each.shape.table in beyond]
+        site = shapes[0].site if shapes else None
         return judge(
             subject,
             not beyond,
-            expected=self.promise,
+            expected=self._table_limits(beyond),
             seen=", ".join(f"{counts[t]} queries about {t}" for t in beyond) or "kept",
-            evidence=[
-                line
-                for each in activity.shapes
-                if each.shape.table in beyond
-                for line in describe_shape(each)
-            ],
+            evidence=_described(shapes, site),
             next_step="a loop around the query, or an allowance that is missing",
+            site=site,
         )
 
-    def _judge_rows(self, activity: Activity, subject: str) -> Verdict | None:
-        if self.rows_per_record is None or not activity.records:
-            return None
-        fetched = activity.rows_fetched / activity.records
+    def _judge_total(self, limit: int, activity: Activity, subject: str) -> Verdict:
+        counted = sum(self.unexplained(activity).values())
+        granted = activity.queries - counted
+        shapes = activity.most_sent[:_SHOWN_SHAPES]
+        site = shapes[0].site if shapes else None
         return judge(
             subject,
-            fetched <= self.rows_per_record,
-            expected=f"at most {self.rows_per_record:g} fetched rows for each record",
-            seen=f"fetched {fetched:.2f} rows for each record",
-            evidence=(f"{activity.rows_fetched} rows fetched, {activity.records} records",),
-            next_step="rows thrown away in Python, or a join that multiplies them",
+            counted <= limit,
+            expected=_at_most(limit, "query", "queries") + allowed(self.allowances),
+            seen=f"{activity.queries} queries"
+            + (f", {granted} of them allowed" if granted else ""),
+            evidence=_described(shapes, site),
+            next_step="the shapes above, most sent first",
+            site=site,
         )
 
-    @property
-    def promise(self) -> str:
-        """The contract in one line."""
-        limits = [*_promised_tables(self.per_table)]
-        if self.total is not None:
-            limits.append(_at_most(self.total, "query", "queries"))
-        if self.transactions is not None:
-            limits.append(_at_most(self.transactions, "transaction", "transactions"))
-        words = ", ".join(limits) or "the same count at every scale"
-        if self.allowances:
-            words += f", but {', '.join(str(each) for each in self.allowances)}"
-        return words
+    def _judge_rows(self, limit: float, activity: Activity, records: int, subject: str) -> Verdict:
+        expected = f"at most {limit:g} fetched rows for each record"
+        if activity.rows_fetched is None:
+            return Verdict(subject, Outcome.SKIPPED, expected, "fetched rows were not counted")
+        fetched = activity.rows_fetched / records
+        return judge(
+            subject,
+            fetched <= limit,
+            expected=expected,
+            seen=f"fetched {fetched:.2f} rows for each record",
+            evidence=(f"{activity.rows_fetched} rows fetched, {records} records",),
+            next_step="rows thrown away in Python, or a join that multiplies them",
+            site=fetches_most(activity),
+        )
+
+    def _table_limits(self, broken: Mapping[str, int]) -> str:
+        """The limits per table in words: those of the `broken` tables, or all if none is."""
+        of_broken = [each for each in self.allowances if each.table in broken]
+        granted = allowed(of_broken if broken else self.allowances)
+        if isinstance(self.per_table, Mapping):
+            limits = {t: self.limit_for(t) for t in broken} if broken else self.per_table
+            words = [f"{_at_most(n, 'query', 'queries')} about {t}" for t, n in limits.items()]
+            return ", ".join(words) + granted
+        return f"{_at_most(self.per_table, 'query', 'queries')} per table{granted}"
 
 
-def _promised_tables(per_table: int | Mapping[str, int] | None) -> tuple[str, ...]:
-    if per_table is None:
-        return ()
-    if isinstance(per_table, Mapping):
-        return tuple(f"at most {limit} about {table}" for table, limit in per_table.items())
-    return (f"{_at_most(per_table, 'query', 'queries')} per table",)
+def allowed(allowances: Sequence[Allowance]) -> str:
+    """What allowances add to the words of an expectation; empty without any."""
+    return f", but {', '.join(map(str, allowances))}" if allowances else ""
 
 
-def _at_most(limit: int, one: str, many: str) -> str:
-    return f"at most {limit} {one if limit == 1 else many}"
+def fetches_most(activity: Activity) -> CallSite | None:
+    """The line whose queries fetched the most rows; None if it is not known."""
+    fetching = [each for each in activity.shapes if each.rows_fetched]
+    return max(fetching, key=lambda each: each.rows_fetched).site if fetching else None
 
 
-def describe_shape(each: ShapeActivity) -> tuple[str, ...]:
-    """Lines that show a shape, how often it was sent, and from where."""
-    sent = f"  sent from {each.site}" if each.site else ""
-    return tuple(line for line in (f"{each.count}x {each.shape.text}", sent) if line)
-
-
-def _most_sent(activity: Activity) -> tuple[str, ...]:
-    ranked = sorted(activity.shapes, key=lambda each: -each.count)
-    return tuple(line for each in ranked[:3] for line in describe_shape(each))
-
-
-def _within(
-    limit: int | None, count: int, subject: str, what: str, *, evidence: tuple[str, ...] = ()
-) -> Verdict | None:
-    if limit is None:
-        return None
+def judge_vacuity(activity: Activity, subject: str) -> Verdict:
+    """Judge whether the action did anything: an action that does nothing keeps every limit."""
+    seen, next_step = "", ""
+    if activity.unconsumed:
+        seen = "returned an iterator that nobody consumed"
+        next_step = "wrap it in list() in the action"
+    elif activity.checkouts == 0 and not activity.queries:
+        seen, next_step = "the engine was never used", "whether the action uses another engine"
+    elif not activity.queries and not activity.bypassed and not activity.transactions:
+        seen = "sent no query"
+        next_step = "whether the action does its work lazily, or from a cache"
+    elif activity.records == 0:
+        seen, next_step = "emitted no record", "whether the population is where the action looks"
     return judge(
         subject,
-        count <= limit,
-        expected=f"at most {limit} {what}",
-        seen=f"{count} {what}",
-        evidence=evidence,
-        next_step="the shapes above, most sent first" if evidence else "",
+        not seen,
+        expected="an action that sends queries and whose result is consumed",
+        seen=seen or "did something",
+        next_step=next_step,
     )
+
+
+def _at_most(limit: int | None, one: str, many: str = "") -> str:
+    return f"at most {limit} {one if limit == 1 else many or f'{one}s'}"
+
+
+def _described(shapes: Sequence[ShapeActivity], shown: CallSite | None) -> Iterator[str]:
+    """Lines that show shapes, and where each was sent from unless that is `shown` already."""
+    for each in shapes:
+        yield f"{each.count}x {each.shape.text}"
+        if each.site and each.site != shown:
+            yield f"  sent from {each.site}"

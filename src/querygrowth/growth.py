@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from querygrowth.activity import Action, Activity, Caller, caller, outside_event_loop, watch
+from querygrowth.activity import Activity
 from querygrowth.call_sites import Project
 from querygrowth.listener import is_engine
 from querygrowth.trend import Trend, trend
+from querygrowth.watch import Action, Caller, caller, outside_event_loop, watch
 
 DEFAULT_SCALES = (2, 20, 501)
 BASE_SIZE = 2
@@ -56,6 +57,30 @@ class GrowthReport:
 
     subject: str
     axes: tuple[AxisGrowth, ...]
+
+    @classmethod
+    def of(
+        cls, subject: str, axis: str, scales: Sequence[int], activities: Sequence[Activity]
+    ) -> "GrowthReport":
+        """Build a report from activities that were measured elsewhere, along one axis.
+
+        Args:
+            subject: What was measured: an action, an exporter.
+            axis: What grew, in the plural, as messages name it ("rows").
+            scales: The sizes that were tried, rising.
+            activities: What was done at each size, in the same order.
+
+        Raises:
+            ValueError: There are fewer than two scales, they do not rise, or their number is not
+                that of the activities.
+        """
+        if len(scales) < 2 or len(scales) != len(activities):
+            raise ValueError(
+                f"{axis}: growth needs one activity for each of at least two scales, "
+                f"got {len(activities)} for {list(scales)}"
+            )
+        _check_rising(axis, tuple(scales))
+        return cls(subject, (AxisGrowth(axis, tuple(scales), tuple(activities)),))
 
     def along(self, axis: str) -> AxisGrowth:
         """The growth along one axis; KeyError if it was not measured."""
@@ -163,10 +188,14 @@ def _planned_scales(
 def _check_scales(axis: str, scales: tuple[int, ...]) -> None:
     if len(scales) < 3:
         raise ValueError(f"{axis}: at least three scales are needed, got {list(scales)}")
-    if any(after <= before for before, after in pairwise(scales)):
-        raise ValueError(f"{axis}: scales must increase, got {list(scales)}")
+    _check_rising(axis, scales)
     if scales[0] < 0:
         raise ValueError(f"{axis}: a scale cannot be negative, got {scales[0]}")
+
+
+def _check_rising(axis: str, scales: tuple[int, ...]) -> None:
+    if any(after <= before for before, after in pairwise(scales)):
+        raise ValueError(f"{axis}: scales must increase, got {list(scales)}")
 
 
 def _check_axes(base: Mapping[str, int], populate: Populate) -> None:

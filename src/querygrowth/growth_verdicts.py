@@ -1,17 +1,19 @@
-"""Scaling: measure how an action grows, and hold it to a contract. The one place both are called.
+"""Judge how an action grows with its data. All words of a growth failure stand in this file.
 
-The command, the pytest plugin and tests of any project come through here.
+`judge_growth` judges any `GrowthReport`, whoever measured it. `assert_query_growth` measures and
+judges in one call: pytest's fixture, the harness and tests of any project use it or its parts.
+The words of a limit that holds at one size stand in `querygrowth.contract`.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import groupby, zip_longest
 
-from querygrowth.activity import Action, Activity
+from querygrowth.activity import CHECKOUTS, SESSION_STATEMENTS, TRANSACTIONS, Activity
 from querygrowth.call_sites import CallSite, Project
-from querygrowth.contract import QueryContract
+from querygrowth.contract import QueryContract, allowed, fetches_most, judge_vacuity
 from querygrowth.growth import (
     DEFAULT_SCALES,
     Axes,
@@ -21,13 +23,19 @@ from querygrowth.growth import (
     Scales,
     measure_growth,
 )
-from querygrowth.trend import Growth, Trend, trend
+from querygrowth.trend import Chunk, Growth, Trend, trend
 from querygrowth.verdict import Outcome, Verdict, judge, require
+from querygrowth.watch import Action
 
-# Telling growth to a person: counts at each scale, the shapes that grow, and what to try.
+__all__ = [
+    "DEFAULT_SCALES",
+    "AxisGrowth",
+    "GrowthReport",
+    "assert_query_growth",
+    "judge_growth",
+    "measure_growth",
+]
 
-
-# Where chunks of this size come from.
 _KNOWN_CHUNKS = {
     500: "selectinload, or IN lists split into chunks of 500",
     999: "IN lists split at 999, SQLite's old limit of variables",
@@ -35,135 +43,127 @@ _KNOWN_CHUNKS = {
     32_766: "IN lists split at 32766, SQLite's limit of variables",
     65_535: "IN lists split at 65535, PostgreSQL's limit of parameters",
 }
+"""Where chunks of a size usually come from."""
+
 _SHOWN_SHAPES = 3
 _SHOWN_CHARACTERS = 160
 
+Count = Callable[[Activity], "int | None"]
 
-@dataclass(frozen=True)
-class GrowingShape:
-    """A shape that is sent more often at a larger scale, and where from."""
-
-    table: str
-    text: str
-    trend: Trend
-    site: CallSite | None
-
-    def lines(self) -> tuple[str, ...]:
-        """How often it was sent at each scale, its text, and the place it was sent from."""
-        counts = ", ".join(map(str, self.trend.counts))
-        sent = (f"  sent from {self.site}",) if self.site else ()
-        return (f"{self.table}: {counts} ({self.trend})", f"  {_shortened(self.text)}", *sent)
-
-
-def _shortened(text: str) -> str:
-    """A long statement without its list of columns, which tells least, and then cut off."""
-    if len(text) > _SHOWN_CHARACTERS:
-        text = re.sub(r"^SELECT .*? FROM ", "SELECT ... FROM ", text)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
-
-
-def counts_by_scale(
-    axis: AxisGrowth, count: Callable[[Activity], int], what: str
-) -> tuple[str, ...]:
-    """One line for each run of scales with the same count; the tables that rose are named."""
-    samples = list(zip(axis.scales, axis.activities, strict=True))
-    groups = [list(group) for _, group in groupby(samples, key=lambda pair: count(pair[1]))]
-    scales = [", ".join(str(scale) for scale, _ in group) for group in groups]
-    width = max(len(each) for each in scales)
-    lines: list[str] = []
-    before: Activity | None = None
-    for label, group in zip(scales, groups, strict=True):
-        after = group[-1][1]
-        rises = _rises(before, after) if what == "queries" else ""
-        lines.append(f"{axis.axis}  {label:<{width}}  {count(after)} {what}{rises}")
-        before = after
-    return tuple(lines)
-
-
-def _rises(before: Activity | None, after: Activity) -> str:
-    if before is None:
-        return ""
-    rises = [
-        f"{table} {before.by_table.get(table, 0)} -> {count}"
-        for table, count in after.by_table.items()
-        if count > before.by_table.get(table, 0)
-    ]
-    return f"   {', '.join(rises)}"
-
-
-def growing_shapes(axis: AxisGrowth, tables: Collection[str]) -> tuple[GrowingShape, ...]:
-    """The shapes about `tables` whose count grows, those with the largest counts first."""
-    known = {each.shape.text: each for act in axis.activities for each in act.shapes}
-    found = [
-        GrowingShape(known[text].shape.table, text, grown, known[text].site)
-        for text, grown in axis.shape_trends().items()
-        if grown.grows and known[text].shape.table in tables
-    ]
-    return tuple(sorted(found, key=lambda each: -max(each.trend.counts)))[:_SHOWN_SHAPES]
-
-
-def advice(growing: Sequence[GrowingShape], axis: AxisGrowth) -> str:
-    """What to try first, going by the kind of growth of the shape that grows most."""
-    if not growing:
-        return "the tables that rose above"
-    worst = growing[0]
-    if max(worst.trend.counts) <= 1:
-        return "statement text that differs at each scale: use bound parameters"
-    match worst.trend.growth:
-        case Growth.STEPWISE:
-            return _about_chunks(worst)
-        case Growth.SUPERLINEAR:
-            return f"a query about {worst.table} inside nested loops"
-        case _:
-            return (
-                f"a loop that queries {worst.table} once per item of {axis.axis}: fetch them "
-                "in one query (a join, an IN list, or an eager load)"
-            )
-
-
-def _about_chunks(worst: GrowingShape) -> str:
-    chunk = worst.trend.chunk
-    known = [
-        words
-        for size, words in _KNOWN_CHUNKS.items()
-        if chunk is not None and chunk.low <= size <= chunk.high
-    ]
-    source = known[0] if known else f"work done in chunks of {chunk}"
-    return f"{source}; if it is meant, declare it: allow({worst.table!r}, chunk=...)"
-
-
-# Judging growth: what an action may not do more of when there is more to do it on.
-
-
-# What must be the same at every scale, beside queries.
-_CONSTANT_COUNTS: tuple[tuple[str, Callable[[Activity], int], str], ...] = (
-    ("transactions", lambda act: act.transactions, "a transaction or session opened in a loop"),
-    ("checkouts", lambda act: act.checkouts, "a connection taken from the pool in a loop"),
-    ("session statements", lambda act: act.session_statements, "a savepoint or pragma in a loop"),
+_CONSTANT_COUNTS: tuple[tuple[str, Count, str], ...] = (
+    (TRANSACTIONS, lambda act: act.transactions, "a transaction or session opened in a loop"),
+    (CHECKOUTS, lambda act: act.checkouts, "a connection taken from the pool in a loop"),
+    (SESSION_STATEMENTS, lambda act: act.session_statements, "a savepoint or pragma in a loop"),
 )
+"""What must be the same at every scale, beside queries, and what to look for if it is not."""
 
 
 def judge_growth(
     report: GrowthReport, contract: QueryContract | None = None
 ) -> tuple[Verdict, ...]:
-    """Every verdict on every axis, failed ones first.
+    """Judge every axis of a report; failed verdicts come first.
 
-    Queries (but for declared allowances), transactions, checkouts and session statements must be
-    the same at every scale. Fetched rows may grow with the records emitted, work with the scale,
-    neither faster. Nothing may go past SQLAlchemy, and something must have been done at all.
+    Queries (less declared allowances), transactions, checkouts and session statements must be the
+    same at every scale. Fetched rows may grow in proportion to the records emitted, and work in
+    proportion to the scale. No query may go past SQLAlchemy, and the action must have done
+    something. Each limit of the contract must hold at every scale. A count that was not taken
+    gives a skipped verdict.
+
+    A failed verdict names the expectation that was broken, and `site` is the line behind it where
+    that is known: the line that sends the shape that grows most, or that opens the transactions.
+
+    Args:
+        report: Measured by `measure_growth`, or built by `GrowthReport.of` from activities that
+            were measured elsewhere.
+        contract: Limits and allowances; default: none.
     """
     contract = contract or QueryContract()
+    grown = [_judge_queries(axis, report.subject, contract) for axis in report.axes]
     verdicts = [
-        each for axis in report.axes for each in _judge_axis(axis, report.subject, contract)
+        each
+        for axis, queries in zip(report.axes, grown, strict=True)
+        for each in _judge_axis(axis, report.subject, contract, queries)
     ]
-    return tuple(sorted(verdicts, key=lambda each: not each.failed))
+    return (
+        *_by_cause([each for each in verdicts if each.failed], grown),
+        *(each for each in verdicts if not each.failed),
+    )
 
 
-def _judge_axis(axis: AxisGrowth, subject: str, contract: QueryContract) -> Iterator[Verdict]:
-    yield _first_failed([act.vacuity(subject) for act in axis.activities])
+def _by_cause(failed: Sequence[Verdict], grown: Sequence[Verdict]) -> tuple[Verdict, ...]:
+    """One failure for each cause: what comes from a line whose queries grew goes beneath that.
+
+    A loop that opens a transaction for each query breaks half a dozen expectations, and one edit
+    mends them all. The same limit, broken along several axes, is told once too.
+    """
+    causes = {each.site: each for each in reversed(grown) if each.failed and each.site}
+    beneath: defaultdict[Verdict, list[str]] = defaultdict(list)
+    told: dict[Verdict, None] = {}
+    for each in failed:
+        cause = causes.get(each.site) if each.site else None
+        if cause is None or each in grown:
+            told[each] = None
+        else:
+            beneath[cause].append(f"so also: {each.seen} (expected: {each.expected})")
+    return tuple(
+        replace(each, evidence=(*each.evidence, *dict.fromkeys(beneath[each]))) for each in told
+    )
+
+
+def assert_query_growth(
+    action: Action,
+    populate: Populate,
+    *,
+    axes: Axes,
+    scales: Scales = DEFAULT_SCALES,
+    contract: QueryContract | None = None,
+    together: Sequence[int] = (),
+    work: Iterable[str] = (),
+    writes: bool = False,
+    subject: str = "",
+    project: Project | None = None,
+) -> GrowthReport:
+    """Measure as `measure_growth` does, judge, and return the report.
+
+    Args:
+        action: Called with an engine; plain or async.
+        populate: Called with the size of every axis; returns an engine on such a database.
+        axes: The axes with their base sizes, or only their names.
+        scales: The sizes to try, for all axes or for each.
+        contract: Limits and allowances. Without one, queries must be the same at every scale.
+        together: Sizes to try with all axes growing at once.
+        work: Deterministic counts to take (`VM_STEPS`, `BRANCHES`).
+        writes: Whether the action may change tables.
+        subject: What to call the action in verdicts; default: its name.
+        project: The user's own files; default: those below the working directory.
+
+    Raises:
+        VerdictError: At least one verdict failed; the message shows all that did.
+        ValueError: The request makes no sense, as for `measure_growth`.
+    """
+    __tracebackhide__ = True  # in pytest, the failing line is the caller's
+    report = measure_growth(
+        action,
+        populate,
+        axes=axes,
+        scales=scales,
+        together=together,
+        work=work,
+        writes=writes,
+        subject=subject,
+        project=project,
+    )
+    require(judge_growth(report, contract))
+    return report
+
+
+def _judge_axis(
+    axis: AxisGrowth, subject: str, contract: QueryContract, queries: Verdict
+) -> Iterator[Verdict]:
+    yield _first_failed([judge_vacuity(act, subject) for act in axis.activities])
     yield _judge_bypasses(axis, subject)
-    yield _judge_queries(axis, subject, contract)
-    yield from _judge_contract(axis, subject, contract)
+    yield queries
+    yield from _judge_limits(axis, subject, contract)
     for name, count, next_step in _CONSTANT_COUNTS:
         yield _judge_constant(axis, subject, name, count, next_step)
     yield _judge_rows(axis, subject)
@@ -181,150 +181,222 @@ def _judge_queries(axis: AxisGrowth, subject: str, contract: QueryContract) -> V
         for table, count in counts.items()
         if count > max(1, first.get(table, 0))
     }
-    growing = growing_shapes(axis, grown)
+    growing = _growing_shapes(axis, grown)
+    site = growing[0].site if growing else None
+    broken = [each for each in contract.allowances if each.table in grown or not grown]
     return judge(
         subject,
         not grown,
-        expected=contract.promise,
+        expected=f"the same count at every scale{allowed(broken)}",
         seen=f"queries grew with {axis.axis}" if grown else f"queries kept along {axis.axis}",
         evidence=[
-            *counts_by_scale(axis, lambda act: act.queries, "queries"),
-            *(line for each in growing for line in each.lines()),
+            *_counts_by_scale(axis, lambda act: act.queries, "queries"),
+            *(line for each in growing for line in each.lines(shown=site)),
         ],
-        next_step=advice(growing, axis),
+        next_step=_advice(growing, axis),
+        site=site,
     )
 
 
-def _judge_contract(axis: AxisGrowth, subject: str, contract: QueryContract) -> Iterator[Verdict]:
-    """The contract's limits at each scale, told once: at the smallest scale that breaks them."""
-    by_promise: defaultdict[str, list[Verdict]] = defaultdict(list)
-    for activity in axis.activities:
-        for verdict in contract.judge(activity, subject):
-            by_promise[verdict.expected].append(verdict)
-    for verdicts in by_promise.values():
-        yield _first_failed(verdicts)
+def _judge_limits(axis: AxisGrowth, subject: str, contract: QueryContract) -> Iterator[Verdict]:
+    """Judge the contract's limits, each once: at the smallest scale that breaks it."""
+    # Limits come in one order at every scale; the last, on rows, only where records are known.
+    for verdicts in zip_longest(*(contract.judge(act, subject) for act in axis.activities)):
+        yield _first_failed([each for each in verdicts if each is not None])
 
 
 def _judge_constant(
-    axis: AxisGrowth, subject: str, name: str, count: Callable[[Activity], int], next_step: str
+    axis: AxisGrowth, subject: str, name: str, count: Count, next_step: str
 ) -> Verdict:
-    found = axis.trend(count)
+    expected = f"the same number of {name} at every scale"
+    counts = _known([count(act) for act in axis.activities])
+    if counts is None:
+        return Verdict(subject, Outcome.SKIPPED, expected, f"{name} were not counted")
+    found = trend(axis.scales, counts)
     return judge(
         subject,
         not found.grows,
-        expected=f"the same number of {name} at every scale",
-        seen=f"{name} grew with {axis.axis} ({found})" if found.grows else f"{name} constant",
-        evidence=counts_by_scale(axis, count, name),
+        expected=expected,
+        seen=f"{name} grew with {axis.axis} ({describe_trend(found)})"
+        if found.grows
+        else f"{name} constant",
+        evidence=_counts_by_scale(axis, count, name),
         next_step=next_step,
+        site=axis.activities[-1].sites.get(name),
     )
 
 
 def _judge_rows(axis: AxisGrowth, subject: str) -> Verdict:
-    known = [act.records for act in axis.activities if act.records is not None]
-    if len(known) == len(axis.activities) and len(set(known)) == 1:
-        return _judge_constant(
+    records = [act.records for act in axis.activities if act.records is not None]
+    site = fetches_most(axis.activities[-1])
+    if len(records) == len(axis.activities) and len(set(records)) == 1:
+        constant = _judge_constant(
             axis,
             subject,
             "fetched rows",
             lambda act: act.rows_fetched,
             "rows fetched only to be thrown away: filter them in the database",
         )
+        return replace(constant, site=site if constant.failed else None)
     unit = _unit(axis)
-    found = trend(axis.extent, [act.rows_fetched for act in axis.activities], in_steps=False)
+    expected = f"fetched rows in proportion to {unit}"
+    counts = _known([act.rows_fetched for act in axis.activities])
+    if counts is None:
+        return Verdict(subject, Outcome.SKIPPED, expected, "fetched rows were not counted")
+    found = trend(axis.extent, counts, in_steps=False)
     multiplied = found.growth is Growth.SUPERLINEAR
     return judge(
         subject,
         not multiplied,
-        expected=f"fetched rows in proportion to {unit}",
-        seen=f"fetched rows grew faster than {unit}" if multiplied else f"fetched rows {found}",
+        expected=expected,
+        seen=f"fetched rows grew faster than {unit}"
+        if multiplied
+        else f"fetched rows {describe_trend(found)}",
         evidence=[
-            *counts_by_scale(axis, lambda act: act.rows_fetched, "fetched rows"),
-            *(counts_by_scale(axis, lambda act: act.records or 0, "records") if known else ()),
+            *_counts_by_scale(axis, lambda act: act.rows_fetched, "fetched rows"),
+            *(_counts_by_scale(axis, lambda act: act.records or 0, "records") if records else ()),
         ],
         next_step="joins that multiply each other's rows, or a missing join condition",
+        site=site,
     )
 
 
 def _judge_work(axis: AxisGrowth, subject: str, name: str) -> Verdict:
     unit = _unit(axis)
-    found = trend(axis.extent, [act.work[name] for act in axis.activities], in_steps=False)
+    expected = f"{name} at most in proportion to {unit}"
+    counts = _known([act.work.get(name) for act in axis.activities])
+    if counts is None:
+        return Verdict(subject, Outcome.SKIPPED, expected, f"{name} were not counted")
+    found = trend(axis.extent, counts, in_steps=False)
     faster = found.growth is Growth.SUPERLINEAR
     return judge(
         subject,
         not faster,
-        expected=f"{name} at most in proportion to {unit}",
-        seen=f"{name} grew faster than {unit}" if faster else f"{name} {found}",
-        evidence=counts_by_scale(axis, lambda act: act.work[name], name),
+        expected=expected,
+        seen=f"{name} grew faster than {unit}" if faster else f"{name} {describe_trend(found)}",
+        evidence=_counts_by_scale(axis, lambda act: act.work.get(name), name),
         next_step="a full scan in a loop, a missing index, or a nested loop in Python",
     )
 
 
 def _judge_bypasses(axis: AxisGrowth, subject: str) -> Verdict:
+    expected = "every statement sent through SQLAlchemy, where it is counted"
     if any(act.bypassed is None for act in axis.activities):
-        return Verdict(
-            subject, Outcome.SKIPPED, "no statement past SQLAlchemy", "this driver cannot be asked"
-        )
+        return Verdict(subject, Outcome.SKIPPED, expected, "the driver was not asked")
     bypassed = max((act.bypassed or () for act in axis.activities), key=len)
     return judge(
         subject,
         not bypassed,
-        expected="every statement sent through SQLAlchemy, where it is counted",
+        expected=expected,
         seen=f"{len(bypassed)} statements went past SQLAlchemy" if bypassed else "no bypass",
         evidence=[
-            *counts_by_scale(axis, lambda act: len(act.bypassed or ()), "bypassing"),
-            *dict.fromkeys(bypassed[:3]),
+            *_counts_by_scale(axis, lambda act: len(act.bypassed or ()), "bypassing"),
+            *dict.fromkeys(bypassed[:_SHOWN_SHAPES]),
         ],
         next_step="cursors taken from raw_connection() or connection.connection",
     )
+
+
+@dataclass(frozen=True)
+class _GrowingShape:
+    """A shape that is sent more often at a larger scale."""
+
+    table: str
+    text: str
+    trend: Trend
+    site: CallSite | None
+
+    def lines(self, *, shown: CallSite | None) -> Iterator[str]:
+        """How often it was sent, its text, and its line unless the verdict has `shown` it."""
+        counts = ", ".join(map(str, self.trend.counts))
+        yield f"{self.table}: {counts} ({describe_trend(self.trend)})"
+        yield f"  {_shortened(self.text)}"
+        if self.site and self.site != shown:
+            yield f"  sent from {self.site}"
+
+
+def _growing_shapes(axis: AxisGrowth, tables: Collection[str]) -> tuple[_GrowingShape, ...]:
+    """The shapes about `tables` whose count grows, those with the largest counts first."""
+    # A later scale replaces an earlier one: the most queries tell best where they come from.
+    known = {each.shape.text: each for act in axis.activities for each in act.shapes}
+    found = [
+        _GrowingShape(known[text].shape.table, text, grown, known[text].site)
+        for text, grown in axis.shape_trends().items()
+        if grown.grows and known[text].shape.table in tables
+    ]
+    return tuple(sorted(found, key=lambda each: -max(each.trend.counts)))[:_SHOWN_SHAPES]
+
+
+def _shortened(text: str) -> str:
+    """A long statement without its list of columns, which tells least, and then cut off."""
+    if len(text) > _SHOWN_CHARACTERS:
+        text = re.sub(r"^SELECT .*? FROM ", "SELECT ... FROM ", text)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
+
+
+def _counts_by_scale(axis: AxisGrowth, count: Count, what: str) -> Iterator[str]:
+    """One line for each run of scales with the same count; the tables that rose are named."""
+    samples = list(zip(axis.scales, axis.activities, strict=True))
+    groups = [list(group) for _, group in groupby(samples, key=lambda pair: count(pair[1]))]
+    scales = [", ".join(str(scale) for scale, _ in group) for group in groups]
+    width = max(len(each) for each in scales)
+    before: Activity | None = None
+    for label, group in zip(scales, groups, strict=True):
+        after = group[-1][1]
+        rises = ""
+        if before is not None and what == "queries":
+            rises = "   " + ", ".join(
+                f"{table} {before.by_table.get(table, 0)} -> {sent}"
+                for table, sent in after.by_table.items()
+                if sent > before.by_table.get(table, 0)
+            )
+        yield f"{axis.axis}  {label:<{width}}  {count(after)} {what}{rises}"
+        before = after
+
+
+def _advice(growing: Sequence[_GrowingShape], axis: AxisGrowth) -> str:
+    """What to try first, by the kind of growth of the shape that grows most."""
+    if not growing:
+        return "the tables that rose above"
+    worst = growing[0]
+    if max(worst.trend.counts) <= 1:
+        return "statement text that differs at each scale: use bound parameters"
+    if worst.trend.growth is Growth.SUPERLINEAR:
+        return f"a query about {worst.table} inside nested loops"
+    chunk = worst.trend.chunk
+    if chunk is None:
+        return (
+            f"a loop that queries {worst.table} once per item of {axis.axis}: fetch them "
+            "in one query (a join, an IN list, or an eager load)"
+        )
+    usual = (words for size, words in _KNOWN_CHUNKS.items() if chunk.low <= size <= chunk.high)
+    source = next(usual, f"work done in chunks of {_sizes(chunk)}")
+    return f"{source}; if it is meant, declare it: allow({worst.table!r}, chunk=...)"
+
+
+def describe_trend(found: Trend) -> str:
+    """A trend in words: "constant", "linear, slope 1.00", ..."""
+    if found.growth is Growth.STEPWISE and found.chunk:
+        return f"stepwise, chunks of {_sizes(found.chunk)}"
+    if found.growth is Growth.LINEAR:
+        return f"linear, slope {found.slope:.2f}"
+    if found.growth is Growth.SUPERLINEAR:
+        return f"superlinear, slopes {', '.join(f'{slope:.2f}' for slope in found.slopes)}"
+    return "constant"
+
+
+def _sizes(chunk: Chunk) -> str:
+    return str(chunk.low) if chunk.low == chunk.high else f"{chunk.low} to {chunk.high}"
 
 
 def _unit(axis: AxisGrowth) -> str:
     return axis.axis if axis.extent == axis.scales else f"records along {axis.axis}"
 
 
+def _known(counts: Sequence[int | None]) -> list[int] | None:
+    known = [each for each in counts if each is not None]
+    return known if len(known) == len(counts) else None
+
+
 def _first_failed(verdicts: Sequence[Verdict]) -> Verdict:
     return next((each for each in verdicts if each.failed), verdicts[0])
-
-
-__all__ = [
-    "DEFAULT_SCALES",
-    "AxisGrowth",
-    "GrowthReport",
-    "assert_query_growth",
-    "judge_growth",
-    "measure_growth",
-]
-
-
-def assert_query_growth(
-    action: Action,
-    populate: Populate,
-    *,
-    axes: Axes,
-    scales: Scales = DEFAULT_SCALES,
-    contract: QueryContract | None = None,
-    together: Sequence[int] = (),
-    work: Iterable[str] = (),
-    writes: bool = False,
-    subject: str = "",
-    project: Project | None = None,
-) -> GrowthReport:
-    """Measure as `measure_growth` does; VerdictError if growth breaks the contract.
-
-    Without a contract, queries must be the same at every scale. The report is returned for
-    further questions.
-    """
-    __tracebackhide__ = True  # in pytest, the failing line is the caller's
-    report = measure_growth(
-        action,
-        populate,
-        axes=axes,
-        scales=scales,
-        together=together,
-        work=work,
-        writes=writes,
-        subject=subject,
-        project=project,
-    )
-    require(judge_growth(report, contract))
-    return report

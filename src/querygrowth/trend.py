@@ -28,9 +28,6 @@ class Chunk:
     low: int
     high: int
 
-    def __str__(self) -> str:
-        return str(self.low) if self.low == self.high else f"{self.low} to {self.high}"
-
 
 @dataclass(frozen=True)
 class Trend:
@@ -51,18 +48,6 @@ class Trend:
     def grows(self) -> bool:
         """Whether any count is above the one at the smallest scale."""
         return self.growth is not Growth.CONSTANT
-
-    def __str__(self) -> str:
-        match self.growth:
-            case Growth.CONSTANT:
-                return "constant"
-            case Growth.STEPWISE:
-                return f"stepwise, chunks of {self.chunk}"
-            case Growth.LINEAR:
-                return f"linear, slope {self.slope:.2f}"
-            case Growth.SUPERLINEAR:
-                slopes = ", ".join(f"{slope:.2f}" for slope in self.slopes)
-                return f"superlinear, slopes {slopes}"
 
 
 def trend(scales: Sequence[int], counts: Sequence[int], *, in_steps: bool = True) -> Trend:

@@ -1,4 +1,4 @@
-"""Verdict: what was expected, what was seen, the evidence, and what to try next."""
+"""Verdicts: one judgement each, with what was seen, where, what was expected, and what to try."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from querygrowth.call_sites import CallSite
 
 
 class Outcome(StrEnum):
-    """How a judgement came out. Only a failure fails; only a pass is a pass."""
+    """How a judgement came out. Only FAILED fails a test, and only PASSED is a pass."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -18,10 +18,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """One judgement on one thing, in words for a person.
+    """One judgement on one subject, in words for a person.
 
-    `evidence` holds finished lines, most telling first. `next_step` says where to look or what to
-    try; it is empty when there is nothing to do. `site` is the line of source that it is about.
+    Args:
+        subject: What was judged: an action, a test, an exporter.
+        outcome: How it came out.
+        expected: The expectation, in words. For a failure, the one that was broken.
+        seen: What was measured.
+        evidence: Further lines, the most telling first. `site` is not among them.
+        next_step: Where to look or what to try; empty when there is nothing to do.
+        site: The line of source that the verdict is about, if it is known.
     """
 
     subject: str
@@ -44,6 +50,8 @@ class Verdict:
 
     def __str__(self) -> str:
         lines = [f"{self.subject}: {self.seen}", *(f"  {line}" for line in self.evidence)]
+        if self.site:
+            lines.append(f"at: {self.site}")
         if not self.passed:
             lines.append(f"expected: {self.expected}")
         if self.next_step:
@@ -52,7 +60,7 @@ class Verdict:
 
 
 class VerdictError(AssertionError):
-    """At least one verdict failed; its text is every failed verdict, in order."""
+    """At least one verdict failed. The message shows every failed verdict, in order."""
 
     def __init__(self, verdicts: tuple[Verdict, ...]) -> None:
         super().__init__("\n\n".join(str(each) for each in verdicts))
@@ -69,7 +77,19 @@ def judge(
     next_step: str = "",
     site: CallSite | None = None,
 ) -> Verdict:
-    """A verdict that passes or fails on one condition."""
+    """Build a verdict that passes or fails on one condition.
+
+    A pass has nothing to look at: neither `next_step` nor `site`.
+
+    Args:
+        subject: What was judged.
+        holds: Whether the expectation was met.
+        expected: The expectation.
+        seen: What was measured.
+        evidence: Further lines, the most telling first.
+        next_step: What to try after a failure.
+        site: The line of source that the verdict is about.
+    """
     return Verdict(
         subject=subject,
         outcome=Outcome.PASSED if holds else Outcome.FAILED,
@@ -77,12 +97,12 @@ def judge(
         seen=seen,
         evidence=tuple(evidence),
         next_step="" if holds else next_step,
-        site=site,
+        site=None if holds else site,
     )
 
 
 def require(verdicts: Iterable[Verdict]) -> None:
-    """Raise VerdictError if any verdict failed; say nothing otherwise."""
+    """Raise VerdictError if any verdict failed; do nothing otherwise."""
     __tracebackhide__ = True  # in pytest, the failing line is the caller's
     failed = tuple(each for each in verdicts if each.failed)
     if failed:

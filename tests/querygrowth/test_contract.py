@@ -1,13 +1,17 @@
 """Contracts in words: what is declared passes, what is not fails, a loop of the same total too."""
 
+from dataclasses import replace
+
 import pytest
 from scenarios.good import constant_lookups, declared_eager_load
 from scenarios.loops import core_loop
 from scenarios.paging import by_key, in_uneven_chunks
 from scenarios.shop import shop
 
-from querygrowth.activity import Activity, caller, watch
+from querygrowth.activity import TRANSACTIONS, Activity, ShapeActivity
+from querygrowth.call_sites import CallSite
 from querygrowth.contract import QueryContract
+from querygrowth.watch import caller, watch
 
 
 def activity(action, **sizes: int) -> Activity:
@@ -20,6 +24,22 @@ def failures(contract: QueryContract, seen: Activity) -> list[str]:
 
 
 ONE_PER_TABLE = QueryContract(per_table=1)
+SENDS_ITEMS = CallSite("/shop/orders.py", 12, "items_of")
+LOOP = Activity(
+    shapes=(
+        ShapeActivity.named("orders", "SELECT id FROM orders", 1),
+        replace(
+            ShapeActivity.named("items", "SELECT id FROM items WHERE order_id = ?", 5, SENDS_ITEMS),
+            rows_fetched=10,
+        ),
+    ),
+    transactions=1,
+    checkouts=1,
+    rows_fetched=15,
+    records=10,
+    sites={TRANSACTIONS: SENDS_ITEMS},
+)
+"""One query about orders, then five about items."""
 
 
 def test_one_query_per_table_is_kept() -> None:
@@ -29,7 +49,7 @@ def test_one_query_per_table_is_kept() -> None:
 def test_an_undeclared_step_fails() -> None:
     (failure,) = failures(ONE_PER_TABLE, activity(declared_eager_load, orders=501))
     assert failure.startswith("action: 2 queries about items\n  2x SELECT items.order_id")
-    assert "sent from tests/querygrowth/scenarios/good.py:" in failure
+    assert "\nat: tests/querygrowth/scenarios/good.py:" in failure
     assert "expected: at most 1 query per table" in failure
 
 
@@ -97,11 +117,36 @@ def test_a_limit_of_zero_is_a_limit() -> None:
     assert QueryContract(per_table=0).excess(activity(core_loop, orders=1)) == 2
 
 
-def test_a_contract_says_what_it_promises() -> None:
-    contract = QueryContract(per_table=1, transactions=1).allow("items", chunk=500)
-    assert contract.promise == (
-        "at most 1 query per table, at most 1 transaction, but items in chunks of 500"
+@pytest.mark.parametrize(
+    ("contract", "expected"),
+    [
+        (QueryContract(total=1), "at most 1 query"),
+        (QueryContract(total=5), "at most 5 queries"),
+        (QueryContract(per_table=1), "at most 1 query per table"),
+        (QueryContract(per_table=0), "at most 0 queries per table"),
+        (QueryContract(per_table={"items": 2, "orders": 0, "notes": 0}),
+            "at most 0 queries about orders, at most 2 queries about items"),
+        (QueryContract(per_table={"orders": 1, "*": 3}), "at most 3 queries about items"),
+        (QueryContract(transactions=0), "at most 0 transactions"),
+        (QueryContract(rows_per_record=1.25), "at most 1.25 fetched rows for each record"),
+        (QueryContract(per_table=1).allow("items", page=9).allow("orders", chunk=9),
+            "at most 1 query per table, but items in pages of 9"),
+        (QueryContract(total=1).allow("notes", chunk=9),
+            "at most 1 query, but notes in chunks of 9"),
+    ],
+)  # fmt: skip
+def test_a_failure_names_the_limit_that_was_broken_and_no_other(
+    contract: QueryContract, expected: str
+) -> None:
+    """Every contract here has all the other limits too, and they are kept."""
+    kept = {"total": 99, "per_table": 99, "transactions": 99, "rows_per_record": 99.0}
+    limits = {name: getattr(contract, name) for name in kept}
+    whole = replace(
+        contract, **{n: kept[n] if limit is None else limit for n, limit in limits.items()}
     )
+    (failure,) = [each for each in whole.judge(LOOP, "action") if each.failed]
+    assert failure.expected == expected
+    assert failure.site == SENDS_ITEMS
 
 
 @pytest.mark.parametrize("sizes", [{}, {"chunk": 5, "page": 5}, {"chunk": 0}, {"page": -1}])

@@ -35,7 +35,7 @@ def test_the_message_shows_diagnosis_counts_shape_and_call_site() -> None:
         "  orders  501    3 queries   items 1 -> 2\n"
         "  items: 1, 1, 2 (stepwise, chunks of 251 to 500)\n"
         "    SELECT ... FROM items WHERE items.order_id IN (?) ORDER BY items.id\n"
-        "    sent from tests/querygrowth/scenarios/loops.py:N in eager_load_in_chunks\n"
+        "at: tests/querygrowth/scenarios/loops.py:N in eager_load_in_chunks\n"
         "expected: the same count at every scale\n"
         "look at: selectinload, or IN lists split into chunks of 500; "
         "if it is meant, declare it: allow('items', chunk=...)"

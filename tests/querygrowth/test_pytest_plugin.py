@@ -123,7 +123,7 @@ def test_a_broken_budget_fails_with_shape_and_call_site(run: Run) -> None:
         [
             "test_total: 3 queries",
             "  3x SELECT id FROM users",
-            "    sent from conftest.py:* in ask.<locals>.ask",
+            "at: conftest.py:* in ask.<locals>.ask",
             "expected: at most 2 queries",
         ]
     )
@@ -331,7 +331,7 @@ ASYNC = """
 def test_async_tests_are_counted(run: Run) -> None:
     result = run(ASYNC, "-o", "asyncio_mode=auto")
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["test_broken: 2 queries", "*sent from *.py:* in test_broken"])
+    result.stdout.fnmatch_lines(["test_broken: 2 queries", "at: *.py:* in test_broken"])
 
 
 REPORTED = """

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, text
 
-from querygrowth.activity import Activity, caller, watch
+from querygrowth.activity import Activity
 from querygrowth.contract import QueryContract
 from querygrowth.search import find_blow_up
+from querygrowth.watch import caller, watch
 
 
 @dataclass(frozen=True)

@@ -64,21 +64,6 @@ def test_work_beyond_proportion_is(exponent: float) -> None:
     assert trend(scales, counts, in_steps=False).growth is Growth.SUPERLINEAR
 
 
-@pytest.mark.parametrize(
-    ("scales", "counts", "words"),
-    [
-        ((2, 20, 501), (5, 5, 5), "constant"),
-        ((2, 500, 501), (1, 1, 2), "stepwise, chunks of 500"),
-        ((2, 20, 501), (2, 20, 501), "linear, slope 1.00"),
-        ((2, 20, 501), (4, 400, 251_001), "superlinear, slopes 22.00, 521.00"),
-    ],
-)
-def test_a_trend_says_what_it_is(
-    scales: tuple[int, ...], counts: tuple[int, ...], words: str
-) -> None:
-    assert str(trend(scales, counts)) == words
-
-
 @pytest.mark.parametrize("scales", [(2,), (2, 2, 3), (3, 2, 1)])
 def test_scales_that_do_not_increase_are_refused(scales: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="scale"):

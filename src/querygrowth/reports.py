@@ -1,0 +1,256 @@
+"""Verdicts as SARIF 2.1.0, GitHub annotations and Markdown, and the escaping that each needs.
+
+The texts of verdicts hold names, SQL and error messages of unknown origin. No reader of a report,
+be it a terminal, a browser or GitHub's runner, may take a part of them for markup or a command.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import Any
+from urllib.parse import quote
+
+from querygrowth.call_sites import CallSite
+from querygrowth.verdict import Outcome, Verdict
+
+_LEVELS = {Outcome.FAILED: "error", Outcome.INCONCLUSIVE: "warning"}
+"""What is reported to code scanning and on pull requests, by SARIF's and GitHub's common names."""
+
+_SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+
+_SHOWN_ANNOTATIONS = 10
+"""GitHub shows so many annotations of a step, and drops the others without a word."""
+
+_AUTOLINKED = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp)(?=:)|\bwww(?=\.)")
+"""What GitHub turns into a link without any markup."""
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-!|<>&~@])")
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A verdict, and the name of the rule that it is about ("growth")."""
+
+    rule: str
+    verdict: Verdict
+
+
+def visible(text: str, *, kept: str = "") -> str:
+    """Escape control characters, so that the text shows as it is, on one line.
+
+    That covers what a terminal obeys, what turns the direction of writing, and what no encoding
+    can write (lone surrogates).
+
+    Args:
+        text: Text of unknown origin.
+        kept: Control characters to leave as they are, such as line breaks.
+    """
+    return "".join(
+        char
+        if char.isprintable() or char in kept
+        else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def visible_verdict(verdict: Verdict) -> Verdict:
+    """The verdict with control characters escaped in each of its texts."""
+    site = verdict.site
+    return replace(
+        verdict,
+        subject=visible(verdict.subject),
+        expected=visible(verdict.expected),
+        seen=visible(verdict.seen),
+        evidence=tuple(map(visible, verdict.evidence)),
+        next_step=visible(verdict.next_step),
+        site=site and replace(site, path=visible(site.path), function=visible(site.function)),
+    )
+
+
+def site_within(site: CallSite | None, root: Path) -> CallSite | None:
+    """The site with its path relative to a checkout, in POSIX form.
+
+    A path that is relative already, as in a saved result, is taken as it is.
+
+    Args:
+        site: A line of source, if there is one.
+        root: The checkout's root.
+
+    Returns:
+        None for a file outside `root` or in an installed library: no report can show its line.
+    """
+    if site is None or "site-packages" in PurePath(site.path).parts:
+        return None
+    path = Path(site.path)
+    if not path.is_absolute():
+        return None if ".." in path.parts else site
+    if not path.resolve().is_relative_to(root.resolve()):
+        return None
+    return replace(site, path=path.resolve().relative_to(root.resolve()).as_posix())
+
+
+def with_relative_site(verdict: Verdict, root: Path) -> Verdict:
+    """The verdict with its site as `site_within` gives it."""
+    return replace(verdict, site=site_within(verdict.site, root))
+
+
+def sarif_log(
+    reported: Iterable[Reported], *, tool: str, rules: Mapping[str, str], root: Path
+) -> str:
+    """Write failures, and what could not be decided, as a SARIF 2.1.0 log for code scanning.
+
+    Args:
+        reported: All verdicts, in the order in which to list them. Passes are left out.
+        tool: What to call the program that judged.
+        rules: What each rule demands, in a short sentence, by the rule's name.
+        root: The checkout's root. Paths in the log are relative to it ("SRCROOT").
+
+    Returns:
+        The log as JSON text with a line break at the end.
+    """
+    driver = {
+        "name": tool,
+        "rules": [
+            {"id": _rule_id(name), "shortDescription": {"text": text}}
+            for name, text in rules.items()
+        ],
+    }
+    run = {
+        "tool": {"driver": driver},
+        "originalUriBaseIds": {"SRCROOT": {"description": {"text": "The checkout's root"}}},
+        "columnKind": "unicodeCodePoints",
+        "results": [_sarif_result(each, root) for each in _not_passed(reported)],
+    }
+    return (
+        json.dumps({"$schema": _SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1) + "\n"
+    )
+
+
+def _sarif_result(reported: Reported, root: Path) -> dict[str, Any]:
+    verdict = with_relative_site(reported.verdict, root)
+    result: dict[str, Any] = {
+        "ruleId": _rule_id(reported.rule),
+        "level": _LEVELS[verdict.outcome],
+        # SARIF knows links in plain text, too: `[here](target)`.
+        "message": {"text": str(visible_verdict(verdict)).replace("](", "] (")},
+    }
+    if verdict.site:
+        location = {
+            "artifactLocation": {
+                "uri": quote(verdict.site.path, errors="surrogateescape"),
+                "uriBaseId": "SRCROOT",
+            },
+            "region": {"startLine": verdict.site.line},
+        }
+        result["locations"] = [{"physicalLocation": location}]
+    return result
+
+
+def _rule_id(name: str) -> str:
+    return name.replace(" ", "-")
+
+
+def _not_passed(reported: Iterable[Reported]) -> list[Reported]:
+    return [each for each in reported if each.verdict.outcome in _LEVELS]
+
+
+def annotations(reported: Iterable[Reported], *, root: Path) -> Iterator[str]:
+    """Yield GitHub workflow commands that show failures at their lines of a pull request.
+
+    Verdicts with a line come first, and only as many as GitHub shows are yielded.
+
+    Args:
+        reported: All verdicts, in order. Passes are left out.
+        root: The checkout's root, which GitHub takes paths from.
+    """
+    placed = [
+        replace(each, verdict=with_relative_site(each.verdict, root))
+        for each in _not_passed(reported)
+    ]
+    placed.sort(key=lambda each: each.verdict.site is None)
+    yield from map(_annotation, placed[:_SHOWN_ANNOTATIONS])
+
+
+def _annotation(reported: Reported) -> str:
+    verdict = reported.verdict
+    properties = {"title": f"{reported.rule}: {verdict.seen}"}
+    if verdict.site:
+        line = str(verdict.site.line)
+        properties = {"file": verdict.site.path, "line": line, **properties}
+    listed = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
+    return f"::{_LEVELS[verdict.outcome]} {listed}::{_message(str(verdict))}"
+
+
+def _message(text: str) -> str:
+    """Escape what would end the command, as GitHub's toolkit does, and control characters."""
+    return visible(text, kept="\r\n").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")
+
+
+@contextmanager
+def commands_stopped(environ: Mapping[str, str], say: Callable[[str], object]) -> Iterator[None]:
+    """Keep GitHub's runner from taking a line printed in the block for a workflow command.
+
+    To the runner, `::error::` at the start of a line is a command, whoever printed it. A random
+    token switches commands off and on again, so no printed text can switch them on.
+
+    Args:
+        environ: The environment; nothing happens unless it is that of GitHub's runner.
+        say: Prints a line.
+    """
+    if environ.get("GITHUB_ACTIONS") != "true":
+        yield
+        return
+    token = secrets.token_hex()
+    say(f"::stop-commands::{token}")
+    try:
+        yield
+    finally:
+        say(f"::{token}::")
+
+
+def plain(text: str) -> str:
+    """Text of unknown origin in Markdown, without markup, links, mentions and line breaks."""
+    escaped = _MARKDOWN.sub(r"\\\1", visible(text)).replace("\\<", "&lt;").replace("\\&", "&amp;")
+    return _AUTOLINKED.sub(r"\g<0>\\", escaped)
+
+
+def code(text: str) -> str:
+    """Text of unknown origin as a code span in Markdown, with any backticks in it."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    return f"{fence} {visible(text)} {fence}"
+
+
+def markdown_failure(reported: Reported, *, root: Path) -> Iterator[str]:
+    """Yield the lines of a Markdown section that explains one failure.
+
+    Args:
+        reported: The failure.
+        root: The checkout's root, which paths are shown from.
+    """
+    verdict = with_relative_site(reported.verdict, root)
+    yield from (f"## {plain(f'{reported.rule}: {verdict.subject}')}", "")
+    yield f"**{plain(verdict.seen)}**"
+    if verdict.evidence:
+        yield from ("", *(f"    {visible(line)}" for line in verdict.evidence))
+    if verdict.site:
+        yield from ("", f"At: {code(str(verdict.site))}")
+    yield from ("", f"Expected: {plain(verdict.expected)}")
+    if verdict.next_step:
+        yield from ("", f"Look at: {plain(verdict.next_step)}")
+
+
+def markdown_table(reported: Iterable[Reported]) -> Iterator[str]:
+    """Yield the lines of a Markdown table with a row for each verdict."""
+    yield from ("| outcome | topic | about | expected | seen |", "|---|---|---|---|---|")
+    for each in reported:
+        verdict = each.verdict
+        cells = (each.rule, verdict.subject, verdict.expected, verdict.seen)
+        yield f"| {verdict.outcome.value} | {' | '.join(map(plain, cells))} |"

@@ -1,0 +1,116 @@
+"""Run an action, plain or async, on an engine and record what it did."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+)
+from typing import TypeVar
+
+from querygrowth.activity import Activity, activity_of
+from querygrowth.call_sites import Project, telling_lines, trace_origins
+from querygrowth.driver import trace_driver, traceable
+from querygrowth.listener import AnyEngine, sync_engine
+from querygrowth.log import count_queries
+from querygrowth.work import BRANCHES, VM_STEPS, Tally, count_branches, count_vm_steps
+
+Action = Callable[..., object]
+T = TypeVar("T")
+
+
+def outside_event_loop(function: Callable[[], T]) -> T:
+    """Call `function` where it may start an event loop: in a new thread if one runs in this."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return function()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="querygrowth") as thread:
+        return thread.submit(function).result()
+
+
+@contextmanager
+def caller() -> Iterator["Caller"]:
+    """Yield a Caller that uses one event loop for the whole block."""
+    with asyncio.Runner() as runner:
+        yield Caller(runner)
+
+
+class Caller:
+    """Calls plain and async functions alike; what can be awaited runs on its event loop."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self._runner = runner
+
+    def call(self, function: Callable[..., object], *args: object, **kwargs: object) -> object:
+        """Call the function and return its result, awaited if it can be."""
+        result = function(*args, **kwargs)
+        return self._wait_for(result) if inspect.isawaitable(result) else result
+
+    @contextmanager
+    def entered(self, resource: object) -> Iterator[object]:
+        """Enter a context manager, async or not, and yield its value; yield anything else."""
+        if isinstance(resource, AbstractContextManager):
+            with resource as value:
+                yield value
+        elif isinstance(resource, AbstractAsyncContextManager):
+            value = self._wait_for(resource.__aenter__())
+            try:
+                yield value
+            finally:
+                self._wait_for(resource.__aexit__(None, None, None))
+        else:
+            yield resource
+
+    def _wait_for(self, awaitable: Awaitable[T]) -> T:
+        async def result() -> T:
+            return await awaitable
+
+        return self._runner.run(result())
+
+
+def watch(
+    action: Action,
+    engine: AnyEngine,
+    *,
+    by: Caller,
+    work: Iterable[str] = (),
+    project: Project | None = None,
+) -> Activity:
+    """Run `action(engine)` once and record what it did.
+
+    Args:
+        action: A plain or async function of the engine.
+        engine: The engine that is counted, and no other.
+        by: Calls the action.
+        work: Deterministic counts to take beside the queries (`VM_STEPS`, `BRANCHES`).
+        project: The user's own files; default: those below the working directory.
+
+    Raises:
+        ValueError: The engine cannot give a kind of work; the action has not run.
+    """
+    with ExitStack() as stack:
+        trace = stack.enter_context(trace_driver(engine)) if traceable(engine) else None
+        tallies = {name: stack.enter_context(_tally(name, engine, project)) for name in work}
+        origins = stack.enter_context(trace_origins(sync_engine(engine), project))
+        log = stack.enter_context(count_queries(engine, project=project))
+        result = by.call(action, engine)
+    return activity_of(
+        log,
+        trace=trace,
+        result=result,
+        work={name: each.count for name, each in tallies.items()},
+        origins=telling_lines(origins),
+    )
+
+
+def _tally(name: str, engine: AnyEngine, project: Project | None) -> AbstractContextManager[Tally]:
+    if name == VM_STEPS:
+        return count_vm_steps(engine)
+    if name == BRANCHES:
+        return count_branches(project)
+    raise ValueError(f"unknown kind of work {name!r}: choose from {VM_STEPS}, {BRANCHES}")

@@ -1,0 +1,230 @@
+"""What a failure of growth says: what was expected, where it comes from, and what follows from it.
+
+Activities are written down here, as a harness that measures in another process would build them.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from querygrowth.activity import (
+    CHECKOUTS,
+    SESSION_STATEMENTS,
+    TRANSACTIONS,
+    Activity,
+    ShapeActivity,
+    StatementCount,
+    activity_of_counts,
+)
+from querygrowth.call_sites import CallSite
+from querygrowth.contract import QueryContract
+from querygrowth.growth import GrowthReport
+from querygrowth.growth_verdicts import describe_trend, judge_growth
+from querygrowth.trend import trend
+from querygrowth.verdict import Outcome, Verdict
+
+SCALES = (10, 100, 1000)
+READS_ROWS = CallSite("/shop/exporter.py", 3, "rows")
+LOOPS = CallSite("/shop/exporter.py", 9, "states")
+ELSEWHERE = CallSite("/shop/session.py", 5, "open")
+KEPT = Activity(
+    shapes=(
+        replace(ShapeActivity.named("rows", "SELECT id FROM rows", 1, READS_ROWS), rows_fetched=10),
+        replace(
+            ShapeActivity.named("states", "SELECT id FROM states WHERE row_id = ?", 1, LOOPS),
+            rows_fetched=20,
+        ),
+    ),
+    session_statements=1,
+    transactions=1,
+    checkouts=1,
+    rows_fetched=30,
+    bypassed=(),
+    work={"vm_steps": 50},
+    sites={TRANSACTIONS: ELSEWHERE, CHECKOUTS: ELSEWHERE, SESSION_STATEMENTS: ELSEWHERE},
+)
+
+
+def scaled(**changes: object) -> list[Activity]:
+    """An activity for each scale; a change is called with the scale."""
+    return [
+        replace(KEPT, records=scale, **{name: change(scale) for name, change in changes.items()})
+        for scale in SCALES
+    ]
+
+
+def looped(scale: int) -> tuple[ShapeActivity, ...]:
+    rows, states = KEPT.shapes
+    return (rows, replace(states, count=scale))
+
+
+def failed(activities: list[Activity], contract: QueryContract | None = None) -> list[Verdict]:
+    report = GrowthReport.of("Exporter", "rows", SCALES, activities)
+    return [each for each in judge_growth(report, contract) if each.failed]
+
+
+def linear(scale: int) -> int:
+    return scale
+
+
+def quadratic(scale: int) -> int:
+    return scale * scale
+
+
+def one(_scale: int) -> int:
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("activities", "contract", "seen", "expected", "site"),
+    [
+        (scaled(shapes=looped), None,
+            "queries grew with rows", "the same count at every scale", LOOPS),
+        (scaled(shapes=looped), QueryContract(transactions=1).allow("rows", page=5),
+            "queries grew with rows", "the same count at every scale", LOOPS),
+        (scaled(shapes=looped), QueryContract(transactions=1).allow("states", chunk=5),
+            "queries grew with rows",
+            "the same count at every scale, but states in chunks of 5", LOOPS),
+        (scaled(transactions=linear), None,
+            "transactions grew with rows (linear, slope 1.00)",
+            "the same number of transactions at every scale", ELSEWHERE),
+        (scaled(checkouts=linear), None,
+            "checkouts grew with rows (linear, slope 1.00)",
+            "the same number of checkouts at every scale", ELSEWHERE),
+        (scaled(session_statements=linear), None,
+            "session statements grew with rows (linear, slope 1.00)",
+            "the same number of session statements at every scale", ELSEWHERE),
+        (scaled(rows_fetched=quadratic), None,
+            "fetched rows grew faster than rows", "fetched rows in proportion to rows", LOOPS),
+        (scaled(work=lambda scale: {"vm_steps": scale * scale}), None,
+            "vm_steps grew faster than rows", "vm_steps at most in proportion to rows", None),
+        (scaled(bypassed=lambda _: ("SELECT 1",)), None,
+            "1 statements went past SQLAlchemy",
+            "every statement sent through SQLAlchemy, where it is counted", None),
+        (scaled(unconsumed=bool), None,
+            "returned an iterator that nobody consumed",
+            "an action that sends queries and whose result is consumed", None),
+        (scaled(), QueryContract(total=1, per_table=9, transactions=9, rows_per_record=9),
+            "2 queries", "at most 1 query", READS_ROWS),
+        (scaled(), QueryContract(per_table={"states": 0, "*": 9}, total=9, transactions=9),
+            "1 queries about states", "at most 0 queries about states", LOOPS),
+        (scaled(), QueryContract(transactions=0, total=9, per_table=9),
+            "1 transactions", "at most 0 transactions", ELSEWHERE),
+        (scaled(), QueryContract(rows_per_record=2, total=9, per_table=9, transactions=9),
+            "fetched 3.00 rows for each record", "at most 2 fetched rows for each record", LOOPS),
+    ],
+)  # fmt: skip
+def test_a_failure_names_the_expectation_that_was_broken_and_its_line(
+    activities: list[Activity],
+    contract: QueryContract | None,
+    seen: str,
+    expected: str,
+    site: CallSite | None,
+) -> None:
+    (failure,) = failed(activities, contract)
+    assert (failure.seen, failure.expected, failure.site) == (seen, expected, site)
+
+
+def test_what_is_kept_is_not_complained_about() -> None:
+    assert failed(scaled(), QueryContract(total=2, per_table=1, transactions=1)) == []
+
+
+def test_fetched_rows_that_grow_while_records_do_not_are_named_with_their_line() -> None:
+    activities = [replace(each, records=5) for each in scaled(rows_fetched=linear)]
+    (failure,) = failed(activities)
+    assert failure.expected == "the same number of fetched rows at every scale"
+    assert failure.site == LOOPS
+
+
+def test_what_follows_from_a_loop_stands_beneath_it() -> None:
+    activities = [
+        replace(each, transactions=scale, checkouts=scale, sites={TRANSACTIONS: LOOPS})
+        for scale, each in zip(SCALES, scaled(shapes=looped), strict=True)
+    ]
+    loop, checkouts = failed(activities, QueryContract(per_table=1))
+    assert loop.seen == "queries grew with rows"
+    assert loop.evidence[-2:] == (
+        "so also: 10 queries about states (expected: at most 1 query per table)",
+        (
+            "so also: transactions grew with rows (linear, slope 1.00) "
+            "(expected: the same number of transactions at every scale)"
+        ),
+    )
+    # Nothing is known of where these come from, so they are told by themselves.
+    assert checkouts.seen.startswith("checkouts grew with rows")
+
+
+def test_the_line_is_shown_once_and_the_other_growing_shapes_have_theirs() -> None:
+    def both(scale: int) -> tuple[ShapeActivity, ...]:
+        rows, states = KEPT.shapes
+        return (replace(rows, count=scale - 1), replace(states, count=scale))
+
+    (failure,) = failed(scaled(shapes=both))
+    assert str(failure) == (
+        "Exporter: queries grew with rows\n"
+        "  rows  10    19 queries\n"
+        "  rows  100   199 queries   rows 9 -> 99, states 10 -> 100\n"
+        "  rows  1000  1999 queries   rows 99 -> 999, states 100 -> 1000\n"
+        "  states: 10, 100, 1000 (linear, slope 1.00)\n"
+        "    SELECT id FROM states WHERE row_id = ?\n"
+        "  rows: 9, 99, 999 (linear, slope 1.00)\n"
+        "    SELECT id FROM rows\n"
+        "    sent from /shop/exporter.py:3 in rows\n"
+        "at: /shop/exporter.py:9 in states\n"
+        "expected: the same count at every scale\n"
+        "look at: a loop that queries states once per item of rows: fetch them in one query "
+        "(a join, an IN list, or an eager load)"
+    )
+
+
+def test_a_count_that_was_not_taken_is_skipped_with_the_reason() -> None:
+    unknown = [Activity(shapes=KEPT.shapes, transactions=1, records=scale) for scale in SCALES]
+    report = GrowthReport.of("Exporter", "rows", SCALES, unknown)
+    verdicts = judge_growth(report, QueryContract(rows_per_record=1))
+    assert [each.seen for each in verdicts if each.outcome is Outcome.SKIPPED] == [
+        "the driver was not asked",
+        "fetched rows were not counted",
+        "checkouts were not counted",
+        "fetched rows were not counted",
+    ]
+    assert not [each for each in verdicts if each.failed]
+
+
+def test_counts_of_another_process_make_an_activity() -> None:
+    sql = "SELECT id FROM states WHERE row_id = "
+    activity = activity_of_counts(
+        [
+            StatementCount("BEGIN", 2, READS_ROWS),
+            StatementCount("CREATE TABLE t (id INTEGER)", 1),
+            StatementCount(f"{sql}1", 1, READS_ROWS),
+            StatementCount(f"{sql}2", 3, LOOPS),
+        ],
+        dialect="sqlite",
+        transactions=2,
+        records=7,
+    )
+    assert (activity.queries, activity.session_statements, activity.transactions) == (4, 2, 2)
+    (shape,) = activity.shapes
+    assert (shape.shape.table, shape.count, shape.site) == ("states", 4, LOOPS)
+    assert (activity.rows_fetched, activity.checkouts, activity.bypassed) == (None, None, None)
+
+
+@pytest.mark.parametrize("scales", [(10,), (10, 10), (100, 10), (1, 2, 3)])
+def test_a_report_needs_rising_scales_and_an_activity_for_each(scales: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"^rows: "):
+        GrowthReport.of("Exporter", "rows", scales, [KEPT] * min(2, len(scales)))
+
+
+@pytest.mark.parametrize(
+    ("scales", "counts", "words"),
+    [
+        ((2, 20, 501), (5, 5, 5), "constant"),
+        ((2, 500, 501), (1, 1, 2), "stepwise, chunks of 500"),
+        ((2, 20, 501), (2, 20, 501), "linear, slope 1.00"),
+        ((2, 20, 501), (4, 400, 251_001), "superlinear, slopes 22.00, 521.00"),
+    ],
+)
+def test_a_trend_says_what_it_is(
+    scales: tuple[int, ...], counts: tuple[int, ...], words: str
+) -> None:
+    assert describe_trend(trend(scales, counts)) == words
