@@ -157,6 +157,7 @@ def capture(
 
 def spool(records: Iterable[Mapping[str, Any]], path: Path) -> Spool:
     """Write records to a file. An exception of their iterator is raised after the last record."""
+    # json keeps what a comparison must see: the order of keys, and 1 apart from 1.0 and True.
     with path.open("w", encoding="ascii") as file:
         for record in records:
             file.write(json.dumps(dict(record), default=_foreign))
@@ -176,7 +177,7 @@ class _Counted:
         for record in records:
             if not isinstance(record, Mapping) or not all(type(key) is str for key in record):
                 raise SubjectError(
-                    f"{self._subject}: record {self.count + 1} is no dict with text keys, "
+                    f"{self._subject}: record {self.count + 1} is not a dict with text keys, "
                     f"but {_shortened(record)}"
                 )
             if self.count == self._max_records:
@@ -199,6 +200,7 @@ def _build(subject: Subject, db: LandscapeDB, signing_key: bytes | None, clock: 
 def _require_call(
     name: str, function: Callable[..., object], *args: object, **options: object
 ) -> None:
+    # Checked before the call: a TypeError out of the exporter's own code is part of its capture.
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -206,9 +208,7 @@ def _require_call(
     try:
         signature.bind(*args, **options)
     except TypeError as error:
-        raise SubjectError(
-            f"{name}{signature} cannot be called as an exporter is: {error}"
-        ) from None
+        raise SubjectError(f"{name}{signature} cannot be called as an exporter: {error}") from None
 
 
 def _refusal(export: Callable[[], None]) -> Refusal | None:

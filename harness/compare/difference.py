@@ -155,6 +155,8 @@ def classify(
 def _classified(
     mismatch: Mismatch, control: Records, candidate: Records, run_of: RunLookup | None
 ) -> Difference:
+    # The order of the questions is the order of precedence: a record in another place is an order,
+    # and neither an extra record here nor a missing one there.
     expected, found = mismatch.expected, mismatch.found
     if found is None:
         return _lacking(expected or {}, found)

@@ -185,6 +185,7 @@ def compare_captures(
         signing_key: The key that both were signed with; None if unsigned.
         run_of: Finds the run of a record, to recognise records of another run.
     """
+    # Records first: a difference in a record is easier to understand than a byte of a file.
     difference = _first_difference_in_records(control, candidate, signing_key, run_of)
     if difference is None:
         difference = first_difference_in_files(control, candidate, signing_key)
@@ -224,6 +225,7 @@ def _first_difference_in_records(
         difference = _difference_in_errors(control, candidate, mismatch)
         if difference or (control.error and candidate.error):
             return difference
+        # An exporter that does nothing would pass wherever the control exports nothing as well.
         if not candidate.record_count:
             return _nothing_exported(control, mismatch)
     return classify(mismatch, *sides, run_of) if mismatch else None
@@ -241,7 +243,7 @@ def _difference_in_errors(
         found=str(candidate.error or "no error"),
         number=min(control.record_count, candidate.record_count) + 1,
         record=label(next_record) if next_record else "",
-        hint="" if candidate.error else "the candidate exports what no export may carry",
+        hint="" if candidate.error else "the candidate exports a value that no export may carry",
     )
 
 

@@ -97,6 +97,7 @@ def _first_mismatch(one: Path, other: Path) -> _Mismatch | None:
     with one.open("rb") as first, other.open("rb") as second:
         while True:
             chunk, counterpart = first.read(_CHUNK_BYTES), second.read(_CHUNK_BYTES)
+            # Chunks, so that memory stays the same for files of any size.
             same = chunk[: _length_of_shared_start(chunk, counterpart)]
             line += same.count(b"\n")
             line_offset = offset + same.rfind(b"\n") + 1 if b"\n" in same else line_offset

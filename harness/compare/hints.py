@@ -10,6 +10,7 @@ import rfc8785
 from harness.compare.manifest import signature_of
 from harness.compare.record_types import MANIFEST, Record, Records, RecordType, type_of
 
+# Enough to recognise an order, and small enough to hold in memory.
 _SAMPLE_RECORDS = 1000
 _OF_MANIFEST: Mapping[str, str] = MappingProxyType(
     {
@@ -74,6 +75,7 @@ def of_order(expected: Record, found: Record, control: Records, candidate: Recor
     wanted = ", ".join(kind.order) or "emission order"
     if kind.name != found["record_type"]:
         return f"a {found['record_type']} record stands where the control has a {kind.name} record"
+    # Siblings first: a wrong order below one parent need not show over all records of a type.
     for records in (_siblings(candidate, kind, expected), _of_type(candidate, kind)):
         sorting = _sorting(records, kind)
         if sorting:

@@ -102,7 +102,7 @@ def test_an_exporter_that_raises_during_a_check_has_failed_it(setup: CheckSetup)
 
 
 def test_a_class_that_is_not_an_exporter_raises_subject_error(setup: CheckSetup) -> None:
-    with pytest.raises(SubjectError, match="cannot be called as an exporter is"):
+    with pytest.raises(SubjectError, match="cannot be called as an exporter: "):
         check_candidate(Subject("object", object), setup, checks=[Check.RECORDS])  # type: ignore[arg-type]
 
 
