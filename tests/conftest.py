@@ -15,8 +15,8 @@ from sqlalchemy import URL, make_url
 
 from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.recorder import LandscapeRecorder
 from elspeth.core.landscape.schema import metadata
-from elspeth.core.landscape.store.recorder import LandscapeRecorder
 
 pytest_plugins = ["command_line", "exercised_shapes", "fault_table"]
 

@@ -15,7 +15,7 @@ from elspeth.contracts.enums import BatchStatus, RoutingMode
 from elspeth.contracts.models import RoutingSpec
 from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.landscape.database import LandscapeDB
-from elspeth.core.landscape.store.recorder import LandscapeRecorder
+from elspeth.core.landscape.recorder import LandscapeRecorder
 from harness.generate.pools import load_pools
 from harness.generate.rows import (
     ArtifactFact,

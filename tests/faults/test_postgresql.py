@@ -172,7 +172,7 @@ CORRUPTIONS = {
     ),
     "a moment without end": (
         "UPDATE node_states SET started_at = 'infinity'",
-        "started_at holds 'infinity', which is no moment",
+        "started_at holds 'infinity', which is not in the years 1 to 9999",
     ),
     "a moment before our time": (
         "UPDATE node_states SET started_at = '0044-03-15 BC'",

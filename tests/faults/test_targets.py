@@ -68,9 +68,9 @@ def a_link_to_a_directory(target: Path) -> None:
         ("json", a_pipe, "is a device or a pipe"),
         ("json", a_link_to_a_device, "is a device or a pipe"),
         ("csv", a_directory, "'precious.txt'"),
-        ("csv", a_file, "is no directory"),
-        ("csv", a_link_to_a_directory, "is no directory"),
-        ("csv", a_pipe, "is no directory"),
+        ("csv", a_file, "is not a directory"),
+        ("csv", a_link_to_a_directory, "is not a directory"),
+        ("csv", a_pipe, "is not a directory"),
     ],
 )
 def test_what_an_export_must_not_replace_is_refused_and_left_alone(

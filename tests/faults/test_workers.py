@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 from survival import F3, FINE, Trail, ended
 
 BEFORE_WORKERS = {
-    "prelude": announcing("elspeth.core.landscape.export.parallel", "own_processes"),
+    "prelude": announcing("elspeth.core.landscape.export.parallel", "worker_processes"),
     "event": CALL,
 }
 """The parent has its snapshot, and no worker is there yet."""

@@ -20,7 +20,7 @@ from run_coverage import held_features
 from sqlalchemy import func, select
 
 from elspeth.core.landscape.database import LandscapeDB
-from elspeth.core.landscape.export.exporter import LandscapeExporter
+from elspeth.core.landscape.exporter import LandscapeExporter
 from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
 from harness.generate.features import FEATURES, Feature
 from harness.generate.generator import Cardinalities, RunExistsError, generate_run

@@ -23,9 +23,9 @@ from elspeth.contracts.models import RoutingSpec
 from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.canonical import CANONICAL_VERSION
 from elspeth.core.landscape.database import LandscapeDB
-from elspeth.core.landscape.export.exporter import LandscapeExporter
+from elspeth.core.landscape.exporter import LandscapeExporter
 from elspeth.core.landscape.legacy_exporter import LegacyLandscapeExporter
-from elspeth.core.landscape.store.recorder import LandscapeRecorder
+from elspeth.core.landscape.recorder import LandscapeRecorder
 
 KEY = b"k" * 32
 RUN_ID = "run"

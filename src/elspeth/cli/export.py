@@ -16,7 +16,7 @@ from elspeth.contracts.errors import RunNotFoundError
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.attestation import Attester, Sidecar, read_sidecar, sidecar_of
 from elspeth.core.landscape.counts import count_records, tables_of
-from elspeth.core.landscape.export.exporter import LandscapeExporter
+from elspeth.core.landscape.exporter import LandscapeExporter
 from elspeth.core.landscape.legacy_exporter import LegacyLandscapeExporter
 from elspeth.core.landscape.output.publish import Progress as OnProgress
 from elspeth.core.landscape.output.publish import PublishedExport

@@ -1,4 +1,4 @@
-"""The words of the audit trail: enums, models, schemas, routes, and the error for corrupt data."""
+"""The contracts of the audit trail: enums, models, schemas, and the error for corrupt data."""
 
 from elspeth.contracts.enums import (
     BatchStatus,

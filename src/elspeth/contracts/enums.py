@@ -1,17 +1,17 @@
-"""The closed vocabularies of the audit trail: every status, kind and mode that is stored as text.
+"""The enums of the audit trail: every status, kind and mode that is stored as text.
 
-All but RowOutcome mix in `str`, so a member equals its stored text, binds as it and is written as
-it by `json` and `csv`. `enum.StrEnum` would not do: its `str()` gives the value, where code that
-builds on these enums has always seen `ClassName.MEMBER`.
+All but RowOutcome mix in `str`: a member equals its stored text, can be bound as a parameter, and
+`json` and `csv` write the text. They are not `enum.StrEnum`, whose `str()` gives the value: code
+that uses these enums relies on `ClassName.MEMBER`.
 """
 
-# ruff: noqa: UP042 - StrEnum changes str() and f-strings, as said above
+# ruff: noqa: UP042 - StrEnum changes str() and f-strings, see above
 
 from enum import Enum
 
 
 class RunStatus(str, Enum):
-    """How far a run of a pipeline got."""
+    """The status of a pipeline run."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -19,7 +19,7 @@ class RunStatus(str, Enum):
 
 
 class NodeStateStatus(str, Enum):
-    """How a token's visit to a node ended, or that it has not ended."""
+    """The status of a token's visit to a node."""
 
     OPEN = "open"
     COMPLETED = "completed"
@@ -27,7 +27,7 @@ class NodeStateStatus(str, Enum):
 
 
 class ExportStatus(str, Enum):
-    """How far the export that follows a run got; it says nothing about the run itself."""
+    """The status of the export that follows a run. The run itself may have any status."""
 
     PENDING = "pending"
     COMPLETED = "completed"
@@ -35,7 +35,7 @@ class ExportStatus(str, Enum):
 
 
 class BatchStatus(str, Enum):
-    """How far an aggregation's batch got."""
+    """The status of an aggregation's batch."""
 
     DRAFT = "draft"
     EXECUTING = "executing"
@@ -44,7 +44,7 @@ class BatchStatus(str, Enum):
 
 
 class TriggerType(str, Enum):
-    """What made an aggregation flush its batch."""
+    """Why an aggregation flushed its batch."""
 
     COUNT = "count"
     TIMEOUT = "timeout"
@@ -65,7 +65,7 @@ class NodeType(str, Enum):
 
 
 class Determinism(str, Enum):
-    """What running a node again would take to give the same result."""
+    """What a second run of a node would need to give the same result."""
 
     DETERMINISTIC = "deterministic"
     SEEDED = "seeded"
@@ -76,7 +76,7 @@ class Determinism(str, Enum):
 
 
 class RoutingKind(str, Enum):
-    """What a gate decided: go on, go elsewhere, or go several ways at once."""
+    """The kind of a gate's decision: continue, take another route, or take several."""
 
     CONTINUE = "continue"
     ROUTE = "route"
@@ -84,14 +84,14 @@ class RoutingKind(str, Enum):
 
 
 class RoutingMode(str, Enum):
-    """Whether a token leaves along an edge or a copy of it does."""
+    """Whether a token moves along an edge, or a copy of it does."""
 
     MOVE = "move"
     COPY = "copy"
 
 
 class CallType(str, Enum):
-    """What a node called outside the pipeline."""
+    """What kind of system a node called."""
 
     LLM = "llm"
     HTTP = "http"
@@ -100,16 +100,16 @@ class CallType(str, Enum):
 
 
 class CallStatus(str, Enum):
-    """How a call to the outside ended."""
+    """How a call to another system ended."""
 
     SUCCESS = "success"
     ERROR = "error"
 
 
 class ReproducibilityGrade(str, Enum):
-    """What could be done with a run's evidence, best first.
+    """How far a run can be reproduced, best first.
 
-    `runs.reproducibility_grade` stores it as text or NULL: a run that nobody graded has none.
+    `runs.reproducibility_grade` stores it as text, or NULL for a run that was not graded.
     """
 
     FULL_REPRODUCIBLE = "full_reproducible"
@@ -118,7 +118,7 @@ class ReproducibilityGrade(str, Enum):
 
 
 class RowOutcome(Enum):
-    """What became of a token. It is derived, never stored, and so it is no `str`."""
+    """What became of a token. It is derived and never stored, so it does not mix in `str`."""
 
     COMPLETED = "completed"
     ROUTED = "routed"
@@ -132,5 +132,5 @@ class RowOutcome(Enum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether nothing more can happen to the token; only a buffered one still waits."""
+        """Whether the outcome is final. Only a buffered token waits for another one."""
         return self is not RowOutcome.BUFFERED

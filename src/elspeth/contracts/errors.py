@@ -1,4 +1,7 @@
-"""The errors an audit trail answers with: no such run, or stored data that no export may carry."""
+"""The errors of reading an audit trail, and the words for what is wrong with a stored value.
+
+Control and candidate refuse a value with the same words, so that tests can compare the refusals.
+"""
 
 from collections.abc import Mapping
 from typing import Self
@@ -17,31 +20,40 @@ NOT_A_TIMESTAMP = "is not a timestamp"
 
 
 def not_a_member(value: object, enum_name: str) -> str:
-    """Say that a stored value names no member of an enum."""
-    return f"holds {value!r}, which is no {enum_name}"
+    """Word the problem of a value that names no member of its enum."""
+    return f"holds {value!r}, which is not a member of {enum_name}"
 
 
 def null_in_state(status: str) -> str:
-    """Say that a value is NULL which a node state of this status must hold."""
+    """Word the problem of a NULL that a node state of this status must not have."""
     return f"is NULL in a {status} state"
 
 
+def not_in_datetime_range(text: str) -> str:
+    """Word the problem of a PostgreSQL timestamp that Python has no datetime for."""
+    return f"holds {text!r}, which is not in the years 1 to 9999"
+
+
 class RunNotFoundError(ValueError):
-    """The audit trail holds no run of this id."""
+    """The audit trail has no run with this id."""
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         super().__init__(f"Run not found: {run_id}")
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        # Without it a worker process could not hand the error to its parent.
+        # The default pickles the message as the argument; a worker sends the error to its parent.
         return type(self), (self.run_id,)
 
 
 class CorruptAuditDataError(ValueError):
-    """A stored value that no export may carry: an audit integrity violation.
+    """A stored value that no export may carry.
 
-    Both exporters raise it with the same words, so that an auditor can compare their refusals.
+    Attributes:
+        table: The name of the table.
+        primary_key: The row's key, by column name.
+        column: The column that holds the value.
+        problem: What is wrong with it, in the words of this module.
     """
 
     def __init__(
@@ -55,5 +67,5 @@ class CorruptAuditDataError(ValueError):
         super().__init__(f"Audit integrity violation: {table} ({key}): {column} {problem}")
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        # Without it a worker process could not hand the error to its parent.
+        # As above: a worker sends the error to its parent.
         return type(self), (self.table, self.primary_key, self.column, self.problem)

@@ -1,8 +1,8 @@
-"""The audit trail's models: what the recorder hands back for each stored entity.
+"""The models of the audit trail: what the recorder returns for every stored entity.
 
-They carry values and check none: whoever reads a database refuses what is corrupt before it
-builds one. Most are mutable, because callers were promised that; the three node states are not.
-Datetimes are as the database gives them: naive from SQLite, aware from PostgreSQL.
+They do not check their values: a reader refuses corrupt values before it builds a model. Most are
+mutable, as in the original; the three node states are frozen. Datetimes are as the database
+returns them: naive from SQLite, aware from PostgreSQL.
 """
 
 from dataclasses import dataclass
@@ -21,12 +21,10 @@ from elspeth.contracts.enums import (
     RunStatus,
 )
 
-# RoutingSpec: one edge that a gate chose, and how the token takes it.
-
 
 @dataclass(frozen=True)
 class RoutingSpec:
-    """One route of a decision; several of them make a fork."""
+    """One route that a gate has chosen; several of them make a fork."""
 
     edge_id: str
     mode: RoutingMode
@@ -34,7 +32,7 @@ class RoutingSpec:
 
 @dataclass
 class Run:
-    """One run of a pipeline, with the fate of its export."""
+    """One run of a pipeline, with the status of its export."""
 
     run_id: str
     started_at: datetime
@@ -72,7 +70,7 @@ class Node:
 
 @dataclass
 class Edge:
-    """A labelled way from one node to another."""
+    """A labelled edge from one node to another."""
 
     edge_id: str
     run_id: str
@@ -85,7 +83,7 @@ class Edge:
 
 @dataclass
 class Row:
-    """A source row, by the hash of what it held."""
+    """A source row, with the hash of its data."""
 
     row_id: str
     run_id: str
@@ -98,7 +96,7 @@ class Row:
 
 @dataclass
 class Token:
-    """One instance of a row on its way through the graph."""
+    """One instance of a row in the graph."""
 
     token_id: str
     row_id: str
@@ -112,7 +110,7 @@ class Token:
 
 @dataclass
 class TokenParent:
-    """One token that another came from; `ordinal` keeps a join's parents in order."""
+    """A token and one of its parents; `ordinal` orders the parents of a join."""
 
     token_id: str
     parent_token_id: str
@@ -121,7 +119,7 @@ class TokenParent:
 
 @dataclass(frozen=True)
 class NodeStateOpen:
-    """A token's visit to a node that has begun and not ended."""
+    """A token's visit to a node that has not ended."""
 
     state_id: str
     token_id: str
@@ -136,7 +134,7 @@ class NodeStateOpen:
 
 @dataclass(frozen=True)
 class NodeStateCompleted:
-    """A visit that gave an output."""
+    """A visit that ended with an output."""
 
     state_id: str
     token_id: str
@@ -155,7 +153,7 @@ class NodeStateCompleted:
 
 @dataclass(frozen=True)
 class NodeStateFailed:
-    """A visit that ended in an error, with or without an output."""
+    """A visit that ended with an error, with or without an output."""
 
     state_id: str
     token_id: str
@@ -174,12 +172,12 @@ class NodeStateFailed:
 
 
 NodeState: TypeAlias = NodeStateOpen | NodeStateCompleted | NodeStateFailed
-"""A token's visit to a node; `status` and the class both say which of the three."""
+"""A token's visit to a node. Both `status` and the class tell the three apart."""
 
 
 @dataclass
 class Call:
-    """One request to the outside, made during a visit to a node."""
+    """One request to another system, made during a visit to a node."""
 
     call_id: str
     state_id: str
@@ -197,7 +195,7 @@ class Call:
 
 @dataclass
 class Artifact:
-    """Something a sink wrote, by its place and the hash of its content."""
+    """Something that a sink wrote, with its path and the hash of its content."""
 
     artifact_id: str
     run_id: str
@@ -227,7 +225,7 @@ class RoutingEvent:
 
 @dataclass
 class Batch:
-    """The tokens that an aggregation takes together; one attempt at them."""
+    """One attempt of an aggregation at a group of tokens."""
 
     batch_id: str
     run_id: str
@@ -260,7 +258,7 @@ class BatchOutput:
 
 @dataclass
 class Checkpoint:
-    """Where a run can be taken up again. Nothing here writes one, and none is exported."""
+    """A place where a run can be resumed. It is neither written here nor exported."""
 
     checkpoint_id: str
     run_id: str
@@ -273,7 +271,7 @@ class Checkpoint:
 
 @dataclass
 class RowLineage:
-    """A source row together with its content, where that was kept."""
+    """A source row with its data, where that was kept."""
 
     row_id: str
     run_id: str
@@ -287,7 +285,7 @@ class RowLineage:
 
 @dataclass
 class ValidationErrorRecord:
-    """A source row that its schema refused. Not exported."""
+    """A source row that its schema has refused. It is not exported."""
 
     error_id: str
     run_id: str
@@ -302,7 +300,7 @@ class ValidationErrorRecord:
 
 @dataclass
 class TransformErrorRecord:
-    """A row that a transform could not process. Not exported."""
+    """A row that a transform could not process. It is not exported."""
 
     error_id: str
     run_id: str
@@ -316,7 +314,7 @@ class TransformErrorRecord:
 
 
 class ExportStatusUpdate(TypedDict, total=False):
-    """The columns of `runs` that an export's progress may set; an absent key is left alone."""
+    """The columns of `runs` that an export may update; absent keys stay as they are."""
 
     export_status: ExportStatus
     exported_at: datetime
@@ -326,7 +324,7 @@ class ExportStatusUpdate(TypedDict, total=False):
 
 
 class BatchStatusUpdate(TypedDict, total=False):
-    """The columns of `batches` that a change of status may set; an absent key is left alone."""
+    """The columns of `batches` that a new status may update; absent keys stay as they are."""
 
     status: BatchStatus
     completed_at: datetime

@@ -1,4 +1,4 @@
-"""SchemaConfig: the fields that a node expects of its rows, as the configuration says them."""
+"""SchemaConfig: the fields that a node expects in its rows, read from its configuration."""
 
 import re
 from collections.abc import Mapping
@@ -24,12 +24,13 @@ class FieldDefinition:
 
     @classmethod
     def parse(cls, text: str) -> "FieldDefinition":
-        """Read `name: type`, or `name: type?` for a field that may be absent.
+        """Parse `name: type`, or `name: type?` for a field that may be absent.
 
-        A name is word characters and does not start with a digit; no blank comes before the colon.
+        A name consists of word characters and does not start with a digit. No blank may stand
+        before the colon.
 
         Raises:
-            ValueError: the text is no such specification; the message quotes it.
+            ValueError: The text has another form; the message quotes it.
         """
         match = _SPECIFICATION.fullmatch(text.strip())
         if match is None:
@@ -41,7 +42,7 @@ class FieldDefinition:
         return cls(match["name"], cast("FieldType", match["type"]), required=not match["optional"])
 
     def to_dict(self) -> dict[str, object]:
-        """Give name, type and required, in that order, as the audit trail stores them."""
+        """Return name, type and required in the order in which the audit trail stores them."""
         return {"name": self.name, "type": self.field_type, "required": self.required}
 
 
@@ -49,8 +50,8 @@ class FieldDefinition:
 class SchemaConfig:
     """The fields of a node's rows.
 
-    "strict" means these and no others, "free" at least these, and a dynamic schema says nothing
-    beforehand: its mode and fields are None.
+    In mode "strict" a row has these fields and no others, in mode "free" at least these. A dynamic
+    schema leaves the fields open: its mode and fields are None.
     """
 
     mode: SchemaMode | None
@@ -67,7 +68,7 @@ class SchemaConfig:
         """Read a schema's configuration: `fields`, and `mode` unless fields is "dynamic".
 
         Raises:
-            ValueError: a key is missing, or holds what it cannot; the message says which.
+            ValueError: A key is missing or has a wrong value; the message says which.
         """
         if "fields" not in config:
             raise ValueError("Schema: 'fields' is required: \"dynamic\", or a list of fields")
@@ -79,7 +80,7 @@ class SchemaConfig:
         return cls(mode=_mode(config), fields=_definitions(fields), is_dynamic=False)
 
     def to_dict(self) -> dict[str, object]:
-        """Give mode and fields; a dynamic schema has mode "dynamic" and fields None."""
+        """Return mode and fields; a dynamic schema has mode "dynamic" and fields None."""
         if self.is_dynamic:
             return {"mode": "dynamic", "fields": None}
         return {"mode": self.mode, "fields": [field.to_dict() for field in self.fields or ()]}
@@ -90,7 +91,7 @@ def _malformed(field: object) -> str:
 
 
 def _check_name(name: str, text: str) -> None:
-    """Refuse a name that cannot stand in code, and offer one that can where it is plain which."""
+    """Refuse a name that is not an identifier, and suggest one where only `-` or `.` is wrong."""
     underscored = re.sub(r"[-.]", "_", name)
     if not re.fullmatch(r"\w+", underscored):
         raise ValueError(_malformed(text))

@@ -1,4 +1,4 @@
-"""What the audit trail is built on: canonical JSON, settings and the Landscape itself."""
+"""The core of elspeth: canonical JSON, settings and the audit trail."""
 
 from elspeth.core.canonical import CANONICAL_VERSION, canonical_json, stable_hash
 

@@ -1,7 +1,7 @@
-"""Canonical JSON: a value to the one text, and the one hash, that it always has.
+"""Canonical JSON (RFC 8785) and hashes of values: equal values have one text and one hash.
 
-A value is first normalised (datetimes to UTC text, bytes to base64, scalars of numpy and pandas
-to Python's own) and then serialised by RFC 8785. What neither step knows is refused, never guessed.
+A value is first normalised: datetimes to UTC text, bytes to base64, scalars of numpy and pandas to
+Python's own types. Then rfc8785 serialises it. A type that neither step knows is refused.
 """
 
 import base64
@@ -15,37 +15,39 @@ from typing import Any, TypeAlias, cast
 import rfc8785
 
 CANONICAL_VERSION = "sha256-rfc8785-v1"
-"""Names the hash and the text it is taken of; a run stores it beside its hashes."""
+"""Names the hash and the form of the hashed text. A run stores it beside its hashes."""
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 
 def canonical_bytes(obj: object) -> bytes:
-    """Serialise a value as UTF-8 canonical JSON (RFC 8785), after normalising it.
+    """Normalise a value and serialise it as UTF-8 canonical JSON.
 
     Raises:
-        ValueError: a number that is not finite, an integer beyond 2^53 - 1 either way, a lone
-            surrogate, a key that is not text, or a type that has no canonical form.
+        ValueError: The value holds a number that is not finite, an integer beyond 2^53 - 1 in
+            either direction, a lone surrogate, a key that is not text, or an unknown type.
     """
-    # What was left as it is may be of any type: the serialiser refuses it.
+    # Normalising leaves unknown types as they are, for rfc8785 to refuse.
     return rfc8785.dumps(cast("JsonValue", _normalize_for_canonical(obj)))
 
 
 def canonical_json(obj: object) -> str:
-    """Serialise a value as canonical JSON text; refuses what `canonical_bytes` does."""
+    """Return a value as canonical JSON text. Raises what `canonical_bytes` raises."""
     return canonical_bytes(obj).decode("utf-8")
 
 
 def stable_hash(obj: object, version: str = CANONICAL_VERSION) -> str:
-    """Hash a value's canonical JSON: SHA-256, 64 lower-case hex digits.
+    """Return the SHA-256 of a value's canonical JSON, as 64 lower-case hexadecimal digits.
 
-    `version` is accepted so that callers can say which hash they rely on; there is only one.
+    Args:
+        obj: The value.
+        version: The hash that the caller relies on. There is only one, so it changes nothing.
     """
     return hashlib.sha256(canonical_bytes(obj)).hexdigest()
 
 
 def _normalize_for_canonical(data: object) -> object:
-    """Normalise what dicts (not their keys), lists and tuples hold, at any depth."""
+    """Normalise a value and, at any depth, the values in dicts, lists and tuples, but not keys."""
     if isinstance(data, dict):
         return {key: _normalize_for_canonical(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
@@ -54,7 +56,7 @@ def _normalize_for_canonical(data: object) -> object:
 
 
 def _normalize_value(obj: object) -> object:
-    """Give the plain JSON value that stands for one value; leave an unknown type as it is."""
+    """Return the JSON value for a value that is not a container; unknown types stay as they are."""
     if obj is None or isinstance(obj, str | int):
         return obj
     if isinstance(obj, float):
@@ -87,23 +89,23 @@ def _not_finite(number: float | Decimal) -> str:
 
 
 def _in_utc(moment: datetime) -> str:
-    """Give ISO text with +00:00; a naive time is taken as UTC. Serves pandas' Timestamp as well."""
+    """Return ISO text with +00:00. A naive time counts as UTC. Also takes pandas' Timestamp."""
     if moment.utcoffset() is None:
         return moment.replace(tzinfo=UTC).isoformat()
     return moment.astimezone(UTC).isoformat()
 
 
 def _is_missing(obj: object) -> bool:
-    """Say whether a value is pandas' NA or NaT; NaT passes for a datetime."""
+    """Whether a value is pandas' NA or NaT. NaT would otherwise count as a datetime."""
     pandas = sys.modules.get("pandas")
     return any(obj is getattr(pandas, name, None) for name in ("NA", "NaT"))
 
 
 def _from_numpy(obj: Any) -> object:
-    """Give a numpy scalar as Python's own, and an array as a list; leave the rest as it is.
+    """Return a numpy scalar as Python's own type and an array as a list; other types unchanged.
 
-    A narrow float widens: float32's 0.1 becomes 0.10000000149011612. The argument is Any because
-    numpy is no dependency, so its types are unknown here.
+    A narrow float is widened: float32's 0.1 becomes 0.10000000149011612. The argument is Any
+    because numpy is not a dependency, so its types are unknown here.
     """
     if _is_numpy(obj, "floating"):
         return _finite(float(obj))
@@ -117,8 +119,9 @@ def _from_numpy(obj: Any) -> object:
 
 
 def _is_numpy(obj: object, kind: str) -> bool:
-    """Say whether a value is of a class of numpy: never before numpy is loaded.
+    """Whether a value is of a numpy class, without importing numpy.
 
-    Another thread may be half way through importing it: then the class is not there yet either.
+    No value can be of such a class before numpy is loaded. While another thread is importing it,
+    the class may be missing from the module: hence the default.
     """
     return isinstance(obj, getattr(sys.modules.get("numpy"), kind, ()))

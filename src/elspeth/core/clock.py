@@ -1,4 +1,4 @@
-"""The clock: what a component asks for the current moment, so that a test can answer instead."""
+"""The clock that components take as an argument, so that tests can replace it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,5 +8,5 @@ Clock: TypeAlias = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """The current moment, aware, in UTC."""
+    """Return the current moment as an aware datetime in UTC."""
     return datetime.now(UTC)

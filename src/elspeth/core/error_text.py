@@ -1,4 +1,4 @@
-"""What went wrong, in one line for a person or a log: no statement, no parameter, no password."""
+"""An error as one line for a person or a log, without statements, parameters or passwords."""
 
 import os
 
@@ -6,14 +6,14 @@ from sqlalchemy.exc import DBAPIError
 
 
 def describe_failure(error: BaseException) -> str:
-    """Say it without what SQLAlchemy adds: the statement, its parameters and links.
+    """Return the message of an error, without the statement and parameters that SQLAlchemy adds.
 
-    An error that says nothing is named by its type.
+    An error without a message is described by the name of its type.
     """
     if isinstance(error, DBAPIError) and error.orig is not None:
         return f"database: {' '.join(str(error.orig).split())}"
     if isinstance(error, OSError) and error.strerror:
-        # Where a descriptor was used in the place of a name, the name is a number.
+        # For an error about a descriptor the file name is a number, which is left out.
         name = None if isinstance(error.filename, int) else error.filename
         return f"{os.fsdecode(name)}: {error.strerror}" if name else error.strerror
     if isinstance(error, MemoryError):
@@ -24,5 +24,5 @@ def describe_failure(error: BaseException) -> str:
 
 
 def explain_failure(error: BaseException) -> str:
-    """Say it, and what was noted about it on the way: the rows that a worker was at."""
+    """Return the message of an error and its notes, such as the rows that a worker was at."""
     return "; ".join((describe_failure(error), *getattr(error, "__notes__", ())))

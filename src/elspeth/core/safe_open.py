@@ -1,4 +1,4 @@
-"""Reads a small file that somebody else may have put there: regular, no link, of bounded size."""
+"""Open files from untrusted places: regular files only, no links, of bounded size."""
 
 import errno
 import os
@@ -13,15 +13,18 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 @contextmanager
 def opened_regular(path: Path) -> Iterator[BufferedReader]:
-    """Open a file for reading; OSError for anything but a regular one.
+    """Open a regular file for reading.
 
-    A symbolic link is not followed, and a pipe not waited for.
+    A symbolic link is not followed, and a pipe does not block.
+
+    Raises:
+        OSError: The file cannot be opened, or is not a regular file.
     """
     descriptor = os.open(path, _READ)
     try:
-        # Not left to open(): of a directory it would say so by the descriptor's number.
+        # open() would refuse a directory too, but name it by the number of the descriptor.
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "is no regular file", str(path))
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             yield file
     finally:
@@ -29,7 +32,15 @@ def opened_regular(path: Path) -> Iterator[BufferedReader]:
 
 
 def read_small_file(path: Path, most_bytes: int) -> bytes:
-    """Return the content of a file; OSError as `opened_regular`, and for more bytes."""
+    """Return the content of a small file.
+
+    Args:
+        path: The file.
+        most_bytes: The most that it may hold.
+
+    Raises:
+        OSError: The file cannot be read, is not a regular file, or holds more bytes.
+    """
     with opened_regular(path) as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:

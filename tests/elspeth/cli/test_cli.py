@@ -360,7 +360,7 @@ def test_corrupt_data_is_named_with_exit_code_4_and_nothing_is_published(
     )
     assert refused(ended, 4) == (
         "error: Audit integrity violation: calls (call_id='c'): "
-        "call_type holds 'fax', which is no CallType\n"
+        "call_type holds 'fax', which is not a member of CallType\n"
     )
     assert list(folder.iterdir()) == []
 

@@ -68,6 +68,6 @@ def test_a_copy_that_cannot_be_is_refused_before_any_work(
     (folder / "run.spreadsheet").write_text("precious")
     ended = landscape(*export(hostile, folder, "--spreadsheet-safe"))
     assert ended.code == 2
-    assert "is no copy of an export" in ended.err
+    assert "is not a copy of an export" in ended.err
     assert [path.name for path in folder.iterdir()] == ["run.spreadsheet"]
     assert (folder / "run.spreadsheet").read_text() == "precious"

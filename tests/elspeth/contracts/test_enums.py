@@ -61,7 +61,7 @@ def test_str_and_f_strings_of_a_member_name_it_instead_of_giving_its_value(
         assert str(member) == f"{member}" == f"{enum.__name__}.{member.name}"
 
 
-def test_a_row_outcome_is_no_text() -> None:
+def test_a_row_outcome_is_not_text() -> None:
     assert enums.RowOutcome.COMPLETED != "completed"
     assert not isinstance(enums.RowOutcome.COMPLETED, str)
 

@@ -1,4 +1,4 @@
-"""Scalars and arrays of numpy and pandas: written as Python's own where those are installed."""
+"""Scalars and arrays of numpy and pandas are written like Python's types, where installed."""
 
 import pytest
 
@@ -7,12 +7,12 @@ from elspeth.core.canonical import _normalize_value, canonical_json
 
 @pytest.fixture(scope="module")
 def numpy():
-    return pytest.importorskip("numpy", reason="numpy is no dependency, and is not installed")
+    return pytest.importorskip("numpy", reason="numpy is not a dependency, and is not installed")
 
 
 @pytest.fixture(scope="module")
 def pandas():
-    return pytest.importorskip("pandas", reason="pandas is no dependency, and is not installed")
+    return pytest.importorskip("pandas", reason="pandas is not a dependency, and is not installed")
 
 
 def test_numpy_scalars_become_pythons_own(numpy) -> None:

@@ -1,4 +1,4 @@
-"""What went wrong, in one line: no statement, no parameter, and never a crash of its own."""
+"""An error becomes one line without statements and parameters, and describing it never fails."""
 
 import sqlite3
 

@@ -17,8 +17,8 @@ from elspeth.core.landscape.output.atomic import (
     is_being_written,
     new_directory,
     new_file,
-    settle_directory,
-    workshop_beside,
+    parts_folder_beside,
+    recover_directory,
 )
 
 
@@ -170,7 +170,7 @@ class TestNames:
         put(tmp_path / ("é" * 127 + "a"))
 
     @pytest.mark.parametrize("path", ["", ".", "..", "/"])
-    def test_one_that_is_none_is_refused(self, put: Callable[[Path], None], path: str) -> None:
+    def test_a_path_without_a_name_is_refused(self, put: Callable[[Path], None], path: str) -> None:
         with pytest.raises(ExportTargetError, match="names no file or directory"):
             put(Path(path))
 
@@ -268,14 +268,14 @@ class TestKilled:
         assert killed.returncode == -signal.SIGKILL
 
     @pytest.mark.parametrize(("moves", "content"), [(0, b"old"), (1, b"old"), (2, b"new")])
-    def test_settling_gives_one_whole_directory(
+    def test_recovery_gives_one_whole_directory(
         self, tmp_path: Path, moves: int, content: bytes
     ) -> None:
         target = tmp_path / "run"
         put_directory(target, b"old")
         self.replace_and_die(target, moves=moves)
         assert target.exists() == (moves != 1)
-        settle_directory(target)
+        recover_directory(target)
         assert (target / "run.csv").read_bytes() == content
         assert not list(tmp_path.glob("*.old"))
 
@@ -288,10 +288,10 @@ class TestKilled:
         assert (target / "run.csv").read_bytes() == b"newest"
         assert not list(tmp_path.glob("*.old"))
 
-    def test_settling_what_was_never_cut_off_changes_nothing(self, tmp_path: Path) -> None:
+    def test_recovery_without_an_interruption_changes_nothing(self, tmp_path: Path) -> None:
         put_directory(tmp_path / "run")
-        settle_directory(tmp_path / "run")
-        settle_directory(tmp_path / "other")
+        recover_directory(tmp_path / "run")
+        recover_directory(tmp_path / "other")
         assert names(tmp_path) == ["run"]
 
 
@@ -304,8 +304,8 @@ with getattr(atomic, sys.argv[1])(Path(sys.argv[2])) as unfinished:
     if sys.argv[1] == "new_directory":
         (unfinished / "half.csv").touch()
     else:
-        with atomic.workshop_beside(Path(sys.argv[2])) as workshop:
-            (workshop / "0.lines").touch()
+        with atomic.parts_folder_beside(Path(sys.argv[2])) as parts:
+            (parts / "0.lines").touch()
             print("holding", flush=True)
             sys.stdin.read()
     print("holding", flush=True)
@@ -334,7 +334,7 @@ PUT: dict[str, Callable[[Path], None]] = {"new_file": put_file, "new_directory":
 
 
 class TestOthers:
-    """Other processes at the same target: one at a time, and none has to clear up for itself."""
+    """Other processes at the same target: one at a time, and leftovers of a killed one go."""
 
     @pytest.mark.parametrize("mine", PUT)
     def test_a_living_one_is_not_disturbed(
@@ -384,12 +384,12 @@ class TestOthers:
         assert names(tmp_path) == [".export-left.tmp", "run"]
 
 
-class TestWorkshop:
-    def test_it_is_gone_at_the_end_whatever_is_in_it(self, tmp_path: Path) -> None:
+class TestPartsFolder:
+    def test_it_is_removed_at_the_end_with_its_content(self, tmp_path: Path) -> None:
         target = tmp_path / "run.jsonl"
-        with new_file(target), workshop_beside(target) as workshop:
-            assert mode_of(workshop) == 0o700
-            (workshop / "0.lines").touch()
+        with new_file(target), parts_folder_beside(target) as parts:
+            assert mode_of(parts) == 0o700
+            (parts / "0.lines").touch()
         assert names(tmp_path) == ["run.jsonl"]
 
 

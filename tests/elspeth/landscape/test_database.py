@@ -20,8 +20,8 @@ from elspeth.core.landscape.database import (
 )
 from elspeth.core.landscape.export.queries import bytewise
 from elspeth.core.landscape.export.snapshot import ROWS_PER_FETCH
+from elspeth.core.landscape.recorder import LandscapeRecorder
 from elspeth.core.landscape.schema import nodes_table, runs_table
-from elspeth.core.landscape.store.recorder import LandscapeRecorder
 
 RUN_IDS = select(runs_table.c.run_id).order_by(bytewise(runs_table.c.run_id))
 SECRET = "hunter2"
@@ -29,7 +29,7 @@ SECRET = "hunter2"
 
 @pytest.fixture
 def writer(landscape_url: str, db: LandscapeDB) -> Iterator[LandscapeRecorder]:
-    """A recorder on the same database, with connections of its own."""
+    """A recorder on the same database, with other connections."""
     with LandscapeDB(landscape_url) as other:
         yield LandscapeRecorder(other)
 
@@ -112,7 +112,7 @@ class TestOpening:
         with pytest.raises(ValueError, match="SQLite or PostgreSQL, not mysql"):
             LandscapeDB("mysql://host/audit")
 
-    def test_text_that_is_no_url_is_refused_without_repeating_it(self) -> None:
+    def test_text_that_is_not_a_url_is_refused_without_repeating_it(self) -> None:
         with pytest.raises(ValueError, match="Not a database URL") as refused:
             LandscapeDB(f"postgresql//user:{SECRET}@host/audit")
         assert SECRET not in str(refused.value)

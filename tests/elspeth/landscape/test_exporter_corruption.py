@@ -130,7 +130,7 @@ def corruptions() -> Iterator[Corruption]:
     for value in ("'yesterday'", "20260101", "x'00'", "'0001-01-01 00:00:00+11:00'"):
         yield from of(moments, value, "is not a timestamp")
     for (table, column), enum in ENUMS.items():
-        problem = f"holds 'bogus', which is no {enum.__name__}"
+        problem = f"holds 'bogus', which is not a member of {enum.__name__}"
         yield Corruption(table, column, "'bogus'", problem)
     yield from nulls_in_states()
 
@@ -311,7 +311,12 @@ class TestPostgreSQL:
         "corruption",
         [
             *(
-                Corruption(table, column, "'bogus'", f"holds 'bogus', which is no {enum.__name__}")
+                Corruption(
+                    table,
+                    column,
+                    "'bogus'",
+                    f"holds 'bogus', which is not a member of {enum.__name__}",
+                )
                 for (table, column), enum in ENUMS.items()
             ),
             *of((NULLABLE_NUMBERS,), "'NaN'", "is not a finite number"),

@@ -1,4 +1,4 @@
-"""What the exporters write: the canonical JSON of their own records, also when they are changed."""
+"""The exporters write the canonical JSON of their records, also when methods are replaced."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

@@ -125,7 +125,7 @@ class TestTimestamps:
                 (run,) = exporter.export_run("r")
                 assert run["started_at"] == "2026-01-02T00:00:00"
 
-    def test_postgresql_timestamps_are_utc_whatever_the_sessions_time_zone(
+    def test_postgresql_timestamps_are_utc_in_any_session_time_zone(
         self, postgres_url: str
     ) -> None:
         sydney = make_url(postgres_url).update_query_dict(

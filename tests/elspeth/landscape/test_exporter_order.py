@@ -46,7 +46,7 @@ class TestOrder:
             connection.exec_driver_sql("DROP INDEX misleading")
 
     @pytest.mark.usefixtures("misleading_index")
-    def test_retries_go_by_attempt_whatever_the_plan(
+    def test_retries_go_by_attempt_under_any_plan(
         self, db: LandscapeDB, exporter: Exporter, recorder: LandscapeRecorder
     ) -> None:
         recorder.begin_run({}, "v1", run_id="r")

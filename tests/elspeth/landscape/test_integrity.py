@@ -1,14 +1,25 @@
-"""A child without a parent: an export to a file names it and refuses, whichever run's it was."""
+"""Orphans of any run are refused and named; so is a value that the driver cannot decode."""
 
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sample_run import KEY, record_sample_run
+from sample_run import DYNAMIC, KEY, record_sample_run
+from sqlalchemy import select
 
 from elspeth.contracts.errors import CorruptAuditDataError
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
+from elspeth.core.landscape.export.integrity import locate, primary_key_columns
+from elspeth.core.landscape.schema import (
+    batch_members_table,
+    node_states_table,
+    rows_table,
+    token_parents_table,
+    tokens_table,
+)
+
+NOT_UTF8_TEXT = "CAST(x'ff' AS TEXT)"
 
 CHILDREN = {
     "tokens": ("row_id", "rows"),
@@ -77,3 +88,69 @@ def test_a_stream_of_records_does_not_look_for_it(file: Path) -> None:
     orphan_one(file, "calls", "max")
     with LandscapeDB(f"sqlite:///{file}", read_only=True) as db:
         assert len(list(LandscapeExporter(db).export_run("run-1"))) == 50
+
+
+class TestLocating:
+    """Finding undecodable text for a query that joins other tables, as an export's do."""
+
+    STATES = (
+        select(node_states_table.c.input_hash, node_states_table.c.step_index)
+        .select_from(rows_table.join(tokens_table).join(node_states_table))
+        .where(rows_table.c.run_id == "r")
+        .order_by(rows_table.c.row_index, node_states_table.c.step_index)
+    )
+
+    def test_nothing_is_found_where_all_text_is_sound(
+        self, db: LandscapeDB, recorded: LandscapeRecorder
+    ) -> None:
+        with db.connection() as connection:
+            assert locate(connection, node_states_table, self.STATES) is None
+
+    def test_the_first_of_several_in_the_query_s_order_is_named(self, sqlite_url: str) -> None:
+        with LandscapeDB(sqlite_url) as db:
+            recorder = LandscapeRecorder(db)
+            _record_states(recorder, ("late", 2), ("sound", 0), ("early", 1))
+            with db.connection() as connection:
+                connection.exec_driver_sql(
+                    f"UPDATE node_states SET input_hash = {NOT_UTF8_TEXT} WHERE state_id <> 'sound'"
+                )
+                found = locate(connection, node_states_table, self.STATES)
+        assert found is not None
+        assert found.primary_key == {"state_id": "early"}
+
+    def test_a_column_that_is_not_selected_is_not_looked_at(self, sqlite_url: str) -> None:
+        with LandscapeDB(sqlite_url) as db:
+            _record_states(LandscapeRecorder(db), ("only", 0))
+            with db.connection() as connection:
+                connection.exec_driver_sql(f"UPDATE node_states SET error_json = {NOT_UTF8_TEXT}")
+                assert locate(connection, node_states_table, self.STATES) is None
+
+    def test_bytes_stored_as_such_are_not_text_that_cannot_be_decoded(
+        self, sqlite_url: str
+    ) -> None:
+        with LandscapeDB(sqlite_url) as db:
+            _record_states(LandscapeRecorder(db), ("only", 0))
+            with db.connection() as connection:
+                connection.exec_driver_sql("UPDATE node_states SET input_hash = x'ff'")
+                assert locate(connection, node_states_table, self.STATES) is None
+
+    def test_a_table_without_primary_key_is_named_by_what_is_unique_in_it(self) -> None:
+        assert [column.name for column in primary_key_columns(token_parents_table)] == [
+            "token_id",
+            "parent_token_id",
+        ]
+        assert [column.name for column in primary_key_columns(batch_members_table)] == [
+            "batch_id",
+            "token_id",
+        ]
+
+
+def _record_states(recorder: LandscapeRecorder, *states: tuple[str, int]) -> None:
+    """Record run `r` with one token, which visits another node in every state."""
+    recorder.begin_run({}, "v1", run_id="r")
+    for state_id, _ in states:
+        recorder.register_node("r", "p", "gate", "1", {}, node_id=state_id, schema_config=DYNAMIC)
+    recorder.create_row("r", states[0][0], 0, {}, row_id="row")
+    recorder.create_token("row", token_id="t")
+    for state_id, step in states:
+        recorder.begin_node_state("t", state_id, step, {}, state_id=state_id)

@@ -127,11 +127,11 @@ class TestKeyFile:
 
     def test_a_pipe_is_refused_and_not_waited_for(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "key", 0o600)
-        assert refusal(tmp_path / "key").endswith("is no regular file")
+        assert refusal(tmp_path / "key").endswith("is not a regular file")
 
     def test_a_directory_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "key").mkdir(mode=0o700)
-        assert refusal(tmp_path / "key").endswith("is no regular file")
+        assert refusal(tmp_path / "key").endswith("is not a regular file")
 
     def test_a_missing_one_is_refused(self, tmp_path: Path) -> None:
         assert refusal(tmp_path / "key").endswith("cannot be read: No such file or directory")

@@ -1,4 +1,4 @@
-"""Text compares byte by byte, whatever the backend's collation."""
+"""Text compares byte by byte on every backend."""
 
 import pytest
 from sqlalchemy import Dialect, select, text

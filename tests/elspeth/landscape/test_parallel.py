@@ -19,7 +19,12 @@ from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.export import parallel
 from elspeth.core.landscape.export.parallel import ParallelExportError, WorkerDiedError
-from elspeth.core.landscape.export.worker import PIN, Assignment, Rendezvous, ready
+from elspeth.core.landscape.export.worker import (
+    TAKE_SNAPSHOT,
+    Assignment,
+    FileEvents,
+    ready,
+)
 from elspeth.core.landscape.schema import node_states_table, rows_table, runs_table
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
@@ -72,7 +77,7 @@ def test_new_processes_write_the_same_bytes(
 
 @fewer_examples(1 / 16)
 @given(spec=run_specs(min_rows=3), jobs=st.integers(2, 3), parts_per_job=st.integers(1, 4))
-def test_whatever_run_is_recorded_its_parts_joined_are_the_whole(
+def test_the_joined_parts_of_any_run_are_the_whole(
     threads: Executor, spec: RunSpec, jobs: int, parts_per_job: int
 ) -> None:
     with (
@@ -182,7 +187,7 @@ def test_a_row_without_an_integer_index_is_refused_as_by_one_process(
 
 
 class Interfering(Executor):
-    """Runs workers in threads, but worker 1 in a way of the test's own."""
+    """Runs workers in threads, but worker 1 with a function of the test."""
 
     def __init__(self, threads: Executor, instead: Callable[[Any, Assignment], Any]) -> None:
         self._threads = threads
@@ -203,9 +208,9 @@ def test_a_commit_while_workers_take_their_snapshots_is_noticed_on_sqlite(
     target: Path,
 ) -> None:
     def commit_first(work: Callable[[Assignment], None], assignment: Assignment) -> None:
-        meeting = Rendezvous(assignment.folder)
-        meeting.reach(ready(1))
-        meeting.wait_for(PIN, unless="never")
+        events = FileEvents(assignment.folder)
+        events.set(ready(1))
+        events.wait(TAKE_SNAPSHOT, unless="never")
         with LandscapeDB(str(db.engine.url)) as other, other.connection() as connection:
             connection.execute(update(rows_table).values(source_data_hash="later"))
         work(assignment)

@@ -59,7 +59,7 @@ def holds(partition: Partition, index: int) -> bool:
 
 
 @pytest.mark.parametrize("landscape_url", ["sqlite"], indirect=True)  # PostgreSQL stores no other
-def test_a_run_with_an_index_that_is_no_integer_stays_whole(
+def test_a_run_with_an_index_that_is_not_an_integer_stays_whole(
     db: LandscapeDB, sample: SampleRun
 ) -> None:
     with db.connection() as connection:

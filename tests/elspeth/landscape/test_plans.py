@@ -70,7 +70,7 @@ def test_a_scan_or_a_sort_of_the_whole_run_is_seen(lines: list[str]) -> None:
     assert not Plan(BATCH, lines).grows_with_the_run
 
 
-def test_a_sort_within_a_parent_is_none_of_the_run() -> None:
+def test_a_sort_within_a_parent_is_not_a_sort_of_the_run() -> None:
     assert not Plan(CALL, [SEARCH, "USE TEMP B-TREE FOR LAST 3 TERMS OF ORDER BY"]).scanned
     assert not Plan(CALL, [SEARCH, "USE TEMP B-TREE FOR LAST 3 TERMS OF ORDER BY"]).sorts_everything
 

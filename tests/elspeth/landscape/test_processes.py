@@ -9,14 +9,14 @@ from time import sleep
 
 import psutil
 
-from elspeth.core.landscape.export.worker import own_processes
+from elspeth.core.landscape.export.worker import worker_processes
 
 WORKING = """
 import os, sys, time
-from elspeth.core.landscape.export.worker import own_processes
+from elspeth.core.landscape.export.worker import worker_processes
 
 if __name__ == "__main__":
-    with own_processes(1) as executors:
+    with worker_processes(1) as executors:
         print(executors[0].submit(os.getpid).result(), flush=True)
         executors[0].submit(time.sleep, 600)
         time.sleep(600)
@@ -24,7 +24,7 @@ if __name__ == "__main__":
 
 
 def test_each_executor_is_a_process_of_its_own_that_ends() -> None:
-    with own_processes(2) as executors:
+    with worker_processes(2) as executors:
         pids = [executor.submit(os.getpid).result() for executor in executors]
         assert len({os.getpid(), *pids}) == 3
         executors[0].submit(sleep, 600)

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from elspeth.core.landscape.export.record_types import RECORD_TYPES
+from elspeth.core.landscape.export.signed_lines import MANIFEST
 from elspeth.core.landscape.output.atomic import ExportTargetError
 from elspeth.core.landscape.output.publish import CSV_NAMES, publish_csv, publish_jsonl
 
@@ -86,6 +88,10 @@ class TestJsonl:
 
 
 class TestCsv:
+    def test_there_is_a_file_for_every_record_type_and_the_manifest(self) -> None:
+        names = [*(record_type.name for record_type in RECORD_TYPES), MANIFEST]
+        assert {f"{name}.csv" for name in names} == CSV_NAMES
+
     def test_columns_are_sorted_lines_end_in_crlf_and_null_is_empty(self, tmp_path: Path) -> None:
         published = publish_csv(tmp_path / "run", [RUN, *ROWS])
         assert names(tmp_path / "run") == ["row.csv", "run.csv"]
@@ -131,12 +137,12 @@ class TestCsv:
     ) -> None:
         publish_csv(tmp_path / "run", [RUN])
         (tmp_path / "run" / foreign).write_text("precious")
-        with pytest.raises(ExportTargetError, match=f"holds '{foreign}', which is no part of"):
+        with pytest.raises(ExportTargetError, match=f"holds '{foreign}', which does not belong to"):
             publish_csv(tmp_path / "run", [RUN, *ROWS])
         assert names(tmp_path / "run") == sorted([foreign, "run.csv"])
 
     @pytest.mark.parametrize("kind", ["file", "link"])
-    def test_what_is_no_directory_is_refused(self, tmp_path: Path, kind: str) -> None:
+    def test_a_target_that_is_not_a_directory_is_refused(self, tmp_path: Path, kind: str) -> None:
         target = tmp_path / "run"
         if kind == "file":
             target.write_text("precious")
@@ -144,7 +150,7 @@ class TestCsv:
             (tmp_path / "elsewhere").mkdir()
             target.symlink_to(tmp_path / "elsewhere")
         before = names(tmp_path)
-        with pytest.raises(ExportTargetError, match="is no directory"):
+        with pytest.raises(ExportTargetError, match="is not a directory"):
             publish_csv(target, [RUN])
         assert names(tmp_path) == before
 
@@ -180,7 +186,7 @@ class TestCsv:
         assert names(tmp_path / "run") == ["run.csv"]
 
     def test_an_unknown_record_type_has_no_file(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match=r"No record type '\.\./escape'"):
+        with pytest.raises(ValueError, match=r"Unknown record type '\.\./escape'"):
             publish_csv(tmp_path / "run", [RUN, {"record_type": "../escape"}])
         assert names(tmp_path) == []
 

@@ -8,8 +8,8 @@ from sqlalchemy import event
 
 from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.recorder import LandscapeRecorder
 from elspeth.core.landscape.store.reader import LandscapeReader
-from elspeth.core.landscape.store.recorder import LandscapeRecorder
 
 READS: dict[str, tuple[Any, ...]] = {
     "get_run": ("r",),
@@ -58,7 +58,7 @@ def test_a_read_is_one_query_in_a_transaction_of_its_own(
 
 
 @pytest.mark.parametrize("method", [name for name in READS if name != "list_runs"])
-def test_what_is_not_there_is_none_or_an_empty_list(
+def test_a_missing_entity_is_none_and_a_missing_list_empty(
     method: str, recorded: LandscapeRecorder
 ) -> None:
     assert getattr(recorded, method)("nope") in (None, [])

@@ -28,8 +28,8 @@ from elspeth.contracts.models import (
 from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.canonical import stable_hash
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.recorder import LandscapeRecorder
 from elspeth.core.landscape.schema import metadata, nodes_table
-from elspeth.core.landscape.store.recorder import LandscapeRecorder
 
 
 def _stored(moment: datetime, db: LandscapeDB) -> datetime:
@@ -50,7 +50,7 @@ class TestRuns:
         run.started_at = _stored(run.started_at, db)
         assert recorder.get_run("id-001") == run
 
-    def test_a_status_that_is_none_is_named_and_nothing_is_written(
+    def test_an_unknown_status_is_named_and_nothing_is_written(
         self, recorder: LandscapeRecorder
     ) -> None:
         with pytest.raises(ValueError, match="'paused'"):
@@ -339,7 +339,7 @@ class TestBatches:
         assert failed is not None
         assert failed.completed_at is not None
 
-    def test_a_status_that_is_none_is_refused(self, recorded: LandscapeRecorder) -> None:
+    def test_an_unknown_status_is_refused(self, recorded: LandscapeRecorder) -> None:
         batch = recorded.create_batch("r", "sum")
         with pytest.raises(ValueError, match="'lost'"):
             recorded.update_batch_status(batch.batch_id, "lost")

@@ -20,8 +20,8 @@ from sqlalchemy.exc import IntegrityError
 
 from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.recorder import LandscapeRecorder
 from elspeth.core.landscape.schema import EXPORTED_TABLES, batches_table, metadata
-from elspeth.core.landscape.store.recorder import LandscapeRecorder
 
 # Columns as name:type, where a number is the length of text; "!" is NOT NULL, "*" primary key,
 # ">" the table that a foreign key leads to (to its column of the same meaning, the primary key).
@@ -185,4 +185,4 @@ def _type(column: Column[Any]) -> str:
             return "int"
         case Float():
             return "float"
-    raise AssertionError(f"{column} has a type of its own")
+    raise AssertionError(f"{column} has a type that the others lack")

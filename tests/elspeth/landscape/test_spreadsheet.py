@@ -1,4 +1,4 @@
-"""Texts that a spreadsheet would run: counted in an export, and defused in a marked copy."""
+"""Texts that a spreadsheet would run are counted in an export, and disarmed in a marked copy."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -9,16 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sample_run import KEY, SampleRun
+from sqlalchemy import Float, Integer
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.output.atomic import ExportTargetError
 from elspeth.core.landscape.output.publish import publish_csv
 from elspeth.core.landscape.output.spreadsheet import (
+    _NUMBERS,
     STARTS,
     formula_cells,
     spreadsheet_copy_of,
     write_spreadsheet_copy,
 )
+from elspeth.core.landscape.schema import EXPORTED_TABLES
 from elspeth.core.landscape.verification.csv_files import SPREADSHEET_MARKER
 from elspeth.core.landscape.verification.verify import Reason, verify
 
@@ -41,6 +44,17 @@ def cells(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_no_column_holds_numbers_in_one_table_and_text_in_another() -> None:
+    """The numbers are told by the name of their column, whichever file it is in."""
+    texts = {
+        column.name
+        for table in EXPORTED_TABLES
+        for column in table.columns
+        if not isinstance(column.type, Integer | Float)
+    }
+    assert not _NUMBERS & texts
+
+
 class TestCounting:
     @pytest.mark.parametrize("start", STARTS)
     def test_every_start_counts_wherever_it_stands_in_the_line(
@@ -57,7 +71,9 @@ class TestCounting:
     def test_other_texts_do_not(self, tmp_path: Path, text: str) -> None:
         assert formula_cells(exported(tmp_path, node(plugin_name=text))) == {}
 
-    def test_numbers_are_none_but_texts_that_look_like_numbers_are(self, tmp_path: Path) -> None:
+    def test_numbers_do_not_count_but_texts_that_look_like_numbers_are(
+        self, tmp_path: Path
+    ) -> None:
         assert formula_cells(exported(tmp_path, node(sequence_in_pipeline=-1))) == {}
         export = exported(tmp_path, node(sequence_in_pipeline=-1, plugin_name="-1"))
         assert formula_cells(export) == {"node.csv": 1}
@@ -75,7 +91,7 @@ class TestCounting:
 
 
 class TestCopy:
-    def test_texts_are_defused_numbers_and_the_export_left_alone(self, tmp_path: Path) -> None:
+    def test_texts_are_disarmed_and_numbers_and_the_export_left_alone(self, tmp_path: Path) -> None:
         export = exported(
             tmp_path, node(plugin_name=COMMAND, sequence_in_pipeline=-1), node(node_id="'=1")
         )
@@ -130,7 +146,7 @@ class TestCopy:
         else:
             target.mkdir()
             (target / "notes.txt").touch()
-        with pytest.raises(ExportTargetError, match="is no copy of an export; move it away"):
+        with pytest.raises(ExportTargetError, match="is not a copy of an export; move it away"):
             spreadsheet_copy_of(tmp_path / "run")
 
     def test_a_line_too_long_to_read_is_an_error_and_leaves_no_copy(self, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The Landscape: a pipeline run's audit trail, recorded, read back and exported with signatures."""
+"""The Landscape: the audit trail of a pipeline's runs, recorded, read and exported."""
 
 from elspeth.contracts import (
     Artifact,
@@ -18,9 +18,10 @@ from elspeth.contracts import (
     TokenParent,
 )
 from elspeth.core.landscape.database import LandscapeDB
-from elspeth.core.landscape.export.exporter import LandscapeExporter
+from elspeth.core.landscape.exporter import LandscapeExporter
 from elspeth.core.landscape.formatters import CSVFormatter, ExportFormatter, JSONFormatter
 from elspeth.core.landscape.legacy_exporter import LegacyLandscapeExporter
+from elspeth.core.landscape.recorder import LandscapeRecorder
 from elspeth.core.landscape.schema import (
     artifacts_table,
     batch_members_table,
@@ -40,7 +41,6 @@ from elspeth.core.landscape.schema import (
     transform_errors_table,
     validation_errors_table,
 )
-from elspeth.core.landscape.store.recorder import LandscapeRecorder
 
 __all__ = [
     "Artifact",

@@ -1,4 +1,4 @@
-"""How many records of each type an export of a run holds, counted by the database."""
+"""Counts of a run in the database: records by type, and rows by table."""
 
 from collections.abc import Mapping
 
@@ -16,9 +16,10 @@ from elspeth.core.landscape.schema import (
 
 
 def count_records(connection: Connection, run_id: str) -> Mapping[str, int]:
-    """Return the number of records of each type in an unsigned export of the run, in one query.
+    """Count the records of an unsigned export of a run, in one query.
 
-    Keys are record types in emission order. A signed export has one record more: its manifest.
+    Returns:
+        The count by record type, in emission order. A signed export has a manifest besides.
     """
     counts = [
         select(literal(record_type.name), func.count()).select_from(
@@ -26,20 +27,20 @@ def count_records(connection: Connection, run_id: str) -> Mapping[str, int]:
         )
         for record_type, statement in export_statements(run_id).items()
     ]
-    # Not dict(result): a result has keys(), and so passes for a mapping.
+    # Not dict(result): a result has keys(), so dict would take it for a mapping.
     found = {row[0]: row[1] for row in connection.execute(union_all(*counts))}
     return {record_type.name: found[record_type.name] for record_type in export_statements(run_id)}
 
 
 def count_tables(connection: Connection, run_id: str) -> Mapping[str, int]:
-    """Return how many rows of the run each table holds, those that no export reads included.
+    """Count the rows of a run in every table, also in those that no export reads.
 
-    Keys are the names of the tables that the database has: every exported one, and most of the
-    others.
+    Returns:
+        The count by table name. Of the tables that are not exported, those that the database has.
     """
     records = count_records(connection, run_id)
-    counts = {each.table.name: records[each.name] for each in export_statements(run_id)}
-    there = inspect(connection).get_table_names()
+    counts = {kind.table.name: records[kind.name] for kind in export_statements(run_id)}
+    present = inspect(connection).get_table_names()
     batches = batches_table.join(batch_outputs_table)
     unexported: tuple[tuple[str, FromClause, FromClause], ...] = (
         (batch_outputs_table.name, batches, batches_table),
@@ -49,13 +50,13 @@ def count_tables(connection: Connection, run_id: str) -> Mapping[str, int]:
         ),
     )
     for name, source, owner in unexported:
-        if name in there:
+        if name in present:
             statement = select(func.count()).select_from(source).where(owner.c.run_id == run_id)
             counts[name] = connection.execute(statement).scalar_one()
     return counts
 
 
 def tables_of(db: LandscapeDB, run_id: str) -> Mapping[str, int]:
-    """Count the rows of a run by table, as they are now, in a snapshot of their own."""
+    """Count the rows of a run by table, in a snapshot taken now."""
     with db.read_snapshot() as snapshot:
         return count_tables(snapshot.connection, run_id)

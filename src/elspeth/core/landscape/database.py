@@ -1,7 +1,9 @@
 """The database of an audit trail: its engine, transactions and read snapshots."""
 
+import os
+import socket
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,46 +13,71 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from elspeth.core.landscape.export.snapshot import (
-    OpenConnections,
     ReadSnapshot,
-    lent,
     open_snapshot,
-    refuse_beside_a_snapshot,
+    preserve_error,
+    refuse_beside_snapshot,
 )
 from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
 
 _IN_MEMORY = (None, "", ":memory:")
 _SECRETS_IN_QUERY = ("password", "sslpassword")
 _SECONDS_TO_CONNECT = "10"
-"""To a server that does not answer, unless the URL says otherwise."""
+"""How long to wait for a server, unless the URL says otherwise."""
 
 _SESSION = "SET client_encoding TO 'UTF8'; SET DateStyle TO 'ISO'; SET extra_float_digits TO 3"
-"""What a server, database or role may have set otherwise: rounded floats would be exported as
-stored and signed, other dates the driver cannot read, and other encodings cannot hold every text.
+"""Settings that would change what is read when a server, database or role sets others.
+
+Fewer float digits round what is stored, psycopg cannot read other date styles, and other encodings
+cannot hold every text. A snapshot sets them again for its transaction; these are for all others.
 """
 
 
 class DatabaseNotFoundError(FileNotFoundError):
-    """There is no SQLite file where the URL points, and none was created."""
+    """The SQLite file of a URL does not exist, and was not created."""
 
 
 class NotALandscapeDatabaseError(ValueError):
     """The database lacks tables or columns that an audit trail has."""
 
 
+class OpenConnections:
+    """The driver connections that an engine has open, so that a signal handler can cut them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._open: set[Any] = set()
+        event.listen(engine, "connect", lambda connection, _: self._open.add(connection))
+        for closing in ("close", "close_detached"):
+            event.listen(engine, closing, lambda connection, *_: self._open.discard(connection))
+
+    def cut(self) -> None:
+        """Shut down the sockets, so that a driver waiting on one gets an error. SQLite has none."""
+        for connection in tuple(self._open):
+            fileno = getattr(connection, "fileno", None)
+            # Any error means that the connection was closed meanwhile, by this side or the other.
+            with suppress(Exception):
+                if fileno is not None:
+                    # A duplicate: closing the socket object must not close the driver's descriptor.
+                    with socket.socket(fileno=os.dup(fileno())) as duplicate:
+                        duplicate.shutdown(socket.SHUT_RDWR)
+
+
 class LandscapeDB:
-    """An audit trail on SQLite or PostgreSQL; closing it, or leaving it as a context, frees it."""
+    """An audit trail on SQLite or PostgreSQL. Close it, or use it as a context manager."""
 
     def __init__(
         self, connection_string: str, *, create_tables: bool = True, read_only: bool = False
     ) -> None:
-        """Open the database of an SQLAlchemy URL, and create the tables it lacks.
+        """Open the database of an SQLAlchemy URL.
 
-        With `read_only` nothing is created or written, and the database itself refuses to;
-        without `create_tables` too, a missing SQLite file stays missing.
+        Args:
+            connection_string: The URL of an SQLite or PostgreSQL database.
+            create_tables: Create the tables that are missing, and an SQLite file.
+            read_only: Create and write nothing; the database itself refuses writes.
 
-        Raises ValueError for a URL that is no SQLite or PostgreSQL database, and
-        DatabaseNotFoundError when a file that must exist does not.
+        Raises:
+            ValueError: The URL is not of an SQLite or PostgreSQL database.
+            DatabaseNotFoundError: An SQLite file that must exist does not.
         """
         self.connection_string = connection_string
         url = _parse(connection_string)
@@ -71,32 +98,33 @@ class LandscapeDB:
 
     @classmethod
     def from_url(cls, url: str, *, create_tables: bool = True, read_only: bool = False) -> Self:
-        """Open the database of a URL, like the constructor."""
+        """Open the database of a URL, with the arguments and errors of the constructor."""
         return cls(url, create_tables=create_tables, read_only=read_only)
 
     @property
     def engine(self) -> Engine:
-        """The SQLAlchemy engine; RuntimeError after close."""
+        """The SQLAlchemy engine. Raises RuntimeError after `close`."""
         if self._engine is None:
             raise RuntimeError("Database not initialized: it was closed")
         return self._engine
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether it is seen by this process alone, and gone when it is closed."""
+        """Whether the database is in memory: only this process sees it, and closing deletes it."""
         url = make_url(self.connection_string)
         return url.get_backend_name() == "sqlite" and url.database in _IN_MEMORY
 
     @property
     def masked_url(self) -> str:
-        """The URL it was opened with, fit for printing."""
+        """The URL it was opened with, without passwords."""
         return masked_url(self.connection_string)
 
     @property
     def absolute_url(self) -> str:
-        """The URL, passwords included, for a process that may run in another directory.
+        """The URL, passwords included, for opening the database once more from any directory.
 
-        Raises ValueError for a database in memory, which no other process can open.
+        Raises:
+            ValueError: The database is in memory, where it cannot be opened a second time.
         """
         if self.is_in_memory:
             raise ValueError("A database in memory is seen by one process: use a file")
@@ -107,20 +135,24 @@ class LandscapeDB:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """Run one transaction: committed when the block succeeds, rolled back when it raises."""
-        with lent(self.engine.begin()) as connection:
+        """Run one transaction: commit when the block succeeds, roll back when it raises."""
+        with preserve_error(self.engine.begin()) as connection:
             yield connection
 
     def read_snapshot(self, imported: str | None = None) -> AbstractContextManager[ReadSnapshot]:
         """Hold one state of the database for any number of queries, and write nothing.
 
-        On PostgreSQL it may be `imported` from a snapshot that another connection exports. On an
-        in-memory database no other transaction can begin meanwhile (RuntimeError).
+        Args:
+            imported: The name of a PostgreSQL snapshot that another connection has exported.
+
+        Raises:
+            RuntimeError: The database is in memory and a transaction is open. While the snapshot
+                is open, an in-memory database refuses other transactions with the same error.
         """
-        return open_snapshot(self.engine, imported)
+        return open_snapshot(self.engine, EXPORTED_TABLES, imported)
 
     def check_schema(self) -> None:
-        """Raise NotALandscapeDatabaseError unless the exported tables and columns are there."""
+        """Raise NotALandscapeDatabaseError when an exported table or column is missing."""
         with self.connection() as connection:
             found = {
                 name: {column["name"] for column in columns}
@@ -139,14 +171,14 @@ class LandscapeDB:
             )
 
     def cut(self) -> None:
-        """Cut every connection to a server, so that nothing goes on waiting for its answer.
+        """Cut every connection to a server, for when it has stopped answering.
 
-        Whoever waits, or asks next, gets a sqlalchemy.exc.DBAPIError at once.
+        Whoever waits for an answer, or sends the next query, gets a sqlalchemy.exc.DBAPIError.
         """
         self._open_connections.cut()
 
     def close(self) -> None:
-        """Close every connection; closing twice is fine."""
+        """Close every connection. Closing twice has no effect."""
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
@@ -164,7 +196,7 @@ class LandscapeDB:
 
 
 def masked_url(url: str) -> str:
-    """Show a database URL without its passwords, also one that does not parse."""
+    """Return a database URL without passwords, or a placeholder when it does not parse."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -176,7 +208,7 @@ def _parse(text: str) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        # SQLAlchemy's own message repeats the text, and with it any password.
+        # SQLAlchemy's message repeats the text, and any password in it.
         raise ValueError(
             "Not a database URL: expected one like sqlite:///path/to/audit.db "
             "or postgresql://user@host/database"
@@ -205,12 +237,12 @@ def _sqlite_engine(url: URL, *, must_exist: bool, read_only: bool) -> Engine:
         cursor.close()
 
     if in_memory:
-        event.listen(engine, "begin", refuse_beside_a_snapshot)
+        event.listen(engine, "begin", refuse_beside_snapshot)
     return engine
 
 
 def _existing_file(url: URL, *, mode: str) -> URL:
-    """Turn the path into a file URI, which SQLite can open without creating the file."""
+    """Turn the path into a file URI: SQLite can open one without creating the file."""
     if "uri" in url.query:
         return url.update_query_dict({"mode": mode})
     path = Path(url.database or "").absolute()
@@ -227,7 +259,7 @@ def _postgresql_engine(url: URL, *, read_only: bool) -> Engine:
     engine = create_engine(url)
 
     @event.listens_for(engine, "connect")
-    def settle_session(driver_connection: Any, _: ConnectionPoolEntry) -> None:
+    def set_session(driver_connection: Any, _: ConnectionPoolEntry) -> None:
         with driver_connection.cursor() as cursor:
             cursor.execute(_SESSION)
             if read_only:

@@ -1,4 +1,4 @@
-"""What would make the exports of an existing database cheaper, and why; creates nothing."""
+"""Find missing indexes and bad query plans of an existing database; nothing is changed."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,6 @@ from elspeth.core.landscape.export.queries import WHOLE, Partition, Statement, e
 from elspeth.core.landscape.export.record_types import RecordType
 from elspeth.core.landscape.schema import EXPORTED_TABLES
 
-# How SQLite means to answer the statements of an export: where it scans, where it sorts.
-
-
 ROW_SIDE = (
     records.ROW,
     records.TOKEN,
@@ -26,39 +23,39 @@ ROW_SIDE = (
     records.ROUTING_EVENT,
     records.CALL,
 )
-"""The types whose statements begin at the rows of a run, and that grow with them."""
+"""The record types whose statements begin at the rows of a run, and grow with them."""
 
 _SCAN = re.compile(r"SCAN (?:TABLE )?(\w+)|SEARCH (?:TABLE )?(\w+) USING AUTOMATIC")
-"""An index made for one statement alone is a scan too."""
+"""An automatic index is a scan too: SQLite builds it for one statement and drops it."""
 _WHOLE_SORT = re.compile(r"USE TEMP B-TREE FOR ORDER BY")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """SQLite's plan of one statement, line by line as EXPLAIN QUERY PLAN tells it."""
+    """SQLite's plan of one statement: the lines of EXPLAIN QUERY PLAN."""
 
     record_type: RecordType
     lines: Sequence[str]
 
     @property
     def scanned(self) -> Sequence[str]:
-        """The tables read from end to end, whatever their rows belong to."""
+        """The tables that are read from end to end, with the rows of all runs."""
         found = (_SCAN.match(line) for line in self.lines)
         return [match[1] or match[2] for match in found if match]
 
     @property
     def sorts_everything(self) -> bool:
-        """Whether the whole result is sorted before its first row, and not one parent's rows.
+        """Whether the whole result is sorted before its first row.
 
-        What is sorted within a parent is told as the RIGHT PART or the LAST TERMS of ORDER BY.
+        A sort within one parent's rows shows as RIGHT PART or LAST TERMS OF ORDER BY instead.
         """
         return any(map(_WHOLE_SORT.match, self.lines))
 
     @property
     def grows_with_the_run(self) -> bool:
-        """Whether a statement of the row side costs more than the rows that it gives.
+        """Whether a statement of the row side costs more than in proportion to its rows.
 
-        The other tables (nodes, edges, batches and their members, artifacts) are sorted whole.
+        Nodes, edges, batches, batch members and artifacts are few, and may be sorted whole.
         """
         return self.record_type in ROW_SIDE and bool(self.scanned or self.sorts_everything)
 
@@ -66,7 +63,13 @@ class Plan:
 def sqlite_plans(
     connection: Connection, run_id: str, partition: Partition = WHOLE
 ) -> Sequence[Plan]:
-    """Ask SQLite for the plan of every statement of an export; nothing is read of the tables."""
+    """Ask SQLite for the plan of every statement of an export. The tables are not read.
+
+    Args:
+        connection: The database.
+        run_id: The run.
+        partition: The part of the run that is exported.
+    """
     return [
         Plan(record_type, _explained(connection, statement))
         for record_type, statement in export_statements(run_id, partition).items()
@@ -81,23 +84,22 @@ def _explained(connection: Connection, statement: Statement) -> Sequence[str]:
 
 
 _ANY_RUN = "any run"
-"""Plans do not depend on which run is asked for."""
+"""The plans of all runs are the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Something that is not as it should be: what, why it matters, and what to do."""
+    """A problem of a database: what it is, why it matters, and the SQL that would help."""
 
     problem: str
     why: str
     statement: str | None = None
-    """The SQL that would help, for a person to run."""
 
 
 def examine(db: LandscapeDB) -> Sequence[Advice]:
-    """Compare a database's indexes with the schema's, and on SQLite ask for the export's plans.
+    """Compare a database's indexes with the schema's, and on SQLite check the export's plans.
 
-    Reads the catalogue only, however large the tables are.
+    Reads the catalogue, not the tables.
     """
     with db.connection() as connection:
         advice = list(_missing_indexes(connection))
@@ -107,7 +109,7 @@ def examine(db: LandscapeDB) -> Sequence[Advice]:
 
 
 def _missing_indexes(connection: Connection) -> Iterator[Advice]:
-    """Every index or unique constraint of the schema that no index of the database serves for."""
+    """Yield advice for every index of the schema that no index of the database replaces."""
     inspector = inspect(connection)
     for table in EXPORTED_TABLES:
         found: list[Sequence[str | None]] = [
@@ -125,7 +127,7 @@ def _missing_indexes(connection: Connection) -> Iterator[Advice]:
 
 
 def _wanted(table: Table) -> Iterator[tuple[list[str], str]]:
-    """The columns of every index that the schema has for a table, and how to create it."""
+    """Yield the columns of the schema's indexes of a table, and the SQL that creates them."""
     for index in sorted(table.indexes, key=lambda each: str(each.name)):
         yield _named(index), f"CREATE INDEX {index.name} ON {table.name} ({_listed(index)})"
     for constraint in table.constraints:

@@ -1,6 +1,6 @@
-"""Formatters: one export record as a line of JSON, or as the flat fields of a CSV row.
+"""Formatters for display: a record as JSON text, or as the flat fields of a CSV row.
 
-They serve readers; the signed file formats are canonical JSON and live elsewhere.
+Export files are not written with them: their lines are canonical JSON.
 """
 
 import json
@@ -9,37 +9,41 @@ from typing import Protocol
 
 
 class ExportFormatter(Protocol):
-    """Whatever turns one record into text, or into flat fields by name."""
+    """Turns a record into text, or into flat fields by name."""
 
     def format(self, record: Mapping[str, object]) -> str | dict[str, object]:
-        """Format one record."""
+        """Return the formatted record."""
 
 
 class JSONFormatter:
-    """A record as JSON text in its own key order: not canonical, so not what a signature covers."""
+    """Formats a record as JSON in its own key order. Signatures cover canonical JSON, not this."""
 
     def format(self, record: Mapping[str, object]) -> str:
-        """Write JSON as the standard library does by default, non-ASCII escaped.
+        """Return JSON as `json.dumps` writes it by default, with non-ASCII characters escaped.
 
-        A type that JSON lacks becomes its `str()`, so a datetime has a blank for its `T`.
+        A type that JSON lacks becomes its `str()`: a datetime has a blank instead of a T.
         """
         return json.dumps(record, default=str)
 
 
 class CSVFormatter:
-    """A record as flat fields: `csv` then writes None as an empty field, an enum as its value."""
+    """Formats a record as flat fields for `csv`, which writes None as an empty field."""
 
     def format(self, record: Mapping[str, object]) -> dict[str, object]:
-        """Flatten one record."""
+        """Return the flat fields of one record."""
         return self.flatten(record)
 
     def flatten(self, record: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-        """Turn nested dicts into dotted keys and lists into JSON text.
+        """Turn nested dicts into dotted keys, and lists into JSON text.
 
-        An empty nested dict leaves no field, and of two keys that come out alike the later wins.
+        An empty nested dict leaves no field. Of two keys with the same dotted name the later wins.
+
+        Args:
+            record: The record.
+            prefix: Put before every key, with a dot.
 
         Raises:
-            TypeError: a list holds what JSON has no form for.
+            TypeError: A list holds a type that JSON lacks.
         """
         fields: dict[str, object] = {}
         for key, value in record.items():

@@ -1,10 +1,9 @@
-"""LegacyLandscapeExporter: the control, which asks the database once per entity.
+"""LegacyLandscapeExporter: the control, which sends one query for each entity of a run.
 
-It is what the batched exporter is judged against, and so on purpose keeps the shape that one
-replaces: exactly 6 + R + 2T + 2S + B queries (R rows, T tokens, S node states, B batches), each
-in a transaction of its own. It reads through the recorder, builds its own records, signs and
-writes with rfc8785 and hmac alone, and shares no fetching, ordering or record-building code with
-the exporter on trial.
+The batched exporter is judged against it. It therefore keeps the N+1 shape that the batched one
+replaces: exactly 6 + R + 2T + 2S + B queries (R rows, T tokens, S node states, B batches), one
+transaction for each. It reads through the recorder, has its own fields and order, encodes with
+rfc8785 and signs with hmac, and shares none of that with the batched exporter or the verifier.
 """
 
 import hashlib
@@ -40,7 +39,7 @@ from elspeth.core.landscape.output.publish import (
     publish_csv,
     publish_jsonl,
 )
-from elspeth.core.landscape.store.recorder import LandscapeRecorder
+from elspeth.core.landscape.recorder import LandscapeRecorder
 
 
 class LegacyLandscapeExporter:
@@ -49,15 +48,28 @@ class LegacyLandscapeExporter:
     def __init__(
         self, db: LandscapeDB, signing_key: bytes | None = None, *, clock: Clock = utc_now
     ) -> None:
+        """Export from `db`.
+
+        Args:
+            db: The audit trail.
+            signing_key: Needed to sign.
+            clock: Gives the manifest's `exported_at`.
+        """
         self._recorder = LandscapeRecorder(db)
         self._signing_key = signing_key
         self._clock = clock
 
     def export_run(self, run_id: str, sign: bool = False) -> Iterator[dict[str, Any]]:
-        """Yield the run's records in emission order; signed, each ends with its signature.
+        """Yield the run's records in emission order.
 
-        Raises ValueError at the first `next()` when signing lacks a key or the run is unknown,
-        and CorruptAuditDataError where the stored data may not be exported.
+        Args:
+            run_id: The run.
+            sign: Add a signature to every record, and a signed manifest at the end.
+
+        Raises:
+            ValueError: Signing lacks a key. This and every other error comes at a `next()`.
+            RunNotFoundError: There is no such run.
+            CorruptAuditDataError: A stored value may not be exported.
         """
         if sign and self._signing_key is None:
             raise ValueError("A signed export was asked for, but no signing_key provided")
@@ -85,7 +97,12 @@ class LegacyLandscapeExporter:
     def export_run_grouped(
         self, run_id: str, sign: bool = False
     ) -> dict[str, list[dict[str, Any]]]:
-        """Return the records by type, types in order of first appearance. Holds the whole run."""
+        """Return the records by type, in order of first appearance. Holds the whole run.
+
+        Args:
+            run_id: The run.
+            sign: As for `export_run`, which says what is raised too.
+        """
         grouped: dict[str, list[dict[str, Any]]] = {}
         for record in self.export_run(run_id, sign=sign):
             grouped.setdefault(record["record_type"], []).append(record)
@@ -94,14 +111,36 @@ class LegacyLandscapeExporter:
     def write_jsonl(
         self, run_id: str, path: Path, sign: bool = False, *, progress: Progress | None = None
     ) -> PublishedExport:
-        """Write the run to a JSON Lines file: one canonical record a line, published whole."""
+        """Write the run to a JSON Lines file, which appears when it is complete.
+
+        Args:
+            run_id: The run.
+            path: The file, replaced when it exists.
+            sign: As for `export_run`, which says what is raised too.
+            progress: Called now and then with the number of records written so far.
+
+        Raises:
+            ExportTargetError: `path` cannot be a file.
+            OSError: Writing fails.
+        """
         lines = (rfc8785.dumps(record) + b"\n" for record in self.export_run(run_id, sign=sign))
         return publish_jsonl(path, lines, progress=progress)
 
     def write_csv(
         self, run_id: str, directory: Path, sign: bool = False, *, progress: Progress | None = None
     ) -> PublishedExport:
-        """Write the run to a directory: one CSV file per record type, published whole."""
+        """Write the run to a directory of CSV files, one a record type, when it is complete.
+
+        Args:
+            run_id: The run.
+            directory: The directory, replaced when it holds an earlier export.
+            sign: As for `export_run`, which says what is raised too.
+            progress: Called now and then with the number of records written so far.
+
+        Raises:
+            ExportTargetError: `directory` holds anything but an export.
+            OSError: Writing fails.
+        """
         return publish_csv(directory, self.export_run(run_id, sign=sign), progress=progress)
 
     def _sign_record(self, record: dict[str, Any]) -> str:
@@ -301,7 +340,7 @@ def _artifact_record(run_id: str, artifact: Artifact) -> dict[str, Any]:
 
 
 def _isoformat(moment: datetime) -> str:
-    # PostgreSQL answers in the session's time zone, which must not reach the bytes.
+    # PostgreSQL returns the session's time zone, which must not show in the bytes.
     return (moment if moment.tzinfo is None else moment.astimezone(UTC)).isoformat()
 
 

@@ -1,4 +1,4 @@
-"""The tables of the audit trail, in the order they are created."""
+"""The tables of the audit trail, parents before children."""
 
 from sqlalchemy import (
     Column,
@@ -279,4 +279,4 @@ EXPORTED_TABLES = (
     batch_members_table,
     artifacts_table,
 )
-"""The tables an export reads, in the order their records first appear in it."""
+"""The tables that an export reads, in the order in which their records first appear."""

@@ -1,140 +1,186 @@
-"""LandscapeExporter: a run as signed records, from one ordered query per table."""
+"""RunExporter: one run of an audit trail as records, or as blocks of signed lines.
+
+The main flow of an export: open a snapshot, send one ordered query a table, merge the streams into
+emission order, check and encode the rows, sign, and close with a manifest.
+"""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
+from typing import Protocol
 
-from elspeth.core.clock import Clock, utc_now
-from elspeth.core.landscape.database import LandscapeDB
+from sqlalchemy import Engine
+
 from elspeth.core.landscape.export.columns import RecordBuilder
-from elspeth.core.landscape.export.encoding import encode_line, encode_record
+from elspeth.core.landscape.export.encoding import encode_record
 from elspeth.core.landscape.export.integrity import refuse_orphans
-from elspeth.core.landscape.export.merge import merged
+from elspeth.core.landscape.export.merge import merge_records
 from elspeth.core.landscape.export.parallel import ParallelExport, ParallelExportError
-from elspeth.core.landscape.export.record_types import Record
+from elspeth.core.landscape.export.record_types import TABLES, Record
 from elspeth.core.landscape.export.signed_lines import (
     Block,
+    Clock,
     RunningHash,
     Signer,
-    closed_by_manifest,
+    add_manifest,
     read_blocks,
+    record_blocks,
 )
-from elspeth.core.landscape.output.publish import (
-    Progress,
-    PublishedExport,
-    let_go_of,
-    publish_blocks,
-    publish_csv,
-    publish_jsonl,
-)
+from elspeth.core.landscape.export.snapshot import ReadSnapshot, open_snapshot
+
+_NOW_IN_UTC: Clock = partial(datetime.now, UTC)
 
 
-class LandscapeExporter:
-    """Exports one run of an audit trail: exactly twelve queries in one snapshot, memory flat.
+class Database(Protocol):
+    """An audit trail's database, as far as an export needs it."""
 
-    `signing_key` is needed to sign; `clock` gives the manifest's `exported_at`. The same
-    database, key and clock give the same bytes.
+    @property
+    def engine(self) -> Engine:
+        """The SQLAlchemy engine."""
+
+
+class RunExporter:
+    """Exports one run with twelve queries in one snapshot; memory does not grow with the run.
+
+    The same database, key and clock give the same bytes.
     """
 
     def __init__(
         self,
-        db: LandscapeDB,
+        db: Database,
         signing_key: bytes | None = None,
         *,
-        clock: Clock = utc_now,
+        clock: Clock = _NOW_IN_UTC,
     ) -> None:
+        """Export from `db`.
+
+        Args:
+            db: The audit trail.
+            signing_key: Needed to sign.
+            clock: Gives the manifest's `exported_at`.
+        """
         self._db = db
         self._signing_key = signing_key
         self._signer = None if signing_key is None else Signer(signing_key)
         self._clock = clock
 
     def export_run(self, run_id: str, sign: bool = False) -> Iterator[Record]:
-        """Yield the run's records in emission order; signed, each ends with its signature.
+        """Yield the run's records in emission order.
 
-        A signed export closes with a manifest. Raises ValueError at the first `next()` when
-        signing lacks a key or the run is unknown, and CorruptAuditDataError where the stored data
-        may not be exported.
+        Args:
+            run_id: The run.
+            sign: Add a signature to every record, and a signed manifest at the end.
+
+        Raises:
+            ValueError: Signing lacks a key. This and every other error comes at a `next()`.
+            RunNotFoundError: There is no such run.
+            CorruptAuditDataError: A stored value may not be exported.
         """
         self._check_key(sign)
         records = self._iter_records(run_id)
         yield from self._signed(records, run_id) if sign else records
 
     def export_run_grouped(self, run_id: str, sign: bool = False) -> dict[str, list[Record]]:
-        """Return the records by type, types in order of first appearance. Holds the whole run."""
+        """Return the records by type, in order of first appearance. Holds the whole run.
+
+        Args:
+            run_id: The run.
+            sign: As for `export_run`, which says what is raised too.
+        """
         grouped: dict[str, list[Record]] = {}
         for record in self.export_run(run_id, sign=sign):
             grouped.setdefault(record["record_type"], []).append(record)
         return grouped
 
-    def write_jsonl(
+    def export_blocks(
         self,
         run_id: str,
-        path: Path,
         sign: bool = False,
         *,
         jobs: int = 1,
         executor: Executor | None = None,
-        progress: Progress | None = None,
-    ) -> PublishedExport:
-        """Write the run to a JSON Lines file: one canonical record a line, published whole.
+        parts_folder: AbstractContextManager[Path] | None = None,
+    ) -> Iterator[Block]:
+        """Return the run as blocks of JSON Lines: one canonical record a line.
 
-        Besides the twelve queries of an export it sends one that looks for children without a
-        parent, in the whole database, and raises CorruptAuditDataError when there are any.
+        Besides the twelve queries it sends one that looks for orphans in the whole database. With
+        several jobs, workers send one query a table and part, and the bytes are the same.
 
-        With several `jobs` as many workers read a part of the rows each, for the same bytes: new
-        processes, or those of an `executor`, which must see the database and the file's folder.
-        They send one query per table and part. Raises ParallelExportError where that is
-        impossible, and WorkerDiedError when a worker is lost.
+        Args:
+            run_id: The run.
+            sign: Add a signature to every record, and a signed manifest at the end.
+            jobs: How many workers read a share of the rows each.
+            executor: Runs the workers, which must see the database and the folder of the parts;
+                None starts new processes.
+            parts_folder: Holds an empty folder for what workers write; None makes a temporary one.
+
+        Raises:
+            ValueError: Signing lacks a key. Raised at once, like a wrong number of jobs.
+            ParallelExportError: The export cannot be shared, or not now.
+            WorkerDiedError: A worker's process has died.
+            RunNotFoundError: There is no such run.
+            CorruptAuditDataError: A stored value may not be exported, or a child has no parent.
         """
         self._check_key(sign)
-        if self._changes_records():
-            _refuse_sharing(jobs, executor)
-            lines = map(encode_line, self.export_run(run_id, sign=sign))
-            return publish_jsonl(path, lines, progress=progress)
+        if self._is_overridden():
+            if jobs != 1 or executor is not None:
+                raise ParallelExportError(
+                    "An exporter whose methods are replaced is written from its own records, in "
+                    "one process: use one job"
+                )
+            return self._blocks_of_records(run_id, sign)
         if jobs == 1 and executor is None:
-            blocks = self._read_blocks(run_id, sign)
+            blocks = self._blocks_of_rows(run_id, sign)
         else:
             key = self._signing_key if sign else None
-            blocks = ParallelExport(self._db, run_id, jobs, key, executor).blocks(path)
+            shared = ParallelExport(self._db.engine, run_id, jobs, key, executor)
+            blocks = shared.blocks(parts_folder or _temporary_folder())
         if sign and self._signer is not None:
-            blocks = closed_by_manifest(blocks, run_id, self._signer, self._clock)
-        return publish_blocks(path, blocks, progress=progress)
+            return add_manifest(blocks, run_id, self._signer, self._clock)
+        return blocks
 
-    def write_csv(
-        self,
-        run_id: str,
-        directory: Path,
-        sign: bool = False,
-        *,
-        progress: Progress | None = None,
-    ) -> PublishedExport:
-        """Write the run to a directory: one CSV file per record type, published whole.
+    def export_checked(self, run_id: str, sign: bool = False) -> Iterator[Record]:
+        """Return the records of `export_run`, after the check for orphans of `export_blocks`.
 
-        Sends the queries of `write_jsonl` with one job.
+        Args:
+            run_id: The run.
+            sign: As for `export_run`.
+
+        Raises:
+            ValueError: Signing lacks a key. Raised at once.
+            RunNotFoundError: There is no such run.
+            CorruptAuditDataError: A stored value may not be exported, or a child has no parent.
         """
         self._check_key(sign)
-        if self._changes_records():
-            records = self.export_run(run_id, sign=sign)
-        else:
-            read = self._read_records(run_id, whole=True)
-            records = self._signed(read, run_id) if sign else read
-        return publish_csv(directory, records, progress=progress)
+        if self._is_overridden():
+            return self.export_run(run_id, sign=sign)
+        records = self._read_records(run_id, check_orphans=True)
+        return self._signed(records, run_id) if sign else records
+
+    def open_snapshot(self) -> AbstractContextManager[ReadSnapshot]:
+        """Open the snapshot that an export reads from."""
+        return open_snapshot(self._db.engine, TABLES)
 
     def _iter_records(self, run_id: str) -> Iterator[Record]:
         return self._read_records(run_id)
 
-    def _read_records(self, run_id: str, *, whole: bool = False) -> Iterator[Record]:
-        """Read the unsigned records; when asked, make sure that no orphan is left out."""
-        with self._db.read_snapshot() as snapshot:
-            if whole:
+    def _read_records(self, run_id: str, *, check_orphans: bool = False) -> Iterator[Record]:
+        with self.open_snapshot() as snapshot:
+            if check_orphans:
                 refuse_orphans(snapshot.connection)
-            yield from merged(snapshot, run_id, lambda kind: RecordBuilder(kind, run_id).build)
+            yield from merge_records(
+                snapshot, run_id, lambda kind: RecordBuilder(kind, run_id).build
+            )
 
     def _signed(self, records: Iterator[Record], run_id: str) -> Iterator[Record]:
         running = RunningHash()
-        with let_go_of(records) as source:
-            for record in source:
+        with _closed_on_exit(records):
+            for record in records:
                 signature = self._sign_record(record)
                 record["signature"] = signature
                 running.add(signature)
@@ -152,35 +198,46 @@ class LandscapeExporter:
         if sign and self._signer is None:
             raise ValueError("A signed export was asked for, but no signing_key provided")
 
-    def _read_blocks(self, run_id: str, sign: bool) -> Iterator[Block]:
-        with self._db.read_snapshot() as snapshot:
+    def _blocks_of_rows(self, run_id: str, sign: bool) -> Iterator[Block]:
+        with self.open_snapshot() as snapshot:
             refuse_orphans(snapshot.connection)
             yield from read_blocks(snapshot, run_id, self._signer if sign else None)
 
-    def _changes_records(self) -> bool:
-        """Whether a subclass or an instance replaces a method of the dict interface.
+    def _blocks_of_records(self, run_id: str, sign: bool) -> Iterator[Block]:
+        records = self.export_run(run_id, sign=sign)
+        with _closed_on_exit(records):
+            yield from record_blocks(records)
 
-        It is then written from its dicts, so that a changed exporter can never write the
-        unchanged one's bytes.
+    def _is_overridden(self) -> bool:
+        """Whether a subclass or an instance replaces a method that makes records.
+
+        Its lines are then written from its records. The fast path reads rows, and would write the
+        bytes of the original.
         """
         return any(
             name in vars(self) or getattr(type(self), name) is not method
-            for name, method in _DICT_METHODS.items()
+            for name, method in _RECORD_METHODS.items()
         )
 
 
-def _refuse_sharing(jobs: int, executor: Executor | None) -> None:
-    if jobs != 1 or executor is not None:
-        raise ParallelExportError(
-            "An exporter whose methods are replaced is written from its own records, in one "
-            "process: use one job"
-        )
-
-
-_DICT_METHODS: Mapping[str, object] = MappingProxyType(
-    {
-        name: getattr(LandscapeExporter, name)
-        for name in ("export_run", "_iter_records", "_sign_record")
-    }
+_RECORD_METHODS: Mapping[str, object] = MappingProxyType(
+    {name: getattr(RunExporter, name) for name in ("export_run", "_iter_records", "_sign_record")}
 )
-"""As defined above: a method put onto the class later counts as replaced too."""
+"""The methods as defined above: one that is set on the class later counts as replaced too."""
+
+
+@contextmanager
+def _closed_on_exit(records: Iterator[Record]) -> Iterator[None]:
+    """Close a generator on exit, so that its snapshot ends even while an error is still held.
+
+    An overriding method may return an iterator without `close`.
+    """
+    with ExitStack() as on_exit:
+        on_exit.callback(getattr(records, "close", lambda: None))
+        yield
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="landscape-export-") as name:
+        yield Path(name)

@@ -1,4 +1,8 @@
-"""The twelve streams of an export merged into emission order, holding a chunk of each at most."""
+"""The twelve streams of an export, merged into emission order.
+
+Parents and children leave the database in the same order, so a merge holds one chunk of each
+stream and never a whole table.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
@@ -16,25 +20,33 @@ from elspeth.core.landscape.export.snapshot import ReadSnapshot
 
 T = TypeVar("T")
 Rendering: TypeAlias = Callable[[RecordType], Callable[[Sequence[FetchedRow]], Iterable[T]]]
-"""For a record type, the function that renders chunks of its rows, as dicts or encoded."""
+"""For a record type: the function that renders chunks of its rows, as dicts or encoded."""
 Rendered: TypeAlias = tuple[Any, Any, T]
-"""A rendered record behind its parent's id and its own."""
+"""A parent's id, the record's own id, and the rendered record."""
+
+_RECORD = itemgetter(2)
 
 
-def merged(
+def merge_records(
     snapshot: ReadSnapshot, run_id: str, rendering: Rendering[T], partition: Partition = WHOLE
 ) -> Iterator[T]:
-    """Yield every record of a run, or of a partition of it, rendered, in emission order.
+    """Yield every record of a run, rendered, in emission order.
 
-    Each child table is read in step with its parents: its next rows are the current parent's, or
-    belong to a later one. Raises RunNotFoundError for an unknown run, and CorruptAuditDataError
-    where the database holds what no export may carry.
+    Args:
+        snapshot: Where to read.
+        run_id: The run.
+        rendering: What becomes of the rows.
+        partition: The part of the run to read.
+
+    Raises:
+        RunNotFoundError: There is no such run, and the partition opens the export.
+        CorruptAuditDataError: A stored value may not be exported, or a child came out of order.
     """
     return _Merge(snapshot, run_id, rendering, partition).records()
 
 
 class _Merge(Generic[T]):
-    """The streams of one run's export and the order in which they are drawn from."""
+    """The streams of one export, and the order in which they are consumed."""
 
     def __init__(
         self, snapshot: ReadSnapshot, run_id: str, rendering: Rendering[T], partition: Partition
@@ -63,7 +75,7 @@ class _Merge(Generic[T]):
         yield from self._all(records.EDGE)
 
     def _row_tree(self) -> Iterator[T]:
-        """Yield each row, its tokens with parents and states, and these with events and calls."""
+        """Yield rows; below a row its tokens; below these parents, states, events and calls."""
         tokens = self._children(records.TOKEN, "row_id", "token_id")
         parents = self._children(records.TOKEN_PARENT, "token_id")
         states = self._children(records.NODE_STATE, "token_id", "state_id")
@@ -82,7 +94,7 @@ class _Merge(Generic[T]):
             stream.check_exhausted()
 
     def _batch_tree(self) -> Iterator[T]:
-        """Yield each batch and its members."""
+        """Yield batches; below a batch its members."""
         members = self._children(records.BATCH_MEMBER, "batch_id")
         for _, batch_id, batch in self._stream(records.BATCH, "batch_id"):
             yield batch
@@ -90,7 +102,7 @@ class _Merge(Generic[T]):
         members.check_exhausted()
 
     def _all(self, record_type: RecordType) -> Iterator[T]:
-        return map(itemgetter(2), self._stream(record_type, record_type.fields[0]))
+        return map(_RECORD, self._stream(record_type, record_type.fields[0]))
 
     def _children(
         self, record_type: RecordType, parent_field: str, own_field: str | None = None
@@ -107,11 +119,12 @@ class _Merge(Generic[T]):
         own_id = itemgetter(record_type.position(own_field))
         parent_id = itemgetter(record_type.position(parent_field or own_field))
         for rows in _chunks(self._snapshot, record_type, statement):
+            # zip over maps: the ids of a chunk are taken in C, not in a loop of this module.
             yield from zip(map(parent_id, rows), map(own_id, rows), render(rows), strict=True)
 
 
 class _Children(Generic[T]):
-    """The records of a child table, handed out parent by parent in the order of its query."""
+    """The records of a child table, parent by parent, in the order of its query."""
 
     def __init__(
         self, record_type: RecordType, parent_field: str, stream: Iterable[Rendered[T]]
@@ -121,24 +134,30 @@ class _Children(Generic[T]):
         self._groups = groupby(stream, key=itemgetter(0))
         self._parent: object = None
         self._group: Iterable[Rendered[T]] = ()
-        self._spent = True
+        self._is_consumed = True
 
     def of(self, parent_id: object) -> Iterable[Rendered[T]]:
-        """The children of a parent; what was handed out before must have been consumed."""
-        if self._spent:
+        """Return the children of a parent; those returned before must have been consumed."""
+        # The next group belongs to this parent, or to a later one: then this one has no children,
+        # and the group waits for its parent.
+        if self._is_consumed:
             self._advance()
         if self._parent != parent_id or parent_id is None:
             return ()
-        self._spent = True
+        self._is_consumed = True
         return self._group
 
     def records_of(self, parent_id: object) -> Iterable[T]:
-        """The children of a parent, as nothing but their records."""
-        return map(itemgetter(2), self.of(parent_id))
+        """Return the children of a parent as records alone."""
+        return map(_RECORD, self.of(parent_id))
 
     def check_exhausted(self) -> None:
-        """Make sure that every child found its parent, so that none can be lost in silence."""
-        if self._spent:
+        """Raise CorruptAuditDataError for a child whose parent never came.
+
+        The statement of a child joins its parents, so each child has one. If it is left over, the
+        two queries have returned different orders, and the export would lack records.
+        """
+        if self._is_consumed:
             self._advance()
         if self._parent is not None:
             raise CorruptAuditDataError(
@@ -151,13 +170,12 @@ class _Children(Generic[T]):
 
     def _advance(self) -> None:
         self._parent, self._group = next(self._groups, (None, ()))
-        self._spent = False
+        self._is_consumed = False
 
 
 def _chunks(
     snapshot: ReadSnapshot, record_type: RecordType, statement: Statement
 ) -> Iterator[Sequence[FetchedRow]]:
-    """Stream a statement's rows in chunks; where the driver cannot decode one, name it."""
     try:
         yield from snapshot.chunks(statement)
     except DBAPIError as error:

@@ -7,59 +7,64 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Engine, func, select
 
 from elspeth.contracts.enums import RunStatus
 from elspeth.contracts.errors import RunNotFoundError
-from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.export.integrity import refuse_orphans
 from elspeth.core.landscape.export.queries import split_rows
+from elspeth.core.landscape.export.record_types import TABLES
 from elspeth.core.landscape.export.signed_lines import Block
-from elspeth.core.landscape.export.snapshot import ReadSnapshot, data_version
+from elspeth.core.landscape.export.snapshot import ReadSnapshot, data_version, open_snapshot
 from elspeth.core.landscape.export.worker import (
-    GO,
-    PIN,
+    START,
     STOP,
+    TAKE_SNAPSHOT,
     Assignment,
+    FileEvents,
     Part,
-    Rendezvous,
-    own_processes,
-    pinned,
     ready,
+    snapshot_taken,
     work,
+    worker_processes,
+    worker_url,
 )
-from elspeth.core.landscape.output.atomic import workshop_beside
 from elspeth.core.landscape.schema import rows_table, runs_table
 
-Working: TypeAlias = Sequence["Future[None]"]
-"""What becomes of each worker, in the order of their numbers."""
+Futures: TypeAlias = Sequence["Future[None]"]
+"""The workers' futures, by worker number."""
 
 PARTS_PER_JOB = 16
-"""So that the parent can join what is written while the rest is read, and no worker is done long
-before another."""
+"""Several parts a worker: the parent joins the first ones while later ones are being written, and
+all workers finish at nearly the same time."""
 
-_SECONDS_BETWEEN_LOOKS = 0.01
+_SECONDS_BETWEEN_POLLS = 0.01
 _SECONDS_TO_START = 60
 _SECONDS_TO_STOP = 60
 
 
 class ParallelExportError(ValueError):
-    """An export that workers cannot share, or not now; nothing was published."""
+    """Workers cannot share this export, or not now. Nothing was published."""
 
 
 class WorkerDiedError(ChildProcessError):
-    """A worker's process ended before its work was done; nothing was published."""
+    """A worker's process ended before its work was done. Nothing was published."""
 
 
 @dataclass(frozen=True)
 class ParallelExport:
-    """The export of one run, shared by `jobs` workers.
+    """The export of one run by several workers.
 
-    An executor's workers must see the database and the folder of the file that is written. Without
-    an executor each worker is a new process.
+    Attributes:
+        engine: The database.
+        run_id: The run.
+        jobs: How many workers.
+        signing_key: Signs the records; None leaves them unsigned.
+        executor: Runs the workers, which must see the database and the folder of the parts. None
+            starts a new process for each worker.
     """
 
-    db: LandscapeDB
+    engine: Engine
     run_id: str
     jobs: int
     signing_key: bytes | None = field(default=None, repr=False)
@@ -69,39 +74,44 @@ class ParallelExport:
         if self.jobs < 1:
             raise ParallelExportError(f"{self.jobs} jobs: at least one is needed")
 
-    def blocks(self, target: Path) -> Iterator[Block]:
-        """Yield the blocks of the whole export in order, without a manifest.
+    def blocks(self, parts_folder: AbstractContextManager[Path]) -> Iterator[Block]:
+        """Yield the blocks of the whole export in order, without the manifest.
 
-        Workers write them beside `target` first. Raises ParallelExportError for what cannot be
-        shared, WorkerDiedError naming the rows that a lost worker was at, and what a worker
-        raised: of several, the one whose rows come first.
+        Args:
+            parts_folder: Holds an empty folder for the parts, which the workers can see too.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            ParallelExportError: The export cannot be shared, or not now.
+            WorkerDiedError: A worker's process has died; the error names the rows it was at.
+            Exception: What a worker raised. Of several workers, the one with the earliest rows.
         """
         with (
-            self.db.read_snapshot() as snapshot,
-            workshop_beside(target) as folder,
+            open_snapshot(self.engine, TABLES) as snapshot,
+            parts_folder as folder,
             self._executors() as executors,
         ):
-            self._refuse_what_cannot_be_shared(snapshot.connection)
+            self._refuse_unshareable(snapshot.connection)
             parts = self._parts(snapshot.connection, folder)
-            with self._at_work(self._assignments(snapshot, parts, folder), executors) as working:
+            assignments = self._assignments(snapshot, parts, folder)
+            with self._running(assignments, executors) as futures:
                 if self._is_sqlite:
-                    _pin_together(self.db, Rendezvous(folder), working, parts)
+                    _take_same_snapshot(self.engine, FileEvents(folder), futures, parts)
                 refuse_orphans(snapshot.connection)
                 for part in parts:
-                    future = working[part.number % self.jobs]
-                    _wait_for(part, future)
+                    _wait_for(part, futures[part.number % self.jobs])
                     yield from part.read()
 
     @property
     def _is_sqlite(self) -> bool:
-        return self.db.engine.dialect.name == "sqlite"
+        return self.engine.dialect.name == "sqlite"
 
     def _executors(self) -> AbstractContextManager[Sequence[Executor]]:
         if self.executor is None:
-            return own_processes(self.jobs)
+            return worker_processes(self.jobs)
         return nullcontext([self.executor] * self.jobs)
 
-    def _refuse_what_cannot_be_shared(self, connection: Connection) -> None:
+    def _refuse_unshareable(self, connection: Connection) -> None:
         rows = select(func.count()).where(rows_table.c.run_id == self.run_id).scalar_subquery()
         run = connection.execute(
             select(runs_table.c.status, rows).where(runs_table.c.run_id == self.run_id)
@@ -127,6 +137,8 @@ class ParallelExport:
     def _assignments(
         self, snapshot: ReadSnapshot, parts: Sequence[Part], folder: Path
     ) -> Sequence[Assignment]:
+        """Deal the parts out in turn, so that the earliest parts of all workers come first."""
+        url = worker_url(self.engine.url)
         exported = None if self._is_sqlite else snapshot.export()
         return [
             Assignment(
@@ -134,7 +146,7 @@ class ParallelExport:
                 run_id=self.run_id,
                 parts=parts[number :: self.jobs],
                 folder=folder,
-                database_url=self.db.absolute_url,
+                database_url=url,
                 signing_key=self.signing_key,
                 snapshot=exported,
             )
@@ -142,65 +154,65 @@ class ParallelExport:
         ]
 
     @contextmanager
-    def _at_work(
+    def _running(
         self, assignments: Sequence[Assignment], executors: Sequence[Executor]
-    ) -> Iterator[Working]:
-        """Have every assignment worked on; when left early, have everyone stop."""
-        working = [
+    ) -> Iterator[Futures]:
+        """Run all assignments; stop them when the block is left early."""
+        futures = [
             executor.submit(work, assignment)
             for executor, assignment in zip(executors, assignments, strict=True)
         ]
         try:
-            yield working
+            yield futures
         except BaseException:
-            Rendezvous(assignments[0].folder).reach(STOP)
-            if self.executor is not None:  # own processes end with their executors
-                running = [future for future in working if not future.cancel()]
+            FileEvents(assignments[0].folder).set(STOP)
+            # New processes end with their executors. Workers of a given executor must be out of
+            # the folder before it is removed.
+            if self.executor is not None:
+                running = [future for future in futures if not future.cancel()]
                 wait(running, timeout=_SECONDS_TO_STOP)
             raise
 
 
-def _pin_together(
-    db: LandscapeDB, meeting: Rendezvous, working: Working, parts: Sequence[Part]
+def _take_same_snapshot(
+    engine: Engine, events: FileEvents, futures: Futures, parts: Sequence[Part]
 ) -> None:
-    """Let every worker on SQLite take its snapshot, and none read before all are seen to be one.
+    """Let the workers on SQLite take snapshots, and read once all of them show the same state.
 
-    SQLite cannot hand a snapshot to another connection, but tells whether anyone has committed
-    between two moments.
+    SQLite cannot hand a snapshot to another connection. It has a counter of commits instead: when
+    the counter is the same before and after, there was no commit while the snapshots were taken.
     """
 
-    def raise_if_one_failed() -> None:
-        for number, future in enumerate(working):
+    def raise_failures() -> None:
+        for number, future in enumerate(futures):
             if future.done():
                 _raise_failure(parts[min(number, len(parts) - 1)], future)
 
-    def all_have(reached: Callable[[int], str]) -> None:
-        names = map(reached, range(len(working)))
-        if not meeting.have_all_reached(
-            names, within_seconds=_SECONDS_TO_START, meanwhile=raise_if_one_failed
-        ):
+    def wait_for_workers(event: Callable[[int], str]) -> None:
+        names = map(event, range(len(futures)))
+        if not events.wait_for_all(names, within_seconds=_SECONDS_TO_START, poll=raise_failures):
             raise ParallelExportError(
-                f"Not all of {len(working)} workers started within {_SECONDS_TO_START} seconds: "
+                f"Not all of {len(futures)} workers started within {_SECONDS_TO_START} seconds: "
                 "on SQLite they have to run at the same time; use fewer jobs, or more workers"
             )
 
-    with db.engine.connect() as connection:
-        all_have(ready)
+    with engine.connect() as connection:
+        wait_for_workers(ready)
         before = data_version(connection)
-        meeting.reach(PIN)
-        all_have(pinned)
+        events.set(TAKE_SNAPSHOT)
+        wait_for_workers(snapshot_taken)
         if data_version(connection) != before:
             raise ParallelExportError(
                 "The database was written to just when the workers began to read it, and on "
                 "SQLite they would not see the same of it: try again, or use one job"
             )
-    meeting.reach(GO)
+    events.set(START)
 
 
 def _wait_for(part: Part, future: "Future[None]") -> None:
-    """Wait until a part is written; raise what became of its worker otherwise."""
     while not part.is_written:
-        done, _ = wait([future], timeout=_SECONDS_BETWEEN_LOOKS)
+        done, _ = wait([future], timeout=_SECONDS_BETWEEN_POLLS)
+        # The worker may have written the part between the two looks, and then ended.
         if done and not part.is_written:
             _raise_failure(part, future)
 

@@ -1,7 +1,9 @@
-"""The twelve ordered statements of an export: one for each exported table.
+"""The twelve ordered statements of an export, one a table, and the partitions of a run.
 
-A child's statement is ordered by its ancestors' keys first, so that parents and children leave
-the database in step and merge without holding either. Text keys compare bytewise everywhere.
+A child's statement is ordered by the keys of its ancestors first. Parents and children therefore
+leave the database in the same order, and merge without either being held. Every order is total:
+tied keys would come out differently after an extra index or an ANALYZE. Text keys compare byte by
+byte on every backend.
 """
 
 from collections.abc import Sequence
@@ -41,14 +43,12 @@ from elspeth.core.landscape.schema import (
     tokens_table,
 )
 
-# Text order that is the same on every backend: byte by byte.
-
 
 def bytewise(column: ColumnElement[str]) -> ColumnElement[str]:
-    """Compare a text column by its UTF-8 bytes, in ORDER BY or in a comparison.
+    """Order or compare a text column by its UTF-8 bytes.
 
-    SQLite does so already (BINARY). PostgreSQL follows the database's collation unless told
-    otherwise, and only there is `COLLATE "C"` emitted.
+    SQLite compares bytes anyway (BINARY). PostgreSQL follows the database's collation, so there,
+    and only there, `COLLATE "C"` is emitted.
     """
     return _Bytewise(column)
 
@@ -59,29 +59,30 @@ class _Bytewise(FunctionElement[str]):
 
 
 @compiles(_Bytewise)
-def _as_it_is(element: _Bytewise, compiler: SQLCompiler, **options: Any) -> str:
+def _without_collation(element: _Bytewise, compiler: SQLCompiler, **options: Any) -> str:
     return compiler.process(element.clauses, **options)
 
 
 @compiles(_Bytewise, "postgresql")
-def _collated(element: _Bytewise, compiler: SQLCompiler, **options: Any) -> str:
+def _with_collation(element: _Bytewise, compiler: SQLCompiler, **options: Any) -> str:
     return f'{compiler.process(element.clauses, **options)} COLLATE "C"'
-
-
-# Partitions: contiguous ranges of a run's rows, each of which can be exported on its own.
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """The rows of a run from one `row_index` up to another, with everything below them.
+    """The rows of a run in a range of `row_index`, with everything below them.
 
-    Partitions in order, joined, are the whole export: one without a first row opens it, with the
-    run, its nodes and edges; one without an end closes it, with batches and artifacts.
+    Consecutive partitions, joined, are the whole export. The partition without a first row opens
+    the export with the run, its nodes and edges. The one without an end closes it with batches and
+    artifacts.
+
+    Attributes:
+        first: The least `row_index` in it, or None.
+        end: The `row_index` after the last one in it, or None.
     """
 
     first: int | None = None
     end: int | None = None
-    """The `row_index` that it no longer holds."""
 
     @property
     def opens(self) -> bool:
@@ -93,8 +94,8 @@ class Partition:
         """Whether the export ends here."""
         return self.end is None
 
-    def condition(self) -> Sequence[ColumnElement[bool]]:
-        """Which rows are in it, as conditions of a query."""
+    def conditions(self) -> Sequence[ColumnElement[bool]]:
+        """Return the conditions that a query of its rows has to add."""
         conditions = []
         if self.first is not None:
             conditions.append(rows_table.c.row_index >= self.first)
@@ -111,10 +112,18 @@ WHOLE = Partition()
 
 
 def split_rows(connection: Connection, run_id: str, parts: int) -> Sequence[Partition]:
-    """Split a run into so many partitions of nearly as many rows each; fewer if it has fewer rows.
+    """Split a run into partitions of equally many rows, give or take one.
 
-    Sends one query, of the index over `row_index` alone. A run whose indices are not all integers
-    stays whole: whoever exports it then finds the row that may not be exported.
+    Sends one query, which reads the index over `row_index` alone.
+
+    Args:
+        connection: The database.
+        run_id: The run.
+        parts: How many partitions; a run with fewer rows gets one a row, and an empty run one.
+
+    Returns:
+        The partitions in order. A run with an index that is not an integer stays whole: the export
+        then names the row that may not be exported.
     """
     share = func.ntile(parts).over(order_by=rows_table.c.row_index).label("share")
     index = rows_table.c.row_index.label("row_index")
@@ -146,17 +155,20 @@ TOKENS = rows_table.join(tokens_table, tokens_table.c.row_id == rows_table.c.row
 STATES = TOKENS.join(node_states_table, node_states_table.c.token_id == tokens_table.c.token_id)
 
 ANY_ROW = rows_table.c.row_index >= literal(-MAX_INTEGER, BigInteger)
-"""True of every row that an export may carry; any other is refused when it is read itself.
+"""True for every row that an export may carry. The statement of the rows refuses any other row.
 
-Without it SQLite, once ANALYZE has told it that a run makes up most of the table, may scan all
-rows and sort what is below them. With a range to look for it keeps to the index, in order.
+The condition is for SQLite's planner. After ANALYZE, when one run makes up most of the table, it
+may scan all rows and sort everything below them. With a range to search it stays on the index over
+`row_index`, whose order is the wanted one.
 """
 
 
 def export_statements(run_id: str, partition: Partition = WHOLE) -> dict[RecordType, Statement]:
-    """Return the statement of every exported table for one run, with the columns of its type.
+    """Return the statement of every record type, which selects the columns of the type.
 
-    Of rows, and of what is below them, those of the partition; of everything else, all.
+    Args:
+        run_id: The run.
+        partition: Restricts rows, and everything below rows; other tables are read whole.
     """
 
     def ordered(
@@ -166,7 +178,7 @@ def export_statements(run_id: str, partition: Partition = WHOLE) -> dict[RecordT
         return statement.where(owner.c.run_id == run_id).order_by(*keys)
 
     def of_rows(record_type: RecordType, source: FromClause, *keys: OrderKey) -> Statement:
-        statement = ordered(record_type, source, rows_table, *keys).where(*partition.condition())
+        statement = ordered(record_type, source, rows_table, *keys).where(*partition.conditions())
         return statement if source is rows_table else statement.where(ANY_ROW)
 
     def of_run(record_type: RecordType, *keys: OrderKey) -> Statement:

@@ -1,4 +1,8 @@
-"""The export records: the fields of every record type and their order, in one place."""
+"""The record types of an export: their tables, their fields and the order of both.
+
+To export a column that is stored already, add its name to `fields` here. Selecting, checking and
+encoding follow from the column's type in the schema.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,14 +25,21 @@ from elspeth.core.landscape import schema
 
 Record: TypeAlias = dict[str, Any]
 FetchedRow: TypeAlias = Sequence[Any]
+"""The values of a record type's columns, in their order."""
 
 
 @dataclass(frozen=True, eq=False)
 class RecordType:
-    """One type of exported record: its name, its table and its fields.
+    """One type of exported record.
 
-    Every field carries a column of the same name. `fields` lists them in the order in which a
-    record holds them, after `record_type` and `run_id`, which every record opens with.
+    Attributes:
+        name: The value of `record_type` in its records.
+        table: Where the fields are stored, each in the column of the same name.
+        fields: The fields after `record_type` and `run_id`, in the order of a record's keys.
+        enums: The enum that a field's text must name a member of, by field.
+        key: The columns that identify a row of a table without a primary key.
+        ignored_when: By status: fields exported as null even if a value is stored.
+        required_when: By status: nullable fields that must hold a value.
     """
 
     name: str
@@ -36,11 +47,8 @@ class RecordType:
     fields: tuple[str, ...]
     enums: Mapping[str, type[Enum]] = field(default_factory=dict)
     key: tuple[str, ...] = ()
-    """What identifies a row of a table that has no primary key."""
     ignored_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By status: fields exported as null whatever is stored."""
     required_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By status: nullable fields that must hold a value."""
 
     @property
     def columns(self) -> tuple[Column[Any], ...]:
@@ -58,11 +66,11 @@ class RecordType:
         return self.key or tuple(column.name for column in self.table.primary_key)
 
     def names_of(self, kind: type[TypeEngine[Any]]) -> tuple[str, ...]:
-        """The fields whose columns are of one SQLAlchemy type, such as Integer."""
+        """Return the fields whose columns are of one SQLAlchemy type, such as Integer."""
         return tuple(column.name for column in self.columns if isinstance(column.type, kind))
 
     def position(self, name: str) -> int:
-        """Where the named field stands in a fetched row."""
+        """Return the index of a field in a fetched row."""
         return self.fields.index(name)
 
 
@@ -221,4 +229,7 @@ RECORD_TYPES = (
     BATCH_MEMBER,
     ARTIFACT,
 )
-"""The twelve exported record types, in the order in which an export first asks for them."""
+"""The twelve exported record types, in the order in which an export first queries them."""
+
+TABLES = tuple(record_type.table for record_type in RECORD_TYPES)
+"""The tables that an export reads."""

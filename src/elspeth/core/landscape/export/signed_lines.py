@@ -1,14 +1,14 @@
-"""The lines of a JSON Lines export, in blocks of encoded and signed records."""
+"""The lines of a JSON Lines export in blocks: encoded records, HMAC signatures and the manifest."""
 
 import hashlib
 from binascii import hexlify
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain, islice, repeat, starmap
 from operator import add, itemgetter
 from typing import Any, TypeAlias
 
-from elspeth.core.clock import Clock
 from elspeth.core.landscape.export.encoding import (
     AFTER_SIGNATURE,
     BEFORE_SIGNATURE,
@@ -17,37 +17,41 @@ from elspeth.core.landscape.export.encoding import (
     encode_record,
     record_encoder,
 )
-from elspeth.core.landscape.export.merge import merged
+from elspeth.core.landscape.export.merge import merge_records
 from elspeth.core.landscape.export.queries import WHOLE, Partition
-from elspeth.core.landscape.export.record_types import FetchedRow, RecordType
+from elspeth.core.landscape.export.record_types import FetchedRow, Record, RecordType
 from elspeth.core.landscape.export.snapshot import ReadSnapshot
-
-# HMAC signatures, the running hash over them, and the manifest that closes a signed export.
-
 
 MANIFEST = "manifest"
 HASH_ALGORITHM = "sha256"
 SIGNATURE_ALGORITHM = "hmac-sha256"
 MINIMUM_KEY_BYTES = 32
 SIGNATURE_BYTES = 64
-"""As written: hexadecimal digits."""
+"""Length of a signature as written: hexadecimal digits."""
 
-_BLOCK_BYTES = 64
+Clock: TypeAlias = Callable[[], datetime]
+
+_LARGEST_BLOCK_RECORDS = 1024
+_HASH_BLOCK_BYTES = 64
 _INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 
+Line: TypeAlias = tuple[bytes, ...]
+"""A record's line in pieces. The pieces of a whole block are joined at once: one copy, not two."""
+_SIGNATURE_PIECE = itemgetter(2)
+"""Takes the signature out of a signed line."""
+
 
 class Signer:
-    """HMAC-SHA256 (RFC 2104) under one key, with the states of both hashes computed once.
+    """HMAC-SHA256 (RFC 2104) with the key's two hash states computed once.
 
-    Copies of the two prepared states take a third of the time of `hmac.digest`, the larger part
-    of signing a few hundred bytes. A property test holds the result equal to the standard
-    library's `hmac`.
+    Copying the two states takes a third of the time of `hmac.digest`, which is most of the cost of
+    signing a few hundred bytes. A property test compares the result with the standard library.
     """
 
     def __init__(self, key: bytes) -> None:
-        block = hashlib.sha256(key).digest() if len(key) > _BLOCK_BYTES else key
-        block = block.ljust(_BLOCK_BYTES, b"\0")
+        block = hashlib.sha256(key).digest() if len(key) > _HASH_BLOCK_BYTES else key
+        block = block.ljust(_HASH_BLOCK_BYTES, b"\0")
         self._inner = hashlib.sha256(block.translate(_INNER_PAD))
         self._outer = hashlib.sha256(block.translate(_OUTER_PAD))
 
@@ -60,8 +64,9 @@ class Signer:
         return outer.hexdigest()
 
     def sign_all(self, messages: Iterable[bytes]) -> list[bytes]:
-        """Return the signature of each message, as the ASCII bytes of what `sign` returns."""
-        # The steps of `sign`, without its call, and the digits of all in one go.
+        """Return the signatures of all messages, each as the ASCII bytes of `sign`'s result."""
+        # The steps of `sign` without a call for each message, and one conversion to digits for
+        # all of them: this loop runs once for every exported record.
         new_inner, new_outer = self._inner.copy, self._outer.copy
         digests = []
         for message in messages:
@@ -75,25 +80,26 @@ class Signer:
 
 
 class RunningHash:
-    """SHA-256 over the hexadecimal signatures of an export, in emission order, with their count."""
+    """SHA-256 over the hexadecimal signatures of an export in emission order, and their count."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self.record_count = 0
 
     def add(self, signature: str) -> None:
-        """Take in the next record's signature."""
-        # Not add_all: a subclass may sign with a text of another length, and that is a record too.
+        """Add the signature of the next record."""
+        # Not through add_all, which counts by length: a subclass may sign with a text of another
+        # length, and that is one record too.
         self._hash.update(signature.encode("ascii"))
         self.record_count += 1
 
     def add_all(self, signatures: bytes) -> None:
-        """Take in the signatures of the next records, one behind the other."""
+        """Add the signatures of the next records, joined without a separator."""
         self._hash.update(signatures)
         self.record_count += len(signatures) // SIGNATURE_BYTES
 
-    def manifest(self, run_id: str, clock: Clock) -> dict[str, object]:
-        """Build the unsigned manifest of the records taken in so far; the clock is read now."""
+    def manifest(self, run_id: str, clock: Clock) -> Record:
+        """Return the unsigned manifest of the records so far. The clock is read now."""
         return {
             "record_type": MANIFEST,
             "run_id": run_id,
@@ -105,18 +111,16 @@ class RunningHash:
         }
 
 
-Line: TypeAlias = tuple[bytes, ...]
-"""A record's line in pieces: joined with all others of a block at once, they are copied once."""
-
-_SIGNATURE_PIECE = itemgetter(2)
-"""Of a signed line."""
-
-_LARGEST_BLOCK_RECORDS = 1024
-
-
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some records of an export: their lines, and their signatures, one behind the other."""
+    """Consecutive records of an export.
+
+    Attributes:
+        lines: Their lines, each with its newline.
+        record_count: How many there are.
+        signatures: Their signatures joined, or empty. A worker of a parallel export hands them to
+            the parent apart from the lines, which then need not be parsed for the running hash.
+    """
 
     lines: bytes
     record_count: int
@@ -126,27 +130,49 @@ class Block:
 def read_blocks(
     snapshot: ReadSnapshot, run_id: str, signer: Signer | None, partition: Partition = WHOLE
 ) -> Iterator[Block]:
-    """Read a run, or a partition of it, as blocks without the manifest; signed with a signer.
+    """Read a run as blocks of up to 1,024 records, without the manifest.
 
-    Raises what `merged` raises.
+    Args:
+        snapshot: Where to read.
+        run_id: The run.
+        signer: Signs the records; None leaves them unsigned.
+        partition: The part of the run to read.
+
+    Raises:
+        RunNotFoundError: There is no such run, and the partition opens the export.
+        CorruptAuditDataError: A stored value may not be exported.
     """
 
     def rendering(record_type: RecordType) -> Callable[[Sequence[FetchedRow]], Iterable[Line]]:
         encode = record_encoder(record_type, run_id)
         if signer is None:
             return lambda rows: ((*halves, b"\n") for halves in encode(rows))
-        return lambda rows: _signed(list(encode(rows)), signer)
+        return lambda rows: _signed_lines(list(encode(rows)), signer)
 
-    lines = merged(snapshot, run_id, rendering, partition)
+    lines = merge_records(snapshot, run_id, rendering, partition)
     while block := list(islice(lines, _LARGEST_BLOCK_RECORDS)):
         signatures = b"" if signer is None else b"".join(map(_SIGNATURE_PIECE, block))
         yield Block(b"".join(chain.from_iterable(block)), len(block), signatures)
 
 
-def closed_by_manifest(
+def record_blocks(records: Iterable[Record]) -> Iterator[Block]:
+    """Encode records that exist as dicts, signed or not, as blocks."""
+    lines = map(encode_line, records)
+    while block := list(islice(lines, _LARGEST_BLOCK_RECORDS)):
+        yield Block(b"".join(block), len(block))
+
+
+def add_manifest(
     blocks: Iterable[Block], run_id: str, signer: Signer, clock: Clock
 ) -> Iterator[Block]:
-    """Yield signed blocks, and the manifest that they come to."""
+    """Pass signed blocks through, and end with a block that holds their signed manifest.
+
+    Args:
+        blocks: All blocks of the export, with their signatures.
+        run_id: The run.
+        signer: Signs the manifest.
+        clock: Gives the manifest's `exported_at`, read after the last block.
+    """
     running = RunningHash()
     for block in blocks:
         running.add_all(block.signatures)
@@ -156,7 +182,9 @@ def closed_by_manifest(
     yield Block(encode_line({**manifest, "signature": signature}), 1)
 
 
-def _signed(halves: Sequence[Halves], signer: Signer) -> Iterable[Line]:
+def _signed_lines(halves: Sequence[Halves], signer: Signer) -> Iterable[Line]:
+    # The signature is put between the halves of the text that was signed: each record is encoded
+    # once, where building the signed record would encode it a second time.
     signatures = signer.sign_all(starmap(add, halves))
     heads, tails = zip(*halves, strict=True)
     before, after, newline = map(repeat, (BEFORE_SIGNATURE, AFTER_SIGNATURE, b"\n"))

@@ -1,8 +1,8 @@
-"""A file or directory put in place whole or not at all: write beside, flush, rename, flush.
+"""Files and directories that appear whole or not at all: write beside, flush, rename, flush.
 
-What is being written lies beside its target under a name that follows from the target's, locked by
-the process that writes it. So a second process at the same target is turned away, and what a killed
-one left behind is known by its missing lock and removed by the next.
+The unfinished file lies beside its target under a name derived from the target's, and the process
+that writes it holds a lock on it. A second process at the same target finds the lock and is
+refused. A process that was killed leaves a file without a lock, which the next one removes.
 """
 
 import errno
@@ -19,12 +19,12 @@ from typing import IO
 
 _LONGEST_NAME_BYTES = 255
 _SQLITE_HEADER = b"SQLite format 3\0"
-_TRIES = 100
-"""More than two processes that clear the same leftovers can take from each other."""
+_CLAIM_ATTEMPTS = 100
+"""Processes that remove the same leftovers may remove what the other has just created."""
 
 
 class ExportTargetError(ValueError):
-    """The place an export was to be written to cannot take it; nothing was changed there."""
+    """The target of an export cannot be written; nothing was changed there."""
 
 
 class ExportInProgressError(OSError):
@@ -32,18 +32,21 @@ class ExportInProgressError(OSError):
 
 
 class UnconfirmedExportError(RuntimeError):
-    """What was asked for is in place and complete, but not known to be recorded or durable."""
+    """The export is complete and in place, but may not be recorded or survive a power cut."""
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for writing that becomes `path` when the block succeeds.
 
-    Until then `path` keeps what it held; a block that raises leaves no trace. A symbolic link at
-    `path` is replaced, what it points to is left alone. Raises ExportTargetError when `path`
-    cannot be a file, ExportInProgressError when another process is writing it, OSError when
-    writing fails, and UnconfirmedExportError when the file is in place and may not outlive a
-    power cut.
+    Until then `path` keeps what it held, and a block that raises leaves no trace. A symbolic link
+    at `path` is replaced; its target stays as it is.
+
+    Raises:
+        ExportTargetError: `path` cannot be a file.
+        ExportInProgressError: Another process is writing to `path`.
+        OSError: Writing fails.
+        UnconfirmedExportError: The file is in place, but may not survive a power cut.
     """
     refuse_unusable(path)
     _refuse_irregular(path)
@@ -55,6 +58,8 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
         try:
             admit_signals()
             yield file
+            # The content reaches the disk before the name does: after a power cut the name stands
+            # for the whole new file or for the old one.
             flush_to_disk(file)
             unfinished.chmod(_mode_of(path, 0o666))
             unfinished.replace(path)
@@ -66,10 +71,17 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
-    """Make a directory to fill that becomes `path` when the block succeeds.
+    """Create a directory to fill that becomes `path` when the block succeeds.
 
-    A directory already at `path` is renamed aside, replaced and removed. What a process killed in
-    between left behind is settled first: see `settle_directory`. Raises what `new_file` raises.
+    No system call replaces a directory that is not empty. A directory at `path` is therefore
+    renamed aside, replaced and removed; `recover_directory` handles a kill between these steps.
+
+    Raises:
+        ExportTargetError: `path` cannot be a directory.
+        ExportInProgressError: Another process is writing to `path`.
+        OSError: Writing fails.
+        UnconfirmedExportError: The directory is in place, but may not survive a power cut, or the
+            one that it replaced could not be removed.
     """
     refuse_unusable(path)
     unfinished = _unfinished_beside(path)
@@ -78,32 +90,33 @@ def new_directory(path: Path) -> Iterator[Path]:
         try:
             with _spare_descriptor(descriptor):
                 admit_signals()
-                settle_directory(path)
+                recover_directory(path)
                 yield unfinished
                 sync_directory(unfinished)
                 for file in unfinished.iterdir():
                     file.chmod(_default_mode(0o666))
                 unfinished.chmod(_mode_of(path, 0o777))
                 if path.exists():
-                    path.rename(_aside(path))
+                    path.rename(_replaced(path))
                 unfinished.rename(path)
         except BaseException:
             _discard_directory(unfinished)
-            settle_directory(path)
+            recover_directory(path)
             raise
         finally:
             os.close(descriptor)
     _confirm(path)
-    _clear_away(path)
+    _remove_replaced(path)
 
 
 @contextmanager
-def workshop_beside(path: Path) -> Iterator[Path]:
-    """Hold a folder for the parts of what is being written to `path`, removed at the end.
+def parts_folder_beside(path: Path) -> Iterator[Path]:
+    """Create a folder for the parts of what is being written to `path`, and remove it on exit.
 
-    For whoever is inside `new_file(path)`, which removes what a killed process left of one.
+    Use it inside `new_file(path)`: its lock protects the folder too, and it removes the folder of
+    a process that was killed.
     """
-    folder = _workshop(_unfinished_beside(path))
+    folder = _parts_folder(_unfinished_beside(path))
     folder.mkdir(mode=0o700)
     try:
         yield folder
@@ -112,9 +125,9 @@ def workshop_beside(path: Path) -> Iterator[Path]:
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether a living process is writing to `path` now."""
+    """Whether another process is writing to `path` now."""
     try:
-        descriptor = os.open(_unfinished_beside(path), _LOOK)
+        descriptor = os.open(_unfinished_beside(path), _OPEN)
     except FileNotFoundError:
         return False
     try:
@@ -123,31 +136,31 @@ def is_being_written(path: Path) -> bool:
         os.close(descriptor)
 
 
-def settle_directory(path: Path) -> None:
-    """Finish or undo a replacement of `path` that was cut off between its two renames."""
-    aside = _aside(path)
-    if not aside.is_dir():
+def recover_directory(path: Path) -> None:
+    """Finish or undo a replacement of `path` by `new_directory` that a kill has interrupted."""
+    replaced = _replaced(path)
+    if not replaced.is_dir():
         return
     if path.exists():
-        shutil.rmtree(aside)
+        shutil.rmtree(replaced)  # the new directory was in place already
     else:
-        aside.rename(path)
+        replaced.rename(path)
     sync_directory(path.parent)
 
 
 def create_owner_only(path: Path) -> IO[bytes]:
-    """Create a new file that nobody else can read, for writing."""
+    """Create a new file for writing, which only its owner can read."""
     return os.fdopen(_create_file(path), "wb")
 
 
 def flush_to_disk(file: IO[bytes]) -> None:
-    """Make sure that what was written outlives a power cut."""
+    """Make what was written to a file survive a power cut."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in a directory outlive a power cut, where the platform can."""
+    """Make the names in a directory survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -156,7 +169,12 @@ def sync_directory(path: Path) -> None:
 
 
 def refuse_unusable(path: Path) -> None:
-    """Refuse names that no file can have, and folders that are not there, before any work."""
+    """Refuse a path that nothing can be written to, before any work.
+
+    Raises:
+        ExportTargetError: The name is empty, too long, or holds a NUL character.
+        FileNotFoundError: The parent directory does not exist.
+    """
     if "\0" in str(path):
         raise ExportTargetError("The output path holds a NUL character; choose another name")
     if path.name in ("", ".."):
@@ -172,7 +190,7 @@ def refuse_unusable(path: Path) -> None:
 
 
 def _refuse_irregular(path: Path) -> None:
-    """Refuse what a new file would put an end to: a directory, a device, a pipe, a database.
+    """Refuse to replace a directory, a device, a pipe or a database.
 
     A symbolic link may be replaced, unless it leads to a device or a pipe such as /dev/stdout.
     """
@@ -183,7 +201,7 @@ def _refuse_irregular(path: Path) -> None:
         if not path.is_symlink():
             raise ExportTargetError(f"{path} is a directory; a file name is needed")
     elif not stat.S_ISREG(kind):
-        raise ExportTargetError(f"{path} is a device or a pipe; a file of its own is needed")
+        raise ExportTargetError(f"{path} is a device or a pipe; a regular file is needed")
     elif not path.is_symlink() and _is_database(path):
         raise ExportTargetError(f"{path} is a database, which an export must not replace")
 
@@ -194,14 +212,18 @@ def _is_database(path: Path) -> bool:
 
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-_LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+"""The signals that end a command with an exception."""
 
 
 @contextmanager
 def _deferred_signals() -> Iterator[Callable[[], None]]:
-    """Keep the signals that end a command from coming between a claim and what would undo it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    """Hold back the signals that end a command until the block calls the function it is given.
+
+    A signal between creating a file and the `try` that removes it would leave the file behind.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
 
     def admit() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -213,19 +235,23 @@ def _deferred_signals() -> Iterator[Callable[[], None]]:
 
 
 def _claim(unfinished: Path, target: Path, create: Callable[[Path], int]) -> int:
-    """Create what is going to be `target` and lock it; return its descriptor.
+    """Create the unfinished file or directory, lock it, and return its descriptor.
 
-    Leftovers without a lock are removed. Raises ExportInProgressError when there is a lock.
+    Leftovers without a lock are removed.
+
+    Raises:
+        ExportInProgressError: Another process holds the lock.
     """
-    for _ in range(_TRIES):
+    for _ in range(_CLAIM_ATTEMPTS):
         try:
             descriptor = create(unfinished)
         except FileExistsError:
             _remove_leftovers(unfinished, target)
             continue
-        # Until it is locked, another process may take it for leftovers and remove it.
+        # Between creation and lock another process may take the file for leftovers and remove it.
+        # Then the descriptor is locked, but no longer what the path names: create it again.
         if _lock(descriptor) and _is_at(unfinished, descriptor):
-            shutil.rmtree(_workshop(unfinished), ignore_errors=True)
+            shutil.rmtree(_parts_folder(unfinished), ignore_errors=True)
             return descriptor
         os.close(descriptor)
     raise _in_progress(target)
@@ -233,12 +259,13 @@ def _claim(unfinished: Path, target: Path, create: Callable[[Path], int]) -> int
 
 def _remove_leftovers(unfinished: Path, target: Path) -> None:
     try:
-        descriptor = os.open(unfinished, _LOOK)
+        descriptor = os.open(unfinished, _OPEN)
     except FileNotFoundError:
         return
     try:
         if not _lock(descriptor):
             raise _in_progress(target)
+        # The lock makes sure that the owner is gone; the path may name a newer file by now.
         if _is_at(unfinished, descriptor):
             _remove(unfinished)
     finally:
@@ -260,14 +287,14 @@ def _create_file(path: Path) -> int:
 def _create_directory(path: Path) -> int:
     path.mkdir(mode=0o700)
     try:
-        return os.open(path, _LOOK | os.O_DIRECTORY)
+        return os.open(path, _OPEN | os.O_DIRECTORY)
     except BaseException:
         path.rmdir()
         raise
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock what is open for this process, until it is closed; False when another holds it."""
+    """Lock an open file until it is closed; return False when another process holds the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -289,16 +316,16 @@ def _remove(path: Path) -> None:
 
 
 def _discard(unfinished: Path, file: IO[bytes]) -> None:
-    """Remove a file that will not be finished, and forget what it has not been given yet."""
+    """Remove a file that will not be finished."""
     unfinished.unlink(missing_ok=True)
-    # Closing writes what is buffered, which may fail for the reason that brought us here.
+    # Closing writes the buffer, which may fail for the same reason as before: a full disk.
     with suppress(OSError):
         file.close()
 
 
 @contextmanager
 def _spare_descriptor(descriptor: int) -> Iterator[None]:
-    """Keep one descriptor for removing what is not finished: when all are used up, it takes one."""
+    """Reserve a descriptor: removing a directory takes one, and all others may be used up."""
     spare = os.dup(descriptor)
     try:
         yield
@@ -307,16 +334,16 @@ def _spare_descriptor(descriptor: int) -> Iterator[None]:
 
 
 def _discard_directory(unfinished: Path) -> None:
-    """Remove a directory of files that will not be finished; rmtree would take more descriptors."""
+    """Remove a directory of files that will not be finished, with one descriptor at most."""
     with suppress(OSError):
-        for name in os.listdir(unfinished):  # noqa: PTH208 - iterdir has a descriptor open longer
+        for name in os.listdir(unfinished):  # noqa: PTH208 - iterdir keeps a descriptor open
             (unfinished / name).unlink()
     with suppress(OSError):
         unfinished.rmdir()
 
 
 def _confirm(path: Path) -> None:
-    """Make the new name outlive a power cut."""
+    """Make the new name survive a power cut."""
     try:
         sync_directory(path.parent)
     except OSError as error:
@@ -326,13 +353,13 @@ def _confirm(path: Path) -> None:
         ) from error
 
 
-def _clear_away(path: Path) -> None:
-    """Remove what a directory in place has replaced."""
+def _remove_replaced(path: Path) -> None:
+    """Remove the directory that the new one has replaced."""
     try:
-        settle_directory(path)
+        recover_directory(path)
     except OSError as error:
         raise UnconfirmedExportError(
-            f"{path} is complete and in place, but what it replaced, {_aside(path)}, could not "
+            f"{path} is complete and in place, but what it replaced, {_replaced(path)}, could not "
             f"be removed ({error.strerror})"
         ) from error
 
@@ -341,11 +368,11 @@ def _unfinished_beside(path: Path) -> Path:
     return path.parent / f".export-{_name_digest(path)}.tmp"
 
 
-def _workshop(unfinished: Path) -> Path:
+def _parts_folder(unfinished: Path) -> Path:
     return unfinished.with_suffix(".parts")
 
 
-def _aside(path: Path) -> Path:
+def _replaced(path: Path) -> Path:
     return path.parent / f".export-{_name_digest(path)}.old"
 
 
@@ -354,7 +381,7 @@ def _name_digest(path: Path) -> str:
 
 
 def _mode_of(path: Path, most: int) -> int:
-    """The permissions of what is replaced, or those that something new would get."""
+    """Return the permissions of what is replaced, or else those of a new file."""
     if path.is_symlink() or not path.exists():
         return _default_mode(most)
     return stat.S_IMODE(path.lstat().st_mode)

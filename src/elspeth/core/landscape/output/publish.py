@@ -1,4 +1,4 @@
-"""Exports on disk: a JSON Lines file or a directory of CSV files, published atomically."""
+"""Write an export to disk: a JSON Lines file or a directory of CSV files, published atomically."""
 
 import csv
 import hashlib
@@ -8,18 +8,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
-from elspeth.core.landscape.export.record_types import RECORD_TYPES
-from elspeth.core.landscape.export.signed_lines import MANIFEST, Block
 from elspeth.core.landscape.output.atomic import (
     ExportTargetError,
     create_owner_only,
     flush_to_disk,
     new_directory,
     new_file,
+    recover_directory,
     refuse_unusable,
-    settle_directory,
 )
 from elspeth.core.safe_open import opened_regular
 
@@ -27,49 +25,100 @@ T = TypeVar("T")
 Progress = Callable[[int], None]
 """Called now and then with the number of records written so far."""
 
-CSV_NAMES = frozenset(f"{name}.csv" for name in (*(kind.name for kind in RECORD_TYPES), MANIFEST))
+CSV_NAMES = frozenset(
+    {
+        "run.csv",
+        "node.csv",
+        "edge.csv",
+        "row.csv",
+        "token.csv",
+        "token_parent.csv",
+        "node_state.csv",
+        "routing_event.csv",
+        "call.csv",
+        "batch.csv",
+        "batch_member.csv",
+        "artifact.csv",
+        "manifest.csv",
+    }
+)
+"""The files that a CSV export may hold. A directory with any other file is never replaced."""
+
 _CHUNK_RECORDS = 1000
+
+
+class Block(Protocol):
+    """Consecutive lines of a JSON Lines file."""
+
+    @property
+    def lines(self) -> bytes:
+        """The lines, each with its newline."""
+
+    @property
+    def record_count(self) -> int:
+        """How many records they hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What an export on disk is recognised by."""
+    """The hash and size by which an export on disk is recognised.
+
+    Attributes:
+        sha256: Of a file, over its bytes. Of a directory, over its files' hashes and names, a line
+            `<sha256>  <name>` for each in order of name.
+        size_bytes: Of a directory, the sum over its files.
+    """
 
     sha256: str
-    """As `PublishedExport` has it."""
     size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedExport:
-    """A finished export: where it is, how many records it holds and how large it is."""
+    """A finished export: where it is, how many records it holds, its size and hash.
+
+    Attributes:
+        path: The file or directory.
+        record_count: The records, the manifest included.
+        size_bytes: As in `Fingerprint`.
+        sha256: As in `Fingerprint`.
+    """
 
     path: Path
     record_count: int
     size_bytes: int
     sha256: str
-    """Of the file's bytes; of a directory, over its files' names and hashes in order of name."""
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What it is recognised by, as it was written."""
+        """The fingerprint of what was written."""
         return Fingerprint(self.sha256, self.size_bytes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    lines: bytes
+    record_count: int
+
+
 def fingerprint(path: Path) -> Fingerprint:
-    """Read the file, or all files of the directory, of an export. Raises OSError."""
+    """Read an export on disk, a file or a directory, and return its fingerprint.
+
+    Raises:
+        OSError: It cannot be read, or is a link, or a directory that holds other than files.
+    """
     if not path.is_dir():
-        return _fingerprint_of_file(path)
+        return _file_fingerprint(path)
     names = hashlib.sha256()
     size = 0
     for each in sorted(path.iterdir()):
-        file = _fingerprint_of_file(each)
+        file = _file_fingerprint(each)
         names.update(f"{file.sha256}  {each.name}\n".encode("utf-8", "surrogateescape"))
         size += file.size_bytes
     return Fingerprint(names.hexdigest(), size)
 
 
-def _fingerprint_of_file(path: Path) -> Fingerprint:
+def _file_fingerprint(path: Path) -> Fingerprint:
     with opened_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return Fingerprint(digest, file.tell())
@@ -78,21 +127,38 @@ def _fingerprint_of_file(path: Path) -> Fingerprint:
 def publish_jsonl(
     path: Path, lines: Iterable[bytes], *, progress: Progress | None = None
 ) -> PublishedExport:
-    """Write `lines`, each with its newline, to the file `path`, replacing it when complete.
+    """Write lines to a file, which appears at `path` when it is complete.
 
-    Raises ExportTargetError when `path` cannot be a file, and OSError when writing fails.
+    Args:
+        path: The file, replaced when it exists.
+        lines: The lines, each with its newline. Closed on exit if it can be.
+        progress: Called now and then with the number of lines written so far.
+
+    Raises:
+        ExportTargetError: `path` cannot be a file.
+        OSError: Writing fails.
     """
-    with let_go_of(lines) as source:
+    with closed_on_exit(lines) as source:
         return publish_blocks(path, _in_blocks(source), progress=progress)
 
 
 def publish_blocks(
     path: Path, blocks: Iterable[Block], *, progress: Progress | None = None
 ) -> PublishedExport:
-    """Write blocks of lines to the file `path`, as `publish_jsonl` does."""
+    """Write blocks of lines to a file, like `publish_jsonl`.
+
+    Args:
+        path: The file, replaced when it exists.
+        blocks: The blocks. Closed on exit if they can be.
+        progress: Called after each block with the number of records written so far.
+
+    Raises:
+        ExportTargetError: `path` cannot be a file.
+        OSError: Writing fails.
+    """
     digest = hashlib.sha256()
     records = size = 0
-    with new_file(path) as file, let_go_of(blocks) as source:
+    with new_file(path) as file, closed_on_exit(blocks) as source:
         for block in source:
             file.write(block.lines)
             digest.update(block.lines)
@@ -103,19 +169,28 @@ def publish_blocks(
     return PublishedExport(path, records, size, digest.hexdigest())
 
 
-def _in_blocks(lines: Iterator[bytes]) -> Iterator[Block]:
+def _in_blocks(lines: Iterator[bytes]) -> Iterator[_Lines]:
     while chunk := list(islice(lines, _CHUNK_RECORDS)):
-        yield Block(b"".join(chunk), len(chunk))
+        yield _Lines(b"".join(chunk), len(chunk))
 
 
 def publish_csv(
     directory: Path, records: Iterable[Mapping[str, Any]], *, progress: Progress | None = None
 ) -> PublishedExport:
-    """Write one `<record_type>.csv` per type met to `directory`, replacing it when complete.
+    """Write a `<record_type>.csv` for each type met to a directory, which appears when complete.
 
-    Columns are the sorted keys of the type's records; null is an empty field; lines end in CRLF
-    (RFC 4180). Raises ExportTargetError when `directory` holds anything but such files, and
-    OSError when writing fails.
+    Columns are the sorted keys of the type's records. Null is an empty field. Lines end in CRLF
+    (RFC 4180).
+
+    Args:
+        directory: The directory, replaced when it holds an earlier export.
+        records: The records. Closed on exit if they can be.
+        progress: Called now and then with the number of records written so far.
+
+    Raises:
+        ExportTargetError: `directory` holds anything but files of an export.
+        ValueError: A record has an unknown type.
+        OSError: Writing fails.
     """
     refuse_unusable(directory)
     _refuse_foreign_contents(directory)
@@ -123,7 +198,7 @@ def publish_csv(
     with (
         new_directory(directory) as unfinished,
         _CsvTables(unfinished) as tables,
-        let_go_of(records) as source,
+        closed_on_exit(records) as source,
     ):
         for count, record in enumerate(source, start=1):
             tables.write(record)
@@ -131,12 +206,17 @@ def publish_csv(
                 progress(count)
         if progress is not None:
             progress(count)
-    return _describe_directory(directory, count)
+    # Read back, because the files are written interleaved and through buffers.
+    found = fingerprint(directory)
+    return PublishedExport(directory, count, found.size_bytes, found.sha256)
 
 
 @contextmanager
-def let_go_of(source: Iterable[T]) -> Iterator[Iterator[T]]:
-    """Iterate, and when that is cut short free at once what the source holds: a snapshot."""
+def closed_on_exit(source: Iterable[T]) -> Iterator[Iterator[T]]:
+    """Iterate over `source` and close it on exit: an abandoned generator frees its snapshot.
+
+    Garbage collection would wait until the last reference to the error is gone.
+    """
     try:
         yield iter(source)
     finally:
@@ -156,16 +236,18 @@ class _CsvTables:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with ExitStack() as closing_all:
+        # Every file is closed, also when closing one fails for a full disk.
+        with ExitStack() as on_exit:
             for table in self._tables.values():
-                closing_all.callback(table.close, durable=kind is None)
+                on_exit.callback(table.close, durable=kind is None)
 
     def write(self, record: Mapping[str, Any]) -> None:
         name = record["record_type"]
         table = self._tables.get(name)
         if table is None:
+            # Checked before it becomes a path: a record may come from an exporter on trial.
             if f"{name}.csv" not in CSV_NAMES:
-                raise ValueError(f"No record type {name!r}: it has no place in a CSV export")
+                raise ValueError(f"Unknown record type {name!r}: a CSV export has no file for it")
             table = self._tables[name] = _CsvTable(self._directory / f"{name}.csv", record)
         table.write(record)
 
@@ -180,7 +262,7 @@ class _CsvTable:
 
     def write(self, record: Mapping[str, Any]) -> None:
         if not record.keys() <= self._columns:
-            self._widen(record)
+            self._add_columns(record)
         self._writer.writerow(map(record.get, self._names))
 
     def close(self, *, durable: bool = False) -> None:
@@ -196,7 +278,7 @@ class _CsvTable:
         self._writer = csv.writer(self._text)
         self._writer.writerow(self._names)
 
-    def _widen(self, record: Mapping[str, Any]) -> None:
+    def _add_columns(self, record: Mapping[str, Any]) -> None:
         """Write the file again with columns for this record's keys; earlier rows leave them empty.
 
         The exporters here never need it, but an exporter on trial may yield uneven records.
@@ -213,19 +295,16 @@ class _CsvTable:
 
 def _refuse_foreign_contents(directory: Path) -> None:
     """Refuse to replace a directory that holds anything an export does not write."""
-    settle_directory(directory)
+    recover_directory(directory)
     if not directory.exists() and not directory.is_symlink():
         return
     if directory.is_symlink() or not directory.is_dir():
-        raise ExportTargetError(f"{directory} is no directory; a CSV export needs one of its own")
+        raise ExportTargetError(
+            f"{directory} is not a directory; a CSV export needs one for itself alone"
+        )
     foreign = sorted(entry.name for entry in directory.iterdir() if entry.name not in CSV_NAMES)
     if foreign:
         raise ExportTargetError(
-            f"{directory} holds {foreign[0]!r}, which is no part of a CSV export; "
+            f"{directory} holds {foreign[0]!r}, which does not belong to a CSV export; "
             "choose another directory, or move it away"
         )
-
-
-def _describe_directory(directory: Path, record_count: int) -> PublishedExport:
-    found = fingerprint(directory)
-    return PublishedExport(directory, record_count, found.size_bytes, found.sha256)

@@ -1,8 +1,8 @@
-"""Cells that a spreadsheet would run as formulas: counted in a CSV export, defused in a copy.
+"""Cells that a spreadsheet would run as formulas: counted in a CSV export, disarmed in a copy.
 
-The export keeps every byte, for they are signed. Its texts come from a pipeline's names and paths,
-and one that begins with `=` is a program to whoever opens the file in a spreadsheet (OWASP, "CSV
-Injection"). The copy has an apostrophe before each such text, and every cell in quotes.
+An export keeps every byte, because the bytes are signed. Its texts come from names and paths of a
+pipeline, and a spreadsheet runs a text that begins with `=` as a program (OWASP, "CSV Injection").
+The copy has an apostrophe before each such text, and every cell in quotes.
 """
 
 import csv
@@ -15,70 +15,76 @@ from pathlib import Path
 
 from sqlalchemy import Float, Integer
 
-from elspeth.core.landscape.export.record_types import RECORD_TYPES
-from elspeth.core.landscape.export.signed_lines import MANIFEST
 from elspeth.core.landscape.output.atomic import (
     ExportTargetError,
     create_owner_only,
     flush_to_disk,
     new_directory,
+    recover_directory,
     refuse_unusable,
-    settle_directory,
 )
 from elspeth.core.landscape.output.publish import CSV_NAMES
+from elspeth.core.landscape.schema import EXPORTED_TABLES
 from elspeth.core.landscape.verification.csv_files import SPREADSHEET_MARKER, read_csv_lines
 
-STARTS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - the wide forms, which some spreadsheets read alike
-"""What a text begins with that a spreadsheet may run."""
+STARTS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - some spreadsheets run the wide forms too
+"""First characters of the texts that a spreadsheet may run as a formula."""
 
-_DEFUSED = "'"
+_APOSTROPHE = "'"
 _SUFFIX = ".spreadsheet"
 _MARKER_TEXT = """\
 These files are a copy for spreadsheets, made with --spreadsheet-safe: texts that a spreadsheet
 would run begin with an apostrophe, and every cell is in quotes. Signatures are those of the export
 that was copied, so the copy does not verify. Evidence is the export, not this.
 """
-_MAY_BE_THERE = re.compile(rb'[,\n](?:"?[=+\-@\t]|"[\r\n]|"?\xef\xbc[\x8b\x8d\x9d\xa0])')
-"""What stands before such a text; the first of a file is the name of a column."""
-_NUMBERS: Mapping[str, frozenset[str]] = {
-    MANIFEST: frozenset({"record_count"}),
-    **{
-        kind.name: frozenset((*kind.names_of(Integer), *kind.names_of(Float)))
-        for kind in RECORD_TYPES
-    },
-}
-"""By record type, the columns that hold no text: a sign before a number is harmless."""
+_CANDIDATE = re.compile(rb'[,\n](?:"?[=+\-@\t]|"[\r\n]|"?\xef\xbc[\x8b\x8d\x9d\xa0])')
+"""The separator before such a text, and its first character. The first text of a file is the name
+of a column, so a text always has a separator before it."""
+_NUMBERS = frozenset(
+    column.name
+    for table in EXPORTED_TABLES
+    for column in table.columns
+    if isinstance(column.type, Integer | Float)
+) | {"record_count"}
+"""The columns that hold numbers: a sign before a number is harmless."""
 
 
 def formula_cells(export: Path) -> Mapping[str, int]:
-    """Count the texts of a CSV export that a spreadsheet would run, by file; none where none.
+    """Count the texts of a CSV export that a spreadsheet would run as formulas.
 
-    Raises OSError.
+    Returns:
+        The count by file name, without the files that hold none.
+
+    Raises:
+        OSError: The export cannot be read.
     """
     counts = {path.name: _count(path) for path in _files(export)}
     return {name: count for name, count in counts.items() if count}
 
 
 def spreadsheet_copy_of(export: Path) -> Path:
-    """Return where the copy of a CSV export belongs.
+    """Return the path of the spreadsheet copy of a CSV export.
 
-    Raises ExportTargetError when something else is there.
+    Raises:
+        ExportTargetError: Something else is at that path.
     """
     target = export.with_name(export.name + _SUFFIX)
     refuse_unusable(target)
-    settle_directory(target)
+    recover_directory(target)
     is_copy = target.is_dir() and not target.is_symlink()
     if (target.exists() or target.is_symlink()) and not (
         is_copy and {each.name for each in target.iterdir()} <= {*CSV_NAMES, SPREADSHEET_MARKER}
     ):
-        raise ExportTargetError(f"{target} is no copy of an export; move it away")
+        raise ExportTargetError(f"{target} is not a copy of an export; move it away")
     return target
 
 
 def write_spreadsheet_copy(export: Path) -> Path:
-    """Write a copy of a CSV export that a spreadsheet may open, beside it; return where.
+    """Write the spreadsheet copy of a CSV export beside it, and return its path.
 
-    Raises ExportTargetError when something else is there, and OSError.
+    Raises:
+        ExportTargetError: Something else is at that path.
+        OSError: Reading or writing fails.
     """
     target = spreadsheet_copy_of(export)
     with new_directory(target) as unfinished:
@@ -96,11 +102,11 @@ def _files(export: Path) -> Sequence[Path]:
 
 def _count(path: Path) -> int:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        # A scan of the bytes, a fraction of the time of reading them as CSV, rules most files out.
-        if _MAY_BE_THERE.search(content) is None:
+        # Scanning the bytes takes a fraction of the time of parsing CSV, and rules out most files.
+        if _CANDIDATE.search(content) is None:
             return 0
     lines = _lines(path)
-    is_text = _text_columns(path, next(lines, ()))
+    is_text = [name not in _NUMBERS for name in next(lines, ())]
     return sum(
         text.startswith(STARTS)
         for texts in lines
@@ -112,7 +118,7 @@ def _count(path: Path) -> int:
 def _copy(source: Path, target: Path) -> None:
     lines = _lines(source)
     columns = next(lines, ())
-    is_text = _text_columns(source, columns)
+    is_text = [name not in _NUMBERS for name in columns]
     with (
         create_owner_only(target) as binary,
         io.TextIOWrapper(binary, encoding="utf-8", newline="") as text,
@@ -121,7 +127,7 @@ def _copy(source: Path, target: Path) -> None:
         writer.writerow(columns)
         for texts in lines:
             writer.writerow(
-                _DEFUSED + each if matters and each.startswith(STARTS) else each
+                _APOSTROPHE + each if matters and each.startswith(STARTS) else each
                 for each, matters in zip(texts, is_text, strict=True)
             )
         text.flush()
@@ -129,14 +135,9 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, ...]]:
-    """Yield the texts of each line, the columns' names first."""
+    """Yield the texts of every line; the first line holds the names of the columns."""
     with path.open("rb") as file:
         for line in read_csv_lines(file):
             if line.problem is not None:
                 raise OSError(errno.EIO, f"line {line.number}: {line.problem.message}", str(path))
             yield line.texts
-
-
-def _text_columns(path: Path, columns: Sequence[str]) -> Sequence[bool]:
-    numbers = _NUMBERS.get(path.stem, frozenset())
-    return [column not in numbers for column in columns]

@@ -13,7 +13,7 @@ from elspeth.core.error_text import describe_failure, explain_failure
 from elspeth.core.landscape.attestation import Attester
 from elspeth.core.landscape.counts import tables_of
 from elspeth.core.landscape.database import LandscapeDB
-from elspeth.core.landscape.export.exporter import LandscapeExporter
+from elspeth.core.landscape.exporter import LandscapeExporter
 from elspeth.core.landscape.keys import signing_key
 from elspeth.core.landscape.output.atomic import UnconfirmedExportError
 from elspeth.core.landscape.output.publish import Progress, PublishedExport

@@ -16,7 +16,7 @@ from elspeth.core.landscape.keys import SigningKeyError, signing_key
 from elspeth.core.landscape.output.atomic import (
     UnconfirmedExportError,
     is_being_written,
-    settle_directory,
+    recover_directory,
     sync_directory,
 )
 from elspeth.core.landscape.pipeline.export_status import ExportStatusRecord
@@ -86,7 +86,7 @@ class _Judge:
     def _judge_at(self, path: Path, run_id: str) -> Settled:
         signed = self.settings.landscape.export.sign
         key = signing_key(self.environ, self.key_file) if signed else None
-        settle_directory(path)
+        recover_directory(path)
         found = verify(path, key, run_id=run_id, allow_unsigned=not signed)
         if not found.ok:
             what = found.findings[0] if found.findings else "nothing"

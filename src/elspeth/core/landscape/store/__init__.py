@@ -1,1 +1,1 @@
-"""The audit trail in the database: the recorder that writes it and the reader that reads it."""
+"""The audit trail in the database: what the recorder writes, and the entities that it reads."""

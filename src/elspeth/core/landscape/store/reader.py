@@ -1,6 +1,7 @@
-"""Reads a run entity by entity, every list in one total order."""
+"""Reads a run entity by entity: one query for every list, in one total order."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import (
@@ -10,13 +11,15 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    Text,
+    cast,
     select,
     type_coerce,
 )
-from sqlalchemy import Row as FetchedRow
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from elspeth.contracts.enums import BatchStatus, RunStatus
+from elspeth.contracts.errors import NOT_UTF8, CorruptAuditDataError, not_in_datetime_range
 from elspeth.contracts.models import (
     Artifact,
     Batch,
@@ -32,8 +35,6 @@ from elspeth.contracts.models import (
     TokenParent,
 )
 from elspeth.core.landscape.database import LandscapeDB
-from elspeth.core.landscape.export.integrity import locate
-from elspeth.core.landscape.export.queries import bytewise
 from elspeth.core.landscape.schema import (
     artifacts_table,
     batch_members_table,
@@ -49,23 +50,23 @@ from elspeth.core.landscape.schema import (
     tokens_table,
 )
 from elspeth.core.landscape.store import row_models
-from elspeth.core.landscape.store.row_models import StoredRow
+from elspeth.core.landscape.store.row_models import StoredRow, key_names
 
 Model = TypeVar("Model")
 Condition: TypeAlias = ColumnElement[bool]
-FetchedRows: TypeAlias = Sequence[FetchedRow[Any]]
+FetchedRows: TypeAlias = Sequence[Sequence[Any]]
 Load: TypeAlias = Callable[[StoredRow], Model]
 
 
 class LandscapeReader:
-    """Reads the audit trail; each method is one query in a transaction of its own.
+    """Reads the audit trail; every method sends one query in one transaction.
 
     Every method raises elspeth.contracts.errors.CorruptAuditDataError for a stored value that no
     export may carry, and sqlalchemy.exc.DBAPIError when the database fails.
     """
 
     def __init__(self, db: LandscapeDB, *, payload_store: object = None) -> None:
-        """Read from `db`. The payload store is kept for its owner: nothing here reads payloads."""
+        """Read from `db`. The payload store is kept as an attribute and not used here."""
         self._db = db
         self.payload_store = payload_store
 
@@ -76,7 +77,7 @@ class LandscapeReader:
     def list_runs(self, *, status: RunStatus | str | None = None) -> list[Run]:
         """List runs, the latest start first; runs that started together by id."""
         runs = runs_table.c
-        statement = select(runs_table).order_by(runs.started_at.desc(), bytewise(runs.run_id))
+        statement = select(runs_table).order_by(runs.started_at.desc(), self._bytewise(runs.run_id))
         if status is not None:
             statement = statement.where(runs.status == RunStatus(status).value)
         return self._load(runs_table, row_models.load_run, statement)
@@ -86,11 +87,13 @@ class LandscapeReader:
         return self._find(nodes_table, row_models.load_node, nodes_table.c.node_id == node_id)
 
     def get_nodes(self, run_id: str) -> list[Node]:
-        """List a run's nodes by place in the pipeline, those without one last, then by age."""
+        """List a run's nodes by sequence in the pipeline, those without one last."""
         nodes = nodes_table.c
         statement = select(nodes_table).where(nodes.run_id == run_id)
         statement = statement.order_by(
-            nodes.sequence_in_pipeline.nulls_last(), nodes.registered_at, bytewise(nodes.node_id)
+            nodes.sequence_in_pipeline.nulls_last(),
+            nodes.registered_at,
+            self._bytewise(nodes.node_id),
         )
         return self._load(nodes_table, row_models.load_node, statement)
 
@@ -98,7 +101,7 @@ class LandscapeReader:
         """List a run's edges by creation."""
         edges = edges_table.c
         statement = select(edges_table).where(edges.run_id == run_id)
-        statement = statement.order_by(edges.created_at, bytewise(edges.edge_id))
+        statement = statement.order_by(edges.created_at, self._bytewise(edges.edge_id))
         return self._load(edges_table, row_models.load_edge, statement)
 
     def get_row(self, row_id: str) -> Row | None:
@@ -119,7 +122,7 @@ class LandscapeReader:
         """List a source row's tokens by creation."""
         tokens = tokens_table.c
         statement = select(tokens_table).where(tokens.row_id == row_id)
-        statement = statement.order_by(tokens.created_at, bytewise(tokens.token_id))
+        statement = statement.order_by(tokens.created_at, self._bytewise(tokens.token_id))
         return self._load(tokens_table, row_models.load_token, statement)
 
     def get_token_parents(self, token_id: str) -> list[TokenParent]:
@@ -145,7 +148,7 @@ class LandscapeReader:
         """List a node state's routing events by ordinal; those of several groups mix."""
         events = routing_events_table.c
         statement = select(routing_events_table).where(events.state_id == state_id)
-        statement = statement.order_by(events.ordinal, bytewise(events.event_id))
+        statement = statement.order_by(events.ordinal, self._bytewise(events.event_id))
         return self._load(routing_events_table, row_models.load_routing_event, statement)
 
     def get_calls(self, state_id: str) -> list[Call]:
@@ -188,14 +191,19 @@ class LandscapeReader:
         statement = select(artifacts_table).where(artifacts.run_id == run_id)
         if sink_node_id:
             statement = statement.where(artifacts.sink_node_id == sink_node_id)
-        statement = statement.order_by(artifacts.created_at, bytewise(artifacts.artifact_id))
+        statement = statement.order_by(artifacts.created_at, self._bytewise(artifacts.artifact_id))
         return self._load(artifacts_table, row_models.load_artifact, statement)
 
     def _batches(self, run_id: str, *conditions: Condition) -> list[Batch]:
         batches = batches_table.c
         statement = select(batches_table).where(batches.run_id == run_id, *conditions)
-        statement = statement.order_by(batches.created_at, bytewise(batches.batch_id))
+        statement = statement.order_by(batches.created_at, self._bytewise(batches.batch_id))
         return self._load(batches_table, row_models.load_batch, statement)
+
+    def _bytewise(self, column: ColumnElement[str]) -> ColumnElement[str]:
+        """Order text by its bytes. SQLite does so anyway, PostgreSQL by its own collation."""
+        on_sqlite = self._db.engine.dialect.name == "sqlite"
+        return column if on_sqlite else column.collate("C")
 
     def _find(self, table: Table, load: Load[Model], same: Condition) -> Model | None:
         return next(iter(self._load(table, load, select(table).where(same))), None)
@@ -214,19 +222,96 @@ def _fetch(connection: Connection, table: Table, statement: Select[Any]) -> Fetc
     try:
         return _fetch_parsed(connection, table, statement)
     except DBAPIError as error:
-        raise locate(connection, table, statement) or error from error
+        raise _undecodable_value(connection, table, statement) or error from error
 
 
 def _fetch_parsed(connection: Connection, table: Table, statement: Select[Any]) -> FetchedRows:
     try:
         return connection.execute(statement).fetchall()
     except (TypeError, ValueError):
-        # SQLAlchemy cannot parse a timestamp, and names neither its row nor its column: as stored
-        # it gets as far as loading, which does.
-        as_stored = statement.with_only_columns(
-            *(
-                type_coerce(column, String) if isinstance(column.type, DateTime) else column
-                for column in table.columns
-            )
+        # SQLAlchemy could not parse a timestamp, and names neither row nor column. As stored text
+        # it gets as far as StoredRow, which names both.
+        return connection.execute(_with_raw_timestamps(table, statement)).fetchall()
+
+
+def _with_raw_timestamps(table: Table, statement: Select[Any]) -> Select[Any]:
+    return statement.with_only_columns(
+        *(
+            type_coerce(column, String) if isinstance(column.type, DateTime) else column
+            for column in table.columns
         )
-        return connection.execute(as_stored).fetchall()
+    )
+
+
+class _Undecodable(bytes):
+    """A text that the driver cannot decode, as its bytes."""
+
+
+def _undecodable_value(
+    connection: Connection, table: Table, statement: Select[Any]
+) -> CorruptAuditDataError | None:
+    """Read a failed query once more, and name the first value that the driver cannot decode."""
+    fetch = _fetch_texts if connection.dialect.name == "sqlite" else _fetch_timestamps
+    try:
+        rows = fetch(connection, table, statement)
+    except SQLAlchemyError:
+        # The transaction or the connection is lost: the first error says why.
+        return None
+    for row in rows:
+        values = dict(zip(table.columns.keys(), row, strict=True))
+        for name, value in values.items():
+            if isinstance(value, _Undecodable):
+                on_sqlite = connection.dialect.name == "sqlite"
+                problem = NOT_UTF8 if on_sqlite else not_in_datetime_range(value.decode())
+                key = {part: _plain(values[part]) for part in key_names(table)}
+                return CorruptAuditDataError(table.name, key, name, problem)
+    return None
+
+
+def _fetch_texts(connection: Connection, table: Table, statement: Select[Any]) -> FetchedRows:
+    """Fetch on SQLite, which stores any bytes as text; what is not UTF-8 comes as _Undecodable."""
+    driver_connection: Any = connection.connection.driver_connection
+    driver_connection.text_factory = _decoded
+    try:
+        return connection.execute(_with_raw_timestamps(table, statement)).fetchall()
+    finally:
+        driver_connection.text_factory = str
+
+
+def _decoded(text: bytes) -> str | _Undecodable:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return _Undecodable(text)
+
+
+def _fetch_timestamps(connection: Connection, table: Table, statement: Select[Any]) -> FetchedRows:
+    """Fetch on PostgreSQL, which stores infinity and more years; such come as _Undecodable."""
+    as_text = statement.with_only_columns(
+        *(
+            cast(column, Text) if isinstance(column.type, DateTime) else column
+            for column in table.columns
+        )
+    )
+    is_timestamp = [isinstance(column.type, DateTime) for column in table.columns]
+    return [
+        [
+            _Undecodable(value.encode()) if check and not _has_datetime(value) else value
+            for value, check in zip(row, is_timestamp, strict=True)
+        ]
+        for row in connection.execute(as_text)
+    ]
+
+
+def _has_datetime(text: str | None) -> bool:
+    try:
+        if text is not None:
+            datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _plain(value: object) -> object:
+    """Return a key as it is shown in an error: text where possible, bytes otherwise."""
+    return bytes(value) if isinstance(value, _Undecodable) else value

@@ -1,4 +1,4 @@
-"""A stored row -> the model of its table, refused when an export could not carry it."""
+"""Stored rows to the models of their tables; a value that no export may carry is refused."""
 
 import json
 from collections.abc import Mapping
@@ -40,10 +40,6 @@ from elspeth.contracts.models import (
     Token,
     TokenParent,
 )
-from elspeth.core.landscape.export.integrity import primary_key_columns
-
-# One fetched row whose values are checked as they are taken.
-
 
 Member = TypeVar("Member", bound=Enum)
 Value = TypeVar("Value")
@@ -51,31 +47,32 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A row of a table by column name; every method raises CorruptAuditDataError for a bad value.
+    """A row of a table, whose values are checked when they are read.
 
-    The methods that end in `_or_none` accept NULL, the others do not.
+    Every method raises CorruptAuditDataError for a value of the wrong type or range. The methods
+    that end in `_or_none` accept NULL, the others do not.
     """
 
     table: Table
     values: Mapping[str, Any]
 
     def text(self, column: str) -> str:
-        """Take text."""
+        """Return text."""
         return self._present(column, self.text_or_none(column))
 
     def text_or_none(self, column: str) -> str | None:
-        """Take text or NULL."""
+        """Return text or NULL."""
         value = self.values[column]
         if value is None or isinstance(value, str):
             return value
         raise self.corrupt(column, errors.NOT_TEXT)
 
     def integer(self, column: str) -> int:
-        """Take an integer that canonical JSON can carry."""
+        """Return an integer that canonical JSON can carry."""
         return self._present(column, self.integer_or_none(column))
 
     def integer_or_none(self, column: str) -> int | None:
-        """Take an integer that canonical JSON can carry, or NULL."""
+        """Return an integer that canonical JSON can carry, or NULL."""
         value = self.values[column]
         if value is None:
             return None
@@ -86,11 +83,11 @@ class StoredRow:
         return value
 
     def number(self, column: str) -> float:
-        """Take a finite number."""
+        """Return a finite number."""
         return self._present(column, self.number_or_none(column))
 
     def number_or_none(self, column: str) -> float | None:
-        """Take a finite number or NULL."""
+        """Return a finite number or NULL."""
         value = self.values[column]
         if value is None:
             return None
@@ -101,25 +98,26 @@ class StoredRow:
         return value
 
     def moment(self, column: str) -> datetime:
-        """Take a timestamp as the database keeps it: naive on SQLite, aware on PostgreSQL."""
+        """Return a timestamp as the database has it: naive on SQLite, aware on PostgreSQL."""
         return self._present(column, self.moment_or_none(column))
 
     def moment_or_none(self, column: str) -> datetime | None:
-        """Take a timestamp or NULL."""
+        """Return a timestamp or NULL."""
         value = self.values[column]
         if value is None:
             return None
         try:
             moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
             if moment.tzinfo is not None:
-                # Some moments of the years 1 and 9999 exist in their own time zone alone.
+                # At the ends of Python's years a timestamp may exist in its own zone but not in
+                # UTC, which an export converts it to.
                 moment.astimezone(UTC)
         except (TypeError, ValueError, OverflowError):
             raise self.corrupt(column, errors.NOT_A_TIMESTAMP) from None
         return moment
 
     def member(self, column: str, enum: type[Member]) -> Member:
-        """Take text that names a member of an enum, as that member."""
+        """Return the enum member that a text names."""
         value = self.text(column)
         try:
             return enum(value)
@@ -127,11 +125,11 @@ class StoredRow:
             raise self.corrupt(column, errors.not_a_member(value, enum.__name__)) from None
 
     def member_or_none(self, column: str, enum: type[Member]) -> Member | None:
-        """Take a member of an enum or NULL."""
+        """Return an enum member or NULL."""
         return None if self.values[column] is None else self.member(column, enum)
 
     def json_list_or_none(self, column: str) -> list[Any] | None:
-        """Take text that is a JSON list, as that list, or NULL."""
+        """Return the list that a JSON text holds, or NULL."""
         text = self.text_or_none(column)
         if text is None:
             return None
@@ -144,8 +142,8 @@ class StoredRow:
         return value
 
     def corrupt(self, column: str, problem: str) -> CorruptAuditDataError:
-        """Build the error that names this row and one of its columns."""
-        key = {part.name: self.values[part.name] for part in primary_key_columns(self.table)}
+        """Return the error that names this row and one of its columns."""
+        key = {name: self.values[name] for name in key_names(self.table)}
         return CorruptAuditDataError(self.table.name, key, column, problem)
 
     def _present(self, column: str, value: Value | None) -> Value:
@@ -154,8 +152,13 @@ class StoredRow:
         return value
 
 
+def key_names(table: Table) -> tuple[str, ...]:
+    """Return the columns that identify a row. batch_members declares no key, but has one."""
+    return tuple(table.primary_key.columns.keys()) or ("batch_id", "token_id")
+
+
 def load_run(row: StoredRow) -> Run:
-    """Build a run."""
+    """Return the run."""
     return Run(
         run_id=row.text("run_id"),
         started_at=row.moment("started_at"),
@@ -174,7 +177,7 @@ def load_run(row: StoredRow) -> Run:
 
 
 def load_node(row: StoredRow) -> Node:
-    """Build a node."""
+    """Return the node."""
     return Node(
         node_id=row.text("node_id"),
         run_id=row.text("run_id"),
@@ -193,7 +196,7 @@ def load_node(row: StoredRow) -> Node:
 
 
 def load_edge(row: StoredRow) -> Edge:
-    """Build an edge."""
+    """Return the edge."""
     return Edge(
         edge_id=row.text("edge_id"),
         run_id=row.text("run_id"),
@@ -206,7 +209,7 @@ def load_edge(row: StoredRow) -> Edge:
 
 
 def load_row(row: StoredRow) -> Row:
-    """Build a source row."""
+    """Return the source row."""
     return Row(
         row_id=row.text("row_id"),
         run_id=row.text("run_id"),
@@ -219,7 +222,7 @@ def load_row(row: StoredRow) -> Row:
 
 
 def load_token(row: StoredRow) -> Token:
-    """Build a token."""
+    """Return the token."""
     return Token(
         token_id=row.text("token_id"),
         row_id=row.text("row_id"),
@@ -233,7 +236,7 @@ def load_token(row: StoredRow) -> Token:
 
 
 def load_token_parent(row: StoredRow) -> TokenParent:
-    """Build the tie between a token and one it came from."""
+    """Return the link between a token and one of its parents."""
     return TokenParent(
         token_id=row.text("token_id"),
         parent_token_id=row.text("parent_token_id"),
@@ -242,10 +245,10 @@ def load_token_parent(row: StoredRow) -> TokenParent:
 
 
 def load_node_state(row: StoredRow) -> NodeState:
-    """Build the variant of a node state that its status names.
+    """Return the node state, of the class that its status names.
 
-    A completed state must hold output_hash, and every terminal one duration_ms and completed_at.
-    What an open state holds in those columns is not looked at.
+    A completed state must have output_hash, a completed or failed one duration_ms and
+    completed_at. Values of an open state in these columns are ignored.
     """
     match row.member("status", NodeStateStatus):
         case NodeStateStatus.OPEN:
@@ -257,7 +260,7 @@ def load_node_state(row: StoredRow) -> NodeState:
 
 
 def load_routing_event(row: StoredRow) -> RoutingEvent:
-    """Build a routing event."""
+    """Return the routing event."""
     return RoutingEvent(
         event_id=row.text("event_id"),
         state_id=row.text("state_id"),
@@ -272,7 +275,7 @@ def load_routing_event(row: StoredRow) -> RoutingEvent:
 
 
 def load_call(row: StoredRow) -> Call:
-    """Build a call."""
+    """Return the call."""
     return Call(
         call_id=row.text("call_id"),
         state_id=row.text("state_id"),
@@ -290,7 +293,7 @@ def load_call(row: StoredRow) -> Call:
 
 
 def load_batch(row: StoredRow) -> Batch:
-    """Build a batch."""
+    """Return the batch."""
     return Batch(
         batch_id=row.text("batch_id"),
         run_id=row.text("run_id"),
@@ -314,7 +317,7 @@ def load_batch_member(row: StoredRow) -> BatchMember:
 
 
 def load_artifact(row: StoredRow) -> Artifact:
-    """Build an artifact."""
+    """Return the artifact."""
     return Artifact(
         artifact_id=row.text("artifact_id"),
         run_id=row.text("run_id"),

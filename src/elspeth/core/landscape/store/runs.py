@@ -1,24 +1,34 @@
-"""Records a run, its graph of nodes and edges, and the fate of its export."""
+"""Records what belongs to a run as a whole: its graph, batches, artifacts and export status."""
 
 from collections.abc import Mapping
 
 from elspeth.contracts.enums import (
+    BatchStatus,
     Determinism,
     ExportStatus,
     NodeType,
     RoutingMode,
     RunStatus,
 )
-from elspeth.contracts.models import Edge, Node, Run
+from elspeth.contracts.models import Artifact, Batch, BatchMember, Edge, Node, Run
 from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.canonical import canonical_json, stable_hash
 from elspeth.core.clock import Clock
-from elspeth.core.landscape.schema import edges_table, nodes_table, runs_table
+from elspeth.core.landscape.schema import (
+    artifacts_table,
+    batch_members_table,
+    batches_table,
+    edges_table,
+    nodes_table,
+    runs_table,
+)
 from elspeth.core.landscape.store.writer import LandscapeWriter, Values, given
+
+_ENDED = (BatchStatus.COMPLETED, BatchStatus.FAILED)
 
 
 class RunRecorder(LandscapeWriter):
-    """Writes runs, nodes and edges."""
+    """Writes runs, nodes, edges, batches, batch members and artifacts."""
 
     def begin_run(
         self,
@@ -29,7 +39,15 @@ class RunRecorder(LandscapeWriter):
         reproducibility_grade: str | None = None,
         status: RunStatus | str = RunStatus.RUNNING,
     ) -> Run:
-        """Record that a run starts now, with its settings and their hash."""
+        """Record that a run starts now, with its settings and their hash.
+
+        Args:
+            config: The settings, stored as canonical JSON.
+            canonical_version: Names the form of the hashes that the run stores.
+            run_id: The id, or None for a new one.
+            reproducibility_grade: The grade, if it is known.
+            status: The status to begin with.
+        """
         run = Run(
             run_id=run_id or self._new_id(),
             started_at=self._clock(),
@@ -49,9 +67,15 @@ class RunRecorder(LandscapeWriter):
         *,
         reproducibility_grade: str | None = None,
     ) -> Run:
-        """Record that a run ends now, and read it back. A grade that is not given is kept.
+        """Record that a run ends now, and return it as stored.
 
-        AssertionError when the run is unknown.
+        Args:
+            run_id: The run.
+            status: How it ended.
+            reproducibility_grade: The grade; None keeps the stored one.
+
+        Raises:
+            AssertionError: There is no such run.
         """
         values: Values = {"status": RunStatus(status).value, "completed_at": self._clock()}
         values |= given(reproducibility_grade=reproducibility_grade)
@@ -70,10 +94,16 @@ class RunRecorder(LandscapeWriter):
         export_format: str | None = None,
         export_sink: str | None = None,
     ) -> None:
-        """Record how far a run's export got; an unknown run changes nothing.
+        """Record the status of a run's export. An unknown run changes nothing.
 
-        "completed" sets exported_at and clears the error of an earlier failure. Otherwise what
-        is not given is kept.
+        "completed" also sets exported_at and clears the error of an earlier failure.
+
+        Args:
+            run_id: The run.
+            status: The status of the export.
+            error: Why it failed; None keeps what is stored, like the arguments below.
+            export_format: The format it is written in.
+            export_sink: The sink it is written to.
         """
         values = export_status_values(ExportStatus(status), self._clock, error)
         values |= given(export_format=export_format, export_sink=export_sink)
@@ -93,7 +123,20 @@ class RunRecorder(LandscapeWriter):
         determinism: Determinism | str = Determinism.DETERMINISTIC,
         schema_config: SchemaConfig,
     ) -> Node:
-        """Record a plugin's place in the pipeline. Node ids are unique across runs."""
+        """Record a plugin's place in the pipeline.
+
+        Args:
+            run_id: The run.
+            plugin_name: The plugin.
+            node_type: What the node does.
+            plugin_version: The plugin's version.
+            config: The plugin's settings, stored as canonical JSON with their hash.
+            node_id: The id, unique across runs, or None for a new one.
+            sequence: The place in the pipeline, if the node has one.
+            schema_hash: The hash of the schema, if there is one.
+            determinism: What a second run of the node would take to give the same result.
+            schema_config: The fields that the node expects.
+        """
         fields = [field.to_dict() for field in schema_config.fields or ()] or None
         node = Node(
             node_id=node_id or self._new_id(),
@@ -124,7 +167,16 @@ class RunRecorder(LandscapeWriter):
         *,
         edge_id: str | None = None,
     ) -> Edge:
-        """Record a way from one node to another; a label is unique among a node's edges."""
+        """Record an edge of the graph.
+
+        Args:
+            run_id: The run.
+            from_node_id: Where the edge begins.
+            to_node_id: Where it ends.
+            label: Its label, unique among the edges that begin at the node.
+            mode: Whether tokens move or are copied along it.
+            edge_id: The id, or None for a new one.
+        """
         edge = Edge(
             edge_id=edge_id or self._new_id(),
             run_id=run_id,
@@ -137,9 +189,160 @@ class RunRecorder(LandscapeWriter):
         self._insert(edges_table, edge)
         return edge
 
+    def create_batch(
+        self,
+        run_id: str,
+        aggregation_node_id: str,
+        *,
+        batch_id: str | None = None,
+        attempt: int = 0,
+    ) -> Batch:
+        """Record a batch that is being filled.
+
+        Args:
+            run_id: The run.
+            aggregation_node_id: The node that fills it.
+            batch_id: The id, or None for a new one.
+            attempt: Which attempt at the batch this is, from 0.
+        """
+        batch = Batch(
+            batch_id=batch_id or self._new_id(),
+            run_id=run_id,
+            aggregation_node_id=aggregation_node_id,
+            attempt=attempt,
+            status=BatchStatus.DRAFT,
+            created_at=self._clock(),
+        )
+        self._insert(batches_table, batch)
+        return batch
+
+    def add_batch_member(self, batch_id: str, token_id: str, ordinal: int) -> BatchMember:
+        """Record a token's place in a batch."""
+        member = BatchMember(batch_id, token_id, ordinal)
+        self._insert(batch_members_table, member)
+        return member
+
+    def update_batch_status(
+        self,
+        batch_id: str,
+        status: BatchStatus | str,
+        *,
+        trigger_reason: str | None = None,
+        state_id: str | None = None,
+    ) -> None:
+        """Record the status of a batch. "completed" and "failed" set completed_at too.
+
+        Args:
+            batch_id: The batch.
+            status: The status.
+            trigger_reason: Why the batch was flushed; None keeps what is stored.
+            state_id: The node state of the aggregation; None keeps what is stored.
+        """
+        status = BatchStatus(status)
+        values: Values = {"status": status.value}
+        if status in _ENDED:
+            values["completed_at"] = self._clock()
+        self._update_batch(batch_id, values, trigger_reason, state_id)
+
+    def complete_batch(
+        self,
+        batch_id: str,
+        status: BatchStatus | str,
+        *,
+        trigger_reason: str | None = None,
+        state_id: str | None = None,
+    ) -> Batch:
+        """Record that a batch ends now, and return it as stored.
+
+        Args:
+            batch_id: The batch.
+            status: How it ended.
+            trigger_reason: Why the batch was flushed; None keeps what is stored.
+            state_id: The node state of the aggregation; None keeps what is stored.
+
+        Raises:
+            AssertionError: There is no such batch.
+        """
+        values: Values = {"status": BatchStatus(status).value, "completed_at": self._clock()}
+        self._update_batch(batch_id, values, trigger_reason, state_id)
+        batch = self.get_batch(batch_id)
+        if batch is None:
+            raise AssertionError(f"Cannot complete batch {batch_id!r}: no such batch")
+        return batch
+
+    def retry_batch(self, batch_id: str) -> Batch:
+        """Record another attempt at a failed batch, with the same members.
+
+        Raises:
+            ValueError: There is no such batch, or it has not failed.
+        """
+        failed = self.get_batch(batch_id)
+        if failed is None:
+            raise ValueError(f"Batch not found: {batch_id}")
+        if failed.status is not BatchStatus.FAILED:
+            raise ValueError(f"Can only retry failed batches: {batch_id} is {failed.status.value}")
+        retry = self.create_batch(
+            failed.run_id, failed.aggregation_node_id, attempt=failed.attempt + 1
+        )
+        for member in self.get_batch_members(batch_id):
+            self.add_batch_member(retry.batch_id, member.token_id, member.ordinal)
+        return retry
+
+    def register_artifact(
+        self,
+        run_id: str,
+        state_id: str,
+        sink_node_id: str,
+        artifact_type: str,
+        path: str,
+        content_hash: str,
+        size_bytes: int,
+        *,
+        artifact_id: str | None = None,
+    ) -> Artifact:
+        """Record something that a sink wrote.
+
+        Args:
+            run_id: The run.
+            state_id: The node state that produced it.
+            sink_node_id: The sink.
+            artifact_type: What it is, such as `csv`.
+            path: Its path or URI.
+            content_hash: The hash of its content.
+            size_bytes: Its size.
+            artifact_id: The id, or None for a new one.
+        """
+        artifact = Artifact(
+            artifact_id=artifact_id or self._new_id(),
+            run_id=run_id,
+            produced_by_state_id=state_id,
+            sink_node_id=sink_node_id,
+            artifact_type=artifact_type,
+            path_or_uri=path,
+            content_hash=content_hash,
+            size_bytes=size_bytes,
+            created_at=self._clock(),
+        )
+        self._insert(artifacts_table, artifact)
+        return artifact
+
+    def _update_batch(
+        self, batch_id: str, values: Values, trigger_reason: str | None, state_id: str | None
+    ) -> None:
+        values |= given(
+            trigger_reason=trigger_reason or None, aggregation_state_id=state_id or None
+        )
+        self._update(batches_table, batches_table.c.batch_id == batch_id, values)
+
 
 def export_status_values(status: ExportStatus, clock: Clock, error: str | None = None) -> Values:
-    """Return the columns of a run that tell how far its export got; the others stay as they are."""
+    """Return the columns of a run to update for a new export status.
+
+    Args:
+        status: The status.
+        clock: Gives `exported_at` for a completed export.
+        error: Why the export failed; None leaves the column out.
+    """
     values: Values = {"export_status": status.value}
     if status is ExportStatus.COMPLETED:
         values |= {"exported_at": clock(), "export_error": None}

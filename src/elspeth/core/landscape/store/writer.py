@@ -1,4 +1,4 @@
-"""What every kind of writing shares: the clock, the ids, and a model into its table."""
+"""The base of the recorder: its clock and ids, and statements that store a model in its table."""
 
 import math
 import uuid
@@ -16,12 +16,12 @@ Values: TypeAlias = dict[str, Any]
 
 
 def uuid4_hex() -> str:
-    """Make a random id: 32 lower-case hex digits."""
+    """Return a random id: 32 lower-case hexadecimal digits."""
     return uuid.uuid4().hex
 
 
 class LandscapeWriter(LandscapeReader):
-    """Stores models; unknown parents and taken ids raise sqlalchemy.exc.IntegrityError."""
+    """Stores models. Unknown parents and taken ids raise sqlalchemy.exc.IntegrityError."""
 
     def __init__(
         self,
@@ -31,13 +31,20 @@ class LandscapeWriter(LandscapeReader):
         clock: Clock = utc_now,
         new_id: Callable[[], str] = uuid4_hex,
     ) -> None:
-        """Write to `db`, with one clock reading for each record and an id where none is given."""
+        """Write to `db`.
+
+        Args:
+            db: The audit trail.
+            payload_store: Kept as an attribute; nothing here uses it.
+            clock: Read once for every model that is stored.
+            new_id: Makes the ids that a method is not given.
+        """
         super().__init__(db, payload_store=payload_store)
         self._clock = clock
         self._new_id = new_id
 
     def _insert(self, table: Table, model: object, **columns: object) -> None:
-        """Store one model, with the columns that it has no field for."""
+        """Store one model, and values for columns that it has no field for."""
         with self._db.connection() as connection:
             connection.execute(insert(table), values_of(table, model) | columns)
 
@@ -54,7 +61,7 @@ class LandscapeWriter(LandscapeReader):
 
 
 def values_of(table: Table, model: object) -> Values:
-    """Return the values of a model's fields that are columns, enum members as their text."""
+    """Return the fields of a model that are columns of a table, enum members as their text."""
     return {
         name: value.value if isinstance(value, Enum) else value
         for name, value in vars(model).items()
@@ -63,11 +70,17 @@ def values_of(table: Table, model: object) -> Values:
 
 
 def given(**columns: object) -> Values:
-    """Keep what the caller gave: a column left None stays as it is stored."""
+    """Return the columns that are not None: the others stay as they are stored."""
     return {name: value for name, value in columns.items() if value is not None}
 
 
 def refuse_not_finite(name: str, milliseconds: float | None) -> None:
-    """Refuse a duration that SQLite would store as NULL, or that no export could carry."""
+    """Refuse a duration that is NaN or infinite.
+
+    SQLite would store NaN as NULL, and an export cannot carry either.
+
+    Raises:
+        ValueError: The duration is not finite.
+    """
     if milliseconds is not None and not math.isfinite(milliseconds):
         raise ValueError(f"{name} must be a finite number of milliseconds, not {milliseconds}")

@@ -1,0 +1,73 @@
+"""LandscapeExporter: writes a run to a JSON Lines file or a directory of CSV files."""
+
+from concurrent.futures import Executor
+from pathlib import Path
+
+from elspeth.core.landscape.export.exporter import RunExporter
+from elspeth.core.landscape.output.atomic import parts_folder_beside
+from elspeth.core.landscape.output.publish import (
+    Progress,
+    PublishedExport,
+    publish_blocks,
+    publish_csv,
+)
+
+
+class LandscapeExporter(RunExporter):
+    """Exports one run of an audit trail, as records or to disk."""
+
+    def write_jsonl(
+        self,
+        run_id: str,
+        path: Path,
+        sign: bool = False,
+        *,
+        jobs: int = 1,
+        executor: Executor | None = None,
+        progress: Progress | None = None,
+    ) -> PublishedExport:
+        """Write the run to a JSON Lines file, which appears when it is complete.
+
+        Args:
+            run_id: The run.
+            path: The file, replaced when it exists.
+            sign: Add a signature to every record, and a signed manifest at the end.
+            jobs: How many workers read a share of the rows each.
+            executor: Runs the workers, which must see the database and the folder of the file;
+                None starts new processes.
+            progress: Called now and then with the number of records written so far.
+
+        Raises:
+            ValueError: Signing lacks a key.
+            RunNotFoundError: There is no such run.
+            CorruptAuditDataError: A stored value may not be exported, or a child has no parent.
+            ParallelExportError: The export cannot be shared, or not now.
+            WorkerDiedError: A worker's process has died.
+            ExportTargetError: `path` cannot be a file.
+            OSError: Writing fails.
+        """
+        blocks = self.export_blocks(
+            run_id, sign, jobs=jobs, executor=executor, parts_folder=parts_folder_beside(path)
+        )
+        return publish_blocks(path, blocks, progress=progress)
+
+    def write_csv(
+        self, run_id: str, directory: Path, sign: bool = False, *, progress: Progress | None = None
+    ) -> PublishedExport:
+        """Write the run to a directory of CSV files, one a record type, when it is complete.
+
+        Args:
+            run_id: The run.
+            directory: The directory, replaced when it holds an earlier export.
+            sign: Add a signature to every record, and a signed manifest at the end.
+            progress: Called now and then with the number of records written so far.
+
+        Raises:
+            ValueError: Signing lacks a key.
+            RunNotFoundError: There is no such run.
+            CorruptAuditDataError: A stored value may not be exported, or a child has no parent.
+            ExportTargetError: `directory` holds anything but an export.
+            OSError: Writing fails.
+        """
+        records = self.export_checked(run_id, sign=sign)
+        return publish_csv(directory, records, progress=progress)
