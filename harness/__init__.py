@@ -1,1 +1,1 @@
-"""The harness: drives exporters over generated runs, counts, compares, times and judges them."""
+"""Put an exporter of the audit trail on trial: compare, count, time and judge its exports."""

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.output.atomic import new_file
+from harness import packaged
 from harness.bench.environment import describe_environment
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import Measured
@@ -24,7 +25,7 @@ from querygrowth.work import BRANCHES, VM_STEPS
 # Baseline: what exports of a few sizes were accepted to cost, in exact counts, shape by shape.
 
 
-DEFAULT_BASELINE = Path("fixtures/baseline.json")
+DEFAULT_BASELINE = packaged.BASELINE
 BASELINE_FORMAT = 1
 
 _ACCEPT = "if it is meant: harness baseline --update, and say why in the commit"
@@ -211,19 +212,19 @@ def cost(candidate: Measured, directory: Path) -> Costs:
             observed.append(candidate.observe(task))
             branches.append(candidate.count_branches(task))
             software = describe_environment(db, directory).software
-    work = {VM_STEPS: [each.vm_steps for each in observed], BRANCHES: branches}
+    work = {VM_STEPS: [each.activity.work.get(VM_STEPS) for each in observed], BRANCHES: branches}
     known = {name: counts for name, each in work.items() if (counts := _all_known(each))}
     return Costs(
         ROWS,
         _shape_costs(observed),
-        _all_known([each.rows_fetched for each in observed]),
+        _all_known([each.activity.rows_fetched for each in observed]),
         {software: known} if known else {},
     )
 
 
 def _shape_costs(observed: Sequence[Observation]) -> tuple[ShapeCost, ...]:
     counts = [
-        Counter({(shape.table, shape.text): shape.count for shape in each.shapes})
+        Counter({(sent.shape.table, sent.shape.text): sent.count for sent in each.activity.shapes})
         for each in observed
     ]
     names = sorted({name for each in counts for name in each})

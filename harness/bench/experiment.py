@@ -1,14 +1,16 @@
 """The main flow: spec -> generated run -> exports under measurement -> observations -> verdicts."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from elspeth.core.landscape import LandscapeDB
 from harness.bench.environment import describe_environment
-from harness.bench.results import MeasuredRun, Measurement, Place, Results, SizeResult
+from harness.bench.measurements import MeasuredRun, Measurement, SizeResult
+from harness.bench.race import FULL_STEPS, measure_full
+from harness.bench.results import Results
 from harness.bench.targets import Target
 from harness.bench.verdicts import judge_sizes
 from harness.compare.exports import SIGNING_KEY, Comparison, compare_exports, fixed_clock
@@ -17,27 +19,36 @@ from harness.exporters.observation import ExportTask, Observation
 from harness.exporters.timing import Timing, time_in_turn
 from harness.generate.generator import GeneratedRun, generate_run
 from harness.generate.spec import ROWS_TO_TAKE_TURNS, RunSpec
+from querygrowth.reports import site_within
 
 OnStep = Callable[[str], None]
-"""Told what is about to be done, for a person who waits."""
+"""Called with what is about to be done, for a person who waits."""
 
 STEPS_PER_SIZE = 5
+LEAST_ROWS = ROWS_TO_TAKE_TURNS
+"""The smallest run that has every kind of lineage, and so says something about an exporter."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What to measure: runs of ascending size, two exporters, and by which targets to judge."""
+    """What to measure: runs of ascending size, two exporters, and by which targets to judge.
+
+    With `full`, other designs, PostgreSQL and a run 50 times as large are measured as well. Sites
+    in the results are relative to `checkout`.
+    """
 
     specs: tuple[RunSpec, ...]
     control: Measured
     candidate: Measured
     targets: tuple[Target, ...]
     rounds: int = 2
+    full: bool = False
+    checkout: Path = field(default_factory=Path.cwd)
 
     @property
     def steps(self) -> int:
         """How many steps it takes."""
-        return len(self.specs) * STEPS_PER_SIZE
+        return len(self.specs) * STEPS_PER_SIZE + self.full * FULL_STEPS
 
 
 def run_experiment(experiment: Experiment, directory: Path, on_step: OnStep) -> Results:
@@ -49,20 +60,29 @@ def run_experiment(experiment: Experiment, directory: Path, on_step: OnStep) -> 
             run = generate_run(db, spec)
             task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
             sizes.append(_measure(run, task, experiment, on_step))
-            environment = describe_environment(db, Path.cwd())
-    defined_at = Place.of(experiment.candidate.defined_at, Path.cwd())
+            environment = describe_environment(db, experiment.checkout)
+    full = None
+    if experiment.full:
+        last = experiment.specs[-1]
+        full = measure_full(experiment.candidate, last, experiment.rounds, directory, on_step)
     return Results(
         environment=environment,
         measured_at=datetime.now(UTC),
         sizes=tuple(sizes),
+        full=full,
         targets=experiment.targets,
-        judgements=judge_sizes(sizes, experiment.targets, defined_at=defined_at),
+        judgements=judge_sizes(
+            sizes,
+            experiment.targets,
+            full=full,
+            defined_at=site_within(experiment.candidate.defined_at, experiment.checkout),
+        ),
     )
 
 
 def sizes_up_to(rows: int) -> tuple[int, ...]:
-    """The sizes that show how an export of a run of `rows` rows came to cost what it does."""
-    smaller = (max(ROWS_TO_TAKE_TURNS, rows // part) for part in (100, 10))
+    """The sizes that show how the cost of an export grows, up to a run of `rows` rows."""
+    smaller = (max(LEAST_ROWS, rows // part) for part in (100, 10))
     return (*dict.fromkeys(size for size in smaller if size < rows), rows)
 
 
@@ -77,10 +97,12 @@ def _measure(
     control, candidate = experiment.control, experiment.candidate
     of_rows = f"{run.spec.rows:,} rows"
     on_step(f"{of_rows}: counting the queries of both exporters")
-    expected, found = control.observe(task), candidate.observe(task)
+    expected = control.observe(task).portable(experiment.checkout)
+    found = candidate.observe(task).portable(experiment.checkout)
     on_step(f"{of_rows}: comparing their files")
     comparison = _compare(task, experiment, expected, found)
     on_step(f"{of_rows}: timing {experiment.rounds} rounds of both exporters, in turn")
+    # The counting pass has warmed both up.
     timings = time_in_turn(
         {"control": partial(control.time, task), "candidate": partial(candidate.time, task)},
         rounds=experiment.rounds,
@@ -109,7 +131,7 @@ def _compare(
     task: ExportTask, experiment: Experiment, expected: Observation, found: Observation
 ) -> Comparison:
     """Compare the two files that were just written; only where they differ, look for the place."""
-    if expected.sha256 != found.sha256:
+    if expected.file.sha256 != found.file.sha256:
         return compare_exports(
             task.db,
             task.run_id,
@@ -120,9 +142,9 @@ def _compare(
         control=expected.subject,
         candidate=found.subject,
         run_id=task.run_id,
-        records=expected.records,
+        records=expected.file.records,
         difference=None,
-        control_sha256=expected.sha256,
-        candidate_sha256=found.sha256,
+        control_sha256=expected.file.sha256,
+        candidate_sha256=found.file.sha256,
         refusal=None,
     )

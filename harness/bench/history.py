@@ -40,7 +40,7 @@ def entry_of(results: Results) -> Entry:
         commit=results.environment.commit,
         machine=results.environment.machine,
         rows=largest.run.rows,
-        queries=largest.candidate.observation.queries,
+        queries=largest.candidate.observation.activity.queries,
         records_per_second=largest.candidate.records_per_second,
         speed_up=largest.speed_up,
     )

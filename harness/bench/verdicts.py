@@ -1,53 +1,50 @@
-"""Judging what was measured at each size: that it is something, the same, and on target."""
+"""Judges what was measured at every size: done at all, the same bytes, no growth, on target."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 
-from harness.bench.results import Judgement, Place, SizeResult, Topic
+from harness.bench.measurements import FullMeasurement, Measurements, SizeResult
+from harness.bench.results import Judgement, Topic
 from harness.bench.targets import Target, judge_targets
-from harness.exporters.observation import Observation, ShapeCount
+from querygrowth.call_sites import CallSite
+from querygrowth.growth import GrowthReport
+from querygrowth.growth_verdicts import judge_growth
 from querygrowth.verdict import Verdict, judge
-
-_SHOWN_SHAPES = 3
 
 
 def judge_sizes(
-    sizes: Sequence[SizeResult], targets: tuple[Target, ...], *, defined_at: Place | None = None
+    sizes: Sequence[SizeResult],
+    targets: Sequence[Target],
+    *,
+    full: FullMeasurement | None = None,
+    defined_at: CallSite | None = None,
 ) -> tuple[Judgement, ...]:
     """Judge every size for vacuity, equivalence and growth, and the last one by the targets.
 
-    `defined_at` is where the candidate is defined, for what has no other place.
+    Args:
+        sizes: What was measured, from the smallest run to the largest.
+        targets: The agreed numbers.
+        full: What `bench --full` measured.
+        defined_at: The site of a verdict that has none: where the candidate is defined.
     """
-    last = sizes[-1]
-    judgements = (
-        Judgement(Topic.VACUITY, _judge_vacuity(sizes), defined_at),
-        *(Judgement(Topic.EQUIVALENCE, each.comparison.verdict(), defined_at) for each in sizes),
-        *_judge_growth(sizes),
-        *(
-            Judgement(Topic.TARGETS, each)
-            for each in judge_targets(targets, metrics(last), rows=last.run.rows)
-        ),
+    verdicts = (
+        (Topic.VACUITY, _judge_vacuity(sizes)),
+        *((Topic.EQUIVALENCE, each.comparison.verdict()) for each in sizes),
+        *((Topic.GROWTH, each) for each in _judge_growth(sizes)),
     )
-    # The runs of all sizes begin alike, and so their first differences may be one and the same.
-    return tuple(dict.fromkeys(judgements))
+    judged = (Judgement(topic, located(verdict, defined_at)) for topic, verdict in verdicts)
+    on_target = judge_targets(targets, Measurements(sizes[-1], full))
+    # The runs of all sizes begin alike, so that their first differences may be one and the same.
+    return tuple(dict.fromkeys((*judged, *(Judgement(Topic.TARGETS, each) for each in on_target))))
 
 
-def metrics(size: SizeResult) -> dict[str, float]:
-    """What targets are about, by the names that targets use."""
-    candidate, rows = size.candidate, size.run.rows
-    return {
-        "queries": candidate.observation.queries,
-        "identical": size.comparison.identical,
-        "speed_up": size.speed_up,
-        "rows_per_second": candidate.timing.per_second(rows),
-        "peak_mebibytes": candidate.memory.above_start_bytes / 2**20,
-        "first_row_milliseconds": candidate.first_row_seconds * 1000,
-        "export_minutes": rows / candidate.timing.per_second(rows) / 60,
-    }
+def located(verdict: Verdict, default: CallSite | None) -> Verdict:
+    """A failed verdict with the default site, if it has none."""
+    return replace(verdict, site=default) if verdict.failed and not verdict.site else verdict
 
 
 def _judge_vacuity(sizes: Sequence[SizeResult]) -> Verdict:
-    """Judge whether both exporters did anything at all: nothing done passes every budget."""
+    """Judge whether both exporters did anything: doing nothing is within every limit."""
     done = [(size.run.rows, each.observation) for size in sizes for each in size.measurements]
     idle = [(rows, each) for rows, each in done if each.is_vacuous]
     return judge(
@@ -56,51 +53,23 @@ def _judge_vacuity(sizes: Sequence[SizeResult]) -> Verdict:
         expected="queries and records from every export",
         seen=f"{len(idle)} of {len(done)} exports did nothing" if idle else "every export did",
         evidence=[
-            f"{each.subject}, {rows:,} rows: {each.queries} queries, {each.records} records"
+            f"{each.subject}, {rows:,} rows: "
+            f"{each.activity.queries} queries, {each.file.records} records"
             for rows, each in idle
         ],
         next_step="does it export the run it is asked for, from the database it is given?",
     )
 
 
-def _judge_growth(sizes: Sequence[SizeResult]) -> Iterator[Judgement]:
-    """Judge each shape that is sent more often for a larger run, at the line that sends it."""
+def _judge_growth(sizes: Sequence[SizeResult]) -> tuple[Verdict, ...]:
+    """Judge the candidate's activity over the sizes; nothing can be said of growth from one."""
     if len(sizes) < 2:
-        return
-    name = sizes[0].candidate.observation.subject
-    rows = [size.run.rows for size in sizes]
+        return ()
     observed = [size.candidate.observation for size in sizes]
-    expected = "the same queries for a run of any size"
-    growing = _growing_shapes(observed)
-    if not growing:
-        totals = ", ".join(f"{each.queries:,}" for each in observed)
-        sizes_told = ", ".join(f"{size:,}" for size in rows)
-        seen = f"{totals} queries at {sizes_told} rows"
-        yield Judgement(Topic.GROWTH, judge(name, True, expected=expected, seen=seen))
-    for counts, shape in growing:
-        verdict = judge(
-            name,
-            False,
-            expected=expected,
-            seen=f"queries about {shape.table} grew with rows",
-            evidence=(
-                *(f"rows  {r:,}  sent {n:,}x" for r, n in zip(rows, counts, strict=True)),
-                shape.text,
-                *((f"sent from {shape.site}",) if shape.site else ()),
-            ),
-            next_step="a loop that sends this query: fetch for all at once (a join, an IN list)",
-        )
-        yield Judgement(Topic.GROWTH, verdict, Place.of(shape.site, Path.cwd()))
-
-
-def _growing_shapes(
-    observed: Sequence[Observation],
-) -> Sequence[tuple[tuple[int, ...], ShapeCount]]:
-    """The counts at each size of every shape whose count grows, and the shape at the last size."""
-    by_text = [{shape.text: shape.count for shape in each.shapes} for each in observed]
-    growing = []
-    for shape in observed[-1].shapes:
-        counts = tuple(each.get(shape.text, 0) for each in by_text)
-        if max(counts) > max(1, counts[0]):
-            growing.append((counts, shape))
-    return sorted(growing, key=lambda each: -each[1].count)[:_SHOWN_SHAPES]
+    report = GrowthReport.of(
+        observed[0].subject,
+        "rows",
+        [size.run.rows for size in sizes],
+        [each.activity for each in observed],
+    )
+    return judge_growth(report)

@@ -1,1 +1,1 @@
-"""What is asked of a candidate: the checks, and the selftest that proves them."""
+"""The checks that a candidate has to pass, and the selftest of these checks."""

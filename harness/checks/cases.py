@@ -1,28 +1,31 @@
-"""Cases: the runs that candidates are tried on, and what is done to their databases."""
+"""Cases: the stored runs that a candidate is compared on, and the state of their databases."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from harness.checks.corruptions import CORRUPTIONS, Corruption
-from harness.checks.plan_changes import SHAKES, Shake
+from harness.checks.database_changes import (
+    CORRUPTIONS,
+    PLAN_CHANGES,
+    UNCHANGED,
+    Corruption,
+    PlanChange,
+)
 from harness.generate.plan import neighbours_of
 from harness.generate.presets import preset
 from harness.generate.spec import RunSpec
 
-UNDISTURBED = SHAKES[0]
-
 
 @dataclass(frozen=True)
 class Case:
-    """One export to compare: the run, and what was done to its database beforehand.
+    """One export to compare: the run, and what was changed in its database before.
 
-    `run_id` may name a neighbour in the same database, or a run that is not there.
+    `run_id` may name a neighbour in the same database, or a run that does not exist.
     """
 
     spec: RunSpec
     run_id: str
     corruption: Corruption | None = None
-    shake: Shake = UNDISTURBED
+    plan_change: PlanChange = UNCHANGED
     signed: bool = True
 
     @property
@@ -30,21 +33,22 @@ class Case:
         """The case in a few words."""
         words = [self.run_id]
         words += [f"with {self.corruption.name}"] if self.corruption else []
-        words += [self.shake.name] if self.shake is not UNDISTURBED else []
+        words += [self.plan_change.name] if self.plan_change is not UNCHANGED else []
         words += [] if self.signed else ["unsigned"]
         return ", ".join(words)
 
     @property
-    def undisturbed(self) -> "Case":
-        """The same case on a database whose plans nobody changed."""
-        return replace(self, shake=UNDISTURBED)
+    def without_plan_change(self) -> "Case":
+        """The same case on a database with its usual query plans."""
+        return replace(self, plan_change=UNCHANGED)
 
 
 def record_cases(dialect: str) -> Iterator[Case]:
-    """Runs that together hold every feature, where the natural order of a database is right."""
+    """Yield runs that together hold every feature, on databases with their usual plans."""
     for spec in _specs():
         if dialect == "sqlite" or spec.is_portable:
-            # Neighbours first: what a join leaks is a surplus there, and a lack here.
+            # Neighbours first. A wrong join adds records to a neighbour's export and can lose them
+            # from this one. "extra, cross-run" names the cause better than "missing" does.
             neighbours = neighbours_of(spec) if "references_to_other_runs" in spec.features else ()
             yield from (Case(spec, each.run_id) for each in neighbours)
             yield Case(spec, spec.run_id)
@@ -55,13 +59,13 @@ def record_cases(dialect: str) -> Iterator[Case]:
 
 
 def plan_cases(dialect: str) -> Iterator[Case]:
-    """One run full of ties, under every change of plan."""
-    shakes = (each for each in SHAKES if each.suits(dialect))
-    yield from (Case(_TIED, _TIED.run_id, shake=each) for each in shakes)
+    """Yield one run full of ties, under every plan change of the backend."""
+    changes = (each for each in PLAN_CHANGES if each.suits(dialect))
+    yield from (Case(_TIED, _TIED.run_id, plan_change=each) for each in changes)
 
 
 def tie_cases() -> Iterator[Case]:
-    """Runs whose ids sort against everything else, and whose every timestamp ties."""
+    """Yield runs in which all timestamps tie, and ids sort against every other order."""
     for ids in ("descending_ids", "shuffled_ids", "hostile_ids"):
         features = _TIED.features | {"whole_seconds", ids}
         spec = replace(_TIED, run_id=f"tied_{ids}", features=features)
@@ -112,7 +116,7 @@ _TIED = RunSpec(
 
 TYPICAL = Case(preset("typical", 20, run_id="typical"), "typical")
 BOTH_BACKENDS = Case(preset("adversarial", 6, run_id="both"), "both")
-"""Holds every feature that both backends can, and is stored with the same contents in both."""
+"""Holds every feature that both backends support, with the same contents on both."""
 
 
 def _specs() -> Iterator[RunSpec]:
@@ -140,4 +144,5 @@ def _specs() -> Iterator[RunSpec]:
         preset("tiny", 3, run_id="sqlite_values"),
         features=frozenset(("nul_in_text", "integers_of_53_bits", "edge_floats")),
     )
+    # One row more than two lists of 250 or one of 500 hold: shows chunks that are not merged.
     yield RunSpec(run_id="many_rows", rows=501, features=frozenset(("shuffled_ids",)))

@@ -1,10 +1,14 @@
-"""Intruder: a second process that commits to a run while it is being exported."""
+"""A second process that commits to a run on command, while the run is exported.
+
+`ConcurrentWriter` is the parent's side. The child runs this module as a program: it reads one line
+of JSON with the database and the run, answers "ready", writes when it reads a second line, and
+answers "done".
+"""
 
 import json
 import subprocess
 import sys
 from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import Self
 
 from sqlalchemy import func, select
@@ -16,58 +20,66 @@ from elspeth.core.landscape import LandscapeDB, LandscapeRecorder, rows_table
 _READY, _DONE = "ready", "done"
 
 
-class IntruderError(RuntimeError):
+class ConcurrentWriterError(RuntimeError):
     """The second process could not write."""
 
 
-class Intruder(AbstractContextManager["Intruder"]):
-    """Waits in a process of its own, and strikes once when told."""
+class ConcurrentWriter(AbstractContextManager["ConcurrentWriter"]):
+    """The second process: started on entry, ended on exit, and it writes once.
+
+    Args:
+        url: The database's URL, with its password if it has one.
+        run_id: The run to add records to.
+    """
 
     def __init__(self, url: str, run_id: str) -> None:
+        # Sent through a pipe: arguments of a process are visible to all users of the machine.
         self._request = json.dumps({"url": url, "run_id": run_id})
-        self.struck = False
+        self.has_written = False
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "harness.checks.concurrent_writer"],
+            # -P: a folder named harness in the working directory must not be imported instead.
+            [sys.executable, "-P", "-m", "harness.checks.concurrent_writer"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._say(self._request, answer=_READY)
+        # Wait until its database is open, so that a later write takes no time to start.
+        self._send(self._request, answer=_READY)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.communicate()
 
-    def strike(self) -> None:
-        """Have one of everything added to the run, and return when that is committed."""
-        if not self.struck:
-            self.struck = True
-            self._say("strike", answer=_DONE)
+    def write(self) -> None:
+        """Add one record of every type to the run, and return once they are committed.
 
-    def _say(self, line: str, *, answer: str) -> None:
+        Only the first call writes. Raises ConcurrentWriterError if the second process failed.
+        """
+        if not self.has_written:
+            self.has_written = True
+            self._send("write", answer=_DONE)
+
+    def _send(self, line: str, *, answer: str) -> None:
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
-            raise IntruderError("the second process has no pipes")
+            raise ConcurrentWriterError("the second process has no pipes")
         stdin.write(f"{line}\n")
         stdin.flush()
         answered = stdout.readline().strip()
         if answered != answer:
-            raise IntruderError(f"the second process could not write: {answered or 'it died'}")
+            raise ConcurrentWriterError(
+                f"the second process could not write: {answered or 'it ended early'}"
+            )
 
 
-def add_one_of_everything(db: LandscapeDB, run_id: str) -> None:
-    """Append a record of every type to a run, and change the run's own."""
+def add_records_of_every_type(db: LandscapeDB, run_id: str) -> None:
+    """Append a record of every type to a run, and change the stored run itself."""
     recorder = LandscapeRecorder(db)
     node = recorder.register_node(
         run_id,
-        "intruder",
+        "concurrent writer",
         NodeType.TRANSFORM,
         "1",
         {},
@@ -97,14 +109,14 @@ def _next_index(db: LandscapeDB, run_id: str) -> int:
 
 
 def main() -> None:
-    """Open the database that standard input names, and write to it on the next line."""
+    """Run the second process: open the database, and write on the second line of input."""
     request = json.loads(sys.stdin.readline())
     with LandscapeDB(request["url"], create_tables=False) as db:
         _answer(_READY)
         if not sys.stdin.readline():
             return
         try:
-            add_one_of_everything(db, request["run_id"])
+            add_records_of_every_type(db, request["run_id"])
         except Exception as error:
             _answer(f"{type(error).__name__}: {error}".splitlines()[0])
         else:

@@ -1,132 +1,135 @@
-"""Across backends: a run's records are the same on SQLite and PostgreSQL, but for offsets from UTC.
+"""Compare a candidate's export across environments: other processes, and the other backend.
 
-SQLite holds timestamps without an offset and PostgreSQL answers with one. Nothing else differs.
+No byte may depend on the hash seed, the locale or the time zone. Between SQLite and PostgreSQL only
+the offset of timestamps differs: SQLite stores none, PostgreSQL returns one.
 """
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from elspeth.core.landscape import LandscapeDB
-from harness.compare.difference import Difference
 from harness.compare.exports import SIGNING_KEY, compare_exports, first_difference, fixed_clock
 from harness.exporters.observation import ExportTask
 from harness.exporters.subject import Subject
 from harness.exporters.subprocess_probe import Probe, subject_of
 from querygrowth.verdict import Outcome, Verdict, judge
 
-# Other process: the same export under another hash seed, locale and time zone.
-
 
 @dataclass(frozen=True)
-class Surroundings:
+class ProcessEnvironment:
     """Environment variables that no byte of an export may depend on."""
 
     name: str
     variables: Mapping[str, str]
 
 
-SURROUNDINGS = (
-    Surroundings(
+PROCESS_ENVIRONMENTS = (
+    ProcessEnvironment(
         "hash seed 1, Kiritimati, C locale",
-        {
-            "PYTHONHASHSEED": "1",
-            "TZ": "Pacific/Kiritimati",
-            "PGTZ": "Pacific/Kiritimati",
-            "LC_ALL": "C",
-            "PYTHONUTF8": "0",
-            "PYTHONCOERCECLOCALE": "0",
-        },
+        MappingProxyType(
+            {
+                "PYTHONHASHSEED": "1",
+                "TZ": "Pacific/Kiritimati",
+                # The time zone of a session on PostgreSQL.
+                "PGTZ": "Pacific/Kiritimati",
+                "LC_ALL": "C",
+                # Without these two Python would replace the C locale by a UTF-8 one.
+                "PYTHONUTF8": "0",
+                "PYTHONCOERCECLOCALE": "0",
+            }
+        ),
     ),
-    Surroundings(
+    ProcessEnvironment(
         "hash seed 2, St. John's, UTF-8 locale",
-        {
-            "PYTHONHASHSEED": "2",
-            "TZ": "America/St_Johns",
-            "PGTZ": "America/St_Johns",
-            "LC_ALL": "C.UTF-8",
-        },
+        MappingProxyType(
+            {
+                "PYTHONHASHSEED": "2",
+                "TZ": "America/St_Johns",
+                "PGTZ": "America/St_Johns",
+                "LC_ALL": "C.UTF-8",
+            }
+        ),
     ),
 )
-"""Each a process that a candidate is tried in. PGTZ is PostgreSQL's time zone of a session."""
+"""The processes that a candidate exports from, one after the other."""
+
+_TIMESTAMPS = frozenset(("started_at", "completed_at", "created_at"))
 
 
-def judge_in_surroundings(
+def judge_in_environment(
     candidate: Subject,
     control: Subject,
     db: LandscapeDB,
     run_id: str,
     directory: Path,
-    surroundings: Surroundings,
+    environment: ProcessEnvironment,
 ) -> Verdict:
-    """Compare the candidate's export in a process of its own with the control's in this one."""
-    expected = f"the same bytes in another process ({surroundings.name})"
+    """Compare the candidate's export from a child process with the control's from this one.
+
+    Args:
+        candidate: The exporter to judge; skipped if it has no `module:attribute` to load it by.
+        control: The exporter to compare with.
+        db: A database that the child process can open by its URL.
+        run_id: The run to export.
+        directory: Where the child process writes its files.
+        environment: What differs in the child process.
+    """
+    expected = f"the same bytes in another process ({environment.name})"
     if not candidate.reference:
         why = "no other process: an exporter without module:attribute cannot be loaded there"
         return Verdict(candidate.name, Outcome.SKIPPED, expected, why)
-    environment = {**os.environ, **surroundings.variables}
-    probe = Probe(candidate.reference, paths=(Path.cwd(),), environment=environment)
+    variables = {**os.environ, **environment.variables}
+    # The user's own exporter may lie in the working directory.
+    probe = Probe(candidate.reference, paths=(Path.cwd(),), environment=variables)
     task = ExportTask(db, run_id, SIGNING_KEY, fixed_clock, directory)
-    comparison = compare_exports(
+    difference = compare_exports(
         db, run_id, candidate=subject_of(probe, task), control=control, signing_key=SIGNING_KEY
-    )
-    difference = comparison.difference
+    ).difference
+    seen = f"{difference.headline}," if difference else "the same export"
     return judge(
         candidate.name,
         difference is None,
         expected=expected,
-        seen=f"{difference.headline}, in another process ({surroundings.name})"
-        if difference
-        else f"the same export in another process ({surroundings.name})",
+        seen=f"{seen} in another process ({environment.name})",
         evidence=difference.evidence if difference else (),
         next_step="sets and hashes of text, local time, the locale's encoding",
     )
 
 
-TIMESTAMPS = ("started_at", "completed_at", "created_at")
-"""The fields of records that hold a moment."""
-
-
-def without_offsets(records: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the records as they are, with `+00:00` taken off their moments."""
-    for record in records:
-        yield {name: _without_offset(name, value) for name, value in record.items()}
-
-
-def _without_offset(name: str, value: Any) -> Any:
-    is_moment = name in TIMESTAMPS and isinstance(value, str)
-    return value.removesuffix("+00:00") if is_moment else value
-
-
-def difference_across(
+def judge_across_backends(
     subject: Subject, *, sqlite: LandscapeDB, postgresql: LandscapeDB, run_id: str
-) -> Difference | None:
-    """Find where an exporter's unsigned records of one run differ between the two backends.
+) -> Verdict:
+    """Compare the exports of one run that both databases hold, without offsets from UTC.
 
-    Unsigned, because a signature covers the moments as they are.
+    Unsigned, because a signature covers timestamps with their offsets.
     """
-    return first_difference(
+    difference = first_difference(
         *(
-            without_offsets(subject.build(db, None, fixed_clock).export_run(run_id))
+            _without_offsets(subject.build(db, None, fixed_clock).export_run(run_id))
             for db in (sqlite, postgresql)
         )
     )
-
-
-def judge_across(
-    subject: Subject, *, sqlite: LandscapeDB, postgresql: LandscapeDB, run_id: str
-) -> Verdict:
-    """Judge whether a run that both databases hold is exported alike from both."""
-    difference = difference_across(subject, sqlite=sqlite, postgresql=postgresql, run_id=run_id)
     return judge(
         subject.name,
         difference is None,
-        expected="the same records from SQLite and PostgreSQL, but for offsets from UTC",
+        expected="the same records from SQLite and PostgreSQL, except for offsets from UTC",
         seen=f"{difference.headline}, between SQLite (expected) and PostgreSQL (found)"
         if difference
         else f"the same records from SQLite and PostgreSQL ({run_id})",
         evidence=difference.evidence if difference else (),
         next_step=difference.hint if difference else "",
     )
+
+
+def _without_offsets(records: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    for record in records:
+        yield {
+            name: value.removesuffix("+00:00")
+            if name in _TIMESTAMPS and isinstance(value, str)
+            else value
+            for name, value in record.items()
+        }

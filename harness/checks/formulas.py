@@ -37,7 +37,7 @@ def attribute_queries(
             contents = asdict(run.cardinalities)
             del contents["runs"]  # always one, and so part of the constant
             for name, exporter in exporters.items():
-                counts = exporter.observe(task).queries_by_table
+                counts = exporter.observe(task).activity.by_table
                 counted[name].append(CountedRun(contents, counts))
     return {name: attribute(runs) for name, runs in counted.items()}
 

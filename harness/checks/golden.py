@@ -1,6 +1,8 @@
-"""Golden exports: stored table contents with their signed output, which both exporters are held to.
+"""Golden exports: stored table contents with the signed export of each run, for both exporters.
 
-They catch what the control and the candidate get wrong together, a change of library included.
+Comparing two exporters misses what both get wrong together, for example after an update of a
+library. A golden export does not: its files were written once and reviewed. Beside the tables, a
+folder for each run holds the JSON Lines file and the CSV files, or the refusal.
 """
 
 import json
@@ -17,6 +19,7 @@ from sqlalchemy import Connection, Table, literal_column, select
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.schema import EXPORTED_TABLES
+from harness import packaged
 from harness.checks.reference_runs import NewDatabase
 from harness.compare.capture import Capture, Refusal, capture
 from harness.compare.exports import SIGNING_KEY, fixed_clock
@@ -28,18 +31,28 @@ from harness.generate.presets import preset
 from harness.generate.spec import RunSpec
 from querygrowth.verdict import Verdict, judge
 
-# Stored tables: all that a database's exported tables hold, as text lines, and back.
+_TABLES, _JSONL, _CSV, _REFUSAL = "tables.jsonl", "export.jsonl", "csv", "refusal.txt"
+_TIMESTAMP = "%Y-%m-%d %H:%M:%S.%f"
+"""How SQLite stores a timestamp. PostgreSQL reads it right in a session whose time zone is UTC."""
 
 
-_MOMENT = "%Y-%m-%d %H:%M:%S.%f"
-"""How SQLite stores a timestamp, in UTC; PostgreSQL reads it in a session whose zone is UTC."""
+class GoldenError(ValueError):
+    """There are no golden exports in the folder."""
+
+
+@dataclass(frozen=True)
+class GoldenChange:
+    """A golden export that an update would replace: its name, and the first difference."""
+
+    name: str
+    difference: str
 
 
 def dump_tables(db: LandscapeDB, path: Path) -> None:
-    """Write every row of every exported table to a file, as JSON lines of ASCII.
+    """Write every row of every exported table to a file, as JSON Lines in ASCII.
 
-    A line `{"table": name, "columns": names}` opens a table, and an array of values follows for
-    each of its rows. Infinity stands as Python writes it.
+    A line `{"table": name, "columns": names}` starts a table. A line with an array of values
+    follows for each of its rows. Infinity is written as Python's `json` writes it.
     """
     with db.connection() as connection, path.open("w", encoding="ascii", newline="\n") as file:
         for table in EXPORTED_TABLES:
@@ -49,11 +62,13 @@ def dump_tables(db: LandscapeDB, path: Path) -> None:
 
 
 def restore_tables(db: LandscapeDB, path: Path) -> None:
-    """Insert what a file holds into empty tables; columns it does not name stay NULL."""
+    """Insert the rows of a file into empty tables. Columns that it does not name stay NULL."""
     connection = db.engine.raw_connection()
     is_sqlite = db.engine.dialect.name == "sqlite"
+    # Past SQLAlchemy's types: they would refuse the values that a golden run holds on purpose.
     try:
         cursor = connection.cursor()
+        # The rows were valid when they were dumped. Timestamps were dumped in UTC.
         cursor.execute("PRAGMA foreign_keys = OFF" if is_sqlite else "SET TIME ZONE 'UTC'")
         statement = ""
         with path.open(encoding="ascii") as file:
@@ -63,13 +78,14 @@ def restore_tables(db: LandscapeDB, path: Path) -> None:
                 else:
                     cursor.execute(statement, line)
         connection.commit()
-        connection.invalidate()  # with the settings above
+        # Do not return a connection with these settings to the pool.
+        connection.invalidate()
     finally:
         connection.close()
 
 
 def _rows(connection: Connection, table: Table) -> Iterator[list[Any]]:
-    """Read a table's rows in the order in which they lie on disk."""
+    """Read a table's rows in their physical order, which restoring then repeats."""
     place = "rowid" if connection.dialect.name == "sqlite" else "ctid"
     for row in connection.execute(select(table).order_by(literal_column(place))):
         yield [_as_text(value) for value in row]
@@ -78,7 +94,7 @@ def _rows(connection: Connection, table: Table) -> Iterator[list[Any]]:
 def _as_text(value: Any) -> Any:
     if not isinstance(value, datetime):
         return value
-    return (value.astimezone(UTC) if value.tzinfo else value).strftime(_MOMENT)
+    return (value.astimezone(UTC) if value.tzinfo else value).strftime(_TIMESTAMP)
 
 
 def _insert(table: str, columns: Sequence[str], placeholder: str) -> str:
@@ -86,26 +102,8 @@ def _insert(table: str, columns: Sequence[str], placeholder: str) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608 - our names
 
 
-GOLDEN = Path("fixtures/golden")
-"""Where they are, from the root of a checkout."""
-
-_TABLES, _JSONL, _CSV, _REFUSAL = "tables.jsonl", "export.jsonl", "csv", "refusal.txt"
-
-
-class GoldenError(ValueError):
-    """There are no golden exports where they were looked for."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """A golden file that an update would change: its name, and how it would."""
-
-    file: str
-    words: str
-
-
 def golden_specs(backend: str) -> tuple[RunSpec, ...]:
-    """The runs that a backend's golden database is made of, together of every feature it holds."""
+    """Return the specs of a backend's golden runs. Together they have every feature it supports."""
     held = [each for each in FEATURES.values() if backend == "sqlite" or each.portable]
     sound = [each.name for each in held if not each.corrupt]
     specs: list[RunSpec] = []
@@ -116,11 +114,18 @@ def golden_specs(backend: str) -> tuple[RunSpec, ...]:
 
 
 def check_golden(
-    subject: Subject, backend: str, new_database: NewDatabase, *, golden: Path = GOLDEN
+    subject: Subject, backend: str, new_database: NewDatabase, *, golden: Path = packaged.GOLDEN
 ) -> Iterator[Verdict]:
     """Judge an exporter by every golden run of a backend.
 
-    Raises GoldenError when there is none: nothing to compare is no pass.
+    Args:
+        subject: The exporter to judge.
+        backend: "sqlite" or "postgresql".
+        new_database: Makes the database that the tables are restored into.
+        golden: The folder with a folder for each backend.
+
+    Raises:
+        GoldenError: There is no golden run. Nothing to compare does not count as passed.
     """
     with _restored(backend, new_database, golden) as db:
         for directory in _runs(golden / backend):
@@ -129,21 +134,33 @@ def check_golden(
 
 
 def update_golden(
-    subject: Subject, backend: str, new_database: NewDatabase, *, golden: Path = GOLDEN, write: bool
-) -> list[Change]:
-    """Tell what exporting the golden runs again would change; change it only with `write`.
+    subject: Subject,
+    backend: str,
+    new_database: NewDatabase,
+    *,
+    golden: Path = packaged.GOLDEN,
+    write: bool,
+) -> list[GoldenChange]:
+    """Export the golden runs again, and return which golden exports differ from that.
 
-    The stored contents stay what they are. Where a backend has none, its database is generated.
+    The stored tables are never changed. If a backend has none, they are generated.
+
+    Args:
+        subject: The exporter to write with.
+        backend: "sqlite" or "postgresql".
+        new_database: Makes the database that the tables are restored into.
+        golden: The folder with a folder for each backend.
+        write: Whether to replace what differs.
     """
     if write and not (golden / backend / _TABLES).exists():
         _store_new(backend, new_database, golden)
-    changes: list[Change] = []
+    changes: list[GoldenChange] = []
     with _restored(backend, new_database, golden) as db:
         for directory in _runs(golden / backend):
             with _exported(subject, db, directory.name) as found:
                 verdict = _judge(found, directory, f"{backend}/{directory.name}")
                 if verdict.failed:
-                    changes.append(Change(f"{backend}/{directory.name}", str(verdict)))
+                    changes.append(GoldenChange(f"{backend}/{directory.name}", str(verdict)))
                     if write:
                         _write(found, directory)
     return changes
@@ -204,7 +221,7 @@ def _refusal_text(error: Refusal | None) -> str:
 
 
 def _write(found: Capture, directory: Path) -> None:
-    """Replace a golden export by what was exported now."""
+    """Replace a golden export by a new one."""
     shutil.rmtree(directory)
     directory.mkdir()
     if found.error:
@@ -215,7 +232,7 @@ def _write(found: Capture, directory: Path) -> None:
 
 
 def _store_new(backend: str, new_database: NewDatabase, golden: Path) -> None:
-    """Generate a backend's golden database, with a place for the export of each of its runs."""
+    """Generate a backend's golden tables, and a folder for the export of each run."""
     with LandscapeDB(new_database()) as db:
         for spec in golden_specs(backend):
             generate_run(db, spec)
@@ -224,7 +241,7 @@ def _store_new(backend: str, new_database: NewDatabase, golden: Path) -> None:
 
 
 def _compatible(names: list[str]) -> set[str]:
-    """Take the features in their order, each unless one before it hides it."""
+    """Return the features that can stand in one run: none hides an earlier one."""
     chosen: set[str] = set()
     for name in names:
         if not FEATURES[name].excludes & chosen:
@@ -233,7 +250,7 @@ def _compatible(names: list[str]) -> set[str]:
 
 
 def _small(run_id: str, features: set[str]) -> RunSpec:
-    """Describe a run with a little of everything, as large as the features need and no larger."""
+    """Return the spec of a run with a little of everything, as small as its features allow."""
     tiny = preset("tiny", neighbours=0)
     needed = {"neighbours": 0}
     for name in features:

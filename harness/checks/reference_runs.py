@@ -1,4 +1,8 @@
-"""Reference runs: what candidates are tried on, each with the control's export, made once."""
+"""Reference runs: the databases that candidates are compared on, and the control's exports of them.
+
+A run is generated, and the control exports it, when a case first asks for it. All candidates share
+them, since an exporter only reads.
+"""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -6,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeAlias
 from uuid import uuid4
 
@@ -16,21 +19,17 @@ from elspeth.core.landscape import LandscapeDB
 from harness.checks.cases import Case
 from harness.compare.capture import MAX_RECORDS, Capture, capture
 from harness.compare.exports import SIGNING_KEY, Comparison, compare_captures, fixed_clock
-from harness.compare.ownership import owner_in
+from harness.compare.record_types import run_lookup
 from harness.exporters.subject import Subject
 from harness.generate.generator import generate_run
-from harness.generate.spec import RunSpec
-
-# Scratch: databases of the harness's own, made where asked and removed afterwards.
-
 
 NewDatabase: TypeAlias = Callable[[], str]
-"""Returns the URL of one more empty database."""
+"""Makes an empty database and returns its URL."""
 
 
 @contextmanager
 def sqlite_files(directory: Path) -> Iterator[NewDatabase]:
-    """Make databases as files in a directory, which is left for its owner to remove."""
+    """Make databases as files in a directory. The caller removes the directory."""
     numbers = count(1)
     yield lambda: f"sqlite:///{directory / f'scratch-{next(numbers)}.db'}"
 
@@ -39,8 +38,12 @@ def sqlite_files(directory: Path) -> Iterator[NewDatabase]:
 def postgresql_databases(server: str, *, options: str = "") -> Iterator[NewDatabase]:
     """Create databases on a PostgreSQL server, and drop them on exit.
 
-    `server` is the URL of any database there, of a role that may create more; `options` is added
-    to each CREATE DATABASE. Raises sqlalchemy.exc.DBAPIError when one cannot be created.
+    Args:
+        server: URL of a database on the server, with a role that may create databases.
+        options: Text to add to each CREATE DATABASE.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: A database cannot be created.
     """
     url = make_url(server).set(drivername="postgresql+psycopg")
     names: list[str] = []
@@ -67,14 +70,19 @@ def _execute(server: URL, statement: str) -> None:
         engine.dispose()
 
 
-_ENOUGH = 10
-"""An export of so many times the control's records is taken for one that never ends."""
+_ENDLESS_FACTOR = 10
+"""An export with this many times the control's records counts as endless."""
 
 
 class ReferenceRuns:
-    """Generates the run of a case when it is first asked for, and keeps it while it is open.
+    """The stored runs of one backend, by case, kept until exit.
 
-    One of these serves any number of candidates: they only read.
+    Args:
+        new_database: Makes a database for a run.
+        directory: Where exports are written.
+        control: The exporter to compare with.
+        max_records: The records after which a candidate's export counts as endless; default: ten
+            times the control's, and some.
     """
 
     def __init__(
@@ -97,39 +105,39 @@ class ReferenceRuns:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._open.close()
 
     def database(self, case: Case) -> LandscapeDB:
-        """The database of a case, in which nobody writes any more."""
+        """The database of a case, complete: no later case writes to it."""
         spec, run_id = case.spec, case.spec.run_id
-        identity = (spec, case.corruption, case.shake.name)
+        identity = (spec, case.corruption, case.plan_change.name)
         if identity not in self._databases:
             db = self._open.enter_context(LandscapeDB(self.new_url()))
-            generate_run(db, _shaken(spec, case))
+            feature = case.plan_change.feature
+            features = spec.features | {feature} if feature else spec.features
+            generate_run(db, replace(spec, features=features))
             if case.corruption:
-                case.corruption.plant(db, run_id)
-            if case.shake.act:
-                case.shake.act(db)
+                case.corruption.apply(db, run_id)
+            if case.plan_change.apply:
+                case.plan_change.apply(db)
             self._databases[identity] = db
         return self._databases[identity]
 
     def control(self, case: Case) -> Capture:
-        """The control's export of a case, taken where nobody changed the plan."""
-        case = case.undisturbed
+        """The control's export of a case, always taken under the usual query plans.
+
+        What a candidate is compared with must not depend on the plan change under test.
+        """
+        case = case.without_plan_change
         if case not in self._captures:
             self._captures[case] = self._capture(self._control, case, MAX_RECORDS)
         return self._captures[case]
 
     def compare(self, candidate: Subject, case: Case) -> Comparison:
-        """Export a case with a candidate, and compare that with the control's export."""
+        """Export a case with a candidate, and compare the export with the control's."""
         control = self.control(case)
-        limit = self._max_records or _ENOUGH * (control.record_count + 100)
+        limit = self._max_records or _ENDLESS_FACTOR * (control.record_count + 100)
         found = self._capture(candidate, case, limit)
         try:
             return compare_captures(
@@ -137,7 +145,7 @@ class ReferenceRuns:
                 found,
                 run_id=case.name,
                 signing_key=_key(case),
-                owner=owner_in(self.database(case)),
+                run_of=run_lookup(self.database(case)),
             )
         finally:
             shutil.rmtree(found.directory)
@@ -156,8 +164,3 @@ class ReferenceRuns:
 
 def _key(case: Case) -> bytes | None:
     return SIGNING_KEY if case.signed else None
-
-
-def _shaken(spec: RunSpec, case: Case) -> RunSpec:
-    feature = case.shake.feature
-    return replace(spec, features=spec.features | {feature}) if feature else spec

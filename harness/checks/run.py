@@ -1,7 +1,8 @@
-"""Checking: everything that is asked of a candidate, part by part, on each backend.
+"""Run the checks that a candidate has to pass, one by one, on each backend.
 
-The parts come in an order in which the first that fails names what is wrong: bytes before costs,
-queries before work, and work before a run so large that a quadratic exporter never ends.
+The order of the checks matters: the first failure has to name the cause. Bytes are compared before
+costs, queries are counted before work, and work before a run so large that a quadratic exporter
+would not end.
 """
 
 import tempfile
@@ -22,15 +23,19 @@ from harness.checks.costs import (
     judge_work,
     search_blow_up,
 )
-from harness.checks.environments import SURROUNDINGS, judge_across, judge_in_surroundings
+from harness.checks.environments import (
+    PROCESS_ENVIRONMENTS,
+    judge_across_backends,
+    judge_in_environment,
+)
 from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, sqlite_files
 from harness.checks.snapshot import judge_snapshot
 from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
 from querygrowth.verdict import Outcome, Verdict, judge
 
 
-class Part(StrEnum):
-    """What is asked of a candidate, in the order of asking."""
+class Check(StrEnum):
+    """The checks, in the order in which they run."""
 
     RECORDS = "records"
     PLAN = "plan"
@@ -44,22 +49,25 @@ class Part(StrEnum):
     MEMORY = "memory"
 
 
-ALL_PARTS = tuple(Part)
-QUICK_PARTS = (Part.RECORDS, Part.PLAN, Part.QUERIES)
+ALL_CHECKS = tuple(Check)
+QUICK_CHECKS = (Check.RECORDS, Check.PLAN, Check.QUERIES)
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One verdict, and the part and the backend that it comes from."""
+class CheckVerdict:
+    """A verdict, with the check and the backend it comes from."""
 
-    part: Part
+    check: Check
     backend: str
     verdict: Verdict
 
 
 @dataclass(frozen=True)
-class Ground:
-    """Where candidates are tried: reference runs by backend, PostgreSQL's only if there is one."""
+class CheckSetup:
+    """What checks run on: reference runs by backend, the control, and a folder for their files.
+
+    There are runs on PostgreSQL only where a server was named.
+    """
 
     runs: Mapping[str, ReferenceRuns]
     control: Subject
@@ -67,14 +75,17 @@ class Ground:
 
 
 @contextmanager
-def open_ground(
+def prepare_checks(
     *, postgresql: str | None = None, options: str = "", max_records: int | None = None
-) -> Iterator[Ground]:
-    """Prepare for any number of candidates, and remove every database and file on exit.
+) -> Iterator[CheckSetup]:
+    """Prepare for checks of any number of candidates; remove all databases and files on exit.
 
-    `postgresql` is the URL of a server on which databases may be created, `options` what to add to
-    each CREATE DATABASE. An export of more than `max_records` is taken for endless; the default
-    goes by the control's.
+    Args:
+        postgresql: URL of a server on which databases may be created. Without it, checks run on
+            SQLite only.
+        options: Text to add to each CREATE DATABASE.
+        max_records: An export with more records counts as endless. The default depends on the
+            number of records that the control exports.
     """
     control = load_subject(CONTROL)
     with ExitStack() as stack:
@@ -91,158 +102,179 @@ def open_ground(
                     new_database, directory / backend, control=control, max_records=max_records
                 )
             )
-        yield Ground(MappingProxyType(runs), control, directory)
+        yield CheckSetup(MappingProxyType(runs), control, directory)
 
 
 def check_candidate(
     candidate: Subject,
-    ground: Ground,
+    setup: CheckSetup,
     *,
-    parts: Sequence[Part] = ALL_PARTS,
+    checks: Sequence[Check] = ALL_CHECKS,
     declared: Declared | None = None,
 ) -> list[Verdict]:
-    """Return every verdict of the parts asked for, in their order.
+    """Return the verdicts of the named checks, in the order of `Check`.
 
-    Raises SubjectError for a candidate that is no exporter at all.
+    Args:
+        candidate: The exporter to check.
+        setup: From `prepare_checks`.
+        checks: Which checks to run.
+        declared: The costs that the candidate declares; default: those of a streaming exporter.
+
+    Raises:
+        SubjectError: The candidate cannot be used as an exporter at all.
     """
-    return [each.verdict for each in findings(candidate, ground, parts=parts, declared=declared)]
+    found = run_checks(candidate, setup, checks=checks, declared=declared)
+    return [each.verdict for each in found]
 
 
-def findings(
+def run_checks(
     candidate: Subject,
-    ground: Ground,
+    setup: CheckSetup,
     *,
-    parts: Sequence[Part] = ALL_PARTS,
+    checks: Sequence[Check] = ALL_CHECKS,
     declared: Declared | None = None,
-) -> Iterator[Finding]:
-    """Yield findings as they are reached, for who stops at the first failure."""
-    for part in Part:
-        if part not in parts:
+) -> Iterator[CheckVerdict]:
+    """Yield each verdict as soon as it is known, so that a caller can stop at the first failure.
+
+    Takes the arguments of `check_candidate`, and raises the same.
+    """
+    for check in Check:
+        if check not in checks:
             continue
-        for backend in ground.runs:
-            trial = _Trial(candidate, ground, backend, declared or Declared())
-            for verdict in _asked(trial, part):
-                yield Finding(part, backend, verdict)
+        for backend in setup.runs:
+            request = _Request(candidate, setup, backend, declared or Declared())
+            for verdict in _run_check(check, request):
+                yield CheckVerdict(check, backend, verdict)
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """One candidate on one backend."""
+class _Request:
+    """One candidate to check on one backend."""
 
     candidate: Subject
-    ground: Ground
+    setup: CheckSetup
     backend: str
     declared: Declared
 
     @property
     def runs(self) -> ReferenceRuns:
-        return self.ground.runs[self.backend]
+        return self.setup.runs[self.backend]
 
 
-def _asked(trial: _Trial, part: Part) -> Iterator[Verdict]:
-    """Ask one question; an exporter that breaks down over it has failed it."""
+def _run_check(check: Check, request: _Request) -> Iterator[Verdict]:
+    """Run one check. An exporter that raises during a check has failed it."""
     try:
-        yield from _QUESTIONS[part](trial)
+        yield from _CHECKS[check](request)
     except SubjectError:
         raise
     except Exception as error:
         yield Verdict(
-            trial.candidate.name,
+            request.candidate.name,
             Outcome.FAILED,
-            f"an answer about {part}",
+            f"the check {check} runs to its end",
             f"error: {type(error).__name__}: {' '.join(str(error).split())[:200]}",
-            next_step=f"harness check --candidate ... --part {part}",
+            next_step=f"harness check --candidate ... --check {check}",
         )
 
 
-def _about_records(trial: _Trial) -> Iterator[Verdict]:
-    yield _compared(trial, record_cases(trial.backend))
+def _check_records(request: _Request) -> Iterator[Verdict]:
+    yield _compare_cases(request, record_cases(request.backend))
 
 
-def _about_plans(trial: _Trial) -> Iterator[Verdict]:
-    yield _compared(trial, plan_cases(trial.backend))
-    yield _compared(trial, tie_cases())
+def _check_plans(request: _Request) -> Iterator[Verdict]:
+    yield _compare_cases(request, plan_cases(request.backend))
+    yield _compare_cases(request, tie_cases())
 
 
-def _compared(trial: _Trial, cases: Iterable[Case]) -> Verdict:
+def _compare_cases(request: _Request, cases: Iterable[Case]) -> Verdict:
     """Compare case by case up to the first difference."""
-    name, expected = trial.candidate.name, f"the export of {trial.ground.control.name}, to the byte"
-    verdicts = (trial.runs.compare(trial.candidate, case).verdict() for case in cases)
+    verdicts = (request.runs.compare(request.candidate, case).verdict() for case in cases)
     first_failed = next((each for each in verdicts if each.failed), None)
-    same = f"the same exports to the byte ({trial.backend})"
-    return first_failed or judge(name, True, expected=expected, seen=same)
-
-
-def _about_backends(trial: _Trial) -> Iterator[Verdict]:
-    if trial.backend == "postgresql":
-        databases = {name: runs.database(BOTH_BACKENDS) for name, runs in trial.ground.runs.items()}
-        yield judge_across(trial.candidate, run_id=BOTH_BACKENDS.run_id, **databases)
-
-
-def _about_queries(trial: _Trial) -> Iterator[Verdict]:
-    verdicts = judge_query_growth(trial.candidate, trial.runs.new_url, trial.declared)
-    yield from _failed_or_all_kept(verdicts, f"the same queries at every scale ({trial.backend})")
-
-
-def _about_search(trial: _Trial) -> Iterator[Verdict]:
-    if trial.backend == "sqlite":
-        yield search_blow_up(trial.candidate, trial.runs.new_url, trial.declared)
-
-
-def _about_size(trial: _Trial) -> Iterator[Verdict]:
-    if trial.backend == "sqlite":
-        yield judge_large_run(trial.candidate, trial.runs.new_url)
-
-
-def _about_work(trial: _Trial) -> Iterator[Verdict]:
-    if trial.backend == "sqlite":
-        verdicts = judge_work(trial.candidate, trial.runs.new_url, trial.declared)
-        yield from _failed_or_all_kept(verdicts, "work in proportion to the records")
-
-
-def _about_snapshots(trial: _Trial) -> Iterator[Verdict]:
-    yield judge_snapshot(
-        trial.candidate, trial.ground.control, trial.runs.new_url, trial.ground.directory
+    return first_failed or judge(
+        request.candidate.name,
+        True,
+        expected=f"the export of {request.setup.control.name}, to the byte",
+        seen=f"the same exports to the byte ({request.backend})",
     )
 
 
-def _about_processes(trial: _Trial) -> Iterator[Verdict]:
-    for surroundings in SURROUNDINGS:
-        yield judge_in_surroundings(
-            trial.candidate,
-            trial.ground.control,
-            trial.runs.database(TYPICAL),
+def _check_backends(request: _Request) -> Iterator[Verdict]:
+    # Both databases are in the setup: asked once, under the name of the second.
+    if request.backend == "postgresql":
+        databases = {
+            name: runs.database(BOTH_BACKENDS) for name, runs in request.setup.runs.items()
+        }
+        yield judge_across_backends(request.candidate, run_id=BOTH_BACKENDS.run_id, **databases)
+
+
+def _check_queries(request: _Request) -> Iterator[Verdict]:
+    verdicts = judge_query_growth(request.candidate, request.runs.new_url, request.declared)
+    seen = f"the same queries at every scale ({request.backend})"
+    yield from _failed_or_one_passed(verdicts, seen)
+
+
+# The next three, and memory, do not depend on the backend, or are counted on SQLite only.
+
+
+def _check_search(request: _Request) -> Iterator[Verdict]:
+    if request.backend == "sqlite":
+        yield search_blow_up(request.candidate, request.runs.new_url, request.declared)
+
+
+def _check_size(request: _Request) -> Iterator[Verdict]:
+    if request.backend == "sqlite":
+        yield judge_large_run(request.candidate, request.runs.new_url)
+
+
+def _check_work(request: _Request) -> Iterator[Verdict]:
+    if request.backend == "sqlite":
+        verdicts = judge_work(request.candidate, request.runs.new_url, request.declared)
+        yield from _failed_or_one_passed(verdicts, "work in proportion to the records")
+
+
+def _check_snapshot(request: _Request) -> Iterator[Verdict]:
+    yield judge_snapshot(
+        request.candidate, request.setup.control, request.runs.new_url, request.setup.directory
+    )
+
+
+def _check_processes(request: _Request) -> Iterator[Verdict]:
+    for environment in PROCESS_ENVIRONMENTS:
+        yield judge_in_environment(
+            request.candidate,
+            request.setup.control,
+            request.runs.database(TYPICAL),
             TYPICAL.run_id,
-            trial.ground.directory,
-            surroundings,
+            request.setup.directory,
+            environment,
         )
 
 
-def _about_memory(trial: _Trial) -> Iterator[Verdict]:
-    if trial.backend == "sqlite":
+def _check_memory(request: _Request) -> Iterator[Verdict]:
+    if request.backend == "sqlite":
         yield judge_memory(
-            trial.candidate, trial.runs.new_url, trial.declared, trial.ground.directory
+            request.candidate, request.runs.new_url, request.declared, request.setup.directory
         )
 
 
-def _failed_or_all_kept(verdicts: Sequence[Verdict], kept: str) -> Sequence[Verdict]:
-    """Keep what failed; where nothing did, one verdict speaks for all."""
-    passed = [replace(each, seen=kept, evidence=()) for each in verdicts if each.passed]
+def _failed_or_one_passed(verdicts: Sequence[Verdict], seen: str) -> Sequence[Verdict]:
+    """Return the failed verdicts; where none failed, one that passed stands for all."""
+    passed = [replace(each, seen=seen, evidence=()) for each in verdicts if each.passed]
     return [each for each in verdicts if each.failed] or passed[:1]
 
 
-_Question: TypeAlias = Callable[[_Trial], Iterator[Verdict]]
-_QUESTIONS: Mapping[Part, _Question] = MappingProxyType(
+_CheckFunction: TypeAlias = Callable[[_Request], Iterator[Verdict]]
+_CHECKS: Mapping[Check, _CheckFunction] = MappingProxyType(
     {
-        Part.RECORDS: _about_records,
-        Part.PLAN: _about_plans,
-        Part.BACKENDS: _about_backends,
-        Part.QUERIES: _about_queries,
-        Part.SEARCH: _about_search,
-        Part.SIZE: _about_size,
-        Part.WORK: _about_work,
-        Part.SNAPSHOT: _about_snapshots,
-        Part.PROCESS: _about_processes,
-        Part.MEMORY: _about_memory,
+        Check.RECORDS: _check_records,
+        Check.PLAN: _check_plans,
+        Check.BACKENDS: _check_backends,
+        Check.QUERIES: _check_queries,
+        Check.SEARCH: _check_search,
+        Check.SIZE: _check_size,
+        Check.WORK: _check_work,
+        Check.SNAPSHOT: _check_snapshot,
+        Check.PROCESS: _check_processes,
+        Check.MEMORY: _check_memory,
     }
 )

@@ -1,10 +1,13 @@
-"""Selftest: whether the check catches every seeded fault by its name, and no correct exporter."""
+"""Selftest: check exporters whose verdict is known, faulty ones and correct ones.
+
+It passes when every seeded fault fails the check that is listed for it, in the listed words, and
+no correct exporter fails any check.
+"""
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -12,60 +15,83 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from elspeth.core.landscape import LandscapeDB
+from harness import packaged
 from harness.checks.costs import Declared
 from harness.checks.reference_runs import postgresql_databases
-from harness.checks.run import Finding, Ground, Part, findings, open_ground
+from harness.checks.run import Check, CheckSetup, CheckVerdict, prepare_checks, run_checks
 from harness.exporters.subject import SubjectError, load_subject
 from querygrowth.contract import Allowance
+from querygrowth.verdict import Outcome, Verdict
 
-# Seeded faults: the exporters broken on purpose, the correct ones, and what each must get.
+ICU_OPTIONS = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en' LOCALE 'C'"
+"""Options of CREATE DATABASE: PostgreSQL then sorts text as English does, and not by bytes."""
 
-
-FIXTURES = Path("fixtures")
-"""Where they are, from the root of a checkout."""
-
-_FAULTY, _CORRECT = "faulty_exporters/seeded.toml", "correct_exporters/designs.toml"
+_EXPORTERS = "harness.fixtures.faulty_exporters"
+_NEXT_STEP = "what changed in harness/ or fixtures/, or in what these exporters build on"
 
 
 @dataclass(frozen=True)
 class SeededFault:
-    """One fault: its exporter, and what catching it means.
+    """A faulty exporter, and the failure that the checks must report first.
 
-    The first failed verdict must come from `part`, and its first line hold all of `names`. `needs`
-    is empty, "postgresql", or "icu" for a PostgreSQL that can sort as a language does.
+    The first failed verdict must come from `check`, and its first line must contain all `words`.
+    `needs` is empty, "postgresql", or "icu" for a PostgreSQL with the collations of a language.
     """
 
     number: int
     exporter: str
-    part: Part
-    names: tuple[str, ...]
+    check: Check
+    words: tuple[str, ...]
     needs: str = ""
 
 
 @dataclass(frozen=True)
 class CorrectExporter:
-    """An exporter of another design that must pass, with what it declares of its costs."""
+    """A correct exporter of another design, and the costs that it declares."""
 
     exporter: str
     declared: Declared
 
 
-def load_seeded_faults(fixtures: Path = FIXTURES) -> tuple[SeededFault, ...]:
-    """Read every fault that is listed; SubjectError where there is no list or it makes no sense."""
+@dataclass(frozen=True)
+class SelftestResult:
+    """The judgement on the checks for one exporter.
+
+    `fault` is the number of its seeded fault; None for a correct exporter. `check` is the check
+    that failed first, or that should have failed; None for a correct exporter that passed. The
+    verdict's evidence is the first line of that failure.
+    """
+
+    exporter: str
+    fault: int | None
+    check: Check | None
+    verdict: Verdict
+
+    @property
+    def label(self) -> str:
+        """`fault 7`, or `correct`."""
+        return "correct" if self.fault is None else f"fault {self.fault}"
+
+
+def load_seeded_faults(path: Path = packaged.SEEDED_FAULTS) -> tuple[SeededFault, ...]:
+    """Read the list of seeded faults.
+
+    Raises SubjectError, naming the file, if it cannot be read or lists nothing.
+    """
     return tuple(
         SeededFault(
             number=entry["number"],
-            exporter=f"fixtures.faulty_exporters.{entry['exporter']}",
-            part=Part(entry["part"]),
-            names=tuple(entry["names"]),
+            exporter=f"{_EXPORTERS}.{entry['exporter']}",
+            check=Check(entry["check"]),
+            words=tuple(entry["words"]),
             needs=entry.get("needs", ""),
         )
-        for entry in _entries(fixtures / _FAULTY, "fault")
+        for entry in _entries(path, "fault")
     )
 
 
-def load_correct_exporters(fixtures: Path = FIXTURES) -> tuple[CorrectExporter, ...]:
-    """Read every correct exporter that is listed."""
+def load_correct_exporters(path: Path = packaged.CORRECT_EXPORTERS) -> tuple[CorrectExporter, ...]:
+    """Read the list of correct exporters; raises like `load_seeded_faults`."""
     return tuple(
         CorrectExporter(
             entry["exporter"],
@@ -76,61 +102,8 @@ def load_correct_exporters(fixtures: Path = FIXTURES) -> tuple[CorrectExporter, 
                 ),
             ),
         )
-        for entry in _entries(fixtures / _CORRECT, "correct")
+        for entry in _entries(path, "correct")
     )
-
-
-def _entries(path: Path, name: str) -> list[Mapping[str, Any]]:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SubjectError(f"no {path} here: run this from the root of a checkout") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SubjectError(f"{path} is not TOML: {error}") from None
-    entries: list[Mapping[str, Any]] = content.get(name, [])
-    if not entries:
-        raise SubjectError(f"{path} lists nothing")
-    return entries
-
-
-ICU_OPTIONS = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en' LOCALE 'C'"
-"""What makes a PostgreSQL database sort text as English does, and not by bytes."""
-
-
-class Result(StrEnum):
-    """How trying one exporter came out."""
-
-    CAUGHT = "caught"
-    MISSED = "missed"
-    MISNAMED = "caught under another name"
-    SILENT = "silent"
-    FALSE_ALARM = "false alarm"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One exporter, what was asked of it, and what the check said.
-
-    `label` is the fault's number, or "correct". `part` is the part that caught it, or must have.
-    `words` is the first line of the first failed verdict, or why it was skipped.
-    """
-
-    label: str
-    exporter: str
-    result: Result
-    part: str = ""
-    words: str = ""
-
-    @property
-    def is_fine(self) -> bool:
-        """Whether this is as it should be; a skip is neither fine nor a failure of the check."""
-        return self.result in (Result.CAUGHT, Result.SILENT)
-
-    @property
-    def failed(self) -> bool:
-        """Whether the check was wrong about this exporter."""
-        return not self.is_fine and self.result is not Result.SKIPPED
 
 
 def run_selftest(
@@ -138,70 +111,91 @@ def run_selftest(
     correct: Sequence[CorrectExporter],
     *,
     postgresql: str | None = None,
-) -> Iterator[Tried]:
-    """Check every exporter, and yield how that came out as it becomes known.
+) -> Iterator[SelftestResult]:
+    """Check every exporter, and yield each result as soon as it is known.
 
-    `postgresql` is the URL of a server for the faults that only show there; without one they are
-    skipped, with the reason.
+    Args:
+        faults: The faulty exporters, tried first.
+        correct: The correct exporters.
+        postgresql: URL of a server on which databases may be created. Without it, faults that show
+            on PostgreSQL only are skipped, with the reason.
     """
     with ExitStack() as stack:
-        grounds = {"": stack.enter_context(open_ground())}
+        # One setup for all exporters with the same needs: the control exports each run once.
+        setups = {"": stack.enter_context(prepare_checks())}
         for fault in faults:
-            reason = _why_not(fault.needs, postgresql)
+            reason = _unmet_need(fault.needs, postgresql)
             if reason:
-                yield Tried(_label(fault), fault.exporter, Result.SKIPPED, fault.part, reason)
+                yield _fault_result(fault, fault.check, Outcome.SKIPPED, reason)
                 continue
-            if fault.needs not in grounds:
+            if fault.needs not in setups:
                 options = ICU_OPTIONS if fault.needs == "icu" else ""
-                ground = open_ground(postgresql=postgresql, options=options)
-                grounds[fault.needs] = stack.enter_context(ground)
-            yield try_fault(fault, grounds[fault.needs])
+                setup = prepare_checks(postgresql=postgresql, options=options)
+                setups[fault.needs] = stack.enter_context(setup)
+            yield try_fault(fault, setups[fault.needs])
         for each in correct:
-            yield try_correct(each, grounds[""])
+            yield try_correct(each, setups[""])
 
 
-def try_fault(fault: SeededFault, ground: Ground) -> Tried:
-    """Check a faulty exporter up to the first failed verdict, and hold that to what it must be."""
-    failed = _first_failed(findings(load_subject(fault.exporter), ground))
+def try_fault(fault: SeededFault, setup: CheckSetup) -> SelftestResult:
+    """Check a faulty exporter up to its first failed verdict, and judge that failure."""
+    failed = _first_failed(run_checks(load_subject(fault.exporter), setup))
     if failed is None:
-        return Tried(_label(fault), fault.exporter, Result.MISSED, fault.part)
-    words = _first_line(failed)
-    named = failed.part is fault.part and all(name in words for name in fault.names)
-    result = Result.CAUGHT if named else Result.MISNAMED
-    return Tried(_label(fault), fault.exporter, result, failed.part, words)
+        return _fault_result(fault, fault.check, Outcome.FAILED, "missed: no check failed")
+    line = _first_line(failed)
+    # A failure for another reason does not show that the check sees this fault.
+    if failed.check is fault.check and all(word in line for word in fault.words):
+        return _fault_result(fault, failed.check, Outcome.PASSED, "caught by its name", line)
+    return _fault_result(fault, failed.check, Outcome.FAILED, "caught under another name", line)
 
 
-def try_correct(exporter: CorrectExporter, ground: Ground) -> Tried:
-    """Check a correct exporter in every part, with what it declares."""
-    subject = load_subject(exporter.exporter)
-    failed = _first_failed(findings(subject, ground, declared=exporter.declared))
-    if failed is None:
-        return Tried("correct", exporter.exporter, Result.SILENT)
-    return Tried("correct", exporter.exporter, Result.FALSE_ALARM, failed.part, _first_line(failed))
+def try_correct(correct: CorrectExporter, setup: CheckSetup) -> SelftestResult:
+    """Run all checks on a correct exporter, with the costs that it declares."""
+    subject = load_subject(correct.exporter)
+    failed = _first_failed(run_checks(subject, setup, declared=correct.declared))
+    verdict = Verdict(
+        subject=f"{_short(correct.exporter)} (correct)",
+        outcome=Outcome.FAILED if failed else Outcome.PASSED,
+        expected="no check fails",
+        seen=f"false alarm by the check {failed.check}" if failed else "no alarm",
+        evidence=(_first_line(failed),) if failed else (),
+        next_step=_NEXT_STEP if failed else "",
+    )
+    return SelftestResult(correct.exporter, None, failed.check if failed else None, verdict)
 
 
-def _first_failed(found: Iterator[Finding]) -> Finding | None:
+def _fault_result(
+    fault: SeededFault, check: Check, outcome: Outcome, seen: str, line: str = ""
+) -> SelftestResult:
+    verdict = Verdict(
+        subject=f"{_short(fault.exporter)} (fault {fault.number})",
+        outcome=outcome,
+        expected=f"the check {fault.check} fails first, with the words {', '.join(fault.words)}",
+        seen=seen,
+        evidence=(line,) if line else (),
+        next_step=_NEXT_STEP if outcome is Outcome.FAILED else "",
+    )
+    return SelftestResult(fault.exporter, fault.number, check, verdict)
+
+
+def _short(exporter: str) -> str:
+    return exporter.removeprefix("harness.fixtures.")
+
+
+def _first_failed(found: Iterator[CheckVerdict]) -> CheckVerdict | None:
     return next((each for each in found if each.verdict.failed), None)
 
 
-def _first_line(finding: Finding) -> str:
-    return str(finding.verdict).splitlines()[0]
+def _first_line(failed: CheckVerdict) -> str:
+    return str(failed.verdict).splitlines()[0]
 
 
-def _label(fault: SeededFault) -> str:
-    return f"fault {fault.number}"
-
-
-def _why_not(needs: str, postgresql: str | None) -> str:
-    """Say what a fault needs that is not there; empty when nothing is amiss."""
+def _unmet_need(needs: str, postgresql: str | None) -> str:
+    """Return what a fault needs and this environment lacks, in words; empty if nothing."""
     if needs and postgresql is None:
         return "shows on PostgreSQL only: give a server with --postgresql"
-    if needs == "icu" and postgresql is not None:
-        return _why_no_icu(postgresql)
-    return ""
-
-
-def _why_no_icu(postgresql: str) -> str:
+    if needs != "icu" or postgresql is None:
+        return ""
     try:
         with (
             postgresql_databases(postgresql, options=ICU_OPTIONS) as new,
@@ -213,3 +207,16 @@ def _why_no_icu(postgresql: str) -> str:
         reason = str(error.orig).splitlines()[0]
         return f"needs a PostgreSQL with ICU collations; this one: {reason}"
     return "" if by_language else "needs a PostgreSQL with ICU collations; this one sorts by bytes"
+
+
+def _entries(path: Path, name: str) -> list[Mapping[str, Any]]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SubjectError(f"cannot read {path}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SubjectError(f"{path} is not TOML: {error}") from None
+    entries: list[Mapping[str, Any]] = content.get(name, [])
+    if not entries:
+        raise SubjectError(f"{path} lists nothing")
+    return entries

@@ -1,4 +1,4 @@
-"""Snapshot check: whether an export shows one state of a database that another process changes."""
+"""Snapshot check: an export shows one state, while another process writes to the run."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 from elspeth.core.landscape import LandscapeDB
-from harness.checks.concurrent_writer import Intruder
+from harness.checks.concurrent_writer import ConcurrentWriter
 from harness.checks.reference_runs import NewDatabase
 from harness.compare.capture import spool
-from harness.compare.difference import Records
 from harness.compare.exports import SIGNING_KEY, first_difference, fixed_clock
-from harness.compare.manifest import Timeless
+from harness.compare.manifest import WithoutTime
+from harness.compare.record_types import Records
 from harness.exporters.subject import Subject
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
@@ -27,32 +27,39 @@ _SPEC = preset("tiny", 4, run_id="snapshot")
 def judge_snapshot(
     candidate: Subject, control: Subject, new_database: NewDatabase, directory: Path
 ) -> Verdict:
-    """Have a second process commit before the candidate's second query, or after its first record.
+    """Have a second process commit during the candidate's export.
 
-    What it exports must equal what the control exported before it began.
+    It commits before the candidate's second query or after its first record, whichever comes
+    first. The export must equal the control's export from before.
+
+    Args:
+        candidate: The exporter to judge.
+        control: The exporter to compare with.
+        new_database: Makes the database.
+        directory: Where the records of both exports are kept.
     """
     with LandscapeDB(new_database()) as db:
         generate_run(db, _SPEC)
         expected = spool(_export(control, db), directory / "before")
-        with Intruder(db.connection_string, _SPEC.run_id) as intruder:
-            with _striking_at_second_query(db.engine, intruder):
-                records = _striking_at_second_record(_export(candidate, db), intruder)
+        with ConcurrentWriter(db.connection_string, _SPEC.run_id) as writer:
+            with _writing_before_second_query(db.engine, writer):
+                records = _writing_after_first_record(_export(candidate, db), writer)
                 found = spool(records, directory / "while")
-            struck = intruder.struck
+            has_written = writer.has_written
     sides: tuple[Records, Records] = (expected, found)
     if not candidate.takes_clock:
-        sides = (Timeless(expected, SIGNING_KEY), Timeless(found, SIGNING_KEY))
+        sides = (WithoutTime(expected, SIGNING_KEY), WithoutTime(found, SIGNING_KEY))
     difference = first_difference(*sides)
-    if not struck:
-        seen = "vacuous: it came to no second query and no second record"
+    if not has_written:
+        seen = "vacuous: no second query and no second record"
     elif difference:
         seen = f"not a snapshot: {difference.headline}"
     else:
-        seen = "a snapshot, whoever writes meanwhile"
+        seen = "a snapshot, while a second process wrote"
     return judge(
         candidate.name,
-        struck and difference is None,
-        expected="the state at the export's start, while a second process writes",
+        has_written and difference is None,
+        expected="the state at the start of the export, while a second process writes",
         seen=seen,
         evidence=difference.evidence if difference else (),
         next_step="one read transaction around all queries (on SQLite with an explicit BEGIN)",
@@ -63,25 +70,26 @@ def _export(subject: Subject, db: LandscapeDB) -> Iterable[Mapping[str, Any]]:
     return subject.build(db, SIGNING_KEY, fixed_clock).export_run(_SPEC.run_id, sign=True)
 
 
-def _striking_at_second_record(
-    records: Iterable[Mapping[str, Any]], intruder: Intruder
+def _writing_after_first_record(
+    records: Iterable[Mapping[str, Any]], writer: ConcurrentWriter
 ) -> Iterator[Mapping[str, Any]]:
+    # An exporter that reads everything in one query gets no second one.
     for number, record in enumerate(records):
         if number == 1:
-            intruder.strike()
+            writer.write()
         yield record
 
 
 @contextmanager
-def _striking_at_second_query(engine: Engine, intruder: Intruder) -> Iterator[None]:
+def _writing_before_second_query(engine: Engine, writer: ConcurrentWriter) -> Iterator[None]:
     sent = count(1)
 
-    def strike(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+    def write(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if kind_of(statement) is StatementKind.QUERY and next(sent) == 2:
-            intruder.strike()
+            writer.write()
 
-    event.listen(engine, "before_cursor_execute", strike)
+    event.listen(engine, "before_cursor_execute", write)
     try:
         yield
     finally:
-        event.remove(engine, "before_cursor_execute", strike)
+        event.remove(engine, "before_cursor_execute", write)

@@ -49,4 +49,4 @@ def _judge(found: Costs, earlier: Costs | None) -> int:
     verdicts = judge_costs(found, earlier) if earlier else ()
     judgements = [Judgement(Topic.BASELINE, each) for each in verdicts]
     output_console().print(render_judgements(judgements))
-    return ExitCode.NOT_FINE if any(each.failed for each in judgements) else ExitCode.FINE
+    return ExitCode.NOT_FINE if any(each.failed for each in verdicts) else ExitCode.FINE

@@ -1,4 +1,4 @@
-"""`harness bench`: the main job, both exporters over recorded runs, measured and judged."""
+"""`harness bench`: measure both exporters on generated runs, and judge the candidate."""
 
 import tempfile
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from elspeth.cli.runtime import ExitCode
-from harness.bench.experiment import Experiment, run_experiment, sizes_up_to
+from harness.bench.experiment import LEAST_ROWS, Experiment, run_experiment, sizes_up_to
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
 from harness.cli.console import (
     CandidateOption,
@@ -18,7 +18,7 @@ from harness.cli.console import (
     print_results,
     steps_bar,
 )
-from harness.cli.full_bench import full_bench
+from harness.cli.extras import REPORT_PACKAGES, require_packages
 from harness.exporters.measured import measured
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
 from harness.generate.spec import RunSpec
@@ -27,7 +27,9 @@ from querygrowth.verdict import Outcome
 
 
 def bench(
-    rows: Annotated[int, typer.Option(min=1, help="Source rows of the largest run.")] = 2000,
+    rows: Annotated[
+        int, typer.Option(min=LEAST_ROWS, help="Source rows of the largest run.")
+    ] = 2000,
     rounds: Annotated[int, typer.Option(min=1, help="Timed rounds of each exporter.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the runs.")] = 0,
     candidate: CandidateOption = DEFAULT_CANDIDATE,
@@ -36,22 +38,26 @@ def bench(
     targets: Annotated[Path, typer.Option(help="The agreed targets.")] = DEFAULT_TARGETS,
     output: OutputOption = Path("out"),
     full: Annotated[
-        bool, typer.Option("--full", help="Measure what is reached, up to 50 times these rows.")
+        bool,
+        typer.Option(
+            "--full",
+            help="Measure other designs, PostgreSQL and 50 times these rows as well: 15 minutes.",
+        ),
     ] = False,
 ) -> int:
-    """Export recorded runs with both exporters: count, compare, time, judge by the targets.
+    """Export generated runs with both exporters: count, compare, time, judge by the targets.
 
     Writes results.json, report.html, report.md and report.sarif into the output folder. Exit 1
-    when a target that is judged at this size is missed, or the bytes differ.
+    when a verdict failed: other bytes, queries that grow, or a target that is not reached.
     """
-    if full:
-        return full_bench(rows=rows, rounds=rounds, seed=seed, output=output)
+    require_packages(REPORT_PACKAGES)
     experiment = Experiment(
         specs=tuple(RunSpec.typical(size, seed=seed) for size in sizes_up_to(rows)),
         control=measured(CONTROL),
         candidate=measured(candidate, src=src, python=python),
         targets=load_targets(targets),
         rounds=rounds,
+        full=full,
     )
     with (
         tempfile.TemporaryDirectory(prefix="harness-") as directory,

@@ -11,11 +11,13 @@ import typer
 from elspeth.cli.runtime import ExitCode
 from elspeth.core.landscape import LandscapeDB
 from harness.bench.environment import describe_environment
+from harness.bench.experiment import LEAST_ROWS
 from harness.bench.paired_ratio import LEAST_ROUNDS, Pairing
 from harness.bench.race import Race, both_checkouts, run_race
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.revisions import Checkout, working_tree
 from harness.cli.console import CandidateOption, OutputOption, output_console, print_results, tell
+from harness.cli.extras import REPORT_PACKAGES, require_packages
 from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.report import write_reports
 from querygrowth.verdict import Outcome
@@ -29,7 +31,7 @@ def compare(
         str | None, typer.Argument(help="The one to judge; the working tree if left out.")
     ] = None,
     candidate: CandidateOption = DEFAULT_CANDIDATE,
-    rows: Annotated[int, typer.Option(min=10, help="Source rows of the run.")] = 500,
+    rows: Annotated[int, typer.Option(min=LEAST_ROWS, help="Source rows of the run.")] = 500,
     max_rounds: Annotated[
         int, typer.Option(min=LEAST_ROUNDS, help="Rounds after which to stop undecided.")
     ] = MAX_ROUNDS,
@@ -42,6 +44,7 @@ def compare(
 
     Fails when head is surely below 0.95 of base, passes when it is surely above 0.90.
     """
+    require_packages(REPORT_PACKAGES)
     tree = working_tree(Path.cwd())
     with (
         tempfile.TemporaryDirectory(prefix="harness-") as directory,

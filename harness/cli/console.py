@@ -43,7 +43,10 @@ PythonOption = Annotated[
     typer.Option("--python", help="Run the candidate with this interpreter, in its own process."),
 ]
 OutputOption = Annotated[
-    Path, typer.Option("--output", help="The folder that results and reports are written into.")
+    Path,
+    typer.Option(
+        "--output", file_okay=False, help="The folder that results and reports are written into."
+    ),
 ]
 
 # Printing results on standard output, as wide as a reader or a script needs.

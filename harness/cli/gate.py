@@ -11,12 +11,12 @@ from typing import Annotated
 import typer
 
 from harness.bench.baseline import DEFAULT_BASELINE, load_baseline
-from harness.bench.experiment import Experiment, sizes_up_to
+from harness.bench.experiment import LEAST_ROWS, Experiment, sizes_up_to
 from harness.bench.race import Race
-from harness.bench.results import load_results
+from harness.bench.result_file import load_results
 from harness.bench.revisions import changed_files, checked_out, working_tree
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
-from harness.checks.run import ALL_PARTS
+from harness.checks.run import ALL_CHECKS
 from harness.checks.selftest import load_correct_exporters, load_seeded_faults
 from harness.cli.compare import MAX_ROUNDS, say_what_is_raced
 from harness.cli.console import (
@@ -28,9 +28,10 @@ from harness.cli.console import (
     print_results,
     steps_bar,
 )
+from harness.cli.extras import REPORT_PACKAGES, require_packages
 from harness.exporters.measured import measured
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
-from harness.gate import CHECKED, Gating, SelftestSelection, completed, decide, run_gating
+from harness.gate import CHECKED, Gate, SelftestSelection, completed, decide, run_gate
 from harness.generate.spec import RunSpec
 from harness.report import write_reports
 from harness.report.text import render_annotations
@@ -44,7 +45,9 @@ def gate(
     base: Annotated[
         str | None, typer.Option(help="The git revision whose speed must be kept.")
     ] = None,
-    rows: Annotated[int, typer.Option(min=10, help="Source rows of the largest run.")] = 2000,
+    rows: Annotated[
+        int, typer.Option(min=LEAST_ROWS, help="Source rows of the largest run.")
+    ] = 2000,
     src: SrcOption = None,
     python: PythonOption = None,
     baseline: Annotated[Path, typer.Option(help="The accepted costs.")] = DEFAULT_BASELINE,
@@ -65,6 +68,7 @@ def gate(
     results.json, report.html, report.md and report.sarif; under GitHub Actions it annotates the
     lines that failures are about.
     """
+    require_packages(REPORT_PACKAGES)
     if saved is not None:
         results = completed(load_results(saved))
     else:
@@ -76,14 +80,14 @@ def gate(
         )
         accepted = load_baseline(baseline)
         selftest = _selection(base, nightly=nightly)
-        parts = ALL_PARTS if nightly else CHECKED
+        parts = ALL_CHECKS if nightly else CHECKED
         with (
             tempfile.TemporaryDirectory(prefix="harness-") as directory,
             _race(candidate, base, Path(directory)) as race,
         ):
-            gating = Gating(experiment, accepted, selftest, parts, race)
-            with steps_bar(gating.steps) as on_step:
-                results = run_gating(gating, Path(directory), on_step)
+            planned = Gate(experiment, accepted, selftest, parts, race)
+            with steps_bar(planned.steps) as on_step:
+                results = run_gate(planned, Path(directory), on_step)
     print_results(output_console(), results, write_reports(results, output))
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in render_annotations(results):

@@ -1,4 +1,4 @@
-"""`harness golden`: both exporters against stored runs and their signed exports."""
+"""`harness golden`: compare both exporters with stored runs and their signed exports."""
 
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from elspeth.cli.runtime import ExitCode, UsageError
-from harness.checks.golden import GOLDEN, check_golden, update_golden
+from harness import packaged
+from harness.checks.golden import check_golden, update_golden
 from harness.checks.reference_runs import NewDatabase, postgresql_databases, sqlite_files
 from harness.cli.console import CandidateOption, output_console
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
@@ -17,20 +18,28 @@ from querygrowth.verdict import Verdict
 
 
 def golden(
-    check: Annotated[bool, typer.Option("--check", help="Hold both exporters to them.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare both exporters with them.")
+    ] = False,
     update: Annotated[
         bool, typer.Option("--update", help="Show what the control would write now.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --update: write it.")] = False,
     postgresql: Annotated[
-        str | None, typer.Option(metavar="URL", help="A server for those of PostgreSQL.")
+        str | None,
+        typer.Option(metavar="URL", help="A server for the golden exports of PostgreSQL."),
     ] = None,
     candidate: CandidateOption = DEFAULT_CANDIDATE,
-    directory: Annotated[Path, typer.Option(help="Where they are.")] = GOLDEN,
+    directory: Annotated[
+        Path,
+        typer.Option(
+            help="Their folder; default: those that come with the harness.", show_default=False
+        ),
+    ] = packaged.GOLDEN,
 ) -> int:
     """Compare with the golden exports of SQLite, and of PostgreSQL where a server is given.
 
-    Exit 1 when an exporter writes something else, or when --update finds changes without --yes.
+    Exit 1 when an exporter writes something else, or --update without --yes finds changes.
     """
     if check == update or (yes and not update):
         raise UsageError("give either --check, or --update with or without --yes")
@@ -70,7 +79,9 @@ def _update(
         for change in update_golden(control, backend, new_database, golden=directory, write=write)
     ]
     for change in changes:
-        output_console().print(f"{change.file}\n{change.words}\n", markup=False, soft_wrap=True)
+        output_console().print(
+            f"{change.name}\n{change.difference}\n", markup=False, soft_wrap=True
+        )
     done = "written" if write else "to write with --yes"
     output_console().print(f"{len(changes)} golden exports {done}", markup=False)
     return ExitCode.NOT_FINE if changes and not write else ExitCode.FINE

@@ -9,8 +9,10 @@ from rich.text import Text
 
 from elspeth.cli.runtime import ExitCode
 from harness.bench.history import Entry, append_entry, comparable, entry_of, load_history
-from harness.bench.results import ResultsError, load_results
+from harness.bench.result_file import load_results
+from harness.bench.results import ResultsError
 from harness.cli.console import output_console
+from harness.cli.extras import REPORT_PACKAGES, require_packages
 from harness.report import write_reports
 
 _BAR_LENGTH = 40
@@ -24,10 +26,13 @@ def history(
         Path | None, typer.Option(metavar="RESULTS", help="Results to add first.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="With --add: render the page again, with the trend.")
+        Path | None,
+        typer.Option(file_okay=False, help="With --add: render the page again, with the trend."),
     ] = None,
 ) -> int:
     """Print and plot the trend of the newest result's machine and size; mark where it changed."""
+    if output is not None:
+        require_packages(REPORT_PACKAGES)
     if add is not None:
         append_entry(file, entry_of(load_results(add)))
     entries = load_history(file)

@@ -1,8 +1,13 @@
-"""The `harness` command: generate runs, check an exporter, measure it against the control."""
+"""The `harness` command and its list of commands, one module of `harness.cli` for each.
 
-from typing import NoReturn
+To add a command, write harness/cli/NAME.py with a function NAME, and add NAME to COMMANDS.
+"""
+
+from importlib import import_module
+from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from elspeth.cli.runtime import run_command
 from harness.bench.baseline import BaselineError
@@ -10,17 +15,22 @@ from harness.bench.results import ResultsError
 from harness.bench.revisions import RevisionError
 from harness.bench.targets import TargetsError
 from harness.checks.golden import GoldenError
-from harness.cli.baseline import baseline
-from harness.cli.bench import bench
-from harness.cli.check import check
-from harness.cli.compare import compare
-from harness.cli.gate import gate
-from harness.cli.generate import generate
-from harness.cli.golden import golden
-from harness.cli.history import history
-from harness.cli.selftest import selftest
+from harness.cli.extras import EXTRA_PACKAGES, missing_package
 from harness.exporters.subject import SubjectError
 from harness.generate.spec import ImpossibleSpecError
+
+COMMANDS = (
+    "bench",
+    "check",
+    "compare",
+    "gate",
+    "baseline",
+    "history",
+    "generate",
+    "golden",
+    "selftest",
+)
+"""In the order of `harness --help`."""
 
 _USAGE_ERRORS = (
     BaselineError,
@@ -31,32 +41,59 @@ _USAGE_ERRORS = (
     SubjectError,
     TargetsError,
 )
+_LOOK: dict[str, Any] = {
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,
+}
 
-app = typer.Typer(
-    help="Proves that an exporter gives the control's bytes, and what it costs.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-for command in (
-    bench,
-    check,
-    compare,
-    gate,
-    baseline,
-    history,
-    generate,
-    golden,
-    selftest,
-):
-    app.command()(command)
+
+class _Commands(TyperGroup):
+    """Imports a command when it is asked for: it may need a package that is not installed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of all commands, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a name; None if there is none."""
+        return _load(cmd_name) if cmd_name in COMMANDS else None
+
+
+app = typer.Typer(cls=_Commands, **_LOOK)
 
 
 @app.callback()
-def _subcommands() -> None:
-    """Proves that an exporter gives the control's bytes, and what it costs."""
+def _commands() -> None:
+    """Proves that an exporter writes the control's bytes, and shows what it costs."""
 
 
 def main() -> NoReturn:
     """Run the `harness` command."""
     run_command(app, "harness", usage_errors=_USAGE_ERRORS)
+
+
+def _load(name: str) -> Any:
+    one = typer.Typer(**_LOOK)
+    try:
+        function = getattr(import_module(f"harness.cli.{name}"), name)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA_PACKAGES:
+            raise
+        settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+        one.command(name, context_settings=settings)(_unavailable(package))
+    else:
+        one.command(name)(function)
+    return typer.main.get_command(one)
+
+
+def _unavailable(package: str) -> Any:
+    """A command in place of one that cannot be imported."""
+    refusal = missing_package(package)
+
+    def refuse() -> None:
+        raise refusal
+
+    refuse.__doc__ = f"Unavailable: {refusal}"
+    return refuse

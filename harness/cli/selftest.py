@@ -1,4 +1,4 @@
-"""`harness selftest`: every seeded fault caught by its name, and no correct exporter accused."""
+"""`harness selftest`: do the checks catch the seeded faults, and spare the correct exporters?"""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -9,27 +9,28 @@ from rich.text import Text
 
 from elspeth.cli.runtime import ExitCode
 from harness.checks.selftest import (
-    Result,
-    Tried,
+    SelftestResult,
     load_correct_exporters,
     load_seeded_faults,
     run_selftest,
 )
 from harness.cli.console import output_console, tell
 from harness.gate import SelftestSelection
+from harness.report.terminal import OUTCOME_STYLES
+from querygrowth.verdict import Outcome
 
 
 def selftest(
     short: Annotated[
-        bool, typer.Option("--short", help="Only the first fault of each of the quick parts.")
+        bool, typer.Option("--short", help="Only the first fault of each of the quick checks.")
     ] = False,
     postgresql: Annotated[
         str | None, typer.Option(metavar="URL", help="A server for faults that only show there.")
     ] = None,
 ) -> int:
-    """Check exporters that are broken on purpose, and correct ones of other designs.
+    """Check exporters that are faulty on purpose, and correct ones of other designs.
 
-    Exit 1 when a fault is missed or caught by another name, or a correct exporter is accused.
+    Exit 1 when a fault is missed or caught under another name, or a correct exporter fails.
     """
     faults = load_seeded_faults()
     selection = (
@@ -37,31 +38,33 @@ def selftest(
         if short
         else SelftestSelection(faults, load_correct_exporters())
     )
-    tried = []
+    results = []
     for each in run_selftest(selection.faults, selection.correct, postgresql=postgresql):
-        tell(f"{each.label} {each.exporter}: {each.result.value}")
-        tried.append(each)
-    output_console().print(_table_of(tried))
-    output_console().print(Text(f"\n{_summary(tried)}"))
-    return ExitCode.NOT_FINE if any(each.failed for each in tried) else ExitCode.FINE
+        tell(f"{each.label} {each.exporter}: {each.verdict.outcome}")
+        results.append(each)
+    output_console().print(_table(results))
+    output_console().print(Text(f"\n{_summary(results)}"))
+    failed = any(each.verdict.failed for each in results)
+    return ExitCode.NOT_FINE if failed else ExitCode.FINE
 
 
-def _table_of(tried: Sequence[Tried]) -> Table:
-    table = Table("fault", "exporter", "result", "part", "said", box=None, pad_edge=False)
-    for each in tried:
-        style = "bold red" if each.failed else "green" if each.is_fine else "dim"
+def _table(results: Sequence[SelftestResult]) -> Table:
+    table = Table("outcome", "", "exporter", "check", "seen", box=None, pad_edge=False)
+    for each in results:
+        verdict = each.verdict
+        outcome = Text(verdict.outcome.value, style=OUTCOME_STYLES[verdict.outcome])
+        seen = Text(": ".join((verdict.seen, *verdict.evidence)))
         name = each.exporter.rpartition(":")[2]
-        result = Text(each.result.value, style=style)
-        table.add_row(each.label, name, result, each.part, Text(each.words))
+        table.add_row(outcome, each.label, name, each.check or "", seen)
     return table
 
 
-def _summary(tried: Sequence[Tried]) -> str:
-    counts = {result: sum(each.result is result for each in tried) for result in Result}
-    seeded = counts[Result.CAUGHT] + counts[Result.MISSED] + counts[Result.MISNAMED]
-    correct = counts[Result.SILENT] + counts[Result.FALSE_ALARM]
+def _summary(results: Sequence[SelftestResult]) -> str:
+    judged = [each for each in results if each.verdict.outcome is not Outcome.SKIPPED]
+    faulty = [each.verdict for each in judged if each.fault is not None]
+    correct = [each.verdict for each in judged if each.fault is None]
     return (
-        f"caught {counts[Result.CAUGHT]}/{seeded} with the right name, "
-        f"false alarms {counts[Result.FALSE_ALARM]}/{correct}, "
-        f"skipped {counts[Result.SKIPPED]}"
+        f"caught {sum(each.passed for each in faulty)}/{len(faulty)} with the right name, "
+        f"false alarms {sum(each.failed for each in correct)}/{len(correct)}, "
+        f"skipped {len(results) - len(judged)}"
     )

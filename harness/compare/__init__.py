@@ -1,1 +1,1 @@
-"""Compare two exports and report the first difference."""
+"""Compare the exports of two exporters, to the byte."""

@@ -1,7 +1,7 @@
-"""Capture: one export of a subject, caught on disk: records, JSON Lines, CSV files and errors.
+"""Capture one export on disk: its records, JSON Lines, CSV files, and the errors it ended in.
 
-Comparing reads captures only. So the two exporters need not run at the same time (an in-memory
-database allows one transaction), a record can be looked at twice, and memory stays flat.
+A comparison reads captures only. The two exporters then need not run at the same time (a database
+in memory allows one transaction), records can be read twice, and memory does not grow with the run.
 """
 
 import hashlib
@@ -18,15 +18,15 @@ from elspeth.core.landscape.output.publish import CSV_NAMES
 from harness.exporters.subject import Exporter, Subject, SubjectError, write_csv, write_jsonl
 
 MAX_RECORDS = 10_000_000
-"""An export with more records than this is taken for one that never ends."""
+"""An export with more records counts as endless."""
 
 STALE = "left by an earlier export\r\n"
-"""What every file of the CSV directory holds before the export that has to replace it."""
+"""The content of every file of the CSV directory before the export, which has to replace it."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """The exception an export ended in."""
+    """The exception that an export ended in."""
 
     type_name: str
     message: str
@@ -37,10 +37,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Spool:
-    """Records kept in a file; each iteration reads it from the start.
+    """Records kept in a file. Every iteration reads it from the start.
 
-    Text, integers, floats, booleans and null come back as themselves, a str enum as its value,
-    and a value of any other class as `{"class": name, "repr": text}`.
+    Text, integers, floats, booleans and null are read as they were, a str enum as its value, and a
+    value of any other class as `{"class": name, "repr": text}`.
     """
 
     path: Path
@@ -52,10 +52,17 @@ class Spool:
 
 @dataclass(frozen=True)
 class Capture:
-    """What one subject exported. A part that ended in an error is written up to there or absent.
+    """The captured export of one subject.
 
-    `subject` is its name; `fixed_clock` says whether the time in its manifest was chosen by the
-    capture, so that whole files can be compared.
+    Attributes:
+        subject: The subject's name.
+        fixed_clock: Whether the capture set the time in the manifest, so that whole files can be
+            compared.
+        directory: Where the files are.
+        record_count: How many records `export_run` yielded.
+        error: The error that `export_run` ended in. The records before it are kept.
+        jsonl_error: The error that writing the JSON Lines file ended in.
+        csv_error: The error that writing the CSV files ended in.
     """
 
     subject: str
@@ -78,12 +85,12 @@ class Capture:
 
     @property
     def csv(self) -> Path:
-        """The directory of CSV files, which held a stale file of every name beforehand."""
+        """The directory of CSV files."""
         return _csv_in(self.directory)
 
     @property
     def sha256(self) -> str | None:
-        """The hash of the JSON Lines file; None when there is none."""
+        """The hash of the JSON Lines file in hexadecimal digits; None if it does not exist."""
         if not self.jsonl.exists():
             return None
         with self.jsonl.open("rb") as file:
@@ -100,15 +107,29 @@ def capture(
     directory: Path,
     max_records: int = MAX_RECORDS,
 ) -> Capture:
-    """Export a run in every form into `directory`, which must not exist yet.
+    """Export a run in every form.
 
-    Signed if there is a key. What the exporter raises is part of the capture; SubjectError is for
-    what is no exporter: no such signature, records that are no dicts, more than `max_records`.
+    An exception of the exporter is part of the capture.
+
+    Args:
+        subject: The exporter.
+        db: The database with the run.
+        run_id: The run to export.
+        signing_key: The key to sign with; None for an unsigned export.
+        clock: The exporter's clock, if it takes one.
+        directory: Where to write. It must not exist.
+        max_records: The records after which the export counts as endless.
+
+    Raises:
+        SubjectError: The subject cannot be used as an exporter: it cannot be called as one, yields
+            records that are not dicts, or does not end.
     """
     directory.mkdir(parents=True)
+    # An exporter has to replace the directory of an earlier export as a whole.
     _fill_with_stale_files(_csv_in(directory))
     sign = signing_key is not None
 
+    # One exporter for each form: an exporter may keep state from one call to the next.
     def exporter() -> Exporter:
         return _build(subject, db, signing_key, clock)
 
@@ -135,7 +156,8 @@ def capture(
 
 
 def spool(records: Iterable[Mapping[str, Any]], path: Path) -> Spool:
-    """Keep records in a file, up to the error they end in, which is raised."""
+    """Write records to a file. An exception of their iterator is raised after the last record."""
+    # json keeps what a comparison must see: the order of keys, and 1 apart from 1.0 and True.
     with path.open("w", encoding="ascii") as file:
         for record in records:
             file.write(json.dumps(dict(record), default=_foreign))
@@ -144,7 +166,7 @@ def spool(records: Iterable[Mapping[str, Any]], path: Path) -> Spool:
 
 
 class _Counted:
-    """Passes records on, counts them, and refuses what is no export."""
+    """Counts records as they pass, and raises SubjectError for what is not a record."""
 
     def __init__(self, subject: str, max_records: int) -> None:
         self._subject = subject
@@ -155,7 +177,7 @@ class _Counted:
         for record in records:
             if not isinstance(record, Mapping) or not all(type(key) is str for key in record):
                 raise SubjectError(
-                    f"{self._subject}: record {self.count + 1} is no dict with text keys, "
+                    f"{self._subject}: record {self.count + 1} is not a dict with text keys, "
                     f"but {_shortened(record)}"
                 )
             if self.count == self._max_records:
@@ -178,16 +200,15 @@ def _build(subject: Subject, db: LandscapeDB, signing_key: bytes | None, clock: 
 def _require_call(
     name: str, function: Callable[..., object], *args: object, **options: object
 ) -> None:
+    # Checked before the call: a TypeError out of the exporter's own code is part of its capture.
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return  # a builtin that does not tell; calling it will
+        return  # A builtin without a signature: the call itself will show.
     try:
         signature.bind(*args, **options)
     except TypeError as error:
-        raise SubjectError(
-            f"{name}{signature} cannot be called as an exporter is: {error}"
-        ) from None
+        raise SubjectError(f"{name}{signature} cannot be called as an exporter: {error}") from None
 
 
 def _refusal(export: Callable[[], None]) -> Refusal | None:

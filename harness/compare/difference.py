@@ -1,24 +1,25 @@
-"""Difference: the first point at which two exports differ, classified and located."""
+"""The first difference between two exports: its class, its place, and the records around it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 from itertools import islice
-from typing import Any
 
 from harness.compare import hints
-from harness.compare.record_types import MANIFEST, Identity, identity_of, label, type_of
-
-Record = Mapping[str, Any]
-Records = Iterable[Record]
-"""Records of an export in emission order, to be iterated as often as needed."""
-
-Owner = Callable[[Record], str | None]
-"""Says which run of the database a record belongs to; None if to none."""
+from harness.compare.record_types import (
+    MANIFEST,
+    Identity,
+    Record,
+    Records,
+    RunLookup,
+    identity_of,
+    label,
+    type_of,
+)
 
 CONTEXT_RECORDS = 3
-"""How many records are shown from before a difference, and how many from it on."""
+"""How many records are shown before a difference, and how many from it on."""
 
 _SHOWN_CHARACTERS = 120
 
@@ -45,12 +46,21 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """Where two exports part, and how.
+    """The first difference between two exports.
 
-    `place` is what was compared: "records", or a file's name. `number` counts records (or the
-    lines of a file) from 1. `expected` and `found` are the control's and the candidate's values as
-    text. `byte_offset` is where the record starts in the control's JSON Lines file, or where the
-    files' bytes part. `around` shows the records near it in both exports.
+    Attributes:
+        kind: The class of the difference.
+        expected: The control's value, as text.
+        found: The candidate's value, as text.
+        place: What was compared: "records", or the name of a file.
+        number: The record, or the line of the file, counted from 1.
+        record_type: The type of the record that differs.
+        record: That record, by its type and id.
+        field: The field of the record that differs.
+        byte_offset: Where the record starts in the control's JSON Lines file; for files, the first
+            byte that differs.
+        around: The records near the difference in both exports, one finished line each.
+        hint: The likely cause.
     """
 
     kind: Kind
@@ -81,7 +91,7 @@ class Difference:
 
     @property
     def evidence(self) -> tuple[str, ...]:
-        """What was expected and found, and what stands around it, one finished line each."""
+        """The expected and the found value and the records around them, one finished line each."""
         offset = () if self.byte_offset is None else (f"at byte    {self.byte_offset}",)
         return (
             f"expected   {_shortened(self.expected)}",
@@ -92,8 +102,11 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Parting:
-    """The first pair of records that are not the same; None where an export has ended."""
+class Mismatch:
+    """The first pair of records that are not the same.
+
+    `number` counts from 1. A record is None where its export has ended.
+    """
 
     number: int
     expected: Record | None
@@ -103,6 +116,7 @@ class Parting:
 def same_value(one: object, other: object) -> bool:
     """Whether two values are equal: a str enum equals its value, 1 equals neither 1.0 nor True."""
     one, other = _plain(one), _plain(other)
+    # NaN is not equal to itself, but two exports that both hold it are the same.
     return type(one) is type(other) and (one == other or (one != one and other != other))
 
 
@@ -112,41 +126,51 @@ def same_record(one: Record, other: Record) -> bool:
 
 
 def classify(
-    parting: Parting, control: Records, candidate: Records, owner: Owner | None = None
+    mismatch: Mismatch, control: Records, candidate: Records, run_of: RunLookup | None = None
 ) -> Difference:
-    """Say how the two exports differ from this pair of records on.
+    """Classify how two exports differ from a pair of records on.
 
-    Reads both exports again, from the start and to the end, and holds neither.
+    Both exports are read again from the start to the end, several times, and neither is held in
+    memory.
+
+    Args:
+        mismatch: The first pair of records that differ.
+        control: All of the control's records.
+        candidate: All of the candidate's records.
+        run_of: Finds the run of a record; without it, records of another run are called "extra".
     """
-    difference = _classified(parting, control, candidate, owner)
+    difference = _classified(mismatch, control, candidate, run_of)
     return replace(
         difference,
-        number=parting.number,
+        number=mismatch.number,
         around=(
-            *_numbered("both", control, parting.number - CONTEXT_RECORDS, parting.number),
-            *_numbered("control", control, parting.number, parting.number + CONTEXT_RECORDS),
-            *_numbered("candidate", candidate, parting.number, parting.number + CONTEXT_RECORDS),
+            *_numbered("both", control, mismatch.number - CONTEXT_RECORDS, mismatch.number),
+            *_numbered("control", control, mismatch.number, mismatch.number + CONTEXT_RECORDS),
+            *_numbered("candidate", candidate, mismatch.number, mismatch.number + CONTEXT_RECORDS),
             *_uneven_counts(control, candidate),
         ),
     )
 
 
 def _classified(
-    parting: Parting, control: Records, candidate: Records, owner: Owner | None
+    mismatch: Mismatch, control: Records, candidate: Records, run_of: RunLookup | None
 ) -> Difference:
-    expected, found = parting.expected, parting.found
+    # The order of the questions is the order of precedence: a record in another place is an order,
+    # and neither an extra record here nor a missing one there.
+    expected, found = mismatch.expected, mismatch.found
     if found is None:
         return _lacking(expected or {}, found)
     place = _position(control, identity_of(found))
     if expected is None:
-        return _surplus(expected, found, place, owner)
+        return _surplus(expected, found, place, run_of)
     if identity_of(expected) == identity_of(found):
         return _within_record(expected, found)
     is_kept = _position(candidate, identity_of(expected)) is not None
-    if place is None and not is_kept and _is_renamed(expected, found, owner):
+    # A changed id makes one record missing and another extra: better named as one changed field.
+    if place is None and not is_kept and _is_renamed(expected, found, run_of):
         return _within_record(expected, found)
-    if place is None or place < parting.number:
-        return _surplus(expected, found, place, owner)
+    if place is None or place < mismatch.number:
+        return _surplus(expected, found, place, run_of)
     if not is_kept:
         return _lacking(expected, found)
     return _misplaced(expected, found, control, candidate)
@@ -179,15 +203,15 @@ def _kind_within(expected: Record, found: Record, field: str) -> Kind:
 
 
 def _surplus(
-    expected: Record | None, found: Record, place: int | None, owner: Owner | None
+    expected: Record | None, found: Record, place: int | None, run_of: RunLookup | None
 ) -> Difference:
-    """Describe a record that the control has not at all, or had before (`place`)."""
+    """Describe a record that the control does not have, or had earlier, as record `place`."""
     kind, hint = Kind.EXTRA, ""
-    stranger = owner(found) if owner and place is None else None
+    run_id = run_of(found) if run_of and place is None else None
     if place is not None:
         kind, hint = Kind.DUPLICATE, f"it was record {place} already: does a join multiply it?"
-    elif stranger is not None and stranger != found.get("run_id"):
-        kind, hint = Kind.CROSS_RUN, f"run {stranger} owns it: follow rows.run_id, not nodes"
+    elif run_id is not None and run_id != found.get("run_id"):
+        kind, hint = Kind.CROSS_RUN, f"it belongs to run {run_id}: follow rows.run_id, not nodes"
     return Difference(
         kind=kind,
         expected=_named(expected),
@@ -199,7 +223,7 @@ def _surplus(
 
 
 def _lacking(expected: Record, found: Record | None) -> Difference:
-    """Describe a record that the candidate never emits."""
+    """Describe a record that the candidate does not have."""
     return Difference(
         kind=Kind.MISSING,
         expected=_named(expected),
@@ -211,7 +235,7 @@ def _lacking(expected: Record, found: Record | None) -> Difference:
 
 
 def _misplaced(expected: Record, found: Record, control: Records, candidate: Records) -> Difference:
-    """Describe a record that both exports hold at different places."""
+    """Describe a record that both exports have, at different places."""
     kind = type_of(expected)
     shared = kind.name == found["record_type"]
     decisive = (name for name in kind.order if shared and not _same_field(expected, found, name))
@@ -226,13 +250,13 @@ def _misplaced(expected: Record, found: Record, control: Records, candidate: Rec
     )
 
 
-def _is_renamed(expected: Record, found: Record, owner: Owner | None) -> bool:
-    """Whether two records of different identity are one whose id was changed."""
-    return expected["record_type"] == found["record_type"] and not (owner and owner(found))
+def _is_renamed(expected: Record, found: Record, run_of: RunLookup | None) -> bool:
+    """Whether two records with different ids are one record whose id was changed."""
+    return expected["record_type"] == found["record_type"] and not (run_of and run_of(found))
 
 
 def _position(records: Records, identity: Identity) -> int | None:
-    """Where the record of this identity stands first, counted from 1."""
+    """The number of the first record with this identity, counted from 1."""
     numbered = enumerate(records, start=1)
     return next((number for number, each in numbered if identity_of(each) == identity), None)
 
@@ -244,14 +268,14 @@ def _same_field(one: Record, other: Record, name: str) -> bool:
 
 
 def _numbered(side: str, records: Records, first: int, end: int) -> Iterator[str]:
-    """Show the records from a number up to another, a line each."""
+    """Show the records from `first` up to, without, `end`, one line each."""
     first = max(first, 1)
     for number, record in enumerate(islice(records, first - 1, end - 1), start=first):
         yield f"{side:<9}  {number:>6}  {_placed(record)}"
 
 
 def _placed(record: Record) -> str:
-    """Show a record with what it is sorted by."""
+    """Show a record with the fields that it is sorted by."""
     key, order = type_of(record).key, type_of(record).order
     values = ", ".join(
         f"{name}={record[name]}" for name in order if name in record.keys() - set(key)
@@ -260,7 +284,7 @@ def _placed(record: Record) -> str:
 
 
 def _uneven_counts(control: Records, candidate: Records) -> tuple[str, ...]:
-    """Tell the record types that the two hold in different numbers."""
+    """List the record types whose numbers differ."""
     expected, found = (
         Counter(type_of(each).name for each in records) for records in (control, candidate)
     )
@@ -283,14 +307,14 @@ def _shown(record: Record, field: str) -> str:
 
 
 def _plain(value: object) -> object:
-    """Take a str enum for its value."""
+    """Return the value of a str enum, and other values as they are."""
     if isinstance(value, str):
         return str(value.value) if isinstance(value, Enum) else str(value)
     return value
 
 
 def _first_word(error: str) -> str:
-    """Take an error's class of its whole text, or `no error`."""
+    """Return the class from an error's text, or `no error`."""
     return error.partition(":")[0]
 
 

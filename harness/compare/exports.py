@@ -1,4 +1,4 @@
-"""Equivalence: whether an auditor could tell two exporters apart, and where first."""
+"""Compare two exporters on a stored run: records, files, signatures and errors."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -10,31 +10,22 @@ from pathlib import Path
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
 from harness.compare.capture import MAX_RECORDS, Capture, Refusal, capture, spool
-from harness.compare.difference import (
-    Difference,
-    Kind,
-    Owner,
-    Parting,
-    Record,
-    Records,
-    classify,
-    same_record,
-)
+from harness.compare.difference import Difference, Kind, Mismatch, classify, same_record
 from harness.compare.files import first_difference_in_files, line_offset
 from harness.compare.hints import of_signature
-from harness.compare.manifest import Timeless
-from harness.compare.ownership import owner_in
-from harness.compare.record_types import label
+from harness.compare.manifest import WithoutTime
+from harness.compare.record_types import Record, Records, RunLookup, label, run_lookup
 from harness.exporters.control import control_for
 from harness.exporters.subject import Subject
 from querygrowth.verdict import Verdict, judge, require
 
+# Not a secret: both sides sign with it, and nothing else is signed with it.
 SIGNING_KEY = b"the harness signs with this key of its own, which proves nothing"
-"""The key for comparisons that are given none. Any will do: both sides get the same."""
+"""The default key of comparisons."""
 
 
 def fixed_clock() -> datetime:
-    """Return one moment, always, as a manifest's `exported_at`."""
+    """Return the same time on every call: the `exported_at` of all manifests of a comparison."""
     return datetime(2026, 1, 1, 12, 30, 15, 250000, tzinfo=UTC)
 
 
@@ -42,9 +33,16 @@ def fixed_clock() -> datetime:
 class Comparison:
     """Two exports of one run, and the first difference between them.
 
-    `records` is how many records the control emitted. The hashes are of the JSON Lines files, and
-    differ in identical exports only when the candidate takes no clock; None where writing was
-    refused.
+    Attributes:
+        control: The control's name.
+        candidate: The candidate's name.
+        run_id: The exported run.
+        records: How many records the control emitted.
+        difference: The first difference; None if there is none.
+        control_sha256: The hash of the control's JSON Lines file; None where writing was refused.
+        candidate_sha256: The hash of the candidate's. In identical exports the two differ only if
+            the candidate's clock cannot be set.
+        refusal: The error that the control's export ended in.
     """
 
     control: str
@@ -58,11 +56,11 @@ class Comparison:
 
     @property
     def identical(self) -> bool:
-        """Whether no difference was found."""
+        """Whether there is no difference."""
         return self.difference is None
 
     def verdict(self) -> Verdict:
-        """Judge the candidate by what the control exported."""
+        """Judge the candidate by the control's export."""
         found = self.difference
         same = f"refused alike: {self.refusal}" if self.refusal else "the same export to the byte"
         return judge(
@@ -76,20 +74,26 @@ class Comparison:
 
 
 def first_difference(
-    control: Iterable[Record], candidate: Iterable[Record], *, owner: Owner | None = None
+    control: Iterable[Record], candidate: Iterable[Record], *, run_of: RunLookup | None = None
 ) -> Difference | None:
-    """Find where two exports' records part: content, order, key order or types; None if nowhere.
+    """Find the first difference between the records of two exports; None if they are the same.
 
-    Iterators are kept in temporary files, to be read again once they differ; lists and spools are
-    read where they are. Memory does not grow with the number of records.
+    Values, their types, the order of keys and the order of records count. Memory does not grow
+    with the number of records: iterators are written to temporary files, because a difference is
+    classified by reading the records again. Lists and spools are read where they are.
+
+    Args:
+        control: The control's records.
+        candidate: The candidate's records.
+        run_of: Finds the run of a record, to recognise records of another run.
     """
     with tempfile.TemporaryDirectory(prefix="harness-") as directory:
         sides = (
             _rereadable(control, Path(directory, "control")),
             _rereadable(candidate, Path(directory, "candidate")),
         )
-        parting = _parting(*sides)
-        return classify(parting, *sides, owner) if parting else None
+        mismatch = _first_mismatch(*sides)
+        return classify(mismatch, *sides, run_of) if mismatch else None
 
 
 def compare_exports(
@@ -105,10 +109,20 @@ def compare_exports(
 ) -> Comparison:
     """Export a run with both and compare records, JSON Lines, CSV files, signatures and errors.
 
-    The exports are unsigned when `signing_key` is None. They are left in `directory`, which must
-    not exist, for a look at them; without one they are removed. A candidate without a clock has
-    its manifest verified under the key, and not compared by the byte. Raises SubjectError for a
-    candidate that is no exporter, or yields more than `max_records`.
+    Args:
+        db: The database with the run.
+        run_id: The run to export. It need not exist: both have to refuse it alike.
+        candidate: The exporter to judge. If its clock cannot be set, its manifest is verified
+            instead of compared byte by byte.
+        control: The exporter to compare with; default: the control, in a process of its own for a
+            large run.
+        signing_key: The key that both sign with; None for unsigned exports.
+        clock: The clock of both.
+        directory: Where both exports are kept. It must not exist. By default they are removed.
+        max_records: The records after which the candidate's export counts as endless.
+
+    Raises:
+        SubjectError: The candidate cannot be used as an exporter, or its export is endless.
     """
     with tempfile.TemporaryDirectory(prefix="harness-") as temporary:
         where = directory or Path(temporary)
@@ -131,7 +145,7 @@ def compare_exports(
             captured(candidate, "candidate", max_records),
             run_id=run_id,
             signing_key=signing_key,
-            owner=owner_in(db),
+            run_of=run_lookup(db),
         )
 
 
@@ -144,7 +158,10 @@ def assert_same_export(
     signing_key: bytes | None = SIGNING_KEY,
     clock: Clock = fixed_clock,
 ) -> None:
-    """Raise VerdictError, an AssertionError, unless both exporters export the run alike."""
+    """Raise VerdictError, an AssertionError, unless both exporters export the run alike.
+
+    For a test suite. Takes the arguments of `compare_exports`.
+    """
     comparison = compare_exports(
         db, run_id, candidate=candidate, control=control, signing_key=signing_key, clock=clock
     )
@@ -157,10 +174,19 @@ def compare_captures(
     *,
     run_id: str,
     signing_key: bytes | None,
-    owner: Owner | None = None,
+    run_of: RunLookup | None = None,
 ) -> Comparison:
-    """Compare two exports of a run that were caught before, perhaps in other processes."""
-    difference = first_difference_in_records(control, candidate, signing_key, owner)
+    """Compare two captured exports of a run.
+
+    Args:
+        control: The control's capture.
+        candidate: The candidate's capture.
+        run_id: The exported run, for messages.
+        signing_key: The key that both were signed with; None if unsigned.
+        run_of: Finds the run of a record, to recognise records of another run.
+    """
+    # Records first: a difference in a record is easier to understand than a byte of a file.
+    difference = _first_difference_in_records(control, candidate, signing_key, run_of)
     if difference is None:
         difference = first_difference_in_files(control, candidate, signing_key)
     elif difference.number is not None and control.jsonl.exists():
@@ -180,57 +206,61 @@ def compare_captures(
     )
 
 
-def first_difference_in_records(
-    control: Capture, candidate: Capture, signing_key: bytes | None, owner: Owner | None = None
+def _first_difference_in_records(
+    control: Capture, candidate: Capture, signing_key: bytes | None, run_of: RunLookup | None = None
 ) -> Difference | None:
-    """Compare the records of two captures, and the errors they ended in.
+    """Compare the records of two captures, and the errors that they ended in.
 
-    Two exports that refuse with one error are alike when the shorter begins the longer: how much
-    an exporter reads before it yields is its own affair.
+    Two exports that end in the same error are the same if the longer one starts with the shorter
+    one: how many records come before the error depends on how an exporter reads.
     """
     sides: tuple[Records, Records] = (control.records, candidate.records)
     if not candidate.fixed_clock and signing_key is not None:
-        sides = (Timeless(control.records, signing_key), Timeless(candidate.records, signing_key))
-    parting = _parting(*sides)
-    if parting is None or parting.expected is None or parting.found is None:
-        difference = _difference_in_errors(control, candidate, parting)
+        sides = (
+            WithoutTime(control.records, signing_key),
+            WithoutTime(candidate.records, signing_key),
+        )
+    mismatch = _first_mismatch(*sides)
+    if mismatch is None or mismatch.expected is None or mismatch.found is None:
+        difference = _difference_in_errors(control, candidate, mismatch)
         if difference or (control.error and candidate.error):
             return difference
+        # An exporter that does nothing would pass wherever the control exports nothing as well.
         if not candidate.record_count:
-            return _nothing_exported(control, parting)
-    return classify(parting, *sides, owner) if parting else None
+            return _nothing_exported(control, mismatch)
+    return classify(mismatch, *sides, run_of) if mismatch else None
 
 
 def _difference_in_errors(
-    control: Capture, candidate: Capture, parting: Parting | None
+    control: Capture, candidate: Capture, mismatch: Mismatch | None
 ) -> Difference | None:
     if control.error == candidate.error:
         return None
-    next_record = parting and (parting.found or parting.expected)
+    next_record = mismatch and (mismatch.found or mismatch.expected)
     return Difference(
         kind=Kind.ERROR,
         expected=str(control.error or "no error"),
         found=str(candidate.error or "no error"),
         number=min(control.record_count, candidate.record_count) + 1,
         record=label(next_record) if next_record else "",
-        hint="" if candidate.error else "the candidate exports what no export may carry",
+        hint="" if candidate.error else "the candidate exports a value that no export may carry",
     )
 
 
-def _nothing_exported(control: Capture, parting: Parting | None) -> Difference:
+def _nothing_exported(control: Capture, mismatch: Mismatch | None) -> Difference:
     return Difference(
         kind=Kind.VACUOUS,
-        expected=f"{control.record_count} records" if parting else "anything to compare",
+        expected=f"{control.record_count} records" if mismatch else "anything to compare",
         found="no record and no error",
         hint="does the exporter do its work? Is the run the right one?",
     )
 
 
-def _parting(control: Records, candidate: Records) -> Parting | None:
+def _first_mismatch(control: Records, candidate: Records) -> Mismatch | None:
     pairs = zip_longest(control, candidate)
     for number, (expected, found) in enumerate(pairs, start=1):
         if expected is None or found is None or not same_record(expected, found):
-            return Parting(number, expected, found)
+            return Mismatch(number, expected, found)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Exported files: the first byte in which two captures' JSON Lines or CSV files differ."""
+"""The first difference between the files of two captures: JSON Lines and CSV, byte by byte."""
 
 import csv
 import json
@@ -8,9 +8,9 @@ from pathlib import Path
 import rfc8785
 
 from harness.compare.capture import STALE, Capture
-from harness.compare.difference import Difference, Kind, Record, same_record
-from harness.compare.manifest import timeless
-from harness.compare.record_types import MANIFEST
+from harness.compare.difference import Difference, Kind, same_record
+from harness.compare.manifest import without_time
+from harness.compare.record_types import MANIFEST, Record
 
 _CHUNK_BYTES = 1 << 16
 _EXCERPT_BYTES = 60
@@ -19,7 +19,14 @@ _EXCERPT_BYTES = 60
 def first_difference_in_files(
     control: Capture, candidate: Capture, signing_key: bytes | None
 ) -> Difference | None:
-    """Compare the JSON Lines files and the CSV directories of two captures, byte by byte."""
+    """Compare the JSON Lines files and the CSV directories of two captures, byte by byte.
+
+    Args:
+        control: The control's capture.
+        candidate: The candidate's capture.
+        signing_key: Verifies the manifest of a candidate whose clock cannot be set; None if the
+            exports are unsigned.
+    """
     key = None if candidate.fixed_clock else signing_key
     errors = (
         (control.jsonl.name, control.jsonl_error, candidate.jsonl_error),
@@ -42,8 +49,8 @@ def line_offset(path: Path, number: int) -> int:
 
 
 @dataclass(frozen=True)
-class _Parting:
-    """Where two files part: the byte, its line, and where in the file that line starts."""
+class _Mismatch:
+    """The first byte in which two files differ, its line from 1, and where that line starts."""
 
     byte_offset: int
     line: int
@@ -51,7 +58,7 @@ class _Parting:
 
 
 def _in_names(control: Capture, candidate: Capture) -> Difference | None:
-    """Compare which files there are: stale ones must be gone, refused ones must not appear."""
+    """Compare which files exist: stale files must be gone, a refused export must leave none."""
     expected, found = _files(control), _files(candidate)
     for name in sorted(expected.keys() - found.keys()):
         return Difference(Kind.MISSING_FILE, "a file", "none", name)
@@ -66,13 +73,14 @@ def _in_names(control: Capture, candidate: Capture) -> Difference | None:
 
 def _in_contents(control: Capture, candidate: Capture, key: bytes | None) -> Difference | None:
     expected, found = _files(control), _files(candidate)
+    # The JSON Lines file first: its lines are records, which is easier to read than CSV.
     for name in sorted(expected, key=lambda name: (name != control.jsonl.name, name)):
-        parting = _part(expected[name], found[name])
-        if parting is None or (
-            key and _is_sound_manifest(expected[name], found[name], parting, key)
+        mismatch = _first_mismatch(expected[name], found[name])
+        if mismatch is None or (
+            key and _is_sound_manifest(expected[name], found[name], mismatch, key)
         ):
             continue
-        return _differing_bytes(name, expected[name], found[name], parting)
+        return _differing_bytes(name, expected[name], found[name], mismatch)
     return None
 
 
@@ -83,18 +91,19 @@ def _files(side: Capture) -> dict[str, Path]:
     return files | ({side.jsonl.name: side.jsonl} if side.jsonl.exists() else {})
 
 
-def _part(one: Path, other: Path) -> _Parting | None:
-    """Find the first byte that differs, the end of the shorter file included."""
+def _first_mismatch(one: Path, other: Path) -> _Mismatch | None:
+    """Find the first byte that differs. The end of the shorter file counts as a difference."""
     offset, line, line_offset = 0, 1, 0
     with one.open("rb") as first, other.open("rb") as second:
         while True:
             chunk, counterpart = first.read(_CHUNK_BYTES), second.read(_CHUNK_BYTES)
+            # Chunks, so that memory stays the same for files of any size.
             same = chunk[: _length_of_shared_start(chunk, counterpart)]
             line += same.count(b"\n")
             line_offset = offset + same.rfind(b"\n") + 1 if b"\n" in same else line_offset
             offset += len(same)
             if chunk != counterpart:
-                return _Parting(offset, line, line_offset)
+                return _Mismatch(offset, line, line_offset)
             if not chunk:
                 return None
 
@@ -106,24 +115,24 @@ def _length_of_shared_start(one: bytes, other: bytes) -> int:
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def _is_sound_manifest(expected: Path, found: Path, parting: _Parting, key: bytes) -> bool:
-    """Whether two files part in the manifest only, and there in nothing but its moment."""
+def _is_sound_manifest(expected: Path, found: Path, mismatch: _Mismatch, key: bytes) -> bool:
+    """Whether two files differ in the manifest only, and there only in a valid time."""
     read = _manifest_row if expected.suffix == ".csv" else _manifest_line
     try:
-        manifests = [read(path, parting.line_offset) for path in (expected, found)]
+        manifests = [read(path, mismatch.line_offset) for path in (expected, found)]
     except ValueError:
         return False
-    return same_record(*(timeless(manifest, key) for manifest in manifests))
+    return same_record(*(without_time(manifest, key) for manifest in manifests))
 
 
 def _manifest_line(path: Path, offset: int) -> Record:
-    """Read the last line of a JSON Lines file, as what it was if it is canonical."""
+    """Read the last line of a JSON Lines file; ValueError unless it is a canonical manifest."""
     with path.open("rb") as file:
         file.seek(offset)
         line = file.read(_CHUNK_BYTES)
     record: Record = json.loads(line)
     if record.get("record_type") != MANIFEST or rfc8785.dumps(dict(record)) + b"\n" != line:
-        raise ValueError("no canonical manifest")
+        raise ValueError("not a canonical manifest")
     return record
 
 
@@ -134,21 +143,21 @@ def _manifest_row(path: Path, _: int) -> Record:
     return {**row, "record_count": int(row.get("record_count", ""))}
 
 
-def _differing_bytes(name: str, expected: Path, found: Path, parting: _Parting) -> Difference:
+def _differing_bytes(name: str, expected: Path, found: Path, mismatch: _Mismatch) -> Difference:
     return Difference(
         kind=Kind.BYTES,
-        expected=_excerpt(expected, parting),
-        found=_excerpt(found, parting),
+        expected=_excerpt(expected, mismatch),
+        found=_excerpt(found, mismatch),
         place=name,
-        number=parting.line,
-        byte_offset=parting.byte_offset,
+        number=mismatch.line,
+        byte_offset=mismatch.byte_offset,
         hint="the records are the same, the file is not: how are they written?",
     )
 
 
-def _excerpt(path: Path, parting: _Parting) -> str:
-    """Show a few bytes from a little before the place where the files part."""
-    start = max(parting.line_offset, parting.byte_offset - _EXCERPT_BYTES // 2)
+def _excerpt(path: Path, mismatch: _Mismatch) -> str:
+    """Show a few bytes from shortly before the first difference."""
+    start = max(mismatch.line_offset, mismatch.byte_offset - _EXCERPT_BYTES // 2)
     with path.open("rb") as file:
         file.seek(start)
         return repr(file.read(_EXCERPT_BYTES))[1:] or "the end of the file"

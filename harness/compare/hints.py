@@ -1,32 +1,29 @@
-"""Hints: what a difference looks like it came from, where its values tell."""
+"""Hints: the likely cause of a difference, where its values show one."""
 
-import hashlib
-import hmac
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import islice, pairwise
 from types import MappingProxyType
-from typing import Any
 
 import rfc8785
 
-from harness.compare.record_types import MANIFEST, RecordType, type_of
+from harness.compare.manifest import signature_of
+from harness.compare.record_types import MANIFEST, Record, Records, RecordType, type_of
 
-Record = Mapping[str, Any]
-
-_ENOUGH_RECORDS = 1000
+# Enough to recognise an order, and small enough to hold in memory.
+_SAMPLE_RECORDS = 1000
 _OF_MANIFEST: Mapping[str, str] = MappingProxyType(
     {
         "record_count": "it counts the records before the manifest",
         "final_hash": "it is SHA-256 over the hexadecimal signatures, in emission order",
-        "exported_at": "it is the clock's moment, in UTC with its offset",
+        "exported_at": "it is the time by the exporter's clock, in UTC with its offset",
         "signature": "it covers the manifest without its signature",
     }
 )
 
 
 def of_field(expected: Record, found: Record, field: str) -> str:
-    """Guess why a field of a record differs; empty when there is nothing to go by."""
+    """Return a guess why a field of a record differs; empty without one."""
     if field not in found:
         return f"the candidate's {expected['record_type']} records lack the key {field}"
     if expected["record_type"] == MANIFEST:
@@ -44,44 +41,46 @@ def of_field(expected: Record, found: Record, field: str) -> str:
 
 
 def of_signature(record: Record, key: bytes) -> str:
-    """Say which wrong bytes a record's signature covers, where they are of a known kind."""
+    """Return which bytes a wrong signature covers, if they are one of the known mistakes."""
     unsigned = {name: value for name, value in record.items() if name != "signature"}
     signature = record["signature"]
-    if signature == _signed(rfc8785.dumps({**unsigned, "signature": ""}), key):
+    if signature == signature_of(rfc8785.dumps({**unsigned, "signature": ""}), key):
         return "it covers a record that already holds a signature"
-    plain = (
+    not_canonical = (
         json.dumps(unsigned),
         json.dumps(unsigned, sort_keys=True),
         json.dumps(unsigned, sort_keys=True, separators=(",", ":")),
     )
-    if any(signature == _signed(text.encode(), key) for text in plain):
+    if any(signature == signature_of(text.encode(), key) for text in not_canonical):
         return "it covers json.dumps, which is not canonical JSON (RFC 8785)"
     return "another key, or other bytes than the record's canonical JSON"
 
 
 def of_lack(expected: Record) -> str:
-    """Say under which parent a missing record stood."""
+    """Return under which parent a missing record stood."""
     parent = type_of(expected).parent
     return f"its {parent} is {expected[parent]}" if parent and parent in expected else ""
 
 
-def of_order(
-    expected: Record, found: Record, control: Iterable[Record], candidate: Iterable[Record]
-) -> str:
-    """Say what the candidate's records look sorted by, and by what they should be."""
+def of_order(expected: Record, found: Record, control: Records, candidate: Records) -> str:
+    """Return what the candidate's records appear to be sorted by, and what the control's are.
+
+    Args:
+        expected: The control's record at the first mismatch.
+        found: The candidate's record there.
+        control: All of the control's records.
+        candidate: All of the candidate's records.
+    """
     kind = type_of(expected)
     wanted = ", ".join(kind.order) or "emission order"
     if kind.name != found["record_type"]:
-        return f"{found['record_type']} records come before {kind.name} records that precede them"
+        return f"a {found['record_type']} record stands where the control has a {kind.name} record"
+    # Siblings first: a wrong order below one parent need not show over all records of a type.
     for records in (_siblings(candidate, kind, expected), _of_type(candidate, kind)):
         sorting = _sorting(records, kind)
         if sorting:
             return f"same records in another order: looks sorted by {sorting}, expected {wanted}"
     return f"same records in another order, expected {wanted}"
-
-
-def _signed(message: bytes, key: bytes) -> str:
-    return hmac.new(key, message, hashlib.sha256).hexdigest()
 
 
 def _of_text(expected: str, found: str) -> str:
@@ -96,21 +95,21 @@ def _of_text(expected: str, found: str) -> str:
     return ""
 
 
-def _siblings(records: Iterable[Record], kind: RecordType, like: Record) -> list[Record]:
-    """The first records of a type under the same parent."""
+def _siblings(records: Records, kind: RecordType, like: Record) -> list[Record]:
+    """Return the first records of a type under one parent: a local order is the best evidence."""
     parent = like.get(kind.parent or "")
     near = (each for each in records if each["record_type"] == kind.name)
     same = (each for each in near if each.get(kind.parent or "") == parent)
-    return list(islice(same, _ENOUGH_RECORDS))
+    return list(islice(same, _SAMPLE_RECORDS))
 
 
-def _of_type(records: Iterable[Record], kind: RecordType) -> list[Record]:
+def _of_type(records: Records, kind: RecordType) -> list[Record]:
     same = (each for each in records if each["record_type"] == kind.name)
-    return list(islice(same, _ENOUGH_RECORDS))
+    return list(islice(same, _SAMPLE_RECORDS))
 
 
 def _sorting(records: list[Record], kind: RecordType) -> str:
-    """Name a field that the records are sorted by and should not be, or not alone."""
+    """Name a field that the records are sorted by, but should not be, or not by it alone."""
     in_records = [name for name in kind.order if records and name in records[0]]
     leading, others = in_records[:1], [name for name in records[0] if name not in in_records[:1]]
     for name in leading:
@@ -128,7 +127,7 @@ def _sorting(records: list[Record], kind: RecordType) -> str:
 
 
 def _is_sorted(records: list[Record], name: str, *, nulls_last: bool) -> bool:
-    """Whether a field rises from record to record, and not because it is always the same."""
+    """Whether a field rises from record to record. A constant field shows no order."""
     values = [record.get(name) for record in records]
     if len({type(value) for value in values if value is not None}) != 1 or len(set(values)) < 2:
         return False

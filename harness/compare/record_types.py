@@ -1,70 +1,161 @@
-"""RecordType: what a comparison knows of each record type, independent of both exporters."""
+"""What a comparison knows of each record type: its identity, its parent, its order, its table.
 
-from collections.abc import Mapping
+It is written down here once more, and not taken from an exporter: a comparison must not repeat the
+mistakes of what it compares.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
+
+from sqlalchemy import Column, FromClause, Table, select
+
+from elspeth.core.landscape import schema
+from elspeth.core.landscape.database import LandscapeDB
+
+Record: TypeAlias = Mapping[str, Any]
+Records: TypeAlias = Iterable[Record]
+"""Records of an export in emission order. They can be iterated more than once."""
+
+Identity: TypeAlias = tuple[Any, ...]
+"""A record's type, and the values that tell it from every other record of that type."""
+
+RunLookup: TypeAlias = Callable[[Record], str | None]
+"""Returns the id of the stored run that a record belongs to; None if it belongs to no run."""
 
 MANIFEST = "manifest"
-
-Identity = tuple[Any, ...]
-"""A record's type and the values that tell it from every other record of that type."""
 
 
 @dataclass(frozen=True)
 class RecordType:
-    """One record type: the fields that identify a record, those of its parent, and the order.
+    """One record type.
 
-    `order` names what records below one parent are sorted by; some of it is stored only and in no
-    record (a node's `registered_at`).
+    `key` names the fields that identify a record; empty for a type with one record in an export.
+    `parent` is the field that holds the key of its parent. `order` names what the records below one
+    parent are sorted by; some of it is stored and not exported (a node's `registered_at`).
     """
 
     name: str
     key: tuple[str, ...]
     order: tuple[str, ...]
     parent: str | None = None
-
-    def identity(self, record: Mapping[str, Any]) -> Identity:
-        """What stays the same of a record wherever in an export it stands."""
-        return (self.name, *(record.get(field) for field in self.key))
+    table: Table | None = None
 
 
 RECORD_TYPES: Mapping[str, RecordType] = MappingProxyType(
     {
         each.name: each
         for each in (
-            RecordType("run", (), ()),
-            RecordType("node", ("node_id",), ("sequence_in_pipeline", "registered_at", "node_id")),
-            RecordType("edge", ("edge_id",), ("created_at", "edge_id")),
-            RecordType("row", ("row_id",), ("row_index",)),
-            RecordType("token", ("token_id",), ("created_at", "token_id"), "row_id"),
-            RecordType("token_parent", ("token_id", "parent_token_id"), ("ordinal",), "token_id"),
-            RecordType("node_state", ("state_id",), ("step_index", "attempt"), "token_id"),
-            RecordType("routing_event", ("event_id",), ("ordinal", "event_id"), "state_id"),
-            RecordType("call", ("call_id",), ("call_index",), "state_id"),
-            RecordType("batch", ("batch_id",), ("created_at", "batch_id")),
-            RecordType("batch_member", ("batch_id", "token_id"), ("ordinal",), "batch_id"),
-            RecordType("artifact", ("artifact_id",), ("created_at", "artifact_id")),
+            RecordType("run", (), (), table=schema.runs_table),
+            RecordType(
+                "node",
+                ("node_id",),
+                ("sequence_in_pipeline", "registered_at", "node_id"),
+                table=schema.nodes_table,
+            ),
+            RecordType("edge", ("edge_id",), ("created_at", "edge_id"), table=schema.edges_table),
+            RecordType("row", ("row_id",), ("row_index",), table=schema.rows_table),
+            RecordType(
+                "token", ("token_id",), ("created_at", "token_id"), "row_id", schema.tokens_table
+            ),
+            RecordType(
+                "token_parent",
+                ("token_id", "parent_token_id"),
+                ("ordinal",),
+                "token_id",
+                schema.token_parents_table,
+            ),
+            RecordType(
+                "node_state",
+                ("state_id",),
+                ("step_index", "attempt"),
+                "token_id",
+                schema.node_states_table,
+            ),
+            RecordType(
+                "routing_event",
+                ("event_id",),
+                ("ordinal", "event_id"),
+                "state_id",
+                schema.routing_events_table,
+            ),
+            RecordType("call", ("call_id",), ("call_index",), "state_id", schema.calls_table),
+            RecordType(
+                "batch", ("batch_id",), ("created_at", "batch_id"), table=schema.batches_table
+            ),
+            RecordType(
+                "batch_member",
+                ("batch_id", "token_id"),
+                ("ordinal",),
+                "batch_id",
+                schema.batch_members_table,
+            ),
+            RecordType(
+                "artifact",
+                ("artifact_id",),
+                ("created_at", "artifact_id"),
+                table=schema.artifacts_table,
+            ),
             RecordType(MANIFEST, (), ()),
         )
     }
 )
-"""Every record type an export may hold, in emission order."""
+"""Every record type that an export may contain, in emission order."""
 
 
-def type_of(record: Mapping[str, Any]) -> RecordType:
-    """The type of a record; one that is not known is told apart by all of its fields."""
+def type_of(record: Record) -> RecordType:
+    """Return a record's type. A record of an unknown type is identified by all of its fields."""
     name = record.get("record_type")
     known = RECORD_TYPES.get(name) if isinstance(name, str) else None
     return known or RecordType(str(name), tuple(record), ())
 
 
-def identity_of(record: Mapping[str, Any]) -> Identity:
-    """What stays the same of a record wherever in an export it stands."""
-    return type_of(record).identity(record)
+def identity_of(record: Record) -> Identity:
+    """Return what does not change of a record, wherever in an export it stands."""
+    kind = type_of(record)
+    return (kind.name, *(record.get(field) for field in kind.key))
 
 
-def label(record: Mapping[str, Any]) -> str:
-    """A record as messages name it: its type and its own id, `node_state s17`."""
+def label(record: Record) -> str:
+    """Name a record in a message by its type and its id: `node_state s17`."""
     name, *key = identity_of(record)
     return " ".join((str(name), "/".join(map(str, key)))).rstrip()
+
+
+def run_lookup(db: LandscapeDB) -> RunLookup:
+    """Return the function that finds the run of a record in a database.
+
+    It follows the path of an export, from the record through its parents to a table with `run_id`.
+    The record's own `run_id` field is not used: a wrong exporter writes its own run there.
+    """
+
+    def run_of(record: Record) -> str | None:
+        kind = type_of(record)
+        if kind.table is None or not kind.key:
+            return None
+        source, run_id = path_to_run(kind.table)
+        key = [kind.table.c[name] == record.get(name) for name in kind.key]
+        with db.connection() as connection:
+            found = connection.execute(select(run_id).select_from(source).where(*key)).scalar()
+        return None if found is None else str(found)
+
+    return run_of
+
+
+def path_to_run(table: Table) -> tuple[FromClause, Column[Any]]:
+    """Return the join from a stored table to the table that holds its `run_id`, and that column."""
+    source: FromClause = table
+    while (parent := _parent_key(table)) is not None:
+        source = source.join(parent.table, table.c[parent.name] == parent)
+        table = parent.table
+    return source, table.c.run_id
+
+
+def _parent_key(table: Table) -> Column[Any] | None:
+    """Return the key column of a table's parent; None for a table that has `run_id` itself."""
+    (kind,) = (each for each in RECORD_TYPES.values() if each.table is table)
+    for each in RECORD_TYPES.values():
+        if kind.parent and each.table is not None and each.key == (kind.parent,):
+            return each.table.c[kind.parent]
+    return None

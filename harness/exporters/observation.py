@@ -1,26 +1,25 @@
-"""What one export did: queries, transactions, rows fetched, work, records, bytes. Never time."""
+"""What one export did: its activity on the database, in exact counts, and the file it wrote.
+
+Time and memory are measured elsewhere, in passes without listeners.
+"""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
 from harness.exporters.subject import Subject, write_jsonl
-from querygrowth.call_sites import CallSite, Project, distinct_sites
-from querygrowth.log import Query, QueryLog, count_queries, record_stacks
-from querygrowth.statements import Shape
-from querygrowth.work import count_vm_steps, has_vm_steps
-
-# Peak memory of one export, in bytes: what a fresh process that does nothing else came to.
+from querygrowth.activity import Activity, ShapeActivity
+from querygrowth.call_sites import CallSite, Project
+from querygrowth.reports import site_within
+from querygrowth.watch import caller, watch
+from querygrowth.work import VM_STEPS, has_vm_steps
 
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Resident memory of a process: before the export, and at its highest during it."""
+    """Resident memory of a fresh process: before the export, and at its highest during it."""
 
     start_bytes: int
     peak_bytes: int
@@ -32,39 +31,57 @@ class MemoryUse:
 
 
 @dataclass(frozen=True)
-class ShapeCount:
-    """How often one shape was sent, and the line that sent it first."""
+class WrittenFile:
+    """The JSON Lines file of a finished export."""
 
-    table: str
-    text: str
-    count: int
-    site: CallSite | None
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What one export to a JSON Lines file did. Immutable.
-
-    `rows_fetched` and `vm_steps` (SQLite's virtual-machine steps) are None where they cannot be
-    counted: in another process, on another database.
-    """
-
-    subject: str
-    queries: int
-    queries_by_table: Mapping[str, int]
-    session_statements: int
-    transactions: int
-    rows_fetched: int | None
-    vm_steps: int | None
-    shapes: tuple[ShapeCount, ...]
     records: int
     size_bytes: int
     sha256: str
 
+    @classmethod
+    def at(cls, path: Path) -> "WrittenFile":
+        """Read it once: one record a line."""
+        digest, records = hashlib.sha256(), 0
+        with path.open("rb") as file:
+            for line in file:
+                digest.update(line)
+                records += 1
+        return cls(records, path.stat().st_size, digest.hexdigest())
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one export to a JSON Lines file did."""
+
+    subject: str
+    activity: Activity
+    file: WrittenFile
+
     @property
     def is_vacuous(self) -> bool:
-        """Whether there is nothing to judge: it asked the database nothing, or wrote nothing."""
-        return not self.queries or not self.records
+        """Whether it sent no query or wrote no record, so that there is nothing to judge."""
+        return not self.activity.queries or not self.file.records
+
+    def portable(self, checkout: Path) -> "Observation":
+        """The observation as results keep it: without what means something on one machine only.
+
+        Sites become relative to the checkout, where they are inside it, and shapes keep their
+        table and text.
+        """
+
+        def relative(site: CallSite) -> CallSite:
+            return site_within(site, checkout) or site
+
+        shapes = tuple(
+            ShapeActivity.named(
+                *(each.shape.table, each.shape.text, each.count),
+                each.site and relative(each.site),
+            )
+            for each in self.activity.shapes
+        )
+        sites = {name: relative(site) for name, site in self.activity.sites.items()}
+        activity = replace(self.activity, shapes=shapes, sites=sites, cursor_fetches=0)
+        return replace(self, activity=activity)
 
 
 @dataclass(frozen=True)
@@ -89,59 +106,27 @@ class ExportTask:
         return path
 
 
-@dataclass(frozen=True)
-class WrittenFile:
-    """What a finished export's file is."""
-
-    records: int
-    size_bytes: int
-    sha256: str
-
-    @classmethod
-    def at(cls, path: Path) -> "WrittenFile":
-        """Read it once: one record a line."""
-        digest, records = hashlib.sha256(), 0
-        with path.open("rb") as file:
-            for line in file:
-                digest.update(line)
-                records += 1
-        return cls(records, path.stat().st_size, digest.hexdigest())
-
-
 def project_of_subject(root: Path | None = None) -> Project:
-    """The code below `root` (default: the working directory), without the harness's own frames."""
-    return Project(root, passed_over=[Path(__file__).parents[1]])
+    """The code below `root` (default: the working directory), without the harness's own frames.
+
+    An installed harness holds the exporters of `harness.fixtures`: those are subjects.
+    """
+    # Fixtures stand for user code, although an installed harness contains them.
+    own = [path for path in Path(__file__).parents[1].iterdir() if path.name != "fixtures"]
+    return Project(root, passed_over=own)
 
 
 def observe_export(subject: Subject, task: ExportTask) -> Observation:
-    """Perform the export once with the counting listeners attached."""
+    """Perform the export once with all counting listeners attached."""
     engine = task.db.engine
-    with ExitStack() as stack:
-        steps = stack.enter_context(count_vm_steps(engine)) if has_vm_steps(engine) else None
-        log = stack.enter_context(count_queries(engine, call_sites=False))
-        stacks = stack.enter_context(record_stacks(engine, project_of_subject()))
-        path = task.perform(subject)
-    written = WrittenFile.at(path)
-    return Observation(
-        subject=subject.name,
-        queries=log.total,
-        queries_by_table=dict(log.by_table),
-        session_statements=log.session_statements,
-        transactions=log.transactions_begun,
-        rows_fetched=log.rows_fetched,
-        vm_steps=steps.count if steps else None,
-        shapes=_count_shapes(log, distinct_sites(stacks)),
-        records=written.records,
-        size_bytes=written.size_bytes,
-        sha256=written.sha256,
-    )
-
-
-def _count_shapes(log: QueryLog, origins: Mapping[str, CallSite]) -> tuple[ShapeCount, ...]:
-    groups: defaultdict[Shape, list[Query]] = defaultdict(list)
-    for query in log.queries:
-        groups[query.shape].append(query)
-    return tuple(
-        ShapeCount(shape.table, shape.text, len(queries), origins.get(queries[0].sql))
-        for shape, queries in groups.items()
-    )
+    # Listeners, the driver's trace and the step counter at once: one export gives all counts.
+    with caller() as by:
+        activity = watch(
+            lambda _: task.perform(subject),
+            engine,
+            by=by,
+            work=(VM_STEPS,) if has_vm_steps(engine) else (),
+            project=project_of_subject(),
+        )
+    file = WrittenFile.at(task.path_for(subject.name))
+    return Observation(subject.name, replace(activity, records=file.records), file)

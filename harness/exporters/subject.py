@@ -1,4 +1,8 @@
-"""Subject: an exporter under measurement, whichever it is and wherever it comes from."""
+"""Subject: the class or function that makes an exporter, loaded by its name.
+
+The harness measures control and candidate through this interface only. What an exporter does not
+offer (writing files, a clock) is done for it.
+"""
 
 import importlib
 import inspect
@@ -19,14 +23,14 @@ CONTROL = "elspeth.core.landscape:LegacyLandscapeExporter"
 
 
 class SubjectError(ValueError):
-    """What was named as an exporter cannot be used as one."""
+    """The named exporter cannot be loaded, or is not an exporter."""
 
 
 class Exporter(Protocol):
-    """What a subject builds: it exports a run as records, each a mapping with its type first.
+    """Exports a run as records: mappings whose first key is `record_type`.
 
-    It may also offer `write_jsonl(run_id, path, sign=False)` and `write_csv(run_id, directory,
-    sign=False)`; without them its records are written for it.
+    Optional methods are `write_jsonl(run_id, path, sign=False)` and `write_csv(run_id, directory,
+    sign=False)`. Without them the harness writes the records.
     """
 
     def export_run(self, run_id: str, sign: bool = False) -> Iterable[Mapping[str, Any]]:
@@ -35,9 +39,9 @@ class Exporter(Protocol):
 
 @dataclass(frozen=True)
 class Subject:
-    """An exporter class or factory, callable as `(db, signing_key=None)`, with a name to print.
+    """An exporter class or factory, called as `(db, signing_key=None)`, and its name in messages.
 
-    `reference` is what loads it again in another process; empty when nothing does.
+    `reference` is the `module:attribute` that loads it in another process; empty if it has none.
     """
 
     name: str
@@ -46,35 +50,44 @@ class Subject:
 
     @property
     def takes_clock(self) -> bool:
-        """Whether its manifest's time can be fixed, so that whole files compare."""
+        """Whether the time in its manifest can be set, so that whole files can be compared."""
         try:
             return "clock" in inspect.signature(self.factory).parameters
         except (TypeError, ValueError):
             return False
 
     def build(self, db: LandscapeDB, signing_key: bytes | None, clock: Clock) -> Exporter:
-        """Make an exporter on `db`; one that takes no clock keeps its own."""
+        """Make an exporter.
+
+        Args:
+            db: The database to export from.
+            signing_key: The key to sign with; None for unsigned exports.
+            clock: The clock of the manifest, given only to an exporter that takes one.
+
+        Raises:
+            SubjectError: What the factory makes has no `export_run`.
+        """
         options: dict[str, Any] = {"clock": clock} if self.takes_clock else {}
         exporter = self.factory(db, signing_key, **options)
         if not callable(getattr(exporter, "export_run", None)):
-            raise SubjectError(f"{self.name} makes no exporter: it has no export_run method")
+            raise SubjectError(f"{self.name} does not make an exporter: no export_run method")
         return exporter
 
 
 def load_subject(reference: str) -> Subject:
     """Import the exporter that `module:attribute` names, also from the working directory.
 
-    Raises SubjectError when there is no such module or attribute, or importing it fails.
+    Raises SubjectError if there is no such module or attribute, or its import fails.
     """
     module_name, _, attribute = reference.partition(":")
     if not module_name or not attribute:
-        raise SubjectError(f"{reference!r} is no exporter: write it as module:attribute")
+        raise SubjectError(f"{reference!r} does not name an exporter: write it as module:attribute")
     if str(Path.cwd()) not in sys.path:
-        # `python -m` looks there, an installed command does not.
+        # `python -m` imports from there, an installed command does not.
         sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # Importing runs the user's code.
         raise SubjectError(
             f"{reference}: importing {module_name} failed: {type(error).__name__}: {error}"
         ) from error
@@ -85,7 +98,14 @@ def load_subject(reference: str) -> Subject:
 
 
 def write_jsonl(exporter: Exporter, run_id: str, path: Path, *, sign: bool) -> None:
-    """Have an exporter write a JSON Lines file, or write its records for it."""
+    """Write a JSON Lines file: by the exporter's own method, or its records as canonical JSON.
+
+    Args:
+        exporter: The exporter.
+        run_id: The run to export.
+        path: The file to write.
+        sign: Whether to sign.
+    """
     own = getattr(exporter, "write_jsonl", None)
     if own is not None:
         own(run_id, path, sign=sign)
@@ -95,7 +115,14 @@ def write_jsonl(exporter: Exporter, run_id: str, path: Path, *, sign: bool) -> N
 
 
 def write_csv(exporter: Exporter, run_id: str, directory: Path, *, sign: bool) -> None:
-    """Have an exporter write a directory of CSV files, or write its records for it."""
+    """Write a directory of CSV files: by the exporter's own method, or from its records.
+
+    Args:
+        exporter: The exporter.
+        run_id: The run to export.
+        directory: The directory to write.
+        sign: Whether to sign.
+    """
     own = getattr(exporter, "write_csv", None)
     if own is not None:
         own(run_id, directory, sign=sign)

@@ -1,11 +1,13 @@
-"""A subject that lives in another process: compared here like any other, exported there."""
+"""An exporter in another process and environment: observed, timed and compared like one here.
+
+A `Probe` runs `probe_script.py` under the other environment's interpreter, once for every task.
+"""
 
 import json
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,19 +16,10 @@ from typing import Any
 
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
-from harness.exporters.observation import (
-    ExportTask,
-    MemoryUse,
-    Observation,
-    ShapeCount,
-    WrittenFile,
-)
+from harness.exporters.observation import ExportTask, MemoryUse, Observation, WrittenFile
 from harness.exporters.subject import Exporter, Subject, SubjectError
+from querygrowth.activity import StatementCount, activity_of_counts
 from querygrowth.call_sites import CallSite
-from querygrowth.statements import Shape, StatementKind, kind_of, shape_of
-
-# Probing: an exporter in a process and an environment of its own, asked through `probe.py`.
-
 
 _PROBE = Path(__file__).with_name("probe_script.py")
 
@@ -54,30 +47,21 @@ class Probe:
     def observe(self, task: ExportTask) -> Observation:
         """Count one export to a file."""
         with self._answered("count", task) as answer:
-            counted = [_Counted.read(each, answer.content) for each in answer.content["statements"]]
-            written = WrittenFile.at(answer.directory / "export.jsonl")
-        queries = [each for each in counted if each.kind is StatementKind.QUERY]
-        by_table: Counter[str] = Counter()
-        for each in queries:
-            by_table[each.shape.table] += each.count
-        return Observation(
-            subject=self.label,
-            queries=sum(each.count for each in queries),
-            queries_by_table=dict(by_table),
-            session_statements=sum(
-                each.count for each in counted if each.kind is StatementKind.SESSION
-            ),
-            transactions=answer.content["transactions"],
-            rows_fetched=None,
-            vm_steps=None,
-            shapes=tuple(
-                ShapeCount(each.shape.table, each.shape.text, each.count, each.site)
-                for each in queries
-            ),
-            records=written.records,
-            size_bytes=written.size_bytes,
-            sha256=written.sha256,
+            content = answer.content
+            file = WrittenFile.at(answer.directory / "export.jsonl")
+        statements = [
+            StatementCount(
+                each["sql"], each["count"], CallSite(*each["site"]) if each["site"] else None
+            )
+            for each in content["statements"]
+        ]
+        activity = activity_of_counts(
+            statements,
+            dialect=content["dialect"],
+            transactions=content["transactions"],
+            records=file.records,
         )
+        return Observation(self.label, activity, file)
 
     def time(self, task: ExportTask, *, tries: int = 1) -> float:
         """Return the seconds of the fastest of some exports, in a new process, after a warm-up."""
@@ -163,26 +147,6 @@ class Answer:
 
     content: Mapping[str, Any]
     directory: Path
-
-
-@dataclass(frozen=True)
-class _Counted:
-    """One statement text sent from one place."""
-
-    kind: StatementKind
-    shape: Shape
-    count: int
-    site: CallSite | None
-
-    @classmethod
-    def read(cls, entry: Mapping[str, Any], answer: Mapping[str, Any]) -> "_Counted":
-        sql, site = entry["sql"], entry["site"]
-        return cls(
-            kind_of(sql),
-            shape_of(sql, answer["dialect"]),
-            entry["count"],
-            CallSite(*site) if site else None,
-        )
 
 
 Write = Callable[..., None]

@@ -15,8 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from harness.bench.history import Entry
-from harness.bench.results import Measurement, Results, SizeResult
+from harness.bench.measurements import Measurement, SizeResult
+from harness.bench.results import Results
 from querygrowth.reports import visible
+from querygrowth.work import VM_STEPS
 
 # Charts of results, before they are drawn: lines, titles, units, and a description in words.
 
@@ -106,13 +108,15 @@ def trend_charts(history: Sequence[Entry]) -> tuple[Chart, ...]:
 
 def _charts(results: Results) -> Iterator[Chart]:
     sizes, rows = results.sizes, "source rows of the run"
-    queries = _lines(sizes, lambda each: each.observation.queries, shows_slope=True)
+    queries = _lines(sizes, lambda each: each.observation.activity.queries, shows_slope=True)
     yield Chart("queries", "Queries of an export", rows, "queries", queries)
     rates = _lines(sizes, lambda each: each.records_per_second)
     yield Chart("rate", "Speed of a signed export", rows, "records/s", rates, _rate_level(results))
     memory = _lines(sizes, lambda each: each.memory.above_start_bytes / 2**20)
     yield Chart("memory", "Peak memory above the start", rows, "MiB", memory)
-    work = _lines(sizes, lambda each: each.observation.vm_steps, shows_slope=True)
+    work = _lines(
+        sizes, lambda each: each.observation.activity.work.get(VM_STEPS), shows_slope=True
+    )
     yield Chart("work", "Work of the database", rows, "SQLite machine steps", work)
 
 
@@ -122,7 +126,7 @@ def _rate_level(results: Results) -> Level | None:
     if not agreed or agreed[0] is None:
         return None
     largest = results.largest
-    per_row = largest.candidate.observation.records / largest.run.rows
+    per_row = largest.candidate.observation.file.records / largest.run.rows
     return Level(f"target, {agreed[0]:,.0f} rows/s", agreed[0] * per_row)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from harness.bench.results import Results
 from harness.report.text import (
     bytes_line,
+    full_figures,
     headline,
     measurement_cells,
-    report_of,
     reported,
     speed_line,
 )
@@ -24,10 +24,15 @@ def _lines(results: Results) -> Iterator[str]:
     yield f"# Landscape export: {results.outcome.value}"
     yield ""
     yield plain(headline(results))
-    for each in results.failures:
-        yield from ("", *markdown_failure(report_of(each), root=Path.cwd()))
+    for each in reported(results):
+        if each.verdict.failed:
+            yield from ("", *markdown_failure(each, root=Path.cwd()))
     if results.sizes:
         yield from _figures(results)
+    if results.full:
+        yield from ("", "## The full measurement", "", "| figure | |", "|---|---:|")
+        for name, cell in full_figures(results.full).items():
+            yield f"| {plain(name)} | {plain(cell)} |"
     for name, formula in results.formulas.items():
         yield from ("", f"{plain(name)}: {code(f'queries = {formula}')}")
     yield from ("", "## Every verdict", "", *markdown_table(reported(results)))

@@ -1,4 +1,4 @@
-"""The report page: results as one HTML file that needs nothing else."""
+"""The report page: results as one HTML file that loads nothing."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -9,17 +9,18 @@ from jinja2 import FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.bench.history import Entry
+from harness.bench.measurements import SizeResult
 from harness.bench.results import Results
 from harness.compare.difference import Difference
-from harness.exporters.observation import ShapeCount
 from harness.report.charts import Chart, charts_of, draw, trend_charts
 from harness.report.text import (
-    OUTCOME_WORDS,
     bytes_line,
+    full_figures,
     headline,
     measurement_cells,
     speed_line,
 )
+from querygrowth.activity import ShapeActivity
 from querygrowth.reports import visible
 
 _HERE = Path(__file__).parent
@@ -60,10 +61,10 @@ def render_page(results: Results, *, history: Sequence[Entry] = ()) -> str:
         bytes=bytes_line(results) if measured else "",
         charts=[_drawn(chart) for chart in charts],
         rounds=_rounds(results),
-        shapes=_most_sent(measured.candidate.observation.shapes if measured else ()),
+        shapes=_most_sent(measured) if measured else (),
         history=history,
         environment={k.replace("_", " "): v for k, v in asdict(results.environment).items()},
-        words=OUTCOME_WORDS,
+        full=full_figures(results.full) if results.full else {},
         # The only text beside the charts that is not escaped: a file of this package.
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704
     )
@@ -91,14 +92,14 @@ def _drawn(chart: Chart) -> DrawnChart:
 
 
 def _first_difference(results: Results) -> Difference | None:
-    compared = (*(size.comparison for size in results.sizes), *results.comparisons)
-    return next((each.difference for each in compared if each.difference), None)
+    found = (size.comparison.difference for size in results.sizes)
+    return next((each for each in found if each), None)
+
+
+def _most_sent(size: SizeResult) -> Sequence[ShapeActivity]:
+    return size.candidate.observation.activity.most_sent[:_SHOWN_SHAPES]
 
 
 def _rounds(results: Results) -> Iterable[tuple[float, float]]:
     pairing = results.pairing
     return zip(pairing.base.seconds, pairing.head.seconds, strict=True) if pairing else ()
-
-
-def _most_sent(shapes: Sequence[ShapeCount]) -> Sequence[ShapeCount]:
-    return sorted(shapes, key=lambda each: -each.count)[:_SHOWN_SHAPES]

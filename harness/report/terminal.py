@@ -3,22 +3,22 @@
 from collections.abc import Iterable, Mapping
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from harness.bench.results import Judgement, Results, SizeResult
+from harness.bench.measurements import FullMeasurement, SizeResult
+from harness.bench.results import Judgement, Results
 from harness.report.text import (
-    OUTCOME_WORDS,
     bytes_line,
+    full_figures,
     headline,
     measurement_cells,
-    report_of,
     speed_line,
 )
 from querygrowth.reports import visible, visible_verdict
 from querygrowth.verdict import Outcome
 
-_STYLES: Mapping[Outcome, str] = {
+OUTCOME_STYLES: Mapping[Outcome, str] = {
     Outcome.PASSED: "green",
     Outcome.FAILED: "bold red",
     Outcome.INCONCLUSIVE: "yellow",
@@ -28,7 +28,7 @@ _EXPLAINED = 3
 
 
 def render_results(results: Results) -> RenderableType:
-    """Lay out what was measured at the largest size, what that comes to, and the verdicts."""
+    """Lay out the figures of the largest size, of the full measurement, and the verdicts."""
     measured: tuple[RenderableType, ...] = ()
     if results.sizes:
         measured = (
@@ -38,10 +38,11 @@ def render_results(results: Results) -> RenderableType:
             Text(f"bytes      {bytes_line(results)}"),
             Text(),
         )
+    full = (_full(results.full), Text()) if results.full else ()
     formulas = (
         Text(visible(f"{name}: queries = {text}")) for name, text in results.formulas.items()
     )
-    return Group(*measured, *formulas, render_judgements(results.ordered_judgements))
+    return Group(*measured, *full, *formulas, render_judgements(results.ordered_judgements))
 
 
 def render_judgements(judgements: Iterable[Judgement]) -> RenderableType:
@@ -51,21 +52,26 @@ def render_judgements(judgements: Iterable[Judgement]) -> RenderableType:
     )
     for each in judgements:
         verdict = each.verdict
-        mark = Text(OUTCOME_WORDS[verdict.outcome], style=_STYLES[verdict.outcome])
+        mark = Text(verdict.outcome.value, style=OUTCOME_STYLES[verdict.outcome])
         cells = (each.topic.value, verdict.subject, verdict.expected, verdict.seen)
         table.add_row(mark, *(Text(visible(cell)) for cell in cells))
     return table
 
 
 def render_failures(results: Results) -> RenderableType:
-    """Explain the first failures, if any, and end with how it came out in one line."""
+    """Explain the first failures, if any, and end with the result in one line."""
     failures = results.failures
-    explained = (
-        Text(f"\n{visible_verdict(report_of(each).verdict)}") for each in failures[:_EXPLAINED]
-    )
+    explained = (Text(f"\n{visible_verdict(each.verdict)}") for each in failures[:_EXPLAINED])
     rest = len(failures) - _EXPLAINED
     more = (Text(f"\n... and {rest} more: the reports explain them"),) if rest > 0 else ()
     return Group(*explained, *more, Text(f"\n{visible(headline(results))}"))
+
+
+def _full(full: FullMeasurement) -> Table:
+    table = Table(Column("full measurement"), Column(justify="right"), box=None, pad_edge=False)
+    for name, cell in full_figures(full).items():
+        table.add_row(name, cell)
+    return table
 
 
 def _measurements(size: SizeResult) -> Table:

@@ -1,20 +1,15 @@
-"""The words and cells that every rendering shares."""
+"""The words and figures that all renderings of results share."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
-from harness.bench.results import Judgement, Measurement, Results, Topic
-from querygrowth.call_sites import CallSite
+from harness.bench.measurements import DesignTimings, FullMeasurement, LargeRun, Measurement
+from harness.bench.results import Results, Topic
+from harness.exporters.observation import MemoryUse
+from harness.exporters.timing import Timing
 from querygrowth.reports import Reported, annotations, sarif_log
 from querygrowth.verdict import Outcome
-
-OUTCOME_WORDS: Mapping[Outcome, str] = {
-    Outcome.PASSED: "met",
-    Outcome.FAILED: "MISSED",
-    Outcome.INCONCLUSIVE: "inconclusive",
-    Outcome.SKIPPED: "not judged",
-}
+from querygrowth.work import VM_STEPS
 
 _TOOL = "landscape export gate"
 _RULES: Mapping[str, str] = {
@@ -33,14 +28,7 @@ _SHOWN_DIGITS = 12
 
 def reported(results: Results) -> tuple[Reported, ...]:
     """Every verdict with its topic, in the order in which reports list them."""
-    return tuple(map(report_of, results.ordered_judgements))
-
-
-def report_of(judgement: Judgement) -> Reported:
-    """The verdict of a judgement, with its place, and its topic."""
-    place = judgement.place
-    site = CallSite(place.path, place.line, place.function) if place else judgement.verdict.site
-    return Reported(judgement.topic.value, replace(judgement.verdict, site=site))
+    return tuple(Reported(each.topic.value, each.verdict) for each in results.ordered_judgements)
 
 
 def render_sarif(results: Results) -> str:
@@ -55,20 +43,57 @@ def render_annotations(results: Results) -> Iterator[str]:
 
 def measurement_cells(measured: Measurement, rows: int) -> Mapping[str, str]:
     """What was measured of one exporter, by the name of the figure, units included."""
-    seen = measured.observation
+    activity, file = measured.observation.activity, measured.observation.file
     return {
-        "queries": f"{seen.queries:,}",
-        "transactions": f"{seen.transactions:,}",
-        "session statements": f"{seen.session_statements:,}",
-        "rows fetched": _count_or_unknown(seen.rows_fetched),
-        "SQLite machine steps": _count_or_unknown(seen.vm_steps),
-        "records": f"{seen.records:,}",
+        "queries": f"{activity.queries:,}",
+        "transactions": _count_or_unknown(activity.transactions),
+        "session statements": _count_or_unknown(activity.session_statements),
+        "rows fetched": _count_or_unknown(activity.rows_fetched),
+        "SQLite machine steps": _count_or_unknown(activity.work.get(VM_STEPS)),
+        "records": f"{file.records:,}",
         "records/s": f"{measured.records_per_second:,.0f}",
         "rows/s": f"{measured.timing.per_second(rows):,.0f}",
         "first row record": f"{measured.first_row_seconds * 1000:,.1f} ms",
-        "peak memory above start": f"{measured.memory.above_start_bytes / 2**20:,.1f} MiB",
-        "sha256": f"{seen.sha256[:_SHOWN_DIGITS]}...",
+        "peak memory above start": _mebibytes(measured.memory),
+        "sha256": f"{file.sha256[:_SHOWN_DIGITS]}...",
     }
+
+
+def full_figures(full: FullMeasurement) -> Mapping[str, str]:
+    """What `bench --full` measured, by the name of the figure, units included."""
+    figures = [figure for each in full.designs for figure in _design_figures(each)]
+    return dict([*figures, *_large_figures(full.large)])
+
+
+def _design_figures(designs: DesignTimings) -> Iterator[tuple[str, str]]:
+    where = f"{designs.database}, {designs.rows:,} rows"
+    timings = {
+        "control": designs.control,
+        "in-memory maps": designs.in_memory_maps,
+        "candidate": designs.candidate,
+    }
+    for name, timing in timings.items():
+        yield f"{where}, {name}", _records_per_second(timing, designs.records)
+
+
+def _large_figures(large: LargeRun) -> Iterator[tuple[str, str]]:
+    where = f"SQLite, {large.rows:,} rows"
+    yield f"{where}, one job", _records_per_second(large.one_job, large.records)
+    if large.two_jobs:
+        yield f"{where}, two jobs", _records_per_second(large.two_jobs, large.records)
+    if large.dump:
+        yield f"{where}, the sqlite3 shell's dump", _records_per_second(large.dump, large.records)
+    yield f"{where}, first row record", f"{large.first_row_seconds * 1000:,.1f} ms"
+    yield f"{where}, memory of the candidate", _mebibytes(large.candidate_memory)
+    yield f"{where}, memory of in-memory maps", _mebibytes(large.in_memory_maps_memory)
+
+
+def _records_per_second(timing: Timing, records: int) -> str:
+    return f"{timing.per_second(records):,.0f} records/s"
+
+
+def _mebibytes(memory: MemoryUse) -> str:
+    return f"{memory.above_start_bytes / 2**20:,.1f} MiB"
 
 
 def speed_line(results: Results) -> str:
@@ -80,14 +105,14 @@ def speed_line(results: Results) -> str:
 def bytes_line(results: Results) -> str:
     """Whether the largest run's files were the same, in words."""
     largest = results.largest
-    seen = largest.candidate.observation
+    file = largest.candidate.observation.file
     if largest.comparison.identical:
-        return f"identical: {seen.size_bytes:,} bytes, sha256 {seen.sha256}"
+        return f"identical: {file.size_bytes:,} bytes, sha256 {file.sha256}"
     return "DIFFERENT: the first difference is below"
 
 
 def headline(results: Results) -> str:
-    """How it came out, in one line: the first failure, or what passed."""
+    """The result in one line: the first failure, or how much passed."""
     failures = results.failures
     if failures:
         first = failures[0]

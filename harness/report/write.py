@@ -6,7 +6,8 @@ from pathlib import Path
 
 from elspeth.core.landscape.output.atomic import new_file
 from harness.bench.history import Entry
-from harness.bench.results import Results, save_results
+from harness.bench.result_file import save_results
+from harness.bench.results import Results
 from harness.report.markdown import render_markdown
 from harness.report.text import render_sarif
 

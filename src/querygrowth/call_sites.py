@@ -42,13 +42,16 @@ class Project:
 
     Args:
         root: The directory that holds the project. Default: the working directory.
-        passed_over: Further directories whose frames are never call sites, such as the directory
+        passed_over: Further files and directories whose frames are never call sites, such as those
             of a tool that calls the code under measurement.
     """
 
     def __init__(self, root: Path | None = None, passed_over: Sequence[Path] = ()) -> None:
         self._root = f"{(root or Path.cwd()).resolve()}{os.sep}"
-        self._passed_over = (*_NEVER_CALL_SITES, *(f"{each}{os.sep}" for each in passed_over))
+        self._passed_over = (
+            *_NEVER_CALL_SITES,
+            *(str(each) if each.is_file() else f"{each}{os.sep}" for each in passed_over),
+        )
         # The root may hold a virtual environment, or be a folder above the interpreter's own.
         environments = (f"{prefix}{os.sep}" for prefix in (sys.prefix, sys.base_prefix))
         self._not_the_users = (
@@ -61,7 +64,8 @@ class Project:
         return (
             filename.startswith(self._root)
             and not filename.startswith(self._not_the_users)
-            and _SITE_PACKAGES not in filename
+            # Below the root: the root itself may lie in site-packages.
+            and _SITE_PACKAGES not in filename[len(self._root) - 1 :]
         )
 
     def passes_over(self, filename: str) -> bool:

@@ -19,7 +19,8 @@ from elspeth.core.landscape.verification.jsonl import read_jsonl
 from elspeth.core.landscape.verification.record_shapes import SIGNATURE
 from elspeth.core.landscape.verification.verify import Verification, verify
 from elspeth.core.settings import SettingsError, load_settings
-from harness.bench.results import ResultsError, load_results, save_results
+from harness.bench.result_file import load_results, save_results
+from harness.bench.results import ResultsError
 
 KEY = b"k" * 32
 CORPUS = Path(__file__).with_name("corpus")

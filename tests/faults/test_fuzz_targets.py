@@ -20,7 +20,7 @@ from profiles import fewer_examples
 
 from elspeth.core.landscape.verification.verify import verify
 from elspeth.core.settings import load_settings
-from harness.bench.results import load_results
+from harness.bench.result_file import load_results
 
 EVERY_INPUT = [(target, path) for target in TARGETS.values() for path in target.corpus]
 HAZARDS = [

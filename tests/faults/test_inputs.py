@@ -17,10 +17,12 @@ from sample_run import record_sample_run
 
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.keys import KEY_VARIABLE
-from harness.bench.results import Judgement, Place, Topic, load_results
+from harness.bench.result_file import load_results
+from harness.bench.results import Judgement, Topic
 from harness.report.markdown import render_markdown
 from harness.report.page import render_page
 from harness.report.text import render_annotations, render_sarif
+from querygrowth.call_sites import CallSite
 from querygrowth.verdict import Outcome as Judged
 from querygrowth.verdict import Verdict
 
@@ -165,9 +167,9 @@ def test_a_run_whose_id_looks_like_an_option_is_exported(tmp_path: Path, tally: 
 @pytest.mark.parametrize("text", [*RUN_IDS.values(), "\ud800", "\u202egnp.exe", "a|b`c`[d](e)"])
 def test_hostile_text_is_shown_as_text_in_every_report(tally: Tally, text: str) -> None:
     passed = load_results(Path("fixtures/results/passed.json"))
-    verdict = Verdict(text, Judged.FAILED, text, text, (text,), text)
-    place = Place("src/a.py", 3, text)
-    results = replace(passed, judgements=(Judgement(Topic.GROWTH, verdict, place),))
+    site = CallSite("src/a.py", 3, text)
+    verdict = Verdict(text, Judged.FAILED, text, text, (text,), text, site)
+    results = replace(passed, judgements=(Judgement(Topic.GROWTH, verdict),))
     with tally.injection():
         page, summary = render_page(results), render_markdown(results)
         assert "<script>alert" not in page

@@ -1,5 +1,6 @@
-"""The check of a candidate: each part catches its own faults, and is silent on a sound exporter."""
+"""The checks of a candidate: each catches its faults, and a correct exporter passes."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,13 @@ from sqlalchemy import URL
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from harness.checks.costs import Declared
-from harness.checks.environments import SURROUNDINGS, judge_across, judge_in_surroundings
-from harness.checks.run import Ground, Part, check_candidate, findings, open_ground
+from harness.checks.environments import (
+    PROCESS_ENVIRONMENTS,
+    judge_across_backends,
+    judge_in_environment,
+)
+from harness.checks.run import Check, CheckSetup, check_candidate, prepare_checks, run_checks
+from harness.cli.main import main
 from harness.exporters.subject import (
     CONTROL,
     DEFAULT_CANDIDATE,
@@ -22,81 +28,83 @@ from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 from querygrowth.contract import Allowance
 
-FAULTY = "fixtures.faulty_exporters"
-CORRECT = "fixtures.correct_exporters"
+FAULTY = "harness.fixtures.faulty_exporters"
+CORRECT = "harness.fixtures.correct_exporters"
 
 
 @pytest.fixture(scope="module")
-def ground() -> Iterator[Ground]:
-    with open_ground() as ground:
-        yield ground
+def setup() -> Iterator[CheckSetup]:
+    with prepare_checks() as setup:
+        yield setup
 
 
-def first_line(reference: str, ground: Ground, part: Part, **declared: Any) -> str:
-    """What the check says first of one part, with how that came out."""
-    found = findings(load_subject(reference), ground, parts=[part], declared=Declared(**declared))
+def first_line(reference: str, setup: CheckSetup, check: Check, **costs: Any) -> str:
+    """The outcome and the first line of a check's first verdict."""
+    found = run_checks(load_subject(reference), setup, checks=[check], declared=Declared(**costs))
     first = next(found).verdict
     return f"{first.outcome}: {str(first).splitlines()[0]}"
 
 
-@pytest.mark.parametrize("part", [Part.QUERIES, Part.WORK, Part.SNAPSHOT])
-def test_the_batched_exporter_passes(ground: Ground, part: Part) -> None:
-    assert first_line(DEFAULT_CANDIDATE, ground, part).startswith("passed: ")
+@pytest.mark.parametrize("check", [Check.QUERIES, Check.WORK, Check.SNAPSHOT])
+def test_the_batched_exporter_passes(setup: CheckSetup, check: Check) -> None:
+    assert first_line(DEFAULT_CANDIDATE, setup, check).startswith("passed: ")
 
 
 @pytest.mark.parametrize(
-    ("exporter", "part", "words"),
+    ("exporter", "check", "words"),
     [
-        ("queries:MembersBatchByBatch", Part.QUERIES, "queries grew with batches"),
-        ("queries:WholeTable", Part.QUERIES, "fetched "),
-        ("queries:JoinedTokensOneByOne", Part.SEARCH, "RunSpec("),
-        ("resources:QuadraticMerge", Part.WORK, "branches grew faster than records"),
-        ("resources:FullScanPerRow", Part.WORK, "vm_steps grew faster than records"),
+        ("queries:MembersBatchByBatch", Check.QUERIES, "queries grew with batches"),
+        ("queries:WholeTable", Check.QUERIES, "fetched "),
+        ("queries:JoinedTokensOneByOne", Check.SEARCH, "RunSpec("),
+        ("resources:QuadraticMerge", Check.WORK, "branches grew faster than records"),
+        ("resources:FullScanPerRow", Check.WORK, "vm_steps grew faster than records"),
     ],
 )
-def test_a_part_catches_its_fault(ground: Ground, exporter: str, part: Part, words: str) -> None:
-    line = first_line(f"{FAULTY}.{exporter}", ground, part)
+def test_a_check_catches_its_fault(
+    setup: CheckSetup, exporter: str, check: Check, words: str
+) -> None:
+    line = first_line(f"{FAULTY}.{exporter}", setup, check)
     assert line.startswith(f"failed: {exporter.partition(':')[2]}: ")
     assert words in line
 
 
-def test_a_query_per_500_rows_is_fine_once_it_is_declared(ground: Ground) -> None:
+def test_a_query_per_500_rows_passes_once_it_is_declared(setup: CheckSetup) -> None:
     tables = ("tokens", "token_parents", "node_states", "routing_events", "calls")
     allowances = tuple(Allowance(table, chunk=500) for table in tables)
-    line = first_line(f"{CORRECT}.chunked:Chunked", ground, Part.QUERIES, allowances=allowances)
+    line = first_line(f"{CORRECT}.chunked:Chunked", setup, Check.QUERIES, allowances=allowances)
     assert line.startswith("passed: ")
 
 
 def test_a_run_beyond_the_variables_of_a_statement_breaks_one_list_of_ids(
-    ground: Ground,
+    setup: CheckSetup,
 ) -> None:
-    line = first_line(f"{FAULTY}.queries:OneInList", ground, Part.SIZE)
+    line = first_line(f"{FAULTY}.queries:OneInList", setup, Check.SIZE)
     assert line.startswith("failed: OneInList: error at 32,767 rows: OperationalError")
 
 
 def test_memory_is_not_judged_of_an_exporter_that_no_other_process_can_load(
-    ground: Ground,
+    setup: CheckSetup,
 ) -> None:
     class Local(LandscapeExporter):
         pass
 
-    (verdict,) = check_candidate(Subject("Local", Local), ground, parts=[Part.MEMORY])
+    (verdict,) = check_candidate(Subject("Local", Local), setup, checks=[Check.MEMORY])
     assert verdict.outcome == "skipped"
     assert verdict.expected == "at most 300 bytes held for each record"
 
 
-def test_an_exporter_that_breaks_down_over_a_question_has_failed_it(ground: Ground) -> None:
+def test_an_exporter_that_raises_during_a_check_has_failed_it(setup: CheckSetup) -> None:
     class Breaks(LandscapeExporter):
         def export_run(self, run_id: str, sign: bool = False) -> Iterator[dict[str, Any]]:
             raise RuntimeError("out of order")
 
-    verdicts = check_candidate(Subject("Breaks", Breaks), ground, parts=[Part.SNAPSHOT])
+    verdicts = check_candidate(Subject("Breaks", Breaks), setup, checks=[Check.SNAPSHOT])
     assert [each.seen for each in verdicts] == ["error: RuntimeError: out of order"]
 
 
-def test_what_is_no_exporter_is_no_verdict_but_an_error(ground: Ground) -> None:
-    with pytest.raises(SubjectError, match="cannot be called as an exporter is"):
-        check_candidate(Subject("object", object), ground, parts=[Part.RECORDS])  # type: ignore[arg-type]
+def test_a_class_that_is_not_an_exporter_raises_subject_error(setup: CheckSetup) -> None:
+    with pytest.raises(SubjectError, match="cannot be called as an exporter: "):
+        check_candidate(Subject("object", object), setup, checks=[Check.RECORDS])  # type: ignore[arg-type]
 
 
 SORTED_BY_SET = """
@@ -123,15 +131,15 @@ def test_an_order_that_depends_on_the_hash_seed_is_caught(
     with LandscapeDB(sqlite_url) as db:
         generate_run(db, preset("tiny", run_id="elsewhere"))
         seen = [
-            judge_in_surroundings(
+            judge_in_environment(
                 load_subject("sorted_by_set:SortedBySet"),
                 load_subject(CONTROL),
                 db,
                 "elsewhere",
                 tmp_path,
-                surroundings,
+                environment,
             ).seen
-            for surroundings in SURROUNDINGS
+            for environment in PROCESS_ENVIRONMENTS
         ]
     assert all(each.startswith("key order, run, record 1, in another process") for each in seen)
 
@@ -140,14 +148,14 @@ def test_hash_seed_locale_and_time_zone_move_no_byte_on_any_backend(
     db: LandscapeDB, tmp_path: Path
 ) -> None:
     generate_run(db, preset("tiny", run_id="elsewhere"))
-    for surroundings in SURROUNDINGS:
-        verdict = judge_in_surroundings(
+    for environment in PROCESS_ENVIRONMENTS:
+        verdict = judge_in_environment(
             load_subject(DEFAULT_CANDIDATE),
             load_subject(CONTROL),
             db,
             "elsewhere",
             tmp_path,
-            surroundings,
+            environment,
         )
         assert verdict.passed, verdict
 
@@ -160,7 +168,7 @@ def test_sqlite_and_postgresql_export_the_same_but_for_offsets(
         generate_run(sqlite, spec)
         generate_run(postgresql, spec)
         for reference in (CONTROL, DEFAULT_CANDIDATE):
-            verdict = judge_across(
+            verdict = judge_across_backends(
                 load_subject(reference), sqlite=sqlite, postgresql=postgresql, run_id="both"
             )
             assert verdict.passed, verdict
@@ -171,7 +179,7 @@ def test_a_difference_between_the_backends_is_named(sqlite_url: str, postgres_ur
     with LandscapeDB(sqlite_url) as sqlite, LandscapeDB(postgres_url) as postgresql:
         generate_run(sqlite, spec)
         generate_run(postgresql, preset("tiny", 3, run_id="both"))
-        verdict = judge_across(
+        verdict = judge_across_backends(
             load_subject(CONTROL), sqlite=sqlite, postgresql=postgresql, run_id="both"
         )
     assert verdict.failed
@@ -180,13 +188,25 @@ def test_a_difference_between_the_backends_is_named(sqlite_url: str, postgres_ur
 
 def test_a_check_runs_on_postgresql_as_well_where_there_is_one(postgres_server: URL) -> None:
     server = postgres_server.render_as_string(hide_password=False)
-    with open_ground(postgresql=server) as ground:
-        found = findings(
-            load_subject(DEFAULT_CANDIDATE), ground, parts=[Part.BACKENDS, Part.SNAPSHOT]
+    with prepare_checks(postgresql=server) as setup:
+        found = run_checks(
+            load_subject(DEFAULT_CANDIDATE), setup, checks=[Check.BACKENDS, Check.SNAPSHOT]
         )
-        outcomes = {(each.part, each.backend, each.verdict.outcome.value) for each in found}
+        outcomes = {(each.check, each.backend, each.verdict.outcome.value) for each in found}
     assert outcomes == {
-        (Part.BACKENDS, "postgresql", "passed"),
-        (Part.SNAPSHOT, "sqlite", "passed"),
-        (Part.SNAPSHOT, "postgresql", "passed"),
+        (Check.BACKENDS, "postgresql", "passed"),
+        (Check.SNAPSHOT, "sqlite", "passed"),
+        (Check.SNAPSHOT, "postgresql", "passed"),
     }
+
+
+@pytest.mark.parametrize("option", ["--check", "--part"])
+def test_the_command_prints_the_outcome_of_a_check(
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["harness", "check", option, "plan"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.split()[:4] == ["passed", "plan", "sqlite", "LandscapeExporter"]

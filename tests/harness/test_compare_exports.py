@@ -364,7 +364,10 @@ class NeedsMore(LandscapeExporter):
 @pytest.mark.parametrize(
     ("candidate", "words"),
     [
-        (YieldsTuples, "YieldsTuples: record 1 is no dict with text keys, but ('run', 'compared')"),
+        (
+            YieldsTuples,
+            "YieldsTuples: record 1 is not a dict with text keys, but ('run', 'compared')",
+        ),
         (NeverEnds, "NeverEnds yields more than 50 records: raise --max-records"),
         (TakesNoRun, "TakesNoRun.export_run"),
         (NeedsMore, "missing a required argument: 'more'"),

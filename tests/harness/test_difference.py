@@ -90,10 +90,10 @@ def test_a_record_that_the_control_lacks_is_extra() -> None:
 
 def test_an_extra_record_of_another_run_is_cross_run() -> None:
     candidate = [*CONTROL[:2], state(7, 0, 0), *CONTROL[2:]]
-    difference = first_difference(CONTROL, candidate, owner=lambda record: "another")
+    difference = first_difference(CONTROL, candidate, run_of=lambda record: "another")
     assert difference is not None
     assert difference.kind is Kind.CROSS_RUN
-    assert "run another owns it" in difference.hint
+    assert "it belongs to run another" in difference.hint
 
 
 def test_a_record_emitted_twice_is_a_duplicate() -> None:

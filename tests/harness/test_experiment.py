@@ -8,7 +8,8 @@ import pytest
 
 from elspeth.core.landscape import LandscapeExporter
 from harness.bench.experiment import Experiment, run_experiment, sizes_up_to
-from harness.bench.results import Results, Topic, load_results, save_results
+from harness.bench.result_file import load_results, save_results
+from harness.bench.results import Results, Topic
 from harness.bench.targets import load_targets
 from harness.checks.formulas import attribute_queries
 from harness.exporters.measured import InThisProcess, measured
@@ -75,12 +76,12 @@ def test_a_right_exporter_passes_and_its_results_can_be_kept(tmp_path: Path) -> 
 
 def test_a_query_in_a_loop_fails_at_its_line(tmp_path: Path) -> None:
     results = run(AsksForEachRow, tmp_path, 2, 4)
-    growth = next(each for each in results.failures if each.topic is Topic.GROWTH)
-    assert growth.place is not None
-    assert growth.place.path == "tests/harness/test_experiment.py"
-    source = Path(growth.place.path).read_text().splitlines()
-    assert "exec_driver_sql" in source[growth.place.line - 1]
-    assert "rows  4  sent 4x" in growth.verdict.evidence
+    growth = next(each.verdict for each in results.failures if each.topic is Topic.GROWTH)
+    assert growth.site is not None
+    assert growth.site.path == "tests/harness/test_experiment.py"
+    source = Path(growth.site.path).read_text().splitlines()
+    assert "exec_driver_sql" in source[growth.site.line - 1]
+    assert any("4" in line and "node_states" in line for line in growth.evidence)
 
 
 def test_an_exporter_that_does_nothing_fails_as_vacuous_first(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The seeded faults that depend on what a run holds: some generated run provokes each."""
+"""Seeded faults that depend on the contents of a run: some generated run shows each of them."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,8 +9,8 @@ from run_coverage import drawn_specs
 from sample_run import KEY, fixed_clock, pairs
 
 from elspeth.core.landscape import LandscapeDB
-from harness.checks.plan_changes import SHAKES, Shake
-from harness.checks.run import Part
+from harness.checks.database_changes import PLAN_CHANGES, UNCHANGED, PlanChange
+from harness.checks.run import Check
 from harness.checks.selftest import SeededFault, load_seeded_faults
 from harness.exporters.subject import CONTROL, Subject, load_subject
 from harness.generate.generator import generate_run
@@ -19,20 +19,19 @@ from harness.generate.presets import preset
 from harness.generate.spec import RunSpec
 from harness.generate.strategies import run_specs
 
-FIXTURES = Path(__file__).parents[2] / "fixtures"
 SHOWN_BY_A_RUN = [
     each
-    for each in load_seeded_faults(FIXTURES)
-    if each.number <= 17 and each.part in (Part.RECORDS, Part.PLAN) and not each.needs
+    for each in load_seeded_faults()
+    if each.number <= 17 and each.check in (Check.RECORDS, Check.PLAN) and not each.needs
 ]
-"""But for an IN list of over 32,766 values, and what only the collation of a language shows."""
+"""All faults that a run on SQLite can show, except an IN list of over 32,766 values."""
 
-SHAKES_BY_PART = {
-    Part.RECORDS: [each for each in SHAKES if not each.act],
-    Part.PLAN: [each for each in SHAKES if each.act and each.suits("sqlite")],
+PLAN_CHANGES_BY_CHECK = {
+    Check.RECORDS: [each for each in PLAN_CHANGES if not each.apply],
+    Check.PLAN: [each for each in PLAN_CHANGES if each.apply and each.suits("sqlite")],
 }
 CHUNKED = RunSpec(rows=501, features=frozenset(["shuffled_ids"]))
-"""For what goes wrong between one list of 500 values and the next."""
+"""Shows faults at the border of two lists of 500 values."""
 
 
 class Runs:
@@ -44,27 +43,27 @@ class Runs:
         self._open_until = open_until
         self._stored: dict[tuple[int, str], tuple[LandscapeDB, object]] = {}
 
-    def parting(self, candidate: Subject, shake: Shake) -> Iterator[RunSpec]:
-        """The specs whose runs the candidate exports otherwise than the control."""
+    def differing(self, candidate: Subject, change: PlanChange) -> Iterator[RunSpec]:
+        """The specs whose runs the candidate and the control export differently."""
         for number, spec in enumerate(self.specs):
-            db, expected = self._run(number, shake)
+            db, expected = self._run(number, change)
             if exports(candidate, db, spec) != expected:
                 yield spec
 
-    def _run(self, number: int, shake: Shake) -> tuple[LandscapeDB, object]:
-        key = (number, shake.name)
+    def _run(self, number: int, change: PlanChange) -> tuple[LandscapeDB, object]:
+        key = (number, change.name)
         if key not in self._stored:
-            path = self._directory / f"{number} {shake.name}.db"
+            path = self._directory / f"{number} {change.name}.db"
             db = self._open_until.enter_context(LandscapeDB(f"sqlite:///{path}"))
             generate_run(db, self.specs[number])
-            if shake.act:
-                shake.act(db)
+            if change.apply:
+                change.apply(db)
             self._stored[key] = db, exports(load_subject(CONTROL), db, self.specs[number])
         return self._stored[key]
 
 
 def exports(subject: Subject, db: LandscapeDB, spec: RunSpec) -> list[object]:
-    """What comes of each run of a spec: its records, or the kind of the error."""
+    """The export of each run of a spec: its records, or the class of the error."""
     found: list[object] = []
     for run in (spec, *neighbours_of(spec)):
         try:
@@ -83,15 +82,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 @pytest.mark.parametrize("fault", SHOWN_BY_A_RUN, ids=lambda each: f"{each.number} {each.exporter}")
-def test_some_generated_run_provokes_it(runs: Runs, fault: SeededFault) -> None:
+def test_some_generated_run_shows_the_fault(runs: Runs, fault: SeededFault) -> None:
     candidate = load_subject(fault.exporter)
-    partings = (runs.parting(candidate, shake) for shake in SHAKES_BY_PART[fault.part])
-    assert next((spec for parting in partings for spec in parting), None) is not None
+    found = (runs.differing(candidate, change) for change in PLAN_CHANGES_BY_CHECK[fault.check])
+    assert next((spec for specs in found for spec in specs), None) is not None
 
 
-def test_no_generated_run_parts_the_exporter_itself_from_the_control(runs: Runs) -> None:
+def test_the_exporter_and_the_control_agree_on_every_generated_run(runs: Runs) -> None:
     candidate = load_subject("elspeth.core.landscape:LandscapeExporter")
-    assert list(runs.parting(candidate, SHAKES[0])) == []
+    assert list(runs.differing(candidate, UNCHANGED)) == []
 
 
 def test_all_faults_that_depend_on_a_run_are_among_them() -> None:

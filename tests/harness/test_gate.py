@@ -1,13 +1,24 @@
 """Gate: what passes, what does not, and what was never measured."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from elspeth.cli.runtime import ExitCode
-from harness.bench.results import Judgement, Results, Topic, load_results
-from harness.gate import REQUIRED, completed, decide
+from harness import gate
+from harness.bench.baseline import DEFAULT_BASELINE, load_baseline
+from harness.bench.experiment import Experiment
+from harness.bench.result_file import load_results, save_results
+from harness.bench.results import Judgement, Results, Topic
+from harness.bench.targets import DEFAULT_TARGETS, load_targets
+from harness.checks.run import Check
+from harness.exporters.measured import measured
+from harness.exporters.subject import CONTROL
+from harness.gate import REQUIRED, Gate, SelftestSelection, completed, decide, run_gate
+from harness.generate.spec import RunSpec
+from harness.report.text import render_annotations
 from querygrowth.verdict import Outcome, Verdict
 
 PASSED = load_results(Path("fixtures/results/passed.json"))
@@ -61,3 +72,37 @@ def test_results_of_nothing_do_not_pass() -> None:
 
 def test_results_without_a_measured_run_do_not_pass_whatever_they_claim() -> None:
     assert decide(completed(replace(PASSED, sizes=()))) is ExitCode.NOT_FINE
+
+
+@pytest.mark.parametrize("name", ["MembersBatchByBatch", "TransactionPerQuery"])
+def test_every_growth_failure_of_the_gate_has_a_file_and_a_line(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # What the gate does besides takes time and says nothing of growth.
+    accepted = load_baseline(DEFAULT_BASELINE)
+    monkeypatch.setattr(gate, "cost", lambda *_: accepted)
+    monkeypatch.setattr(gate, "attribute_queries", lambda *_: {})
+    experiment = Experiment(
+        specs=tuple(RunSpec(rows=rows, batches=rows, members=1) for rows in (2, 4)),
+        control=measured(CONTROL),
+        candidate=measured(f"harness.fixtures.faulty_exporters.queries:{name}"),
+        targets=load_targets(DEFAULT_TARGETS),
+        rounds=1,
+    )
+    planned = Gate(experiment, accepted, SelftestSelection(()), (Check.QUERIES,))
+    (tmp_path / "runs").mkdir()
+    found = run_gate(planned, tmp_path / "runs", lambda step: None)
+    save_results(found, tmp_path / "results.json")
+    saved = load_results(tmp_path / "results.json")
+    assert saved == found
+    growth = [each.verdict for each in saved.failures if each.topic is Topic.GROWTH]
+    assert growth
+    for verdict in growth:
+        assert verdict.site is not None, verdict
+        assert verdict.site.path.startswith(("fixtures/", "src/"))
+        source = Path(verdict.site.path).read_text().splitlines()
+        assert source[verdict.site.line - 1].strip()
+    annotated = [line for line in render_annotations(saved) if "title=growth" in line]
+    assert len(annotated) == len(growth)
+    at_a_line = re.compile(r"::error file=(fixtures|src)/\S+\.py,line=\d+,")
+    assert all(map(at_a_line.match, annotated))

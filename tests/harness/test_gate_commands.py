@@ -1,5 +1,6 @@
 """The commands about results: exit codes, one line for bad input, and nothing overwritten."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,10 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.main import main
+from harness.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 SAVED = ROOT / "fixtures" / "results"
+TYPO = '[[target]]\nid = "R1"\ntitle = "queries"\nmetric = "querys"\nat_most = 13\n'
+WITHOUT_EXTRAS = """
+import sys
+from harness.cli.extras import EXTRA_PACKAGES
+sys.modules.update(dict.fromkeys(EXTRA_PACKAGES))
+sys.argv = ["harness", *sys.argv[1:]]
+from harness.cli.main import main
+main()
+"""
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,12 @@ def test_saved_results_that_fail_exit_1_and_annotate_the_line_on_github(
         ("history", "--file", "absent.jsonl"),
         ("history", "--file", "new.jsonl", "--add", "empty.json"),
         ("bench", "--rows", "10", "--candidate", "nonsense", "--src", "src"),
+        ("bench", "--rows", "9"),
+        ("bench", "--rounds", "0"),
+        ("bench", "--targets", "typo.toml"),
+        ("bench", "--output", "empty.json"),
+        ("compare", "HEAD", "--max-rounds", "5"),
+        ("gate", "--targets", "typo.toml"),
     ],
     ids=lambda arguments: " ".join(arguments),
 )
@@ -84,12 +100,14 @@ def test_bad_input_is_one_line_and_exit_2_and_nothing_is_overwritten(
     harness: Harness, arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "empty.json").write_text("")
+    (tmp_path / "typo.toml").write_text(TYPO)
     out = tmp_path / "out"
     out.mkdir()
     (out / "results.json").write_text("earlier")
-    where = {"empty.json", "absent.json", "absent.jsonl", "new.jsonl"}
+    where = {"empty.json", "typo.toml", "absent.json", "absent.jsonl", "new.jsonl"}
     given = [str(tmp_path / word) if word in where else word for word in arguments]
-    output = [] if arguments[0] in ("baseline", "history") else ["--output", str(out)]
+    names_its_output = arguments[0] in ("baseline", "history") or "--output" in arguments
+    output = [] if names_its_output else ["--output", str(out)]
     said = harness(*given, *output)
     assert said.code == 2, said.out
     lines = [line for line in said.err.splitlines() if not line.startswith("...")]
@@ -107,3 +125,64 @@ def test_history_adds_and_shows_the_trend(harness: Harness, tmp_path: Path) -> N
         assert added.code == 0, added.err
     assert len(file.read_text().splitlines()) == 2
     assert added.out.count("█") > 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("bench", "--rows", "1"), ("'--rows'", "10")),
+        (("gate", "--rows", "1"), ("'--rows'", "10")),
+        (("compare", "HEAD", "--rows", "1"), ("'--rows'", "10")),
+        (("compare", "HEAD", "--max-rounds", "1"), ("'--max-rounds'", "6")),
+        (("bench", "--targets", "typo.toml"), ("typo.toml", "'querys'", "mean 'queries'")),
+    ],
+)
+def test_a_wrong_value_is_told_by_its_option_and_what_would_be_right(
+    harness: Harness, arguments: tuple[str, ...], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "typo.toml").write_text(TYPO)
+    said = harness(*(str(tmp_path / word) if word == "typo.toml" else word for word in arguments))
+    assert said.code == 2
+    assert all(word in said.err for word in words), said.err
+
+
+def run_without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRAS, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_works_without_the_extras_and_lists_every_command() -> None:
+    said = run_without_extras("--help")
+    assert said.returncode == 0, said.stderr
+    listed = [line.split()[0] for line in said.stdout.splitlines() if line.startswith("  ")]
+    assert [name for name in listed if name in COMMANDS] == list(COMMANDS)
+    assert said.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "package"),
+    [
+        (("check", "--all"), "hypothesis"),
+        (("selftest",), "hypothesis"),
+        (("gate",), "hypothesis"),
+        (("bench", "--rows", "10"), "jinja2"),
+        (("compare", "HEAD"), "jinja2"),
+        (("history", "--output", "out"), "jinja2"),
+    ],
+)
+def test_a_command_that_needs_an_extra_says_how_to_install_it(
+    arguments: tuple[str, ...], package: str
+) -> None:
+    said = run_without_extras(*arguments)
+    assert said.returncode == 2
+    install = f"{package} is not installed: pip install 'elspeth-landscape[harness]'"
+    assert said.stderr == f"error: {install}\n"
+
+
+def test_a_misspelt_command_is_a_usage_error(harness: Harness) -> None:
+    assert harness("bensh").code == 2

@@ -1,4 +1,4 @@
-"""Golden exports: both exporters write them still, and a change of them is told."""
+"""Golden exports: both exporters still write them, and a change is reported."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from elspeth.core.landscape import LandscapeDB
+from harness import packaged
 from harness.checks.golden import (
-    GOLDEN,
     GoldenError,
     check_golden,
     dump_tables,
@@ -22,7 +22,6 @@ from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_
 from harness.generate.features import FEATURES
 
 BACKENDS = ["sqlite", "postgresql"]
-GOLDEN_HERE = Path(__file__).parents[2] / GOLDEN
 PHYSICAL_PLACE = {"sqlite": "rowid", "postgresql": "ctid"}
 
 
@@ -40,7 +39,7 @@ def control() -> Subject:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the golden exports of SQLite, to be changed."""
-    shutil.copytree(GOLDEN_HERE / "sqlite", tmp_path / "golden" / "sqlite")
+    shutil.copytree(packaged.GOLDEN / "sqlite", tmp_path / "golden" / "sqlite")
     return tmp_path / "golden"
 
 
@@ -51,7 +50,7 @@ def test_both_exporters_write_the_golden_exports_on_every_backend(
     backend = db.engine.dialect.name
     verdicts = list(
         check_golden(
-            load_subject(reference), backend, lambda: db.connection_string, golden=GOLDEN_HERE
+            load_subject(reference), backend, lambda: db.connection_string, golden=packaged.GOLDEN
         )
     )
     assert len(verdicts) == len(golden_specs(backend))
@@ -60,8 +59,8 @@ def test_both_exporters_write_the_golden_exports_on_every_backend(
 
 def test_the_golden_runs_hold_every_feature_of_their_backend(db: LandscapeDB) -> None:
     backend = db.engine.dialect.name
-    restore_tables(db, GOLDEN_HERE / backend / "tables.jsonl")
-    run_ids = [each.name for each in (GOLDEN_HERE / backend).iterdir() if each.is_dir()]
+    restore_tables(db, packaged.GOLDEN / backend / "tables.jsonl")
+    run_ids = [each.name for each in (packaged.GOLDEN / backend).iterdir() if each.is_dir()]
     held = [each for each in FEATURES.values() if backend == "sqlite" or each.portable]
     with db.connection() as connection:
         missing = [
@@ -119,8 +118,8 @@ def test_an_update_shows_what_it_would_change_and_writes_only_when_told(
     golden = changed.read_bytes()
     changed.write_bytes(golden + b"x")
     shown = update_golden(control, "sqlite", new_database, golden=copy, write=False)
-    assert [each.file for each in shown] == ["sqlite/golden_2"]
-    assert "bytes, csv/run.csv" in shown[0].words
+    assert [each.name for each in shown] == ["sqlite/golden_2"]
+    assert "bytes, csv/run.csv" in shown[0].difference
     assert changed.read_bytes() == golden + b"x"
     update_golden(control, "sqlite", new_database, golden=copy, write=True)
     assert changed.read_bytes() == golden
@@ -131,7 +130,7 @@ def test_an_update_without_golden_exports_makes_them(
     control: Subject, new_database: NewDatabase, tmp_path: Path
 ) -> None:
     made = update_golden(control, "sqlite", new_database, golden=tmp_path / "new", write=True)
-    assert [each.file for each in made] == sorted(
+    assert [each.name for each in made] == sorted(
         f"sqlite/{spec.run_id}" for spec in golden_specs("sqlite")
     )
     candidate = load_subject(DEFAULT_CANDIDATE)
@@ -151,7 +150,7 @@ def test_stored_tables_come_back_as_they_were_and_in_the_same_place(
     backend: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     url = "fresh_postgres_url" if backend == "postgresql" else "sqlite_url"
-    golden = GOLDEN_HERE / backend / "tables.jsonl"
+    golden = packaged.GOLDEN / backend / "tables.jsonl"
     with LandscapeDB(request.getfixturevalue(url)) as db:
         restore_tables(db, golden)
         dump_tables(db, tmp_path / "tables.jsonl")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.bench.history import Entry, append_entry, comparable, entry_of, load_history
-from harness.bench.results import ResultsError, load_results
+from harness.bench.result_file import load_results
+from harness.bench.results import ResultsError
 
 
 def entry(day: int, speed_up: float, **changes: object) -> Entry:

@@ -12,9 +12,11 @@ import pytest
 
 from harness.bench.history import Entry
 from harness.bench.paired_ratio import pair
-from harness.bench.results import Judgement, Results, Topic, load_results
+from harness.bench.result_file import load_results
+from harness.bench.results import Judgement, Results, Topic
 from harness.exporters.timing import Timing
 from harness.report.page import render_page
+from querygrowth.activity import ShapeActivity
 from querygrowth.verdict import Outcome, Verdict
 
 SAVED = Path("fixtures/results")
@@ -68,8 +70,9 @@ def slower() -> Results:
 def hostile() -> Results:
     largest = PASSED.largest
     seen = largest.candidate.observation
-    shapes = tuple(replace(each, text=HOSTILE, table=HOSTILE) for each in seen.shapes)
-    observation = replace(seen, subject=HOSTILE, shapes=shapes)
+    shapes = (ShapeActivity.named(HOSTILE, HOSTILE, 1), *seen.activity.shapes)
+    activity = replace(seen.activity, shapes=shapes)
+    observation = replace(seen, subject=HOSTILE, activity=activity)
     candidate = replace(largest.candidate, observation=observation)
     first = PASSED.sizes[0]
     named = replace(

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness.bench.results import Judgement, Place, Results, Topic, load_results
+from harness.bench.result_file import load_results
+from harness.bench.results import Judgement, Results, Topic
 from harness.report import write_reports
 from harness.report.markdown import render_markdown
 from harness.report.page import render_page
 from harness.report.terminal import render_failures, render_results
 from harness.report.text import render_annotations, render_sarif
+from querygrowth.call_sites import CallSite
 from querygrowth.verdict import Outcome, Verdict
 
 SAVED = Path("fixtures/results")
@@ -29,9 +31,9 @@ HOSTILE = (
 
 
 def hostile() -> Results:
-    verdict = Verdict(HOSTILE, Outcome.FAILED, HOSTILE, HOSTILE, (HOSTILE,), HOSTILE)
-    place = Place("src/a,b:c.py", 3, HOSTILE)
-    return replace(PASSED, judgements=(Judgement(Topic.GROWTH, verdict, place),))
+    site = CallSite("src/a,b:c.py", 3, HOSTILE)
+    verdict = Verdict(HOSTILE, Outcome.FAILED, HOSTILE, HOSTILE, (HOSTILE,), HOSTILE, site)
+    return replace(PASSED, judgements=(Judgement(Topic.GROWTH, verdict),))
 
 
 def on_terminal(results: Results) -> str:
@@ -121,8 +123,8 @@ def controlling() -> Results:
     verdict = Verdict(
         *(HOSTILE_CONTROLS, Outcome.FAILED, HOSTILE_CONTROLS, HOSTILE_CONTROLS),
         *((HOSTILE_CONTROLS,), HOSTILE_CONTROLS),
+        site=CallSite(HOSTILE_CONTROLS, 3, HOSTILE_CONTROLS),
     )
-    place = Place(HOSTILE_CONTROLS, 3, HOSTILE_CONTROLS)
     largest = PASSED.largest
     seen = replace(largest.candidate.observation, subject=HOSTILE_CONTROLS)
     sizes = (replace(largest, candidate=replace(largest.candidate, observation=seen)),)
@@ -130,7 +132,7 @@ def controlling() -> Results:
         PASSED,
         sizes=sizes,
         formulas={HOSTILE_CONTROLS: HOSTILE_CONTROLS},
-        judgements=(Judgement(Topic.GROWTH, verdict, place),),
+        judgements=(Judgement(Topic.GROWTH, verdict),),
     )
 
 
@@ -170,9 +172,9 @@ def test_no_bare_address_is_a_link_in_the_summary() -> None:
 
 
 def test_no_text_is_a_link_in_sarif_and_its_paths_are_addresses() -> None:
-    hostile_place = Place("src/a b?#%.py", 3, HOSTILE)
-    verdict = hostile().judgements[0].verdict
-    results = replace(PASSED, judgements=(Judgement(Topic.GROWTH, verdict, hostile_place),))
+    site = CallSite("src/a b?#%.py", 3, HOSTILE)
+    verdict = replace(hostile().judgements[0].verdict, site=site)
+    results = replace(PASSED, judgements=(Judgement(Topic.GROWTH, verdict),))
     (result,) = json.loads(render_sarif(results))["runs"][0]["results"]
     assert "](" not in result["message"]["text"]
     location = result["locations"][0]["physicalLocation"]["artifactLocation"]

@@ -7,13 +7,17 @@ from sqlalchemy import func, select
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.schema import EXPORTED_TABLES
-from harness.checks.concurrent_writer import Intruder, IntruderError, add_one_of_everything
+from harness.checks.concurrent_writer import (
+    ConcurrentWriter,
+    ConcurrentWriterError,
+    add_records_of_every_type,
+)
 from harness.checks.snapshot import judge_snapshot
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 
-NOT_A_SNAPSHOT = "fixtures.faulty_exporters.resources:NotASnapshot"
+NOT_A_SNAPSHOT = "harness.fixtures.faulty_exporters.resources:NotASnapshot"
 
 
 def judged(reference: str, url: str, directory: Path) -> str:
@@ -25,7 +29,7 @@ def test_the_batched_exporter_shows_one_state_on_every_backend(
     landscape_url: str, tmp_path: Path
 ) -> None:
     seen = judged(DEFAULT_CANDIDATE, landscape_url, tmp_path)
-    assert seen == "passed: a snapshot, whoever writes meanwhile"
+    assert seen == "passed: a snapshot, while a second process wrote"
 
 
 @pytest.mark.parametrize("reference", [NOT_A_SNAPSHOT, CONTROL])
@@ -39,7 +43,7 @@ def test_an_exporter_that_reads_query_by_query_is_torn_on_every_backend(
 def test_an_exporter_that_came_to_no_second_query_proves_nothing(
     sqlite_url: str, tmp_path: Path
 ) -> None:
-    nothing = load_subject("fixtures.faulty_exporters.output:ExportsNothing")
+    nothing = load_subject("harness.fixtures.faulty_exporters.output:ExportsNothing")
     verdict = judge_snapshot(nothing, load_subject(CONTROL), lambda: sqlite_url, tmp_path)
     assert verdict.failed
     assert verdict.seen.startswith("vacuous")
@@ -53,33 +57,33 @@ def rows_by_table(db: LandscapeDB) -> dict[str, int]:
         }
 
 
-def test_the_intruder_adds_to_every_table_but_runs(db: LandscapeDB) -> None:
+def test_the_concurrent_writer_adds_to_every_table_except_runs(db: LandscapeDB) -> None:
     generate_run(db, preset("tiny", run_id="run"))
     before = rows_by_table(db)
-    add_one_of_everything(db, "run")
+    add_records_of_every_type(db, "run")
     unchanged = {name for name, count in rows_by_table(db).items() if count == before[name]}
     assert unchanged == {"runs"}
 
 
-def test_the_intruder_writes_from_a_process_of_its_own(sqlite_url: str) -> None:
+def test_the_concurrent_writer_writes_once_from_another_process(sqlite_url: str) -> None:
     with LandscapeDB(sqlite_url) as db:
         generate_run(db, preset("tiny", run_id="run"))
         before = rows_by_table(db)
-        with Intruder(sqlite_url, "run") as intruder:
+        with ConcurrentWriter(sqlite_url, "run") as writer:
             assert rows_by_table(db) == before
-            intruder.strike()
-            intruder.strike()
+            writer.write()
+            writer.write()
         after = rows_by_table(db)
     assert after["rows"] == before["rows"] + 1
 
 
-def test_an_intruder_that_cannot_write_says_so(sqlite_url: str) -> None:
+def test_a_concurrent_writer_that_cannot_write_gives_the_reason(sqlite_url: str) -> None:
     with (
         LandscapeDB(sqlite_url),
-        Intruder(sqlite_url, "nowhere") as intruder,
-        pytest.raises(IntruderError, match="could not write: IntegrityError"),
+        ConcurrentWriter(sqlite_url, "nowhere") as writer,
+        pytest.raises(ConcurrentWriterError, match="could not write: IntegrityError"),
     ):
-        intruder.strike()
+        writer.write()
 
 
 def test_an_exporter_without_a_clock_can_hold_a_snapshot_too(

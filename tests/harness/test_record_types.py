@@ -1,7 +1,7 @@
-"""Which run of a database a record belongs to."""
+"""What a comparison knows of record types, and which run a record belongs to."""
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
-from harness.compare.ownership import owner_in
+from harness.compare.record_types import run_lookup
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 
@@ -9,12 +9,12 @@ from harness.generate.presets import preset
 def test_every_record_belongs_to_the_run_that_exports_it(db: LandscapeDB) -> None:
     spec = preset("tiny", run_id="mine", neighbours=1)
     generate_run(db, spec)
-    owner = owner_in(db)
+    run_of = run_lookup(db)
     for run_id in ("mine", "mine-neighbour-1"):
         records = list(LandscapeExporter(db).export_run(run_id))[1:]
-        assert {owner(each) for each in records} == {run_id}
+        assert {run_of(each) for each in records} == {run_id}
 
 
 def test_a_record_that_is_nowhere_belongs_to_none(db: LandscapeDB) -> None:
-    assert owner_in(db)({"record_type": "row", "row_id": "nowhere"}) is None
-    assert owner_in(db)({"record_type": "manifest"}) is None
+    assert run_lookup(db)({"record_type": "row", "row_id": "nowhere"}) is None
+    assert run_lookup(db)({"record_type": "manifest"}) is None

@@ -1,0 +1,102 @@
+"""The harness from its wheels, in a folder without a checkout: all that it needs comes with it."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+wheel = pytest.importorskip(
+    "hatchling.builders.wheel", reason="hatchling is not installed: no wheel to test"
+)
+
+ROOT = Path(__file__).parents[2]
+SAVED = ROOT / "fixtures" / "results" / "passed.json"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The unpacked wheels, and a folder to run commands in."""
+
+    packages: Path
+    folder: Path
+
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Python with the wheels first on the import path, in the folder."""
+        return subprocess.run(
+            [sys.executable, "-P", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(self.packages)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    directory = tmp_path_factory.mktemp("installed")
+    for project in (ROOT, ROOT / "src" / "querygrowth"):
+        builder = wheel.WheelBuilder(str(project))
+        for built in builder.build(directory=str(directory / "wheels"), versions=["standard"]):
+            with zipfile.ZipFile(built) as archive:
+                archive.extractall(directory / "site-packages")
+    # Files that a look-up relative to the working directory would find, and fail on.
+    folder = directory / "folder"
+    (folder / "fixtures" / "golden").mkdir(parents=True)
+    (folder / "fixtures" / "targets.toml").write_text("not TOML")
+    (folder / "fixtures" / "baseline.json").write_text("not JSON")
+    return Installation(directory / "site-packages", folder)
+
+
+def test_the_harness_and_its_fixtures_come_from_the_wheel(installation: Installation) -> None:
+    script = (
+        "import harness.fixtures.usual_exporter as exporter\n"
+        "from harness import packaged\n"
+        "from harness.bench.baseline import DEFAULT_BASELINE, load_baseline\n"
+        "from harness.bench.targets import DEFAULT_TARGETS, load_targets\n"
+        "assert load_baseline(DEFAULT_BASELINE) and load_targets(DEFAULT_TARGETS)\n"
+        "print(exporter.__file__, packaged.FIXTURES, sep='\\n')\n"
+    )
+    done = installation.python("-c", script)
+    assert done.returncode == 0, done.stderr
+    fixtures = installation.packages / "harness" / "fixtures"
+    assert done.stdout.splitlines() == [str(fixtures / "usual_exporter.py"), str(fixtures)]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("golden --check", "LandscapeExporter: sqlite/golden_1: the golden export to the byte"),
+        ("selftest --short", "caught 3/3 with the right name"),
+        ("check --check plan", "the same exports to the byte"),
+        ("bench --rows 10 --rounds 1", "verdicts passed"),
+        (f"gate --results {SAVED}", "verdicts passed"),
+    ],
+    ids=lambda each: each.partition(" ")[0],
+)
+def test_a_command_needs_no_checkout(
+    installation: Installation, command: str, words: str, tmp_path: Path
+) -> None:
+    output = ["--output", str(tmp_path)] if command.startswith(("bench", "gate")) else []
+    done = installation.python("-m", "harness", *command.split(), *output)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert words in done.stdout
+
+
+def test_the_quadratic_exporter_of_the_wheel_fails_the_work_check(
+    installation: Installation,
+) -> None:
+    # Its frames lie inside the harness and below site-packages. Both are passed over elsewhere.
+    exporter = "harness.fixtures.faulty_exporters.resources:QuadraticMerge"
+    done = installation.python("-m", "harness", "check", "--check", "work", "--candidate", exporter)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "branches grew faster than records" in done.stdout
+
+
+def test_a_checkout_has_one_import_name_for_an_exporter() -> None:
+    with pytest.raises(ImportError, match=r"import it as harness\.fixtures"):
+        import fixtures  # noqa: F401
