@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from elspeth.cli.runtime import ExitCode
 from elspeth.core.landscape import LandscapeDB
-from harness.bench.baseline import Costs, cost, judge_costs
+from harness.bench.baseline import Costs, count_costs, judge_costs
 from harness.bench.experiment import Experiment, OnStep, run_experiment
 from harness.bench.paired_ratio import Pairing
 from harness.bench.race import Race, run_race
@@ -140,7 +140,7 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
     results = run_experiment(experiment, directory, on_step)
     checked = tuple(_check(gate, directory, on_step))
     on_step("counting the costs that the baseline is about")
-    costs = judge_costs(cost(experiment.candidate, directory), gate.baseline)
+    costs = judge_costs(count_costs(experiment.candidate, directory), gate.baseline)
     on_step("finding the formulas of the queries")
     both = (experiment.control, experiment.candidate)
     formulas = attribute_queries({each.name: each for each in both}, directory)

@@ -10,7 +10,7 @@ from elspeth.cli.runtime import ExitCode
 from harness.bench.baseline import (
     DEFAULT_BASELINE,
     Costs,
-    cost,
+    count_costs,
     judge_costs,
     load_baseline,
     merged,
@@ -37,7 +37,7 @@ def baseline(
     """
     earlier = load_baseline(file) if file.exists() or not update else None
     with tempfile.TemporaryDirectory(prefix="harness-") as directory:
-        found = cost(measured(candidate), Path(directory))
+        found = count_costs(measured(candidate), Path(directory))
     if update:
         save_baseline(merged(found, earlier), file)
         output_console().print(f"wrote {file}", markup=False, soft_wrap=True)
