@@ -1,4 +1,4 @@
-"""Costs: what a candidate's exports take as runs grow: queries, fetched rows, work and memory."""
+"""Judge what a candidate's exports cost as runs grow: queries, fetched rows, work and memory."""
 
 import inspect
 import sqlite3
@@ -30,7 +30,7 @@ from querygrowth.watch import caller, watch
 from querygrowth.work import BRANCHES, VM_STEPS, has_vm_steps
 
 VARIABLES = 32_766
-"""The most variables that SQLite takes in a statement, unless it is built to take more."""
+"""The most variables that SQLite takes in a statement, unless it was built to take more."""
 
 _AXES: Mapping[str, int] = MappingProxyType(
     {
@@ -45,23 +45,30 @@ _AXES: Mapping[str, int] = MappingProxyType(
         "neighbour_rows": 2,
     }
 )
-"""What runs grow along, from these sizes. Forks and joins are left to the search."""
+"""The axes along which runs grow, with their base sizes. Forks and joins are left to the search."""
+
+# A list of 500 ids needs a second query at 501 rows. Such lists hold rows or what belongs to them;
+# along the other axes only loops are looked for, and a loop shows at any size.
 _FEW, _MANY = (2, 6, 24), (2, 20, 501)
-"""Lists of 500 ids follow the rows; along the other axes, loops show at once."""
+# Branches are counted about 20 times slower than the export runs, so these runs are small.
 _WORK_SCALES = (8, 24, 72)
 _BASE = RunSpec(
     run_id="growth", forks=1, retries=1, routing_groups=1, batches=1, members=2, neighbours=1
 )
+# The difference between two sizes leaves out what modules and the connection take.
 _SMALL_ROWS, _LARGE_ROWS = 200, 2000
 _EXAMPLES = 60
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What a candidate admits to; the defaults are what a streaming exporter keeps.
+    """The costs that a candidate declares; the defaults are those of a streaming exporter.
 
-    `rows_per_record` is how many rows may be fetched for each record, `bytes_per_record` how much
-    memory may be held for each, and `allowances` name tables that are read in chunks.
+    Args:
+        transactions: The most transactions of an export.
+        rows_per_record: The most rows fetched for a record.
+        bytes_per_record: The most memory that a further record may take.
+        allowances: Tables that are read in chunks.
     """
 
     transactions: int = 1
@@ -71,7 +78,7 @@ class Declared:
 
     @property
     def contract(self) -> QueryContract:
-        """The part of it that is about queries."""
+        """The part that is about queries."""
         return QueryContract(
             transactions=self.transactions,
             rows_per_record=self.rows_per_record,
@@ -80,7 +87,7 @@ class Declared:
 
 
 class _Runs:
-    """Databases with a run of given sizes, and the candidate's export of them as an action."""
+    """Makes databases with a run of given sizes, and exports that run with the candidate."""
 
     def __init__(self, candidate: Subject, new_database: NewDatabase) -> None:
         self._candidate = candidate
@@ -89,19 +96,20 @@ class _Runs:
 
     @contextmanager
     def populate(self, **sizes: int) -> Iterator[Engine]:
-        """Generate a run that is as large as `sizes` say, in a database of its own."""
+        """Generate a run of these sizes in a new database, and yield its engine."""
         changes: dict[str, Any] = sizes
         with self.generated(replace(_BASE, **changes)) as db:
             yield db.engine
 
     @contextmanager
     def generated(self, spec: RunSpec) -> Iterator[LandscapeDB]:
+        """Generate a run in a new database, and yield it."""
         with LandscapeDB(self._new_database()) as self._db:
             generate_run(self._db, spec)
             yield self._db
 
     def export(self, engine: object, run_id: str = _BASE.run_id) -> int:
-        """Export the run, signed, and return how many records it had."""
+        """Export the run, signed, and return the number of its records."""
         if self._db is None or engine is not self._db.engine:
             raise ValueError("only the run that was generated last can be exported")
         exporter = self._candidate.build(self._db, SIGNING_KEY, fixed_clock)
@@ -111,17 +119,37 @@ class _Runs:
 def judge_query_growth(
     candidate: Subject, new_database: NewDatabase, declared: Declared
 ) -> Sequence[Verdict]:
-    """Judge queries, transactions and fetched rows as each axis grows, failed verdicts first."""
+    """Judge queries, transactions and fetched rows as the run grows along each axis.
+
+    Args:
+        candidate: The exporter on trial.
+        new_database: Returns the URL of a new, empty database.
+        declared: The costs that the candidate declares.
+
+    Returns:
+        The verdicts of all axes, failed ones first.
+    """
     runs = _Runs(candidate, new_database)
     scales = dict.fromkeys(_AXES, _FEW) | {"rows": _MANY}
     report = measure_growth(
-        runs.export, runs.populate, axes=_AXES, scales=scales, subject=candidate.name
+        runs.export,
+        runs.populate,
+        axes=_AXES,
+        scales=scales,
+        subject=candidate.name,
+        project=project_of_subject(),
     )
     return judge_growth(report, declared.contract)
 
 
 def search_blow_up(candidate: Subject, new_database: NewDatabase, declared: Declared) -> Verdict:
-    """Search all kinds of small runs for one that takes more queries than the smallest does."""
+    """Search small runs of all kinds for one that takes more queries than the smallest run.
+
+    Args:
+        candidate: The exporter on trial.
+        new_database: Returns the URL of a new, empty database.
+        declared: The costs that the candidate declares.
+    """
     runs = _Runs(candidate, new_database)
     contract = replace(declared.contract, total=_observe(runs, RunSpec()).queries)
     found = find_blow_up(
@@ -143,13 +171,14 @@ def search_blow_up(candidate: Subject, new_database: NewDatabase, declared: Decl
         False,
         expected=f"at most {contract.total} queries, as for {RunSpec()!r}",
         seen=f"queries grew: {found.activity.queries} for {found.example!r}",
-        evidence=("found by search, and shrunk", *found.verdicts[0].evidence),
+        evidence=("the smallest such run that a search found", *found.verdicts[0].evidence),
         next_step="what this run has that the smallest lacks",
+        site=found.verdicts[0].site,
     )
 
 
 def judge_large_run(candidate: Subject, new_database: NewDatabase) -> Verdict:
-    """Judge whether as many rows are exported as no list of variables can name."""
+    """Judge whether a run is exported that has more rows than a statement can have variables."""
     spec = RunSpec(run_id="large", rows=VARIABLES + 1, states=0)
     with LandscapeDB(new_database()) as db:
         run = generate_run(db, spec)
@@ -175,7 +204,16 @@ def judge_large_run(candidate: Subject, new_database: NewDatabase) -> Verdict:
 def judge_work(
     candidate: Subject, new_database: NewDatabase, declared: Declared
 ) -> Sequence[Verdict]:
-    """Judge whether the database's and Python's work grows no faster than the records."""
+    """Judge whether the work of the database and of Python grows in proportion to the records.
+
+    Args:
+        candidate: The exporter on trial.
+        new_database: Returns the URL of a new, empty database.
+        declared: The costs that the candidate declares.
+
+    Returns:
+        The verdicts on work and on everything else that growth is judged by.
+    """
     runs = _Runs(candidate, new_database)
     with LandscapeDB(new_database()) as db:
         counted = (BRANCHES, VM_STEPS) if has_vm_steps(db.engine) else (BRANCHES,)
@@ -194,7 +232,14 @@ def judge_work(
 def judge_memory(
     candidate: Subject, new_database: NewDatabase, declared: Declared, directory: Path
 ) -> Verdict:
-    """Judge how much memory each further record takes, each export in a process of its own."""
+    """Judge how much memory a further record takes, with each export in a new process.
+
+    Args:
+        candidate: The exporter on trial; skipped if another process cannot import it.
+        new_database: Returns the URL of a new, empty database.
+        declared: The costs that the candidate declares.
+        directory: Where exports are written.
+    """
     expected = f"at most {declared.bytes_per_record} bytes held for each record"
     if not candidate.reference:
         why = "memory not measured: an exporter without a module:attribute has no other process"
@@ -223,7 +268,7 @@ def judge_memory(
 
 
 def _limit_variables(engine: Engine) -> None:
-    """Hold every new connection to the usual limit: distributions raise it, users' machines not."""
+    """Set SQLite's default limit on every connection: distributions raise it, users may not."""
 
     @event.listens_for(engine, "connect")
     def limit(driver_connection: sqlite3.Connection, _: object) -> None:
@@ -249,11 +294,16 @@ def _memory_of(
 
 def _observe(runs: _Runs, spec: RunSpec) -> Activity:
     with runs.generated(spec) as db, caller() as by:
-        return watch(lambda engine: runs.export(engine, spec.run_id), db.engine, by=by)
+        return watch(
+            lambda engine: runs.export(engine, spec.run_id),
+            db.engine,
+            by=by,
+            project=project_of_subject(),
+        )
 
 
 def _source_directory(candidate: Subject) -> Path | None:
-    """Where the candidate's own code is; None, for the working directory, if that is not told."""
+    """The directory of the candidate's source; None, for the working directory, if unknown."""
     try:
         return Path(inspect.getfile(candidate.factory)).parent
     except TypeError:

@@ -1,4 +1,4 @@
-"""Formulas: an exporter's queries as a formula of what is in a run, from runs made to tell."""
+"""Express an exporter's queries as a formula of what is in a run, from a few varied runs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -14,32 +14,38 @@ from harness.generate.spec import RunSpec
 from querygrowth.formula import Attribution, CountedRun, attribute
 
 _RUNS = 16
-"""More than there are cardinalities, so that a formula that is not linear shows as inexact."""
+"""More than there are cardinalities, so that a cost that is not linear shows as inexact."""
 
 
 def attribute_queries(
     exporters: Mapping[str, Measured], directory: Path
 ) -> Mapping[str, Attribution]:
-    """Count each exporter's queries on small runs of different makeup, and find the formulas.
+    """Count the queries of exporters on small, varied runs, and find their formulas.
 
-    Databases go into `directory`. Keys are those of `exporters`.
+    Args:
+        exporters: The exporters to count, by name.
+        directory: Where the databases of the runs go.
+
+    Returns:
+        The formulas of each exporter, by its name in `exporters`.
     """
     counted: dict[str, list[CountedRun]] = {name: [] for name in exporters}
-    for number, spec in enumerate(telling_specs()):
+    for number, spec in enumerate(varied_specs()):
         with LandscapeDB(f"sqlite:///{directory / f'formula-{number}.db'}") as db:
             run = generate_run(db, spec)
             task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
             contents = asdict(run.cardinalities)
-            del contents["runs"]  # one in every run, and so part of the constant
+            del contents["runs"]  # always one, and so part of the constant
             for name, exporter in exporters.items():
                 counts = exporter.observe(task).activity.by_table
                 counted[name].append(CountedRun(contents, counts))
     return {name: attribute(runs) for name, runs in counted.items()}
 
 
-def telling_specs() -> Iterator[RunSpec]:
-    """Small runs whose numbers of records of each type do not move together."""
-    draw = Random(7)  # noqa: S311 - any fixed draw will do that tells all cardinalities apart
+def varied_specs() -> Iterator[RunSpec]:
+    """Small runs in which the numbers of records of all types vary independently."""
+    # A fixed draw, so that formulas repeat. With this one, all cardinalities are told apart.
+    draw = Random(7)  # noqa: S311 - not for secrets
     for number in range(_RUNS):
         yield RunSpec(
             run_id=f"formula-{number}",

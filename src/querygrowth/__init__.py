@@ -1,1 +1,83 @@
-"""querygrowth: count the queries SQLAlchemy sends, and find the ones that grow with the data."""
+"""Count the queries that SQLAlchemy sends, and find the ones that grow with the data.
+
+The public names are listed in `__all__`. They are imported when they are first used, because
+pytest imports this package in every run, and a suite that counts no queries should not pay for
+SQLAlchemy and sqlglot. `querygrowth.search` needs Hypothesis and is imported by its own name.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from querygrowth.activity import Activity, activity_of
+    from querygrowth.call_sites import CallSite, Project
+    from querygrowth.contract import Allowance, QueryContract
+    from querygrowth.driver import DriverTrace, trace_driver
+    from querygrowth.formula import Attribution, ConfoundedAxesError, CountedRun, Formula, attribute
+    from querygrowth.growth import AxisGrowth, GrowthReport, measure_growth
+    from querygrowth.growth_verdicts import assert_query_growth, judge_growth
+    from querygrowth.log import Query, QueryLog, count_queries
+    from querygrowth.statements import Shape, StatementKind
+    from querygrowth.verdict import Outcome, Verdict, VerdictError
+    from querygrowth.work import count_branches, count_vm_steps
+
+__all__ = [
+    "Activity",
+    "Allowance",
+    "Attribution",
+    "AxisGrowth",
+    "CallSite",
+    "ConfoundedAxesError",
+    "CountedRun",
+    "DriverTrace",
+    "Formula",
+    "GrowthReport",
+    "Outcome",
+    "Project",
+    "Query",
+    "QueryContract",
+    "QueryLog",
+    "Shape",
+    "StatementKind",
+    "Verdict",
+    "VerdictError",
+    "activity_of",
+    "assert_query_growth",
+    "attribute",
+    "count_branches",
+    "count_queries",
+    "count_vm_steps",
+    "judge_growth",
+    "measure_growth",
+    "trace_driver",
+]
+
+_MODULES = {
+    "activity": ("Activity", "activity_of"),
+    "call_sites": ("CallSite", "Project"),
+    "contract": ("Allowance", "QueryContract"),
+    "driver": ("DriverTrace", "trace_driver"),
+    "formula": ("Attribution", "ConfoundedAxesError", "CountedRun", "Formula", "attribute"),
+    "growth": ("AxisGrowth", "GrowthReport", "measure_growth"),
+    "growth_verdicts": ("assert_query_growth", "judge_growth"),
+    "log": ("Query", "QueryLog", "count_queries"),
+    "statements": ("Shape", "StatementKind"),
+    "verdict": ("Outcome", "Verdict", "VerdictError"),
+    "work": ("count_branches", "count_vm_steps"),
+}
+
+
+# Hidden from type checkers, to which a module with __getattr__ has every name.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used (PEP 562)."""
+        for module, names in _MODULES.items():
+            if name in names:
+                value = getattr(import_module(f"{__name__}.{module}"), name)
+                globals()[name] = value  # the next use finds it without this function
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -1,146 +1,202 @@
-"""Origins: the line that caused each statement, past the functions that all statements go through.
+"""Find the line of the user's code that caused a statement.
 
-An exporter that sends everything through one function has one call site for all its queries. The
-telling line is the innermost one that not every other statement came through as well.
+`Project` says which files are the user's own. `StackWalker` walks the stack outward from a
+statement; nothing else in this package walks frames. `distinct_sites` tells statements apart that
+were all sent through one function.
+
+SQLAlchemy is not imported here, because verdicts need `CallSite` and must stay cheap to import.
 """
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import NamedTuple
 
-import sqlalchemy
-from sqlalchemy import Engine, event
+_SITE_PACKAGES = f"{os.sep}site-packages{os.sep}"
 
-# Project: which source files are the user's own, not a library's or this package's.
+# Modules that stand between a caller and SQLAlchemy, and are neither: they run a coroutine, a
+# thread or the body of a `with` for somebody else.
+_INTERMEDIARIES = ("aiosqlite", "asyncio", "concurrent", "contextlib", "greenlet", "threading")
 
 
-SQLALCHEMY_PATH = str(Path(sqlalchemy.__file__).parent)
-THIS_PACKAGE_PATH = str(Path(__file__).parent)
+def _sqlalchemy_folder() -> str:
+    spec = find_spec("sqlalchemy")
+    folders = spec.submodule_search_locations if spec else None
+    return f"{folders[0] if folders else 'sqlalchemy'}{os.sep}"
+
+
+_NEVER_CALL_SITES = (_sqlalchemy_folder(), f"{Path(__file__).parent}{os.sep}", "<frozen")
 
 
 class Project:
-    """The user's own code: the files below `root`, without environments of libraries kept there.
+    """The files that are the user's own code.
+
+    These are the files below `root`, except for installed packages and the interpreter's own
+    environment.
 
     Args:
-        root: The directory that holds the project; default: the working directory.
-        passed_over: Further directories whose frames are never call sites, such as a tool that
-            calls the code under measurement.
+        root: The directory that holds the project. Default: the working directory.
+        passed_over: Further files and directories whose frames are never call sites, such as those
+            of a tool that calls the code under measurement.
     """
 
     def __init__(self, root: Path | None = None, passed_over: Sequence[Path] = ()) -> None:
-        self._root = f"{(root or Path.cwd()).resolve()}/"
-        self.passed_over = (SQLALCHEMY_PATH, THIS_PACKAGE_PATH, *map(str, passed_over))
-        environments = (p for p in (sys.prefix, sys.base_prefix) if p.startswith(self._root))
-        self._libraries = (*self.passed_over, *environments)
-
-    def contains(self, filename: str) -> bool:
-        """Whether this is a file of the project; `filename` as code objects have it."""
-        return (
-            filename.startswith(self._root)
-            and not filename.startswith(self._libraries)
-            and "/site-packages/" not in filename[len(self._root) - 1 :]
+        self._root = f"{(root or Path.cwd()).resolve()}{os.sep}"
+        self._passed_over = (
+            *_NEVER_CALL_SITES,
+            *(str(each) if each.is_file() else f"{each}{os.sep}" for each in passed_over),
+        )
+        # The root may hold a virtual environment, or be a folder above the interpreter's own.
+        environments = (f"{prefix}{os.sep}" for prefix in (sys.prefix, sys.base_prefix))
+        self._not_the_users = (
+            *self._passed_over,
+            *(each for each in environments if each.startswith(self._root)),
         )
 
+    def contains(self, filename: str) -> bool:
+        """Whether a file belongs to the project. `filename` is a code object's `co_filename`."""
+        return (
+            filename.startswith(self._root)
+            and not filename.startswith(self._not_the_users)
+            # Below the root: the root itself may lie in site-packages.
+            and _SITE_PACKAGES not in filename[len(self._root) - 1 :]
+        )
 
-# Where in the caller's code a statement was sent from.
-
-
-# What stands between a caller and SQLAlchemy without being either.
-_CONDUITS = ("asyncio", "contextlib", "greenlet", "aiosqlite", "threading", "concurrent.futures")
-
-
-class RawSite(NamedTuple):
-    """A place as the interpreter has it: cheap to take, made readable by `call_site`."""
-
-    code: CodeType
-    line: int
-
-
-class Trail(NamedTuple):
-    """The two frames of interest: the nearest caller, and the nearest in the user's project."""
-
-    nearest: RawSite | None
-    project: RawSite | None
+    def passes_over(self, filename: str) -> bool:
+        """Whether frames of this file are never call sites."""
+        return filename.startswith(self._passed_over)
 
 
 @dataclass(frozen=True)
 class CallSite:
-    """A place in source: absolute path, line from 1, qualified name of the function."""
+    """A place in source code: absolute path, line from 1, and the function's qualified name.
+
+    CPython 3.10 keeps only the short name of a function.
+    """
 
     path: str
     line: int
     function: str
 
     def __str__(self) -> str:
-        path = Path(self.path)
-        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        path, folder = Path(self.path), Path.cwd()
+        shown = path.relative_to(folder) if path.is_relative_to(folder) else path
         return f"{shown}:{self.line} in {self.function}"
 
 
-class Tracker:
-    """Walks the stack outward to the code that caused a statement.
+class RawSite(NamedTuple):
+    """A place as the interpreter holds it. It is cheap to record; `call_site` makes it readable."""
 
-    Frames of SQLAlchemy and of this package are passed over. Behind an async engine the walk goes
-    on through the greenlet that SQLAlchemy runs its synchronous core in.
-    """
-
-    def __init__(self, project: Project) -> None:
-        self._project = project
-        # One answer for each file, not for each frame.
-        self._known: dict[str, _Kind] = {}
-
-    def trail(self, frame: FrameType | None) -> Trail:
-        """Look outward from `frame`; either part is None when no frame fits it."""
-        nearest: RawSite | None = None
-        known = self._known
-        stacks: Iterator[FrameType] | None = None
-        while frame is not None:
-            kind = known.get(frame.f_code.co_filename) or self._learn(frame)
-            if kind is not _Kind.PASSED_OVER:
-                site = RawSite(frame.f_code, frame.f_lineno)
-                nearest = nearest or site
-                if kind is _Kind.PROJECT:
-                    return Trail(nearest, site)
-            frame = frame.f_back
-            if frame is None:
-                stacks = stacks or _waiting_stacks()
-                frame = next(stacks, None)
-        return Trail(nearest, None)
-
-    def _learn(self, frame: FrameType) -> "_Kind":
-        filename, module = frame.f_code.co_filename, frame.f_globals.get("__name__", "")
-        kind = _Kind.OTHER
-        passed_over = (*self._project.passed_over, "<frozen")
-        if filename.startswith(passed_over) or module.startswith(_CONDUITS):
-            kind = _Kind.PASSED_OVER
-        elif self._project.contains(filename):
-            kind = _Kind.PROJECT
-        self._known[filename] = kind
-        return kind
+    code: CodeType
+    line: int
 
 
-class _Kind(Enum):
-    """Whose code a file is, as far as call sites go."""
+class Callers(NamedTuple):
+    """The two callers of interest: the nearest one, and the nearest one in the user's project."""
 
+    nearest: RawSite | None
+    project: RawSite | None
+
+
+class _FrameKind(Enum):
     PASSED_OVER = auto()
     PROJECT = auto()
     OTHER = auto()
 
 
+class StackWalker:
+    """Walks the stack outward from a statement to the code that caused it.
+
+    Frames of SQLAlchemy, of this package and of the project's `passed_over` directories are
+    passed over. Behind an async engine, the walk continues in the greenlets that wait for
+    SQLAlchemy's synchronous core.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        # This runs once for every statement, and a stack is often 50 frames deep. A file is
+        # classified once; each further frame of it costs one dictionary look-up.
+        self._kinds: dict[str, _FrameKind] = {}
+
+    def callers(self, frame: FrameType | None) -> Callers:
+        """Find the callers of a statement; a part is None when no frame fits it."""
+        nearest: RawSite | None = None
+        for caller, in_project in self._outward(frame):
+            site = RawSite(caller.f_code, caller.f_lineno)
+            nearest = nearest or site
+            if in_project:
+                return Callers(nearest, site)
+        return Callers(nearest, None)
+
+    def project_stack(self, frame: FrameType | None) -> tuple[CallSite, ...]:
+        """All lines of the project that were under way, the innermost first."""
+        return tuple(
+            _readable(caller.f_code, caller.f_lineno)
+            for caller, in_project in self._outward(frame)
+            if in_project
+        )
+
+    def _outward(self, frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:
+        """Yield the frames that can be call sites, and whether they are in the project."""
+        kinds = self._kinds
+        waiting: Iterator[FrameType] | None = None
+        while frame is not None:
+            kind = kinds.get(frame.f_code.co_filename) or self._classify(frame)
+            if kind is not _FrameKind.PASSED_OVER:
+                yield frame, kind is _FrameKind.PROJECT
+            frame = frame.f_back
+            if frame is None:
+                waiting = waiting or _waiting_greenlets()
+                frame = next(waiting, None)
+
+    def _classify(self, frame: FrameType) -> _FrameKind:
+        filename = frame.f_code.co_filename
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        kind = _FrameKind.OTHER
+        if self._project.passes_over(filename):
+            kind = _FrameKind.PASSED_OVER
+        elif self._project.contains(filename):
+            kind = _FrameKind.PROJECT
+        elif package in _INTERMEDIARIES:
+            kind = _FrameKind.PASSED_OVER
+        self._kinds[filename] = kind
+        return kind
+
+
 def call_site(raw: RawSite | None) -> CallSite | None:
     """The readable form of a recorded place."""
-    if raw is None:
-        return None
-    return CallSite(path=raw.code.co_filename, line=raw.line, function=raw.code.co_qualname)
+    return _readable(*raw) if raw else None
 
 
-def _waiting_stacks() -> Iterator[FrameType]:
+def distinct_sites(stacks: Mapping[str, Sequence[CallSite]]) -> Mapping[str, CallSite]:
+    """For each statement, the innermost line that no other statement went through.
+
+    Code that sends everything through one function has a single call site for all its queries.
+    The line that tells them apart is further out. A statement that shares all its lines with
+    others gets its innermost line; a statement without a stack is left out.
+
+    Args:
+        stacks: For each statement, the project's lines that led to it, the innermost first.
+    """
+    shared = Counter((site.path, site.line) for stack in stacks.values() for site in set(stack))
+    return {
+        statement: next((s for s in stack if shared[s.path, s.line] == 1), stack[0])
+        for statement, stack in stacks.items()
+        if stack
+    }
+
+
+def _readable(code: CodeType, line: int) -> CallSite:
+    return CallSite(code.co_filename, line, getattr(code, "co_qualname", code.co_name))
+
+
+def _waiting_greenlets() -> Iterator[FrameType]:
     """The innermost frame of each greenlet that waits for the current one, nearest first."""
     greenlet_module = sys.modules.get("greenlet")
     waiting = greenlet_module.getcurrent().parent if greenlet_module else None
@@ -148,47 +204,3 @@ def _waiting_stacks() -> Iterator[FrameType]:
         if waiting.gr_frame is not None:
             yield waiting.gr_frame
         waiting = waiting.parent
-
-
-Stack = tuple[CallSite, ...]
-"""The lines of the project's code that were under way, the innermost first."""
-
-
-@contextmanager
-def trace_origins(engine: Engine, project: Project | None = None) -> Iterator[dict[str, Stack]]:
-    """Keep, for each statement text that is sent in the block, the stack that sent it first."""
-    own = project or Project()
-    stacks: dict[str, Stack] = {}
-
-    def before(*arguments: object) -> None:
-        statement = str(arguments[2])
-        if statement not in stacks:
-            stacks[statement] = tuple(_frames(sys._getframe(1), own))
-
-    event.listen(engine, "before_cursor_execute", before)
-    try:
-        yield stacks
-    finally:
-        event.remove(engine, "before_cursor_execute", before)
-
-
-def telling_lines(stacks: Mapping[str, Stack]) -> Mapping[str, CallSite]:
-    """For each statement, the innermost line that no other went through; or else the innermost."""
-    shared = Counter(_line(frame) for stack in stacks.values() for frame in set(stack))
-    return {
-        statement: next((each for each in stack if shared[_line(each)] == 1), stack[0])
-        for statement, stack in stacks.items()
-        if stack
-    }
-
-
-def _frames(frame: FrameType | None, project: Project) -> Iterator[CallSite]:
-    while frame is not None:
-        code = frame.f_code
-        if project.contains(code.co_filename):
-            yield CallSite(code.co_filename, frame.f_lineno, code.co_qualname)
-        frame = frame.f_back
-
-
-def _line(site: CallSite) -> tuple[str, int]:
-    return site.path, site.line

@@ -151,8 +151,8 @@ class QueryContract:
             yield judge(
                 subject,
                 activity.transactions <= self.transactions,
-                expected=_at_most(self.transactions, "transaction"),
-                seen=f"{activity.transactions} transactions",
+                expected=f"at most {number(self.transactions, 'transaction')}",
+                seen=number(activity.transactions, "transaction"),
                 next_step="a transaction or session opened for each query, or in a loop",
                 site=activity.sites.get(TRANSACTIONS),
             )
@@ -168,7 +168,8 @@ class QueryContract:
             subject,
             not beyond,
             expected=self._table_limits(beyond),
-            seen=", ".join(f"{counts[t]} queries about {t}" for t in beyond) or "kept",
+            seen=", ".join(f"{number(counts[t], 'query', 'queries')} about {t}" for t in beyond)
+            or "within the limit",
             evidence=_described(shapes, site),
             next_step="a loop around the query, or an allowance that is missing",
             site=site,
@@ -182,8 +183,8 @@ class QueryContract:
         return judge(
             subject,
             counted <= limit,
-            expected=_at_most(limit, "query", "queries") + allowed(self.allowances),
-            seen=f"{activity.queries} queries"
+            expected=f"at most {number(limit, 'query', 'queries')}{allowed(self.allowances)}",
+            seen=number(activity.queries, "query", "queries")
             + (f", {granted} of them allowed" if granted else ""),
             evidence=_described(shapes, site),
             next_step="the shapes above, most sent first",
@@ -211,9 +212,11 @@ class QueryContract:
         granted = allowed(of_broken if broken else self.allowances)
         if isinstance(self.per_table, Mapping):
             limits = {t: self.limit_for(t) for t in broken} if broken else self.per_table
-            words = [f"{_at_most(n, 'query', 'queries')} about {t}" for t, n in limits.items()]
+            words = [
+                f"at most {number(n, 'query', 'queries')} about {t}" for t, n in limits.items()
+            ]
             return ", ".join(words) + granted
-        return f"{_at_most(self.per_table, 'query', 'queries')} per table{granted}"
+        return f"at most {number(self.per_table, 'query', 'queries')} per table{granted}"
 
 
 def allowed(allowances: Sequence[Allowance]) -> str:
@@ -249,8 +252,9 @@ def judge_vacuity(activity: Activity, subject: str) -> Verdict:
     )
 
 
-def _at_most(limit: int | None, one: str, many: str = "") -> str:
-    return f"at most {limit} {one if limit == 1 else many or f'{one}s'}"
+def number(count: int | None, one: str, many: str = "") -> str:
+    """A count with its noun: "1 query", "2 queries". `many` defaults to `one` with an "s"."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
 def _described(shapes: Sequence[ShapeActivity], shown: CallSite | None) -> Iterator[str]:

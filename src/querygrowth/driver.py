@@ -1,10 +1,11 @@
-"""What the driver itself saw: statements that went past SQLAlchemy's events, and cursor fetches.
+"""Ask the database driver what went past SQLAlchemy.
 
-A statement is SQLAlchemy's when the driver sees it between `before_cursor_execute` and
-`after_cursor_execute` on its connection; any other went past. No texts need to be matched.
+A statement on a raw cursor fires no event of SQLAlchemy, so that `count_queries` does not see it.
+The driver sees it: sqlite3 through a trace callback, psycopg through its cursor classes. What the
+driver sees between `before_cursor_execute` and `after_cursor_execute` of its connection is
+SQLAlchemy's; anything else went past it. No texts are compared.
 """
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Generic, Protocol, TypeVar
@@ -17,46 +18,46 @@ from sqlalchemy.util.concurrency import in_greenlet
 from querygrowth.listener import AnyEngine, listening, sync_engine
 from querygrowth.statements import StatementKind, kind_of, skeleton
 
-# Reach every DBAPI connection an engine uses, to put a hook of the driver's own on it.
-
-
 SQLITE_DRIVERS = frozenset({"pysqlite", "aiosqlite"})
+_DRIVERS = SQLITE_DRIVERS | {"psycopg"}
 
-# Drivers share no base class; which hooks a connection has follows from the dialect's driver.
+# Drivers share no base class. The dialect's driver says which hooks a connection has.
 DriverConnection = Any
 
 
 class Hook(Protocol):
-    """Something of the driver's own that is put on a connection and taken off again.
+    """A callback that a driver calls for one connection.
 
-    Both may return an awaitable when the connection is an async driver's.
+    Both methods may return an awaitable if the connection belongs to an async driver.
     """
 
     def install(self, connection: DriverConnection) -> Awaitable[object] | None:
-        """Put it on."""
+        """Have the driver call this hook."""
 
     def remove(self, connection: DriverConnection) -> Awaitable[object] | None:
-        """Take it off."""
+        """Have the driver no longer call it."""
 
 
 H = TypeVar("H", bound=Hook)
 
 
 class HookedConnections(Generic[H]):
-    """The hook of each connection, made and installed when the connection is first seen."""
+    """One hook for each connection, made and installed when the connection is first seen."""
 
     def __init__(self, make_hook: Callable[[], H]) -> None:
         self._make_hook = make_hook
+        # Keyed by id(), because not every driver's connection can be hashed. The connection is
+        # kept as well, so that its id is not used again meanwhile.
         self._hooked: dict[int, tuple[DriverConnection, H]] = {}
         self._retired: list[H] = []
 
     @property
     def hooks(self) -> list[H]:
-        """All hooks ever made."""
+        """All hooks, those of connections that were given back included."""
         return [*self._retired, *(hook for _, hook in list(self._hooked.values()))]
 
     def hook(self, connection: DriverConnection) -> H:
-        """The hook on this connection, installed now if there is none."""
+        """The hook of a connection, installed now if there is none."""
         known = self._hooked.get(id(connection))
         if known is None:
             known = (connection, self._make_hook())
@@ -65,17 +66,18 @@ class HookedConnections(Generic[H]):
         return known[1]
 
     def unhook(self, connection: DriverConnection) -> None:
-        """Take the hook off again, if this connection has one."""
+        """Remove the hook of a connection, if it has one."""
         _, hook = self._hooked.pop(id(connection), (None, None))
         if hook is None:
             return
         self._retired.append(hook)
-        # Closed connections and those of other threads refuse, each driver in its own words.
+        # Connections that are closed or belong to another thread refuse, and every driver has an
+        # exception of its own for that.
         with suppress(Exception):
             _on_driver(connection, hook.remove)
 
     def unhook_all(self) -> None:
-        """Take off every hook."""
+        """Remove all hooks."""
         for connection, _ in list(self._hooked.values()):
             self.unhook(connection)
 
@@ -84,10 +86,15 @@ class HookedConnections(Generic[H]):
 def hooked_connections(
     engine: Engine, make_hook: Callable[[], H]
 ) -> Iterator[HookedConnections[H]]:
-    """Hook every connection that `engine` uses inside the block, while it is checked out.
+    """Hook every connection that an engine uses inside the block, while it is checked out.
 
-    A connection checked out before the block is hooked at its first statement. An async
-    connection still checked out at the end keeps its hook, as nothing can be awaited there.
+    A connection that was checked out before the block is hooked at its first statement. An async
+    connection that is still checked out at the end keeps its hook, because nothing can be awaited
+    there.
+
+    Args:
+        engine: The engine whose connections are hooked.
+        make_hook: Makes the hook of one connection.
     """
     connections = HookedConnections(make_hook)
 
@@ -116,7 +123,7 @@ def hooked_connections(
 def _on_driver(
     connection: DriverConnection, visit: Callable[[DriverConnection], Awaitable[object] | None]
 ) -> None:
-    """Visit the driver's own connection, behind SQLAlchemy's adapter if it is async."""
+    """Visit the driver's own connection, which is behind SQLAlchemy's adapter if it is async."""
     if not isinstance(connection, AdaptedConnection):
         visit(connection)
     elif in_greenlet():
@@ -128,175 +135,86 @@ async def _awaitable(result: Awaitable[object] | None) -> None:
         await result
 
 
-# Seeing what psycopg 3 sends: cursor classes that report each statement and each FETCH.
-#
-# psycopg has no statement counters, but a connection makes its cursors from two replaceable
-# factories. The classes here report and then behave as the ones they extend.
-
-
-class Witness(Protocol):
-    """Who is told what a driver does."""
-
-    def saw_statement(self, sql: str) -> None:
-        """A statement was sent."""
-
-    def saw_fetch(self) -> None:
-        """A server-side cursor asked for rows."""
-
-
-class PsycopgHook:
-    """Replaces the cursor factories of one synchronous psycopg connection."""
-
-    def __init__(self, witness: Witness) -> None:
-        self._witness = witness
-        self._factories: tuple[Any, Any] | None = None
-
-    def install(self, connection: DriverConnection) -> None:
-        """Extend both factories, whatever they are."""
-        self._factories = (connection.cursor_factory, connection.server_cursor_factory)
-        plain, server_side = self._factories
-        connection.cursor_factory = self._extended(plain, _ReportsStatements)
-        connection.server_cursor_factory = self._extended(server_side, _ReportsFetches)
-
-    def remove(self, connection: DriverConnection) -> None:
-        """Put the original factories back."""
-        if self._factories is not None:
-            connection.cursor_factory, connection.server_cursor_factory = self._factories
-
-    def _extended(self, factory: type, reporting: type) -> type:
-        name = f"Traced{factory.__name__}"
-        return type(name, (reporting, factory), {"witness": self._witness})
-
-
-class _ReportsStatements:
-    """Mixed in before a psycopg cursor class, which has the methods that are called on."""
-
-    witness: Witness
-    # What psycopg.Cursor brings; its parameters differ between releases and are passed through.
-    connection: Any
-
-    def execute(self, query: object, *args: Any, **kwargs: Any) -> Any:
-        self.witness.saw_statement(self._text(query))
-        return self._inherited("execute")(query, *args, **kwargs)
-
-    def executemany(self, query: object, *args: Any, **kwargs: Any) -> Any:
-        self.witness.saw_statement(self._text(query))
-        return self._inherited("executemany")(query, *args, **kwargs)
-
-    def stream(self, query: object, *args: Any, **kwargs: Any) -> Any:
-        self.witness.saw_statement(self._text(query))
-        return self._inherited("stream")(query, *args, **kwargs)
-
-    def copy(self, query: object, *args: Any, **kwargs: Any) -> Any:
-        self.witness.saw_statement(self._text(query))
-        return self._inherited("copy")(query, *args, **kwargs)
-
-    def _inherited(self, name: str) -> Callable[..., Any]:
-        method: Callable[..., Any] = getattr(super(), name)
-        return method
-
-    def _text(self, query: object) -> str:
-        if isinstance(query, bytes):
-            return query.decode(errors="replace")
-        as_string = getattr(query, "as_string", None)
-        return str(query) if as_string is None else str(as_string(self.connection))
-
-
-class _ReportsFetches(_ReportsStatements):
-    itersize: int
-
-    def fetchone(self) -> Any:
-        self.witness.saw_fetch()
-        return self._inherited("fetchone")()
-
-    def fetchmany(self, size: int = 0) -> Any:
-        self.witness.saw_fetch()
-        return self._inherited("fetchmany")(size)
-
-    def fetchall(self) -> Any:
-        self.witness.saw_fetch()
-        return self._inherited("fetchall")()
-
-    def __iter__(self) -> Iterator[Any]:
-        while rows := self.fetchmany(self.itersize):
-            yield from rows
-            if len(rows) < self.itersize:
-                return
-
-
-_DRIVERS = SQLITE_DRIVERS | {"psycopg"}
-
-
 class DriverTrace:
-    """What was seen on the engine's connections that SQLAlchemy's events did not tell of.
+    """What the driver saw on the engine's connections, and SQLAlchemy's events did not report.
 
-    Connections made outside the engine (`sqlite3.connect` by hand) are not seen. A raw statement
-    that fires triggers is seen once more for each of their steps, as SQLite reports it so.
+    Connections that are made outside the engine (`sqlite3.connect`) are not seen. SQLite reports a
+    raw statement that fires triggers once more for every step of a trigger.
     """
 
-    def __init__(self, connections: HookedConnections["_Wiretap"]) -> None:
+    def __init__(self, connections: HookedConnections["_ConnectionTrace"]) -> None:
         self._connections = connections
 
     @property
     def bypassed(self) -> tuple[str, ...]:
-        """Statements other than session statements that went past, without their values."""
+        """What went past SQLAlchemy, without values and without session statements."""
         return tuple(
             sql
-            for tap in self._connections.hooks
-            for sql in tap.unannounced
+            for trace in self._connections.hooks
+            for sql in trace.unannounced
             if kind_of(sql) is not StatementKind.SESSION
         )
 
     @property
     def session_statements(self) -> int:
-        """Session statements sent past SQLAlchemy: by the driver itself, or on its cursors."""
-        kinds = Counter(kind_of(sql) for tap in self._connections.hooks for sql in tap.unannounced)
-        return kinds[StatementKind.SESSION]
+        """Session statements that went past SQLAlchemy; the driver itself sends some."""
+        return sum(
+            kind_of(sql) is StatementKind.SESSION
+            for trace in self._connections.hooks
+            for sql in trace.unannounced
+        )
 
     @property
     def cursor_fetches(self) -> int:
-        """FETCHes of server-side cursors."""
-        return sum(tap.fetches for tap in self._connections.hooks)
+        """The number of FETCHes of server-side cursors."""
+        return sum(trace.fetches for trace in self._connections.hooks)
 
 
 def traceable(engine: AnyEngine) -> bool:
-    """Whether the engine's driver can be asked: sqlite3, aiosqlite, and psycopg without asyncio."""
+    """Whether the engine's driver can be asked: sqlite3, aiosqlite and psycopg, but not async."""
     dialect = sync_engine(engine).dialect
     return dialect.driver in _DRIVERS and not (dialect.driver == "psycopg" and dialect.is_async)
 
 
 @contextmanager
 def trace_driver(engine: AnyEngine) -> Iterator[DriverTrace]:
-    """Ask the driver what it sees inside the block; an unsupported driver raises ValueError."""
+    """Ask the engine's driver what it sees inside the block.
+
+    Raises:
+        ValueError: The driver cannot be asked.
+    """
     target = sync_engine(engine)
     if not traceable(engine):
         raise ValueError(
             f"no cross-check for the driver {target.dialect.driver}: "
             "sqlite3, aiosqlite and psycopg (not async) can be asked"
         )
-    make_hook = _PsycopgTap if target.dialect.driver == "psycopg" else _SQLiteTap
+    make_hook = _PsycopgTrace if target.dialect.driver == "psycopg" else _SQLiteTrace
     with (
         hooked_connections(target, make_hook) as connections,
-        listening(target, _announcing(connections)),
+        listening(target, _announcements(connections)),
     ):
         yield DriverTrace(connections)
 
 
-def _announcing(connections: HookedConnections["_Wiretap"]) -> dict[str, Callable[..., object]]:
-    """Listeners that tell a connection's tap when SQLAlchemy is sending."""
+def _announcements(
+    connections: HookedConnections["_ConnectionTrace"],
+) -> dict[str, Callable[..., object]]:
+    """Listeners that note on a connection's trace when SQLAlchemy is sending."""
 
-    def tap_of(connection: Connection) -> _Wiretap:
+    def trace_of(connection: Connection) -> _ConnectionTrace:
         return connections.hook(connection.connection.dbapi_connection)
 
     def before(connection: Connection, *_statement: object) -> None:
-        tap_of(connection).announced = True
+        trace_of(connection).announced = True
 
     def after(connection: Connection, *_statement: object) -> None:
-        tap_of(connection).announced = False
+        trace_of(connection).announced = False
 
     def failed(context: ExceptionContext) -> None:
+        # after_cursor_execute does not fire for a statement that raises.
         if context.connection is not None and not context.connection.invalidated:
-            tap_of(context.connection).announced = False
+            trace_of(context.connection).announced = False
 
     return {
         "before_cursor_execute": before,
@@ -305,8 +223,8 @@ def _announcing(connections: HookedConnections["_Wiretap"]) -> dict[str, Callabl
     }
 
 
-class _Wiretap:
-    """What one connection's driver saw."""
+class _ConnectionTrace:
+    """What the driver of one connection saw."""
 
     def __init__(self) -> None:
         self.announced = False
@@ -327,7 +245,7 @@ class _Wiretap:
         raise NotImplementedError
 
 
-class _SQLiteTap(_Wiretap):
+class _SQLiteTrace(_ConnectionTrace):
     def install(self, connection: DriverConnection) -> Awaitable[object] | None:
         installed: Awaitable[object] | None = connection.set_trace_callback(self.saw_statement)
         return installed
@@ -337,13 +255,86 @@ class _SQLiteTap(_Wiretap):
         return removed
 
 
-class _PsycopgTap(_Wiretap):
+class _PsycopgTrace(_ConnectionTrace):
+    """Replaces the cursor classes of one synchronous psycopg connection.
+
+    psycopg 3 has no trace callback, but a connection makes its cursors with two factories that
+    can be replaced. The replacements report, and then do what the original classes do.
+    """
+
     def __init__(self) -> None:
         super().__init__()
-        self._hook = PsycopgHook(self)
+        self._factories: tuple[Any, Any] | None = None
 
     def install(self, connection: DriverConnection) -> None:
-        self._hook.install(connection)
+        self._factories = (connection.cursor_factory, connection.server_cursor_factory)
+        plain, server_side = self._factories
+        connection.cursor_factory = self._extended(plain, _StatementReports)
+        connection.server_cursor_factory = self._extended(server_side, _FetchReports)
 
     def remove(self, connection: DriverConnection) -> None:
-        self._hook.remove(connection)
+        if self._factories is not None:
+            connection.cursor_factory, connection.server_cursor_factory = self._factories
+
+    def _extended(self, factory: type, reports: type) -> type:
+        return type(f"Traced{factory.__name__}", (reports, factory), {"reported_to": self})
+
+
+class _StatementReports:
+    """Reports the statements of a cursor. It is mixed in before a cursor class of psycopg."""
+
+    reported_to: _ConnectionTrace
+    connection: Any  # of psycopg.Cursor
+
+    # The parameters of these methods differ between releases of psycopg, so that they are passed
+    # through unread.
+
+    def execute(self, query: object, *args: Any, **kwargs: Any) -> Any:
+        self.reported_to.saw_statement(self._text(query))
+        return self._inherited("execute")(query, *args, **kwargs)
+
+    def executemany(self, query: object, *args: Any, **kwargs: Any) -> Any:
+        self.reported_to.saw_statement(self._text(query))
+        return self._inherited("executemany")(query, *args, **kwargs)
+
+    def stream(self, query: object, *args: Any, **kwargs: Any) -> Any:
+        self.reported_to.saw_statement(self._text(query))
+        return self._inherited("stream")(query, *args, **kwargs)
+
+    def copy(self, query: object, *args: Any, **kwargs: Any) -> Any:
+        self.reported_to.saw_statement(self._text(query))
+        return self._inherited("copy")(query, *args, **kwargs)
+
+    def _inherited(self, name: str) -> Callable[..., Any]:
+        method: Callable[..., Any] = getattr(super(), name)
+        return method
+
+    def _text(self, query: object) -> str:
+        if isinstance(query, bytes):
+            return query.decode(errors="replace")
+        as_string = getattr(query, "as_string", None)
+        return str(query) if as_string is None else str(as_string(self.connection))
+
+
+class _FetchReports(_StatementReports):
+    """Reports the FETCHes of a server-side cursor too."""
+
+    itersize: int  # of psycopg.ServerCursor
+
+    def fetchone(self) -> Any:
+        self.reported_to.saw_fetch()
+        return self._inherited("fetchone")()
+
+    def fetchmany(self, size: int = 0) -> Any:
+        self.reported_to.saw_fetch()
+        return self._inherited("fetchmany")(size)
+
+    def fetchall(self) -> Any:
+        self.reported_to.saw_fetch()
+        return self._inherited("fetchall")()
+
+    def __iter__(self) -> Iterator[Any]:
+        while rows := self.fetchmany(self.itersize):
+            yield from rows
+            if len(rows) < self.itersize:
+                return

@@ -1,8 +1,8 @@
-"""Attribution: say how many queries a run takes as a formula of what is in it.
+"""Express the queries of a run as a formula of what is in the run.
 
-Every shape's count is expressed in the run's cardinalities, from runs of different makeup. The
-arithmetic is exact (rational numbers), so a formula either holds for every run or says by how
-much it misses.
+Each count is fitted as a linear formula of the run's cardinalities, over runs that differ in
+makeup. The arithmetic uses rational numbers. A formula therefore either gives the exact count of
+every run, or says by how much it misses; a rounding error cannot pass for either.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,12 @@ Row = list[Fraction]
 
 @dataclass(frozen=True)
 class CountedRun:
-    """What was in a run, and how often each shape (or table, or whatever is counted) was sent."""
+    """What was in a run, and what was counted.
+
+    Args:
+        cardinalities: The number of items of each kind in the run ("orders": 5).
+        counts: The number of queries by shape, by table, or by another name.
+    """
 
     cardinalities: Mapping[str, int]
     counts: Mapping[str, int]
@@ -22,9 +27,12 @@ class CountedRun:
 
 @dataclass(frozen=True)
 class Formula:
-    """A count as `constant + sum(term * cardinality)`; `off_by` is its worst miss over all runs.
+    """A count as `constant + sum(term * cardinality)`.
 
-    Terms of zero are left out.
+    Args:
+        constant: The count of an empty run.
+        terms: The factor of each cardinality; factors of zero are left out.
+        off_by: The largest difference between the formula and the count of a run.
     """
 
     constant: Fraction
@@ -33,7 +41,7 @@ class Formula:
 
     @property
     def exact(self) -> bool:
-        """Whether the formula gives the very count of every run."""
+        """Whether the formula gives the count of every run."""
         return self.off_by == 0
 
     def __str__(self) -> str:
@@ -47,7 +55,7 @@ class Formula:
 
 @dataclass(frozen=True)
 class Attribution:
-    """The formula of the total, and of everything that was counted."""
+    """The formula of the total, and of each count by its name."""
 
     total: Formula
     by_name: Mapping[str, Formula]
@@ -57,7 +65,7 @@ class Attribution:
 
 
 class ConfoundedAxesError(ValueError):
-    """Axes that moved together in every run, so that nothing can be told of one alone."""
+    """Some cardinalities depend on each other in every run, so their terms are not determined."""
 
     def __init__(self, axes: tuple[str, ...]) -> None:
         if len(axes) == 1:
@@ -72,10 +80,14 @@ class ConfoundedAxesError(ValueError):
 
 
 def attribute(runs: Sequence[CountedRun]) -> Attribution:
-    """Express each count in the cardinalities of its run.
+    """Find the formula of each count, and of their total.
 
-    All runs must name the same cardinalities, and there must be more runs than those; otherwise
-    ValueError. Cardinalities that cannot be told apart raise ConfoundedAxesError with their names.
+    Args:
+        runs: More runs than there are cardinalities; all name the same cardinalities.
+
+    Raises:
+        ConfoundedAxesError: Some cardinalities move together in every run; it names them.
+        ValueError: There are too few runs, or they name different cardinalities.
     """
     axes = _common_axes(runs)
     design = [[Fraction(1), *(Fraction(run.cardinalities[axis]) for axis in axes)] for run in runs]
@@ -99,7 +111,11 @@ def _common_axes(runs: Sequence[CountedRun]) -> tuple[str, ...]:
 
 
 def _check_told_apart(design: Sequence[Row], axes: Sequence[str]) -> None:
-    """Raise if the columns depend on each other; the column of ones is the constant."""
+    """Raise if the columns of the design depend on each other; the column of ones is the constant.
+
+    In reduced row echelon form, a column without a pivot is a combination of the pivot columns
+    that have an entry in it. Those are the axes that cannot be told from it.
+    """
     reduced, pivots = _reduced([list(row) for row in design])
     for free in range(len(axes) + 1):
         if free not in pivots:
@@ -108,7 +124,11 @@ def _check_told_apart(design: Sequence[Row], axes: Sequence[str]) -> None:
 
 
 def _fit(design: Sequence[Row], axes: Sequence[str], counts: Sequence[int]) -> Formula:
-    """Least squares, which is the exact solution wherever there is one."""
+    """Fit by least squares, which gives the exact solution where there is one.
+
+    The normal equations have one solution, because the columns were checked to be independent.
+    Their bad numerical condition does no harm in rational arithmetic.
+    """
     width = len(axes) + 1
     normal = [
         [sum((row[i] * row[j] for row in design), Fraction(0)) for j in range(width)]
@@ -129,7 +149,7 @@ def _fit(design: Sequence[Row], axes: Sequence[str], counts: Sequence[int]) -> F
 
 
 def _reduced(rows: list[Row]) -> tuple[list[Row], list[int]]:
-    """Row echelon form, reduced, with the pivot columns in order."""
+    """Reduce rows in place by Gauss-Jordan; returns them with the pivot columns, in order."""
     pivots: list[int] = []
     for column in range(len(rows[0])):
         top = len(pivots)

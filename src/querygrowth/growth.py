@@ -1,6 +1,6 @@
-"""Growth: run an action at increasing scales of one axis at a time, and keep what it did.
+"""Run an action at increasing scales of one axis at a time, and keep what it did.
 
-Judging what was measured is left to `querygrowth.growth_verdicts`.
+What was measured is judged in `querygrowth.growth_verdicts`.
 """
 
 import inspect
@@ -14,6 +14,8 @@ from querygrowth.listener import is_engine
 from querygrowth.trend import Trend, trend
 from querygrowth.watch import Action, Caller, caller, outside_event_loop, watch
 
+# At 2 and 20, a loop shows. 501 is one more than the parents whose children SQLAlchemy's
+# selectinload fetches with one query, so that its second query shows too.
 DEFAULT_SCALES = (2, 20, 501)
 BASE_SIZE = 2
 ALL_AXES = "all axes"
@@ -25,35 +27,36 @@ Scales = Sequence[int] | Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class AxisGrowth:
-    """What the action did at each scale of one axis, every other axis held at its base size."""
+    """What the action did at each scale of one axis, with the other axes at their base sizes."""
 
     axis: str
     scales: tuple[int, ...]
     activities: tuple[Activity, ...]
 
     def trend(self, measure: Callable[[Activity], int], *, in_steps: bool = True) -> Trend:
-        """How one number grows along this axis."""
+        """How one count grows along this axis; see `querygrowth.trend.trend` for `in_steps`."""
         return trend(self.scales, [measure(each) for each in self.activities], in_steps=in_steps)
 
     @property
     def extent(self) -> tuple[int, ...]:
-        """How much there was to do: the records emitted, if they rise with the scale; else that.
+        """The amount of data at each scale: the records emitted if they rise, else the scale.
 
-        Along several axes at once a run grows with their product, which only its records tell.
+        Where all axes grow at once, the data grows with their product, and only the records show
+        that.
         """
         records = [act.records for act in self.activities if act.records is not None]
         rising = len(records) == len(self.scales) and records == sorted(set(records))
         return tuple(records) if rising else self.scales
 
     def shape_trends(self) -> Mapping[str, Trend]:
-        """How often each shape is sent, by its text."""
+        """How the count of each shape grows, by the shape's text."""
         texts = dict.fromkeys(each.shape.text for act in self.activities for each in act.shapes)
         return {text: trend(self.scales, [a.sent(text) for a in self.activities]) for text in texts}
 
 
 @dataclass(frozen=True)
 class GrowthReport:
-    """The growth of one action along every axis that was asked for."""
+    """What one action did along every axis that was measured."""
 
     subject: str
     axes: tuple[AxisGrowth, ...]
@@ -83,7 +86,7 @@ class GrowthReport:
         return cls(subject, (AxisGrowth(axis, tuple(scales), tuple(activities)),))
 
     def along(self, axis: str) -> AxisGrowth:
-        """The growth along one axis; KeyError if it was not measured."""
+        """The measurements along one axis; KeyError if there are none."""
         for each in self.axes:
             if each.axis == axis:
                 return each
@@ -91,12 +94,8 @@ class GrowthReport:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """How an action is run and watched, the same at every scale.
-
-    `action` is called with the engine that `populate(**sizes)` gives. `work` names deterministic
-    counts to take. Unless `writes`, an action that changes a table is refused.
-    """
+class _Measurement:
+    """How an action is run and watched, the same at every scale; see `measure_growth`."""
 
     action: Action
     populate: Populate
@@ -105,7 +104,7 @@ class Trial:
     project: Project | None = None
 
     def run(self, sizes: Mapping[str, int], by: Caller) -> Activity:
-        """Populate, act, and tell what the action did."""
+        """Populate a database of these sizes, run the action on it, and return what it did."""
         with by.entered(by.call(self.populate, **sizes)) as engine:
             if not is_engine(engine):
                 raise ValueError(
@@ -133,34 +132,45 @@ def measure_growth(
     subject: str = "",
     project: Project | None = None,
 ) -> GrowthReport:
-    """Measure `action(engine)` on what `populate(**sizes)` makes, at every scale of every axis.
+    """Run an action at every scale of every axis, one axis at a time.
 
-    `populate` takes the axes as keyword arguments and returns an engine (or a context manager
-    that yields one) on a database of those sizes; both callables may be async. `axes` maps each
-    axis to its base size, or lists them (base size 2). `scales` are tried on every axis; a mapping
-    gives each axis its own. `together` adds a pass in which all axes grow at once. `work` names
-    deterministic counts to take (`VM_STEPS`, `BRANCHES`).
+    Args:
+        action: Called with the engine; plain or async.
+        populate: Called with the size of every axis as keyword arguments. Returns an engine on a
+            new database of those sizes, or a context manager that yields one; plain or async.
+        axes: The axes with their base sizes, or only their names (base size 2).
+        scales: The sizes to try on every axis, or a mapping from axes to their sizes.
+        together: Sizes for a further pass in which all axes grow at once; empty for none.
+        work: Deterministic counts to take (`VM_STEPS`, `BRANCHES`).
+        writes: Whether the action may change tables.
+        subject: What to call the action; default: its name.
+        project: The user's own files; default: those below the working directory.
 
-    Raises ValueError, before anything runs, for fewer than three scales, scales that do not
-    increase and axes that do not exist; and at its first run, for an action that writes although
-    `writes` is false.
+    Raises:
+        ValueError: Before anything runs: there are fewer than three scales, scales that do not
+            increase, or axes that do not exist. At the first run: the action wrote although
+            `writes` is false, the engine is none, or it cannot give a kind of work.
     """
     base = dict(axes) if isinstance(axes, Mapping) else dict.fromkeys(axes, BASE_SIZE)
     _check_axes(base, populate)
     planned = _planned_scales(base, scales, together)
-    trial = Trial(action, populate, tuple(work), writes, project)
+    measurement = _Measurement(action, populate, tuple(work), writes, project)
 
     def measured() -> tuple[AxisGrowth, ...]:
         with caller() as by:
-            return tuple(_along(axis, planned[axis], base, trial, by) for axis in planned)
+            return tuple(_along(axis, planned[axis], base, measurement, by) for axis in planned)
 
     return GrowthReport(subject or _name_of(action), outside_event_loop(measured))
 
 
 def _along(
-    axis: str, scales: tuple[int, ...], base: Mapping[str, int], trial: Trial, by: Caller
+    axis: str,
+    scales: tuple[int, ...],
+    base: Mapping[str, int],
+    measurement: _Measurement,
+    by: Caller,
 ) -> AxisGrowth:
-    activities = [trial.run(_sizes(axis, scale, base), by) for scale in scales]
+    activities = [measurement.run(_sizes(axis, scale, base), by) for scale in scales]
     return AxisGrowth(axis, scales, tuple(activities))
 
 

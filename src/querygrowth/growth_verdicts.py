@@ -1,8 +1,8 @@
 """Judge how an action grows with its data. All words of a growth failure stand in this file.
 
-`judge_growth` judges any `GrowthReport`, whoever measured it. `assert_query_growth` measures and
-judges in one call: pytest's fixture, the harness and tests of any project use it or its parts.
-The words of a limit that holds at one size stand in `querygrowth.contract`.
+`judge_growth` judges a `GrowthReport`, measured here or elsewhere. `assert_query_growth` measures
+and judges in one call. The pytest plugin and other programs all come through these two. The words
+of a limit that holds at any one size stand in `querygrowth.contract`.
 """
 
 import re
@@ -13,7 +13,7 @@ from itertools import groupby, zip_longest
 
 from querygrowth.activity import CHECKOUTS, SESSION_STATEMENTS, TRANSACTIONS, Activity
 from querygrowth.call_sites import CallSite, Project
-from querygrowth.contract import QueryContract, allowed, fetches_most, judge_vacuity
+from querygrowth.contract import QueryContract, allowed, fetches_most, judge_vacuity, number
 from querygrowth.growth import (
     DEFAULT_SCALES,
     Axes,
@@ -26,15 +26,6 @@ from querygrowth.growth import (
 from querygrowth.trend import Chunk, Growth, Trend, trend
 from querygrowth.verdict import Outcome, Verdict, judge, require
 from querygrowth.watch import Action
-
-__all__ = [
-    "DEFAULT_SCALES",
-    "AxisGrowth",
-    "GrowthReport",
-    "assert_query_growth",
-    "judge_growth",
-    "measure_growth",
-]
 
 _KNOWN_CHUNKS = {
     500: "selectinload, or IN lists split into chunks of 500",
@@ -91,10 +82,11 @@ def judge_growth(
 
 
 def _by_cause(failed: Sequence[Verdict], grown: Sequence[Verdict]) -> tuple[Verdict, ...]:
-    """One failure for each cause: what comes from a line whose queries grew goes beneath that.
+    """Reduce failures to one for each cause, with what follows from it in the evidence.
 
     A loop that opens a transaction for each query breaks half a dozen expectations, and one edit
-    mends them all. The same limit, broken along several axes, is told once too.
+    mends them all. So other failures at a line whose queries grew are put beneath that growth. A
+    limit that is broken in the same words along several axes is listed once.
     """
     causes = {each.site: each for each in reversed(grown) if each.failed and each.site}
     beneath: defaultdict[Verdict, list[str]] = defaultdict(list)
@@ -104,7 +96,7 @@ def _by_cause(failed: Sequence[Verdict], grown: Sequence[Verdict]) -> tuple[Verd
         if cause is None or each in grown:
             told[each] = None
         else:
-            beneath[cause].append(f"so also: {each.seen} (expected: {each.expected})")
+            beneath[cause].append(f"as a result: {each.seen} (expected: {each.expected})")
     return tuple(
         replace(each, evidence=(*each.evidence, *dict.fromkeys(beneath[each]))) for each in told
     )
@@ -167,14 +159,14 @@ def _judge_axis(
     for name, count, next_step in _CONSTANT_COUNTS:
         yield _judge_constant(axis, subject, name, count, next_step)
     yield _judge_rows(axis, subject)
-    for name in axis.activities[0].work:
+    for name in dict.fromkeys(name for act in axis.activities for name in act.work):
         yield _judge_work(axis, subject, name)
 
 
 def _judge_queries(axis: AxisGrowth, subject: str, contract: QueryContract) -> Verdict:
     unexplained = [contract.unexplained(act) for act in axis.activities]
     first = unexplained[0]
-    # A single query that only larger runs have a use for is not growth.
+    # A single query that only larger runs need is not growth: it is sent once at any larger size.
     grown = {
         table
         for counts in unexplained
@@ -188,7 +180,9 @@ def _judge_queries(axis: AxisGrowth, subject: str, contract: QueryContract) -> V
         subject,
         not grown,
         expected=f"the same count at every scale{allowed(broken)}",
-        seen=f"queries grew with {axis.axis}" if grown else f"queries kept along {axis.axis}",
+        seen=f"queries grew with {axis.axis}"
+        if grown
+        else f"queries did not grow with {axis.axis}",
         evidence=[
             *_counts_by_scale(axis, lambda act: act.queries, "queries"),
             *(line for each in growing for line in each.lines(shown=site)),
@@ -200,7 +194,8 @@ def _judge_queries(axis: AxisGrowth, subject: str, contract: QueryContract) -> V
 
 def _judge_limits(axis: AxisGrowth, subject: str, contract: QueryContract) -> Iterator[Verdict]:
     """Judge the contract's limits, each once: at the smallest scale that breaks it."""
-    # Limits come in one order at every scale; the last, on rows, only where records are known.
+    # Limits come in the same order at every scale. The last, on rows, is missing where there are no
+    # records, hence zip_longest.
     for verdicts in zip_longest(*(contract.judge(act, subject) for act in axis.activities)):
         yield _first_failed([each for each in verdicts if each is not None])
 
@@ -288,7 +283,9 @@ def _judge_bypasses(axis: AxisGrowth, subject: str) -> Verdict:
         subject,
         not bypassed,
         expected=expected,
-        seen=f"{len(bypassed)} statements went past SQLAlchemy" if bypassed else "no bypass",
+        seen=f"{number(len(bypassed), 'statement')} went past SQLAlchemy"
+        if bypassed
+        else "no statement went past SQLAlchemy",
         evidence=[
             *_counts_by_scale(axis, lambda act: len(act.bypassed or ()), "bypassing"),
             *dict.fromkeys(bypassed[:_SHOWN_SHAPES]),
@@ -317,7 +314,7 @@ class _GrowingShape:
 
 def _growing_shapes(axis: AxisGrowth, tables: Collection[str]) -> tuple[_GrowingShape, ...]:
     """The shapes about `tables` whose count grows, those with the largest counts first."""
-    # A later scale replaces an earlier one: the most queries tell best where they come from.
+    # The largest scale wins: there, the line that loops has sent more than any other line.
     known = {each.shape.text: each for act in axis.activities for each in act.shapes}
     found = [
         _GrowingShape(known[text].shape.table, text, grown, known[text].site)
@@ -328,14 +325,14 @@ def _growing_shapes(axis: AxisGrowth, tables: Collection[str]) -> tuple[_Growing
 
 
 def _shortened(text: str) -> str:
-    """A long statement without its list of columns, which tells least, and then cut off."""
+    """Shorten a long statement: first leave out its list of columns, then cut off its end."""
     if len(text) > _SHOWN_CHARACTERS:
         text = re.sub(r"^SELECT .*? FROM ", "SELECT ... FROM ", text)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
 
 
 def _counts_by_scale(axis: AxisGrowth, count: Count, what: str) -> Iterator[str]:
-    """One line for each run of scales with the same count; the tables that rose are named."""
+    """Yield a line for each group of scales with the same count, with the tables that rose."""
     samples = list(zip(axis.scales, axis.activities, strict=True))
     groups = [list(group) for _, group in groupby(samples, key=lambda pair: count(pair[1]))]
     scales = [", ".join(str(scale) for scale, _ in group) for group in groups]

@@ -1,7 +1,9 @@
-"""Listening to one SQLAlchemy engine: the events of a stretch of work, written down as they come.
+"""Record what one SQLAlchemy engine does, through SQLAlchemy's public events.
 
-Only public events are used, and as little as possible is done inside them; reading sense into
-what was recorded is left to `querygrowth.log`.
+`Recording` holds the listeners. They run inside every statement, so that they only write facts
+down; `querygrowth.log` interprets them. `CountingCursor` counts the rows that leave a DBAPI cursor.
+A listener cannot do that: SQLite steps its rows while they are fetched, and has done almost
+nothing when `after_cursor_execute` fires.
 """
 
 import sys
@@ -15,20 +17,13 @@ from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from querygrowth.call_sites import Tracker, Trail
-
-# Counting rows as they leave a DBAPI cursor, whoever fetches them.
-#
-# A database that steps rows while they are fetched (SQLite) has done almost nothing when
-# `after_cursor_execute` fires, so both the number of rows and the end of the work are seen only
-# here.
-
+from querygrowth.call_sites import Callers, StackWalker
 
 DBAPIRow = Sequence[object]
 
 
 class RowCursor(Protocol):
-    """The part of PEP 249's cursor that rows leave through."""
+    """The methods of a PEP 249 cursor that hand out rows."""
 
     def fetchone(self) -> DBAPIRow | None:
         """The next row."""
@@ -48,9 +43,13 @@ class RowCursor(Protocol):
 
 
 class Execution:
-    """One statement while it runs: what the listener writes down, cheaply, for `Query` to tell."""
+    """One statement while it runs. `querygrowth.log.Query` is its readable form.
+
+    A class with slots and not a dataclass, as one is made inside every statement.
+    """
 
     __slots__ = (
+        "callers",
         "checkout",
         "ended",
         "executemany",
@@ -60,7 +59,6 @@ class Execution:
         "rows_fetched",
         "sql",
         "started",
-        "trail",
         "transaction",
     )
 
@@ -71,7 +69,7 @@ class Execution:
         executemany: bool,
         checkout: int | None,
         transaction: int | None,
-        trail: Trail | None,
+        callers: Callers | None,
         parameters: object,
     ) -> None:
         self.sql = sql
@@ -79,7 +77,7 @@ class Execution:
         self.executemany = executemany
         self.checkout = checkout
         self.transaction = transaction
-        self.trail = trail
+        self.callers = callers
         self.parameters = parameters
         self.rows_fetched = 0
         self.failed = True  # until SQLAlchemy reports that it returned
@@ -88,19 +86,19 @@ class Execution:
 
     @property
     def seconds(self) -> float | None:
-        """From sending to the last row; None while there may be more."""
+        """From sending to the last row; None while there may be more rows."""
         return None if self.ended is None else self.ended - self.started
 
     def end(self) -> None:
-        """The cursor has no more rows to give, or was closed."""
+        """Note that the cursor is exhausted or closed; only the first call counts."""
         if self.ended is None:
             self.ended = perf_counter()
 
 
 class CountingCursor:
-    """A DBAPI cursor that notes on its execution every row that leaves it.
+    """A DBAPI cursor that counts the rows that leave it.
 
-    Everything else, reading and setting, goes to the cursor behind it.
+    All other attributes are read from and written to the cursor behind it.
     """
 
     __slots__ = ("_cursor", "_execution")
@@ -114,11 +112,12 @@ class CountingCursor:
 
     @property
     def description(self) -> object:
-        """The columns of the result. Spelled out because SQLAlchemy asks for it every time."""
+        """The columns of the result."""
+        # Spelled out because SQLAlchemy reads it for every result; __getattr__ is slower.
         return self._cursor.description
 
     def fetchone(self) -> DBAPIRow | None:
-        """The next row, counted; None ends the execution."""
+        """Fetch and count the next row; None ends the execution."""
         row = self._cursor.fetchone()
         if row is None:
             self._execution.end()
@@ -127,7 +126,7 @@ class CountingCursor:
         return row
 
     def fetchmany(self, size: int | None = None) -> Sequence[DBAPIRow]:
-        """The next rows, counted; none ends the execution."""
+        """Fetch and count the next rows; an empty result ends the execution."""
         rows = self._cursor.fetchmany() if size is None else self._cursor.fetchmany(size)
         self._execution.rows_fetched += len(rows)
         if not rows:
@@ -135,7 +134,7 @@ class CountingCursor:
         return rows
 
     def fetchall(self) -> Sequence[DBAPIRow]:
-        """All remaining rows, counted."""
+        """Fetch and count all remaining rows."""
         rows = self._cursor.fetchall()
         execution = self._execution
         execution.rows_fetched += len(rows)
@@ -143,7 +142,7 @@ class CountingCursor:
         return rows
 
     def close(self) -> None:
-        """Close the cursor; an execution left half read ends here."""
+        """Close the cursor, which ends an execution that was read in part."""
         self._cursor.close()
         self._execution.end()
 
@@ -167,31 +166,29 @@ class CountingCursor:
         setattr(self._cursor, name, value)
 
 
-# The slots' own setters, past the __setattr__ that writes through to the cursor.
+# The setters of the two slots. Plain assignment would go through __setattr__ to the cursor.
 _set_cursor = CountingCursor.__dict__["_cursor"].__set__
 _set_execution = CountingCursor.__dict__["_execution"].__set__
 
 
 class WrappedEngine(Protocol):
-    """What SQLAlchemy's AsyncEngine is: a synchronous engine inside another interface."""
+    """An engine around a synchronous engine, as SQLAlchemy's AsyncEngine is one."""
 
     @property
     def sync_engine(self) -> Engine:
-        """The engine inside."""
+        """The engine inside, which fires the events."""
 
 
 AnyEngine: TypeAlias = Engine | WrappedEngine
 
-# The two frames that call a listener are SQLAlchemy's own, whichever way a statement takes.
-_CALLER = 3
+# Frame 0 is the listener itself, and frames 1 and 2 are always SQLAlchemy's.
+_FIRST_CALLER = 3
 
 
 def is_engine(value: object) -> TypeGuard[AnyEngine]:
-    """Whether something is an Engine or an AsyncEngine.
-
-    SQLAlchemy's asyncio part needs greenlet, which a project without async engines may lack; who
-    has one of those has imported it.
-    """
+    """Whether `value` is an Engine or an AsyncEngine."""
+    # SQLAlchemy's asyncio part needs greenlet, which a project without async engines may lack.
+    # A project that has an AsyncEngine has imported that part.
     asyncio = sys.modules.get("sqlalchemy.ext.asyncio")
     return isinstance(value, Engine) or (
         asyncio is not None and isinstance(value, asyncio.AsyncEngine)
@@ -199,7 +196,11 @@ def is_engine(value: object) -> TypeGuard[AnyEngine]:
 
 
 def sync_engine(engine: AnyEngine) -> Engine:
-    """The engine that fires events: an async engine's is the synchronous one inside it."""
+    """The engine that fires events: `engine` itself, or the one inside an AsyncEngine.
+
+    Raises:
+        ValueError: `engine` is something else.
+    """
     if is_engine(engine):
         return engine if isinstance(engine, Engine) else engine.sync_engine
     raise ValueError(
@@ -210,7 +211,7 @@ def sync_engine(engine: AnyEngine) -> Engine:
 
 @contextmanager
 def listening(engine: Engine, listeners: dict[str, Callable[..., object]]) -> Iterator[None]:
-    """Attach listeners by event name, and detach every one of them on any exit."""
+    """Attach listeners by event name inside the block, and detach all of them on exit."""
     with ExitStack() as attached:
         for name, listener in listeners.items():
             event.listen(engine, name, listener)
@@ -219,22 +220,32 @@ def listening(engine: Engine, listeners: dict[str, Callable[..., object]]) -> It
 
 
 class Recording:
-    """What an engine did, in the order it did it. Safe to write from any number of threads."""
+    """What an engine did, in order.
 
-    def __init__(self, *, tracker: Tracker | None, keep_parameters: bool) -> None:
+    Several threads may write at once. A listener appends to a list, adds 1 to a number, and sets
+    keys that belong to its own connection; CPython does not switch threads inside those steps.
+
+    Args:
+        walker: Finds the callers of each statement; None leaves them out.
+        keep_parameters: Whether to keep the values that were sent.
+    """
+
+    def __init__(self, *, walker: StackWalker | None, keep_parameters: bool) -> None:
         self.executions: list[Execution] = []
         self.transactions_begun = 0
         self.commits = 0
         self.rollbacks = 0
         self.checkouts = 0
-        self._tracker = tracker
+        self._walker = walker
         self._keep_parameters = keep_parameters
+        # Keyed by id(), because a reference would keep contexts and connections alive. An id that
+        # is used again is overwritten when its new owner begins.
         self._running: dict[int, Execution] = {}
         self._transaction_of: dict[int, int] = {}
         self._checkout_of: dict[int, int] = {}
 
     def listeners(self) -> dict[str, Callable[..., object]]:
-        """The events to attach, by name."""
+        """The listeners to attach, by the name of their event."""
         return {
             "before_cursor_execute": self._before,
             "after_cursor_execute": self._after,
@@ -256,14 +267,14 @@ class Recording:
         context: ExecutionContext | None,
         executemany: bool,
     ) -> None:
-        tracker = self._tracker
+        walker = self._walker
         execution = Execution(
             statement,
             len(parameters) if parameters else 0,
             executemany,
             self._checkout_of.get(id(connection.connection)),
             self._transaction_of.get(id(connection)),
-            tracker.trail(sys._getframe(_CALLER)) if tracker else None,
+            walker.callers(sys._getframe(_FIRST_CALLER)) if walker else None,
             parameters if self._keep_parameters else None,
         )
         self._running[id(context)] = execution
@@ -275,7 +286,7 @@ class Recording:
         cursor: DBAPICursor,
         statement: str,
         parameters: Any,
-        context: Any,  # an ExecutionContext or None; its cursor is to be a stand-in
+        context: Any,  # an ExecutionContext or None; Any, as its cursor is replaced
         executemany: bool,
     ) -> None:
         execution = self._running.pop(id(context), None)

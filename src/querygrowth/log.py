@@ -1,16 +1,18 @@
-"""Count the queries an SQLAlchemy engine sends: `count_queries(engine)` yields a `QueryLog`.
+"""Count the queries that an SQLAlchemy engine sends.
 
-A query is one execution of SELECT, INSERT, UPDATE or DELETE; an `executemany` is one. Session
-statements (BEGIN, SET, LOCK, PRAGMA, SAVEPOINT) are told apart by their first keyword and counted
-by themselves, as are transactions, commits, rollbacks and pool checkouts.
+`count_queries(engine)` yields a `QueryLog`. A query is one execution of SELECT, INSERT, UPDATE or
+DELETE; an `executemany` is one query. Session statements (BEGIN, SET, LOCK, PRAGMA, SAVEPOINT) are
+recognised by their first keyword and counted apart, as are transactions, commits, rollbacks and
+pool checkouts.
 """
 
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from querygrowth.call_sites import CallSite, Project, Tracker, call_site
+from querygrowth.call_sites import CallSite, Project, StackWalker, call_site
 from querygrowth.listener import AnyEngine, Execution, Recording, listening, sync_engine
 from querygrowth.statements import Shape, StatementKind, kind_of, shape_of
 
@@ -19,14 +21,24 @@ from querygrowth.statements import Shape, StatementKind, kind_of, shape_of
 class Query:
     """One statement as SQLAlchemy sent it.
 
-    `number` counts from 1 in order of sending, over queries and session statements alike.
-    `batch_size` is the number of parameter sets, `parameter_count` the number of values sent with
-    a single set (the length of an IN list, mostly). `checkout` and `transaction` number the pool
-    checkout and the transaction it belongs to; None when that began before counting did.
-    `seconds` runs from sending to the last row fetched (or the cursor's closing), the reader's
-    own pauses included; None for a cursor never exhausted or closed. `sent_from` is the nearest
-    frame outside SQLAlchemy and this package, `project_site` the nearest in the user's project.
-    `parameters` is None unless asked for.
+    Attributes:
+        number: Counts from 1 in order of sending, over statements of every kind.
+        sql: The text that was sent.
+        shape: The text without its values, and the tables it touches.
+        kind: Query, session statement or other statement.
+        batch_size: The number of parameter sets; 1 unless it is an `executemany`.
+        parameter_count: The number of values in a single parameter set, which is mostly the
+            length of an IN list; 0 for an `executemany`.
+        rows_fetched: The rows that left its cursor so far.
+        failed: Whether the database refused it.
+        seconds: From sending to the last row fetched or the closing of the cursor. The reader's
+            pauses are included. None while rows are left and the cursor is open.
+        checkout: The number of the pool checkout it belongs to, from 1; None if that began before
+            counting did.
+        transaction: The number of the transaction it belongs to, likewise.
+        sent_from: The nearest caller outside SQLAlchemy and this package.
+        project_site: The nearest caller in the user's project.
+        parameters: The values sent; None unless they were asked for.
     """
 
     number: int
@@ -46,17 +58,20 @@ class Query:
 
     @property
     def operation(self) -> str:
-        """SELECT, INSERT, UPDATE, DELETE or MERGE; the first keyword of anything else."""
+        """SELECT, INSERT, UPDATE, DELETE or MERGE; the first keyword of any other statement."""
         return self.shape.operation
 
     @property
     def site(self) -> CallSite | None:
-        """The most telling place it was sent from: in the project if there is one."""
+        """The caller in the project if there is one, else the nearest caller."""
         return self.project_site or self.sent_from
 
 
 class QueryLog:
-    """What one engine did while it was counted. Grows until its `count_queries` block ends."""
+    """What one engine did while it was counted.
+
+    A log may be read at any time. It grows until its `count_queries` block ends.
+    """
 
     def __init__(self, recording: Recording, dialect: str) -> None:
         self._recording = recording
@@ -64,10 +79,10 @@ class QueryLog:
 
     @property
     def statements(self) -> tuple[Query, ...]:
-        """Everything sent, of every kind, in order of sending."""
+        """All statements of every kind, in order of sending."""
         return tuple(
             self._read(number, execution)
-            for number, execution in enumerate(list(self._recording.executions), start=1)
+            for number, execution in enumerate(self._executions(), start=1)
         )
 
     @property
@@ -82,17 +97,17 @@ class QueryLog:
 
     @property
     def session_statements(self) -> int:
-        """Statements that steer the session: BEGIN, SET, LOCK, pragmas, savepoints."""
+        """The number of session statements: BEGIN, SET, LOCK, pragmas, savepoints."""
         return self._count(StatementKind.SESSION)
 
     @property
     def other_statements(self) -> int:
-        """Data definition and maintenance: neither queries nor session statements."""
+        """The number of statements that define or maintain: CREATE, VACUUM, ANALYZE."""
         return self._count(StatementKind.OTHER)
 
     @property
     def transactions_begun(self) -> int:
-        """Transactions SQLAlchemy began, whether or not anything was sent in them."""
+        """Transactions that SQLAlchemy began, empty ones included."""
         return self._recording.transactions_begun
 
     @property
@@ -112,39 +127,49 @@ class QueryLog:
 
     @property
     def rows_fetched(self) -> int:
-        """Rows that left the cursors of queries, whoever fetched them."""
+        """Rows that left the cursors of queries."""
         return sum(each.rows_fetched for each in self._executed_queries())
 
     @property
     def by_table(self) -> Mapping[str, int]:
         """Queries for each table they are about (`Shape.table`)."""
-        return self._counted(lambda each: self._shape(each).table)
+        return Counter(self._shape(each).table for each in self._executed_queries())
 
     @property
     def by_shape(self) -> Mapping[str, int]:
         """Queries for each normalised statement."""
-        return self._counted(lambda each: self._shape(each).text)
+        return Counter(self._shape(each).text for each in self._executed_queries())
 
     @property
     def by_call_site(self) -> Mapping[str, int]:
         """Queries for each place they were sent from, as `file:line in function`."""
         return Counter(str(each.site) for each in self.queries if each.site is not None)
 
-    def _count(self, kind: StatementKind) -> int:
-        return sum(kind_of(each.sql) is kind for each in list(self._recording.executions))
+    @property
+    def tables(self) -> frozenset[str]:
+        """All tables that a query read or wrote."""
+        shapes = {self._shape(each) for each in self._executed_queries()}
+        return frozenset(
+            table
+            for shape in shapes
+            for table in (shape.table, *shape.tables_read, *shape.tables_written)
+        )
 
-    def _counted(self, name: Callable[[Execution], str]) -> Mapping[str, int]:
-        return Counter(name(each) for each in self._executed_queries())
+    def _executions(self) -> list[Execution]:
+        # A copy, because other threads may append while this one reads.
+        return list(self._recording.executions)
+
+    def _count(self, kind: StatementKind) -> int:
+        return sum(kind_of(each.sql) is kind for each in self._executions())
 
     def _executed_queries(self) -> Iterator[Execution]:
-        executions = list(self._recording.executions)
-        return (each for each in executions if kind_of(each.sql) is StatementKind.QUERY)
+        return (each for each in self._executions() if kind_of(each.sql) is StatementKind.QUERY)
 
     def _shape(self, execution: Execution) -> Shape:
         return shape_of(execution.sql, self._dialect)
 
     def _read(self, number: int, execution: Execution) -> Query:
-        trail = execution.trail
+        callers = execution.callers
         return Query(
             number=number,
             sql=execution.sql,
@@ -157,8 +182,8 @@ class QueryLog:
             seconds=execution.seconds,
             checkout=execution.checkout,
             transaction=execution.transaction,
-            sent_from=call_site(trail.nearest) if trail else None,
-            project_site=call_site(trail.project) if trail else None,
+            sent_from=call_site(callers.nearest) if callers else None,
+            project_site=call_site(callers.project) if callers else None,
             parameters=execution.parameters,
         )
 
@@ -171,14 +196,50 @@ def count_queries(
     keep_parameters: bool = False,
     project: Project | None = None,
 ) -> Iterator[QueryLog]:
-    """Count what `engine`, and no other, sends inside the block.
+    """Count what one engine sends inside the block.
 
-    Works for `Engine` and `AsyncEngine`, from any number of threads, and nested. `call_sites`
-    records where each statement came from; `project` (default: the working directory) says
-    which files are the user's own. Anything but an engine raises ValueError.
+    Other engines are not counted. Blocks may be nested, and statements of any thread count.
+
+    Args:
+        engine: An `Engine` or an `AsyncEngine`.
+        call_sites: Whether to record where each statement came from. Without, counting is cheaper.
+        keep_parameters: Whether to keep the values that were sent.
+        project: Which files are the user's own. Default: those below the working directory.
+
+    Raises:
+        ValueError: `engine` is not an engine.
     """
     target = sync_engine(engine)
-    tracker = Tracker(project or Project()) if call_sites else None
-    recording = Recording(tracker=tracker, keep_parameters=keep_parameters)
+    walker = StackWalker(project or Project()) if call_sites else None
+    recording = Recording(walker=walker, keep_parameters=keep_parameters)
     with listening(target, recording.listeners()):
         yield QueryLog(recording, target.dialect.name)
+
+
+@contextmanager
+def record_stacks(
+    engine: AnyEngine, project: Project | None = None
+) -> Iterator[dict[str, tuple[CallSite, ...]]]:
+    """Keep the stack that sent each statement text first inside the block.
+
+    Args:
+        engine: An `Engine` or an `AsyncEngine`.
+        project: Which files are the user's own. Default: those below the working directory.
+
+    Yields:
+        For each statement text, the project's lines that were under way, the innermost first.
+
+    Raises:
+        ValueError: `engine` is not an engine.
+    """
+    walker = StackWalker(project or Project())
+    stacks: dict[str, tuple[CallSite, ...]] = {}
+
+    def before(*arguments: object) -> None:
+        statement = str(arguments[2])
+        # A full stack costs more than a call site, so that it is taken once for each text.
+        if statement not in stacks:
+            stacks[statement] = walker.project_stack(sys._getframe(1))
+
+    with listening(sync_engine(engine), {"before_cursor_execute": before}):
+        yield stacks

@@ -1,25 +1,24 @@
-"""The pytest plugin: fixtures `count_queries` and `query_growth`, marker `query_budget`, a report.
+"""The pytest plugin: fixtures `count_queries` and `query_growth`, marker `query_budget`.
 
-Nothing is imported, attached or counted until a test asks for it. A failing test body always wins
-over a broken budget.
+pytest imports this module in every run. It imports nothing that is not loaded already: SQLAlchemy
+and sqlglot come in when a test first counts. What is wrong with one test, such as a marker with
+bad arguments or a package that is missing, fails that test alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from importlib import import_module
 from typing import Any
 
 import pytest
 
-# This module is imported in every pytest run, so what needs SQLAlchemy is imported where it is
-# used; the objects of `querygrowth.budget` therefore pass through here untyped.
-_BUDGET = pytest.StashKey[Any]()
 _COUNTS = pytest.StashKey[list[dict[str, str | int]]]()
-_REPORTED = "query_counts"
+_REPORTED = "query_counts"  # the attribute of a test report that holds its counts
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare `--query-report` and the ini options."""
+    """Declare `--query-report` and the settings."""
     group = parser.getgroup("queries", "counting SQLAlchemy queries")
     group.addoption(
         "--query-report",
@@ -31,49 +30,46 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker."""
+    """Declare the marker, and check the settings."""
     config.addinivalue_line(
         "markers",
         "query_budget(total, *, per_table, transactions, engine): fail the test if its body sends "
         "more queries than that; per_table is a number, or a mapping of tables to numbers",
     )
+    _scales(config)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Read the budget of a marked test, and make sure its engine is set up."""
+    """Have the engine of a marked test set up, even if the test does not ask for it."""
     marker = item.get_closest_marker("query_budget")
     if marker is None or not isinstance(item, pytest.Function):
         return
-    from querygrowth.budget import budget
-
-    arguments = {"engine": item.config.getini("query_engine"), **marker.kwargs}
-    try:
-        item.stash[_BUDGET] = budget(*marker.args, **arguments)
-    except (TypeError, ValueError) as misuse:
-        raise pytest.UsageError(f"{item.nodeid}: {misuse}") from None
-    if arguments["engine"] not in item.fixturenames:
-        item.fixturenames.append(arguments["engine"])
+    fixture = marker.kwargs.get("engine", item.config.getini("query_engine"))
+    if isinstance(fixture, str) and fixture not in item.fixturenames:
+        item.fixturenames.append(fixture)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Count what the test's body sends, and judge it once the body has passed."""
-    budget = item.stash.get(_BUDGET, None)
-    fixture = budget.engine_fixture if budget else _reported_fixture(item)
-    if fixture is None:
+    marker = item.get_closest_marker("query_budget")
+    if not isinstance(item, pytest.Function):
         return (yield)
-    from querygrowth.budget import counts_of, engine_of
-    from querygrowth.call_sites import Project
-    from querygrowth.log import count_queries
-
-    engine = engine_of(item.funcargs[fixture])  # type: ignore[attr-defined]  # a Function
-    with count_queries(engine, project=Project(item.config.rootpath)) as log:
-        result = yield
-    if _COUNTS not in item.stash:  # else the test counted for itself
-        _note(item, counts_of(log))
-    broken = [each for each in budget.judge(log, item.name) if each.failed] if budget else []
-    if broken:
-        pytest.fail("\n\n".join(map(str, broken)), pytrace=False)
+    if marker is not None:
+        contract, engine = _marked(item, marker)
+    else:
+        contract, engine = None, _reported_engine(item)
+    if engine is None:
+        return (yield)
+    counter = _counter(item)
+    with _load("log").count_queries(engine, project=counter.project) as log:
+        result = yield  # an exception of the body leaves here: it wins over a broken budget
+    if _COUNTS not in item.stash:  # otherwise the test counted for itself
+        counter.report(_load("budget").counts_of(log))
+    if contract is not None:
+        broken = [each for each in counter.judge(log, contract, engine) if each.failed]
+        if broken:
+            pytest.fail("\n\n".join(map(str, broken)), pytrace=False)
     return result
 
 
@@ -81,7 +77,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Put the counts on the test's report, which is what a worker process hands over."""
+    """Put the counts on the test's report, which an xdist worker sends to the controller."""
     report = yield
     if report.when == "call" and _COUNTS in item.stash:
         setattr(report, _REPORTED, item.stash[_COUNTS])
@@ -109,39 +105,69 @@ def pytest_terminal_summary(
 
 @pytest.fixture
 def count_queries(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """`with count_queries(engine) as log:`; see `querygrowth.budget.Counter.count`."""
-    counting: Callable[..., Any] = _counter(request).count
+    """`with count_queries(engine) as log:`; see `querygrowth.budget.QueryCounter.count`."""
+    counting: Callable[..., Any] = _counter(request.node).count
     return counting
 
 
 @pytest.fixture
 def query_growth(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """`query_growth(action, populate, axes=...)`; see `budget.Counter.assert_growth`."""
-    growth: Callable[..., Any] = _counter(request).assert_growth
+    """`query_growth(action, populate, axes=...)`; see `querygrowth.assert_query_growth`."""
+    growth: Callable[..., Any] = _counter(request.node).assert_growth
     return growth
 
 
-def _counter(request: pytest.FixtureRequest) -> Any:
-    from querygrowth.budget import Counter
-    from querygrowth.call_sites import Project
+def _marked(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, Any]:
+    """The contract and the engine that the marker names; fail the test if it is wrong."""
+    budget = _load("budget")
+    arguments = {"engine": item.config.getini("query_engine"), **marker.kwargs}
+    try:
+        contract = budget.query_budget(*marker.args, **arguments)
+        return contract, budget.engine_of(item.funcargs[arguments["engine"]])
+    except (TypeError, ValueError) as misuse:
+        raise pytest.fail.Exception(str(misuse), pytrace=False) from None
 
-    item, config = request.node, request.config
-    scales = tuple(int(scale) for scale in config.getini("query_scales"))
-    return Counter(
+
+def _reported_engine(item: pytest.Function) -> Any:
+    """The engine of an unmarked test, if a report was asked for and its fixture gives one."""
+    fixture = item.config.getini("query_engine")
+    if not item.config.getoption("--query-report") or fixture not in item.funcargs:
+        return None
+    try:
+        return _load("budget").engine_of(item.funcargs[fixture])
+    except ValueError:
+        return None  # it is not an SQLAlchemy engine
+
+
+def _counter(item: pytest.Item) -> Any:
+    """The `QueryCounter` of a test."""
+    call_sites = _load("call_sites")
+    path, line, name = item.location
+    return _load("budget").QueryCounter(
         subject=item.name,
-        project=Project(config.rootpath),
-        default_scales=scales or None,
-        report=lambda counts: _note(item, counts),
+        site=call_sites.CallSite(str(item.config.rootpath / path), (line or 0) + 1, name),
+        project=call_sites.Project(item.config.rootpath),
+        default_scales=_scales(item.config) or None,
+        report=lambda counts: item.stash.setdefault(_COUNTS, []).append(counts),
     )
 
 
-def _reported_fixture(item: pytest.Item) -> str | None:
-    """The engine fixture of an unmarked test, if the report was asked for."""
-    if not item.config.getoption("--query-report"):
-        return None
-    fixture: str = item.config.getini("query_engine")
-    return fixture if fixture in getattr(item, "funcargs", {}) else None
+def _scales(config: pytest.Config) -> tuple[int, ...]:
+    scales = config.getini("query_scales")
+    try:
+        return tuple(int(scale) for scale in scales)
+    except ValueError:
+        raise pytest.UsageError(
+            f"query_scales must be whole numbers, such as 2 20 501, got {' '.join(scales)!r}"
+        ) from None
 
 
-def _note(item: pytest.Item, counts: dict[str, str | int]) -> None:
-    item.stash.setdefault(_COUNTS, []).append(counts)
+def _load(module: str) -> Any:
+    """Import a module of this package; fail the test if something that it needs is missing."""
+    try:
+        return import_module(f"querygrowth.{module}")
+    except ImportError as error:
+        missing = (error.name or "querygrowth").partition(".")[0]
+        raise pytest.fail.Exception(
+            f"querygrowth cannot count queries: {error}; try: pip install {missing}", pytrace=False
+        ) from None

@@ -1,7 +1,7 @@
-"""Search for blow-ups: let Hypothesis look for the input that sends most queries beyond a contract.
+"""Search for the input that makes an action send most queries beyond a contract.
 
-`target()` drives generation towards more queries; what is found is shrunk to the smallest input
-that still breaks the contract.
+Hypothesis generates the inputs. `target()` steers it towards more queries, and what is found is
+shrunk to the smallest input that still breaks the contract.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,14 @@ _PHASES = (Phase.generate, Phase.target, Phase.shrink)
 
 @dataclass(frozen=True)
 class BlowUp(Generic[Example]):
-    """The smallest input found that breaks the contract, and what it caused."""
+    """The smallest input found that breaks the contract.
+
+    Args:
+        example: The input.
+        activity: What the action did with it.
+        excess: The queries beyond the contract.
+        verdicts: The failed verdicts on the activity.
+    """
 
     example: Example
     activity: Activity
@@ -33,7 +40,7 @@ class BlowUp(Generic[Example]):
         return "\n".join([f"found with {self.example!r}", *map(str, self.verdicts)])
 
 
-class _Beyond(Exception):  # noqa: N818 - a signal to Hypothesis, never seen outside
+class _Beyond(Exception):  # noqa: N818 - a signal to Hypothesis that never leaves this module
     """The contract was broken."""
 
 
@@ -45,10 +52,20 @@ def find_blow_up(
     max_examples: int = 200,
     subject: str = "action",
 ) -> BlowUp[Example] | None:
-    """The smallest example whose activity exceeds `contract`; None if none was found.
+    """Find the smallest example whose activity breaks a contract; None if none was found.
 
-    `observe` must be repeatable: what it does may depend on its argument only. The search itself
-    is, too: the same strategy and limits find the same example.
+    The search repeats: the same strategy and limits find the same example.
+
+    Args:
+        strategy: Generates examples.
+        observe: Runs the action on an example. The result may depend on the example only, or
+            Hypothesis cannot shrink it.
+        contract: The limits, of which `per_table` or `total` must be set.
+        max_examples: The most examples to try before shrinking.
+        subject: What to call the action in verdicts.
+
+    Raises:
+        ValueError: The contract sets no limit on queries.
     """
     if contract.per_table is None and contract.total is None:
         raise ValueError("a search needs a limit to exceed: set per_table or total")
@@ -68,6 +85,7 @@ def find_blow_up(
         excess = contract.excess(activity)
         target(float(excess), label="queries beyond the contract")
         if excess:
+            # Shrinking ends with the smallest example, so the last one kept is the one to return.
             verdicts = tuple(each for each in contract.judge(activity, subject) if each.failed)
             smallest[:] = [BlowUp(example, activity, excess, verdicts)]
             raise _Beyond

@@ -1,15 +1,16 @@
-"""The shape of a statement: what stays of its text when literals, lists and spelling are gone.
+"""Tell the kind of a statement and reduce it to its shape.
 
-Two executions have one shape when they ask the same question with other values. Statement texts
-are reduced in two passes. The first is a single regular expression that drops comments and
-replaces literals and placeholders; it is what makes a loop that builds its own SQL text cheap to
-read. The second parses what is left, once for every distinct remainder, and takes the tables.
+Two executions have one shape when they differ only in literals, parameters, comments, spelling and
+the length of their IN lists. A text is reduced in two passes. The first is a single regular
+expression that drops comments and replaces values. It keeps a loop cheap that puts its values into
+the SQL text, because all its texts become one. The second pass parses each distinct result once
+and finds the tables.
 """
 
 import re
 from collections import Counter
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from functools import lru_cache
 
 import sqlglot
@@ -31,6 +32,7 @@ _SESSION_KEYWORDS = frozenset(
 
 _FIRST_KEYWORD = re.compile(r"(?:\s+|/\*.*?\*/|--[^\n]*(?:\n|$)|\()*([A-Za-z]+)", re.DOTALL)
 
+# Quoted identifiers are matched so that a quote or a digit inside them is not taken for a value.
 _LEXEMES = re.compile(
     r"""
     (?P<comment>    /\*.*?\*/ | --[^\n]* )
@@ -46,26 +48,34 @@ _IN_LIST = re.compile(r"\bIN ?\( ?(\?[^,()]*)(?:, ?\1)* ?\)", re.IGNORECASE)
 _REPEATED_TUPLES = re.compile(r"(\([^()]*\))(?:, ?\1)+")
 _NAMED_TABLE = re.compile(r'\b(?:FROM|JOIN|INTO|UPDATE)\s+("?[\w.]+"?)', re.IGNORECASE)
 
-# ":p" is a placeholder in every dialect, "?" an operator in some; each writes it in its own way.
+# "?" is an operator in some dialects, so that ":p" is parsed in its place. sqlglot writes it back
+# as the dialect's own placeholder, which becomes "?" again.
 _PARSED_PLACEHOLDER = re.compile(r"%\(p\)s|[:@]p\b")
 
 _SQLGLOT_DIALECTS = {"postgresql": "postgres", "mssql": "tsql"}
 
 
-class StatementKind(StrEnum):
-    """Whether a statement asks for or changes rows, steers its session, or does neither."""
+class StatementKind(str, Enum):
+    """Whether a statement reads or changes rows (a query), steers its session, or neither."""
 
     QUERY = "query"
     SESSION = "session statement"
     OTHER = "other statement"
+
+    __str__ = str.__str__  # enum.StrEnum needs Python 3.11
 
 
 @dataclass(frozen=True)
 class Shape:
     """A normalised statement and the tables it touches.
 
-    `table` is the one whose rows the statement is about: the target of a write, and for a read
-    the table most of its columns come from. A join through three ancestors is still about one.
+    Attributes:
+        text: The statement with `?` for every value and for every IN list.
+        operation: SELECT, INSERT, UPDATE, DELETE or MERGE; the first keyword of other statements.
+        table: The table whose rows the statement is about. For a write it is the target, for a
+            read the table that most of its columns come from.
+        tables_read: The tables in the order of their first mention, without that target.
+        tables_written: The target of a write.
     """
 
     text: str
@@ -86,9 +96,9 @@ def first_keyword(sql: str) -> str:
 
 @lru_cache(maxsize=4096)
 def kind_of(sql: str) -> StatementKind:
-    """Tell a query from a session statement by its first keyword.
+    """Tell the kind of a statement by its first keyword.
 
-    Data definition and maintenance (CREATE, VACUUM, ANALYZE) are neither.
+    Data definition and maintenance (CREATE, VACUUM, ANALYZE) are other statements.
     """
     keyword = first_keyword(sql)
     if keyword in _QUERY_KEYWORDS:
@@ -98,15 +108,17 @@ def kind_of(sql: str) -> StatementKind:
 
 @lru_cache(maxsize=4096)
 def shape_of(sql: str, dialect: str = "") -> Shape:
-    """The shape of a statement; `dialect` is the name SQLAlchemy gives it ("sqlite", ...).
+    """The shape of a statement. One that cannot be parsed keeps its reduced text as its shape.
 
-    A statement that cannot be parsed keeps its reduced text as its shape; it is never dropped.
+    Args:
+        sql: The text as it was sent.
+        dialect: SQLAlchemy's name of the dialect, such as "sqlite".
     """
     return _shape_of_skeleton(skeleton(sql), dialect)
 
 
 def skeleton(sql: str) -> str:
-    """The statement without comments and values: `?` for each value, one for a whole IN list."""
+    """The statement without comments, with `?` for a value and one `?` for a whole IN list."""
     reduced = _LEXEMES.sub(_reduce, sql).strip().rstrip("; ")
     return _REPEATED_TUPLES.sub(r"\1", _IN_LIST.sub(r"IN (\1)", reduced))
 
@@ -134,6 +146,7 @@ def _shape_of_skeleton(reduced: str, dialect: str) -> Shape:
 
 
 def _shape_by_words(reduced: str) -> Shape:
+    """The shape of a text that sqlglot cannot parse: tables are the words after FROM and JOIN."""
     operation = first_keyword(reduced)
     tables = tuple(dict.fromkeys(name.strip('"') for name in _NAMED_TABLE.findall(reduced)))
     written = tables[:1] if operation not in {"SELECT", "WITH", "VALUES", "TABLE"} else ()
@@ -192,7 +205,7 @@ def _main_table(tree: exp.Expression, read: list[exp.Table]) -> str:
         for column in projection.find_all(exp.Column)
         if column.table in names
     )
-    # most_common keeps first-seen order among equals
+    # Of tables with equally many columns, most_common puts the one seen first in front.
     return columns.most_common(1)[0][0] if columns else _first_from(tree, read)
 
 

@@ -1,29 +1,37 @@
-"""Trend: how a count grows with a scale: not at all, in steps, in proportion, or faster."""
+"""Classify how a count grows with a scale: not at all, in steps, in proportion, or faster.
+
+The counts are exact and the scales few (often three), so nothing is fitted by regression. Each
+kind of growth is recognised by what its counts must look like.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from itertools import pairwise
 from math import log
 
-# The slope of a quadratic grows like its scale to the power of 1, that of n*log(n) like a power
-# below 0.2 at the sizes a test can afford.
+# If a count grows like scale**k, its slope grows like scale**(k - 1): the exponent is 1 for a
+# quadratic and 0 for a proportional count. For n*log(n), a sort, it stays below 0.2 at the sizes
+# that a test can afford. Anything above 0.35, that is k = 1.35, is called superlinear.
 _SUPERLINEAR_EXPONENT = 0.35
+# A slope that rises by a quarter or less still counts as that of a proportional count.
 _PROPORTIONAL = 1.25
 
 
-class Growth(StrEnum):
-    """The kinds of growth that are told apart."""
+class Growth(str, Enum):
+    """The kinds of growth."""
 
     CONSTANT = "constant"
     STEPWISE = "stepwise"
     LINEAR = "linear"
     SUPERLINEAR = "superlinear"
 
+    __str__ = str.__str__  # enum.StrEnum needs Python 3.11
+
 
 @dataclass(frozen=True)
 class Chunk:
-    """The sizes of chunk that explain a step: all from `low` to `high`, one if they are equal."""
+    """The chunk sizes that explain the steps of a count: all from `low` to `high`."""
 
     low: int
     high: int
@@ -31,10 +39,15 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Trend:
-    """Counts at increasing scales, and the growth they show.
+    """Counts at increasing scales, and the growth that they show.
 
-    `slopes` holds one value for each segment between neighbouring scales, `slope` the one from
-    first to last, both in counts per unit of scale. `chunk` is set for stepwise growth only.
+    Args:
+        scales: The scales, increasing.
+        counts: The count at each scale.
+        growth: The kind of growth.
+        slopes: Counts per unit of scale, for each pair of neighbouring scales.
+        slope: Counts per unit of scale, from the first scale to the last.
+        chunk: The chunk sizes that explain the counts; for stepwise growth only.
     """
 
     scales: tuple[int, ...]
@@ -46,15 +59,22 @@ class Trend:
 
     @property
     def grows(self) -> bool:
-        """Whether any count is above the one at the smallest scale."""
+        """Whether some count is above the count at the smallest scale."""
         return self.growth is not Growth.CONSTANT
 
 
 def trend(scales: Sequence[int], counts: Sequence[int], *, in_steps: bool = True) -> Trend:
-    """Classify `counts` observed at `scales`.
+    """Classify counts that were observed at increasing scales.
 
-    Scales must increase strictly and be at least two, else ValueError. `in_steps=False` is for
-    amounts (rows, machine steps) whose steps, if any, are of no interest.
+    Args:
+        scales: At least two scales.
+        counts: The count at each of them.
+        in_steps: Whether to look for steps, as queries in chunks show. Without, as for rows and
+            machine steps, a count is constant, linear or superlinear.
+
+    Raises:
+        ValueError: There are fewer than two scales, they do not increase, or their number is not
+            that of the counts.
     """
     if len(scales) != len(counts) or len(scales) < 2:
         raise ValueError("a trend needs one count for each of at least two scales")
@@ -77,6 +97,7 @@ def trend(scales: Sequence[int], counts: Sequence[int], *, in_steps: bool = True
 def _growth(
     scales: Sequence[int], counts: Sequence[int], slopes: Sequence[float], chunk: Chunk | None
 ) -> Growth:
+    # A count that falls is no growth: the smallest run may have something the others lack.
     if max(counts) <= counts[0]:
         return Growth.CONSTANT
     if chunk:
@@ -85,7 +106,11 @@ def _growth(
 
 
 def _accelerates(scales: Sequence[int], slopes: Sequence[float]) -> bool:
-    """Whether the slope itself grows with the scale, as a power of it."""
+    """Whether the slope itself grows with the scale, as a power of it.
+
+    Segments without a rise are left out: they have no logarithm, and a count that starts to rise
+    late is not superlinear for that alone.
+    """
     rising = [
         (slope, (a + b) / 2) for slope, (a, b) in zip(slopes, pairwise(scales), strict=True)
         if slope > 0
@@ -97,23 +122,26 @@ def _accelerates(scales: Sequence[int], slopes: Sequence[float]) -> bool:
 
 
 def _chunk(scales: Sequence[int], counts: Sequence[int], slopes: Sequence[float]) -> Chunk | None:
-    """The chunk sizes under which these counts are those of work done in chunks."""
+    """The chunk sizes under which these counts are those of work done in chunks, if any are."""
     proportional = max(slopes) <= min(slopes)
+    # One query or more for each item is a loop, though chunks of one would explain it as well.
     if max(counts) <= counts[0] or (proportional and slopes[0] >= 1):
         return None
     if fitting := _fitting_sizes(scales, counts):
         return Chunk(fitting[0], fitting[-1])
-    uneven = (counts[-1] - counts[0]) / (scales[-1] - scales[0])
-    if uneven > 0.5 or _accelerates(scales, slopes):
+    # No size fits exactly, as when chunks are filled unevenly. Below one query for two items it
+    # is still work in chunks; their average size is the best that can be said.
+    average = (counts[-1] - counts[0]) / (scales[-1] - scales[0])
+    if average > 0.5 or _accelerates(scales, slopes):
         return None
-    return Chunk(round(1 / uneven), round(1 / uneven)) if uneven > 0 else None
+    return Chunk(round(1 / average), round(1 / average)) if average > 0 else None
 
 
 def _fitting_sizes(scales: Sequence[int], counts: Sequence[int]) -> list[int]:
-    """Sizes that give exactly these counts, under the simplest explanation that any size fits.
+    """Sizes that give exactly these counts, under the simplest explanation that some size fits.
 
-    That is one query for each full chunk and a last short one; then for each page and a last one
-    perhaps empty; then several queries for each chunk or page.
+    From simple to less so: one query a chunk, the last chunk being short; one query a page, the
+    last page being perhaps empty; several queries for each chunk or page.
     """
     sizes = range(2, scales[-1] + 1)
     chunks = {size: _queries_each(counts, [-(-n // size) for n in scales]) for size in sizes}
@@ -128,7 +156,7 @@ def _fitting_sizes(scales: Sequence[int], counts: Sequence[int]) -> list[int]:
 
 
 def _queries_each(counts: Sequence[int], steps: Sequence[int]) -> int:
-    """How many queries each step takes, if that is the same number for all; else 0."""
+    """The number of queries that each step takes if it is the same for all steps; else 0."""
     rise, climbed = counts[-1] - counts[0], steps[-1] - steps[0]
     if climbed <= 0 or rise % climbed:
         return 0

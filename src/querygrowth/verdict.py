@@ -2,18 +2,20 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 
 from querygrowth.call_sites import CallSite
 
 
-class Outcome(StrEnum):
+class Outcome(str, Enum):
     """How a judgement came out. Only FAILED fails a test, and only PASSED is a pass."""
 
     PASSED = "passed"
     FAILED = "failed"
     INCONCLUSIVE = "inconclusive"
     SKIPPED = "skipped"
+
+    __str__ = str.__str__  # enum.StrEnum needs Python 3.11
 
 
 @dataclass(frozen=True)

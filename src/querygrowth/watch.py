@@ -2,7 +2,8 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import (
     AbstractAsyncContextManager,
@@ -13,10 +14,10 @@ from contextlib import (
 from typing import TypeVar
 
 from querygrowth.activity import Activity, activity_of
-from querygrowth.call_sites import Project, telling_lines, trace_origins
+from querygrowth.call_sites import Project, distinct_sites
 from querygrowth.driver import trace_driver, traceable
-from querygrowth.listener import AnyEngine, sync_engine
-from querygrowth.log import count_queries
+from querygrowth.listener import AnyEngine
+from querygrowth.log import count_queries, record_stacks
 from querygrowth.work import BRANCHES, VM_STEPS, Tally, count_branches, count_vm_steps
 
 Action = Callable[..., object]
@@ -33,17 +34,42 @@ def outside_event_loop(function: Callable[[], T]) -> T:
         return thread.submit(function).result()
 
 
+if sys.version_info >= (3, 11):
+    from asyncio import Runner
+else:
+
+    class Runner:
+        """The part of `asyncio.Runner` that `Caller` uses, for Python 3.10."""
+
+        def __enter__(self) -> "Runner":
+            self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self._loop)
+            return self
+
+        def run(self, coroutine: Coroutine[object, object, T]) -> T:
+            """The coroutine's result, on the one event loop."""
+            return self._loop.run_until_complete(coroutine)
+
+        def __exit__(self, *_error: object) -> None:
+            try:
+                self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+                self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            finally:
+                asyncio.set_event_loop(None)
+                self._loop.close()
+
+
 @contextmanager
 def caller() -> Iterator["Caller"]:
     """Yield a Caller that uses one event loop for the whole block."""
-    with asyncio.Runner() as runner:
+    with Runner() as runner:
         yield Caller(runner)
 
 
 class Caller:
     """Calls plain and async functions alike; what can be awaited runs on its event loop."""
 
-    def __init__(self, runner: asyncio.Runner) -> None:
+    def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
     def call(self, function: Callable[..., object], *args: object, **kwargs: object) -> object:
@@ -96,7 +122,7 @@ def watch(
     with ExitStack() as stack:
         trace = stack.enter_context(trace_driver(engine)) if traceable(engine) else None
         tallies = {name: stack.enter_context(_tally(name, engine, project)) for name in work}
-        origins = stack.enter_context(trace_origins(sync_engine(engine), project))
+        stacks = stack.enter_context(record_stacks(engine, project))
         log = stack.enter_context(count_queries(engine, project=project))
         result = by.call(action, engine)
     return activity_of(
@@ -104,7 +130,7 @@ def watch(
         trace=trace,
         result=result,
         work={name: each.count for name, each in tallies.items()},
-        origins=telling_lines(origins),
+        origins=distinct_sites(stacks),
     )
 
 

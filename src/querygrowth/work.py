@@ -1,8 +1,8 @@
-"""Deterministic work: counts that are the same on every run, on any machine, unlike time.
+"""Count deterministic work, which is the same in every run and on every machine, unlike time.
 
-SQLite tells how many virtual-machine steps its statements took. The interpreter tells how many
-jumps and branches the project's Python code took, which is where a quadratic merge shows that
-sends no query at all. Loops inside C code (`in` on a list, sorting) are not seen.
+SQLite reports how many virtual-machine steps its statements took. The interpreter reports how many
+jumps and branches the project's Python code took: a quadratic merge shows there although it sends
+no query. Loops inside C code (`in` on a list, sorting) are not seen.
 """
 
 import dis
@@ -22,24 +22,29 @@ from querygrowth.listener import AnyEngine, sync_engine
 VM_STEPS = "vm_steps"
 BRANCHES = "branches"
 
+# The ids that sys.monitoring has for tools. Debuggers, coverage and profilers use the low ones.
 _MONITORING_TOOLS = range(5, -1, -1)
 
 
 class Tally:
-    """A count that is complete when its block has ended."""
+    """A count that is complete at the end of its block."""
 
     def __init__(self) -> None:
         self.count = 0
 
 
 def has_vm_steps(engine: AnyEngine) -> bool:
-    """Whether the engine's database can tell its machine steps: SQLite only."""
+    """Whether the engine's database reports its machine steps. Only SQLite does."""
     return sync_engine(engine).dialect.driver in SQLITE_DRIVERS
 
 
 @contextmanager
 def count_vm_steps(engine: AnyEngine) -> Iterator[Tally]:
-    """Count SQLite's virtual-machine steps, exactly; other databases raise ValueError."""
+    """Count SQLite's virtual-machine steps inside the block, exactly.
+
+    Raises:
+        ValueError: The database is not SQLite.
+    """
     target = sync_engine(engine)
     if not has_vm_steps(engine):
         raise ValueError(
@@ -53,13 +58,14 @@ def count_vm_steps(engine: AnyEngine) -> Iterator[Tally]:
 
 
 class _StepCounter:
-    """Counts one connection's steps; connections may run in threads of their own."""
+    """Counts the steps of one connection, because connections may run in different threads."""
 
     def __init__(self) -> None:
         self.steps = 0
 
     def install(self, connection: DriverConnection) -> Awaitable[object] | None:
-        # At any coarser granularity most steps of a small query go unseen.
+        # The handler is called after every step. With any larger interval, a query that takes
+        # fewer steps than that counts nothing.
         installed: Awaitable[object] | None = connection.set_progress_handler(self._step, 1)
         return installed
 
@@ -74,18 +80,21 @@ class _StepCounter:
 
 @contextmanager
 def count_branches(project: Project | None = None) -> Iterator[Tally]:
-    """Count jumps and branches in Python code under `project` (the working directory).
+    """Count jumps and branches in the project's Python code inside the block.
 
-    Slows that code down by about 20 times. From CPython 3.12 all threads are counted; on 3.11 the
-    current one and those started inside the block. A debugger or a coverage tracer of this thread
-    is put back afterwards.
+    The project's code runs about 20 times slower meanwhile. From CPython 3.12 all threads are
+    counted; before, the current thread and those that are started inside the block. A debugger or
+    a coverage tracer of this thread is put back afterwards.
+
+    Args:
+        project: Which code counts. Default: the files below the working directory.
     """
     tally = Tally()
     own = project or Project()
     collecting = gc.isenabled()
-    gc.disable()  # a collection runs finalizers at moments of its own choosing
+    gc.disable()  # a collection would run finalizers, and count them, at unpredictable moments
     try:
-        with _counting_branches(own, tally):
+        with _counted_branches(own, tally):
             yield tally
     finally:
         if collecting:
@@ -95,24 +104,24 @@ def count_branches(project: Project | None = None) -> Iterator[Tally]:
 if sys.version_info >= (3, 12):
 
     @contextmanager
-    def _counting_branches(project: Project, tally: Tally) -> Iterator[None]:
+    def _counted_branches(project: Project, tally: Tally) -> Iterator[None]:
         monitoring = sys.monitoring
         events = monitoring.events.JUMP | monitoring.events.BRANCH
         tool = next(tool for tool in _MONITORING_TOOLS if monitoring.get_tool(tool) is None)
-        counter = count()
+        counter = count()  # next() on it is atomic, and several threads count at once
 
         def branched(code: CodeType, _offset: int, _destination: int) -> object:
             if not project.contains(code.co_filename):
-                return monitoring.DISABLE
+                return monitoring.DISABLE  # this place never calls again, which keeps it cheap
             next(counter)
             return None
 
-        monitoring.use_tool_id(tool, "harness")
+        monitoring.use_tool_id(tool, "querygrowth")
         try:
             for kind in (monitoring.events.JUMP, monitoring.events.BRANCH):
                 monitoring.register_callback(tool, kind, branched)
             monitoring.set_events(tool, events)
-            monitoring.restart_events()
+            monitoring.restart_events()  # an earlier block may have disabled places
             yield
         finally:
             monitoring.set_events(tool, 0)
@@ -123,7 +132,7 @@ else:
     Tracing = Callable[[FrameType, str, Any], Any]  # as sys.settrace is typed
 
     @contextmanager
-    def _counting_branches(project: Project, tally: Tally) -> Iterator[None]:
+    def _counted_branches(project: Project, tally: Tally) -> Iterator[None]:
         counter = count()
         tracer = _OpcodeTracer(project, counter)
         previous, previous_for_threads = sys.gettrace(), threading.gettrace()
@@ -137,7 +146,7 @@ else:
             tally.count = next(counter)
 
     class _OpcodeTracer:
-        """Sees every instruction of the project's frames and counts those that may jump."""
+        """Counts the instructions of the project's frames that may jump."""
 
         def __init__(self, project: Project, counter: Iterator[int]) -> None:
             self._project = project

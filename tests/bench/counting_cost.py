@@ -1,9 +1,9 @@
-"""Print what counting costs a query: nothing attached, a bare counter, this harness, other tools.
+"""Print what counting costs per query: no listener, a bare counter, querygrowth, other tools.
 
-2,000 small queries in each way, in short rounds that take turns within one process for each tool;
-the least disturbed round of each counts, in microseconds of processor time a query. Once through
-Core, where some tools look at less, and once through the ORM. A tool that is not installed is left
-out.
+Every tool is measured in one process, in short rounds that take turns with a bare counter and with
+no listener, 2,000 small queries each. The fastest round counts, in microseconds of processor time
+per query. This is done through Core, where some tools record less, and through the ORM. A tool
+that is not installed is left out.
 """
 
 import gc
@@ -37,7 +37,7 @@ class Number(Base):
 
 
 def main() -> None:
-    """Measure every tool in a process of its own, as some attach to all engines for good."""
+    """Measure a tool in its own process, because some attach to all engines for good."""
     installed = [name for name, (module, _) in TOOLS.items() if find_spec(module)]
     spawn = get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as processes:
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def measure(tool: str, path: str) -> Mapping[str, float]:
-    """Microseconds a query: without anything, with a bare counter, and with the tool."""
+    """Microseconds per query: with no listener, with a bare counter, and with the tool."""
     ways = {NOTHING: nothing, BARE: bare_counter, tool: TOOLS[tool][1]}
     ask = {"Core": through_core, "ORM": through_the_orm}[path]
     with tempfile.TemporaryDirectory() as folder:
@@ -110,14 +110,14 @@ def bare_counter(engine: Engine) -> Iterator[None]:
         event.remove(engine, "before_cursor_execute", count)
 
 
-def harness(engine: Engine) -> AbstractContextManager[object]:
-    from querygrowth.log import count_queries
+def querygrowth(engine: Engine) -> AbstractContextManager[object]:
+    from querygrowth import count_queries
 
     return count_queries(engine)
 
 
-def harness_without_call_sites(engine: Engine) -> AbstractContextManager[object]:
-    from querygrowth.log import count_queries
+def without_call_sites(engine: Engine) -> AbstractContextManager[object]:
+    from querygrowth import count_queries
 
     return count_queries(engine, call_sites=False)
 
@@ -148,8 +148,8 @@ def queryspy(_engine: Engine) -> AbstractContextManager[object]:
 
 
 TOOLS: dict[str, tuple[str, Counting]] = {
-    "harness, no call sites": ("harness", harness_without_call_sites),
-    "harness": ("harness", harness),
+    "querygrowth, no call sites": ("querygrowth", without_call_sites),
+    "querygrowth": ("querygrowth", querygrowth),
     "pytest-queryguard": ("pytest_queryguard", queryguard),
     "pytest-querycount": ("pytest_querycount", querycount),
     "queryspy": ("queryspy", queryspy),

@@ -1,12 +1,17 @@
-"""Origins: the line that causes a statement, not the function that sends them all."""
+"""Call sites: which files are the user's own, and which line caused a statement."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 
-from querygrowth.call_sites import Project, telling_lines, trace_origins
+from querygrowth.call_sites import Project, StackWalker, call_site, distinct_sites
+from querygrowth.log import record_stacks
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture
@@ -29,35 +34,83 @@ def ask_for_two(connection: Connection) -> None:
 
 
 def lines(engine: Engine, *actions: object) -> dict[str, str]:
-    with (
-        trace_origins(engine, Project(Path(__file__).parent)) as stacks,
-        engine.connect() as connection,
-    ):
+    with record_stacks(engine, Project(HERE)) as stacks, engine.connect() as connection:
         for action in actions:
             action(connection)  # type: ignore[operator]
-    return {sql: site.function for sql, site in telling_lines(stacks).items()}
+    return {sql: site.function for sql, site in distinct_sites(stacks).items()}
 
 
-def test_the_line_is_past_what_all_statements_go_through(engine: Engine) -> None:
+def test_the_site_is_outside_the_function_that_sends_all_statements(engine: Engine) -> None:
     assert lines(engine, ask_for_one, ask_for_two) == {
         "SELECT 1": "ask_for_one",
         "SELECT 2": "ask_for_two",
     }
 
 
-def test_a_statement_alone_is_told_by_its_innermost_line(engine: Engine) -> None:
+def test_a_single_statement_has_its_innermost_line(engine: Engine) -> None:
     assert lines(engine, ask_for_one) == {"SELECT 1": "send"}
 
 
-def test_what_the_project_did_not_send_has_no_line(engine: Engine, tmp_path: Path) -> None:
-    with trace_origins(engine, Project(tmp_path)) as stacks, engine.connect() as connection:
+def test_a_statement_from_outside_the_project_has_no_line(engine: Engine, tmp_path: Path) -> None:
+    with record_stacks(engine, Project(tmp_path)) as stacks, engine.connect() as connection:
         ask_for_one(connection)
-    assert telling_lines(stacks) == {}
+    assert distinct_sites(stacks) == {}
 
 
 def test_nothing_is_listened_to_afterwards(engine: Engine) -> None:
-    with trace_origins(engine) as stacks:
+    with record_stacks(engine) as stacks:
         pass
     with engine.connect() as connection:
         ask_for_one(connection)
     assert stacks == {}
+
+
+@pytest.mark.parametrize(
+    ("filename", "contained"),
+    [
+        ("app/models.py", True),
+        ("tool/runner.py", False),
+        ("tool_of_ours/runner.py", True),
+        (".venv/lib/python3.12/site-packages/library/module.py", False),
+        ("../elsewhere/models.py", False),
+    ],
+)
+def test_a_project_is_what_lies_below_its_root(
+    tmp_path: Path, filename: str, contained: bool
+) -> None:
+    project = Project(tmp_path / "root", passed_over=[tmp_path / "root" / "tool"])
+    path = (tmp_path / "root" / filename).resolve()
+    assert project.contains(str(path)) is contained
+
+
+def test_frames_of_a_directory_that_is_passed_over_are_never_call_sites() -> None:
+    frame = sys._getframe()
+    everything = StackWalker(Project(HERE)).callers(frame)
+    assert call_site(everything.nearest) == call_site(everything.project)
+    assert call_site(everything.nearest).path == __file__
+    without = StackWalker(Project(HERE, passed_over=[HERE])).callers(frame)
+    assert without.project is None
+    assert call_site(without.nearest).path != __file__
+
+
+def test_libraries_named_like_sqlalchemy_can_be_call_sites() -> None:
+    import sqlalchemy
+
+    folder = Path(sqlalchemy.__file__).parent
+    project = Project()
+    assert project.passes_over(str(folder / "engine" / "base.py"))
+    assert not project.passes_over(f"{folder}_utils/functions.py")
+
+
+def test_modules_of_the_user_named_like_intermediaries_can_be_call_sites(tmp_path: Path) -> None:
+    names: dict[str, object] = {"__name__": "threading_of_ours", "sys": sys}
+    filename = str(tmp_path / "threading_of_ours.py")
+    exec(compile("def ask():\n    return sys._getframe()\n", filename, "exec"), names)
+    found = StackWalker(Project(tmp_path)).callers(names["ask"]())
+    assert call_site(found.project).path == filename
+
+
+def test_call_sites_and_verdicts_are_imported_without_sqlalchemy() -> None:
+    code = "import sys, querygrowth.verdict; print('sqlalchemy' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"

@@ -1,4 +1,4 @@
-"""Asking the driver: what went past SQLAlchemy is seen, what did not is not suspected."""
+"""The driver reports what went past SQLAlchemy, and nothing else."""
 
 import asyncio
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture
-def postgres(fresh_postgres_url: str) -> Iterator[Engine]:
-    engine = create_engine(fresh_postgres_url)
+def postgres(postgresql_url: str) -> Iterator[Engine]:
+    engine = create_engine(postgresql_url)
     yield engine
     engine.dispose()
 
@@ -142,9 +142,9 @@ def test_the_cursor_classes_of_psycopg_are_put_back(postgres: Engine) -> None:
 
 
 def test_an_unsupported_driver_is_refused_before_anything_runs(
-    tmp_path: Path, fresh_postgres_url: str
+    tmp_path: Path, postgresql_url: str
 ) -> None:
-    engine = create_async_engine(fresh_postgres_url)
+    engine = create_async_engine(postgresql_url)
     with (
         pytest.raises(ValueError, match="no cross-check for the driver psycopg"),
         trace_driver(engine),

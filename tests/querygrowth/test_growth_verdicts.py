@@ -99,7 +99,7 @@ def one(_scale: int) -> int:
         (scaled(work=lambda scale: {"vm_steps": scale * scale}), None,
             "vm_steps grew faster than rows", "vm_steps at most in proportion to rows", None),
         (scaled(bypassed=lambda _: ("SELECT 1",)), None,
-            "1 statements went past SQLAlchemy",
+            "1 statement went past SQLAlchemy",
             "every statement sent through SQLAlchemy, where it is counted", None),
         (scaled(unconsumed=bool), None,
             "returned an iterator that nobody consumed",
@@ -107,9 +107,9 @@ def one(_scale: int) -> int:
         (scaled(), QueryContract(total=1, per_table=9, transactions=9, rows_per_record=9),
             "2 queries", "at most 1 query", READS_ROWS),
         (scaled(), QueryContract(per_table={"states": 0, "*": 9}, total=9, transactions=9),
-            "1 queries about states", "at most 0 queries about states", LOOPS),
+            "1 query about states", "at most 0 queries about states", LOOPS),
         (scaled(), QueryContract(transactions=0, total=9, per_table=9),
-            "1 transactions", "at most 0 transactions", ELSEWHERE),
+            "1 transaction", "at most 0 transactions", ELSEWHERE),
         (scaled(), QueryContract(rows_per_record=2, total=9, per_table=9, transactions=9),
             "fetched 3.00 rows for each record", "at most 2 fetched rows for each record", LOOPS),
     ],
@@ -144,9 +144,9 @@ def test_what_follows_from_a_loop_stands_beneath_it() -> None:
     loop, checkouts = failed(activities, QueryContract(per_table=1))
     assert loop.seen == "queries grew with rows"
     assert loop.evidence[-2:] == (
-        "so also: 10 queries about states (expected: at most 1 query per table)",
+        "as a result: 10 queries about states (expected: at most 1 query per table)",
         (
-            "so also: transactions grew with rows (linear, slope 1.00) "
+            "as a result: transactions grew with rows (linear, slope 1.00) "
             "(expected: the same number of transactions at every scale)"
         ),
     )

@@ -1,4 +1,4 @@
-"""Counting queries: what is one, what is not, and that nothing stays attached."""
+"""Counting: what a query is, what is counted apart, and that no listener stays attached."""
 
 import asyncio
 import gc
@@ -160,7 +160,7 @@ def test_the_call_site_is_the_line_that_asked(engine: Engine) -> None:
 def test_the_project_site_may_be_further_out_than_the_caller(
     engine: Engine, tmp_path: Path
 ) -> None:
-    """A library of the project's own sends the query; the line that called it is in the project."""
+    """The query is sent by a library; the line that called the library is in the project."""
     library = tmp_path / "library.py"
     library.write_text(
         "def names(connection, query):\n    return connection.scalars(query).all()\n"
@@ -299,22 +299,22 @@ def test_executions_do_not_keep_their_connections_alive(engine: Engine) -> None:
         driver = connection.connection.driver_connection
     engine.dispose()
     holders = [
-        each for each in gc.get_referrers(driver) if type(each).__module__.startswith("harness")
+        each for each in gc.get_referrers(driver) if type(each).__module__.startswith("querygrowth")
     ]
     assert (log.total, holders) == (1, [])
 
 
-def test_the_first_connection_of_a_postgresql_engine_adds_no_query(fresh_postgres_url: str) -> None:
-    """SQLAlchemy asks the server for its version then; nobody's query that is."""
-    engine = create_engine(fresh_postgres_url)
+def test_the_first_connection_of_a_postgresql_engine_adds_no_query(postgresql_url: str) -> None:
+    """SQLAlchemy asks the server for its version first, and does not report that as a query."""
+    engine = create_engine(postgresql_url)
     with count_queries(engine) as log, engine.connect() as connection:
         connection.execute(text("SELECT 1")).all()
     engine.dispose()
     assert [each.sql for each in log.statements] == ["SELECT 1"]
 
 
-def test_rows_of_a_server_side_cursor_are_counted_as_they_come(fresh_postgres_url: str) -> None:
-    engine = create_engine(fresh_postgres_url)
+def test_rows_of_a_server_side_cursor_are_counted_as_they_come(postgresql_url: str) -> None:
+    engine = create_engine(postgresql_url)
     numbers = text("SELECT n FROM generate_series(1, 1000) AS n")
     with count_queries(engine) as log, engine.connect() as connection:
         streamed = connection.execution_options(yield_per=100).execute(numbers)

@@ -7,7 +7,8 @@ from scenarios import BAD, GOOD
 from scenarios.scenario import Scenario
 
 from querygrowth.contract import QueryContract
-from querygrowth.growth_verdicts import judge_growth, measure_growth
+from querygrowth.growth import measure_growth
+from querygrowth.growth_verdicts import judge_growth
 from querygrowth.verdict import Verdict
 
 

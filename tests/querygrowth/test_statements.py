@@ -1,4 +1,4 @@
-"""Shapes: statements that ask the same are the same, and their tables are known."""
+"""Shapes: statements that differ only in values have one shape, and their tables are known."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Deterministic work: the same on every run, and in proportion to what is done."""
+"""Work counts are the same in every run, and in proportion to what is done."""
 
 import asyncio
 import sys
@@ -113,6 +113,7 @@ def read_items(engine: Engine) -> None:
 
 
 def test_machine_steps_of_another_database_are_refused() -> None:
+    pytest.importorskip("psycopg", reason="needs a driver of another database")
     engine = create_engine("postgresql+psycopg://nobody@localhost/nothing")
     with pytest.raises(ValueError, match="SQLite only, not with psycopg"), count_vm_steps(engine):
         pytest.fail("the block was entered")

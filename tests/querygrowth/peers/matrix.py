@@ -1,7 +1,7 @@
-"""Print what this harness and three other tools say about every program of the corpus.
+"""Print what querygrowth and three other pytest plugins find in the scenarios.
 
-Every mark is from a run made now: the others each in a pytest of their own (`peer_suite.py`), this
-one as its own tests run it. Run it with `tox -e peers`.
+Every mark comes from a run made now. A plugin runs in a pytest process of its own on
+`peer_suite.py`; querygrowth runs as in `test_scenarios.py`. Run this with `tox -e peers`.
 """
 
 import os
@@ -23,7 +23,7 @@ from test_scenarios import judged  # noqa: E402
 
 @dataclass(frozen=True)
 class Peer:
-    """A pytest plugin: its distribution, its plugin name, and what switches its checks on."""
+    """A pytest plugin: distribution, plugin name, and the options that enable its checks."""
 
     distribution: str
     plugin: str
@@ -43,15 +43,15 @@ PEERS = (
 
 def main() -> None:
     """Run everything and print the table."""
-    complaints = {"harness": our_complaints()}
+    complaints = {"querygrowth": our_complaints()}
     complaints |= {peer.plugin: complaints_of(peer) for peer in PEERS}
-    versions = {"harness": version("elspeth-landscape")}
+    versions = {"querygrowth": version("querygrowth")}
     versions |= {peer.plugin: version(peer.distribution) for peer in PEERS}
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in table(complaints, versions))
 
 
 def our_complaints() -> frozenset[str]:
-    """The scenarios that this harness finds fault with."""
+    """The scenarios that fail under querygrowth."""
     return frozenset(
         scenario.name
         for scenario in (*BAD, *GOOD)
@@ -67,7 +67,7 @@ def complaints_of(peer: Peer) -> frozenset[str]:
         command = [
             sys.executable, "-m", "pytest", str(HERE / "peer_suite.py"), f"--junitxml={report}",
             "--noconftest", "--rootdir", str(HERE), "-c", os.devnull, "-p", "no:cacheprovider",
-            *(option for plugin in (*others, "no:harness") for option in ("-p", plugin)),
+            *(option for plugin in (*others, "no:querygrowth") for option in ("-p", plugin)),
             *peer.options,
         ]  # fmt: skip
         path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -86,7 +86,7 @@ def failed_scenarios(report: ElementTree.Element) -> Iterator[str]:
 
 
 def table(complaints: Mapping[str, frozenset[str]], versions: Mapping[str, str]) -> Iterator[str]:
-    """One line a scenario, one column a tool; what a tool got right is marked."""
+    """One line for a scenario, one column for a tool; a mark says what the tool found."""
     width = max(len(each.name) for each in (*BAD, *GOOD))
     yield f"{'':{width}}  " + "".join(f"{tool:>12}" for tool in versions)
     yield f"{'':{width}}  " + "".join(f"{each:>12}" for each in versions.values())

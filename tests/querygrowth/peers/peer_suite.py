@@ -1,9 +1,9 @@
-"""The corpus as an ordinary test suite, to be run under another tool: one test a scenario and axis.
+"""The scenarios as an ordinary test suite for another tool: one test for a scenario and axis.
 
-The tool is the one named in PEER. It gets the best it can be given: its own detection switched on,
-a budget equal to the count at the smallest scale (what a budget copied from a small fixture is),
-and the test itself at the largest scale. Where the corpus declares chunks or pages, the tool is
-told so in its own way, and the budget is what that size takes.
+The environment variable PEER names the tool. It gets the best settings it has: its own detection
+switched on, a budget equal to the count at the smallest scale (as a budget copied from a small
+fixture would be), and the test at the largest scale. Where a scenario declares chunks or pages,
+they are declared to the tool too, and the budget is what the largest scale needs.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ def engine(scenario: Scenario, axis: str) -> Iterator[Engine]:
 
 
 def marks(scenario: Scenario, axis: str) -> list[pytest.MarkDecorator]:
-    """What the tool offers to hold this scenario to."""
+    """The tool's own markers for this scenario."""
     declared = bool(scenario.allowed)
     budget = statements(scenario, axis, scenario.scales[-1 if declared else 0])
     match os.environ["PEER"]:

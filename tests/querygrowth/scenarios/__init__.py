@@ -1,4 +1,4 @@
-"""Small programs against a real SQLite database: bad ones to catch, good ones to leave alone."""
+"""Small programs on a real SQLite database: bad ones that must fail, good ones that must pass."""
 
 from scenarios import concurrent, good, loops, paging, past_the_count, vacuous
 

@@ -1,4 +1,4 @@
-"""Async engines and threads, used badly and well."""
+"""Programs with async engines and threads, bad and good."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -47,7 +47,7 @@ async def async_stream(engine: AsyncEngine) -> list[str]:
 
 
 def four_threads(engine: Engine) -> list[str]:
-    """A fixed number of workers, each with its share."""
+    """A fixed number of workers, which share the orders."""
     with engine.connect() as connection:
         orders = connection.scalars(select(Order.id)).all()
     with ThreadPoolExecutor(max_workers=4) as pool:

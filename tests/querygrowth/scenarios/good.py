@@ -1,4 +1,4 @@
-"""Good: programs that must not be complained about."""
+"""Good programs: no verdict may fail."""
 
 from collections import defaultdict
 from itertools import groupby
@@ -23,7 +23,7 @@ def declared_eager_load(engine: Engine) -> list[str]:
 
 
 def constant_lookups(engine: Engine) -> list[str]:
-    """The same question five times, whatever the size: five is not a loop over anything."""
+    """The same query five times at every size."""
     with engine.connect() as connection:
         for number in range(5):
             connection.scalar(select(Customer.name).where(Customer.id == number))
@@ -48,7 +48,7 @@ def streaming(engine: Engine) -> int:
 
 
 def merged_streams(engine: Engine) -> list[tuple[int, list[str]]]:
-    """Two ordered results open at once, read from the driver's own cursors and merged."""
+    """Two ordered results are open at once; their DBAPI cursors are merged while they are read."""
     owned = select(Item.order_id, Item.product).order_by(Item.order_id)
     with engine.connect() as connection:
         orders = connection.execute(select(Order.id).order_by(Order.id)).cursor

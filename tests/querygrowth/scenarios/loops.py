@@ -1,4 +1,4 @@
-"""Bad: a query for each of many, in the ways that hide it."""
+"""Bad programs: one query per item, in ways that hide it."""
 
 from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.orm import Session, selectinload
@@ -23,7 +23,7 @@ def lazy_load(engine: Engine) -> list[str]:
 
 
 def loop_under_one_parent(engine: Engine) -> list[Item | None]:
-    """A fixture with one order and one item sees two queries, as agreed."""
+    """With one order and one item it sends two queries, which a budget of two allows."""
     with Session(engine) as session:
         items = session.scalars(select(Item.id).where(Item.order_id == 0)).all()
         return [session.get(Item, item) for item in items]
@@ -66,7 +66,7 @@ def names_in_the_text(engine: Engine) -> list[str]:
 
 
 def one_dimension_left(engine: Engine) -> list[str]:
-    """Items come at once, notes still one order at a time."""
+    """Items are fetched at once, but notes one order at a time."""
     with Session(engine) as session:
         orders = session.scalars(select(Order).options(selectinload(Order.items))).all()
         items = [item.product for order in orders for item in order.items]
@@ -80,7 +80,7 @@ def eager_load_in_chunks(engine: Engine) -> list[str]:
 
 
 def behind_a_lock_step(engine: Engine) -> list[str]:
-    """The loop is over customers, of whom every order brings one."""
+    """The loop is over customers. Every order adds a customer."""
     with Session(engine) as session:
         return [order.customer.name for order in session.scalars(select(Order))]
 
@@ -127,7 +127,7 @@ def insert_one_by_one(engine: Engine) -> int:
 
 
 def loop_under_an_allowance(engine: Engine) -> list[str]:
-    """Declared as chunks of 500, sent one by one: in sum no more than 500 orders would need."""
+    """Declared as chunks of 500, but sent one by one: the total is what 500 orders would need."""
     return core_loop(engine)
 
 

@@ -1,4 +1,4 @@
-"""Paging: bad when its pages are a secret, good when they are declared."""
+"""Programs that read in pages: bad without a declared page size, good with one."""
 
 from collections.abc import Callable
 
@@ -36,7 +36,7 @@ def by_offset(engine: Engine) -> list[str]:
 
 
 def in_uneven_chunks(engine: Engine) -> list[str]:
-    """Split evenly into as few lists as 500 allow: 1001 orders make three of 334, 334 and 333."""
+    """Split evenly into the fewest lists of at most 500: 1001 orders as 334, 334 and 333."""
     with engine.connect() as connection:
         orders = connection.scalars(select(Order.id)).all()
         lists = -(-len(orders) // 500)

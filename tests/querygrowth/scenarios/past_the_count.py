@@ -1,4 +1,4 @@
-"""Bad: a constant number of counted queries, and growth all the same."""
+"""Bad programs: the number of counted queries is constant, and other work grows."""
 
 import sqlite3
 
@@ -20,7 +20,7 @@ def raw_cursor(engine: Engine) -> list[object]:
 
 
 def raw_connection(engine: Engine) -> list[object]:
-    """Never goes through SQLAlchemy at all: no tool that listens to its events sees a query."""
+    """Sends nothing through SQLAlchemy, so that its events report no query."""
     connection = engine.raw_connection()
     try:
         driver: sqlite3.Connection = connection.driver_connection
@@ -73,7 +73,7 @@ def cross_join(engine: Engine) -> list[str]:
 
 
 def joins_that_multiply(engine: Engine) -> set[tuple[str, int]]:
-    """Items and notes of one order are joined with each other, and told apart again in Python."""
+    """Items and notes of an order are joined with each other and separated again in Python."""
     together = (
         select(Item.id, Note.id)
         .select_from(Order)
@@ -86,7 +86,7 @@ def joins_that_multiply(engine: Engine) -> set[tuple[str, int]]:
 
 
 def fetched_to_be_thrown_away(engine: Engine) -> list[str]:
-    """One customer's orders, found among everyone's."""
+    """Fetches all orders and keeps those of one customer."""
     with engine.connect() as connection:
         rows = connection.execute(select(Order.customer_id, Item.product).join(Order.items))
         return [product for owner, product in rows if owner == 0]
@@ -99,7 +99,7 @@ def correlated_without_index(engine: Engine) -> list[int]:
 
 
 def scan_per_chunk(engine: Engine) -> list[str]:
-    """As many queries as declared, each of which reads the whole table."""
+    """Sends as many queries as declared, but every one reads the whole table."""
     with engine.connect() as connection:
         orders = connection.scalars(select(Order.id)).all()
         return [

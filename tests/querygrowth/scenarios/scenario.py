@@ -1,6 +1,6 @@
 """A scenario: a small program that queries a database well or badly, and how to grow it.
 
-Plain SQLAlchemy and data, nothing of the harness, so that other tools can be run on it too.
+It needs SQLAlchemy only, so that other tools can be run on it too.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,10 +9,19 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Scenario:
-    """`action(engine)` on what `populate(**sizes)` makes.
+    """A program and how it is measured.
 
-    `finding` is what must be said about a bad program, and is empty for a good one. `allowed`
-    declares a table's chunk or page, as `{"items": {"chunk": 500}}`.
+    Attributes:
+        name: The scenario's name in tests and tables.
+        action: The program. It is called with an engine.
+        populate: Makes an engine on a database of the sizes given as keyword arguments.
+        finding: A pattern that a failed verdict on a bad program must match; empty for a good one.
+        axes: The axes and their base sizes.
+        scales: The sizes that are tried on every axis.
+        together: The sizes that are tried on all axes at once.
+        work: The deterministic counts to take.
+        writes: Whether the program may change tables.
+        allowed: A table's declared chunk or page, such as `{"items": {"chunk": 500}}`.
     """
 
     name: str

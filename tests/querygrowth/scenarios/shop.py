@@ -34,7 +34,7 @@ class Item(Base):
     __tablename__ = "items"
     id: Mapped[int] = mapped_column(primary_key=True)
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
-    # The same number without an index.
+    # The same number as order_id, without an index.
     unindexed_order: Mapped[int]
     product: Mapped[str]
 
@@ -52,7 +52,7 @@ def shop(
 ) -> Iterator[Engine]:
     """A shop with `orders` orders of `items` items and `notes` notes each.
 
-    Customers take turns; without a number there is one for each order.
+    Orders are spread over the customers in turn. By default there is one customer per order.
     """
     with _file() as path:
         _fill(path, orders, items, notes, customers)
@@ -63,7 +63,7 @@ def shop(
 
 @asynccontextmanager
 async def async_shop(orders: int = 2, items: int = 2, notes: int = 1):
-    """The same behind an async engine."""
+    """The same shop with an async engine."""
     with _file() as path:
         _fill(path, orders, items, notes, None)
         engine: AsyncEngine = create_async_engine(f"sqlite+aiosqlite:///{path}")

@@ -1,4 +1,4 @@
-"""Bad: nothing was done, which would pass every budget."""
+"""Bad programs: nothing was done, which would keep every budget."""
 
 from collections.abc import Iterator
 
