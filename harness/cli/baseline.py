@@ -1,4 +1,4 @@
-"""`harness baseline`: what exports cost against what was accepted; --update accepts it."""
+"""`harness baseline`: exact counts against the accepted ones; --update accepts what is found."""
 
 import tempfile
 from pathlib import Path
@@ -32,8 +32,8 @@ def baseline(
 ) -> int:
     """Count the exports of a few small runs and judge them by the baseline, shape by shape.
 
-    Work is accepted for the SQLite and Python versions at hand; what was accepted under others
-    stays. Exit 1 when anything costs more than accepted.
+    Work counts are accepted for the versions of SQLite and Python in use; those of other versions
+    stay. Exit 1 when a count is above the accepted one.
     """
     earlier = load_baseline(file) if file.exists() or not update else None
     with tempfile.TemporaryDirectory(prefix="harness-") as directory:
