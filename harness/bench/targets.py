@@ -1,7 +1,7 @@
 """Targets: the agreed numbers of targets.toml, the metrics they are about, and their verdicts.
 
 To add a target, add a `[[target]]` to targets.toml; when it is about something new, add a metric
-to METRICS as well. Nothing else has to change.
+to SIZE_METRICS as well. Nothing else has to change.
 """
 
 import tomllib

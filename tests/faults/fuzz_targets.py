@@ -21,6 +21,9 @@ from elspeth.core.landscape.verification.verify import Verification, verify
 from elspeth.core.settings import SettingsError, load_settings
 from harness.bench.result_file import load_results, save_results
 from harness.bench.results import ResultsError
+from harness.gate import completed, decide
+from harness.report.markdown import render_markdown
+from harness.report.text import render_annotations, render_sarif
 
 KEY = b"k" * 32
 CORPUS = Path(__file__).with_name("corpus")
@@ -90,7 +93,7 @@ def read_as_settings(content: bytes) -> None:
 
 
 def read_as_results(content: bytes) -> None:
-    """Read saved results; what is read has to be readable once it is saved again."""
+    """Read saved results; what is read can be reported and decided, and read when saved again."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
         path = Path(directory, "results.json")
         path.write_bytes(content)
@@ -101,6 +104,10 @@ def read_as_results(content: bytes) -> None:
             return
         assert results.outcome
         assert len(results.ordered_judgements) == len(results.judgements)
+        for text in (render_markdown(results), *render_annotations(results)):
+            assert "\x1b" not in text
+        assert json.loads(render_sarif(results))
+        assert decide(completed(results)) is not None
         save_results(results, path)
         assert load_results(path) == results
 
