@@ -138,7 +138,7 @@ def activity_of(
     """
     statements = log.statements
     queries = [each for each in statements if each.kind is StatementKind.QUERY]
-    sites = _telling_sites(queries, origins or {})
+    sites = _sites_by_shape(queries, origins or {})
     return Activity(
         shapes=_by_shape(queries, sites),
         session_statements=log.session_statements,
@@ -164,6 +164,7 @@ def _by_shape(
         ShapeActivity(
             shape=shape,
             count=len(group),
+            # A chunk's values are sent as parameters, a page's come back as rows.
             values=max(
                 sum(query.parameter_count for query in group),
                 sum(query.rows_fetched for query in group),
@@ -175,17 +176,19 @@ def _by_shape(
     )
 
 
-def _telling_sites(
+def _sites_by_shape(
     queries: Iterable[Query], origins: Mapping[str, CallSite]
 ) -> Mapping[Shape, CallSite]:
     """The line to show for each shape: the nearest one, unless other shapes came from it too."""
     nearest: defaultdict[Shape, Counter[CallSite]] = defaultdict(Counter)
     texts: dict[Shape, str] = {}
     for query in queries:
+        # Stacks are kept by text; the first text of a shape stands for all of them.
         texts.setdefault(query.shape, query.sql)
         if query.site is not None:
             nearest[query.shape][query.site] += 1
     sites = {shape: counted.most_common(1)[0][0] for shape, counted in nearest.items()}
+    # The line in a wrapper is the nearest for all that the wrapper sends, so it explains nothing.
     shapes_at = Counter(sites.values())
     return {
         shape: origins.get(texts[shape], site) if shapes_at[site] > 1 else site
@@ -202,6 +205,7 @@ def _sites_of_counts(
     the first query in it. One without a query stays unknown.
     """
     behind: defaultdict[str, Counter[CallSite]] = defaultdict(Counter)
+    # None is the number of what began before counting did, and is not counted.
     seen: set[tuple[str, int | None]] = {(TRANSACTIONS, None), (CHECKOUTS, None)}
     for each in statements:
         if each.kind is StatementKind.SESSION and each.site is not None:
@@ -276,6 +280,7 @@ def records_in(result: object) -> int | None:
     An object of another class may hold more than its attributes show (an ORM instance holds the
     children that it loaded), so a result with one in it gives None.
     """
+    # To Python, a bool is an int; here, it says only whether something was found.
     if isinstance(result, int) and not isinstance(result, bool):
         return result
     if isinstance(result, str | bytes) or not isinstance(result, Mapping | Sequence | Set):

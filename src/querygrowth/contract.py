@@ -111,6 +111,7 @@ class QueryContract:
         for allowance in self.allowances:
             if allowance.table in counts:
                 counts[allowance.table] -= allowance.extra_queries(activity)
+        # An action may send fewer queries than its allowance grants.
         return {table: max(0, count) for table, count in counts.items()}
 
     def limit_for(self, table: str) -> int | None:
@@ -131,6 +132,7 @@ class QueryContract:
         beyond_tables = sum(self.beyond(activity).values())
         if self.total is None:
             return beyond_tables
+        # Not their sum: the same query can be beyond the limit of its table and beyond the total.
         return max(beyond_tables, sum(self.unexplained(activity).values()) - self.total)
 
     def judge(self, activity: Activity, subject: str) -> tuple[Verdict, ...]:

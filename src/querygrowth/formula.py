@@ -103,6 +103,7 @@ def _common_axes(runs: Sequence[CountedRun]) -> tuple[str, ...]:
     axes = tuple(runs[0].cardinalities) if runs else ()
     if any(set(run.cardinalities) != set(axes) for run in runs):
         raise ValueError("all runs must name the same cardinalities")
+    # With the constant there is one unknown more than axes. Fewer runs leave it undetermined.
     if len(runs) <= len(axes):
         raise ValueError(
             f"{len(axes)} cardinalities need at least {len(axes) + 1} runs, got {len(runs)}"
@@ -157,6 +158,7 @@ def _reduced(rows: list[Row]) -> tuple[list[Row], list[int]]:
         if found is None:
             continue
         rows[top], rows[found] = rows[found], rows[top]
+        # Fractions are exact, so any entry but zero will do as a pivot; no search for the largest.
         lead = rows[top][column]
         rows[top] = [value / lead for value in rows[top]]
         for other in range(len(rows)):

@@ -196,6 +196,7 @@ def _planned_scales(
 
 
 def _check_scales(axis: str, scales: tuple[int, ...]) -> None:
+    # Two counts fit a line, a step and a curve alike. A third tells them apart.
     if len(scales) < 3:
         raise ValueError(f"{axis}: at least three scales are needed, got {list(scales)}")
     _check_rising(axis, scales)

@@ -134,7 +134,7 @@ def _sarif_result(reported: Reported, root: Path) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": _rule_id(reported.rule),
         "level": _LEVELS[verdict.outcome],
-        # SARIF knows links in plain text, too: `[here](target)`.
+        # SARIF reads links even in plain text: `[here](target)`.
         "message": {"text": str(visible_verdict(verdict)).replace("](", "] (")},
     }
     if verdict.site:
@@ -170,6 +170,7 @@ def annotations(reported: Iterable[Reported], *, root: Path) -> Iterator[str]:
         replace(each, verdict=with_relative_site(each.verdict, root))
         for each in _not_passed(reported)
     ]
+    # The sort is stable: the caller's order holds within both groups.
     placed.sort(key=lambda each: each.verdict.site is None)
     yield from map(_annotation, placed[:_SHOWN_ANNOTATIONS])
 

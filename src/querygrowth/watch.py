@@ -30,6 +30,7 @@ def outside_event_loop(function: Callable[[], T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return function()
+    # Python allows one event loop a thread, and an async test occupies that of this thread.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="querygrowth") as thread:
         return thread.submit(function).result()
 

@@ -82,6 +82,7 @@ def test_memory_is_not_judged_of_an_exporter_that_no_other_process_can_load(
 
     (verdict,) = check_candidate(Subject("Local", Local), ground, parts=[Part.MEMORY])
     assert verdict.outcome == "skipped"
+    assert verdict.expected == "at most 300 bytes held for each record"
 
 
 def test_an_exporter_that_breaks_down_over_a_question_has_failed_it(ground: Ground) -> None:
