@@ -47,6 +47,7 @@ def completed(results: Results, required: Collection[Topic] = REQUIRED) -> Resul
     What was not measured never passes: results without a measured run lack vacuity, whatever they
     claim.
     """
+    # A skipped verdict is no judgement: a topic with nothing else must not pass.
     judged = {each.topic for each in results.judgements if each.verdict.outcome in _JUDGED}
     missing = [topic for topic in required if topic not in judged]
     if not results.sizes and Topic.VACUITY not in missing:
@@ -153,7 +154,7 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
         *(Judgement(Topic.SELFTEST, _verdict_on(each)) for each in tried),
     )
     told = {name: str(each.total) for name, each in formulas.items()}
-    # One fault can break one limit along many axes, in the same words.
+    # A fault that breaks one limit along many axes gives the same verdict many times.
     results = replace(results, judgements=tuple(dict.fromkeys(judgements)), formulas=told)
     return completed(_raced(results, gate.race, directory, on_step))
 
@@ -167,6 +168,7 @@ def _check(gate: Gate, directory: Path, on_step: OnStep) -> Iterator[Judgement]:
         subject = candidate.subject(ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory))
         for part in gate.parts:
             if part in _COUNTING and not candidate.is_here:
+                # A listener hears only the engines of this process.
                 continue
             on_step(f"checking: {part}")
             for found in findings(subject, ground, parts=(part,)):

@@ -179,6 +179,7 @@ def _judge_queries(found: Costs, baseline: Costs) -> Verdict:
     A statement that is only written differently then costs nothing, while one more query about
     the same table fails.
     """
+    # By name and not in total: a rise in one shape must not be offset by a fall in another.
     shared = {each.text for each in found.shapes} & {each.text for each in baseline.shapes}
     now, before = (_grouped(each.shapes, shared) for each in (found, baseline))
     nothing = (0,) * len(found.rows)

@@ -59,6 +59,7 @@ def describe_environment(db: LandscapeDB, checkout: Path) -> Environment:
     """Describe this process, the database that it measures on, and the checkout that it runs."""
     return Environment(
         cpu=_cpu(),
+        # The cores of the process, not of the machine: a container may be given fewer.
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),

@@ -79,6 +79,7 @@ def _has_changed(entry: Entry, before: Sequence[Entry]) -> bool:
     """Whether the speed-up is a tenth away from the median of the few before it."""
     if not before:
         return False
+    # The median, as one noisy result among the five must not move the level.
     level = median(each.speed_up for each in before)
     return abs(entry.speed_up - level) > _CHANGED_BY * level
 

@@ -97,6 +97,7 @@ def pairings(
     yield found
     while not is_decided(found) and len(found.base.seconds) < max_rounds:
         done = len(found.base.seconds)
+        # Another seed for the order, or the same side would lead in the same rounds again.
         more = time_in_turn(actions, rounds=min(LEAST_ROUNDS, max_rounds - done), seed=seed + done)
         base, head = more.values()
         found = pair(
@@ -169,6 +170,8 @@ def _measure_large(
     on_step: OnStep,
 ) -> LargeRun:
     on_step(f"{rows:,} rows: timing one job, two jobs and the sqlite3 shell's dump, in turn")
+    # The small run is timed again in these rounds: a ratio to timings of earlier rounds would
+    # include the change of the machine's load.
     actions: dict[str, TimedAction] = {
         "small run": partial(candidate.time, few),
         "one job": partial(candidate.time, many),
@@ -194,6 +197,7 @@ def _measure_large(
 
 
 def _time_after_warm_up(actions: Mapping[str, TimedAction], rounds: int) -> Mapping[str, Timing]:
+    # The first export of a process pays for imports, compiled statements and a cold page cache.
     for action in actions.values():
         action()
     return time_in_turn(actions, rounds=rounds)

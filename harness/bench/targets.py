@@ -203,6 +203,7 @@ def judge_targets(
         metrics: How to get the value that a target is about.
     """
     rows = measured.largest.run.rows
+    # One verdict for them all: nine skipped lines would bury the others.
     left = [] if measured.full else [each for each in targets if each.metric in FULL_METRICS]
     verdicts = [
         _judge(each, metrics[each.metric](measured), rows) for each in targets if each not in left
@@ -250,5 +251,6 @@ def _read_target(path: Path, number: int, entry: object) -> Target:
 
 
 def _nearest(word: str, known: Collection[str]) -> str:
+    # No cutoff: a far word still shows what kind of word belongs there.
     close = get_close_matches(word, known, n=1, cutoff=0)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -94,6 +94,7 @@ class InThisProcess:
 
     def count_branches(self, task: ExportTask) -> int | None:
         """Count branches in files below the working directory; None if none of them is there."""
+        # A pass of its own: tracing Python makes an export many times slower.
         with count_branches(project_of_subject()) as branches:
             task.perform(self.loaded)
         return branches.count or None
@@ -108,6 +109,7 @@ class InThisProcess:
 
     def measure_memory(self, task: ExportTask) -> MemoryUse:
         """Return the memory of one export, by a probe with this interpreter."""
+        # This process has already held other runs: its peak says nothing of one export.
         probe = Probe(self.loaded.reference, paths=(Path.cwd(),))
         return probe.measure_memory(task)
 

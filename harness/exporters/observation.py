@@ -111,6 +111,7 @@ def project_of_subject(root: Path | None = None) -> Project:
 
     An installed harness holds the exporters of `harness.fixtures`: those are subjects.
     """
+    # Fixtures stand for user code, although an installed harness contains them.
     own = [path for path in Path(__file__).parents[1].iterdir() if path.name != "fixtures"]
     return Project(root, passed_over=own)
 
@@ -118,6 +119,7 @@ def project_of_subject(root: Path | None = None) -> Project:
 def observe_export(subject: Subject, task: ExportTask) -> Observation:
     """Perform the export once with all counting listeners attached."""
     engine = task.db.engine
+    # Listeners, the driver's trace and the step counter at once: one export gives all counts.
     with caller() as by:
         activity = watch(
             lambda _: task.perform(subject),
