@@ -44,10 +44,10 @@ _JUDGED = (Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE)
 def completed(results: Results, required: Collection[Topic] = REQUIRED) -> Results:
     """Return the results with a failure added for every required topic that nothing judged.
 
-    What was not measured never passes: results without a measured run lack vacuity, whatever they
-    claim.
+    What was not measured never passes: results without a measured run get a failure for vacuity
+    even if they claim a verdict on it.
     """
-    # A skipped verdict is no judgement: a topic with nothing else must not pass.
+    # Skipped does not count: a topic with skipped verdicts only must not pass.
     judged = {each.topic for each in results.judgements if each.verdict.outcome in _JUDGED}
     missing = [topic for topic in required if topic not in judged]
     if not results.sizes and Topic.VACUITY not in missing:
@@ -145,7 +145,7 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
     on_step("finding the formulas of the queries")
     both = (experiment.control, experiment.candidate)
     formulas = attribute_queries({each.name: each for each in both}, directory)
-    on_step("trying the check on faulty exporters")
+    on_step("checking exporters that are broken on purpose")
     tried = run_selftest(gate.selftest.faults, gate.selftest.correct)
     judgements = (
         *results.judgements,
@@ -153,9 +153,9 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
         *(Judgement(Topic.BASELINE, each) for each in costs),
         *(Judgement(Topic.SELFTEST, _verdict_on(each)) for each in tried),
     )
-    told = {name: str(each.total) for name, each in formulas.items()}
+    texts = {name: str(each.total) for name, each in formulas.items()}
     # A fault that breaks one limit along many axes gives the same verdict many times.
-    results = replace(results, judgements=tuple(dict.fromkeys(judgements)), formulas=told)
+    results = replace(results, judgements=tuple(dict.fromkeys(judgements)), formulas=texts)
     return completed(_raced(results, gate.race, directory, on_step))
 
 

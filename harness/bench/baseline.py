@@ -1,6 +1,6 @@
 """The baseline: the accepted exact counts of exports of three small runs, shape by shape.
 
-Any rise fails, however small: the counts are exact, so there is no noise to allow for. Work counts
+Any rise fails, even by one: the counts are exact, so there is no noise to allow for. Work counts
 (machine steps, branches) depend on the versions of SQLite and Python and are kept per version.
 """
 
@@ -152,7 +152,7 @@ def load_baseline(path: Path) -> Costs:
         reason = getattr(error, "strerror", None) or "not a whole JSON document"
         raise BaselineError(f"no baseline in {path}: {reason}") from error
     if not isinstance(content, dict) or content.get("format") != BASELINE_FORMAT:
-        raise BaselineError(f"{path} is no baseline of format {BASELINE_FORMAT}")
+        raise BaselineError(f"{path} is not a baseline of format {BASELINE_FORMAT}")
     try:
         saved = _SavedBaseline.model_validate_json(text)
     except ValidationError as error:

@@ -88,7 +88,7 @@ def _read(path: Path, number: int, line: bytes) -> Entry:
     try:
         return _ENTRY.validate_json(line)
     except ValidationError as error:
-        raise ResultsError(f"{path}: line {number} is no entry of a history") from error
+        raise ResultsError(f"{path}: line {number} is not an entry of a history") from error
 
 
 _ENTRY = TypeAdapter(Entry)

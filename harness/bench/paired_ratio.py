@@ -64,7 +64,7 @@ class Pairing:
 
     @property
     def direction(self) -> Direction:
-        """Whether head is shown to be faster or slower, however small the difference."""
+        """Whether head is shown to be faster or slower, by any amount."""
         if self.interval.low > 1:
             return Direction.FASTER
         return Direction.SLOWER if self.interval.high < 1 else Direction.UNDECIDED

@@ -1,7 +1,7 @@
 """Races: exports timed in turn. Two revisions until the ratio is decided, and `bench --full`.
 
-Whatever slows the machine for a while falls on all contestants of a round alike, so the ratios
-repeat where the rates do not.
+Load that slows the machine for a while slows all exports of a round alike, so the ratios repeat
+although the rates do not.
 """
 
 import inspect
@@ -39,7 +39,7 @@ TIMES_LARGER = 50
 """Rows of the large run of `bench --full` for each row of the usual one."""
 
 FULL_STEPS = 7
-"""How many steps `measure_full` tells of; two fewer without PostgreSQL."""
+"""How many steps `measure_full` announces; two fewer without PostgreSQL."""
 
 OnStep = Callable[[str], None]
 """Called with what is about to be done, for a person who waits."""
@@ -62,7 +62,7 @@ class Race:
 
 
 def run_race(race: Race, directory: Path, on_rounds: OnRounds) -> Pairing:
-    """Time both revisions, each export in a process of its own, until the ratio is decided."""
+    """Time both revisions, one process for an export, until the ratio is decided."""
     base = race.base.exporter(race.reference, role="base", python=race.python)
     head = race.head.exporter(race.reference, role="head", python=race.python)
     spec = RunSpec.typical(race.rows, seed=race.seed)

@@ -70,7 +70,7 @@ class Target(BaseModel):
         """A value of this metric with its unit."""
         if isinstance(value, bool):
             return "yes" if value else "no"
-        # Enough digits to tell a value from a bound that it just misses.
+        # Enough digits that a value just outside its bound looks different from it.
         digits = 0 if float(value).is_integer() or abs(value) >= 100 else 1 + (abs(value) < 10)
         return f"{value:,.{digits}f}{' ' if self.unit not in ('', 'x') else ''}{self.unit}"
 

@@ -15,7 +15,7 @@ from harness.exporters.subject import CONTROL, Subject, load_subject
 from harness.exporters.subprocess_probe import Probe, subject_of
 
 LARGE_ROWS = 20_000
-"""Source rows from which on the control gets a process of its own."""
+"""Source rows from which on the control runs in another process."""
 
 
 def control_for(db: LandscapeDB, run_id: str, *, clock: Clock, directory: Path) -> Subject:

@@ -94,7 +94,7 @@ class InThisProcess:
 
     def count_branches(self, task: ExportTask) -> int | None:
         """Count branches in files below the working directory; None if none of them is there."""
-        # A pass of its own: tracing Python makes an export many times slower.
+        # A separate pass: tracing Python makes an export many times slower.
         with count_branches(project_of_subject()) as branches:
             task.perform(self.loaded)
         return branches.count or None
@@ -167,8 +167,8 @@ def measured(
 
     Args:
         reference: The exporter.
-        src: A directory to import it from, in a process of its own.
-        python: The interpreter of another environment, for a process of its own.
+        src: A directory to import it from, in another process.
+        python: The interpreter of another environment, for another process.
         database: What opens the database there, as module:attribute; may be empty.
 
     Raises:

@@ -76,13 +76,13 @@ class Chart:
     def description(self) -> str:
         """The chart in words, for a screen reader."""
         scale = ", both axes logarithmic" if self.log else ""
-        told = [
+        sentences = [
             f"{self.y_label} against {self.x_label}{scale}",
             *(each.words for each in self.lines),
         ]
         if self.level:
-            told.append(f"{self.level.name}: {plain(self.level.value)}")
-        return ". ".join(told) + "."
+            sentences.append(f"{self.level.name}: {plain(self.level.value)}")
+        return ". ".join(sentences) + "."
 
 
 def plain(value: float) -> str:
