@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from elspeth.cli.runtime import ExitCode
 from elspeth.core.landscape import LandscapeDB
-from harness.bench.baseline import Costs, cost, judge_costs
+from harness.bench.baseline import Costs, count_costs, judge_costs
 from harness.bench.experiment import Experiment, OnStep, run_experiment
 from harness.bench.paired_ratio import Pairing
 from harness.bench.race import Race, run_race
@@ -43,9 +43,10 @@ _JUDGED = (Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE)
 def completed(results: Results, required: Collection[Topic] = REQUIRED) -> Results:
     """Return the results with a failure added for every required topic that nothing judged.
 
-    What was not measured never passes: results without a measured run lack vacuity, whatever they
-    claim.
+    What was not measured never passes: results without a measured run get a failure for vacuity
+    even if they claim a verdict on it.
     """
+    # Skipped does not count: a topic with skipped verdicts only must not pass.
     judged = {each.topic for each in results.judgements if each.verdict.outcome in _JUDGED}
     missing = [topic for topic in required if topic not in judged]
     if not results.sizes and Topic.VACUITY not in missing:
@@ -139,11 +140,11 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
     results = run_experiment(experiment, directory, on_step)
     checked = tuple(_check(gate, directory, on_step))
     on_step("counting the costs that the baseline is about")
-    costs = judge_costs(cost(experiment.candidate, directory), gate.baseline)
+    costs = judge_costs(count_costs(experiment.candidate, directory), gate.baseline)
     on_step("finding the formulas of the queries")
     both = (experiment.control, experiment.candidate)
     formulas = attribute_queries({each.name: each for each in both}, directory)
-    on_step("trying the check on faulty exporters")
+    on_step("checking exporters that are broken on purpose")
     tried = run_selftest(gate.selftest.faults, gate.selftest.correct)
     judgements = (
         *results.judgements,
@@ -151,9 +152,9 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
         *(Judgement(Topic.BASELINE, each) for each in costs),
         *(Judgement(Topic.SELFTEST, each.verdict) for each in tried),
     )
-    told = {name: str(each.total) for name, each in formulas.items()}
-    # One fault can break one limit along many axes, in the same words.
-    results = replace(results, judgements=tuple(dict.fromkeys(judgements)), formulas=told)
+    texts = {name: str(each.total) for name, each in formulas.items()}
+    # A fault that breaks one limit along many axes gives the same verdict many times.
+    results = replace(results, judgements=tuple(dict.fromkeys(judgements)), formulas=texts)
     return completed(_raced(results, gate.race, directory, on_step))
 
 
@@ -166,6 +167,7 @@ def _check(gate: Gate, directory: Path, on_step: OnStep) -> Iterator[Judgement]:
         subject = candidate.subject(ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory))
         for part in gate.parts:
             if part in _COUNTING and not candidate.is_here:
+                # A listener hears only the engines of this process.
                 continue
             on_step(f"checking: {part}")
             for found in run_checks(subject, setup, checks=(part,)):

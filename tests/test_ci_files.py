@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.main import get_command
 
-from harness.cli.main import app
+from harness.cli.main import load_command
 
 ROOT = Path(__file__).parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -90,12 +89,11 @@ def test_no_checkout_leaves_credentials_behind(path: Path) -> None:
 
 @every_file
 def test_every_harness_command_in_a_script_exists_with_its_options(path: Path) -> None:
-    commands: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
     for script in (step["run"] for step in _steps(path) if "run" in step):
         for line in script.replace("\\\n", " ").splitlines():
             words = shlex.split(line)
             if words and words[0].rpartition("/")[2] == "harness":
-                options = {o for p in commands[words[1]].params for o in p.opts}
+                options = {o for p in load_command(words[1]).params for o in p.opts}
                 assert {word for word in words if word.startswith("--")} <= options, line
 
 

@@ -1,13 +1,17 @@
-"""Costing: the exact counts of a candidate's exports of a few sizes, as a baseline keeps them."""
+"""The baseline: the accepted exact counts of exports of three small runs, shape by shape.
+
+Any rise fails, even by one: the counts are exact, so there is no noise to allow for. Work counts
+(machine steps, branches) depend on the versions of SQLite and Python and are kept per version.
+"""
 
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
+from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.output.atomic import new_file
@@ -22,14 +26,14 @@ from querygrowth.trend import trend
 from querygrowth.verdict import Outcome, Verdict, judge
 from querygrowth.work import BRANCHES, VM_STEPS
 
-# Baseline: what exports of a few sizes were accepted to cost, in exact counts, shape by shape.
-
-
 DEFAULT_BASELINE = packaged.BASELINE
 BASELINE_FORMAT = 1
 
-_ACCEPT = "if it is meant: harness baseline --update, and say why in the commit"
-_TIGHTEN = "tighten it: harness baseline --update"
+ROWS = (10, 30, 100)
+"""Source rows of the runs. Small, since every branch of Python is counted; growth still shows."""
+
+_ACCEPT = "if it is intended: harness baseline --update, and say why in the commit"
+_TIGHTEN = "tighten the baseline: harness baseline --update"
 
 
 class BaselineError(ValueError):
@@ -38,7 +42,7 @@ class BaselineError(ValueError):
 
 @dataclass(frozen=True)
 class ShapeCost:
-    """How often one shape was sent at each size."""
+    """How often one shape was sent at each size. `slope` is queries per further row."""
 
     table: str
     text: str
@@ -47,29 +51,74 @@ class ShapeCost:
 
     @classmethod
     def of(cls, table: str, text: str, counts: Sequence[int], rows: Sequence[int]) -> "ShapeCost":
-        """A shape with the slope of its counts: further queries for each further row."""
+        """Build one, with the slope of its counts over the rows."""
         return cls(table, text, tuple(counts), round(trend(rows, counts).slope, 6))
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What one export cost at each size of run, `rows` source rows each.
+    """Exact counts of one exporter at each size of run.
 
-    `work` holds deterministic counts by name, under the versions they depend on
-    (`Environment.software`): they can be compared under the same versions only.
+    `rows` are the source rows of the sizes. `work` holds counts by name, under the versions that
+    they depend on (`Environment.software`); they are compared under the same versions only.
     """
 
     rows: tuple[int, ...]
     shapes: tuple[ShapeCost, ...]
     rows_fetched: tuple[int, ...] | None
     work: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
-    format: int = BASELINE_FORMAT
+
+
+class _SavedShape(BaseModel):
+    """One shape in baseline.json."""
+
+    model_config = ConfigDict(from_attributes=True, allow_inf_nan=False)
+
+    table: str
+    text: str
+    counts: tuple[int, ...]
+    slope: float
+
+
+class _SavedBaseline(BaseModel):
+    """The schema of baseline.json."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    rows: tuple[int, ...]
+    shapes: tuple[_SavedShape, ...]
+    rows_fetched: tuple[int, ...] | None
+    work: Mapping[str, Mapping[str, tuple[int, ...]]] = {}
+    format: Literal[1] = 1
+
+
+def count_costs(candidate: Measured, directory: Path) -> Costs:
+    """Count exports of runs of ROWS rows; their databases go into `directory`."""
+    observed: list[Observation] = []
+    branches: list[int | None] = []
+    for rows in ROWS:
+        with LandscapeDB(f"sqlite:///{directory / f'costs-{rows}.db'}") as db:
+            run = generate_run(db, RunSpec.typical(rows))
+            task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
+            observed.append(candidate.observe(task))
+            branches.append(candidate.count_branches(task))
+            software = describe_environment(db, directory).software
+    steps = [each.activity.work.get(VM_STEPS) for each in observed]
+    work = {VM_STEPS: _all_known(steps), BRANCHES: _all_known(branches)}
+    known = {name: counts for name, counts in work.items() if counts}
+    return Costs(
+        ROWS,
+        _shape_costs(observed),
+        _all_known([each.activity.rows_fetched for each in observed]),
+        {software: known} if known else {},
+    )
 
 
 def judge_costs(found: Costs, baseline: Costs) -> tuple[Verdict, ...]:
     """Judge costs by the baseline: any rise fails, a fall passes and asks to tighten it.
 
-    Raises BaselineError when the two are about different sizes.
+    Raises:
+        BaselineError: The two are about runs of different sizes.
     """
     if found.rows != baseline.rows:
         raise BaselineError(
@@ -84,41 +133,53 @@ def judge_costs(found: Costs, baseline: Costs) -> tuple[Verdict, ...]:
 
 
 def merged(found: Costs, earlier: Costs | None) -> Costs:
-    """Costs to accept: what was found, and the work that was accepted under other versions."""
+    """The costs to accept: those found, and the work accepted earlier under other versions."""
     if earlier is None or earlier.rows != found.rows:
         return found
     return replace(found, work={**earlier.work, **found.work})
 
 
 def load_baseline(path: Path) -> Costs:
-    """Read an accepted baseline; BaselineError, in one line, if there is none to use."""
+    """Read an accepted baseline.
+
+    Raises:
+        BaselineError: The file is missing, damaged, of another format, or accepts no query at all.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "not a whole JSON document"
         raise BaselineError(f"no baseline in {path}: {reason}") from error
     if not isinstance(content, dict) or content.get("format") != BASELINE_FORMAT:
-        raise BaselineError(f"{path} is no baseline of format {BASELINE_FORMAT}")
+        raise BaselineError(f"{path} is not a baseline of format {BASELINE_FORMAT}")
     try:
-        costs = _adapter().validate_json(text)
+        saved = _SavedBaseline.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise BaselineError(f"no baseline in {path}: {where}: {first['msg']}") from error
-    if not costs.shapes:
-        raise BaselineError(f"{path} accepts no query at all: it was made from nothing")
-    return costs
+    if not saved.shapes:
+        # It would accept an exporter that does nothing.
+        raise BaselineError(f"{path} accepts no query at all")
+    shapes = tuple(ShapeCost(**each.model_dump()) for each in saved.shapes)
+    return Costs(saved.rows, shapes, saved.rows_fetched, saved.work)
 
 
 def save_baseline(costs: Costs, path: Path) -> None:
-    """Write a baseline, as a diff can be read: one value a line."""
+    """Write a baseline with one value a line, so that a diff can be read."""
+    saved = _SavedBaseline.model_validate(costs)
     with new_file(path) as file:
-        file.write(_adapter().dump_json(costs, indent=1) + b"\n")
+        file.write(saved.model_dump_json(indent=1).encode() + b"\n")
 
 
 def _judge_queries(found: Costs, baseline: Costs) -> Verdict:
-    """Shapes are matched by their text; those without a match, together, by their table."""
+    """Shapes are matched by their text; those without a match, together, by their table.
+
+    A statement that is only written differently then costs nothing, while one more query about
+    the same table fails.
+    """
+    # By name and not in total: a rise in one shape must not be offset by a fall in another.
     shared = {each.text for each in found.shapes} & {each.text for each in baseline.shapes}
     now, before = (_grouped(each.shapes, shared) for each in (found, baseline))
     nothing = (0,) * len(found.rows)
@@ -173,10 +234,8 @@ def _judge_work(found: Costs, baseline: Costs) -> Iterator[Verdict]:
 def _grouped(shapes: Sequence[ShapeCost], shared: Collection[str]) -> dict[str, tuple[int, ...]]:
     groups: defaultdict[str, list[tuple[int, ...]]] = defaultdict(list)
     for each in shapes:
-        name = (
-            f"{each.table}: {each.text}" if each.text in shared else f"{each.table}, other shapes"
-        )
-        groups[name].append(each.counts)
+        name = each.text if each.text in shared else "other shapes"
+        groups[f"{each.table}: {name}"].append(each.counts)
     return {name: tuple(map(sum, zip(*counts, strict=True))) for name, counts in groups.items()}
 
 
@@ -190,36 +249,6 @@ def _is_above(counts: Sequence[int], limits: Sequence[int]) -> bool:
 
 def _numbers(values: Sequence[int]) -> str:
     return ", ".join(f"{value:,}" for value in values)
-
-
-@cache
-def _adapter() -> TypeAdapter[Costs]:
-    return TypeAdapter(Costs)
-
-
-ROWS = (10, 30, 100)
-"""Small, because every branch of Python is counted; what grows faster than the run still shows."""
-
-
-def cost(candidate: Measured, directory: Path) -> Costs:
-    """Count the exports of the baseline's runs, whose databases go into `directory`."""
-    observed: list[Observation] = []
-    branches: list[int | None] = []
-    for rows in ROWS:
-        with LandscapeDB(f"sqlite:///{directory / f'costs-{rows}.db'}") as db:
-            run = generate_run(db, RunSpec.typical(rows))
-            task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
-            observed.append(candidate.observe(task))
-            branches.append(candidate.count_branches(task))
-            software = describe_environment(db, directory).software
-    work = {VM_STEPS: [each.activity.work.get(VM_STEPS) for each in observed], BRANCHES: branches}
-    known = {name: counts for name, each in work.items() if (counts := _all_known(each))}
-    return Costs(
-        ROWS,
-        _shape_costs(observed),
-        _all_known([each.activity.rows_fetched for each in observed]),
-        {software: known} if known else {},
-    )
 
 
 def _shape_costs(observed: Sequence[Observation]) -> tuple[ShapeCost, ...]:

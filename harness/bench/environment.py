@@ -1,26 +1,28 @@
-"""Environment: the machine, versions and revision that an invocation measured on."""
+"""The environment of a measurement: the machine, the versions and the git revision.
+
+Times are compared on one machine only, work counts under the same versions only.
+"""
 
 import hashlib
 import os
 import platform
 import sqlite3
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import distributions, version
 from pathlib import Path
 
 from elspeth.core.landscape import LandscapeDB
-
-UNKNOWN = "unknown"
+from harness.bench.revisions import UNKNOWN, commit_of
 
 
 @dataclass(frozen=True)
 class Environment:
-    """Where something was measured. `cores` are those this process may use.
+    """Where something was measured.
 
-    `commit` is the checkout's revision, ending in "+changes" when files differ from it.
-    `lock_digest` is a hash over every installed distribution and its version.
+    `cores` are those that this process may use. `commit` is the checkout's revision, ending in
+    "+changes" when files differ from it. `lock_digest` is a hash over all installed distributions
+    and their versions.
     """
 
     cpu: str
@@ -35,7 +37,7 @@ class Environment:
 
     @property
     def machine(self) -> str:
-        """What times depend on: only times of one machine may be set against each other."""
+        """What times depend on, as one key."""
         return f"{self.cpu}, {self.cores} cores, {self.system}"
 
     @property
@@ -44,7 +46,7 @@ class Environment:
         return f"{self.database}, CPython {'.'.join(self.python.split('.')[:2])}"
 
     def differences_in_machine(self, other: "Environment") -> tuple[str, ...]:
-        """Why times of the two cannot be set against each other; empty when they can."""
+        """Why times of the two cannot be compared; empty when they can."""
         parts = ("cpu", "cores", "system", "python", "database")
         return tuple(
             f"{name}: {getattr(self, name)} and {getattr(other, name)}"
@@ -54,9 +56,10 @@ class Environment:
 
 
 def describe_environment(db: LandscapeDB, checkout: Path) -> Environment:
-    """Describe this process, the database it measures on, and the checkout it runs."""
+    """Describe this process, the database that it measures on, and the checkout that it runs."""
     return Environment(
         cpu=_cpu(),
+        # The cores of the process, not of the machine: a container may be given fewer.
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
@@ -66,28 +69,6 @@ def describe_environment(db: LandscapeDB, checkout: Path) -> Environment:
         commit=commit_of(checkout),
         lock_digest=_digest(f"{each.name}=={each.version}" for each in distributions()),
     )
-
-
-def commit_of(checkout: Path) -> str:
-    """The revision a checkout is at, "+changes" added when it differs; "unknown" without git."""
-    revision = _git(checkout, "rev-parse", "HEAD")
-    if revision is None:
-        return UNKNOWN
-    changed = _git(checkout, "status", "--porcelain", "--untracked-files=no")
-    return f"{revision}+changes" if changed else revision
-
-
-def _git(checkout: Path, *arguments: str) -> str | None:
-    try:
-        answer = subprocess.run(  # noqa: S603 - fixed words, and a path
-            ["git", "-C", str(checkout), *arguments],  # noqa: S607 - the user's own git
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:
-        return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
 
 
 def _cpu() -> str:

@@ -92,7 +92,7 @@ def _measure(
     """Measure both exporters on one run.
 
     Counting, timing and memory are separate passes: a listener slows small queries by a tenth
-    and more, and memory is one export's alone only in a process of its own.
+    and more, and only a fresh process holds the memory of one export alone.
     """
     control, candidate = experiment.control, experiment.candidate
     of_rows = f"{run.spec.rows:,} rows"
@@ -107,7 +107,7 @@ def _measure(
         {"control": partial(control.time, task), "candidate": partial(candidate.time, task)},
         rounds=experiment.rounds,
     )
-    on_step(f"{of_rows}: measuring the memory of each exporter in a process of its own")
+    on_step(f"{of_rows}: measuring memory, one process for each exporter")
     return SizeResult(
         MeasuredRun(run.spec.to_json(), run.run_id, run.spec.rows, asdict(run.cardinalities)),
         _measurement(control, task, expected, timings["control"].seconds),

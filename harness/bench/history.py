@@ -1,4 +1,8 @@
-"""History: what earlier invocations came to, one line of JSON each, and where it changed."""
+"""The history: earlier results, one line of JSON each, and where the speed-up changed.
+
+Only the speed-up against the control in the same process is compared over time. Rates are kept for
+people: between two jobs on one machine they differed by a quarter.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,14 +16,15 @@ from harness.bench.results import Results, ResultsError
 
 _COMPARED_WITH = 5
 _CHANGED_BY = 0.10
+"""Beyond the spread that a ratio of one process has from day to day."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What one invocation came to at its largest run.
+    """What one round measured at its largest run.
 
-    `speed_up` is against the control in the same process, and so outlives a change of machine;
-    `records_per_second` does not. `changed` marks where the speed-up left its earlier level.
+    `speed_up` is against the control in the same process, so it holds on another machine too;
+    `records_per_second` does not. `changed` marks an entry whose speed-up left its earlier level.
     """
 
     measured_at: datetime
@@ -33,7 +38,7 @@ class Entry:
 
 
 def entry_of(results: Results) -> Entry:
-    """Take what history keeps; ResultsError when no run was measured."""
+    """The entry that the history keeps of results; ResultsError when no run was measured."""
     largest = results.largest
     return Entry(
         measured_at=results.measured_at,
@@ -53,7 +58,7 @@ def append_entry(path: Path, entry: Entry) -> None:
 
 
 def load_history(path: Path) -> tuple[Entry, ...]:
-    """Read every entry, oldest first; ResultsError names the line that cannot be read."""
+    """Read all entries, oldest first; ResultsError names the line that cannot be read."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
@@ -62,7 +67,7 @@ def load_history(path: Path) -> tuple[Entry, ...]:
 
 
 def comparable(entries: Iterable[Entry], like: Entry) -> tuple[Entry, ...]:
-    """Only the entries of the same machine and the same size, changes marked."""
+    """The entries of the same machine and the same size as `like`, with changes marked."""
     kept = [each for each in entries if (each.machine, each.rows) == (like.machine, like.rows)]
     return tuple(
         replace(each, changed=_has_changed(each, kept[max(0, n - _COMPARED_WITH) : n]))
@@ -74,6 +79,7 @@ def _has_changed(entry: Entry, before: Sequence[Entry]) -> bool:
     """Whether the speed-up is a tenth away from the median of the few before it."""
     if not before:
         return False
+    # The median, as one noisy result among the five must not move the level.
     level = median(each.speed_up for each in before)
     return abs(entry.speed_up - level) > _CHANGED_BY * level
 
@@ -82,7 +88,7 @@ def _read(path: Path, number: int, line: bytes) -> Entry:
     try:
         return _ENTRY.validate_json(line)
     except ValidationError as error:
-        raise ResultsError(f"{path}: line {number} is no entry of a history") from error
+        raise ResultsError(f"{path}: line {number} is not an entry of a history") from error
 
 
 _ENTRY = TypeAdapter(Entry)

@@ -1,6 +1,6 @@
-"""Pairing: two revisions timed in turn, the ratio of their rates, and what can be said of it.
+"""The paired ratio: two revisions timed in the same rounds, and what their ratio shows.
 
-Higher is better: a ratio of 0.85 means that head handles 85 rows where base handles 100.
+Higher is better: a ratio of 0.85 means that head handles 85 rows in the time of 100 of base.
 """
 
 import random
@@ -15,8 +15,12 @@ from querygrowth.verdict import Outcome, Verdict
 
 FAIL_BELOW = 0.95
 PASS_ABOVE = 0.90
+# The two limits overlap, so that a small true difference is decided within a few rounds: an
+# interval has to be wider than 0.05 before it can contain both, and stay inconclusive.
+
 CONFIDENCE = 0.99
-"""Of the interval. Rounds are added and looked at again, so that 0.95 would cry wolf too often."""
+"""Of the interval. It is looked at again after every few rounds, and each look is another chance
+to be wrong: at 0.95 too many comparisons of a revision with itself would fail."""
 
 LEAST_ROUNDS = 6
 _RESAMPLES = 1000
@@ -34,7 +38,7 @@ class Interval:
 
 
 class Direction(StrEnum):
-    """What the interval shows of head's rate; nothing, when it holds 1."""
+    """What the interval shows of head's rate; nothing while it contains 1."""
 
     FASTER = "faster"
     SLOWER = "slower"
@@ -53,14 +57,14 @@ class Pairing:
 
     @property
     def outcome(self) -> Outcome:
-        """Failed when head is surely slower than 0.95, passed when surely not below 0.90."""
+        """Failed if the whole interval is below 0.95, passed if it is above 0.90."""
         if self.interval.high < FAIL_BELOW:
             return Outcome.FAILED
         return Outcome.PASSED if self.interval.low > PASS_ABOVE else Outcome.INCONCLUSIVE
 
     @property
     def direction(self) -> Direction:
-        """Whether head is shown to be faster or slower, by however little."""
+        """Whether head is shown to be faster or slower, by any amount."""
         if self.interval.low > 1:
             return Direction.FASTER
         return Direction.SLOWER if self.interval.high < 1 else Direction.UNDECIDED
@@ -91,17 +95,24 @@ _NEXT_STEPS = {
 
 
 def pair(base: Timing, head: Timing, *, rows: int, seed: int = 0) -> Pairing:
-    """Set two timings of the same rounds against each other.
+    """Compare two timings of the same rounds.
 
-    The ratio is the geometric mean over the rounds of base's seconds to head's; the interval is a
-    percentile bootstrap over rounds, which stay paired, so that what slows both cancels out.
+    The ratio is the geometric mean over the rounds of base's seconds to head's. The interval is a
+    percentile bootstrap over rounds. Rounds stay paired when they are resampled, so that a load
+    which slows both sides of a round cancels out.
+
+    Args:
+        base: Seconds per round.
+        head: Seconds per round, as many.
+        rows: Source rows of the run that both exported.
+        seed: Of the resampling.
     """
     logs = [log(b / h) for b, h in zip(base.seconds, head.seconds, strict=True)]
     return Pairing(rows, base, head, exp(fmean(logs)), _bootstrap(logs, seed))
 
 
 def is_decided(pairing: Pairing) -> bool:
-    """Whether more rounds are not needed."""
+    """Whether no more rounds are needed."""
     enough = len(pairing.base.seconds) >= LEAST_ROUNDS
     return enough and pairing.outcome is not Outcome.INCONCLUSIVE
 

@@ -1,7 +1,7 @@
 """Races: exports timed in turn. Two revisions until the ratio is decided, and `bench --full`.
 
-Whatever slows the machine for a while falls on all contestants of a round alike, so the ratios
-repeat where the rates do not.
+Load that slows the machine for a while slows all exports of a round alike, so the ratios repeat
+although the rates do not.
 """
 
 import inspect
@@ -39,7 +39,7 @@ TIMES_LARGER = 50
 """Rows of the large run of `bench --full` for each row of the usual one."""
 
 FULL_STEPS = 7
-"""How many steps `measure_full` tells of; two fewer without PostgreSQL."""
+"""How many steps `measure_full` announces; two fewer without PostgreSQL."""
 
 OnStep = Callable[[str], None]
 """Called with what is about to be done, for a person who waits."""
@@ -62,7 +62,7 @@ class Race:
 
 
 def run_race(race: Race, directory: Path, on_rounds: OnRounds) -> Pairing:
-    """Time both revisions, each export in a process of its own, until the ratio is decided."""
+    """Time both revisions, one process for an export, until the ratio is decided."""
     base = race.base.exporter(race.reference, role="base", python=race.python)
     head = race.head.exporter(race.reference, role="head", python=race.python)
     spec = RunSpec.typical(race.rows, seed=race.seed)
@@ -97,6 +97,7 @@ def pairings(
     yield found
     while not is_decided(found) and len(found.base.seconds) < max_rounds:
         done = len(found.base.seconds)
+        # Another seed for the order, or the same side would lead in the same rounds again.
         more = time_in_turn(actions, rounds=min(LEAST_ROUNDS, max_rounds - done), seed=seed + done)
         base, head = more.values()
         found = pair(
@@ -169,6 +170,8 @@ def _measure_large(
     on_step: OnStep,
 ) -> LargeRun:
     on_step(f"{rows:,} rows: timing one job, two jobs and the sqlite3 shell's dump, in turn")
+    # The small run is timed again in these rounds: a ratio to timings of earlier rounds would
+    # include the change of the machine's load.
     actions: dict[str, TimedAction] = {
         "small run": partial(candidate.time, few),
         "one job": partial(candidate.time, many),
@@ -194,6 +197,7 @@ def _measure_large(
 
 
 def _time_after_warm_up(actions: Mapping[str, TimedAction], rounds: int) -> Mapping[str, Timing]:
+    # The first export of a process pays for imports, compiled statements and a cold page cache.
     for action in actions.values():
         action()
     return time_in_turn(actions, rounds=rounds)

@@ -60,6 +60,8 @@ def load_results(path: Path) -> Results:
 def results_schema() -> str:
     """The JSON Schema of a file of results, as published in docs/results.schema.json."""
     schema = SavedResults.model_json_schema(mode="serialization")
+    # Versions of pydantic word a constant differently.
+    schema["properties"][_FORMAT] = {"const": FORMAT, "title": "Format", "type": "integer"}
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return json.dumps({**dialect, **schema}, indent=1) + "\n"
 

@@ -36,7 +36,9 @@ FORMAT = 2
 # Bounded, so that a damaged file is refused here and not by the arithmetic of a report.
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Positive = Annotated[int, Field(ge=1, le=2**63 - 1)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=1e-9, lt=1e9)]
+Ratio = Annotated[float, Field(gt=1e-9, lt=1e9)]
+Bound = Annotated[float, Field(gt=-1e15, lt=1e15)]
 
 
 class Saved(BaseModel):
@@ -304,8 +306,8 @@ class SavedInterval(Saved):
     """A confidence interval of a ratio."""
 
     makes = Interval
-    low: Seconds
-    high: Seconds
+    low: Ratio
+    high: Ratio
 
 
 class SavedPairing(Saved):
@@ -315,7 +317,7 @@ class SavedPairing(Saved):
     rows: Positive
     base: SavedTiming
     head: SavedTiming
-    ratio: Seconds
+    ratio: Ratio
     interval: SavedInterval
 
     @model_validator(mode="after")
@@ -332,9 +334,9 @@ class SavedTarget(Saved):
     title: str
     metric: str
     unit: str
-    exactly: bool | float | None
-    at_least: float | None
-    at_most: float | None
+    exactly: bool | Bound | None
+    at_least: Bound | None
+    at_most: Bound | None
     rows: int | None
     from_rows: int | None
 

@@ -1,4 +1,4 @@
-"""Revisions: a git revision checked out beside the working tree, to run its exporter from."""
+"""Git revisions: the one that a checkout is at, and others checked out beside the working tree."""
 
 import subprocess
 from collections.abc import Iterator
@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.bench.environment import commit_of
 from harness.exporters.subprocess_probe import Probe
+
+UNKNOWN = "unknown"
+_DIRTY = "+changes"
 
 
 class RevisionError(ValueError):
@@ -25,12 +27,28 @@ class Checkout:
     @property
     def is_dirty(self) -> bool:
         """Whether files differ from the commit."""
-        return self.commit.endswith("+changes")
+        return self.commit.endswith(_DIRTY)
 
     def exporter(self, reference: str, *, role: str, python: str) -> Probe:
-        """Its exporter, for processes of its own; `role` tells it from the other side's."""
+        """A probe of this checkout's exporter.
+
+        Args:
+            reference: The exporter as module:attribute.
+            role: What to call this side of a comparison, such as "base".
+            python: The interpreter.
+        """
         paths = (self.directory / "src", self.directory)
         return Probe(reference, paths, python, name=f"{role} {self.name}")
+
+
+def commit_of(checkout: Path) -> str:
+    """The revision of a checkout, with "+changes" when files differ; "unknown" without git."""
+    try:
+        revision = _git(checkout, "rev-parse", "HEAD")
+        changed = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+    except RevisionError:
+        return UNKNOWN
+    return f"{revision}{_DIRTY}" if changed else revision
 
 
 def working_tree(directory: Path) -> Checkout:
@@ -41,11 +59,18 @@ def working_tree(directory: Path) -> Checkout:
 
 @contextmanager
 def checked_out(tree: Checkout, revision: str, directory: Path) -> Iterator[Checkout]:
-    """Check a revision out into a new directory as a worktree, which is removed in the end.
+    """Check a revision out into a new directory as a git worktree, and remove it on exit.
 
-    Raises RevisionError for a revision that the repository does not have.
+    Args:
+        tree: A checkout of the same repository.
+        revision: A branch, a tag or a commit.
+        directory: Must not exist.
+
+    Raises:
+        RevisionError: The repository has no such revision.
     """
     try:
+        # `^{commit}` also keeps a revision that looks like an option from being one.
         commit = _git(tree.directory, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     except RevisionError:
         raise RevisionError(f"no revision {revision!r} in {tree.directory}") from None
@@ -57,7 +82,7 @@ def checked_out(tree: Checkout, revision: str, directory: Path) -> Iterator[Chec
 
 
 def changed_files(tree: Checkout, base: str) -> tuple[str, ...]:
-    """The files in which a working tree differs from where it left `base`; paths from its root."""
+    """The files that differ from the merge base with `base`; paths are relative to the root."""
     merge_base = _git(tree.directory, "merge-base", base, "HEAD")
     return tuple(_git(tree.directory, "diff", "--name-only", merge_base).splitlines())
 

@@ -1,7 +1,7 @@
 """Targets: the agreed numbers of targets.toml, the metrics they are about, and their verdicts.
 
 To add a target, add a `[[target]]` to targets.toml; when it is about something new, add a metric
-to METRICS as well. Nothing else has to change.
+to SIZE_METRICS as well. Nothing else has to change.
 """
 
 import tomllib
@@ -70,7 +70,7 @@ class Target(BaseModel):
         """A value of this metric with its unit."""
         if isinstance(value, bool):
             return "yes" if value else "no"
-        # Enough digits to tell a value from a bound that it just misses.
+        # Enough digits that a value just outside its bound looks different from it.
         digits = 0 if float(value).is_integer() or abs(value) >= 100 else 1 + (abs(value) < 10)
         return f"{value:,.{digits}f}{' ' if self.unit not in ('', 'x') else ''}{self.unit}"
 
@@ -203,6 +203,7 @@ def judge_targets(
         metrics: How to get the value that a target is about.
     """
     rows = measured.largest.run.rows
+    # One verdict for them all: nine skipped lines would bury the others.
     left = [] if measured.full else [each for each in targets if each.metric in FULL_METRICS]
     verdicts = [
         _judge(each, metrics[each.metric](measured), rows) for each in targets if each not in left
@@ -250,5 +251,6 @@ def _read_target(path: Path, number: int, entry: object) -> Target:
 
 
 def _nearest(word: str, known: Collection[str]) -> str:
+    # No cutoff: a far word still shows what kind of word belongs there.
     close = get_close_matches(word, known, n=1, cutoff=0)
     return f"; did you mean {close[0]!r}?" if close else ""

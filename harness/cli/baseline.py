@@ -1,4 +1,4 @@
-"""`harness baseline`: what exports cost against what was accepted; --update accepts it."""
+"""`harness baseline`: exact counts against the accepted ones; --update accepts what is found."""
 
 import tempfile
 from pathlib import Path
@@ -10,7 +10,7 @@ from elspeth.cli.runtime import ExitCode
 from harness.bench.baseline import (
     DEFAULT_BASELINE,
     Costs,
-    cost,
+    count_costs,
     judge_costs,
     load_baseline,
     merged,
@@ -32,12 +32,12 @@ def baseline(
 ) -> int:
     """Count the exports of a few small runs and judge them by the baseline, shape by shape.
 
-    Work is accepted for the SQLite and Python versions at hand; what was accepted under others
-    stays. Exit 1 when anything costs more than accepted.
+    Work counts are accepted for the versions of SQLite and Python in use; those of other versions
+    stay. Exit 1 when a count is above the accepted one.
     """
     earlier = load_baseline(file) if file.exists() or not update else None
     with tempfile.TemporaryDirectory(prefix="harness-") as directory:
-        found = cost(measured(candidate), Path(directory))
+        found = count_costs(measured(candidate), Path(directory))
     if update:
         save_baseline(merged(found, earlier), file)
         output_console().print(f"wrote {file}", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`harness compare`: is the exporter of one revision slower than another's? In turn, in one job."""
+"""`harness compare`: the paired ratio of an exporter's rows/s at two git revisions."""
 
 import sys
 import tempfile
@@ -28,19 +28,20 @@ MAX_ROUNDS = 60
 def compare(
     base: Annotated[str, typer.Argument(help="The git revision to compare with.")],
     head: Annotated[
-        str | None, typer.Argument(help="The one to judge; the working tree if left out.")
+        str | None, typer.Argument(help="The revision to judge; default: the working tree.")
     ] = None,
     candidate: CandidateOption = DEFAULT_CANDIDATE,
     rows: Annotated[int, typer.Option(min=LEAST_ROWS, help="Source rows of the run.")] = 500,
     max_rounds: Annotated[
-        int, typer.Option(min=LEAST_ROUNDS, help="Rounds after which to stop undecided.")
+        int,
+        typer.Option(min=LEAST_ROUNDS, help="Rounds after which it stays inconclusive."),
     ] = MAX_ROUNDS,
     nightly: Annotated[
-        bool, typer.Option("--nightly", help="Exit 1 also when it stays inconclusive.")
+        bool, typer.Option("--nightly", help="Exit 1 also when the result is inconclusive.")
     ] = False,
     output: OutputOption = Path("out"),
 ) -> int:
-    """Give the ratio of rows/s of head to base, higher being better, with its interval.
+    """Give the ratio of head's rows/s to base's, with its interval. Higher is better.
 
     Fails when head is surely below 0.95 of base, passes when it is surely above 0.90.
     """
@@ -50,9 +51,9 @@ def compare(
         tempfile.TemporaryDirectory(prefix="harness-") as directory,
         both_checkouts(tree, base, head, Path(directory)) as (first, second),
     ):
-        say_what_is_raced(second)
+        warn_of_changes(second)
         race = Race(candidate, first, second, sys.executable, rows, max_rounds)
-        pairing = run_race(race, Path(directory), say_rounds)
+        pairing = run_race(race, Path(directory), print_rounds)
     with LandscapeDB.in_memory() as db:
         environment = describe_environment(db, tree.directory)
     results = Results(
@@ -66,13 +67,13 @@ def compare(
     return ExitCode.NOT_FINE if results.outcome in decided_badly else ExitCode.FINE
 
 
-def say_what_is_raced(head: Checkout) -> None:
-    """Say so when what is measured is not what is committed."""
+def warn_of_changes(head: Checkout) -> None:
+    """Print a line if the measured files are not what is committed."""
     if head.is_dirty:
-        tell(f"{head.name}: it has uncommitted changes, and is measured as it is")
+        tell(f"{head.name}: it has uncommitted changes, which are measured too")
 
 
-def say_rounds(pairing: Pairing, limit: int) -> None:
-    """Say what the rounds so far show."""
+def print_rounds(pairing: Pairing, limit: int) -> None:
+    """Print what the rounds so far show."""
     done = len(pairing.base.seconds)
     tell(f"{done} of at most {limit} rounds: ratio {pairing.ratio:.3f}, {pairing.interval}")

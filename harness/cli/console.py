@@ -1,4 +1,7 @@
-"""Progress of a command on standard error: a bar on a terminal, a plain line elsewhere."""
+"""What commands share: options, results on standard output, progress on standard error.
+
+Progress is a bar on a terminal, and plain lines elsewhere.
+"""
 
 import os
 import sys
@@ -28,9 +31,6 @@ from harness.report import Written
 from harness.report.terminal import render_failures, render_results
 from querygrowth.reports import commands_stopped
 
-# Options that several commands share.
-
-
 CandidateOption = Annotated[
     str, typer.Option("--candidate", metavar="MODULE:ATTRIBUTE", help="The exporter on trial.")
 ]
@@ -49,21 +49,18 @@ OutputOption = Annotated[
     ),
 ]
 
-# Printing results on standard output, as wide as a reader or a script needs.
-
-
 _PIPED_WIDTH = 180
 
 
 def output_console() -> Console:
-    """A console on standard output that shortens nothing for a script."""
+    """A console on standard output; wide enough for whole table rows when it is not a terminal."""
     if sys.stdout.isatty():
         return OutputConsole(highlight=False)
     return OutputConsole(highlight=False, width=_PIPED_WIDTH)
 
 
 def print_results(console: Console, results: Results, written: Written) -> None:
-    """Print the measurements and verdicts, where the files are, and how it came out, last."""
+    """Print figures and verdicts, the written files, and at the end the failures and the result."""
     with commands_stopped(os.environ, partial(console.print, markup=False, soft_wrap=True)):
         console.print(render_results(results))
         console.print()
@@ -73,7 +70,7 @@ def print_results(console: Console, results: Results, written: Written) -> None:
 
 
 class _Rate(ProgressColumn):
-    """How many a second, so far."""
+    """Items per second, so far."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed or 0:,.0f}/s")
@@ -81,10 +78,9 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how far something is, at what rate, and how long it will take.
+    """Show progress, rate and remaining time, if standard error is a terminal.
 
-    Yields the function to tell how many are done, and of how many. Shows nothing when standard
-    error is no terminal.
+    Yields a function that takes the number of items done, and the total.
     """
     if not sys.stderr.isatty():
         yield lambda done, total: None
@@ -96,16 +92,16 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def tell(step: str) -> None:
-    """Say what is about to be done, for a person who waits."""
+    """Print a line about what is about to be done."""
     Console(stderr=True, highlight=False).print(f"... {step}", style="dim")
 
 
 @contextmanager
 def steps_bar(total: int) -> Iterator[Callable[[str], None]]:
-    """Show which of so many steps is under way, and the time left going by those before it.
+    """Show which of `total` steps is under way, and the remaining time.
 
-    Yields the function to tell of each step before it is done. A plain line for each where
-    standard error is no terminal.
+    Yields a function to call with the name of a step before it is done. Where standard error is not
+    a terminal, it prints a line.
     """
     if not sys.stderr.isatty():
         yield tell

@@ -1,4 +1,4 @@
-"""`harness gate`: whether a change to an exporter may pass, on exact counts and paired ratios."""
+"""`harness gate`: whether a change to an exporter may pass, by exact counts and paired ratios."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ from harness.bench.revisions import changed_files, checked_out, working_tree
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
 from harness.checks.run import ALL_CHECKS
 from harness.checks.selftest import load_correct_exporters, load_seeded_faults
-from harness.cli.compare import MAX_ROUNDS, say_what_is_raced
+from harness.cli.compare import MAX_ROUNDS, warn_of_changes
 from harness.cli.console import (
     CandidateOption,
     OutputOption,
@@ -37,7 +37,7 @@ from harness.report import write_reports
 from harness.report.text import render_annotations
 
 _RACED_ROWS = 500
-_OF_THE_HARNESS = ("harness/", "fixtures/")
+_OF_THE_HARNESS = ("harness/", "fixtures/", "src/querygrowth/")
 
 
 def gate(
@@ -50,23 +50,23 @@ def gate(
     ] = 2000,
     src: SrcOption = None,
     python: PythonOption = None,
-    baseline: Annotated[Path, typer.Option(help="The accepted costs.")] = DEFAULT_BASELINE,
+    baseline: Annotated[Path, typer.Option(help="The accepted exact counts.")] = DEFAULT_BASELINE,
     targets: Annotated[Path, typer.Option(help="The agreed targets.")] = DEFAULT_TARGETS,
     nightly: Annotated[
         bool,
-        typer.Option("--nightly", help="Ask everything, and fail on what stays inconclusive."),
+        typer.Option("--nightly", help="Run all checks, and fail on an inconclusive result."),
     ] = False,
     saved: Annotated[
         Path | None,
-        typer.Option("--results", help="Decide about saved results instead of measuring."),
+        typer.Option("--results", help="Decide about saved results; measure nothing."),
     ] = None,
     output: OutputOption = Path("out"),
 ) -> int:
     """Judge equivalence, growth, baseline, targets, and the harness itself; exit 0, 1 or 2.
 
-    With --base the speed is judged too, against that revision, in turn with it. Writes
-    results.json, report.html, report.md and report.sarif; under GitHub Actions it annotates the
-    lines that failures are about.
+    With --base the speed is judged too: both revisions are timed in turn. Writes results.json,
+    report.html, report.md and report.sarif. Under GitHub Actions it annotates the lines of
+    failures.
     """
     require_packages(REPORT_PACKAGES)
     if saved is not None:
@@ -96,7 +96,7 @@ def gate(
 
 
 def _selection(base: str | None, *, nightly: bool) -> SelftestSelection:
-    """Select what the harness is tried on: everything, once it has changed itself."""
+    """Select the self-test: all exporters if the change touches the harness, otherwise a few."""
     faults = load_seeded_faults()
     changed = changed_files(working_tree(Path.cwd()), base) if base else ()
     if nightly or any(file.startswith(_OF_THE_HARNESS) for file in changed):
@@ -106,11 +106,11 @@ def _selection(base: str | None, *, nightly: bool) -> SelftestSelection:
 
 @contextmanager
 def _race(candidate: str, base: str | None, directory: Path) -> Iterator[Race | None]:
-    """Check the base out, if there is one, to race the working tree against it."""
+    """Check the base out, if one is named, to time the working tree against it."""
     if base is None:
         yield None
         return
     tree = working_tree(Path.cwd())
     with checked_out(tree, base, directory / "base") as first:
-        say_what_is_raced(tree)
+        warn_of_changes(tree)
         yield Race(candidate, first, tree, sys.executable, _RACED_ROWS, MAX_ROUNDS)

@@ -1,4 +1,4 @@
-"""`harness history`: what earlier results came to on one machine, and where that changed."""
+"""`harness history`: the trend of earlier results on one machine, and where it changed."""
 
 from pathlib import Path
 from typing import Annotated

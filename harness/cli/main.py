@@ -57,7 +57,7 @@ class _Commands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of a name; None if there is none."""
-        return _load(cmd_name) if cmd_name in COMMANDS else None
+        return load_command(cmd_name) if cmd_name in COMMANDS else None
 
 
 app = typer.Typer(cls=_Commands, **_LOOK)
@@ -73,7 +73,11 @@ def main() -> NoReturn:
     run_command(app, "harness", usage_errors=_USAGE_ERRORS)
 
 
-def _load(name: str) -> Any:
+def load_command(name: str) -> Any:
+    """Import one of COMMANDS as a command of click, with its parameters.
+
+    If a package of the extra is missing, a command that says how to install it takes its place.
+    """
     one = typer.Typer(**_LOOK)
     try:
         function = getattr(import_module(f"harness.cli.{name}"), name)

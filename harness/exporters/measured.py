@@ -1,4 +1,8 @@
-"""Measuring one exporter: the passes it is put through, in this process or in one of its own."""
+"""An exporter under measurement: one method for every pass, in this process or in another.
+
+Counting, timing and memory are separate passes, because a listener slows an export down and memory
+is one export's alone only in a fresh process.
+"""
 
 import inspect
 import sys
@@ -21,7 +25,7 @@ from querygrowth.work import count_branches
 
 
 class Measured(Protocol):
-    """An exporter under measurement. Each pass exports the task's run once or more."""
+    """An exporter under measurement. A pass exports the task's run once or more."""
 
     @property
     def name(self) -> str:
@@ -33,19 +37,19 @@ class Measured(Protocol):
 
     @property
     def defined_at(self) -> CallSite | None:
-        """Where its source begins, if that is told here."""
+        """Where its source begins, if that is known here."""
 
     def subject(self, task: ExportTask) -> Subject:
-        """What stands for it in comparisons."""
+        """The subject that represents it in comparisons."""
 
     def observe(self, task: ExportTask) -> Observation:
         """Count one export."""
 
     def count_branches(self, task: ExportTask) -> int | None:
-        """Count the branches that the project's Python takes in one export; None if it cannot."""
+        """Count the branches of Python in the project's files in one export; None if unknown."""
 
     def time(self, task: ExportTask) -> float:
-        """Return the seconds of one export, with nothing listening."""
+        """Return the seconds of one export, without listeners."""
 
     def time_first_row(self, task: ExportTask) -> float:
         """Return the seconds to the first `row` record."""
@@ -67,7 +71,7 @@ class InThisProcess:
 
     @property
     def is_here(self) -> bool:
-        """It does."""
+        """True."""
         return True
 
     @property
@@ -90,6 +94,7 @@ class InThisProcess:
 
     def count_branches(self, task: ExportTask) -> int | None:
         """Count branches in files below the working directory; None if none of them is there."""
+        # A separate pass: tracing Python makes an export many times slower.
         with count_branches(project_of_subject()) as branches:
             task.perform(self.loaded)
         return branches.count or None
@@ -104,6 +109,7 @@ class InThisProcess:
 
     def measure_memory(self, task: ExportTask) -> MemoryUse:
         """Return the memory of one export, by a probe with this interpreter."""
+        # This process has already held other runs: its peak says nothing of one export.
         probe = Probe(self.loaded.reference, paths=(Path.cwd(),))
         return probe.measure_memory(task)
 
@@ -121,7 +127,7 @@ class InOwnProcess:
 
     @property
     def is_here(self) -> bool:
-        """It does not."""
+        """False."""
         return False
 
     @property
@@ -134,7 +140,7 @@ class InOwnProcess:
         return subject_of(self.probe, task)
 
     def observe(self, task: ExportTask) -> Observation:
-        """Count one export there; rows fetched and work stay unknown."""
+        """Count one export there. Rows fetched and work stay unknown."""
         return self.probe.observe(task)
 
     def count_branches(self, task: ExportTask) -> int | None:
@@ -157,10 +163,16 @@ class InOwnProcess:
 def measured(
     reference: str, *, src: Path | None = None, python: str | None = None, database: str = ""
 ) -> Measured:
-    """Return the exporter that `module:attribute` names, from here or from elsewhere.
+    """Return the exporter that `module:attribute` names, of this environment or of another.
 
-    With `src` (a directory to import from) or `python` (an interpreter) it stays in a process of
-    its own. Raises SubjectError when it cannot be loaded here.
+    Args:
+        reference: The exporter.
+        src: A directory to import it from, in another process.
+        python: The interpreter of another environment, for another process.
+        database: What opens the database there, as module:attribute; may be empty.
+
+    Raises:
+        SubjectError: It cannot be loaded here.
     """
     if src is None and python is None:
         return InThisProcess(load_subject(reference))

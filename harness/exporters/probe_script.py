@@ -1,12 +1,12 @@
-"""The probe: a script that exports, counts or times an exporter in its own environment.
+"""A script that exports with, counts, times or weighs an exporter in its own environment.
 
-It needs the standard library and SQLAlchemy only, so it runs under any interpreter that has the
+It imports the standard library and SQLAlchemy only, so it runs under any interpreter that has the
 exporter's dependencies: `PYTHON probe_script.py < request.json`. `subprocess_probe` writes the
-request and reads `answer.json` from the directory that it names.
+request, and reads `answer.json` from the directory that the request names.
 
-The request: `subject` and `database` (module:attribute each; `database` may be empty), `paths` to
-import from first, `url`, `run_id`, `key` (hex; null for an unsigned export), `clock` (ISO time),
-`task` (one of TASKS), `tries`, `directory`.
+The request is an object with `subject` and `database` (module:attribute; `database` may be empty),
+`paths` (to import from first), `url`, `run_id`, `key` (hex; null for an unsigned export), `clock`
+(an ISO time), `task` (one of TASKS), `tries` and `directory`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-# The script's own folder holds modules of the harness, which must not be found by their bare names.
+# Python puts the script's folder first on the path; its modules must not shadow the exporter's.
 sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != Path(__file__).parent]
 
 LANDSCAPE = "elspeth.core.landscape.database:LandscapeDB"
@@ -32,7 +32,7 @@ WARMUPS = 1
 
 
 class Database:
-    """What an exporter is given where its environment has no database class: engine, connection."""
+    """Passed to an exporter whose environment has no database class: an engine and connections."""
 
     def __init__(self, url: str) -> None:
         """Open the database of a URL."""
@@ -48,8 +48,8 @@ class Database:
             yield connection
 
 
-class Trial:
-    """One exporter of one request: builds it as often as needed, and has it export."""
+class Subject:
+    """The exporter of one request."""
 
     def __init__(self, request: dict[str, Any]) -> None:
         """Import the exporter and open the database."""
@@ -62,7 +62,7 @@ class Trial:
         self.db = open_database(request["database"], request["url"])
 
     def exporter(self) -> Any:
-        """Make an exporter; the clock is passed to one that takes it."""
+        """Make an exporter; one that takes a clock gets the fixed one."""
         moment = datetime.fromisoformat(self.request["clock"])
         options = {"clock": lambda: moment} if takes_clock(self.factory) else {}
         return self.factory(self.db, self.key, **options)
@@ -72,7 +72,7 @@ class Trial:
         return self.exporter().export_run(self.request["run_id"], sign=self.key is not None)
 
     def write(self) -> None:
-        """Have it write a file, or write its records for it, as plain JSON."""
+        """Write a file with the exporter's method, or else its records as plain JSON."""
         path = self.directory / "export.jsonl"
         exporter = self.exporter()
         if hasattr(exporter, "write_jsonl"):
@@ -81,59 +81,59 @@ class Trial:
             write_lines(self.records(), path)
 
 
-def describe(trial: Trial) -> dict[str, Any]:
-    """Tell what the exporter offers, and what it runs on."""
+def describe(subject: Subject) -> dict[str, Any]:
+    """Describe what the exporter offers, and what it runs on."""
     import sqlalchemy
 
-    exporter = trial.exporter()
+    exporter = subject.exporter()
     return {
         "python": sys.version.split()[0],
         "sqlalchemy": sqlalchemy.__version__,
-        "takes_clock": takes_clock(trial.factory),
+        "takes_clock": takes_clock(subject.factory),
         "writes_jsonl": hasattr(exporter, "write_jsonl"),
         "writes_csv": hasattr(exporter, "write_csv"),
     }
 
 
-def export_records(trial: Trial) -> dict[str, Any]:
-    """Keep the records in a file, up to the error they end in."""
-    path = trial.directory / "records"
+def export_records(subject: Subject) -> dict[str, Any]:
+    """Write the records into a file, up to the error that they end in."""
+    path = subject.directory / "records"
     path.touch()
-    return {"error": error_of(lambda: write_lines(trial.records(), path))}
+    return {"error": error_of(lambda: write_lines(subject.records(), path))}
 
 
-def export_jsonl(trial: Trial) -> dict[str, Any]:
-    """Have the exporter write its JSON Lines file."""
-    return {"error": error_of(trial.write)}
+def export_jsonl(subject: Subject) -> dict[str, Any]:
+    """Export to a JSON Lines file."""
+    return {"error": error_of(subject.write)}
 
 
-def export_csv(trial: Trial) -> dict[str, Any]:
-    """Have the exporter write its directory of CSV files."""
+def export_csv(subject: Subject) -> dict[str, Any]:
+    """Export to a directory of CSV files."""
 
     def write() -> None:
-        run_id, directory = trial.request["run_id"], trial.directory / "csv"
-        trial.exporter().write_csv(run_id, directory, sign=trial.key is not None)
+        run_id, directory = subject.request["run_id"], subject.directory / "csv"
+        subject.exporter().write_csv(run_id, directory, sign=subject.key is not None)
 
     return {"error": error_of(write)}
 
 
-def count(trial: Trial) -> dict[str, Any]:
-    """Count the statements and transactions of one export to a file, and where they come from."""
+def count(subject: Subject) -> dict[str, Any]:
+    """Count the statements and transactions of one export to a file, and the lines behind them."""
     from sqlalchemy import event
 
     statements: Counter[Any] = Counter()
     begun: Counter[str] = Counter()
 
     def executed(*event_arguments: Any) -> None:
-        statements[(event_arguments[2], call_site(trial.request["paths"]))] += 1
+        statements[(event_arguments[2], call_site(subject.request["paths"]))] += 1
 
     def begin(_connection: Any) -> None:
         begun["transactions"] += 1
 
-    engine = trial.db.engine
+    engine = subject.db.engine
     event.listen(engine, "before_cursor_execute", executed)
     event.listen(engine, "begin", begin)
-    trial.write()
+    subject.write()
     return {
         "dialect": engine.dialect.name,
         "transactions": begun["transactions"],
@@ -144,36 +144,36 @@ def count(trial: Trial) -> dict[str, Any]:
     }
 
 
-def time_exports(trial: Trial) -> dict[str, Any]:
-    """Time exports to a file, after a warm-up, with nothing listening."""
+def time_exports(subject: Subject) -> dict[str, Any]:
+    """Time exports to a file, after a warm-up, without listeners."""
     for _ in range(WARMUPS):
-        trial.write()
-    return {"seconds": [seconds_of(trial.write) for _ in range(trial.request["tries"])]}
+        subject.write()
+    return {"seconds": [seconds_of(subject.write) for _ in range(subject.request["tries"])]}
 
 
-def time_first_row(trial: Trial) -> dict[str, Any]:
-    """Time the wait for the first `row` record, after a warm-up."""
+def time_first_row(subject: Subject) -> dict[str, Any]:
+    """Time from the start of an export to its first `row` record, after a warm-up."""
 
     def read() -> None:
-        records = iter(trial.records())
+        records = iter(subject.records())
         next((each for each in records if each["record_type"] == "row"), None)
         if hasattr(records, "close"):
             records.close()
 
     for _ in range(WARMUPS):
         read()
-    return {"seconds": [seconds_of(read) for _ in range(trial.request["tries"])]}
+    return {"seconds": [seconds_of(read) for _ in range(subject.request["tries"])]}
 
 
-def measure_memory(trial: Trial) -> dict[str, Any]:
-    """Tell the resident memory before one export, and at its highest."""
-    trial.exporter()
+def measure_memory(subject: Subject) -> dict[str, Any]:
+    """Measure the resident memory before one export, and at its highest."""
+    subject.exporter()
     start = resident_bytes("VmRSS")
-    trial.write()
+    subject.write()
     return {"start_bytes": start, "peak_bytes": resident_bytes("VmHWM")}
 
 
-TASKS: dict[str, Callable[[Trial], dict[str, Any]]] = {
+TASKS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "describe": describe,
     "records": export_records,
     "jsonl": export_jsonl,
@@ -203,7 +203,7 @@ def open_database(reference: str, url: str) -> Any:
 
 
 def takes_clock(factory: Callable[..., Any]) -> bool:
-    """Whether the time in its manifest can be fixed."""
+    """Whether it takes a clock, so that the time in its manifest can be fixed."""
     try:
         return "clock" in inspect.signature(factory).parameters
     except (TypeError, ValueError):
@@ -219,12 +219,12 @@ def write_lines(records: Iterable[Mapping[str, Any]], path: Path) -> None:
 
 
 def foreign(value: object) -> dict[str, str]:
-    """Show a value that JSON has no form for."""
+    """Represent a value that JSON cannot hold."""
     return {"class": type(value).__qualname__, "repr": repr(value)}
 
 
 def error_of(action: Callable[[], object]) -> dict[str, str] | None:
-    """Perform an action and tell the error it ends in; None without one."""
+    """Perform an action and return the error that it ends in, if any."""
     try:
         action()
     except Exception as error:
@@ -233,7 +233,7 @@ def error_of(action: Callable[[], object]) -> dict[str, str] | None:
 
 
 def seconds_of(action: Callable[[], object]) -> float:
-    """Time an action."""
+    """Perform an action and return the seconds that it took."""
     gc.collect()
     started = time.perf_counter()
     action()
@@ -253,7 +253,10 @@ def call_site(paths: list[str]) -> tuple[str, int, str] | None:
 
 
 def resident_bytes(field: str) -> int:
-    """Read a field of Linux's /proc/self/status; getrusage's maximum would outlive exec."""
+    """Read a field of Linux's /proc/self/status, in bytes.
+
+    `getrusage` reports a maximum that includes the process before `exec`, and so the harness.
+    """
     for line in Path("/proc/self/status").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:
@@ -264,7 +267,7 @@ def resident_bytes(field: str) -> int:
 def main() -> None:
     """Answer one request from standard input."""
     request = json.load(sys.stdin)
-    answer = TASKS[request["task"]](Trial(request))
+    answer = TASKS[request["task"]](Subject(request))
     Path(request["directory"], "answer.json").write_text(json.dumps(answer))
 
 

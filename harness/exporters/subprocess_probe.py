@@ -26,10 +26,15 @@ _PROBE = Path(__file__).with_name("probe_script.py")
 
 @dataclass(frozen=True)
 class Probe:
-    """Where an exporter lives: its name there, what to import it from, and the interpreter.
+    """An exporter of another environment, and how to run it there.
 
-    `paths` come first on the import path; `database` names the class that opens the database
-    there (module:attribute), and may be empty. `name` is what to print.
+    Args:
+        reference: The exporter there, as module:attribute.
+        paths: Directories that come first on the import path.
+        python: The interpreter.
+        database: The class that opens the database there, as module:attribute; may be empty.
+        name: What to call the exporter; default: its attribute.
+        environment: Environment variables; default: those of this process.
     """
 
     reference: str
@@ -40,7 +45,7 @@ class Probe:
     environment: Mapping[str, str] | None = field(default=None, repr=False)
 
     def describe(self, task: ExportTask) -> Mapping[str, Any]:
-        """Tell what the exporter offers and what it runs on; SubjectError if it cannot be used."""
+        """Return what the exporter offers and runs on; SubjectError if it cannot be used."""
         with self._answered("describe", task) as answer:
             return answer.content
 
@@ -89,9 +94,16 @@ class Probe:
             yield self.ask(kind, ProbeTask.of(task), Path(temporary), tries=tries)
 
     def ask(self, kind: str, task: "ProbeTask", directory: Path, *, tries: int = 1) -> "Answer":
-        """Have the probe do one of its tasks, its files going to `directory`.
+        """Run one task in the other environment.
 
-        Raises SubjectError, in one line, when the exporter cannot be imported or fails.
+        Args:
+            kind: One of TASKS of the probe script.
+            task: The export that is asked for.
+            directory: Where the answer and the written files go.
+            tries: How often to repeat what is timed.
+
+        Raises:
+            SubjectError: The exporter cannot be imported, or fails. The message is one line.
         """
         request = {
             "subject": self.reference,
@@ -128,7 +140,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class ProbeTask:
-    """What a probe's exporter is asked to export, in values that pass between processes."""
+    """An export that is asked for, in values that pass between processes."""
 
     url: str
     run_id: str
@@ -137,13 +149,13 @@ class ProbeTask:
 
     @classmethod
     def of(cls, task: ExportTask) -> "ProbeTask":
-        """The same export as an exporter in this process is asked for."""
+        """The same export that an exporter in this process is asked for."""
         return cls(task.db.connection_string, task.run_id, task.signing_key, task.clock)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the probe told, and the directory with the files that it wrote."""
+    """The answer of a probe, and the directory of the files that it wrote."""
 
     content: Mapping[str, Any]
     directory: Path
@@ -154,7 +166,7 @@ Write = Callable[..., None]
 
 @dataclass(frozen=True)
 class ProbedExporter:
-    """Has the probe export, and passes on what it wrote; `write_*` is None where it cannot."""
+    """Exports through a probe; `write_*` is None if the exporter there has no such method."""
 
     probe: Probe
     url: str
@@ -164,7 +176,7 @@ class ProbedExporter:
     write_csv: Write | None = None
 
     def export_run(self, run_id: str, sign: bool = False) -> Iterator[Mapping[str, Any]]:
-        """Yield the records that the exporter yielded, then raise the error it ended in."""
+        """Yield the records that the exporter yielded, then raise the error that it ended in."""
         with tempfile.TemporaryDirectory(prefix="harness-probe-") as directory:
             answer = self.ask("records", run_id, Path(directory), sign)
             with (answer.directory / "records").open(encoding="ascii") as file:
@@ -172,13 +184,13 @@ class ProbedExporter:
             _raise_its_error(answer)
 
     def ask(self, kind: str, run_id: str, directory: Path, sign: bool) -> Answer:
-        """Have the probe do one of its tasks for a run."""
+        """Run one of the probe's tasks for a run."""
         task = ProbeTask(self.url, run_id, self.signing_key if sign else None, self.clock)
         return self.probe.ask(kind, task, directory)
 
 
 def subject_of(probe: Probe, task: ExportTask) -> Subject:
-    """Return the subject that stands for a probe's exporter in comparisons."""
+    """Return the subject that represents a probe's exporter in comparisons."""
     offered = probe.describe(task)
 
     def build(db: LandscapeDB, signing_key: bytes | None, clock: Clock) -> Exporter:
@@ -199,13 +211,13 @@ def subject_of(probe: Probe, task: ExportTask) -> Subject:
 
 
 def _writer(exporter: ProbedExporter, kind: str, name: str) -> Write:
-    """Make a function that has files written there and put where they are wanted."""
+    """Make a function that exports there, and moves the files to the target."""
 
     def write(run_id: str, target: Path, sign: bool = False) -> None:
         with tempfile.TemporaryDirectory(prefix="harness-probe-") as directory:
             written = Path(directory, name)
             if target.is_dir():
-                # An export into a directory that is not empty has to settle what is in it.
+                # The exporter must see what is in the directory: it may have to refuse it.
                 shutil.copytree(target, written)
             _raise_its_error(exporter.ask(kind, run_id, Path(directory), sign))
             if target.is_dir():
@@ -218,5 +230,5 @@ def _writer(exporter: ProbedExporter, kind: str, name: str) -> Write:
 def _raise_its_error(answer: Answer) -> None:
     error = answer.content["error"]
     if error is not None:
-        # By its own name, which is what two exporters' errors are compared by.
+        # Under its own class name: that is what errors of two exporters are compared by.
         raise type(error["type_name"], (RuntimeError,), {})(error["message"])

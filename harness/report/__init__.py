@@ -1,6 +1,6 @@
-"""Report: results rendered for a terminal, a page, a job summary, SARIF and annotations.
+"""Reports of results: a terminal, an HTML page, a Markdown summary, SARIF and annotations.
 
-Everything here works from results alone: nothing is measured and nothing decided.
+Everything here works from results alone. Nothing is measured, judged or decided.
 """
 
 from harness.report.write import Written, write_reports

@@ -1,4 +1,7 @@
-"""Draws a chart as SVG that takes its colours from the page around it, light or dark."""
+"""Charts of results: what they show, and their drawing as SVG.
+
+The SVG takes its colours from the page around it, light or dark.
+"""
 
 import io
 import re
@@ -20,12 +23,10 @@ from harness.bench.results import Results
 from querygrowth.reports import visible
 from querygrowth.work import VM_STEPS
 
-# Charts of results, before they are drawn: lines, titles, units, and a description in words.
-
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart: the value at each x; with `shows_slope`, its log-log slope as well."""
+    """One line of a chart. With `shows_slope` its label has the slope in log-log scale."""
 
     name: str
     xs: tuple[float, ...]
@@ -34,26 +35,26 @@ class Line:
 
     @property
     def slope(self) -> float | None:
-        """The power of x that y grows like, from the first point to the last; None if untold."""
+        """The power of x with which y grows from the first point to the last; None if not shown."""
         if not self.shows_slope or len(self.xs) < 2 or min(self.ys) <= 0:
             return None
         return log(self.ys[-1] / self.ys[0]) / log(self.xs[-1] / self.xs[0])
 
     @property
     def label(self) -> str:
-        """Its name, and its slope if that is told."""
+        """Its name, and its slope if that is shown."""
         return self.name if self.slope is None else f"{self.name} (slope {self.slope:.2f})"
 
     @property
     def words(self) -> str:
-        """Every point, for a reader who cannot see the line."""
+        """All points, for a reader who cannot see the line."""
         points = zip(self.xs, self.ys, strict=True)
         return f"{self.label}: {', '.join(f'{plain(y)} at {plain(x)}' for x, y in points)}"
 
 
 @dataclass(frozen=True)
 class Level:
-    """A level that lines should reach, or stay under."""
+    """A horizontal level, such as a target."""
 
     name: str
     value: float
@@ -61,7 +62,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over x. `key` names the chart within its page; both axes are logarithmic if `log`."""
+    """Lines over x. `key` is unique within a page; both axes are logarithmic if `log`."""
 
     key: str
     title: str
@@ -73,31 +74,31 @@ class Chart:
 
     @property
     def description(self) -> str:
-        """The chart in words: the alternative to looking at it."""
+        """The chart in words, for a screen reader."""
         scale = ", both axes logarithmic" if self.log else ""
-        told = [
+        sentences = [
             f"{self.y_label} against {self.x_label}{scale}",
             *(each.words for each in self.lines),
         ]
         if self.level:
-            told.append(f"{self.level.name}: {plain(self.level.value)}")
-        return ". ".join(told) + "."
+            sentences.append(f"{self.level.name}: {plain(self.level.value)}")
+        return ". ".join(sentences) + "."
 
 
 def plain(value: float) -> str:
-    """A number for a person: whole and grouped, or with the digits that tell something."""
+    """A number for a person: whole and grouped, or with three significant digits."""
     return f"{value:,.0f}" if float(value).is_integer() or value >= 100 else f"{value:.3g}"
 
 
 def charts_of(results: Results) -> tuple[Chart, ...]:
-    """The charts that these results can fill; none without a measured run."""
+    """The charts of results; none without a measured run."""
     if not results.sizes:
         return ()
     return tuple(chart for chart in _charts(results) if chart.lines)
 
 
 def trend_charts(history: Sequence[Entry]) -> tuple[Chart, ...]:
-    """The speed-up of earlier results in order; none while there are fewer than two."""
+    """The chart of the speed-up of earlier results, if there are at least two."""
     if len(history) < 2:
         return ()
     numbers = tuple(float(number) for number in range(1, len(history) + 1))
@@ -121,7 +122,7 @@ def _charts(results: Results) -> Iterator[Chart]:
 
 
 def _rate_level(results: Results) -> Level | None:
-    """The agreed rows/s as records/s of the largest run, which is what the chart shows."""
+    """The target in rows/s, converted to records/s of the largest run, which the chart shows."""
     agreed = [each.at_least for each in results.targets if each.metric == "rows_per_second"]
     if not agreed or agreed[0] is None:
         return None
@@ -136,7 +137,7 @@ def _lines(
     *,
     shows_slope: bool = False,
 ) -> tuple[Line, ...]:
-    """A line for the control and one for the candidate, where there is anything to draw."""
+    """A line for the control and one for the candidate, where there are points to draw."""
     first = sizes[0]
     names = [each.observation.subject for each in first.measurements]
     both = [
@@ -149,13 +150,13 @@ def _lines(
 def _points(
     sizes: Sequence[SizeResult], side: int, measure: Callable[[Measurement], float | None]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The x and y values where something was measured; a log axis has no place for zero."""
+    """The x and y values that were measured, without zero, which a log axis cannot show."""
     points = [(size.run.rows, measure(size.measurements[side])) for size in sizes]
     known = [(float(x), float(y)) for x, y in points if y is not None and y > 0]
     return tuple(x for x, _ in known), tuple(y for _, y in known)
 
 
-# Drawn in these colours, which nothing else uses, and shown in the page's own.
+# Stand-ins for the variables of the page's style, each a colour that nothing else uses.
 _INK, _MUTED, _GRID, _LEVEL = "#010203", "#010204", "#010205", "#010206"
 _SERIES = ("#010207", "#010208", "#010209")
 _VARIABLES: Mapping[str, str] = {
@@ -170,7 +171,7 @@ _MARKERS = ("o", "s", "^")
 
 def draw(chart: Chart) -> str:
     """Draw a chart as an SVG element with its title and its description inside."""
-    # Ids within one page must differ, and those of one chart must not from one drawing to another.
+    # The key salts the ids: they differ between charts of a page, and repeat between drawings.
     with _styled(chart.key):
         figure = Figure(figsize=(4.7, 3.5), layout="constrained")
         FigureCanvasSVG(figure)
@@ -183,7 +184,7 @@ def draw(chart: Chart) -> str:
 
 
 def _styled(salt: str) -> AbstractContextManager[None]:
-    """Set the style of everything drawn in the block; `salt` goes into the ids."""
+    """Set the style of what is drawn in the block; `salt` goes into the ids."""
     return mpl.rc_context(
         {
             "svg.hashsalt": salt,
@@ -233,7 +234,7 @@ def _make_logarithmic(axes: Axes, chart: Chart) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     values = [y for line in chart.lines for y in line.ys]
     values += [chart.level.value] if chart.level else []
-    # Room for flat lines too, which a log axis would otherwise stretch into mountains.
+    # A log axis scaled to its data alone would show the noise of a flat line as a slope.
     axes.set_ylim(min(values) / 2, max(values) * 2)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     if max(values) / min(values) > 20:
@@ -243,12 +244,12 @@ def _make_logarithmic(axes: Axes, chart: Chart) -> None:
 
 
 def _two_and_five(value: float, _: int) -> str:
-    """Name the 2s and 5s between powers of ten, where there are too few of those."""
+    """Label the 2s and 5s between powers of ten, which are too few over a short range."""
     return plain(value) if f"{value:e}"[0] in "25" else ""
 
 
 def _embedded(svg: str, chart: Chart) -> str:
-    """Take the SVG element alone, and make it an image that a screen reader can read."""
+    """Take the SVG element alone, and give it the title and text that a screen reader needs."""
     element = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     for color, variable in _VARIABLES.items():
         element = element.replace(color, variable)

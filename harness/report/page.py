@@ -29,7 +29,7 @@ _SHOWN_SHAPES = 50
 
 @dataclass(frozen=True)
 class DrawnChart:
-    """A chart with its picture, which holds nothing but what the drawing escaped."""
+    """A chart with its drawing, whose texts were escaped when it was drawn."""
 
     key: str
     title: str
@@ -65,7 +65,7 @@ def render_page(results: Results, *, history: Sequence[Entry] = ()) -> str:
         history=history,
         environment={k.replace("_", " "): v for k, v in asdict(results.environment).items()},
         full=full_figures(results.full) if results.full else {},
-        # The only text beside the charts that is not escaped: a file of this package.
+        # Not escaped, like the charts: a file of this package.
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704
     )
 
@@ -82,7 +82,7 @@ def _templates() -> Templates:
 
 
 def _printable(value: object) -> object:
-    """Show control characters of a text; what is markup is of this package."""
+    """Escape the control characters of a text. Markup comes from this package only."""
     return value if isinstance(value, Markup) else visible(str(value), kept="\n")
 
 

@@ -21,7 +21,7 @@ _RULES: Mapping[str, str] = {
     Topic.SPEED: "Not slower than the base revision",
     Topic.SELFTEST: "The harness catches its seeded faults",
 }
-"""What each topic demands, for code scanning."""
+"""What a topic demands, for code scanning."""
 
 _SHOWN_DIGITS = 12
 
@@ -42,7 +42,7 @@ def render_annotations(results: Results) -> Iterator[str]:
 
 
 def measurement_cells(measured: Measurement, rows: int) -> Mapping[str, str]:
-    """What was measured of one exporter, by the name of the figure, units included."""
+    """The figures of one exporter on one run, with units, by name."""
     activity, file = measured.observation.activity, measured.observation.file
     return {
         "queries": f"{activity.queries:,}",
@@ -60,7 +60,7 @@ def measurement_cells(measured: Measurement, rows: int) -> Mapping[str, str]:
 
 
 def full_figures(full: FullMeasurement) -> Mapping[str, str]:
-    """What `bench --full` measured, by the name of the figure, units included."""
+    """The figures of `bench --full`, with units, by name."""
     figures = [figure for each in full.designs for figure in _design_figures(each)]
     return dict([*figures, *_large_figures(full.large)])
 

@@ -1,4 +1,4 @@
-"""The output folder: every rendering of one invocation's results, and the results themselves."""
+"""Writes the output folder: the results, and the page, the summary and the SARIF log of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from harness.report.text import render_sarif
 
 @dataclass(frozen=True)
 class Written:
-    """Where each file is."""
+    """The paths of the written files."""
 
     results: Path
     page: Path
@@ -28,8 +28,14 @@ class Written:
 
 
 def write_reports(results: Results, directory: Path, *, history: Sequence[Entry] = ()) -> Written:
-    """Write results.json, report.html, report.md and report.sarif into a folder made if need be."""
-    # Charts take a plotting library, which takes longer to import than most commands run.
+    """Write results.json, report.html, report.md and report.sarif.
+
+    Args:
+        results: What to report.
+        directory: The folder; made if it does not exist.
+        history: Earlier results for the page, oldest first.
+    """
+    # Imported here, as a plotting library takes longer to import than most commands run.
     from harness.report.page import render_page
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -39,12 +45,13 @@ def write_reports(results: Results, directory: Path, *, history: Sequence[Entry]
         summary=directory / "report.md",
         sarif=directory / "report.sarif",
     )
+    # First, so that no fault of a report can lose what took minutes to measure.
+    save_results(results, written.results)
     texts = {
         written.page: render_page(results, history=history),
         written.summary: render_markdown(results),
         written.sarif: render_sarif(results),
     }
-    save_results(results, written.results)
     for path, text in texts.items():
         with new_file(path) as file:
             file.write(text.encode("utf-8", "backslashreplace"))

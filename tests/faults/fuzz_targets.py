@@ -21,6 +21,9 @@ from elspeth.core.landscape.verification.verify import Verification, verify
 from elspeth.core.settings import SettingsError, load_settings
 from harness.bench.result_file import load_results, save_results
 from harness.bench.results import ResultsError
+from harness.gate import completed, decide
+from harness.report.markdown import render_markdown
+from harness.report.text import render_annotations, render_sarif
 
 KEY = b"k" * 32
 CORPUS = Path(__file__).with_name("corpus")
@@ -89,7 +92,7 @@ def read_as_settings(content: bytes) -> None:
 
 
 def read_as_results(content: bytes) -> None:
-    """Read saved results. What was read is saved and has to be readable again."""
+    """Read saved results. What was read is reported, decided and saved, and is readable again."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
         path = Path(directory, "results.json")
         path.write_bytes(content)
@@ -100,6 +103,10 @@ def read_as_results(content: bytes) -> None:
             return
         assert results.outcome
         assert len(results.ordered_judgements) == len(results.judgements)
+        for text in (render_markdown(results), *render_annotations(results)):
+            assert "\x1b" not in text
+        assert json.loads(render_sarif(results))
+        assert decide(completed(results)) is not None
         save_results(results, path)
         assert load_results(path) == results
 

@@ -117,8 +117,8 @@ def test_the_baseline_of_this_repository_accepts_one_query_for_each_table() -> N
     ("text", "reason"),
     [
         ("", "not a whole JSON document"),
-        ("{}", "no baseline of format"),
-        ('{"format": 99}', "no baseline of format"),
+        ("{}", "not a baseline of format"),
+        ('{"format": 99}', "not a baseline of format"),
         ('{"format": 1, "rows": [1], "shapes": [], "rows_fetched": [1]}', "accepts no query"),
         ('{"format": 1, "rows": "many", "shapes": []}', "rows"),
     ],

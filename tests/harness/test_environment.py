@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from elspeth.core.landscape import LandscapeDB
-from harness.bench.environment import UNKNOWN, commit_of, describe_environment
+from harness.bench.environment import describe_environment
+from harness.bench.revisions import UNKNOWN, commit_of
 
 
 def test_this_environment_is_described_whole(db: LandscapeDB) -> None:

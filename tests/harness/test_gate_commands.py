@@ -1,5 +1,6 @@
 """The commands about results: exit codes, one line for bad input, and nothing overwritten."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -159,7 +160,7 @@ def run_without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_works_without_the_extras_and_lists_every_command() -> None:
     said = run_without_extras("--help")
     assert said.returncode == 0, said.stderr
-    listed = [line.split()[0] for line in said.stdout.splitlines() if line.startswith("  ")]
+    listed = re.findall(r"^\W*(\w+)  ", said.stdout, re.MULTILINE)
     assert [name for name in listed if name in COMMANDS] == list(COMMANDS)
     assert said.stderr == ""
 
