@@ -57,9 +57,9 @@ def completed(results: Results, required: Collection[Topic] = REQUIRED) -> Resul
 def decide(results: Results, *, nightly: bool = False) -> ExitCode:
     """Decide by the outcome as a whole. Inconclusive passes a pull request, and fails nightly."""
     if results.outcome is Outcome.PASSED:
-        return ExitCode.FINE
+        return ExitCode.PASSED
     undecided = results.outcome is Outcome.INCONCLUSIVE
-    return ExitCode.FINE if undecided and not nightly else ExitCode.NOT_FINE
+    return ExitCode.PASSED if undecided and not nightly else ExitCode.FAILED
 
 
 def _missing(topic: Topic) -> Judgement:

@@ -41,7 +41,7 @@ def baseline(
     if update:
         save_baseline(merged(found, earlier), file)
         output_console().print(f"wrote {file}", markup=False, soft_wrap=True)
-        return ExitCode.FINE
+        return ExitCode.PASSED
     return _judge(found, earlier)
 
 
@@ -49,4 +49,4 @@ def _judge(found: Costs, earlier: Costs | None) -> int:
     verdicts = judge_costs(found, earlier) if earlier else ()
     judgements = [Judgement(Topic.BASELINE, each) for each in verdicts]
     output_console().print(render_judgements(judgements))
-    return ExitCode.NOT_FINE if any(each.failed for each in verdicts) else ExitCode.FINE
+    return ExitCode.FAILED if any(each.failed for each in verdicts) else ExitCode.PASSED

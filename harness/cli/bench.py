@@ -66,4 +66,4 @@ def bench(
         results = run_experiment(experiment, Path(directory), on_step)
     written = write_reports(results, output)
     print_results(output_console(), results, written)
-    return ExitCode.NOT_FINE if results.outcome is Outcome.FAILED else ExitCode.FINE
+    return ExitCode.FAILED if results.outcome is Outcome.FAILED else ExitCode.PASSED

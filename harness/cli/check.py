@@ -76,7 +76,7 @@ def check(
     console.print(_verdict_table(found))
     if db is None:
         console.print(_cost_table(candidate))
-    return ExitCode.NOT_FINE if failed else ExitCode.FINE
+    return ExitCode.FAILED if failed else ExitCode.PASSED
 
 
 def _compare_on_stored_run(candidate: str, url: str, run_id: str) -> CheckVerdict:

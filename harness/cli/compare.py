@@ -64,7 +64,7 @@ def compare(
     )
     print_results(output_console(), results, write_reports(results, output))
     decided_badly = (Outcome.FAILED, Outcome.INCONCLUSIVE) if nightly else (Outcome.FAILED,)
-    return ExitCode.NOT_FINE if results.outcome in decided_badly else ExitCode.FINE
+    return ExitCode.FAILED if results.outcome in decided_badly else ExitCode.PASSED
 
 
 def warn_of_changes(head: Checkout) -> None:

@@ -59,7 +59,7 @@ def _check(subjects: list[Subject], backends: dict[str, NewDatabase], directory:
     for verdict in _verdicts(subjects, backends, directory):
         failed = failed or verdict.failed
         output_console().print(str(verdict), markup=False, soft_wrap=True)
-    return ExitCode.NOT_FINE if failed else ExitCode.FINE
+    return ExitCode.FAILED if failed else ExitCode.PASSED
 
 
 def _verdicts(
@@ -84,4 +84,4 @@ def _update(
         )
     done = "written" if write else "to write with --yes"
     output_console().print(f"{len(changes)} golden exports {done}", markup=False)
-    return ExitCode.NOT_FINE if changes and not write else ExitCode.FINE
+    return ExitCode.FAILED if changes and not write else ExitCode.PASSED

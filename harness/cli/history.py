@@ -44,7 +44,7 @@ def history(
     console = output_console()
     console.print(Text(f"{shown[-1].machine}, {shown[-1].rows:,} rows"))
     console.print(_table(shown))
-    return ExitCode.FINE
+    return ExitCode.PASSED
 
 
 def _table(entries: tuple[Entry, ...]) -> Table:

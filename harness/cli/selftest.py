@@ -45,7 +45,7 @@ def selftest(
     output_console().print(_table(results))
     output_console().print(Text(f"\n{_summary(results)}"))
     failed = any(each.verdict.failed for each in results)
-    return ExitCode.NOT_FINE if failed else ExitCode.FINE
+    return ExitCode.FAILED if failed else ExitCode.PASSED
 
 
 def _table(results: Sequence[SelftestResult]) -> Table:

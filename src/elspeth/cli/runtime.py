@@ -45,10 +45,6 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
     TERMINATED = 143
 
-    # The earlier names of the first two, for callers that still use them.
-    FINE = PASSED
-    NOT_FINE = FAILED
-
 
 class CommandTimeoutError(TimeoutError):
     """A command did not end within the time that it was given."""

@@ -25,7 +25,6 @@ from elspeth.core.landscape.export.snapshot import ReadSnapshot
 MANIFEST = "manifest"
 HASH_ALGORITHM = "sha256"
 SIGNATURE_ALGORITHM = "hmac-sha256"
-MINIMUM_KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 """Length of a signature as written: hexadecimal digits."""
 
