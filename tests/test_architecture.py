@@ -1,0 +1,61 @@
+"""docs/architecture.md names what exists, and draws the layers that import-linter holds."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+LANDSCAPE = "src/elspeth/core/landscape"
+
+
+def _layers() -> dict[str, list[list[str]]]:
+    """The layers of each container, upper to lower, as pyproject.toml has them."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts: list[dict[str, Any]] = settings["tool"]["importlinter"]["contracts"]
+    return {
+        contract["containers"][0]: [re.split(r" [|:] ", layer) for layer in contract["layers"]]
+        for contract in contracts
+        if contract["type"] == "layers"
+    }
+
+
+def _drawn(column: int) -> list[str]:
+    """The rooms of one column of the drawing, from top to bottom, a line each."""
+    drawing = re.findall(r"^```\n(harness +elspeth.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0]
+    starts = [drawing.index(name) for name in ("harness", "elspeth", "querygrowth")] + [None]
+    lines = (line[starts[column] : starts[column + 1]].strip() for line in drawing.splitlines()[1:])
+    return [line for line in lines if line not in ("", "|")]
+
+
+@pytest.mark.parametrize(
+    ("column", "container"), [(0, "harness"), (1, "elspeth.core.landscape"), (2, "querygrowth")]
+)
+def test_the_drawing_has_the_rooms_in_the_order_of_the_layers(column: int, container: str) -> None:
+    rank = {room: rank for rank, layer in enumerate(_layers()[container]) for room in layer}
+    drawn = [
+        [rank[room] for room in re.findall(r"\w+", line) if room in rank] for line in _drawn(column)
+    ]
+    flat = [rank for line in drawn for rank in line]
+    assert flat == sorted(flat)
+    assert set(flat) == set(rank.values())
+
+
+def test_every_path_on_the_page_exists() -> None:
+    named = set(re.findall(r"`([\w./-]+(?:/|\.(?:py|toml|json|md)))`", PAGE))
+    places = (
+        ROOT,
+        ROOT / LANDSCAPE,
+        ROOT / "src/elspeth",
+        ROOT / "harness",
+        ROOT / "fixtures/faulty_exporters",
+    )
+    assert len(named) > 30
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
+
+
+def test_no_layered_product_has_more_than_seven_layers() -> None:
+    assert max(len(layers) for layers in _layers().values()) == 7
