@@ -24,7 +24,6 @@ from elspeth.cli.runtime import (
     ExitCode,
     OutputConsole,
     UsageError,
-    one_line,
     reading_database,
     recording_database,
     run_command,
@@ -37,12 +36,13 @@ from elspeth.cli.signing_keys import (
 )
 from elspeth.cli.verify import AttestationOptions, VerifyRequest
 from elspeth.contracts.enums import ExportStatus
+from elspeth.core.error_text import one_line
 from elspeth.core.landscape import LandscapeRecorder
 from elspeth.core.landscape.counts import count_records
 from elspeth.core.landscape.doctor import examine
-from elspeth.core.landscape.export.parallel import ParallelExportError
+from elspeth.core.landscape.exporter import ParallelExportError
 from elspeth.core.landscape.keys import signing_key
-from elspeth.core.landscape.pipeline.reconcile import reconcile_pending
+from elspeth.core.landscape.pipeline.export_status import reconcile_pending
 from elspeth.core.settings import load_settings
 
 app = typer.Typer(

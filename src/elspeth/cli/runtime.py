@@ -21,7 +21,7 @@ from rich.console import Console
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError
-from elspeth.core.error_text import explain_failure
+from elspeth.core.error_text import explain_failure, one_line
 from elspeth.core.landscape.attestation.statement import AttestationError
 from elspeth.core.landscape.database import (
     DatabaseNotFoundError,
@@ -202,14 +202,6 @@ def stop_on_signals(*, timeout_seconds: float | None = None) -> Iterator[OpenDat
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def one_line(text: str) -> str:
-    """Return text of unknown origin on one line, with control characters escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
 
 
 def _outcome(app: typer.Typer, name: str, usage: tuple[type[Exception], ...]) -> int:

@@ -16,6 +16,8 @@ from typing import Literal, Protocol
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from elspeth.core.error_text import one_line
+
 ENVIRONMENT_PREFIX = "ELSPETH_"
 LEVEL_SEPARATOR = "__"
 
@@ -121,7 +123,7 @@ class SettingsError(ValueError):
 
     def __init__(self, message: str) -> None:
         # A key of the file may hold a line break or a terminal's control codes.
-        super().__init__("".join(char if char.isprintable() else " " for char in message))
+        super().__init__(one_line(message))
 
 
 class _Settings(BaseModel):
@@ -206,6 +208,35 @@ def load_settings(
         raise SettingsError(str(error)) from error
     except ValidationError as error:
         raise SettingsError(f"{path}: {'; '.join(_problems(error))}") from error
+
+
+def export_destination(settings: ElspethSettings, sink: str | None, export_format: str) -> Path:
+    """Return the file of a json export, or the directory of a csv export.
+
+    Args:
+        settings: the pipeline's settings, whose sinks hold the paths.
+        sink: the name of the sink that is exported to.
+        export_format: "json" or "csv".
+
+    Raises:
+        SettingsError: the sink is unknown, has no path, or has one that does not fit the format.
+    """
+    chosen = settings.sinks.get(sink or "")
+    if chosen is None:
+        raise SettingsError(f"The export sink {sink!r} is not among the sinks")
+    option = chosen.options.get("path")
+    if not isinstance(option, str) or not option:
+        raise SettingsError(f"The export sink {sink!r} has no path among its options")
+    path = Path(option)
+    if export_format == "json":
+        if path.suffix != ".jsonl":
+            raise SettingsError(
+                f"The export sink {sink!r} writes {path.name}, but a json export is JSON "
+                f"Lines: name it {path.with_suffix('.jsonl').name}"
+            )
+        return path
+    # Only the last suffix goes: audit.v2.csv stands for the directory audit.v2.
+    return path.with_suffix("")
 
 
 def _read_sections(path: str | PathLike[str]) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """The lines that tell how far an export is where there is no terminal."""
 
-from elspeth.cli.progress import write_progress_lines
+from elspeth.cli.export import write_progress_lines
 
 
 def test_a_line_comes_every_ten_seconds_with_rate_and_time_left() -> None:

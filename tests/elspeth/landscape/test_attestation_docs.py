@@ -9,7 +9,7 @@ from command_line import Command
 from sample_run import KEY
 
 from elspeth.core.landscape.attestation import AttestationReason
-from elspeth.core.landscape.attestation.signers import PURPOSE
+from elspeth.core.landscape.attestation.dsse import PURPOSE
 from elspeth.core.landscape.attestation.statement import Predicate
 
 PAGE = (Path(__file__).parents[3] / "docs" / "attestation.md").read_text(encoding="utf-8")

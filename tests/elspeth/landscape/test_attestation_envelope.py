@@ -17,12 +17,14 @@ from securesystemslib.dsse import Envelope
 
 from elspeth.core.landscape.attestation.dsse import (
     PAYLOAD_TYPE,
+    PURPOSE,
+    HmacSigner,
+    Signer,
     open_envelope,
     pre_authentication_encoding,
     sign_envelope,
 )
 from elspeth.core.landscape.attestation.ed25519 import Ed25519Signer
-from elspeth.core.landscape.attestation.signers import PURPOSE, HmacSigner, Signer
 from elspeth.core.landscape.attestation.statement import (
     AttestationReason,
     InvalidAttestationError,

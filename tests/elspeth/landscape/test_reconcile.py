@@ -13,8 +13,8 @@ from sqlalchemy import update
 from elspeth.contracts import ExportStatus, Run
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
 from elspeth.core.landscape.keys import KEY_VARIABLE
+from elspeth.core.landscape.pipeline.export_status import ReconciledExport, reconcile_pending
 from elspeth.core.landscape.pipeline.post_run import export_after_run
-from elspeth.core.landscape.pipeline.reconcile import ReconciledExport, reconcile_pending
 from elspeth.core.landscape.schema import runs_table
 from elspeth.core.settings import ElspethSettings
 
@@ -189,7 +189,7 @@ def test_whoever_exports_meanwhile_has_the_last_word(
         LandscapeRecorder(db).set_export_status("run-1", FAILED, error="of another process")
 
     monkeypatch.setattr(
-        "elspeth.core.landscape.pipeline.reconcile.sync_directory", completed_meanwhile
+        "elspeth.core.landscape.pipeline.export_status.sync_directory", completed_meanwhile
     )
     assert "another process" in reconcile(db, settings(tmp_path)).reason
     assert (run_of(db).export_status, run_of(db).export_error) == (FAILED, "of another process")

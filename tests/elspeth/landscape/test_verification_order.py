@@ -7,8 +7,8 @@ from sample_run import KEY
 from signed_exports import Record, as_export
 
 from elspeth.core.landscape.verification.jsonl import read_jsonl
+from elspeth.core.landscape.verification.record_order import UniqueKeys
 from elspeth.core.landscape.verification.signatures import SignatureVerifier
-from elspeth.core.landscape.verification.unique_keys import UniqueKeys
 from elspeth.core.landscape.verification.verify import Defect, Reason, Verifier
 
 T = "2026-01-01T00:00:00"

@@ -12,8 +12,7 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
-from elspeth.core.landscape.attestation.dsse import open_envelope
-from elspeth.core.landscape.attestation.signers import VerificationKey
+from elspeth.core.landscape.attestation.dsse import VerificationKey, open_envelope
 from elspeth.core.landscape.attestation.statement import (
     AttestationReason,
     InvalidAttestationError,

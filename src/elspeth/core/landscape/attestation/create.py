@@ -17,8 +17,7 @@ from elspeth.core.landscape.attestation.check import (
     export_time,
     read_attestation,
 )
-from elspeth.core.landscape.attestation.dsse import sign_envelope
-from elspeth.core.landscape.attestation.signers import Signer, VerificationKey
+from elspeth.core.landscape.attestation.dsse import Signer, VerificationKey, sign_envelope
 from elspeth.core.landscape.attestation.statement import (
     AttestationError,
     InvalidAttestationError,

@@ -7,20 +7,70 @@ one byte anywhere is detected.
 
 import base64
 import binascii
+import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import rfc8785
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from elspeth.core.landscape.attestation.signers import Signer, VerificationKey
 from elspeth.core.landscape.attestation.statement import (
     AttestationReason,
     InvalidAttestationError,
 )
+from elspeth.core.landscape.keys import key_id
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _LONGEST_KEY_ID = 80
+
+PURPOSE = b"elspeth landscape attestation v1"
+"""The text that HMAC derives the key of attestations from the signing key with."""
+
+_ALGORITHM = "sha256"
+
+
+class VerificationKey(Protocol):
+    """A key that verifies signatures."""
+
+    @property
+    def key_id(self) -> str:
+        """The key's public name, which begins with the algorithm."""
+
+    def verifies(self, message: bytes, signature: bytes) -> bool:
+        """Whether this key made the signature of the message."""
+
+
+class Signer(VerificationKey, Protocol):
+    """A key that signs, and verifies what it signed."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature of the message."""
+
+
+@dataclass(frozen=True)
+class HmacSigner:
+    """HMAC-SHA256 under a key derived from a signing key: a holder can both verify and sign.
+
+    The signing key itself would let a record's signature pass as an attestation's, and the other
+    way round. The derived key rules that out.
+    """
+
+    signing_key: bytes = field(repr=False)
+
+    @property
+    def key_id(self) -> str:
+        """The algorithm, and the public name of the signing key."""
+        return f"hmac-sha256:{key_id(self.signing_key)}"
+
+    def sign(self, message: bytes) -> bytes:
+        """Return 32 bytes."""
+        derived = hmac.digest(self.signing_key, PURPOSE, _ALGORITHM)
+        return hmac.digest(derived, message, _ALGORITHM)
+
+    def verifies(self, message: bytes, signature: bytes) -> bool:
+        """Compare in constant time."""
+        return hmac.compare_digest(self.sign(message), signature)
 
 
 @dataclass(frozen=True)

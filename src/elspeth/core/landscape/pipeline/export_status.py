@@ -1,19 +1,36 @@
-"""Writes the export_status of a run on a separate connection, and retries while it is locked."""
+"""The export_status of runs: written with retries, and settled for exports that were cut off.
+
+A killed process or a locked database leaves an export pending. `reconcile_pending` looks at what
+is in place and records the outcome.
+"""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from time import monotonic, sleep
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from elspeth.contracts.enums import ExportStatus
 from elspeth.core.clock import Clock, utc_now
+from elspeth.core.landscape.attestation import Attester
+from elspeth.core.landscape.counts import count_records, tables_of
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.keys import SigningKeyError, signing_key
+from elspeth.core.landscape.output.atomic import (
+    UnconfirmedExportError,
+    is_being_written,
+    recover_directory,
+    sync_directory,
+)
 from elspeth.core.landscape.schema import runs_table
 from elspeth.core.landscape.store.runs import export_status_values
 from elspeth.core.landscape.store.writer import Values
+from elspeth.core.landscape.verification.verify import verify
+from elspeth.core.settings import ElspethSettings, export_destination
 
 RETRY_SECONDS = 10.0
 _SECONDS_BETWEEN_TRIES = 0.2
@@ -89,3 +106,108 @@ def _is_temporary(error: OperationalError) -> bool:
         return error.orig.sqlite_errorcode & 0xFF in _RETRIED_SQLITE_CODES
     state = str(getattr(error.orig, "sqlstate", None) or "")
     return not state.startswith(_PERMANENT_SQLSTATES)
+
+
+@dataclass(frozen=True)
+class ReconciledExport:
+    """The status of an export that was pending, and the reason; PENDING when it was left alone."""
+
+    run_id: str
+    status: ExportStatus
+    reason: str
+
+
+def reconcile_pending(
+    db: LandscapeDB,
+    settings: ElspethSettings,
+    environ: Mapping[str, str],
+    *,
+    key_file: Path | None = None,
+    clock: Clock = utc_now,
+    attest: Attester | None = None,
+) -> Sequence[ReconciledExport]:
+    """Look at the destination of every run whose export is pending, and record what is there.
+
+    An export that verifies, is of that run and holds as many records as the database becomes
+    completed, any other failed. An export stays pending while a live process writes it, and when
+    it cannot be judged with these settings.
+
+    Args:
+        db: the database of the runs, open for writing.
+        settings: the settings of their pipeline.
+        environ: the environment of the signing key.
+        key_file: the file of the signing key, which goes before the environment.
+        clock: gives the times that are written.
+        attest: attests an export that was cut off between publication and attestation.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: the database fails.
+    """
+    with db.connection() as connection:
+        runs = runs_table.c
+        pending = connection.execute(
+            select(runs.run_id, runs.export_sink, runs.export_format)
+            .where(runs.export_status == ExportStatus.PENDING.value)
+            .order_by(runs.started_at, runs.run_id)
+        ).all()
+    judge = _Judge(db, settings, environ, key_file, attest)
+    return [_record(judge.judge(*run), db, clock) for run in pending]
+
+
+@dataclass(frozen=True)
+class _Judge:
+    db: LandscapeDB
+    settings: ElspethSettings
+    environ: Mapping[str, str]
+    key_file: Path | None
+    attest: Attester | None
+
+    def judge(self, run_id: str, sink: str | None, export_format: str) -> ReconciledExport:
+        """Judge the export of one run by its destination; only a clear result ends `pending`."""
+        try:
+            path = export_destination(self.settings, sink, export_format)
+            if is_being_written(path):
+                reason = f"{path} is being written just now"
+                return ReconciledExport(run_id, ExportStatus.PENDING, reason)
+            return self._judge_at(path, run_id)
+        except (SigningKeyError, ValueError, UnconfirmedExportError) as error:
+            return ReconciledExport(run_id, ExportStatus.PENDING, f"cannot be judged: {error}")
+        except FileNotFoundError:
+            reason = f"cut off: there is nothing at {path}"
+            return ReconciledExport(run_id, ExportStatus.FAILED, reason)
+        except OSError as error:
+            return ReconciledExport(run_id, ExportStatus.PENDING, f"{path}: {error.strerror}")
+
+    def _judge_at(self, path: Path, run_id: str) -> ReconciledExport:
+        is_signed = self.settings.landscape.export.sign
+        key = signing_key(self.environ, self.key_file) if is_signed else None
+        recover_directory(path)
+        verification = verify(path, key, run_id=run_id, allow_unsigned=not is_signed)
+        if not verification.ok:
+            first = verification.defects[0]
+            reason = f"cut off: {path} does not verify: {first}"
+            return ReconciledExport(run_id, ExportStatus.FAILED, reason)
+        with self.db.connection() as connection:
+            stored = sum(count_records(connection, run_id).values())
+        # A signed export holds one record more than the database: its manifest.
+        exported = verification.record_count - verification.is_signed
+        if exported != stored:
+            reason = f"cut off: {path} holds {exported:,} records, the database {stored:,}"
+            return ReconciledExport(run_id, ExportStatus.FAILED, reason)
+        # The process that wrote it may have ended before its rename was durable.
+        sync_directory(path.parent)
+        if self.attest is not None:
+            tables = partial(tables_of, self.db, run_id)
+            self.attest.begin(path).attest_existing(run_id, key, tables)
+        return ReconciledExport(run_id, ExportStatus.COMPLETED, f"{path} verifies")
+
+
+def _record(reconciled: ReconciledExport, db: LandscapeDB, clock: Clock) -> ReconciledExport:
+    if reconciled.status is ExportStatus.PENDING:
+        return reconciled
+    failure = reconciled.reason if reconciled.status is ExportStatus.FAILED else None
+    writer = ExportStatusWriter(db, reconciled.run_id, clock)
+    if writer.resolve_pending(reconciled.status, failure):
+        return reconciled
+    reason = "another process has settled it meanwhile"
+    return ReconciledExport(reconciled.run_id, ExportStatus.PENDING, reason)

@@ -17,10 +17,8 @@ from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.keys import signing_key
 from elspeth.core.landscape.output.atomic import UnconfirmedExportError
 from elspeth.core.landscape.output.publish import Progress, PublishedExport
-from elspeth.core.landscape.pipeline.destination import export_destination
-from elspeth.core.landscape.pipeline.export_status import ExportStatusWriter
-from elspeth.core.landscape.pipeline.reconcile import reconcile_pending
-from elspeth.core.settings import ElspethSettings
+from elspeth.core.landscape.pipeline.export_status import ExportStatusWriter, reconcile_pending
+from elspeth.core.settings import ElspethSettings, export_destination
 
 
 def export_after_run(

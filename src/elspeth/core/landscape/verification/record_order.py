@@ -6,10 +6,12 @@ each followed by its members; then the artifacts. `ORDER_RULES` is the verifier'
 that order.
 """
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from elspeth.core.landscape.verification.defects import Defect, Reason, Record, short_repr
 from elspeth.core.landscape.verification.record_shapes import SHAPES
@@ -198,3 +200,43 @@ def _sort_key(rule: OrderRule) -> Callable[[Record], Any] | None:
 _CHECKED_RULES = {
     rule.record_type: _CheckedRule(rank, rule) for rank, rule in enumerate(ORDER_RULES)
 }
+
+
+class UniqueKeys:
+    """The primary keys of the records so far, in a temporary SQLite database on disk."""
+
+    def __init__(self) -> None:
+        # SQLite keeps a database without a name in a temporary file and unlinks the file at once,
+        # so nothing stays behind even after SIGKILL. Durability is worthless here: no journal.
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.executescript(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE;"
+            "CREATE TABLE seen (kind TEXT, first TEXT, second TEXT,"
+            " PRIMARY KEY (kind, first, second)) WITHOUT ROWID; BEGIN"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        self._database.close()
+
+    def add(self, record_type: str, record: Record) -> bool:
+        """Add the primary key of a record.
+
+        Returns:
+            Whether the key is new.
+
+        Raises:
+            OSError: the temporary file cannot grow.
+        """
+        key = (*(record[name] for name in SHAPES[record_type].primary_key), "")
+        try:
+            inserted = self._database.execute(
+                "INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (record_type, *key[:2])
+            )
+        except sqlite3.Error as error:
+            raise OSError(f"The temporary file of primary keys: {error}") from error
+        return inserted.rowcount == 1

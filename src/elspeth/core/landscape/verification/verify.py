@@ -24,10 +24,9 @@ from elspeth.core.landscape.verification.defects import (
     short_repr,
 )
 from elspeth.core.landscape.verification.jsonl import read_jsonl
-from elspeth.core.landscape.verification.record_order import RecordOrder
+from elspeth.core.landscape.verification.record_order import RecordOrder, UniqueKeys
 from elspeth.core.landscape.verification.record_shapes import MANIFEST
 from elspeth.core.landscape.verification.signatures import SignatureVerifier
-from elspeth.core.landscape.verification.unique_keys import UniqueKeys
 
 __all__ = ["Defect", "Reason", "Verification", "verify"]
 
