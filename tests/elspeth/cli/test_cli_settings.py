@@ -66,12 +66,15 @@ def test_several_jobs_write_the_same_lines(landscape: Command, sqlite: str, fold
 @pytest.mark.parametrize(
     "option", [("--db", "sqlite:///x"), ("--output", "x"), ("--format", "csv"), ("--sign",)]
 )
-def test_what_the_settings_say_is_not_said_twice(
+def test_an_option_for_what_the_settings_contain_is_refused(
     landscape: Command, sqlite: str, folder: Path, option: tuple[str, ...]
 ) -> None:
     ended = landscape("export", "--settings", settings(folder, sqlite), "--run", "x", *option)
     assert ended.code == 2
-    assert ended.err == f"error: {option[0]} is for --settings to say; leave one of them out\n"
+    assert (
+        ended.err
+        == f"error: {option[0]} cannot be combined with --settings; leave one of them out\n"
+    )
     assert not list(folder.iterdir())
 
 

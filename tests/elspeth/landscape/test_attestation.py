@@ -23,7 +23,7 @@ from elspeth.core.landscape.attestation import (
     check_attestation,
     read_attestation,
 )
-from elspeth.core.landscape.counts import count_tables, tables_of
+from elspeth.core.landscape.counts import count_tables, count_tables_in_snapshot
 from elspeth.core.landscape.output.atomic import ExportTargetError, UnconfirmedExportError
 from elspeth.core.landscape.verification.verify import verify
 
@@ -56,7 +56,7 @@ class Place:
         published = write(run_id, self.path, sign=key is not None)
         if pending is None:
             return None
-        tables = partial(tables_of, self.db, run_id)
+        tables = partial(count_tables_in_snapshot, self.db, run_id)
         return pending.attest(published.fingerprint, run_id, key, tables)
 
     def attested(self) -> Attestation:
@@ -351,7 +351,7 @@ class TestCutOff:
     def test_what_is_there_can_be_attested_afterwards(self, place: Place) -> None:
         first = place.attested()
         place.export(attester=None)
-        tables = partial(tables_of, place.db, "run-1")
+        tables = partial(count_tables_in_snapshot, place.db, "run-1")
         second = ATTESTER.begin(place.path).attest_existing("run-1", KEY, tables)
         assert second.predicate.previous == first.digest
         assert place.check().ok
@@ -363,14 +363,14 @@ class TestCutOff:
         old = place.keep("old")
         place.attested()
         copy(old.export, place.path)
-        tables = partial(tables_of, place.db, "run-1")
+        tables = partial(count_tables_in_snapshot, place.db, "run-1")
         with pytest.raises(AttestationError, match="older than the export attested last"):
             ATTESTER.begin(place.path).attest_existing("run-1", KEY, tables)
 
     def test_an_unsigned_one_has_no_age_to_tell(self, file: Place) -> None:
         file.export(key=None)
         file.export(key=None, run_id="run-2", attester=None)
-        tables = partial(tables_of, file.db, "run-2")
+        tables = partial(count_tables_in_snapshot, file.db, "run-2")
         with pytest.raises(AttestationError, match="no manifest tells"):
             ATTESTER.begin(file.path).attest_existing("run-2", None, tables)
 
@@ -418,7 +418,7 @@ class TestUnconfirmed:
         published = exporter.write_jsonl("run-1", file.path, sign=True)
         node = next(r for r in exporter.export_run("run-1") if r["record_type"] == "node")
         LandscapeRecorder(file.db).create_row("run-1", node["node_id"], 99, {})
-        tables = partial(tables_of, file.db, "run-1")
+        tables = partial(count_tables_in_snapshot, file.db, "run-1")
         with pytest.raises(UnconfirmedExportError, match="4 records of type row, the database 5"):
             pending.attest(published.fingerprint, "run-1", KEY, tables)
         assert verify(file.path, KEY).ok
@@ -429,7 +429,7 @@ class TestUnconfirmed:
         exporter = LandscapeExporter(file.db, KEY, clock=file.clock)
         published = exporter.write_jsonl("run-1", file.path, sign=True)
         other = file.attested()
-        tables = partial(tables_of, file.db, "run-1")
+        tables = partial(count_tables_in_snapshot, file.db, "run-1")
         with pytest.raises(UnconfirmedExportError, match="attested meanwhile"):
             pending.attest(published.fingerprint, "run-1", KEY, tables)
         assert read_attestation(attestation_path(file.path), (SIGNER,)) == other
@@ -439,7 +439,7 @@ class TestUnconfirmed:
         exporter = LandscapeExporter(file.db, KEY, clock=file.clock)
         published = exporter.write_jsonl("run-1", file.path, sign=True)
         file.export(attester=None)
-        tables = partial(tables_of, file.db, "run-1")
+        tables = partial(count_tables_in_snapshot, file.db, "run-1")
         with pytest.raises(UnconfirmedExportError, match="no longer those that were written"):
             pending.attest(published.fingerprint, "run-1", KEY, tables)
 
