@@ -131,7 +131,7 @@ def test_environment_variables_override_the_file(written: WriteFile) -> None:
     assert settings.landscape.export.sink == "Audit"
 
 
-def test_environment_variables_find_a_key_however_the_file_spells_it(written: WriteFile) -> None:
+def test_environment_variables_find_a_key_in_any_spelling_of_the_file(written: WriteFile) -> None:
     settings = load(written(EXAMPLE), ELSPETH_SINKS__AUDIT__OPTIONS__PATH="elsewhere.jsonl")
 
     assert list(settings.sinks) == ["Audit"]
@@ -139,9 +139,7 @@ def test_environment_variables_find_a_key_however_the_file_spells_it(written: Wr
 
 
 @pytest.mark.parametrize("text", ["", "landscape:\n", "landscape: {export: }\n"])
-def test_environment_variables_make_the_sections_that_the_file_lacks(
-    written: WriteFile, text: str
-) -> None:
+def test_environment_variables_create_missing_sections(written: WriteFile, text: str) -> None:
     settings = load(
         written(text),
         ELSPETH_LANDSCAPE__EXPORT__ENABLED="1",
@@ -227,13 +225,13 @@ def test_every_problem_of_a_file_is_named_at_once(written: WriteFile) -> None:
         ("ELSPETH_LANDSCAPE", "landscape: Input should be a valid dictionary"),
     ],
 )
-def test_a_variable_that_names_no_setting_is_refused(
+def test_a_variable_that_names_an_unknown_setting_is_refused(
     written: WriteFile, variable: str, message: str
 ) -> None:
     assert message in refusal(written(EXAMPLE), **{variable: "true"})
 
 
-def test_no_message_and_no_repr_shows_the_password_of_a_url(written: WriteFile) -> None:
+def test_messages_and_reprs_hide_the_password_of_a_url(written: WriteFile) -> None:
     path = written("landscape: {url: 'postgresql://me:canary@host/db', backend: canary}")
 
     with pytest.raises(SettingsError) as refused:

@@ -59,7 +59,7 @@ def test_the_page_lists_every_reason_and_every_field() -> None:
     assert sorted(named) == sorted(Predicate.model_fields)
 
 
-def test_the_page_names_what_keys_are_derived_with() -> None:
+def test_the_page_names_the_message_that_keys_are_derived_with() -> None:
     assert f"HMAC-SHA256 of `{PURPOSE.decode()}` with the signing key" in PAGE
 
 
