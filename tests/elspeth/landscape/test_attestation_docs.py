@@ -53,7 +53,7 @@ def test_the_python_example_runs(landscape: Command, capsys: pytest.CaptureFixtu
 def test_the_page_lists_every_reason_and_every_field() -> None:
     reasons = PAGE.partition("## Reasons")[2].partition("## ")[0]
     assert re.findall(r"^\| `([A-Z_]+)`", reasons, re.MULTILINE) == list(AttestationReason)
-    fields = PAGE.partition("## What it says")[2].partition("\n## ")[0]
+    fields = PAGE.partition("## Content of the file")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.*?) \|", fields, re.MULTILINE)
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
     assert sorted(named) == sorted(Predicate.model_fields)

@@ -142,7 +142,7 @@ def test_the_page_states_the_order() -> None:
 
 
 def test_the_page_states_the_bounds() -> None:
-    assert f"as far as {KEYS_REMEMBERED:,} of them are" in PAGE
+    assert f"the first {KEYS_REMEMBERED:,} are\n  compared" in PAGE
     assert PAGE.count(f"{MAX_LINE_BYTES // 2**20} MiB") == 2
 
 

@@ -22,7 +22,7 @@ KEYS_REMEMBERED = 16_384
 
 @dataclass(frozen=True, slots=True)
 class OrderRule:
-    """Where records of one type stand: inside which parent, and in what order."""
+    """The place of the records of one type: their parent, and their order inside it."""
 
     record_type: str
     parent: str | None

@@ -68,8 +68,8 @@ class SignatureVerifier:
             SigningKeyError: the record is signed and the key is missing.
         """
         signature = line.signature
-        # The first record decides for all: otherwise a forger could append unsigned records to a
-        # signed export, or remove the signature of a changed record.
+        # The first record decides for all. Otherwise a changed record without its signature would
+        # pass within a signed export wherever unsigned exports are allowed.
         if self.is_signed is None:
             self.is_signed = signature is not None or not self._allow_unsigned
         if signature is None or not self.is_signed:
