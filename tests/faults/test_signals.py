@@ -23,7 +23,7 @@ from strace import (
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.keys import KEY_VARIABLE
-from elspeth.core.landscape.pipeline.reconcile import reconcile_pending
+from elspeth.core.landscape.pipeline.export_status import reconcile_pending
 from elspeth.core.settings import load_settings
 
 NAMES = (*RENAMES, *REMOVALS)

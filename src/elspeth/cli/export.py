@@ -1,16 +1,27 @@
-"""`landscape export`: exports a run to a named path, or as the settings of a pipeline say."""
+"""`landscape export`: exports a run to a path, or by the settings of a pipeline; shows progress."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from types import MappingProxyType
 
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 from sqlalchemy import literal, select
 
-from elspeth.cli.progress import show_progress
 from elspeth.cli.runtime import (
     UsageError,
     reading_database,
@@ -30,7 +41,7 @@ from elspeth.core.landscape.attestation import (
     attestation_path,
     read_attestation,
 )
-from elspeth.core.landscape.counts import count_records, tables_of
+from elspeth.core.landscape.counts import count_records, count_tables_in_snapshot
 from elspeth.core.landscape.output.publish import Progress as OnProgress
 from elspeth.core.landscape.output.publish import PublishedExport
 from elspeth.core.landscape.output.spreadsheet import (
@@ -38,10 +49,15 @@ from elspeth.core.landscape.output.spreadsheet import (
     spreadsheet_copy_of,
     write_spreadsheet_copy,
 )
-from elspeth.core.landscape.pipeline.destination import export_destination
 from elspeth.core.landscape.pipeline.post_run import export_after_run
 from elspeth.core.landscape.schema import runs_table
-from elspeth.core.settings import ElspethSettings
+from elspeth.core.settings import ElspethSettings, export_destination
+
+# Few enough lines for the log of a scheduled job; an export of 46,000 records takes 0.4 s.
+SECONDS_BETWEEN_LINES = 10.0
+
+SecondsClock = Callable[[], float]
+"""Returns seconds since a fixed moment."""
 
 
 class ExportFormat(StrEnum):
@@ -67,7 +83,7 @@ _EXPORTERS: Mapping[ExporterName, type[LandscapeExporter] | type[LegacyLandscape
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How to carry out an export, independent of what it writes and where."""
+    """Options that apply to exports by path and by settings."""
 
     jobs: int = 1
     timeout_seconds: float | None = None
@@ -78,7 +94,7 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """An exported run, and what was published."""
+    """The exported run, the published file or directory, and the lines to print about them."""
 
     run_id: str
     published: PublishedExport
@@ -88,7 +104,7 @@ class ExportResult:
     spreadsheet_copy: Path | None = None
 
     def lines(self) -> Iterator[str]:
-        """Yield what to print: what was published, and where."""
+        """Yield the lines of a successful export: size, digest, attestation and copy."""
         published = self.published
         size = f"{published.record_count:,} records, {published.size_bytes:,} bytes"
         yield f"{self.run_id}: {size} in {published.path}"
@@ -101,7 +117,7 @@ class ExportResult:
 
     @property
     def warning(self) -> str | None:
-        """The warning about formulas, with what to do; None when none is needed."""
+        """A warning about formulas, and the option that avoids them; None without formulas."""
         if not self.formula_cells or self.spreadsheet_copy is not None:
             return None
         counts = ", ".join(f"{count:,} in {name}" for name, count in self.formula_cells.items())
@@ -125,6 +141,7 @@ class PathExport:
     def export(self, run: str, options: ExportOptions) -> ExportResult:
         """Export the run of this id, or the latest run for "latest"."""
         _refuse_impossible_copy(options, self.path, is_csv=self.format is ExportFormat.CSV)
+        # Before the export: a chain that cannot be continued must not cost an export first.
         attestation = None if self.attester is None else self.attester.begin(self.path)
         with (
             stop_on_signals(timeout_seconds=options.timeout_seconds) as opened,
@@ -132,14 +149,17 @@ class PathExport:
         ):
             run_id = _chosen_run(run, db)
             write = self._writer(_EXPORTERS[self.exporter](db, self.signing_key), options.jobs)
-            with _progress(db, run_id, quiet=options.quiet) as progress:
+            with _show_progress(db, run_id, quiet=options.quiet) as progress:
                 sign = self.signing_key is not None
                 published = write(run_id, self.path, sign=sign, progress=progress)
             attested = (
                 None
                 if attestation is None
                 else attestation.attest(
-                    published.fingerprint, run_id, self.signing_key, partial(tables_of, db, run_id)
+                    published.fingerprint,
+                    run_id,
+                    self.signing_key,
+                    partial(count_tables_in_snapshot, db, run_id),
                 )
             )
             return _result(run_id, published, attested, options)
@@ -157,7 +177,7 @@ class PathExport:
 
 @dataclass(frozen=True)
 class ConfiguredExport:
-    """An export as a pipeline's settings say, recorded in the run's export_status."""
+    """An export by a pipeline's settings, recorded in the run's export_status."""
 
     settings: ElspethSettings
     key_file: Path | None
@@ -173,6 +193,7 @@ class ConfiguredExport:
         path = export_destination(self.settings, export.sink, export.format)
         _refuse_impossible_copy(options, path, is_csv=export.format == "csv")
         url = self.settings.landscape.url
+        # The run is read on a connection that cannot write: an export changes only the status.
         with (
             stop_on_signals(timeout_seconds=options.timeout_seconds) as opened,
             reading_database(url, opened) as source,
@@ -180,7 +201,7 @@ class ConfiguredExport:
         ):
             run_id = _chosen_run(run, source)
             _refuse_unknown_run(run_id, source)
-            with _progress(source, run_id, quiet=options.quiet) as progress:
+            with _show_progress(source, run_id, quiet=options.quiet) as progress:
                 published = export_after_run(
                     db,
                     run_id,
@@ -211,8 +232,9 @@ def _refuse_impossible_copy(options: ExportOptions, path: Path, *, is_csv: bool)
 def _result(
     run_id: str, published: PublishedExport, attested: Attestation | None, options: ExportOptions
 ) -> ExportResult:
-    """Count formula cells, make the copy that is asked for, and build the result."""
+    """Count formula cells, write the requested copy, and build the result."""
     path = published.path
+    # Only CSV: a spreadsheet does not open JSON Lines.
     cells = formula_cells(path) if path.is_dir() else {}
     copy = write_spreadsheet_copy(path) if options.spreadsheet_safe else None
     return ExportResult(run_id, published, attested, cells, copy)
@@ -220,7 +242,8 @@ def _result(
 
 def _chosen_run(run: str, db: LandscapeDB) -> str:
     if run != "latest":
-        # Bytes of the command line that are not UTF-8: no database can be asked for such an id.
+        # Python turns command-line bytes that are not UTF-8 into surrogates, which no driver can
+        # encode for a query.
         try:
             run.encode()
         except UnicodeEncodeError:
@@ -242,15 +265,62 @@ def _refuse_unknown_run(run_id: str, db: LandscapeDB) -> None:
 
 
 @contextmanager
-def _progress(db: LandscapeDB, run_id: str, *, quiet: bool) -> Iterator[OnProgress | None]:
-    """Show progress; when quiet, send no query for the total."""
+def _show_progress(db: LandscapeDB, run_id: str, *, quiet: bool) -> Iterator[OnProgress | None]:
+    """Show on stderr the records written, their total and rate, and the time left.
 
-    def count() -> int:
-        with db.connection() as connection:
-            return sum(count_records(connection, run_id).values())
-
+    Yields the callback of an exporter. When quiet, yields None and sends no query for the total.
+    """
     if quiet:
         yield None
         return
-    with show_progress(count) as progress:
-        yield progress
+    with db.connection() as connection:
+        total = sum(count_records(connection, run_id).values())
+    if not sys.stderr.isatty():
+        yield write_progress_lines(
+            total, Console(stderr=True, highlight=False, soft_wrap=True).print
+        )
+        return
+    bar = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    with bar:
+        task = bar.add_task("records", total=total)
+        # A run that is written to meanwhile may yield more records than were counted.
+        yield lambda done: bar.update(task, completed=min(done, total))
+
+
+def write_progress_lines(
+    total: int, write: Callable[[str], None], clock: SecondsClock = monotonic
+) -> OnProgress:
+    """Return a callback that writes a line at most every ten seconds.
+
+    A shorter export writes no line.
+
+    Args:
+        total: the expected number of records.
+        write: writes one line.
+        clock: gives the time in seconds.
+    """
+    started = last = clock()
+
+    def write_line(done: int) -> None:
+        nonlocal last
+        now = clock()
+        if now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            rate = done / (now - started)
+            left = max(total - done, 0) / rate if rate else 0.0
+            write(f"{done:,} of {total:,} records, {rate:,.0f} a second, {left:,.0f} s left")
+
+    return write_line
+
+
+class _Rate(ProgressColumn):
+    """Records per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")

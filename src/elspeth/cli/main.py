@@ -24,7 +24,6 @@ from elspeth.cli.runtime import (
     ExitCode,
     OutputConsole,
     UsageError,
-    one_line,
     reading_database,
     recording_database,
     run_command,
@@ -37,12 +36,13 @@ from elspeth.cli.signing_keys import (
 )
 from elspeth.cli.verify import AttestationOptions, VerifyRequest
 from elspeth.contracts.enums import ExportStatus
+from elspeth.core.error_text import one_line
 from elspeth.core.landscape import LandscapeRecorder
 from elspeth.core.landscape.counts import count_records
 from elspeth.core.landscape.doctor import examine
-from elspeth.core.landscape.export.parallel import ParallelExportError
+from elspeth.core.landscape.exporter import ParallelExportError
 from elspeth.core.landscape.keys import signing_key
-from elspeth.core.landscape.pipeline.reconcile import reconcile_pending
+from elspeth.core.landscape.pipeline.export_status import reconcile_pending
 from elspeth.core.settings import load_settings
 
 app = typer.Typer(
@@ -63,7 +63,9 @@ KeyFile = Annotated[
 
 KeyringFile = Annotated[
     Path | None,
-    typer.Option("--keyring", metavar="FILE", help="Keys, one per line; one of them must fit."),
+    typer.Option(
+        "--keyring", metavar="FILE", help="A file of keys, one per line, of which one must fit."
+    ),
 ]
 
 Attest = Annotated[bool, typer.Option("--attest", help="Write an attestation beside the export.")]
@@ -74,7 +76,7 @@ AttestationKey = Annotated[
 ]
 
 _PIPED_WIDTH = 1000
-"""Wide enough that no table wraps where a script reads it."""
+"""The width of output that a script reads, so that no table wraps."""
 
 
 @app.command()
@@ -83,6 +85,7 @@ def runs(db: DatabaseUrl) -> None:
     with reading_database(db) as landscape, landscape.connection() as connection:
         found = LandscapeRecorder(landscape).list_runs()
         counts = {run.run_id: count_records(connection, run.run_id) for run in found}
+    # Folded, because rich cuts a long text by default, and --run does not accept a cut id.
     table = Table(Column("run", overflow="fold"), "started", "status", box=None)
     for heading in ("rows", "tokens", "node states", "records"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -120,29 +123,35 @@ def export(
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share a JSON Lines export.")] = 1,
     timeout: Annotated[
         float | None,
-        typer.Option(min=0.001, metavar="SECONDS", help="Give up when it takes longer."),
+        typer.Option(min=0.001, metavar="SECONDS", help="Stop an export that takes longer."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     attest: Attest = False,
     attestation_key: AttestationKey = None,
     keyring: KeyringFile = None,
     spreadsheet_safe: Annotated[
-        bool, typer.Option("--spreadsheet-safe", help="Copy CSV files so that none runs a formula.")
+        bool,
+        typer.Option(
+            "--spreadsheet-safe",
+            help="Also write a copy of the CSV files in which no cell is a formula.",
+        ),
     ] = False,
 ) -> None:
     """Export a run to a JSON Lines file or a directory of CSV files, put in place atomically.
 
-    Either --db and --output name the database and the place, or --settings names the settings of
-    a pipeline, which name both. Then the run's export_status is recorded as well.
+    Either --db and --output name the database and the target, or --settings names the settings of
+    a pipeline, which hold both. With --settings the run's export_status is recorded as well.
     """
     attester = chosen_attester(attest, attestation_key, key_file, keyring)
+    # Refused even where it agrees with the file: with two sources for one value a user would have
+    # to know which of them counts.
     chosen: PathExport | ConfiguredExport
     if settings is not None:
         given = {"--db": db, "--output": output, "--format": format_, "--exporter": exporter}
         clashing = [option for option, value in given.items() if value is not None]
         if clashing or sign:
             option = clashing[0] if clashing else "--sign"
-            raise UsageError(f"{option} is for --settings to say; leave one of them out")
+            raise UsageError(f"{option} cannot be combined with --settings; leave one of them out")
         chosen = ConfiguredExport(load_settings(settings), key_file, attester)
     elif db is None or output is None:
         raise UsageError("Missing --db and --output, or --settings")
@@ -166,9 +175,9 @@ def reconcile(
     attestation_key: AttestationKey = None,
     keyring: KeyringFile = None,
 ) -> int:
-    """Settle exports that were cut off: look at what is there, and record it; exit 1 if any failed.
+    """Settle exports that were cut off: verify the target, record the status; exit 1 if any failed.
 
-    A pending export becomes completed when it is in place and verifies, and failed when not.
+    A pending export becomes completed when it is in place and verifies, otherwise failed.
     """
     chosen = load_settings(settings)
     attester = chosen_attester(attest, attestation_key, key_file, keyring)
@@ -177,18 +186,21 @@ def reconcile(
             landscape, chosen, os.environ, key_file=key_file, attest=attester
         )
     console = _console()
-    for each in reconciled:
-        console.print(Text(one_line(f"{each.run_id}: {each.status.value}: {each.reason}")))
+    for settled in reconciled:
+        line = f"{settled.run_id}: {settled.status.value}: {settled.reason}"
+        console.print(Text(one_line(line)))
     if not reconciled:
         console.print("Nothing is pending.")
-    has_passed = all(each.status is ExportStatus.COMPLETED for each in reconciled)
+    has_passed = all(settled.status is ExportStatus.COMPLETED for settled in reconciled)
     return ExitCode.PASSED if has_passed else ExitCode.FAILED
 
 
 @app.command()
 def verify(
     path: Annotated[Path, typer.Argument(help="A JSON Lines file, or a directory of CSV files.")],
-    run: Annotated[str | None, typer.Option(metavar="ID", help="The run it has to be of.")] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="ID", help="The run that the export must be of.")
+    ] = None,
     unique: Annotated[
         bool, typer.Option("--unique", help="Look for repeated keys across the whole export.")
     ] = False,
@@ -202,19 +214,21 @@ def verify(
     ] = False,
     attestation_public_key: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The Ed25519 public key (PEM) it was attested with."),
+        typer.Option(metavar="FILE", help="The Ed25519 public key (PEM) of the attestation."),
     ] = None,
     at_least: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="The least number it may have.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="The smallest number that the attestation may have."),
     ] = None,
     follows: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="An attestation kept elsewhere; may be given again."),
+        typer.Option(metavar="FILE", help="An attestation that was kept elsewhere; repeatable."),
     ] = None,
 ) -> int:
     """Check an export: its form, every signature, its order and its manifest; exit 1 if invalid."""
     has_public_key = attestation_public_key is not None
     key = chosen_verification_key(key_file, keyring, is_optional=allow_unsigned or has_public_key)
+    # Each of these options asks about the attestation, so each of them implies --attestation.
     options = None
     if attestation or has_public_key or at_least is not None or follows:
         options = AttestationOptions(
@@ -232,20 +246,21 @@ def verify(
 
 @app.command()
 def doctor(db: DatabaseUrl) -> int:
-    """Report what would make exports of a database cheaper, and why; exit 1 if anything would."""
+    """Find missing indexes and slow query plans, and print the SQL that helps; exit 1 if any."""
     with reading_database(db) as landscape:
         advice = examine(landscape)
     console = _console()
-    for each in advice:
-        console.print(Text(f"{each.problem}: {each.why}"))
-        console.print(Text(f"    {each.statement};"))
+    for item in advice:
+        console.print(Text(f"{item.problem}: {item.why}"))
+        console.print(Text(f"    {item.statement};"))
     console.print("Nothing was changed." if advice else "Nothing to improve.")
     return ExitCode.FAILED if advice else ExitCode.PASSED
 
 
 def main() -> NoReturn:
     """Run the `landscape` command."""
-    # An export makes no reference cycles, and looking for them takes a tenth of its time.
+    # An export makes no reference cycles, and the search for them took a tenth of its time
+    # (docs/performance.md). A library must not switch it off for its caller, a command may.
     gc.disable()
     run_command(app, "landscape", usage_errors=(ParallelExportError,))
 

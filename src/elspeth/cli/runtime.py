@@ -1,6 +1,6 @@
 """Runs a command: exit codes that scripts can rely on, one line per error, signals, databases.
 
-Exit codes: 0 passed; 1 failed (what was checked is not in order); 2 usage or configuration;
+Exit codes: 0 passed; 1 failed (a check found something wrong); 2 usage or configuration;
 3 input, output or database; 4 corrupt audit data; 5 published, but its status or durability is
 unconfirmed; 130 and 143 when ended by SIGINT and SIGTERM.
 """
@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from enum import IntEnum
 from types import FrameType
 from typing import NoReturn, TypeAlias
@@ -21,7 +21,7 @@ from rich.console import Console
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError
-from elspeth.core.error_text import explain_failure
+from elspeth.core.error_text import explain_failure, one_line
 from elspeth.core.landscape.attestation.statement import AttestationError
 from elspeth.core.landscape.database import (
     DatabaseNotFoundError,
@@ -47,11 +47,11 @@ class ExitCode(IntEnum):
 
 
 class CommandTimeoutError(TimeoutError):
-    """A command did not end within the time that it was given."""
+    """A command did not end within its `--timeout`."""
 
 
 class Terminated(SystemExit):
-    """SIGTERM arrived. An exception, so that unfinished files are removed on the way out."""
+    """SIGTERM arrived."""
 
     def __init__(self) -> None:
         super().__init__(ExitCode.TERMINATED.value)
@@ -61,10 +61,11 @@ class Terminated(SystemExit):
 
 
 class UsageError(ValueError):
-    """A command was asked for something impossible; the message says what to do instead."""
+    """The options of a command cannot work; the message says what to do instead."""
 
 
-# Some versions of typer depend on click, others contain it. In both, usage errors derive from this.
+# Some versions of typer depend on click, others contain it. Only this way to the base class of
+# usage errors works with both.
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 OpenDatabases: TypeAlias = list[LandscapeDB]
 """Databases whose connections are cut when their command is stopped."""
@@ -92,6 +93,8 @@ def run_command(
         name: the name of the program in messages.
         usage_errors: further errors that count as wrong usage.
     """
+    # SIGTERM's default action ends the process at once. As an exception it passes the clean-up
+    # code, which removes unfinished files.
     signal.signal(signal.SIGTERM, _terminate)
     # Libraries log a lost connection, and the error that follows reports it already. Without a
     # handler Python would print the log records too, with SQLAlchemy's tracebacks.
@@ -101,7 +104,7 @@ def run_command(
         # The id of a run may hold characters that the encoding of the terminal lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
     usage = (typer.Abort, *_USAGE, *usage_errors)
-    sys.exit(_after_flushing(_outcome(app, name, usage)))
+    sys.exit(_flush_output(_run(app, name, usage)))
 
 
 class OutputConsole(Console):
@@ -112,20 +115,17 @@ class OutputConsole(Console):
         raise BrokenPipeError
 
 
-def open_database(url: str, *, read_only: bool = False) -> LandscapeDB:
+def open_database(url: str, *, read_only: bool = False, create_tables: bool = True) -> LandscapeDB:
     """Open the database that a command names.
 
     Args:
         url: its SQLAlchemy URL.
-        read_only: open an existing database for reading; otherwise create missing tables.
+        read_only: refuse to write to the database.
+        create_tables: create the database and its tables if they are missing.
 
     Raises:
         UsageError: the URL is wrong, or its driver is not installed.
     """
-    return _opened(url, read_only=read_only, create_tables=not read_only)
-
-
-def _opened(url: str, *, read_only: bool, create_tables: bool) -> LandscapeDB:
     try:
         return LandscapeDB.from_url(url, create_tables=create_tables, read_only=read_only)
     except (ValueError, ArgumentError) as error:
@@ -137,30 +137,34 @@ def _opened(url: str, *, read_only: bool, create_tables: bool) -> LandscapeDB:
         ) from error
 
 
-@contextmanager
-def reading_database(url: str, opened: OpenDatabases | None = None) -> Iterator[LandscapeDB]:
+def reading_database(
+    url: str, opened: OpenDatabases | None = None
+) -> AbstractContextManager[LandscapeDB]:
     """Open an existing Landscape database for reading, and check its schema.
 
     Args:
         url: its SQLAlchemy URL.
-        opened: the list of `stop_on_signals`, which it joins before the first query.
+        opened: the list of `stop_on_signals`, to which the database is added.
     """
-    with open_database(url, read_only=True) as landscape:
-        if opened is not None:
-            opened.append(landscape)
-        landscape.check_schema()
-        yield landscape
+    return _with_schema(open_database(url, read_only=True, create_tables=False), opened)
 
 
-@contextmanager
-def recording_database(url: str, opened: OpenDatabases | None = None) -> Iterator[LandscapeDB]:
+def recording_database(
+    url: str, opened: OpenDatabases | None = None
+) -> AbstractContextManager[LandscapeDB]:
     """Open an existing Landscape database to write export_status, and check its schema.
 
     Args:
         url: its SQLAlchemy URL.
-        opened: the list of `stop_on_signals`, which it joins before the first query.
+        opened: the list of `stop_on_signals`, to which the database is added.
     """
-    with _opened(url, read_only=False, create_tables=False) as landscape:
+    return _with_schema(open_database(url, create_tables=False), opened)
+
+
+@contextmanager
+def _with_schema(landscape: LandscapeDB, opened: OpenDatabases | None) -> Iterator[LandscapeDB]:
+    with landscape:
+        # Before the first query, because the server may not even answer that one.
         if opened is not None:
             opened.append(landscape)
         landscape.check_schema()
@@ -171,24 +175,28 @@ def recording_database(url: str, opened: OpenDatabases | None = None) -> Iterato
 def stop_on_signals(*, timeout_seconds: float | None = None) -> Iterator[OpenDatabases]:
     """Let SIGTERM, SIGINT and a timeout end the block, wherever it waits.
 
-    Yields a list for the databases that the block opens. Their connections to a server are cut
-    first, because a server that has stopped answering would block the clean-up too. A second
-    signal ends the process without clean-up.
+    Yields a list, to which the block adds the databases that it opens. A second signal ends the
+    process without clean-up.
+
+    Args:
+        timeout_seconds: the longest time that the block may take; None for no limit.
 
     Raises:
-        CommandTimeoutError: the block took longer than `timeout_seconds`.
+        CommandTimeoutError: the block took longer.
     """
     opened: OpenDatabases = []
 
     def stop(number: int, _: FrameType | None) -> NoReturn:
+        # A server that has stopped answering would block the rollback and the close as well.
         for db in opened:
             db.cut()
         if number == signal.SIGALRM:
             raise CommandTimeoutError(
                 f"not done within the {timeout_seconds:g} seconds allowed by --timeout"
             )
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_DFL)
+        # A user who sends a second signal does not want to wait for the clean-up.
+        for ending in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(ending, signal.SIG_DFL)
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
@@ -204,19 +212,13 @@ def stop_on_signals(*, timeout_seconds: float | None = None) -> Iterator[OpenDat
             signal.signal(number, handler)
 
 
-def one_line(text: str) -> str:
-    """Return text of unknown origin on one line, with control characters escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
-
-
-def _outcome(app: typer.Typer, name: str, usage: tuple[type[Exception], ...]) -> int:
+def _run(app: typer.Typer, name: str, usage: tuple[type[Exception], ...]) -> int:
+    """Run the command, print its error, and return the exit code."""
     # The order matters: BrokenPipeError and some usage errors are kinds of OSError.
     try:
         return _invoke(app, name)
     except BrokenPipeError:
+        # No message: a reader that ends early, such as `head`, is usual.
         return ExitCode.IO
     except KeyboardInterrupt as error:
         return _fail(explain_failure(error), ExitCode.INTERRUPTED)
@@ -244,7 +246,8 @@ def _invoke(app: typer.Typer, name: str) -> int:
         return stop.exit_code
 
 
-def _after_flushing(code: int) -> int:
+def _flush_output(code: int) -> int:
+    """Flush standard output, and return the exit code: that of an I/O error if flushing fails."""
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -13,11 +13,11 @@ from elspeth.core.landscape.keys import KEY_VARIABLE, Keyring, read_keyring, sig
 def chosen_attester(
     attest: bool, private_key: Path | None, key_file: Path | None, keyring: Path | None
 ) -> Attester | None:
-    """Return what attests an export, or None when no option asks for an attestation.
+    """Return the attester that the options describe; None when they request no attestation.
 
     Args:
         attest: `--attest`.
-        private_key: `--attestation-key`, an Ed25519 key that signs in place of the signing key.
+        private_key: `--attestation-key`, an Ed25519 key that signs instead of the signing key.
         key_file: `--key-file`, the file of the signing key.
         keyring: `--keyring`, the keys of attestations before a rotation.
 
@@ -29,6 +29,7 @@ def chosen_attester(
         if keyring is not None:
             raise UsageError("--keyring is for --attest here; leave it out")
         return None
+    # The chain goes on after a rotation, so the previous attestation may be under an older key.
     earlier = () if keyring is None else tuple(map(HmacSigner, read_keyring(keyring).keys))
     if private_key is not None:
         return Attester(_ed25519().read_private_key(private_key), earlier)
@@ -38,13 +39,13 @@ def chosen_attester(
 def chosen_verification_key(
     key_file: Path | None, keyring: Path | None, *, is_optional: bool
 ) -> bytes | Keyring | None:
-    """Return the key, or keys, that an export is to be verified with.
+    """Return the key or keyring to verify an export with.
 
     Args:
         key_file: `--key-file`.
         keyring: `--keyring`.
-        is_optional: whether None is an answer: an unsigned export is allowed, or an attestation
-            vouches for the bytes.
+        is_optional: return None instead of raising when no key is given, because an unsigned
+            export is allowed or an attestation covers the bytes.
 
     Raises:
         UsageError: the options contradict each other.
@@ -54,6 +55,7 @@ def chosen_verification_key(
         if key_file is not None:
             raise UsageError("--key-file is one key, --keyring several; leave one of them out")
         return read_keyring(keyring)
+    # A key that is given is used even where it is optional: the signatures are then checked.
     has_key = key_file is not None or KEY_VARIABLE in os.environ
     return signing_key(os.environ, key_file) if has_key or not is_optional else None
 
@@ -65,12 +67,14 @@ def attestation_keys(
 
     Args:
         key: the signing key or keyring.
-        public_key: `--attestation-public-key`: then attestations count only under this key.
+        public_key: `--attestation-public-key`, which is then the only accepted key.
 
     Raises:
-        UsageError: there is neither.
+        UsageError: neither key is given.
         SigningKeyError: the public key is unusable.
     """
+    # Not in addition to the HMAC keys: their holders could forge an attestation, and an auditor
+    # names the public key to exclude that.
     if public_key is not None:
         return (_ed25519().read_public_key(public_key),)
     if key is None:

@@ -16,19 +16,20 @@ from elspeth.core.landscape.verification.verify import Verification, verify
 
 @dataclass(frozen=True)
 class AttestationOptions:
-    """How to check the attestation: by which keys, and against what is remembered."""
+    """How to check the attestation: the accepted keys, and the known earlier attestations."""
 
     keys: Sequence[VerificationKey]
     at_least: int | None = None
     follows: Sequence[Path] = ()
+    # True for Ed25519, whose verification key cannot sign. A holder of an HMAC key could have made
+    # the attestation, so that one cannot stand in for the signatures of records.
     can_replace_signing_key: bool = False
-    """Whether an attestation vouches for records whose signatures cannot be checked. True for
-    Ed25519: a holder of the verification key cannot have made the attestation."""
+    """Whether the attestation is enough where no key can check the signatures of records."""
 
 
 @dataclass(frozen=True)
 class VerifyRequest:
-    """What to verify, and how."""
+    """An export to verify, and the options."""
 
     path: Path
     key: bytes | Keyring | None
@@ -38,7 +39,7 @@ class VerifyRequest:
     attestation: AttestationOptions | None = None
 
     def run(self) -> "VerifyResult":
-        """Verify.
+        """Verify the export, and its attestation if `attestation` is set.
 
         Raises:
             OSError: something cannot be read.
@@ -47,6 +48,8 @@ class VerifyRequest:
         options = self.attestation
         if options is None:
             return VerifyResult(self, self._verify())
+        # An export that is missing beside its attestation is a failed verification (exit code 1),
+        # while a path with neither of them is an input error (exit code 3).
         is_missing = not self.path.exists() and attestation_path(self.path).exists()
         verification = (
             None if is_missing else self._verify(allow_unchecked=options.can_replace_signing_key)
@@ -73,22 +76,22 @@ class VerifyRequest:
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """The result of a request, and its words."""
+    """The result of a request, and the lines to print about it."""
 
     request: VerifyRequest
     verification: Verification | None
     """None when the export is missing."""
     attested: AttestationResult | None = None
-    """None when the attestation was not to be checked."""
+    """None when the attestation was not checked."""
 
     @property
     def ok(self) -> bool:
-        """Whether everything that was asked for holds."""
+        """Whether the export is valid, and its attestation too if it was checked."""
         is_attested = self.attested is None or self.attested.ok
         return is_attested and self.verification is not None and self.verification.ok
 
     def lines(self) -> Iterator[str]:
-        """Yield what to print, the worst first and the number of valid records last."""
+        """Yield the lines to print: defects first, the number of valid records last."""
         if self.attested is not None:
             yield from map(str, self.attested.defects)
         if self.verification is not None:
@@ -110,6 +113,7 @@ class VerifyResult:
             yield f"... and {verification.defect_count - len(verification.defects):,} more"
         if verification.hint:
             yield verification.hint
+        # With a single key the user knows which one it was.
         if isinstance(self.request.key, Keyring) and verification.key_id is not None:
             yield f"signed with key {verification.key_id}"
         if not verification.is_signed:

@@ -26,3 +26,12 @@ def describe_failure(error: BaseException) -> str:
 def explain_failure(error: BaseException) -> str:
     """Return the message of an error and its notes, such as the rows that a worker was at."""
     return "; ".join((describe_failure(error), *getattr(error, "__notes__", ())))
+
+
+def one_line(text: str) -> str:
+    """Return text of unknown origin on one line, with control characters escaped."""
+    # A line break would forge a second line of output, and ESC begins a terminal's command.
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )

@@ -16,10 +16,13 @@ from typing import Literal, Protocol
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from elspeth.core.error_text import one_line
+
 ENVIRONMENT_PREFIX = "ELSPETH_"
 LEVEL_SEPARATOR = "__"
 
 MAX_BYTES = 2**20
+# PyYAML and pydantic read nested values by recursion; this is far below Python's recursion limit.
 MAX_DEPTH = 32
 
 
@@ -60,7 +63,8 @@ def _read_bounded(path: str | PathLike[str]) -> bytes:
 
 
 def _refuse_hazards(content: bytes) -> None:
-    """Check the events of the parser, before the loader builds anything from them."""
+    """Refuse anchors, aliases, tags and deep nesting."""
+    # By the events of the parser, because aliases and tags take effect while the loader builds.
     depth = 0
     for event in yaml.parse(content, Loader=yaml.SafeLoader):
         position = _position(event.start_mark)
@@ -75,20 +79,19 @@ def _refuse_hazards(content: bytes) -> None:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, without two of its habits.
-
-    It lets the last of two equal keys win, and it reads hexadecimal integers of any length, which
-    Python then refuses to print in a message.
-    """
+    """PyYAML's safe loader, which also refuses repeated keys and integers too long to print."""
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         number = super().construct_yaml_int(node)
-        str(number)  # Raises ValueError beyond Python's limit of decimal digits.
+        # Python reads hexadecimal integers of any length, but str() raises ValueError beyond 4,300
+        # decimal digits: later, in the middle of a message.
+        str(number)
         return number
 
     def construct_mapping(
         self, node: yaml.MappingNode, deep: bool = False
     ) -> dict[Hashable, object]:
+        # PyYAML lets the last of two equal keys win, so a second `sign: false` would be obeyed.
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -103,7 +106,7 @@ _StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_y
 
 
 class _Mark(Protocol):
-    """A position as PyYAML counts it, from 0."""
+    """A position in a file, counted from 0 by PyYAML."""
 
     @property
     def line(self) -> int: ...
@@ -120,8 +123,8 @@ class SettingsError(ValueError):
     """Unusable settings: one line with the file, and the key or variable that is wrong."""
 
     def __init__(self, message: str) -> None:
-        # A key of the file may hold a line break or a terminal's control codes.
-        super().__init__("".join(char if char.isprintable() else " " for char in message))
+        # A key of the file is quoted, and may hold a line break or a terminal's control codes.
+        super().__init__(one_line(message))
 
 
 class _Settings(BaseModel):
@@ -130,7 +133,7 @@ class _Settings(BaseModel):
 
 
 class LandscapeExportSettings(_Settings):
-    """What to export once a run has completed; `sink` names one of the pipeline's sinks."""
+    """The export after a completed run; `sink` names one of the pipeline's sinks."""
 
     enabled: bool = False
     sink: str | None = None
@@ -139,7 +142,7 @@ class LandscapeExportSettings(_Settings):
 
 
 class LandscapeSettings(_Settings):
-    """Where the audit trail is stored.
+    """The database of the audit trail, and its export.
 
     Only `url` has an effect. `enabled` and `backend` are accepted for files that have them.
     """
@@ -151,14 +154,14 @@ class LandscapeSettings(_Settings):
 
 
 class SinkSettings(_Settings):
-    """A place that rows are written to: a plugin, and options that only the plugin understands."""
+    """A sink of the pipeline: the name of its plugin, and the options for that plugin."""
 
     plugin: str
     options: Mapping[str, object] = Field(default_factory=dict, repr=False)
 
 
 class ElspethSettings(_Settings):
-    """The part of a pipeline's settings that its audit trail needs."""
+    """The sections of a pipeline's settings that the audit trail reads."""
 
     landscape: LandscapeSettings = LandscapeSettings()
     sinks: Mapping[str, SinkSettings] = Field(default_factory=dict)
@@ -208,6 +211,35 @@ def load_settings(
         raise SettingsError(f"{path}: {'; '.join(_problems(error))}") from error
 
 
+def export_destination(settings: ElspethSettings, sink: str | None, export_format: str) -> Path:
+    """Return the target of an export: a file for json, a directory for csv.
+
+    Args:
+        settings: the pipeline's settings, whose sinks hold the paths.
+        sink: the name of the sink to export to.
+        export_format: "json" or "csv".
+
+    Raises:
+        SettingsError: the sink is unknown, has no path, or has one that does not fit the format.
+    """
+    chosen = settings.sinks.get(sink or "")
+    if chosen is None:
+        raise SettingsError(f"The export sink {sink!r} is not among the sinks")
+    option = chosen.options.get("path")
+    if not isinstance(option, str) or not option:
+        raise SettingsError(f"The export sink {sink!r} has no path among its options")
+    path = Path(option)
+    if export_format == "json":
+        if path.suffix != ".jsonl":
+            raise SettingsError(
+                f"The export sink {sink!r} writes {path.name}, but a json export is JSON "
+                f"Lines: name it {path.with_suffix('.jsonl').name}"
+            )
+        return path
+    # Only the last suffix is removed: audit.v2.csv names the directory audit.v2.
+    return path.with_suffix("")
+
+
 def _read_sections(path: str | PathLike[str]) -> dict[str, object]:
     content = read_yaml(path)
     if content is None:
@@ -218,23 +250,21 @@ def _read_sections(path: str | PathLike[str]) -> dict[str, object]:
 
 
 def _override(settings: dict[str, object], environ: Mapping[str, str]) -> None:
-    """Write the variables that name a setting into the settings.
-
-    Only a variable that starts with the name of a section does. ELSPETH_SIGNING_KEY shares the
-    prefix and must never become a setting, because settings are stored and shown.
-    """
+    """Write the variables that name a setting into the settings."""
+    # Only those that start with the name of a section: ELSPETH_SIGNING_KEY shares the prefix and
+    # must never become a setting, because settings are stored and shown.
     for variable in sorted(environ):
         levels = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split(LEVEL_SEPARATOR)
         if variable.startswith(ENVIRONMENT_PREFIX) and levels[0] in ElspethSettings.model_fields:
             section = _section(settings, levels[:-1], variable=variable)
-            section[_as_spelled(section, levels[-1])] = environ[variable]
+            section[_key_in_file(section, levels[-1])] = environ[variable]
 
 
 def _section(settings: dict[str, object], levels: list[str], *, variable: str) -> dict[str, object]:
     """Return the section at the end of some levels; create missing sections."""
     section = settings
     for level in levels:
-        key = _as_spelled(section, level)
+        key = _key_in_file(section, level)
         inner = section.get(key)
         if inner is None:
             inner = section[key] = {}
@@ -244,24 +274,25 @@ def _section(settings: dict[str, object], levels: list[str], *, variable: str) -
     return section
 
 
-def _as_spelled(section: Mapping[str, object], level: str) -> str:
-    """Return the file's spelling of a key: variables are written in upper case."""
+def _key_in_file(section: Mapping[str, object], level: str) -> str:
+    """Return a key as the file spells it; a variable's upper case does not tell the spelling."""
     return next((key for key in section if str(key).lower() == level), level)
 
 
-def _unknown_keys(model: type[BaseModel], section: object, where: str) -> Iterator[str]:
-    """Yield a message for every key of a section, and of its sections, that is not a setting."""
+def _unknown_keys(model: type[BaseModel], section: object, path: str) -> Iterator[str]:
+    """Yield a message for every key of a section, and of its subsections, that is not a setting."""
+    # pydantic's extra="forbid" could refuse them, but its message does not list the known keys.
     for key, value in section.items() if isinstance(section, dict) else ():
         field = model.model_fields.get(key)
         if field is None:
-            yield f"{where}.{key} is not a setting; {where} has: {', '.join(model.model_fields)}"
+            yield f"{path}.{key} is not a setting; {path} has: {', '.join(model.model_fields)}"
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _unknown_keys(field.annotation, value, f"{where}.{key}")
+            yield from _unknown_keys(field.annotation, value, f"{path}.{key}")
 
 
 def _problems(error: ValidationError) -> Iterator[str]:
-    """Yield one line for every key that is wrong."""
+    """Yield one message for every wrong value."""
     for problem in error.errors(include_url=False, include_input=False):
-        where = ".".join(str(level) for level in problem["loc"])
-        what = problem["msg"].removeprefix("Value error, ")
-        yield f"{where}: {what}" if where else what
+        key = ".".join(str(level) for level in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        yield f"{key}: {message}" if key else message

@@ -1,4 +1,4 @@
-"""The `landscape` command as it is used: what it prints, what it writes, and how it ends."""
+"""The `landscape` command: its output, its files and its exit codes."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def masked(url: str) -> str:
 
 
 def refused(ended: Ended, code: int) -> str:
-    """The one line that a command in vain says, having said nothing else."""
+    """Return the only line that a failed command prints."""
     assert (ended.code, ended.out) == (code, "")
     assert ended.err.startswith("error: ")
     assert ended.err.count("\n") == 1, ended.err
@@ -54,7 +54,7 @@ class TestRuns:
         assert lines[1][3:] == ["completed", "4", "8", "7", "50"]
         assert (ended.code, ended.err) == (0, "")
 
-    def test_a_database_without_runs_says_so(self, landscape: Command, landscape_url: str) -> None:
+    def test_an_empty_database_prints_no_runs(self, landscape: Command, landscape_url: str) -> None:
         LandscapeDB(landscape_url).close()
         assert landscape("runs", "--db", landscape_url) == Ended(0, "No runs.\n", "")
 
@@ -68,7 +68,7 @@ class TestRuns:
         assert len(lines) == 2
         assert lines[1].split()[0] == r"[red]\n\x1b[2J../é" + "x" * 50
 
-    def test_times_are_utc_whatever_the_sessions_time_zone(
+    def test_times_are_utc_in_any_time_zone_of_the_session(
         self, landscape: Command, postgres_url: str
     ) -> None:
         recorded(postgres_url)
@@ -159,7 +159,7 @@ class TestVerify:
         assert "/51 valid\n" in ended.out
         assert "51/51 valid" not in ended.out
 
-    def test_every_byte_counts(self, landscape: Command, exported: Path) -> None:
+    def test_every_change_of_a_byte_fails(self, landscape: Command, exported: Path) -> None:
         content = exported.read_bytes()
         for at in range(0, len(content), len(content) // 40):
             changed = bytearray(content)
@@ -167,7 +167,7 @@ class TestVerify:
             exported.write_bytes(changed)
             assert landscape("verify", exported).code == 1, at
 
-    def test_another_key_fails_it(
+    def test_another_key_fails(
         self, landscape: Command, exported: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv(KEY_VARIABLE, "another key, also long enough to be one")
@@ -175,13 +175,13 @@ class TestVerify:
         assert ended.code == 1
         assert "0/51 valid" in ended.out
 
-    def test_another_run_fails_it(self, landscape: Command, exported: Path) -> None:
+    def test_another_run_fails(self, landscape: Command, exported: Path) -> None:
         assert landscape("verify", exported, "--run", "run-1").code == 0
         assert landscape("verify", exported, "--run", "run-2").code == 1
 
 
 class TestUsage:
-    """What the user can put right on the command line: exit code 2."""
+    """Wrong options and arguments: exit code 2."""
 
     @pytest.mark.parametrize(
         ("arguments", "said"),
@@ -194,7 +194,7 @@ class TestUsage:
             (("verify",), "Missing argument"),
         ],
     )
-    def test_a_command_line_that_cannot_be(
+    def test_an_impossible_command_line(
         self, landscape: Command, arguments: tuple[str, ...], said: str
     ) -> None:
         line = refused(landscape(*arguments), 2)
@@ -212,7 +212,7 @@ class TestUsage:
             ("sqlite:///:memory:", "An in-memory database starts empty"),
         ],
     )
-    def test_a_database_url_that_cannot_be(self, landscape: Command, url: str, said: str) -> None:
+    def test_an_impossible_database_url(self, landscape: Command, url: str, said: str) -> None:
         assert said in refused(landscape("runs", "--db", url), 2)
 
     @pytest.mark.parametrize("command", ["runs", "export"])
@@ -236,7 +236,9 @@ class TestUsage:
         assert "Run not found: " in refused(ended, 2)
         assert list(folder.iterdir()) == []
 
-    def test_the_latest_of_no_runs(self, landscape: Command, sqlite_url: str, folder: Path) -> None:
+    def test_latest_in_an_empty_database(
+        self, landscape: Command, sqlite_url: str, folder: Path
+    ) -> None:
         LandscapeDB(sqlite_url).close()
         ended = landscape(
             "export", "--db", sqlite_url, "--run", "latest", "--output", folder / "run.jsonl"
@@ -265,7 +267,7 @@ class TestUsage:
         ("target", "said"),
         [("", "names no file"), ("a" * 300, "longer than 255 bytes")],
     )
-    def test_a_name_that_no_output_can_have(
+    def test_an_impossible_output_name(
         self, landscape: Command, sqlite: str, folder: Path, format_: str, target: str, said: str
     ) -> None:
         ended = landscape(
@@ -289,10 +291,10 @@ class TestUsage:
 
 
 class TestInputAndOutput:
-    """What a file system or a database refuses: exit code 3."""
+    """Errors of files and databases: exit code 3."""
 
     @pytest.mark.parametrize("content", [b"", b"plain text", b"SQLite format 3\0" + b"x" * 5000])
-    def test_a_file_that_is_no_landscape_database(
+    def test_a_file_without_a_landscape_database(
         self, landscape: Command, tmp_path: Path, folder: Path, content: bytes
     ) -> None:
         (tmp_path / "other.db").write_bytes(content)
@@ -302,7 +304,7 @@ class TestInputAndOutput:
         assert list(folder.iterdir()) == []
         assert (tmp_path / "other.db").read_bytes() == content
 
-    def test_a_database_of_something_else_is_named_with_what_it_lacks(
+    def test_a_foreign_database_is_refused_with_the_missing_tables(
         self, landscape: Command, tmp_path: Path
     ) -> None:
         with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
@@ -322,26 +324,22 @@ class TestInputAndOutput:
         )
         assert list(folder.iterdir()) == []
 
-    def test_a_server_that_is_not_there(self, landscape: Command) -> None:
+    def test_an_unreachable_server(self, landscape: Command) -> None:
         url = f"postgresql://u:{SECRET}@127.0.0.1:1/db?connect_timeout=5"
         assert "refused" in refused(landscape("runs", "--db", url), 3)
 
-    def test_a_role_that_the_server_does_not_know(
-        self, landscape: Command, postgres_url: str
-    ) -> None:
+    def test_an_unknown_role(self, landscape: Command, postgres_url: str) -> None:
         url = make_url(postgres_url).set(username="nobody", password=SECRET)
         line = refused(landscape("runs", "--db", url.render_as_string(hide_password=False)), 3)
         assert "nobody" in line
 
-    def test_an_output_folder_that_is_not_there(
-        self, landscape: Command, sqlite: str, folder: Path
-    ) -> None:
+    def test_a_missing_output_folder(self, landscape: Command, sqlite: str, folder: Path) -> None:
         target = folder / "missing" / "run.jsonl"
         ended = landscape("export", "--db", sqlite, "--run", "run-1", "--output", target)
         assert f"{folder}/missing: No such directory" in refused(ended, 3)
         assert list(folder.iterdir()) == []
 
-    def test_a_file_to_verify_that_is_not_there(self, landscape: Command, tmp_path: Path) -> None:
+    def test_a_missing_file_to_verify(self, landscape: Command, tmp_path: Path) -> None:
         assert "No such file" in refused(landscape("verify", tmp_path / "run.jsonl"), 3)
 
 
@@ -366,9 +364,9 @@ def test_corrupt_data_is_named_with_exit_code_4_and_nothing_is_published(
 
 
 class TestProcess:
-    """What only a process of its own can show."""
+    """Behaviour that needs a separate process."""
 
-    def test_a_reader_that_has_left_ends_it_with_exit_code_3(self, sqlite: str) -> None:
+    def test_a_closed_pipe_ends_with_exit_code_3(self, sqlite: str) -> None:
         read, write = os.pipe()
         os.close(read)
         for arguments in (("runs", "--db", sqlite), ("--help",)):
@@ -377,7 +375,7 @@ class TestProcess:
         os.close(write)
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-    def test_an_output_that_is_full_ends_it_with_exit_code_3(self, sqlite: str) -> None:
+    def test_a_full_output_device_ends_with_exit_code_3(self, sqlite: str) -> None:
         with Path("/dev/full").open("wb") as full:
             ended = subprocess.run(
                 [*LANDSCAPE, "runs", "--db", sqlite], stdout=full, stderr=subprocess.PIPE
@@ -399,7 +397,7 @@ class TestProcess:
         )
         assert b"\\xe9" in ended.stdout
 
-    def test_progress_is_shown_on_a_terminal_alone(self, sqlite: str, folder: Path) -> None:
+    def test_progress_is_shown_only_on_a_terminal(self, sqlite: str, folder: Path) -> None:
         export = [*LANDSCAPE, "export", "--db", sqlite, "--run", "run-1", "--output"]
         piped = subprocess.run([*export, folder / "piped"], capture_output=True, check=True)
         assert piped.stderr == b""
@@ -413,7 +411,7 @@ class TestProcess:
             (signal.SIGINT, 130, b"error: interrupted\n"),
         ],
     )
-    def test_a_signal_ends_it_and_its_unfinished_file_is_gone(
+    def test_a_signal_ends_the_export_and_removes_the_unfinished_file(
         self, sqlite: str, tmp_path: Path, folder: Path, sent: int, code: int, said: bytes
     ) -> None:
         add_rows(tmp_path / "audit.db", 50_000)
@@ -434,7 +432,7 @@ class TestProcess:
 
 
 def shown_on_a_terminal(command: list[object]) -> bytes:
-    """What a command prints to stderr when that is a terminal."""
+    """Return the stderr of a command on a terminal."""
     terminal, end = pty.openpty()
     with subprocess.Popen(command, stderr=end, stdout=subprocess.DEVNULL) as process:
         os.close(end)

@@ -60,7 +60,7 @@ def public_pem(path: Path, key: Any) -> Path:
 
 @pytest.fixture
 def settings(sqlite: str, folder: Path) -> Path:
-    """A pipeline's settings that ask for a signed JSON Lines export."""
+    """Settings of a pipeline with a signed JSON Lines export."""
     path = folder.parent / "settings.yaml"
     content = {
         "landscape": {
@@ -153,7 +153,7 @@ class TestExport:
 
 
 class TestVerify:
-    def test_what_is_wrong_is_said_by_its_code(self, landscape: Command, exported: Path) -> None:
+    def test_a_defect_is_printed_with_its_code(self, landscape: Command, exported: Path) -> None:
         exported.rename(exported.with_name("away.jsonl"))
         ended = landscape("verify", exported, "--attestation")
         assert (ended.code, ended.err) == (1, "")
@@ -163,7 +163,7 @@ class TestVerify:
         assert "NO_ATTESTATION" in ended.out
         assert landscape("verify", exported.with_name("nowhere"), "--attestation").code == 3
 
-    def test_a_rollback_is_detected_by_what_is_remembered(
+    def test_a_rollback_is_detected_by_a_kept_number_or_file(
         self, landscape: Command, sqlite: str, exported: Path
     ) -> None:
         first = (exported.read_bytes(), attestation_path(exported).read_bytes())
@@ -177,13 +177,11 @@ class TestVerify:
             assert ended.code == 1
             assert "ROLLED_BACK" in ended.out
 
-    def test_a_remembered_file_that_is_not_there_is_an_error(
-        self, landscape: Command, exported: Path
-    ) -> None:
+    def test_a_missing_kept_file_is_an_error(self, landscape: Command, exported: Path) -> None:
         ended = landscape("verify", exported, "--follows", exported.with_name("nowhere"))
         assert (ended.code, ended.out) == (3, "")
 
-    def test_without_a_key_it_is_wrong_usage(
+    def test_verifying_without_a_key_is_wrong_usage(
         self, landscape: Command, exported: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv(KEY_VARIABLE)
@@ -207,7 +205,7 @@ class TestEd25519:
         assert landscape(*export(sqlite, folder), "--attestation-key", private_key).code == 0
         return folder / "run.jsonl"
 
-    def test_whoever_has_the_public_key_alone_can_verify(
+    def test_the_public_key_alone_is_enough_to_verify(
         self,
         landscape: Command,
         exported: Path,
@@ -232,7 +230,7 @@ class TestEd25519:
         assert ended.code == 0
         assert "not checked" not in ended.out
 
-    def test_an_attestation_by_the_signing_key_is_none_to_the_public_key(
+    def test_the_public_key_rejects_an_attestation_by_the_signing_key(
         self, landscape: Command, sqlite: str, exported: Path, public_key: Path
     ) -> None:
         attestation_path(exported).unlink()
@@ -242,7 +240,7 @@ class TestEd25519:
         assert "UNKNOWN_KEY" in ended.out
 
     @pytest.mark.parametrize("option", ["--attestation-key", "--attestation-public-key"])
-    def test_a_file_that_is_no_such_key_is_wrong_usage(
+    def test_a_file_with_another_content_than_a_key_is_wrong_usage(
         self, landscape: Command, sqlite: str, folder: Path, tmp_path: Path, option: str
     ) -> None:
         other = ec.generate_private_key(ec.SECP256R1())
@@ -295,7 +293,7 @@ class TestSettings:
         assert self.status(sqlite) == "completed"
         assert landscape("verify", folder / "run.jsonl", "--attestation").code == 0
 
-    def test_one_that_was_cut_off_before_it_was_attested_is_attested_by_reconcile(
+    def test_reconcile_attests_an_export_that_was_cut_off_before_its_attestation(
         self,
         landscape: Command,
         sqlite: str,
@@ -324,7 +322,7 @@ class TestSettings:
         attestation = read_attestation(attestation_path(folder / "run.jsonl"), (HmacSigner(KEY),))
         assert attestation.predicate.sequence == 2
 
-    def test_one_that_cannot_be_attested_stays_pending_and_the_next_can_be(
+    def test_an_export_that_cannot_be_attested_stays_pending_and_the_next_one_is_attested(
         self,
         landscape: Command,
         sqlite: str,
@@ -347,7 +345,7 @@ class TestSettings:
         assert landscape(*export).code == 0
         assert self.status(sqlite) == "completed"
 
-    def test_a_refused_chain_is_recorded_as_the_failure_that_it_is(
+    def test_a_refused_chain_is_recorded_as_the_failure(
         self, landscape: Command, sqlite: str, settings: Path, folder: Path
     ) -> None:
         (folder / "run.jsonl.attestation.json").write_bytes(b"{}")

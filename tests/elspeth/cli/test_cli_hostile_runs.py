@@ -59,7 +59,7 @@ def run_count(url: str) -> int:
 
 @every_id
 @pytest.mark.parametrize("format_", ["jsonl", "csv"])
-def test_it_is_exported_verified_and_attested_like_any_other(
+def test_a_hostile_id_is_exported_verified_and_attested(
     landscape: Command, sqlite_url: str, tmp_path: Path, folder: Path, run_id: str, format_: str
 ) -> None:
     recorded(sqlite_url, run_id)
@@ -87,7 +87,7 @@ def test_it_is_exported_verified_and_attested_like_any_other(
 
 
 @every_id
-def test_by_settings_too_and_its_status_is_recorded(
+def test_a_hostile_id_is_exported_by_settings_and_its_status_is_recorded(
     landscape: Command, sqlite_url: str, tmp_path: Path, folder: Path, run_id: str
 ) -> None:
     recorded(sqlite_url, run_id)
@@ -109,7 +109,7 @@ def test_by_settings_too_and_its_status_is_recorded(
 
 @every_id
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_one_that_is_not_there_is_refused_and_nothing_written(
+def test_an_unknown_hostile_id_is_refused_and_nothing_is_written(
     landscape: Command, sqlite: str, tmp_path: Path, folder: Path, run_id: str, jobs: int
 ) -> None:
     if run_id == "latest":
@@ -127,7 +127,9 @@ def test_one_that_is_not_there_is_refused_and_nothing_written(
 
 
 @every_id
-def test_it_is_listed_on_one_line(landscape: Command, sqlite_url: str, run_id: str) -> None:
+def test_a_hostile_id_is_listed_on_one_line(
+    landscape: Command, sqlite_url: str, run_id: str
+) -> None:
     recorded(sqlite_url, run_id)
     ended = landscape("runs", "--db", sqlite_url)
     assert ended.code == 0

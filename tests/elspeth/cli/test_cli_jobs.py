@@ -1,4 +1,4 @@
-"""`landscape export --jobs` and `landscape doctor`, as they are used."""
+"""`landscape export --jobs` and `landscape doctor` on the command line."""
 
 import sqlite3
 from contextlib import closing
@@ -26,7 +26,7 @@ class TestJobs:
         "arguments",
         [("0",), ("5",), ("2", "--format", "csv"), ("2", "--exporter", "legacy")],
     )
-    def test_jobs_that_cannot_be_are_wrong_usage(
+    def test_impossible_jobs_are_wrong_usage(
         self, landscape: Command, sqlite: str, folder: Path, arguments: tuple[str, ...]
     ) -> None:
         ended = landscape(
@@ -36,17 +36,21 @@ class TestJobs:
         assert ended.code == 2
         assert list(folder.iterdir()) == []
 
-    def test_quiet_asks_for_no_counts(self, landscape: Command, sqlite: str, folder: Path) -> None:
+    def test_quiet_sends_no_query_for_counts(
+        self, landscape: Command, sqlite: str, folder: Path
+    ) -> None:
         export = ("export", "--db", sqlite, "--run", "latest", "--output", folder / "run")
         assert landscape(*export, "--quiet").err == ""
 
 
 class TestDoctor:
-    def test_a_sound_database_needs_nothing(self, landscape: Command, url: str) -> None:
+    def test_a_complete_database_gets_no_advice(self, landscape: Command, url: str) -> None:
         ended = landscape("doctor", "--db", url)
         assert (ended.code, ended.out) == (0, "Nothing to improve.\n")
 
-    def test_a_lost_index_is_named_and_not_created(self, landscape: Command, sqlite: str) -> None:
+    def test_a_missing_index_is_named_and_not_created(
+        self, landscape: Command, sqlite: str
+    ) -> None:
         with closing(sqlite3.connect(make_url(sqlite).database or "")) as connection:
             connection.execute("DROP INDEX ix_tokens_row_id")
         for _ in range(2):

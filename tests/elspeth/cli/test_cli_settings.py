@@ -34,7 +34,7 @@ def run_of(url: str) -> Run:
     return run
 
 
-def test_it_exports_as_the_settings_say_and_records_it(
+def test_a_run_is_exported_by_the_settings_and_recorded(
     landscape: Command, url: str, folder: Path
 ) -> None:
     ended = landscape("export", "--settings", settings(folder, url), "--run", "latest")
@@ -66,17 +66,20 @@ def test_several_jobs_write_the_same_lines(landscape: Command, sqlite: str, fold
 @pytest.mark.parametrize(
     "option", [("--db", "sqlite:///x"), ("--output", "x"), ("--format", "csv"), ("--sign",)]
 )
-def test_what_the_settings_say_is_not_said_twice(
+def test_an_option_for_what_the_settings_contain_is_refused(
     landscape: Command, sqlite: str, folder: Path, option: tuple[str, ...]
 ) -> None:
     ended = landscape("export", "--settings", settings(folder, sqlite), "--run", "x", *option)
     assert ended.code == 2
-    assert ended.err == f"error: {option[0]} is for --settings to say; leave one of them out\n"
+    assert (
+        ended.err
+        == f"error: {option[0]} cannot be combined with --settings; leave one of them out\n"
+    )
     assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("given", [(), ("--db", "sqlite:///x"), ("--output", "x")])
-def test_without_settings_database_and_place_are_needed(
+def test_without_settings_database_and_target_are_required(
     landscape: Command, given: tuple[str, ...]
 ) -> None:
     ended = landscape("export", "--run", "run-1", *given)
@@ -84,7 +87,7 @@ def test_without_settings_database_and_place_are_needed(
     assert ended.err == "error: Missing --db and --output, or --settings\n"
 
 
-def test_settings_that_ask_for_no_export_are_an_error(
+def test_settings_with_a_disabled_export_are_an_error(
     landscape: Command, sqlite: str, folder: Path
 ) -> None:
     chosen = settings(folder, sqlite, enabled=False)
@@ -100,7 +103,7 @@ def test_an_unknown_run_is_refused_and_nothing_is_recorded(
     assert run_of(sqlite).export_status is None
 
 
-def test_a_database_that_is_not_there_is_not_made(
+def test_a_missing_database_is_not_created(
     landscape: Command, folder: Path, tmp_path: Path
 ) -> None:
     chosen = settings(folder, f"sqlite:///{tmp_path / 'mistyped.db'}")
@@ -109,9 +112,7 @@ def test_a_database_that_is_not_there_is_not_made(
     assert not (tmp_path / "mistyped.db").exists()
 
 
-def test_time_that_runs_out_is_recorded_as_the_failure(
-    landscape: Command, url: str, folder: Path
-) -> None:
+def test_a_timeout_is_recorded_as_the_failure(landscape: Command, url: str, folder: Path) -> None:
     chosen = settings(folder, url)
     ended = landscape("export", "--settings", chosen, "--run", "run-1", "--timeout", "0.001")
     assert ended.code == 3
@@ -121,7 +122,7 @@ def test_time_that_runs_out_is_recorded_as_the_failure(
 
 
 class TestKeyFile:
-    """A key from a file, whatever the environment holds."""
+    """A key from a file, beside any key in the environment."""
 
     @pytest.fixture
     def key_file(self, tmp_path: Path) -> Path:
@@ -140,7 +141,7 @@ class TestKeyFile:
         assert landscape("verify", target, "--key-file", key_file).code == 0
         assert landscape("verify", target).code == 1, "the environment has another key"
 
-    def test_it_signs_what_the_settings_ask_for(
+    def test_it_signs_an_export_by_settings(
         self, landscape: Command, sqlite: str, folder: Path, key_file: Path
     ) -> None:
         chosen = settings(folder, sqlite)
@@ -148,7 +149,7 @@ class TestKeyFile:
         assert landscape(*command).code == 0
         assert verify(folder / "audit.jsonl", b"f" * 40).ok
 
-    def test_one_open_to_everyone_is_refused(
+    def test_a_key_file_open_to_everyone_is_refused(
         self, landscape: Command, sqlite: str, folder: Path, key_file: Path
     ) -> None:
         key_file.chmod(0o644)
@@ -168,7 +169,7 @@ class TestReconcile:
             LandscapeRecorder(db).set_export_status("run-1", ExportStatus.PENDING)
         return chosen
 
-    def test_what_is_in_place_is_completed(
+    def test_a_valid_export_in_place_is_completed(
         self, landscape: Command, url: str, folder: Path, chosen: Path
     ) -> None:
         ended = landscape("reconcile", "--settings", chosen)
@@ -178,7 +179,7 @@ class TestReconcile:
         again = landscape("reconcile", "--settings", chosen)
         assert (again.code, again.out) == (0, "Nothing is pending.\n")
 
-    def test_what_is_not_is_failed(
+    def test_a_missing_export_is_failed(
         self, landscape: Command, url: str, folder: Path, chosen: Path
     ) -> None:
         (folder / "audit.jsonl").unlink()
@@ -187,7 +188,7 @@ class TestReconcile:
         assert "run-1: failed: cut off: there is nothing at" in ended.out
         assert run_of(url).export_status is ExportStatus.FAILED
 
-    def test_without_the_key_nothing_is_settled(
+    def test_without_the_key_the_export_stays_pending(
         self, landscape: Command, url: str, chosen: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv(KEY_VARIABLE)
@@ -206,7 +207,7 @@ class TestReconcile:
     ("path", "said"),
     [("audit.json", "name it audit.jsonl"), ("", "has no path among its options")],
 )
-def test_a_sink_that_cannot_take_the_export_is_an_error_of_the_settings(
+def test_a_sink_that_does_not_fit_the_export_is_an_error_of_the_settings(
     landscape: Command, sqlite: str, folder: Path, path: str, said: str
 ) -> None:
     chosen = settings(folder, sqlite)

@@ -1,4 +1,4 @@
-"""CSV exports that a spreadsheet would run: the warning, and the copy that is safe to open."""
+"""CSV exports with formulas: the warning, and the copy that is safe to open."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def export(url: str, folder: Path, *options: str) -> tuple[object, ...]:
     return ("export", "--db", url, "--run", "run-1", *target, *options)
 
 
-def test_one_line_of_warning_says_where_how_many_and_what_to_do(
+def test_a_warning_names_files_counts_and_the_option(
     landscape: Command, hostile: str, folder: Path
 ) -> None:
     ended = landscape(*export(hostile, folder))
@@ -38,7 +38,7 @@ def test_one_line_of_warning_says_where_how_many_and_what_to_do(
     assert [path.name for path in folder.iterdir()] == ["run"]
 
 
-def test_the_copy_is_made_beside_an_export_with_the_same_bytes_and_nothing_is_warned_of(
+def test_the_copy_is_written_beside_unchanged_bytes_without_a_warning(
     landscape: Command, hostile: str, folder: Path
 ) -> None:
     landscape(*export(hostile, folder))
@@ -54,11 +54,13 @@ def test_the_copy_is_made_beside_an_export_with_the_same_bytes_and_nothing_is_wa
     assert "SPREADSHEET_COPY: this is a copy for spreadsheets, which never verifies" in ended.out
 
 
-def test_a_harmless_export_is_not_warned_of(landscape: Command, sqlite: str, folder: Path) -> None:
+def test_an_export_without_formulas_gives_no_warning(
+    landscape: Command, sqlite: str, folder: Path
+) -> None:
     assert landscape(*export(sqlite, folder)).err == ""
 
 
-def test_a_copy_that_cannot_be_is_refused_before_any_work(
+def test_an_impossible_copy_is_refused_before_any_work(
     landscape: Command, hostile: str, folder: Path
 ) -> None:
     jsonl = export(hostile, folder, "--spreadsheet-safe", "--format", "jsonl")

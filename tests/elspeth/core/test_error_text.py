@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from elspeth.core.error_text import describe_failure
+from elspeth.core.error_text import describe_failure, one_line
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,10 @@ from elspeth.core.error_text import describe_failure
 )
 def test_a_failure_is_described_in_one_line(error: BaseException, said: str) -> None:
     assert describe_failure(error) == said
+
+
+def test_control_characters_are_escaped_and_other_text_is_kept() -> None:
+    assert one_line("a\nb\x1b[31m\u2028\ud800 \u00e9 \\n") == (
+        "a\\nb\\x1b[31m\\u2028\\ud800 \u00e9 \\n"
+    )
+    assert one_line(one_line("a\n\x1b")) == one_line("a\n\x1b")

@@ -11,6 +11,7 @@ from elspeth.core.settings import (
     LandscapeExportSettings,
     LandscapeSettings,
     SettingsError,
+    export_destination,
     load_settings,
 )
 
@@ -130,7 +131,7 @@ def test_environment_variables_override_the_file(written: WriteFile) -> None:
     assert settings.landscape.export.sink == "Audit"
 
 
-def test_environment_variables_find_a_key_however_the_file_spells_it(written: WriteFile) -> None:
+def test_environment_variables_find_a_key_in_any_spelling_of_the_file(written: WriteFile) -> None:
     settings = load(written(EXAMPLE), ELSPETH_SINKS__AUDIT__OPTIONS__PATH="elsewhere.jsonl")
 
     assert list(settings.sinks) == ["Audit"]
@@ -138,9 +139,7 @@ def test_environment_variables_find_a_key_however_the_file_spells_it(written: Wr
 
 
 @pytest.mark.parametrize("text", ["", "landscape:\n", "landscape: {export: }\n"])
-def test_environment_variables_make_the_sections_that_the_file_lacks(
-    written: WriteFile, text: str
-) -> None:
+def test_environment_variables_create_missing_sections(written: WriteFile, text: str) -> None:
     settings = load(
         written(text),
         ELSPETH_LANDSCAPE__EXPORT__ENABLED="1",
@@ -194,7 +193,7 @@ def refusal(path: Path, **environ: str) -> str:
         ("landscape: {export: {enabled: true}}", "landscape.export.sink is required when export"),
         ("landscape: {export: {sgin: true}}", "landscape.export.sgin is not a setting"),
         ("landscape: {retention: 1}", "has: enabled, backend, url, export"),
-        ('landscape: {"a\\n\\e[31mb": 1}', "landscape.a  [31mb is not a setting"),
+        ('landscape: {"a\\n\\e[31mb": 1}', "landscape.a\\n\\x1b[31mb is not a setting"),
         ("- landscape", "expected a mapping"),
         ("landscape", "expected a mapping"),
     ],
@@ -226,13 +225,13 @@ def test_every_problem_of_a_file_is_named_at_once(written: WriteFile) -> None:
         ("ELSPETH_LANDSCAPE", "landscape: Input should be a valid dictionary"),
     ],
 )
-def test_a_variable_that_names_no_setting_is_refused(
+def test_a_variable_that_names_an_unknown_setting_is_refused(
     written: WriteFile, variable: str, message: str
 ) -> None:
     assert message in refusal(written(EXAMPLE), **{variable: "true"})
 
 
-def test_no_message_and_no_repr_shows_the_password_of_a_url(written: WriteFile) -> None:
+def test_messages_and_reprs_hide_the_password_of_a_url(written: WriteFile) -> None:
     path = written("landscape: {url: 'postgresql://me:canary@host/db', backend: canary}")
 
     with pytest.raises(SettingsError) as refused:
@@ -240,3 +239,40 @@ def test_no_message_and_no_repr_shows_the_password_of_a_url(written: WriteFile) 
 
     assert "canary" not in f"{refused.value} {refused.value.__cause__}"
     assert "canary" not in repr(LandscapeSettings(url="postgresql://me:canary@host/db"))
+
+
+def with_sink(**options: object) -> ElspethSettings:
+    return ElspethSettings.model_validate(
+        {"sinks": {"audit": {"plugin": "json", "options": options}}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "export_format", "expected"),
+    [
+        ("out/audit.jsonl", "json", "out/audit.jsonl"),
+        ("out/audit.csv", "csv", "out/audit"),
+        ("out/audit.v2.csv", "csv", "out/audit.v2"),
+        ("out/audit", "csv", "out/audit"),
+    ],
+)
+def test_the_path_of_the_sink_is_taken(path: str, export_format: str, expected: str) -> None:
+    assert export_destination(with_sink(path=path), "audit", export_format) == Path(expected)
+
+
+@pytest.mark.parametrize("sink", [None, "", "elsewhere"])
+def test_an_unknown_sink_is_refused_and_named(sink: str | None) -> None:
+    with pytest.raises(SettingsError, match=f"sink {sink!r} is not among the sinks"):
+        export_destination(with_sink(path="audit.jsonl"), sink, "json")
+
+
+@pytest.mark.parametrize("options", [{}, {"path": ""}, {"path": None}, {"path": 7}])
+def test_a_sink_without_a_path_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match="'audit' has no path among its options"):
+        export_destination(with_sink(**options), "audit", "json")
+
+
+@pytest.mark.parametrize("name", ["audit.json", "audit", "audit.jsonl.gz"])
+def test_a_json_export_that_is_not_named_jsonl_is_refused_with_the_name_to_give(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"JSON Lines: name it audit(\.jsonl)?\.jsonl$"):
+        export_destination(with_sink(path=name), "audit", "json")

@@ -1,4 +1,4 @@
-"""Strict YAML: plain documents read as usual, and every trap refused with its place."""
+"""Strict YAML: plain documents are read, hazards are refused with their position."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def test_a_plain_document_is_read_as_safe_load_reads_it(path: Path) -> None:
     ],
     ids=lambda text: text[:30],
 )
-def test_what_could_mislead_or_swell_is_refused_on_one_line(
+def test_misleading_or_growing_content_is_refused_on_one_line(
     path: Path, text: str, message: str
 ) -> None:
     path.write_text(text)
@@ -71,13 +71,13 @@ def test_what_could_mislead_or_swell_is_refused_on_one_line(
     assert str(refused.value).isprintable()
 
 
-def test_a_document_may_nest_as_deep_as_the_limit(path: Path) -> None:
+def test_a_document_may_be_nested_up_to_the_limit(path: Path) -> None:
     path.write_text("[" * MAX_DEPTH + "]" * MAX_DEPTH)
 
     assert isinstance(read_yaml(path), list)
 
 
-def test_bytes_that_are_no_text_are_refused(path: Path) -> None:
+def test_bytes_that_are_not_text_are_refused(path: Path) -> None:
     path.write_bytes(b"a: \xff\xfe")
 
     with pytest.raises(StrictYamlError, match=r"some\.yaml: .*invalid start byte"):

@@ -1,4 +1,4 @@
-"""The chain of attestations beside an export: what it detects, and what it never calls forged."""
+"""The chain of attestations beside an export: detected attacks, and states after a crash."""
 
 import shutil
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from elspeth.core.landscape.attestation import (
     check_attestation,
     read_attestation,
 )
-from elspeth.core.landscape.counts import count_tables, tables_of
+from elspeth.core.landscape.counts import count_tables, count_tables_in_snapshot
 from elspeth.core.landscape.output.atomic import ExportTargetError, UnconfirmedExportError
 from elspeth.core.landscape.verification.verify import verify
 
@@ -33,7 +33,7 @@ ATTESTER = Attester(SIGNER)
 
 @dataclass(frozen=True)
 class Place:
-    """Somewhere that a run is exported to again and again, a second apart."""
+    """A place to which a run is exported repeatedly, a second apart."""
 
     db: LandscapeDB
     path: Path
@@ -56,7 +56,7 @@ class Place:
         published = write(run_id, self.path, sign=key is not None)
         if pending is None:
             return None
-        tables = partial(tables_of, self.db, run_id)
+        tables = partial(count_tables_in_snapshot, self.db, run_id)
         return pending.attest(published.fingerprint, run_id, key, tables)
 
     def attested(self) -> Attestation:
@@ -65,7 +65,7 @@ class Place:
         return attestation
 
     def keep(self, name: str) -> "Kept":
-        """Copy what is there to a folder of that name."""
+        """Copy the export and its attestation to a folder of that name."""
         folder = self.path.parent / name
         folder.mkdir()
         kept = Kept(folder / self.path.name)
@@ -97,7 +97,7 @@ class Kept:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file or a directory over what is there."""
+    """Replace a file or a directory by a copy of another."""
     if source.is_dir():
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)
@@ -129,7 +129,7 @@ def file(database: LandscapeDB, tmp_path: Path) -> Place:
 
 
 class TestSound:
-    def test_it_states_what_is_there(self, place: Place) -> None:
+    def test_it_states_the_facts_of_the_export(self, place: Place) -> None:
         attestation = place.attested()
         stated = attestation.predicate
         found = verify(place.path, KEY)
@@ -143,7 +143,7 @@ class TestSound:
         assert stated.manifest_hash == found.manifest["final_hash"]
         assert stated.exported_at == found.manifest["exported_at"]
 
-    def test_the_export_has_the_bytes_that_it_has_without(self, place: Place) -> None:
+    def test_attesting_does_not_change_the_bytes_of_the_export(self, place: Place) -> None:
         place.attested()
         kept = place.keep("kept")
         same_clock = replace(place, seconds=count())
@@ -154,7 +154,7 @@ class TestSound:
             again = place.path / name.name if place.path.is_dir() else place.path
             assert again.read_bytes() == name.read_bytes()
 
-    def test_each_follows_the_one_before(self, place: Place) -> None:
+    def test_an_attestation_names_the_previous_one(self, place: Place) -> None:
         first = place.attested()
         kept = place.keep("kept")
         second = place.attested()
@@ -169,7 +169,7 @@ class TestSound:
         found = verify(file.path, None, allow_unsigned=True)
         assert check_attestation(file.path, (SIGNER,), found).ok
 
-    def test_another_run_in_the_same_place_goes_on_with_its_chain(self, file: Place) -> None:
+    def test_another_run_in_the_same_place_continues_the_chain(self, file: Place) -> None:
         file.attested()
         kept = file.keep("kept")
         second = file.export(run_id="run-2")
@@ -177,7 +177,7 @@ class TestSound:
         assert (second.predicate.run_id, second.predicate.sequence) == ("run-2", 2)
         assert file.check(kept.attestation).ok
 
-    def test_what_it_states_of_the_database_includes_tables_that_no_export_reads(
+    def test_the_table_counts_include_tables_that_are_not_exported(
         self, database: LandscapeDB
     ) -> None:
         with database.connection() as connection:
@@ -195,7 +195,7 @@ class TestDetected:
         copy(old.export, place.path)
         assert reasons(place.check()) == [AttestationReason.ROLLED_BACK]
 
-    def test_an_older_export_put_back_with_its_attestation_by_what_is_remembered(
+    def test_an_older_export_put_back_with_its_attestation_given_a_kept_number(
         self, place: Place
     ) -> None:
         place.attested()
@@ -228,7 +228,7 @@ class TestDetected:
         victim.write_bytes(b"something else\n")
         assert reasons(place.check()) == [AttestationReason.FOREIGN_EXPORT]
 
-    def test_a_file_more_in_a_directory(self, database: LandscapeDB, tmp_path: Path) -> None:
+    def test_an_additional_file_in_a_directory(self, database: LandscapeDB, tmp_path: Path) -> None:
         place = Place(database, tmp_path / "run", count())
         place.attested()
         (place.path / "notes.txt").touch()
@@ -237,7 +237,7 @@ class TestDetected:
         (place.path / "folder").mkdir()
         assert AttestationReason.FOREIGN_EXPORT in reasons(place.check())
 
-    def test_a_link_in_its_place(self, file: Place) -> None:
+    def test_a_link_in_place_of_the_export(self, file: Place) -> None:
         file.attested()
         file.path.rename(file.path.with_name("away"))
         file.path.symlink_to("away")
@@ -250,7 +250,7 @@ class TestDetected:
         file.path.write_bytes(content)
         assert reasons(file.check()) == [AttestationReason.FOREIGN_EXPORT]
 
-    def test_sidecars_swapped_between_two_places(self, file: Place) -> None:
+    def test_attestations_swapped_between_two_places(self, file: Place) -> None:
         other = replace(file, path=file.path.with_name("other.jsonl"))
         file.attested()
         other.attested()
@@ -271,7 +271,7 @@ class TestDetected:
         copy(attestation_path(file.path), file.path.with_name("copy.jsonl.attestation.json"))
         assert file.check(path=file.path.with_name("copy.jsonl")).ok
 
-    def test_a_gap_in_the_sequence_until_those_in_between_are_shown(self, file: Place) -> None:
+    def test_a_gap_in_the_sequence_until_it_is_filled(self, file: Place) -> None:
         kept = []
         for number in range(4):
             file.attested()
@@ -283,7 +283,7 @@ class TestDetected:
         assert file.check(*kept).ok
         assert file.check(kept[2], kept[0], kept[1]).ok, "in any order"
 
-    def test_a_chain_begun_again_is_no_longer_the_one_that_was_known(self, file: Place) -> None:
+    def test_a_chain_begun_again_contradicts_the_known_one(self, file: Place) -> None:
         file.attested()
         known = file.keep("known")
         attestation_path(file.path).unlink()
@@ -298,14 +298,14 @@ class TestDetected:
         file.attested()
         assert reasons(file.check(attestation_path(other.path))) == [AttestationReason.CHAIN]
 
-    def test_a_known_attestation_that_does_not_stand(self, file: Place) -> None:
+    def test_a_kept_attestation_that_is_invalid(self, file: Place) -> None:
         file.attested()
         kept = file.keep("kept").attestation
         kept.write_bytes(kept.read_bytes()[:-2])
         assert reasons(file.check(kept)) == [AttestationReason.MALFORMED]
 
     @pytest.mark.parametrize("kind", ["link", "directory", "large"])
-    def test_a_sidecar_that_is_no_small_file(self, file: Place, kind: str) -> None:
+    def test_an_attestation_that_is_not_a_small_file(self, file: Place, kind: str) -> None:
         file.attested()
         attestation = attestation_path(file.path)
         away = attestation.rename(attestation.with_name("away"))
@@ -317,10 +317,10 @@ class TestDetected:
             attestation.write_bytes(b" " * 70_000)
         assert reasons(file.check()) == [AttestationReason.MALFORMED]
 
-    def test_a_statement_that_is_not_true_of_its_bytes(
+    def test_a_statement_that_contradicts_the_attested_bytes(
         self, file: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whoever holds the key can state anything; what the file itself contradicts is found."""
+        """A holder of the key can state anything; a contradiction to the file is found."""
         file.attested()
         found = replace(verify(file.path, KEY), counts={"run": 1}, run_id="run-2")
         attested = check_attestation(file.path, (SIGNER,), found)
@@ -328,30 +328,30 @@ class TestDetected:
 
 
 class TestCutOff:
-    """Between the export and its attestation: a sound state, and nobody calls it forged."""
+    """Ended between the export and its attestation: a valid state, not reported as forged."""
 
-    def test_the_first_export_is_there_and_not_attested(self, place: Place) -> None:
+    def test_the_first_export_without_attestation(self, place: Place) -> None:
         place.export(attester=None)
         assert reasons(place.check()) == [AttestationReason.NO_ATTESTATION]
 
-    def test_a_later_export_is_there_and_not_attested(self, place: Place) -> None:
+    def test_a_later_export_without_attestation(self, place: Place) -> None:
         place.attested()
         place.export(attester=None)
         (defect,) = place.check().defects
         assert defect.reason is AttestationReason.NOT_ATTESTED
         assert "cut off before it was attested" in defect.message
 
-    def test_the_next_export_goes_on_with_the_chain(self, place: Place) -> None:
+    def test_the_next_export_continues_the_chain(self, place: Place) -> None:
         place.attested()
         kept = place.keep("kept")
         place.export(attester=None)
         assert place.attested().predicate.sequence == 2
         assert place.check(kept.attestation).ok
 
-    def test_what_is_there_can_be_attested_afterwards(self, place: Place) -> None:
+    def test_an_export_can_be_attested_afterwards(self, place: Place) -> None:
         first = place.attested()
         place.export(attester=None)
-        tables = partial(tables_of, place.db, "run-1")
+        tables = partial(count_tables_in_snapshot, place.db, "run-1")
         second = ATTESTER.begin(place.path).attest_existing("run-1", KEY, tables)
         assert second.predicate.previous == first.digest
         assert place.check().ok
@@ -363,14 +363,14 @@ class TestCutOff:
         old = place.keep("old")
         place.attested()
         copy(old.export, place.path)
-        tables = partial(tables_of, place.db, "run-1")
+        tables = partial(count_tables_in_snapshot, place.db, "run-1")
         with pytest.raises(AttestationError, match="older than the export attested last"):
             ATTESTER.begin(place.path).attest_existing("run-1", KEY, tables)
 
-    def test_an_unsigned_one_has_no_age_to_tell(self, file: Place) -> None:
+    def test_the_age_of_an_unsigned_export_is_unknown(self, file: Place) -> None:
         file.export(key=None)
         file.export(key=None, run_id="run-2", attester=None)
-        tables = partial(tables_of, file.db, "run-2")
+        tables = partial(count_tables_in_snapshot, file.db, "run-2")
         with pytest.raises(AttestationError, match="no manifest tells"):
             ATTESTER.begin(file.path).attest_existing("run-2", None, tables)
 
@@ -393,7 +393,7 @@ class TestRefused:
         assert "is not valid" in said
         assert "begin a new chain without it" in said
 
-    def test_a_chain_under_another_key_unless_that_is_named(self, file: Place) -> None:
+    def test_a_chain_under_another_key_unless_that_key_is_given(self, file: Place) -> None:
         file.attested()
         renewed = HmacSigner(b"j" * 32)
         assert "UNKNOWN_KEY" in self.refusal(file, Attester(renewed))
@@ -401,16 +401,16 @@ class TestRefused:
         assert second is not None
         assert (second.predicate.sequence, second.key_id) == (2, renewed.key_id)
 
-    def test_a_name_that_leaves_no_room_for_the_sidecars(self, file: Place) -> None:
+    def test_a_name_that_is_too_long_with_the_suffix(self, file: Place) -> None:
         long = replace(file, path=file.path.with_name("r" * 240))
         assert "longer than 255 bytes" in self.refusal(long)
 
-    def test_a_name_that_is_no_text(self, file: Place) -> None:
+    def test_a_name_that_is_not_utf8(self, file: Place) -> None:
         assert "UTF-8" in self.refusal(replace(file, path=file.path.with_name("\udcff.jsonl")))
 
 
 class TestUnconfirmed:
-    """After the export: it is in place, and the command says that it is not attested."""
+    """After the export: it is in place, and the error names it as not attested."""
 
     def test_a_run_that_was_written_to_meanwhile(self, file: Place) -> None:
         pending = ATTESTER.begin(file.path)
@@ -418,7 +418,7 @@ class TestUnconfirmed:
         published = exporter.write_jsonl("run-1", file.path, sign=True)
         node = next(r for r in exporter.export_run("run-1") if r["record_type"] == "node")
         LandscapeRecorder(file.db).create_row("run-1", node["node_id"], 99, {})
-        tables = partial(tables_of, file.db, "run-1")
+        tables = partial(count_tables_in_snapshot, file.db, "run-1")
         with pytest.raises(UnconfirmedExportError, match="4 records of type row, the database 5"):
             pending.attest(published.fingerprint, "run-1", KEY, tables)
         assert verify(file.path, KEY).ok
@@ -429,7 +429,7 @@ class TestUnconfirmed:
         exporter = LandscapeExporter(file.db, KEY, clock=file.clock)
         published = exporter.write_jsonl("run-1", file.path, sign=True)
         other = file.attested()
-        tables = partial(tables_of, file.db, "run-1")
+        tables = partial(count_tables_in_snapshot, file.db, "run-1")
         with pytest.raises(UnconfirmedExportError, match="attested meanwhile"):
             pending.attest(published.fingerprint, "run-1", KEY, tables)
         assert read_attestation(attestation_path(file.path), (SIGNER,)) == other
@@ -439,7 +439,7 @@ class TestUnconfirmed:
         exporter = LandscapeExporter(file.db, KEY, clock=file.clock)
         published = exporter.write_jsonl("run-1", file.path, sign=True)
         file.export(attester=None)
-        tables = partial(tables_of, file.db, "run-1")
+        tables = partial(count_tables_in_snapshot, file.db, "run-1")
         with pytest.raises(UnconfirmedExportError, match="no longer those that were written"):
             pending.attest(published.fingerprint, "run-1", KEY, tables)
 

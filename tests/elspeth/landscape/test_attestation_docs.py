@@ -9,7 +9,7 @@ from command_line import Command
 from sample_run import KEY
 
 from elspeth.core.landscape.attestation import AttestationReason
-from elspeth.core.landscape.attestation.signers import PURPOSE
+from elspeth.core.landscape.attestation.dsse import PURPOSE
 from elspeth.core.landscape.attestation.statement import Predicate
 
 PAGE = (Path(__file__).parents[3] / "docs" / "attestation.md").read_text(encoding="utf-8")
@@ -53,13 +53,13 @@ def test_the_python_example_runs(landscape: Command, capsys: pytest.CaptureFixtu
 def test_the_page_lists_every_reason_and_every_field() -> None:
     reasons = PAGE.partition("## Reasons")[2].partition("## ")[0]
     assert re.findall(r"^\| `([A-Z_]+)`", reasons, re.MULTILINE) == list(AttestationReason)
-    fields = PAGE.partition("## What it says")[2].partition("\n## ")[0]
+    fields = PAGE.partition("## Content of the file")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.*?) \|", fields, re.MULTILINE)
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
     assert sorted(named) == sorted(Predicate.model_fields)
 
 
-def test_the_page_names_what_keys_are_derived_with() -> None:
+def test_the_page_names_the_message_that_keys_are_derived_with() -> None:
     assert f"HMAC-SHA256 of `{PURPOSE.decode()}` with the signing key" in PAGE
 
 

@@ -1,4 +1,4 @@
-"""DSSE envelopes and the statements in them: the standard's form, and no other byte."""
+"""DSSE envelopes and their statements: the form of the standard, exact to the byte."""
 
 import base64
 import hashlib
@@ -17,12 +17,14 @@ from securesystemslib.dsse import Envelope
 
 from elspeth.core.landscape.attestation.dsse import (
     PAYLOAD_TYPE,
+    PURPOSE,
+    HmacSigner,
+    Signer,
     open_envelope,
     pre_authentication_encoding,
     sign_envelope,
 )
 from elspeth.core.landscape.attestation.ed25519 import Ed25519Signer
-from elspeth.core.landscape.attestation.signers import PURPOSE, HmacSigner, Signer
 from elspeth.core.landscape.attestation.statement import (
     AttestationReason,
     InvalidAttestationError,
@@ -53,26 +55,26 @@ def ed25519_signer() -> Signer:
 
 
 def reason(content: bytes, signer: Signer = SIGNER) -> AttestationReason:
-    """What is wrong with a file, opened and read."""
+    """Return the reason why a file is refused."""
     with pytest.raises(InvalidAttestationError) as caught:
         read_statement(open_envelope(content, (signer,)).payload)
     return caught.value.reason
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
-    """The signed statement with a change to it, signed anew by a holder of the key."""
+    """The statement with a change, signed again by a holder of the key."""
     statement = json.loads(STATEMENT.payload())
     change(statement)
     return sign_envelope(rfc8785.dumps(statement), SIGNER)
 
 
 class TestEnvelope:
-    def test_what_is_signed_is_the_standards_example(self) -> None:
+    def test_the_signed_bytes_are_those_of_the_standards_example(self) -> None:
         encoded = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world")
         assert encoded == b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
 
     @given(st.text(st.characters(codec="utf-8")), st.binary())
-    def test_what_is_signed_is_what_another_implementation_signs(
+    def test_the_signed_bytes_are_those_of_another_implementation(
         self, payload_type: str, payload: bytes
     ) -> None:
         theirs = Envelope(payload, payload_type, {}).pae()
@@ -91,7 +93,7 @@ class TestEnvelope:
         assert SIGNER.sign(b"message") == signed
         assert hmac.digest(KEY, b"message", hashlib.sha256) != signed
 
-    def test_the_signature_of_a_record_is_none_of_an_attestation(self) -> None:
+    def test_the_signature_of_a_record_is_invalid_for_an_attestation(self) -> None:
         envelope = json.loads(SIGNED)
         message = pre_authentication_encoding(PAYLOAD_TYPE, STATEMENT.payload())
         record_signature = hmac.digest(KEY, message, hashlib.sha256)
@@ -99,7 +101,7 @@ class TestEnvelope:
         assert reason(rfc8785.dumps(envelope) + b"\n") is AttestationReason.FORGED
 
     @pytest.mark.parametrize("signer", [SIGNER, ed25519_signer()], ids=["hmac", "ed25519"])
-    def test_every_byte_counts(self, signer: Signer) -> None:
+    def test_every_change_of_a_byte_is_found(self, signer: Signer) -> None:
         content = sign_envelope(STATEMENT.payload(), signer)
         assert read_statement(open_envelope(content, (signer,)).payload) == STATEMENT
         for at, byte in enumerate(content):
@@ -134,10 +136,10 @@ class TestEnvelope:
         ],
         ids=["nothing", "null", "list", "bare", "no text", "deep", "twice", "no end", "zeros"],
     )
-    def test_what_is_no_envelope_is_refused(self, content: bytes) -> None:
+    def test_other_content_is_refused(self, content: bytes) -> None:
         assert reason(content) is AttestationReason.MALFORMED
 
-    def test_the_same_in_another_form_is_refused(self) -> None:
+    def test_the_same_envelope_in_another_form_is_refused(self) -> None:
         assert (
             reason(json.dumps(json.loads(SIGNED), indent=1).encode()) is AttestationReason.MALFORMED
         )
@@ -147,7 +149,7 @@ class TestEnvelope:
         envelope["signatures"] *= 2
         assert reason(rfc8785.dumps(envelope) + b"\n") is AttestationReason.MALFORMED
 
-    def test_another_key_is_told_from_a_forged_signature(self) -> None:
+    def test_another_key_is_distinguished_from_a_forged_signature(self) -> None:
         assert reason(SIGNED, HmacSigner(b"j" * 32)) is AttestationReason.UNKNOWN_KEY
         envelope = json.loads(SIGNED)
         envelope["payload"] = base64.b64encode(b"{}").decode()
@@ -190,7 +192,7 @@ class TestStatement:
             ("more", 1),
         ],
     )
-    def test_a_signed_statement_of_something_else_is_refused(
+    def test_a_signed_statement_of_other_content_is_refused(
         self, field: str, value: object
     ) -> None:
         content = changed(lambda statement: statement["predicate"].update({field: value}))

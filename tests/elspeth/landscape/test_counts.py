@@ -1,4 +1,4 @@
-"""Record counts, against the export that they announce."""
+"""Record counts, compared to the export."""
 
 from collections import Counter
 
@@ -28,7 +28,7 @@ def test_counting_is_one_query_and_leaves_other_runs_out(
     assert log.total == 1
 
 
-def test_an_unknown_run_has_nothing_of_every_type(db: LandscapeDB) -> None:
+def test_an_unknown_run_has_zero_records_of_every_type(db: LandscapeDB) -> None:
     with db.connection() as connection:
         assert count_records(connection, "nobody") == dict.fromkeys(EMISSION_ORDER, 0)
 

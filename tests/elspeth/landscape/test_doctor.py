@@ -1,4 +1,4 @@
-"""What the doctor says of a database as it should be, and of one that lost an index."""
+"""`examine`: the advice for a complete database and for one without an index."""
 
 from sqlalchemy import inspect
 
@@ -9,12 +9,12 @@ from harness.generate.spec import RunSpec
 from querygrowth.log import count_queries
 
 
-def test_a_database_of_this_schema_needs_nothing(db: LandscapeDB) -> None:
+def test_a_database_of_this_schema_gets_no_advice(db: LandscapeDB) -> None:
     generate_run(db, RunSpec.typical(10))
     assert examine(db) == []
 
 
-def test_a_lost_index_is_named_with_what_would_bring_it_back(sqlite_url: str) -> None:
+def test_a_missing_index_is_named_with_the_sql_that_creates_it(sqlite_url: str) -> None:
     with LandscapeDB(sqlite_url) as db:
         with db.connection() as connection:
             connection.exec_driver_sql("DROP INDEX ix_tokens_row_id")
@@ -27,7 +27,7 @@ def test_a_lost_index_is_named_with_what_would_bring_it_back(sqlite_url: str) ->
         assert examine(db) == []
 
 
-def test_an_index_that_another_stands_in_for_is_not_missed(sqlite_url: str) -> None:
+def test_an_index_that_another_one_replaces_is_not_missing(sqlite_url: str) -> None:
     with LandscapeDB(sqlite_url) as db:
         with db.connection() as connection:
             connection.exec_driver_sql(
@@ -36,7 +36,7 @@ def test_an_index_that_another_stands_in_for_is_not_missed(sqlite_url: str) -> N
         assert examine(db) == []
 
 
-def test_a_lost_index_is_named_on_postgresql(fresh_postgres_url: str) -> None:
+def test_a_missing_index_is_named_on_postgresql(fresh_postgres_url: str) -> None:
     with LandscapeDB(fresh_postgres_url) as db:
         with db.connection() as connection:
             connection.exec_driver_sql("DROP INDEX ix_tokens_row_id")
@@ -58,7 +58,7 @@ def test_nothing_is_created(db: LandscapeDB) -> None:
     assert indexes() == before
 
 
-def test_looking_at_a_large_run_costs_what_looking_at_a_small_one_does(sqlite_url: str) -> None:
+def test_the_examination_of_a_large_run_costs_as_much_as_of_a_small_one(sqlite_url: str) -> None:
     asked = []
     with LandscapeDB(sqlite_url) as db:
         for rows in (10, 40):

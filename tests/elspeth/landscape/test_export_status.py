@@ -1,4 +1,4 @@
-"""The export_status of a run is written and retried while the database is locked, for a time."""
+"""The export_status of a run is written, with retries while the database is locked."""
 
 import threading
 from contextlib import ExitStack
@@ -37,7 +37,9 @@ def lock(connection: Connection) -> None:
         connection.execute(text("SELECT 1 FROM runs WHERE run_id = 'run-1' FOR UPDATE"))
 
 
-def test_it_goes_from_pending_to_completed(db: LandscapeDB, status: ExportStatusWriter) -> None:
+def test_the_status_goes_from_pending_to_completed(
+    db: LandscapeDB, status: ExportStatusWriter
+) -> None:
     status.begin("json", "audit")
     run = run_of(db)
     assert (run.export_status, run.export_format, run.export_sink) == (
@@ -60,7 +62,7 @@ def test_a_failure_is_recorded_with_its_error_and_cleared_by_success(
     assert run_of(db).export_error is None
 
 
-def test_resolving_changes_only_what_is_pending(
+def test_resolving_changes_only_a_pending_status(
     db: LandscapeDB, status: ExportStatusWriter
 ) -> None:
     assert not status.resolve_pending(ExportStatus.FAILED, "cut off")
@@ -72,7 +74,7 @@ def test_resolving_changes_only_what_is_pending(
     assert run_of(db).export_status is ExportStatus.FAILED
 
 
-def test_a_lock_that_stays_is_an_error(db: LandscapeDB, status: ExportStatusWriter) -> None:
+def test_a_permanent_lock_is_an_error(db: LandscapeDB, status: ExportStatusWriter) -> None:
     with db.engine.connect() as other:
         lock(other)
         with pytest.raises(OperationalError, match="lock"):
@@ -81,9 +83,7 @@ def test_a_lock_that_stays_is_an_error(db: LandscapeDB, status: ExportStatusWrit
     assert run_of(db).export_status is None
 
 
-def test_a_lock_that_is_let_go_of_is_waited_for(
-    db: LandscapeDB, status: ExportStatusWriter
-) -> None:
+def test_a_temporary_lock_is_waited_for(db: LandscapeDB, status: ExportStatusWriter) -> None:
     tried = threading.Event()
     event.listen(db.engine, "handle_error", lambda _: tried.set())
     held = threading.Event()
@@ -104,7 +104,7 @@ def test_a_lock_that_is_let_go_of_is_waited_for(
     assert run_of(db).export_status is ExportStatus.COMPLETED
 
 
-def test_what_cannot_pass_is_not_tried_again(db: LandscapeDB, status: ExportStatusWriter) -> None:
+def test_a_permanent_error_is_not_retried(db: LandscapeDB, status: ExportStatusWriter) -> None:
     tries: list[object] = []
     event.listen(db.engine, "handle_error", tries.append)
     patient = ExportStatusWriter(db, "run-1", fixed_clock, retry_seconds=600)

@@ -1,4 +1,4 @@
-"""The signing key as commands take it: from the environment or a file, and long enough."""
+"""The signing key from the environment or a file: its bytes, length and protection."""
 
 import os
 import re
@@ -32,7 +32,7 @@ def secret_file(path: Path, content: bytes = KEY, *, mode: int = 0o600) -> Path:
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """Be someone whom permissions hold back, also where the tests run as root."""
+    """Drop root's power to read any file, so that permissions apply."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)
@@ -43,7 +43,7 @@ def as_nobody() -> Iterator[None]:
 
 
 def refusal(path: Path, content: bytes = KEY) -> str:
-    """Why a key file is refused, in words that show nothing of it."""
+    """Return why a key file is refused, and assert that the message does not show the key."""
     with pytest.raises(SigningKeyError) as caught:
         read_key_file(path)
     said = str(caught.value)
@@ -82,14 +82,14 @@ class TestEnvironment:
         )
         assert done.stdout.strip() == key.hex()
 
-    def test_a_key_file_goes_before_it(self, tmp_path: Path) -> None:
+    def test_a_key_file_takes_precedence_over_the_environment(self, tmp_path: Path) -> None:
         path = secret_file(tmp_path / "key")
         assert signing_key({KEY_VARIABLE: "s" * 32}, path) == KEY
 
 
 class TestKeyFile:
     @pytest.mark.parametrize("mode", [0o600, 0o400, 0o640, 0o660])
-    def test_its_bytes_are_the_key_whatever_they_are(self, tmp_path: Path, mode: int) -> None:
+    def test_any_bytes_of_the_file_are_the_key(self, tmp_path: Path, mode: int) -> None:
         assert read_key_file(secret_file(tmp_path / "key", mode=mode)) == KEY
 
     @pytest.mark.parametrize(
@@ -97,35 +97,35 @@ class TestKeyFile:
         [(b"\n", b""), (b"\n\n", b"\n"), (b"\r\n", b"\r"), (b" ", b" ")],
         ids=["one newline", "two newlines", "CR LF", "a blank"],
     )
-    def test_one_newline_at_its_end_is_no_part_of_it_and_nothing_else_is_left_out(
+    def test_only_one_newline_at_the_end_is_removed(
         self, tmp_path: Path, end: bytes, kept: bytes
     ) -> None:
         assert read_key_file(secret_file(tmp_path / "key", KEY + end)) == KEY + kept
 
     @pytest.mark.parametrize("content", [b"", b"\n", b"k" * 31, b"k" * 31 + b"\n"])
-    def test_one_that_is_too_short_is_refused(self, tmp_path: Path, content: bytes) -> None:
+    def test_a_file_with_a_short_key_is_refused(self, tmp_path: Path, content: bytes) -> None:
         said = refusal(secret_file(tmp_path / "key", content), content)
         assert f"has {len(content.rstrip())} bytes; at least 32 are needed" in said
 
-    def test_64_kibibytes_are_read_and_no_more(self, tmp_path: Path) -> None:
+    def test_files_of_up_to_64_kibibytes_are_read(self, tmp_path: Path) -> None:
         largest = b"k" * 2**16
         assert read_key_file(secret_file(tmp_path / "key", largest)) == largest
         said = refusal(secret_file(tmp_path / "larger", largest + b"k"))
         assert said.endswith("is larger than 65,536 bytes, so it is not a key file")
 
     @pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o644, 0o666])
-    def test_one_that_is_open_to_everyone_is_refused_and_counts_as_lost(
+    def test_a_file_open_to_everyone_is_refused_with_the_advice_to_change_the_key(
         self, tmp_path: Path, mode: int
     ) -> None:
         said = refusal(secret_file(tmp_path / "key", mode=mode))
         assert said.endswith("is open to everyone; chmod 600 it, and change the key")
 
-    def test_a_symbolic_link_is_refused_even_to_a_good_one(self, tmp_path: Path) -> None:
+    def test_a_symbolic_link_to_a_key_file_is_refused(self, tmp_path: Path) -> None:
         secret_file(tmp_path / "key")
         (tmp_path / "link").symlink_to(tmp_path / "key")
         assert refusal(tmp_path / "link").endswith("is a symbolic link; name the key file itself")
 
-    def test_a_pipe_is_refused_and_not_waited_for(self, tmp_path: Path) -> None:
+    def test_a_pipe_is_refused_without_blocking(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "key", 0o600)
         assert refusal(tmp_path / "key").endswith("is not a regular file")
 
@@ -133,10 +133,10 @@ class TestKeyFile:
         (tmp_path / "key").mkdir(mode=0o700)
         assert refusal(tmp_path / "key").endswith("is not a regular file")
 
-    def test_a_missing_one_is_refused(self, tmp_path: Path) -> None:
+    def test_a_missing_file_is_refused(self, tmp_path: Path) -> None:
         assert refusal(tmp_path / "key").endswith("cannot be read: No such file or directory")
 
-    def test_one_that_may_not_be_read_is_refused(self, tmp_path: Path) -> None:
+    def test_an_unreadable_file_is_refused(self, tmp_path: Path) -> None:
         path = secret_file(tmp_path / "key", mode=0o200)
         with as_nobody():
             said = refusal(path)
@@ -144,17 +144,15 @@ class TestKeyFile:
 
 
 class TestKeyring:
-    def test_there_is_one_key_a_line_in_their_order_and_empty_lines_are_passed_over(
-        self, tmp_path: Path
-    ) -> None:
+    def test_keys_are_read_in_order_and_empty_lines_are_skipped(self, tmp_path: Path) -> None:
         path = secret_file(tmp_path / "keys", b"\n" + KEY + b"\n\n" + b"j" * 32 + b"\n")
         assert read_keyring(path) == Keyring((KEY, b"j" * 32))
 
-    def test_it_shows_no_key(self) -> None:
+    def test_a_keyring_does_not_show_its_keys(self) -> None:
         assert repr(Keyring((b"k" * 32,))) == "Keyring()"
 
     @pytest.mark.parametrize("content", [b"", b"\n\n"])
-    def test_one_without_keys_is_refused(self, tmp_path: Path, content: bytes) -> None:
+    def test_a_keyring_without_keys_is_refused(self, tmp_path: Path, content: bytes) -> None:
         with pytest.raises(SigningKeyError, match=r"keys holds no keys: write one per line"):
             read_keyring(secret_file(tmp_path / "keys", content))
 
@@ -164,12 +162,12 @@ class TestKeyring:
             read_keyring(path)
         assert "jj" not in str(caught.value)
 
-    def test_it_is_guarded_like_a_key_file(self, tmp_path: Path) -> None:
+    def test_a_keyring_file_is_protected_like_a_key_file(self, tmp_path: Path) -> None:
         with pytest.raises(SigningKeyError, match="is open to everyone"):
             read_keyring(secret_file(tmp_path / "keys", mode=0o644))
 
 
-def test_a_keys_public_name_is_short_and_no_part_of_it() -> None:
+def test_the_public_name_of_a_key_is_short_and_not_a_part_of_the_key() -> None:
     keys = [bytes([first]) * 32 for first in range(256)]
     names = {key_id(key) for key in keys}
     assert len(names) == 256

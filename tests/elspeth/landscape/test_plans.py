@@ -40,7 +40,7 @@ def test_no_plan_scans_a_table_or_sorts_a_whole_run(
         assert not plan.grows_with_the_run, (plan.record_type.name, plan.lines)
 
 
-def test_rows_need_no_sort_at_all(connection: Connection) -> None:
+def test_rows_need_no_sort(connection: Connection) -> None:
     plans = {plan.record_type: plan.lines for plan in sqlite_plans(connection, RUN.run_id)}
     assert not any("TEMP B-TREE" in line for line in plans[ROW])
 
@@ -75,7 +75,7 @@ def test_a_sort_within_a_parent_is_not_a_sort_of_the_run() -> None:
     assert not Plan(CALL, [SEARCH, "USE TEMP B-TREE FOR LAST 3 TERMS OF ORDER BY"]).sorts_everything
 
 
-def test_a_lost_index_shows_in_the_plans(sqlite_url: str) -> None:
+def test_a_missing_index_shows_in_the_plans(sqlite_url: str) -> None:
     with LandscapeDB(sqlite_url) as db, db.connection() as connection:
         connection.exec_driver_sql("DROP INDEX ix_tokens_row_id")
         plans = {plan.record_type: plan for plan in sqlite_plans(connection, "r")}

@@ -1,4 +1,4 @@
-"""The export that follows a run: what is written, and what the run's export_status then says."""
+"""The export that follows a run: its files, and the run's export_status."""
 
 import json
 from contextlib import AbstractContextManager
@@ -41,7 +41,7 @@ def export(db: LandscapeDB, sample: SampleRun, chosen: ElspethSettings) -> Publi
     return export_after_run(db, sample.run_id, chosen, environ=ENVIRON, clock=fixed_clock)
 
 
-def test_nothing_happens_unless_it_is_enabled(db: LandscapeDB, sample: SampleRun) -> None:
+def test_a_disabled_export_does_nothing(db: LandscapeDB, sample: SampleRun) -> None:
     before = run_of(db, sample)
     assert export(db, sample, ElspethSettings()) is None
     assert run_of(db, sample) == before
@@ -62,7 +62,7 @@ def test_a_signed_json_export_is_written_verifies_and_is_recorded_as_completed(
     assert run.exported_at.replace(tzinfo=None) == fixed_clock().replace(tzinfo=None)
 
 
-def test_an_unsigned_export_asks_for_no_key(
+def test_an_unsigned_export_needs_no_key(
     db: LandscapeDB, sample: SampleRun, tmp_path: Path
 ) -> None:
     target = tmp_path / "audit.jsonl"
@@ -104,7 +104,7 @@ def test_a_csv_export_is_a_directory_named_as_the_sinks_file_without_its_suffix(
 def refused(
     db: LandscapeDB, sample: SampleRun, chosen: ElspethSettings, **options: Any
 ) -> tuple[Exception, Run]:
-    """Export in vain: the error, and the run afterwards."""
+    """Run an export that fails; return the error, and the run afterwards."""
     with pytest.raises((ValueError, OSError)) as caught:
         export_after_run(db, sample.run_id, chosen, **options)
     return caught.value, run_of(db, sample)
@@ -134,7 +134,7 @@ class TestFailing:
         assert KEY_VARIABLE in (run.export_error or "")
         assert list(tmp_path.glob("*audit.jsonl*")) == []
 
-    def test_the_key_is_the_process_environments_unless_told_otherwise(
+    def test_the_key_comes_from_the_process_environment_by_default(
         self, db: LandscapeDB, sample: SampleRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         chosen = settings(tmp_path / "audit.jsonl", format="json", sign=True)
@@ -162,7 +162,7 @@ class TestFailing:
         assert "'audit' has no path among its options" in str(error)
         assert run.export_status is ExportStatus.FAILED
 
-    def test_the_earlier_export_stays(
+    def test_the_earlier_export_is_kept(
         self, db: LandscapeDB, sample: SampleRun, tmp_path: Path
     ) -> None:
         chosen = settings(tmp_path / "audit.jsonl", format="json", sign=True)

@@ -1,4 +1,4 @@
-"""Exports that were left pending: reconciled by what stands at their targets, never by a guess."""
+"""Exports that were left pending: reconciled by the content of their targets."""
 
 import fcntl
 import os
@@ -13,8 +13,8 @@ from sqlalchemy import update
 from elspeth.contracts import ExportStatus, Run
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
 from elspeth.core.landscape.keys import KEY_VARIABLE
+from elspeth.core.landscape.pipeline.export_status import ReconciledExport, reconcile_pending
 from elspeth.core.landscape.pipeline.post_run import export_after_run
-from elspeth.core.landscape.pipeline.reconcile import ReconciledExport, reconcile_pending
 from elspeth.core.landscape.schema import runs_table
 from elspeth.core.settings import ElspethSettings
 
@@ -62,7 +62,7 @@ def reconcile(db: LandscapeDB, chosen: ElspethSettings, **options: Any) -> Recon
     return reconciled
 
 
-def test_nothing_is_done_where_nothing_is_pending(
+def test_without_a_pending_export_nothing_changes(
     db: LandscapeDB, sample: SampleRun, tmp_path: Path
 ) -> None:
     exported(db, settings(tmp_path))
@@ -87,7 +87,7 @@ def test_an_export_in_place_that_verifies_is_completed(
     assert run.exported_at is not None
 
 
-def test_where_there_is_nothing_the_export_failed(
+def test_a_missing_target_makes_the_export_failed(
     db: LandscapeDB, sample: SampleRun, tmp_path: Path
 ) -> None:
     leave_pending(db)
@@ -97,7 +97,7 @@ def test_where_there_is_nothing_the_export_failed(
     assert run_of(db).export_error == f"cut off: there is nothing at {tmp_path / 'audit.jsonl'}"
 
 
-def test_a_file_that_does_not_verify_is_no_export(
+def test_a_file_that_does_not_verify_makes_the_export_failed(
     db: LandscapeDB, sample: SampleRun, tmp_path: Path
 ) -> None:
     exported(db, settings(tmp_path))
@@ -108,7 +108,7 @@ def test_a_file_that_does_not_verify_is_no_export(
     assert "does not verify" in str(run_of(db).export_error)
 
 
-def test_an_export_of_another_run_is_not_this_ones(
+def test_an_export_of_another_run_makes_the_export_failed(
     db: LandscapeDB, sample: SampleRun, recorder: LandscapeRecorder, tmp_path: Path
 ) -> None:
     record_sample_run(recorder, "later")
@@ -120,7 +120,7 @@ def test_an_export_of_another_run_is_not_this_ones(
     assert run_of(db, "later").export_status is COMPLETED
 
 
-def test_an_older_export_of_the_run_that_lacks_records_is_not_it(
+def test_an_older_export_with_fewer_records_makes_the_export_failed(
     db: LandscapeDB, sample: SampleRun, recorder: LandscapeRecorder, tmp_path: Path
 ) -> None:
     exported(db, settings(tmp_path))
@@ -132,7 +132,7 @@ def test_an_older_export_of_the_run_that_lacks_records_is_not_it(
     assert "holds 50 records, the database 51" in reconciled.reason
 
 
-def test_without_the_key_a_signed_export_is_left_alone(
+def test_without_the_key_a_signed_export_stays_pending(
     db: LandscapeDB, sample: SampleRun, tmp_path: Path
 ) -> None:
     exported(db, settings(tmp_path))
@@ -143,7 +143,7 @@ def test_without_the_key_a_signed_export_is_left_alone(
     assert run_of(db).export_status is PENDING
 
 
-def test_a_sink_that_the_settings_do_not_know_is_left_alone(
+def test_an_export_to_an_unknown_sink_stays_pending(
     db: LandscapeDB, sample: SampleRun, tmp_path: Path
 ) -> None:
     leave_pending(db, export_sink="elsewhere")
@@ -154,7 +154,7 @@ def test_a_sink_that_the_settings_do_not_know_is_left_alone(
 
 @pytest.fixture
 def locked(tmp_path: Path, db: LandscapeDB, sample: SampleRun) -> Iterator[Path]:
-    """What a living process is writing, beside a target that it has not replaced yet."""
+    """The unfinished file of a running process, beside a target that is not replaced yet."""
     exported(db, settings(tmp_path))
     write = LandscapeExporter(db, KEY).write_jsonl
     seen: list[Path] = []
@@ -170,7 +170,7 @@ def locked(tmp_path: Path, db: LandscapeDB, sample: SampleRun) -> Iterator[Path]
     os.close(descriptor)
 
 
-def test_what_is_being_written_just_now_is_left_alone(
+def test_an_export_that_is_being_written_stays_pending(
     db: LandscapeDB, locked: Path, tmp_path: Path
 ) -> None:
     leave_pending(db)
@@ -179,7 +179,7 @@ def test_what_is_being_written_just_now_is_left_alone(
     assert run_of(db).export_status is PENDING
 
 
-def test_whoever_exports_meanwhile_has_the_last_word(
+def test_a_concurrent_export_is_not_overruled(
     db: LandscapeDB, sample: SampleRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exported(db, settings(tmp_path))
@@ -189,13 +189,13 @@ def test_whoever_exports_meanwhile_has_the_last_word(
         LandscapeRecorder(db).set_export_status("run-1", FAILED, error="of another process")
 
     monkeypatch.setattr(
-        "elspeth.core.landscape.pipeline.reconcile.sync_directory", completed_meanwhile
+        "elspeth.core.landscape.pipeline.export_status.sync_directory", completed_meanwhile
     )
     assert "another process" in reconcile(db, settings(tmp_path)).reason
     assert (run_of(db).export_status, run_of(db).export_error) == (FAILED, "of another process")
 
 
-def test_the_next_export_settles_what_was_left_pending(
+def test_the_next_export_settles_a_pending_one(
     db: LandscapeDB, sample: SampleRun, recorder: LandscapeRecorder, tmp_path: Path
 ) -> None:
     record_sample_run(recorder, "next")

@@ -1,4 +1,4 @@
-"""The verifier passes what exporters write, and says by a code what is wrong with anything else."""
+"""The verifier passes exports, and reports the defects of other content by code."""
 
 import json
 import tracemalloc
@@ -43,7 +43,7 @@ def first_of(records: list[Record], kind: str) -> int:
 class TestSoundExports:
     @fewer_examples(1 / 16)
     @given(spec=run_specs(max_rows=4), write=st.sampled_from(["write_jsonl", "write_csv"]))
-    def test_whatever_both_exporters_write_verifies(
+    def test_exports_of_both_exporters_verify(
         self, tmp_path_factory: pytest.TempPathFactory, spec: RunSpec, write: str
     ) -> None:
         folder = tmp_path_factory.mktemp("run")
@@ -92,7 +92,7 @@ class TestSoundExports:
             found = verify(tmp_path / name, KEY, unique=True)
             assert found.ok, found
 
-    def test_what_a_record_names_may_be_of_another_run_or_come_later(
+    def test_a_named_record_may_be_of_another_run_or_come_later(
         self, unsigned_records: list[Record], verify_bytes: VerifyBytes
     ) -> None:
         for kind, field in (
@@ -108,9 +108,9 @@ class TestSoundExports:
 
 
 class TestForm:
-    """What is wrong with the bytes."""
+    """Defects of the bytes."""
 
-    def test_an_empty_file_is_no_pass(self, verify_bytes: VerifyBytes) -> None:
+    def test_an_empty_file_fails(self, verify_bytes: VerifyBytes) -> None:
         found = verify_bytes(b"")
         assert (reasons(found), found.ok, found.valid_count) == (["EMPTY"], False, 0)
 
@@ -165,7 +165,7 @@ class TestForm:
             (b'{"record_type":"checkpoint","run_id":"run"}', "UNKNOWN_TYPE"),
         ],
     )
-    def test_a_line_that_is_no_record(
+    def test_a_line_without_a_record(
         self, line: bytes, reason: str, signed_lines: list[bytes], verify_bytes: VerifyBytes
     ) -> None:
         found = verify_bytes(b"".join([*signed_lines[:50], line + b"\n", *signed_lines[50:]]))
@@ -192,7 +192,7 @@ class TestForm:
         assert (found.valid_count, found.record_count) == (100, 102)
         assert peak_bytes < 5 * MAX_LINE_BYTES
 
-    def test_messages_stay_short_whatever_the_file_holds(
+    def test_messages_stay_short_for_any_content(
         self, unsigned_records: list[Record], verify_bytes: VerifyBytes
     ) -> None:
         unsigned_records[0]["run_id"] = "x" * 100_000
@@ -214,7 +214,7 @@ class TestForm:
 
 
 class TestValues:
-    """Fields and values that no exporter writes, properly signed all the same."""
+    """Correctly signed records with wrong fields and values."""
 
     @pytest.mark.parametrize(
         ("kind", "change", "reason"),
@@ -273,7 +273,7 @@ class TestValues:
             ("failed", {"completed_at": None}),
         ],
     )
-    def test_a_node_state_whose_status_says_otherwise(
+    def test_a_node_state_that_contradicts_its_status(
         self, status: str, change: Record, unsigned_records: list[Record], verify_bytes: VerifyBytes
     ) -> None:
         at = next(
@@ -323,7 +323,7 @@ class TestValues:
 
 
 class TestMemory:
-    def test_it_does_not_grow_with_the_export(self, tmp_path: Path) -> None:
+    def test_memory_does_not_grow_with_the_export(self, tmp_path: Path) -> None:
         peaks = []
         for rows in (100, 2000):
             folder = tmp_path / str(rows)
@@ -337,7 +337,7 @@ class TestMemory:
             assert found.record_count > 3 * rows
         assert peaks[1] - peaks[0] < FLAT_BYTES
 
-    def test_keys_are_remembered_up_to_a_bound(
+    def test_keys_are_compared_up_to_a_limit(
         self, unsigned_records: list[Record], verify_bytes: VerifyBytes
     ) -> None:
         at = first_of(unsigned_records, "edge")

@@ -1,4 +1,4 @@
-"""`landscape verify` does what docs/verification.md says: examples, options, codes and bounds."""
+"""`landscape verify` agrees with docs/verification.md: examples, options, codes and limits."""
 
 import hashlib
 import hmac
@@ -40,7 +40,7 @@ def in_folder_of_an_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def landscape(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Command]:
-    """Run the command; its exit code, and what it printed."""
+    """Run the command; return its exit code and its output."""
 
     def run(*arguments: str) -> tuple[object, str]:
         monkeypatch.setattr(sys, "argv", ["landscape", *arguments])
@@ -106,7 +106,7 @@ class TestOptions:
         assert code == 2
         assert f"The export is signed: set {KEY_VARIABLE} to check it" in printed
 
-    def test_a_wrong_key_is_guessed(
+    def test_a_wrong_key_gives_a_hint(
         self, landscape: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv(KEY_VARIABLE, "j" * 32)
@@ -117,9 +117,7 @@ class TestOptions:
         )
 
     @pytest.mark.parametrize("option", [(), ("--allow-unsigned",)])
-    def test_nothing_to_verify_is_no_pass(
-        self, landscape: Command, option: tuple[str, ...]
-    ) -> None:
+    def test_an_empty_export_fails(self, landscape: Command, option: tuple[str, ...]) -> None:
         Path("empty.jsonl").touch()
         Path("empty").mkdir()
         for name in ("empty.jsonl", "empty"):
@@ -134,7 +132,7 @@ def test_the_page_lists_every_reason() -> None:
     assert sorted(codes) == sorted(Reason)
 
 
-def test_the_page_states_the_order_that_is_checked() -> None:
+def test_the_page_states_the_order() -> None:
     stated = {
         kind: tuple(re.findall(r"`(\w+)`", fields))
         for kinds, fields in re.findall(r"^  \| ([a-z_, ]+) \| (`.*) \|$", PAGE, re.MULTILINE)
@@ -144,7 +142,7 @@ def test_the_page_states_the_order_that_is_checked() -> None:
 
 
 def test_the_page_states_the_bounds() -> None:
-    assert f"as far as {KEYS_REMEMBERED:,} of them are" in PAGE
+    assert f"the first {KEYS_REMEMBERED:,} are\n  compared" in PAGE
     assert PAGE.count(f"{MAX_LINE_BYTES // 2**20} MiB") == 2
 
 
@@ -156,7 +154,7 @@ class TestKeyring:
         assert (code, printed) == (0, f"signed with key {key_id(KEY)}\n101/101 valid\n")
         assert KEY.decode() not in printed
 
-    def test_it_needs_no_other_key_and_takes_none_beside_it(
+    def test_a_keyring_replaces_the_key_and_excludes_key_file(
         self, landscape: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv(KEY_VARIABLE)

@@ -25,7 +25,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
 
 @pytest.fixture
 def directory(records: list[Record], tmp_path: Path) -> Path:
-    """They, signed, as a CSV export."""
+    """The records, signed, as a CSV export."""
     return publish(records, tmp_path / "run")
 
 
@@ -46,7 +46,7 @@ def publish(records: list[Record], directory: Path, *, sign: bool = True) -> Pat
 
 def json_of(line: bytes) -> Record:
     record: Record = json.loads(line)
-    # As a database gives it: CSV tells 5.0 from 5, which canonical JSON does not.
+    # A float, as from a database: CSV distinguishes 5.0 from 5, canonical JSON does not.
     return {
         name: float(value) if name in ("duration_ms", "latency_ms") and value is not None else value
         for name, value in record.items()
@@ -133,7 +133,7 @@ class TestRebuilding:
 
 
 class TestDirectory:
-    def test_nothing_to_verify_is_no_pass(self, tmp_path: Path) -> None:
+    def test_an_empty_directory_fails(self, tmp_path: Path) -> None:
         found = verify(tmp_path, KEY)
         assert (found.ok, reasons(found)) == (False, [("EMPTY", "", None)])
 
@@ -221,7 +221,7 @@ class TestLines:
         found = verify(directory, KEY)
         assert [reason for reason, *_ in reasons(found)] == ["TOO_LONG", "COUNT"]
 
-    def test_a_child_whose_parent_is_not_there_is_found(self, directory: Path) -> None:
+    def test_a_child_without_its_parent_is_found(self, directory: Path) -> None:
         path = directory / "row.csv"
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join(lines[:-1]))

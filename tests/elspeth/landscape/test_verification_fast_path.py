@@ -62,7 +62,7 @@ def learned(line: bytes) -> FastPath:
         {"request_hash": "é \U0001d11e \x7f"},
     ],
 )
-def test_a_sound_line_of_a_known_layout_is_read_fast_and_as_it_is(change: Record) -> None:
+def test_a_valid_line_of_a_known_layout_takes_the_fast_path_unchanged(change: Record) -> None:
     line = call(**change)
     fast = learned(call()).read(2, line)
     assert fast is not None
@@ -118,7 +118,7 @@ def test_members_of_two_records_are_not_mixed_into_a_third() -> None:
     assert fast_path.read(3, call(status="error", call_type="llm")) is None
 
 
-def test_an_unsigned_line_teaches_nothing() -> None:
+def test_an_unsigned_line_adds_no_layout() -> None:
     unsigned = call().replace(b'"signature":', b'"signaturf":')
     fast_path = FastPath()
     fast_path.learn(SHAPES["call"], ParsedLine(1, (), "call", dict(CALL)))
@@ -127,11 +127,11 @@ def test_an_unsigned_line_teaches_nothing() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"[]\n", b"12.5\n", b"{}\n", b"{\n", b"\xff\n"])
-def test_what_is_no_record_is_left_to_the_exact_reader(content: bytes) -> None:
+def test_content_without_a_record_is_left_to_the_exact_reader(content: bytes) -> None:
     assert learned(call()).read(2, content) is None
 
 
-def test_a_line_that_is_too_long_is_not_read_fast() -> None:
+def test_a_line_that_is_too_long_does_not_take_the_fast_path() -> None:
     short = call(request_hash="")
     fitting = call(request_hash="x" * (MAX_LINE_BYTES - len(short)))
     assert len(fitting) == MAX_LINE_BYTES

@@ -27,7 +27,7 @@ SHARED = {
     "elspeth.core.landscape.schema",
     "elspeth.core.safe_open",
 }
-"""What the verifier may share with an exporter: words, tables, and the reading of keys."""
+"""The modules that the verifier may share with an exporter: enums, tables, reading of keys."""
 
 Encode = Callable[[Record], bytes]
 Sign = Callable[[Record], str]

@@ -1,4 +1,4 @@
-"""Records in the wrong place or there twice, properly signed all the same."""
+"""Misplaced and repeated records, correctly signed."""
 
 from io import BytesIO
 
@@ -7,8 +7,8 @@ from sample_run import KEY
 from signed_exports import Record, as_export
 
 from elspeth.core.landscape.verification.jsonl import read_jsonl
+from elspeth.core.landscape.verification.record_order import UniqueKeys
 from elspeth.core.landscape.verification.signatures import SignatureVerifier
-from elspeth.core.landscape.verification.unique_keys import UniqueKeys
 from elspeth.core.landscape.verification.verify import Defect, Reason, Verifier
 
 T = "2026-01-01T00:00:00"
@@ -133,7 +133,7 @@ def found(records: list[Record], *, unique: bool = False) -> list[tuple[str, int
 
 
 class TestOrder:
-    def test_one_record_of_each_type_is_a_sound_export(self) -> None:
+    def test_one_record_of_every_type_is_a_valid_export(self) -> None:
         assert not defects(export())
         assert not defects(export("run"))
 
@@ -165,9 +165,7 @@ class TestOrder:
     @pytest.mark.parametrize(
         ("kind", "key"), [("edge", "edge_id"), ("token", "token_id"), ("artifact", "artifact_id")]
     )
-    def test_what_is_ordered_by_its_creation_may_stand_in_any_order(
-        self, kind: str, key: str
-    ) -> None:
+    def test_records_in_order_of_creation_may_stand_in_any_order(self, kind: str, key: str) -> None:
         assert not defects(followed(kind, **{key: "a"}))
         assert not defects(followed(kind, **{key: "z"}))
 
@@ -242,7 +240,7 @@ class TestOrder:
         (first,) = defects([each for each in export() if each["record_type"] not in without])
         assert (first.reason, first.line) == (Reason.ORDER, 1)
 
-    def test_what_came_before_a_misplaced_record_is_remembered(self) -> None:
+    def test_the_place_before_a_misplaced_record_is_remembered(self) -> None:
         records = export()
         records[KINDS.index("token")]["row_id"] = "x5"
         end = KINDS.index("batch")
@@ -270,7 +268,7 @@ NEXT_IN_ORDER = {
 
 
 class TestDuplicates:
-    def test_what_is_repeated_or_out_of_order_is_named(self) -> None:
+    def test_a_repeated_or_misplaced_record_is_named(self) -> None:
         (repeated,) = defects(followed("row", row_index=6))
         assert repeated.message == "a second row 'r5'"
         (early,) = defects(followed("node_state", state_id="z", step_index=4))
@@ -300,7 +298,7 @@ class TestDuplicates:
         at = end + [each["record_type"] for each in other].index(kind) + 1
         assert first == Defect(Reason.DUPLICATE, f"a second {kind} of this key", at)
 
-    def test_keys_that_cannot_be_kept_are_an_error_of_the_file_that_keeps_them(self) -> None:
+    def test_a_full_disk_is_an_error_of_the_temporary_file(self) -> None:
         with UniqueKeys() as seen:
             assert seen.add("row", record("row"))
         with pytest.raises(OSError, match="temporary file of primary keys"):

@@ -1,4 +1,4 @@
-"""Signatures, manifests and unsigned exports: what fits is passed, and what does not is named."""
+"""Signatures, manifests and unsigned exports: valid ones pass, defects are named."""
 
 import json
 
@@ -28,7 +28,7 @@ class TestSignatures:
         assert reasons(found) == ["WRONG_RUN", "BAD_SIGNATURE"]
         assert (found.valid_count, found.record_count, found.hint) == (100, 101, None)
 
-    def test_a_wrong_key_is_guessed(
+    def test_a_wrong_key_gives_a_hint(
         self, signed_lines: list[bytes], verify_bytes: VerifyBytes
     ) -> None:
         found = verify_bytes(b"".join(signed_lines), b"j" * 32)
@@ -38,7 +38,7 @@ class TestSignatures:
         assert "wrong key" in found.hint
 
     @pytest.mark.parametrize("signature", ["", "0", "é" * 64, "Ff" * 32, None, 5])
-    def test_a_signature_that_is_none(
+    def test_a_value_that_cannot_be_a_signature(
         self, signature: object, signed_lines: list[bytes], verify_bytes: VerifyBytes
     ) -> None:
         record = {**json.loads(signed_lines[10]), "signature": signature}
@@ -55,7 +55,7 @@ class TestSignatures:
         found = verify_bytes(b"".join([*signed_lines[:10], line, *signed_lines[11:]]))
         assert "64 lower-case hexadecimal digits" in str(found.defects[0])
 
-    def test_what_is_wrong_with_a_signature_is_said(
+    def test_the_defect_of_a_signature_is_named(
         self, signed_lines: list[bytes], verify_bytes: VerifyBytes
     ) -> None:
         changed = signed_lines[10].replace(b'"run_id":"run"', b'"run_id":"ran"')
@@ -65,7 +65,7 @@ class TestSignatures:
         messages = [each.message for each in verify_bytes(shorter).defects]
         assert messages[0] == "the signature is not 64 lower-case hexadecimal digits"
 
-    def test_a_line_that_cannot_be_read_is_not_blamed_on_the_manifest_too(
+    def test_an_unreadable_line_is_not_reported_for_the_manifest_too(
         self, signed_lines: list[bytes], verify_bytes: VerifyBytes
     ) -> None:
         found = verify_bytes(b"".join([*signed_lines[:10], b"{}\n", *signed_lines[11:]]))
@@ -140,7 +140,7 @@ class TestUnsigned:
     def unsigned(self, unsigned_records: list[Record]) -> list[bytes]:
         return [rfc8785.dumps(record) + b"\n" for record in unsigned_records]
 
-    def test_it_is_invalid_unless_that_is_allowed(
+    def test_an_unsigned_export_is_invalid_unless_allowed(
         self, unsigned: list[bytes], verify_bytes: VerifyBytes
     ) -> None:
         found = verify_bytes(b"".join(unsigned))
@@ -149,13 +149,15 @@ class TestUnsigned:
         assert verify_bytes(b"".join(unsigned), allow_unsigned=True).ok
         assert verify_bytes(b"".join(unsigned), None, allow_unsigned=True).is_signed is False
 
-    def test_it_is_still_checked(self, unsigned: list[bytes], verify_bytes: VerifyBytes) -> None:
+    def test_an_allowed_unsigned_export_is_still_checked(
+        self, unsigned: list[bytes], verify_bytes: VerifyBytes
+    ) -> None:
         rows = [line for line in unsigned if b'"record_type":"row"' in line]
         moved = [*rows, *(line for line in unsigned if line not in rows)]
         assert reasons(verify_bytes(b"".join(moved), allow_unsigned=True))[0] == "ORDER"
         assert reasons(verify_bytes(b"", allow_unsigned=True)) == ["EMPTY"]
 
-    def test_a_signed_one_is_checked_even_so(
+    def test_a_signed_export_is_checked_although_unsigned_is_allowed(
         self, signed_lines: list[bytes], verify_bytes: VerifyBytes
     ) -> None:
         content = b"".join(signed_lines)
@@ -165,7 +167,7 @@ class TestUnsigned:
             verify_bytes(content, None, allow_unsigned=True)
 
     @pytest.mark.parametrize("signed_first", [False, True])
-    def test_half_signed_ones_are_refused(
+    def test_half_signed_exports_are_refused(
         self,
         unsigned: list[bytes],
         signed_lines: list[bytes],
@@ -178,7 +180,7 @@ class TestUnsigned:
         assert found.defects[0] == Defect(Reason.UNSIGNED, what, 21)
         assert "HASH" not in reasons(found)
 
-    def test_an_unsigned_manifest_is_refused_whatever_is_allowed(
+    def test_an_unsigned_manifest_is_always_refused(
         self, unsigned: list[bytes], signed_lines: list[bytes], verify_bytes: VerifyBytes
     ) -> None:
         manifest = json.loads(signed_lines[-1])

@@ -57,7 +57,7 @@ def all_rejected(what: str, verdicts: Iterable[bool]) -> None:
 
 
 class TestLines:
-    """What can be done with whole lines, on which every signature stays right."""
+    """Changes of whole lines, which leave every signature right."""
 
     def test_every_dropped_line_is_found(self, lines: list[bytes]) -> None:
         at = range(len(lines))
@@ -79,7 +79,7 @@ class TestLines:
 
 
 class TestTwoExports:
-    """What can be made of two sound exports, which even name the same run."""
+    """Combinations of two valid exports that name the same run."""
 
     def test_every_splice_is_found(self, lines: list[bytes], other: list[bytes]) -> None:
         heads = (
@@ -111,7 +111,7 @@ class TestTwoExports:
 
 
 class TestBytes:
-    """What can be done within a line.
+    """Changes within a line.
 
     Nothing before it changes and it is rejected by itself, so the lines around it are left out:
     what reading it or its signature finds, a verification of the whole file finds.

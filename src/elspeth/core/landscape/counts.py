@@ -21,26 +21,33 @@ def count_records(connection: Connection, run_id: str) -> Mapping[str, int]:
     Returns:
         The count by record type, in emission order. A signed export has a manifest besides.
     """
+    # Without the ORDER BY, which would make the database sort what is only counted.
     counts = [
         select(literal(record_type.name), func.count()).select_from(
             statement.order_by(None).subquery()
         )
         for record_type, statement in export_statements(run_id).items()
     ]
+    # One statement sees one state of the database, whichever isolation level the connection has.
     # Not dict(result): a result has keys(), so dict would take it for a mapping.
     found = {row[0]: row[1] for row in connection.execute(union_all(*counts))}
     return {record_type.name: found[record_type.name] for record_type in export_statements(run_id)}
 
 
 def count_tables(connection: Connection, run_id: str) -> Mapping[str, int]:
-    """Count the rows of a run in every table, also in those that no export reads.
+    """Count the rows of a run in every table, also in those that are not exported.
 
     Returns:
-        The count by table name. Of the tables that are not exported, those that the database has.
+        The count by table name. A table that is neither exported nor in the database is left out.
     """
     records = count_records(connection, run_id)
-    counts = {kind.table.name: records[kind.name] for kind in export_statements(run_id)}
+    counts = {
+        record_type.table.name: records[record_type.name]
+        for record_type in export_statements(run_id)
+    }
+    # A database of an older version may lack these; `check_schema` asks only for exported tables.
     present = inspect(connection).get_table_names()
+    # Batch outputs have no run_id; their batch has.
     batches = batches_table.join(batch_outputs_table)
     unexported: tuple[tuple[str, FromClause, FromClause], ...] = (
         (batch_outputs_table.name, batches, batches_table),
@@ -56,7 +63,7 @@ def count_tables(connection: Connection, run_id: str) -> Mapping[str, int]:
     return counts
 
 
-def tables_of(db: LandscapeDB, run_id: str) -> Mapping[str, int]:
+def count_tables_in_snapshot(db: LandscapeDB, run_id: str) -> Mapping[str, int]:
     """Count the rows of a run by table, in a snapshot taken now."""
     with db.read_snapshot() as snapshot:
         return count_tables(snapshot.connection, run_id)

@@ -1,13 +1,12 @@
-"""Find missing indexes and bad query plans of an existing database; nothing is changed."""
+"""Finds missing indexes and bad query plans of an existing database; changes nothing."""
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from sqlalchemy import Connection, Index, Table, UniqueConstraint, inspect
+from sqlalchemy import Connection, Table, UniqueConstraint, inspect
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.engine.interfaces import ReflectedIndex
 
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.export import record_types as records
@@ -25,8 +24,9 @@ ROW_SIDE = (
 )
 """The record types whose statements begin at the rows of a run, and grow with them."""
 
+# SQLite before 3.36 writes SCAN TABLE. An automatic index is a scan too: SQLite builds it from the
+# whole table for one statement and drops it.
 _SCAN = re.compile(r"SCAN (?:TABLE )?(\w+)|SEARCH (?:TABLE )?(\w+) USING AUTOMATIC")
-"""An automatic index is a scan too: SQLite builds it for one statement and drops it."""
 _WHOLE_SORT = re.compile(r"USE TEMP B-TREE FOR ORDER BY")
 
 
@@ -45,51 +45,45 @@ class Plan:
 
     @property
     def sorts_everything(self) -> bool:
-        """Whether the whole result is sorted before its first row.
-
-        A sort within one parent's rows shows as RIGHT PART or LAST TERMS OF ORDER BY instead.
-        """
+        """Whether the whole result is sorted before its first row."""
+        # A sort within one parent's rows reads RIGHT PART or LAST TERMS OF ORDER BY, so it does
+        # not match.
         return any(map(_WHOLE_SORT.match, self.lines))
 
     @property
     def grows_with_the_run(self) -> bool:
-        """Whether a statement of the row side costs more than in proportion to its rows.
-
-        Nodes, edges, batches, batch members and artifacts are few, and may be sorted whole.
-        """
+        """Whether a statement of the row side costs more than in proportion to its rows."""
+        # The other types may be sorted whole: their records are few, except batch members, which
+        # SQLite sorts in a temporary file (docs/performance.md).
         return self.record_type in ROW_SIDE and bool(self.scanned or self.sorts_everything)
 
 
 def sqlite_plans(
     connection: Connection, run_id: str, partition: Partition = WHOLE
 ) -> Sequence[Plan]:
-    """Ask SQLite for the plan of every statement of an export. The tables are not read.
+    """Return SQLite's plan of every statement of an export, without reading the tables.
 
     Args:
-        connection: The database.
-        run_id: The run.
-        partition: The part of the run that is exported.
+        connection: the database.
+        run_id: the run.
+        partition: the part of the run that is exported.
     """
     return [
-        Plan(record_type, _explained(connection, statement))
+        Plan(record_type, _explain(connection, statement))
         for record_type, statement in export_statements(run_id, partition).items()
     ]
 
 
-def _explained(connection: Connection, statement: Statement) -> Sequence[str]:
+def _explain(connection: Connection, statement: Statement) -> Sequence[str]:
     compiled = statement.compile(
         dialect=sqlite.dialect(paramstyle="named"), compile_kwargs={"literal_binds": True}
     )
     return [str(row[3]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")]
 
 
-_ANY_RUN = "any run"
-"""The plans of all runs are the same."""
-
-
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A problem of a database: what it is, why it matters, and the SQL that would help."""
+    """A problem of a database, the reason why it matters, and the SQL that solves it."""
 
     problem: str
     why: str
@@ -104,7 +98,8 @@ def examine(db: LandscapeDB) -> Sequence[Advice]:
     with db.connection() as connection:
         advice = list(_missing_indexes(connection))
         if db.engine.dialect.name == "sqlite":
-            advice += _bad_plans(sqlite_plans(connection, _ANY_RUN))
+            # SQLite plans a statement alike for every run, so the run need not exist.
+            advice += _bad_plans(sqlite_plans(connection, "any run"))
     return advice
 
 
@@ -113,12 +108,13 @@ def _missing_indexes(connection: Connection) -> Iterator[Advice]:
     inspector = inspect(connection)
     for table in EXPORTED_TABLES:
         found: list[Sequence[str | None]] = [
-            *map(_columns_of, inspector.get_indexes(table.name)),
-            *(each["column_names"] for each in inspector.get_unique_constraints(table.name)),
+            *(index["column_names"] for index in inspector.get_indexes(table.name)),
+            *(unique["column_names"] for unique in inspector.get_unique_constraints(table.name)),
             inspector.get_pk_constraint(table.name)["constrained_columns"],
         ]
-        for columns, statement in _wanted(table):
-            if not any(list(each[: len(columns)]) == columns for each in found):
+        for columns, statement in _expected_indexes(table):
+            # An index finds rows by any leading part of its columns.
+            if not any(list(names[: len(columns)]) == columns for names in found):
                 yield Advice(
                     f"{table.name} has no index that begins with {', '.join(columns)}",
                     "finding the rows that belong together reads the whole table",
@@ -126,34 +122,24 @@ def _missing_indexes(connection: Connection) -> Iterator[Advice]:
                 )
 
 
-def _wanted(table: Table) -> Iterator[tuple[list[str], str]]:
+def _expected_indexes(table: Table) -> Iterator[tuple[list[str], str]]:
     """Yield the columns of the schema's indexes of a table, and the SQL that creates them."""
-    for index in sorted(table.indexes, key=lambda each: str(each.name)):
-        yield _named(index), f"CREATE INDEX {index.name} ON {table.name} ({_listed(index)})"
+    for index in sorted(table.indexes, key=lambda index: str(index.name)):
+        columns = [column.name for column in index.columns]
+        yield columns, f"CREATE INDEX {index.name} ON {table.name} ({', '.join(columns)})"
     for constraint in table.constraints:
         if isinstance(constraint, UniqueConstraint):
-            columns = _named(constraint)
+            columns = [column.name for column in constraint.columns]
+            # SQLite cannot add a constraint to a table; a unique index does the same.
             name = f"uq_{table.name}_{'_'.join(columns)}"
-            yield columns, f"CREATE UNIQUE INDEX {name} ON {table.name} ({_listed(constraint)})"
-
-
-def _named(index: Index | UniqueConstraint) -> list[str]:
-    return [column.name for column in index.columns]
-
-
-def _listed(index: Index | UniqueConstraint) -> str:
-    return ", ".join(_named(index))
-
-
-def _columns_of(index: ReflectedIndex) -> list[str | None]:
-    return list(index["column_names"])
+            yield columns, f"CREATE UNIQUE INDEX {name} ON {table.name} ({', '.join(columns)})"
 
 
 def _bad_plans(plans: Sequence[Plan]) -> Iterator[Advice]:
     for plan in filter(attrgetter("grows_with_the_run"), plans):
-        does = f"scans the whole of {plan.scanned[0]}" if plan.scanned else "sorts the whole run"
+        action = f"scans the whole of {plan.scanned[0]}" if plan.scanned else "sorts the whole run"
         yield Advice(
-            f"the export of {plan.record_type.table.name} {does}",
+            f"the export of {plan.record_type.table.name} {action}",
             "its cost grows with all runs together, and the first record has to wait",
             "ANALYZE",
         )

@@ -4,6 +4,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from elspeth.core.landscape.export.exporter import RunExporter
+from elspeth.core.landscape.export.parallel import ParallelExportError
 from elspeth.core.landscape.output.atomic import parts_folder_beside
 from elspeth.core.landscape.output.publish import (
     Progress,
@@ -11,6 +12,8 @@ from elspeth.core.landscape.output.publish import (
     publish_blocks,
     publish_csv,
 )
+
+__all__ = ["LandscapeExporter", "ParallelExportError"]
 
 
 class LandscapeExporter(RunExporter):

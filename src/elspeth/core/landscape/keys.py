@@ -14,7 +14,9 @@ KEY_VARIABLE = "ELSPETH_SIGNING_KEY"
 MINIMUM_KEY_BYTES = 32
 """The output length of SHA-256: RFC 2104 advises against shorter HMAC keys."""
 
-_MOST_FILE_BYTES = 2**16
+# Room for a keyring of 1,000 keys in hexadecimal; a larger file was named by mistake.
+MOST_KEY_FILE_BYTES = 2**16
+# Enough to distinguish a user's keys; reveals nothing of a random key.
 _ID_DIGITS = 8
 
 
@@ -39,7 +41,7 @@ def signing_key(environ: Mapping[str, str], key_file: Path | None = None) -> byt
 
     Args:
         environ: the environment; the variable is ELSPETH_SIGNING_KEY.
-        key_file: a file as `read_key_file` takes it; it goes before the environment.
+        key_file: a file for `read_key_file`; it takes precedence over the environment.
 
     Raises:
         SigningKeyError: the key is missing or shorter than 32 bytes.
@@ -57,13 +59,15 @@ def signing_key(environ: Mapping[str, str], key_file: Path | None = None) -> byt
 
 
 def read_key_file(path: Path) -> bytes:
-    """Return the key in a file: its bytes, without one newline at the end.
+    """Return the key in a file: its bytes without one newline at the end.
 
     Raises:
         SigningKeyError: the file cannot be read, is not a regular file, is a symbolic link, is
             open to everyone, or holds a key that is too short.
     """
     content = read_secret_file(path)
+    # Editors and `openssl rand -hex` end a file with a newline. Only one is removed, since the
+    # bytes of a random key may end with another.
     return _refuse_short_key(content.removesuffix(b"\n"), str(path))
 
 
@@ -82,26 +86,26 @@ def read_keyring(path: Path) -> Keyring:
 
 
 def read_secret_file(path: Path) -> bytes:
-    """Read a file of at most 64 KiB that only its owner and group may see.
+    """Read a file of at most 64 KiB that only its owner and group can access.
 
     Raises:
         SigningKeyError: the file is unsafe or cannot be read.
     """
     try:
         with opened_regular(path) as file:
-            # Checked on the open descriptor: a check of the path could see another file.
+            # On the open descriptor: the path may name another file a moment later.
             if os.fstat(file.fileno()).st_mode & stat.S_IRWXO:
                 raise SigningKeyError(
                     f"{path} is open to everyone; chmod 600 it, and change the key"
                 )
-            content = file.read(_MOST_FILE_BYTES + 1)
+            content = file.read(MOST_KEY_FILE_BYTES + 1)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise SigningKeyError(f"{path} is a symbolic link; name the key file itself") from error
         raise SigningKeyError(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > _MOST_FILE_BYTES:
+    if len(content) > MOST_KEY_FILE_BYTES:
         raise SigningKeyError(
-            f"{path} is larger than {_MOST_FILE_BYTES:,} bytes, so it is not a key file"
+            f"{path} is larger than {MOST_KEY_FILE_BYTES:,} bytes, so it is not a key file"
         )
     return content
 

@@ -9,7 +9,7 @@ from elspeth.core.landscape.attestation.check import (
     read_attestation,
 )
 from elspeth.core.landscape.attestation.create import Attester, PendingAttestation
-from elspeth.core.landscape.attestation.signers import HmacSigner, Signer, VerificationKey
+from elspeth.core.landscape.attestation.dsse import HmacSigner, Signer, VerificationKey
 from elspeth.core.landscape.attestation.statement import (
     AttestationError,
     AttestationReason,

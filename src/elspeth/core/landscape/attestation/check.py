@@ -1,7 +1,7 @@
 """Reads attestations, and checks an export against the attestation beside it and earlier ones.
 
-Whoever puts an older export back can put its attestation back as well. Only something remembered
-elsewhere detects that: a sequence number, or a copy of an attestation.
+A person who puts back an older export can put back its attestation as well. Only a sequence number
+or a copy of an attestation that was kept elsewhere detects that.
 """
 
 import errno
@@ -12,8 +12,7 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
-from elspeth.core.landscape.attestation.dsse import open_envelope
-from elspeth.core.landscape.attestation.signers import VerificationKey
+from elspeth.core.landscape.attestation.dsse import VerificationKey, open_envelope
 from elspeth.core.landscape.attestation.statement import (
     AttestationReason,
     InvalidAttestationError,
@@ -35,22 +34,22 @@ _NOT_AN_EXPORT = (errno.ELOOP, errno.EINVAL)
 
 @dataclass(frozen=True)
 class Attestation:
-    """An attestation as read: its statement, and the public name of the key that signed it."""
+    """An attestation file: its statement, and the public name of the key that signed it."""
 
     path: Path
     statement: Statement
     key_id: str
     digest: str
-    """SHA-256 of the file, by which the next attestation names it."""
+    """SHA-256 of the file, which the next attestation holds as `previous`."""
 
     @property
     def predicate(self) -> Predicate:
-        """The facts that it states about the export."""
+        """The stated facts about the export."""
         return self.statement.predicate
 
     @property
     def exported_at(self) -> datetime | None:
-        """When the export was made, if the attestation says so."""
+        """When the export was made; None if the attestation does not state it."""
         stated = self.predicate.exported_at
         return None if stated is None else datetime.fromisoformat(stated)
 
@@ -64,7 +63,7 @@ class Attestation:
 
 @dataclass(frozen=True, slots=True)
 class AttestationDefect:
-    """One thing wrong with an attestation or its export: the reason, in words, and the file."""
+    """One thing wrong with an attestation or its export: the code, the message, and the file."""
 
     reason: AttestationReason
     message: str
@@ -84,7 +83,7 @@ class AttestationResult:
 
     @property
     def ok(self) -> bool:
-        """Whether the export is the attested one and nothing remembered contradicts that."""
+        """Whether the export is the attested one, and not known to be an older one."""
         return not self.defects
 
 
@@ -98,7 +97,7 @@ def read_attestation(path: Path, keys: Sequence[VerificationKey]) -> Attestation
 
     Args:
         path: the file.
-        keys: the keys of which one must have signed it.
+        keys: the accepted keys.
 
     Raises:
         FileNotFoundError: the file is missing.
@@ -107,6 +106,7 @@ def read_attestation(path: Path, keys: Sequence[VerificationKey]) -> Attestation
     try:
         content = read_small_file(path, MOST_BYTES)
     except FileNotFoundError:
+        # Missing is a case of its own: the first export of a place has no attestation yet.
         raise
     except OSError as error:
         raise InvalidAttestationError(
@@ -125,17 +125,17 @@ def check_attestation(
     at_least: int | None = None,
     follows: Sequence[Path] = (),
 ) -> AttestationResult:
-    """Check an export against the attestation beside it, and that against what is remembered.
+    """Check an export against its attestation, and the attestation against known earlier ones.
 
     Args:
         export: the exported file or directory.
-        keys: the keys of which one must have signed each attestation.
+        keys: the accepted keys, for all attestations.
         verification: the result of verifying the export itself; None when it is missing.
         at_least: the smallest sequence number that the attestation may have.
         follows: attestations of the same place that were kept elsewhere.
 
     Raises:
-        OSError: something cannot be read.
+        OSError: the export or a file of `follows` cannot be read.
     """
     path = attestation_path(export)
     try:
@@ -156,12 +156,13 @@ def check_attestation(
 
 
 def export_time(verification: Verification) -> datetime | None:
-    """Return when a signed export says that it was made; None when it is unsigned or unsound."""
+    """Return the time in the manifest of an export; None when it is unsigned or does not verify."""
     stated = (verification.manifest or {}).get("exported_at")
     try:
         time = datetime.fromisoformat(str(stated))
     except ValueError:
         return None
+    # Only a verified signature makes the time more than a claim of the file.
     return time if verification.ok and verification.key_id and time.tzinfo else None
 
 
@@ -184,7 +185,7 @@ def _check_content(
     if actual.sha256 != attestation.statement.sha256:
         yield _describe_other_export(export, attestation, verification)
         return
-    # The bytes are the attested ones, so these differ only if the signer stated something untrue.
+    # The bytes are the attested ones, so a difference here is a false statement of the signer.
     manifest_hash = (verification.manifest or {}).get("final_hash")
     facts = (
         ("run", stated.run_id, verification.run_id),
@@ -193,19 +194,20 @@ def _check_content(
         ("manifest hash", stated.manifest_hash, manifest_hash),
         ("record counts", stated.record_counts, dict(verification.counts)),
     )
-    for what, attested, seen in facts:
-        if attested != seen:
-            message = f"the {what} attested is not that of the export with these very bytes"
+    for fact, attested, found in facts:
+        if attested != found:
+            message = f"the attested {fact} is not that of the export, whose bytes are attested"
             yield AttestationDefect(AttestationReason.CONTENT, message, attestation.path)
 
 
 def _describe_other_export(
     export: Path, attestation: Attestation, verification: Verification
 ) -> AttestationDefect:
-    """Say how another export came to stand here, by what a sound export says about itself."""
+    """Return the defect of an export that is not the attested one, by its name and time."""
     if attestation.statement.name != export.name:
         message = f"not {attestation.statement.name!r}, whose attestation stands beside it"
         return AttestationDefect(AttestationReason.FOREIGN_EXPORT, message, export)
+    # Without two times, or with equal ones, it is unknown which of the exports is older.
     made, attested = export_time(verification), attestation.exported_at
     if made is None or attested is None or made == attested:
         message = f"not the export attested as {attestation.summary}"
@@ -235,7 +237,9 @@ def _check_chain(
             kept.append(read_attestation(path, keys))
         except InvalidAttestationError as error:
             yield AttestationDefect(error.reason, str(error), path)
-    links = sorted((*kept, attestation), key=lambda each: each.predicate.sequence)
+    # In order of number, because `follows` may be given in any order, and each pair of neighbours
+    # has to be linked.
+    links = sorted((*kept, attestation), key=lambda link: link.predicate.sequence)
     for earlier, later in pairwise(links):
         yield from _check_link(earlier, later)
     newest = links[-1].predicate.sequence
@@ -249,8 +253,9 @@ def _rolled_back(attestation: Attestation, known: int) -> AttestationDefect:
 
 
 def _check_link(earlier: Attestation, later: Attestation) -> Iterator[AttestationDefect]:
-    """Yield what is wrong between two known attestations with no known one between them."""
+    """Yield a defect if two neighbours among the known attestations do not form a chain."""
     first, second = earlier.predicate.sequence, later.predicate.sequence
+    # The kept copy of the attestation beside the export.
     if earlier.digest == later.digest:
         return
     if earlier.statement.name != later.statement.name:
@@ -260,6 +265,7 @@ def _check_link(earlier: Attestation, later: Attestation) -> Iterator[Attestatio
         reason = AttestationReason.CHAIN
         message = f"{earlier.path} is another number {first}: one chain became two"
     elif second > first + 1:
+        # Only the hashes of the attestations between could link these two.
         missing = f"{first + 1}" if second == first + 2 else f"{first + 1} to {second - 1}"
         reason = AttestationReason.GAP
         message = (

@@ -1,4 +1,4 @@
-"""Attests an export that was just put in place: the next link of the chain beside it."""
+"""Attests an export that was just published, as the next link of the chain beside it."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +17,7 @@ from elspeth.core.landscape.attestation.check import (
     export_time,
     read_attestation,
 )
-from elspeth.core.landscape.attestation.dsse import sign_envelope
-from elspeth.core.landscape.attestation.signers import Signer, VerificationKey
+from elspeth.core.landscape.attestation.dsse import Signer, VerificationKey, sign_envelope
 from elspeth.core.landscape.attestation.statement import (
     AttestationError,
     InvalidAttestationError,
@@ -34,7 +33,7 @@ from elspeth.core.landscape.verification.verify import verify
 from elspeth.core.safe_open import read_small_file
 
 CountTables: TypeAlias = Callable[[], Mapping[str, int]]
-"""Counts the rows of the exported run, by the name of their table."""
+"""Returns the number of rows of the exported run by table name."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,9 @@ class Attester:
             OSError: the folder does not exist.
         """
         path = attestation_path(target)
-        # Now and not after the export: the suffix may make the name too long.
+        # Before the export, not after it: the suffix may make the name too long.
         refuse_unusable(path)
+        # The statement is JSON, which cannot hold the surrogates of other names.
         try:
             target.name.encode()
         except UnicodeEncodeError:
@@ -82,7 +82,7 @@ class Attester:
 
 @dataclass(frozen=True)
 class PendingAttestation:
-    """The place of an export that is to be attested, and the attestation that is there so far."""
+    """An export that will be attested, and the latest attestation of its place."""
 
     attester: Attester
     target: Path
@@ -95,9 +95,10 @@ class PendingAttestation:
         signing_key: bytes | None,
         count_tables: CountTables,
     ) -> Attestation:
-        """Attest the export that was put in place; return the attestation as it stands beside it.
+        """Write the attestation of the published export, and return it as read back.
 
-        The export is read back. It must verify and hold as many records as the database has rows.
+        The export is read back too. It must verify, and hold as many records as the database has
+        rows.
 
         Args:
             written: the fingerprint of the bytes that were written.
@@ -106,12 +107,13 @@ class PendingAttestation:
             count_tables: counts the rows of the run; called after the export is verified.
 
         Raises:
-            UnconfirmedExportError: the export cannot be attested. It stays in place, and so does
-                the attestation before it.
+            UnconfirmedExportError: the export cannot be attested. The export and the previous
+                attestation stay in place.
         """
         path = attestation_path(self.target)
         try:
-            # The new file holds its lock while the check runs, so two exports cannot both pass it.
+            # Under the lock of the new file, so that two exports cannot both pass the check and
+            # both become number N + 1.
             with new_file(path) as file:
                 self._refuse_if_overtaken(path)
                 statement = self._statement(written, run_id, signing_key, count_tables)
@@ -124,6 +126,7 @@ class PendingAttestation:
                 f"{self.target} is complete and in place, but not attested: "
                 f"{describe_failure(error)}. Export again to attest it"
             ) from error
+        # Read back, so that the reported attestation is the one on disk.
         return read_attestation(path, (self.attester.signer,))
 
     def attest_existing(
@@ -137,14 +140,14 @@ class PendingAttestation:
             count_tables: counts the rows of the run.
 
         Raises:
-            AttestationError: the export is not known to be younger than the attested one. An older
-                export that somebody puts back must not become attested.
+            AttestationError: the export is not known to be younger than the attested one.
             UnconfirmedExportError: as in `attest`.
         """
         actual = fingerprint(self.target)
         previous = self.previous
         if previous is not None and previous.statement.sha256 == actual.sha256:
             return previous
+        # An older export that was put back must not become attested as the newest.
         if previous is not None:
             made = export_time(self._verify(run_id, signing_key))
             if made is None or previous.exported_at is None:
@@ -174,13 +177,13 @@ class PendingAttestation:
         signing_key: bytes | None,
         count_tables: CountTables,
     ) -> Statement:
-        # Read back from disk: the attestation is about what a reader will find.
+        # Read back from disk, because the attestation is about the bytes that a reader finds.
         if fingerprint(self.target) != written:
             raise AttestationError("its bytes are no longer those that were written")
         verification = self._verify(run_id, signing_key)
         if not verification.ok:
             raise AttestationError(f"it does not verify: {verification.defects[0]}")
-        # Counted last: rows written since the export's snapshot then show as a difference.
+        # Counted last, so that rows written since the export's snapshot show as a difference.
         stored = count_tables()
         _refuse_other_counts(verification, stored)
         export_format: Literal["jsonl", "csv"] = "csv" if self.target.is_dir() else "jsonl"

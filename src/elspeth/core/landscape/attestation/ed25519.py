@@ -10,10 +10,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from elspeth.core.landscape.keys import SigningKeyError, key_id, read_secret_file
+from elspeth.core.landscape.keys import (
+    MOST_KEY_FILE_BYTES,
+    SigningKeyError,
+    key_id,
+    read_secret_file,
+)
 from elspeth.core.safe_open import read_small_file
-
-_MOST_FILE_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Ed25519VerificationKey:
 
     @property
     def key_id(self) -> str:
-        """The algorithm, and the first digits of the SHA-256 of the public key's 32 bytes."""
+        """The algorithm, and the first digits of the SHA-256 of the 32 bytes of the public key."""
         return f"ed25519:{key_id(self.public.public_bytes_raw())}"
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
@@ -44,16 +47,16 @@ class Ed25519Signer:
 
     @property
     def verification_key(self) -> Ed25519VerificationKey:
-        """The public key, for others to hold."""
+        """The public key, which may be given to others."""
         return Ed25519VerificationKey(self.private.public_key())
 
     @property
     def key_id(self) -> str:
-        """The public key's name."""
+        """The name of the public key."""
         return self.verification_key.key_id
 
     def sign(self, message: bytes) -> bytes:
-        """Return 64 bytes."""
+        """Return the signature, 64 bytes."""
         return self.private.sign(message)
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
@@ -62,17 +65,17 @@ class Ed25519Signer:
 
 
 def read_private_key(path: Path) -> Ed25519Signer:
-    """Read a private key in PEM, without a passphrase, from a file as safe as a key file.
+    """Read a private key in PEM, without a passphrase, from a file that others cannot access.
 
     Raises:
-        SigningKeyError: the file is unsafe or holds another kind of content. The message shows
-            nothing of it.
+        SigningKeyError: the file is unsafe or holds another kind of content. The message does not
+            quote the content.
     """
     content = read_secret_file(path)
     try:
         key = load_pem_private_key(content, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        # The library's own message may quote the content.
+        # From None: the library's message may quote the content, which is a secret.
         raise SigningKeyError(
             f"{path} is not a private key in PEM without a passphrase; make one with "
             "`openssl genpkey -algorithm ed25519`"
@@ -88,8 +91,9 @@ def read_public_key(path: Path) -> Ed25519VerificationKey:
     Raises:
         SigningKeyError: the file cannot be read or holds another kind of content.
     """
+    # A public key may be readable by everyone, so this is not `read_secret_file`.
     try:
-        key = load_pem_public_key(read_small_file(path, _MOST_FILE_BYTES))
+        key = load_pem_public_key(read_small_file(path, MOST_KEY_FILE_BYTES))
     except OSError as error:
         raise SigningKeyError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, UnsupportedAlgorithm):

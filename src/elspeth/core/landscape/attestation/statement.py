@@ -1,6 +1,6 @@
-"""The content of an attestation: an export's bytes, its run, and the attestation before it.
+"""The statement of an attestation: an export's digest, its run, and the attestation before it.
 
-The format is an in-toto statement, so other tools can match its subject by digest.
+The format is an in-toto statement, so that other tools can match its subject by digest.
 """
 
 from datetime import datetime
@@ -15,7 +15,7 @@ PREDICATE_TYPE = "urn:elspeth:landscape-export:1"
 
 
 class AttestationReason(StrEnum):
-    """Why an attestation fails: codes for scripts, explained in `docs/attestation.md`."""
+    """Codes for what is wrong with an attestation, explained in `docs/attestation.md`."""
 
     NO_ATTESTATION = "NO_ATTESTATION"
     MALFORMED = "MALFORMED"
@@ -35,7 +35,7 @@ class AttestationError(ValueError):
 
 
 class InvalidAttestationError(AttestationError):
-    """A file that is not a valid attestation under the given keys, and why."""
+    """A file is not a valid attestation under the given keys, for this reason."""
 
     def __init__(self, reason: AttestationReason, message: str) -> None:
         super().__init__(message)
@@ -63,8 +63,9 @@ class Subject(_Part):
 
 
 class Predicate(_Part):
-    """The facts that are stated about the export."""
+    """The facts that the statement states about the export."""
 
+    # RFC 8785 writes numbers as doubles, which are exact below 2^53.
     sequence: Annotated[int, Field(ge=1, lt=2**53)]
     """The number of exports attested in this place, this one included."""
     previous: _Sha256 | None
@@ -86,6 +87,8 @@ class Predicate(_Part):
     def _check_chain_and_times(self) -> "Predicate":
         if (self.sequence == 1) != (self.previous is None):
             raise ValueError("only the first attestation of a place has no previous one")
+        # Times are compared to tell which of two exports is older, and Python cannot compare a
+        # time with an offset to one without.
         for time in filter(None, (self.attested_at, self.exported_at)):
             if datetime.fromisoformat(time).tzinfo is None:
                 raise ValueError("a time without its UTC offset")
@@ -116,7 +119,13 @@ class Statement(_Part):
 
 
 def new_statement(name: str, sha256: str, predicate: Predicate) -> Statement:
-    """Return the statement that an export of this name and digest has these properties."""
+    """Return the statement about an export.
+
+    Args:
+        name: the name of the file or directory.
+        sha256: the digest, as in `Fingerprint.sha256`.
+        predicate: the facts to state.
+    """
     return Statement.model_validate(
         {
             "_type": STATEMENT_TYPE,
@@ -128,7 +137,11 @@ def new_statement(name: str, sha256: str, predicate: Predicate) -> Statement:
 
 
 def read_statement(payload: bytes) -> Statement:
-    """Read a payload. Raises InvalidAttestationError unless `Statement.payload` wrote it."""
+    """Read a payload that `Statement.payload` wrote.
+
+    Raises:
+        InvalidAttestationError: the payload is anything else.
+    """
     try:
         statement = Statement.model_validate_json(payload)
         # Other spacing, key order or escapes would parse to the same statement.

@@ -1,20 +1,38 @@
-"""Writes the export_status of a run on a separate connection, and retries while it is locked."""
+"""The export_status of runs: written with retries, and settled for exports that were cut off.
+
+A killed process or a locked database leaves an export pending. `reconcile_pending` looks at what
+is in place and records the outcome.
+"""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from time import monotonic, sleep
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from elspeth.contracts.enums import ExportStatus
 from elspeth.core.clock import Clock, utc_now
+from elspeth.core.landscape.attestation import Attester
+from elspeth.core.landscape.counts import count_records, count_tables_in_snapshot
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.keys import SigningKeyError, signing_key
+from elspeth.core.landscape.output.atomic import (
+    UnconfirmedExportError,
+    is_being_written,
+    recover_directory,
+    sync_directory,
+)
 from elspeth.core.landscape.schema import runs_table
 from elspeth.core.landscape.store.runs import export_status_values
 from elspeth.core.landscape.store.writer import Values
+from elspeth.core.landscape.verification.verify import verify
+from elspeth.core.settings import ElspethSettings, export_destination
 
+# Longer than a usual transaction of another writer holds its lock.
 RETRY_SECONDS = 10.0
 _SECONDS_BETWEEN_TRIES = 0.2
 _RETRIED_SQLITE_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -26,8 +44,8 @@ _PERMANENT_SQLSTATES = ("28", "3D")
 class ExportStatusWriter:
     """Writes the export_status of one run, in the database that holds the run.
 
-    A locked row or database, or a server that restarts, is tried again for `retry_seconds`. Every
-    method raises sqlalchemy.exc.DBAPIError when that does not help.
+    A statement that fails on a locked row or database, or while a server restarts, is repeated for
+    `retry_seconds`. All methods raise sqlalchemy.exc.DBAPIError if it still fails then.
     """
 
     db: LandscapeDB
@@ -36,23 +54,22 @@ class ExportStatusWriter:
     retry_seconds: float = RETRY_SECONDS
 
     def begin(self, export_format: str, sink: str | None) -> None:
-        """Write `pending`: an export in this format to this sink begins."""
+        """Write `pending` with the format and the name of the sink, by which it is reconciled."""
         values = export_status_values(ExportStatus.PENDING, self.clock)
         self._write(values | {"export_format": export_format, "export_sink": sink})
 
     def fail(self, error: str) -> None:
-        """Write `failed`, with the error."""
+        """Write `failed` and the error."""
         self._write(export_status_values(ExportStatus.FAILED, self.clock, error))
 
     def complete(self) -> None:
-        """Write `completed`: the export is in place."""
+        """Write `completed`, once the export is in place."""
         self._write(export_status_values(ExportStatus.COMPLETED, self.clock))
 
     def resolve_pending(self, status: ExportStatus, error: str | None = None) -> bool:
-        """Write the outcome of an export that was left `pending`; return whether it still was.
-
-        The condition is part of the UPDATE, so a process that exports the run meanwhile wins.
-        """
+        """Write the outcome of an export that was left `pending`; return whether it still was."""
+        # The condition is part of the UPDATE: a process that has exported the run since it was
+        # judged must not be overruled.
         values = export_status_values(status, self.clock, error)
         return self._write(values, only_if=ExportStatus.PENDING)
 
@@ -61,9 +78,11 @@ class ExportStatusWriter:
         if only_if is not None:
             statement = statement.where(runs_table.c.export_status == only_if.value)
 
+        # A transaction per try: PostgreSQL accepts no statement after an error in a transaction,
+        # and a lost connection has to be replaced.
         def send() -> bool:
             with self.db.connection() as connection:
-                # Without it PostgreSQL waits for a row lock without end, and nothing is retried.
+                # Without it PostgreSQL waits for a row lock without limit, and nothing is retried.
                 if connection.dialect.name == "postgresql":
                     connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
                 return connection.execute(statement).rowcount > 0
@@ -83,9 +102,120 @@ def _retry(send: Callable[[], bool], seconds: float) -> bool:
 
 
 def _is_temporary(error: OperationalError) -> bool:
-    """Whether the same statement may succeed a moment later."""
+    """Whether the same statement may succeed later."""
     if isinstance(error.orig, sqlite3.Error):
         # The lower byte is the primary code of what may be an extended one.
         return error.orig.sqlite_errorcode & 0xFF in _RETRIED_SQLITE_CODES
+    # Without an SQLSTATE the connection was lost before the server answered.
     state = str(getattr(error.orig, "sqlstate", None) or "")
     return not state.startswith(_PERMANENT_SQLSTATES)
+
+
+@dataclass(frozen=True)
+class ReconciledExport:
+    """The new status of a pending export, and the reason; PENDING if it was not changed."""
+
+    run_id: str
+    status: ExportStatus
+    reason: str
+
+
+def reconcile_pending(
+    db: LandscapeDB,
+    settings: ElspethSettings,
+    environ: Mapping[str, str],
+    *,
+    key_file: Path | None = None,
+    clock: Clock = utc_now,
+    attest: Attester | None = None,
+) -> Sequence[ReconciledExport]:
+    """Verify the target of every run whose export is pending, and record the outcome.
+
+    An export becomes completed if it verifies, is of that run and holds as many records as the
+    database, otherwise failed. It stays pending while another process writes it, and if these
+    settings do not suffice to judge it.
+
+    Args:
+        db: the database of the runs, open for writing.
+        settings: the settings of their pipeline.
+        environ: the environment of the signing key.
+        key_file: the file of the signing key, which takes precedence over the environment.
+        clock: gives the times that are written.
+        attest: attests an export that was cut off between publication and attestation.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: the database fails.
+    """
+    with db.connection() as connection:
+        runs = runs_table.c
+        pending = connection.execute(
+            select(runs.run_id, runs.export_sink, runs.export_format)
+            .where(runs.export_status == ExportStatus.PENDING.value)
+            .order_by(runs.started_at, runs.run_id)
+        ).all()
+    judge = _Judge(db, settings, environ, key_file, attest)
+    return [_record(judge.judge(*run), db, clock) for run in pending]
+
+
+@dataclass(frozen=True)
+class _Judge:
+    db: LandscapeDB
+    settings: ElspethSettings
+    environ: Mapping[str, str]
+    key_file: Path | None
+    attest: Attester | None
+
+    def judge(self, run_id: str, sink: str | None, export_format: str) -> ReconciledExport:
+        """Judge the export of one run by its target; only a clear result ends `pending`."""
+        try:
+            path = export_destination(self.settings, sink, export_format)
+            # Its lock says so. Its process records the outcome when it ends.
+            if is_being_written(path):
+                reason = f"{path} is being written just now"
+                return ReconciledExport(run_id, ExportStatus.PENDING, reason)
+            return self._judge_at(path, run_id)
+        # A missing key or other settings say nothing about the export, so it is not failed.
+        except (SigningKeyError, ValueError, UnconfirmedExportError) as error:
+            return ReconciledExport(run_id, ExportStatus.PENDING, f"cannot be judged: {error}")
+        except FileNotFoundError:
+            reason = f"cut off: there is nothing at {path}"
+            return ReconciledExport(run_id, ExportStatus.FAILED, reason)
+        except OSError as error:
+            return ReconciledExport(run_id, ExportStatus.PENDING, f"{path}: {error.strerror}")
+
+    def _judge_at(self, path: Path, run_id: str) -> ReconciledExport:
+        is_signed = self.settings.landscape.export.sign
+        key = signing_key(self.environ, self.key_file) if is_signed else None
+        # A kill between the two renames of a directory leaves the previous export under its hidden
+        # name, and nothing at the target.
+        recover_directory(path)
+        verification = verify(path, key, run_id=run_id, allow_unsigned=not is_signed)
+        if not verification.ok:
+            first = verification.defects[0]
+            reason = f"cut off: {path} does not verify: {first}"
+            return ReconciledExport(run_id, ExportStatus.FAILED, reason)
+        # An unsigned export has no manifest, so only the count shows that its end is missing.
+        with self.db.connection() as connection:
+            stored = sum(count_records(connection, run_id).values())
+        # A signed export holds one record more than the database: its manifest.
+        exported = verification.record_count - verification.is_signed
+        if exported != stored:
+            reason = f"cut off: {path} holds {exported:,} records, the database {stored:,}"
+            return ReconciledExport(run_id, ExportStatus.FAILED, reason)
+        # The process that wrote it may have ended before its rename was durable.
+        sync_directory(path.parent)
+        if self.attest is not None:
+            tables = partial(count_tables_in_snapshot, self.db, run_id)
+            self.attest.begin(path).attest_existing(run_id, key, tables)
+        return ReconciledExport(run_id, ExportStatus.COMPLETED, f"{path} verifies")
+
+
+def _record(reconciled: ReconciledExport, db: LandscapeDB, clock: Clock) -> ReconciledExport:
+    if reconciled.status is ExportStatus.PENDING:
+        return reconciled
+    failure = reconciled.reason if reconciled.status is ExportStatus.FAILED else None
+    writer = ExportStatusWriter(db, reconciled.run_id, clock)
+    if writer.resolve_pending(reconciled.status, failure):
+        return reconciled
+    reason = "another process has settled it meanwhile"
+    return ReconciledExport(reconciled.run_id, ExportStatus.PENDING, reason)

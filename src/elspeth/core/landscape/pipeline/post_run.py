@@ -1,4 +1,4 @@
-"""Exports a run that has just ended, as its pipeline's settings say, and records the outcome."""
+"""Exports a run that has just ended, by its pipeline's settings, and records the outcome."""
 
 import os
 from collections.abc import Mapping
@@ -12,15 +12,13 @@ from elspeth.core.clock import Clock, utc_now
 from elspeth.core.error_text import describe_failure, explain_failure
 from elspeth.core.landscape import LandscapeExporter
 from elspeth.core.landscape.attestation import Attester
-from elspeth.core.landscape.counts import tables_of
+from elspeth.core.landscape.counts import count_tables_in_snapshot
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.keys import signing_key
 from elspeth.core.landscape.output.atomic import UnconfirmedExportError
 from elspeth.core.landscape.output.publish import Progress, PublishedExport
-from elspeth.core.landscape.pipeline.destination import export_destination
-from elspeth.core.landscape.pipeline.export_status import ExportStatusWriter
-from elspeth.core.landscape.pipeline.reconcile import reconcile_pending
-from elspeth.core.settings import ElspethSettings
+from elspeth.core.landscape.pipeline.export_status import ExportStatusWriter, reconcile_pending
+from elspeth.core.settings import ElspethSettings, export_destination
 
 
 def export_after_run(
@@ -36,7 +34,7 @@ def export_after_run(
     progress: Progress | None = None,
     attest: Attester | None = None,
 ) -> PublishedExport | None:
-    """Export a run as the settings say.
+    """Export a run by the settings of its pipeline.
 
     Exports that an earlier process left pending are reconciled first. The run's export_status goes
     from pending to completed, or to failed with the error, which is then raised again. The run's
@@ -46,17 +44,16 @@ def export_after_run(
         db: the database that holds the run, open for writing; export_status is written here.
         run_id: the run.
         settings: the settings of its pipeline.
-        environ: the environment of the signing key, read now and not when settings are loaded;
-            by default that of the process.
-        key_file: the file of the signing key, which goes before the environment.
+        environ: the environment of the signing key; by default that of the process.
+        key_file: the file of the signing key, which takes precedence over the environment.
         clock: gives the times that are written.
-        source: the database to read the run from; by default `db`, opened once more for reading.
+        source: the database to read the run from; by default `db`, opened again for reading.
         jobs: the processes that share a json export.
         progress: called with the number of records written so far.
         attest: writes an attestation beside the export before the status is completed.
 
     Returns:
-        What was published; None when the settings ask for no export.
+        The published export; None if the settings disable the export.
 
     Raises:
         UnconfirmedExportError: the export is in place, but its status could not be recorded, its
@@ -68,6 +65,7 @@ def export_after_run(
         return None
     environ = os.environ if environ is None else environ
     reconcile_pending(db, settings, environ, key_file=key_file, clock=clock, attest=attest)
+    # Pending first: a process that is killed from here on leaves a trace to reconcile.
     status = ExportStatusWriter(db, run_id, clock)
     status.begin(export.format, export.sink)
     try:
@@ -83,13 +81,16 @@ def export_after_run(
             else:
                 published = exporter.write_csv(run_id, path, sign=export.sign, progress=progress)
     except UnconfirmedExportError:
+        # In place already, so not failed.
         raise
+    # BaseException: an export that ends by a signal or a timeout has failed too.
     except BaseException as error:
         _record_failure(status, error)
         raise
-    # The export is in place from here on: an error now leaves it pending, never failed.
+    # The export is in place from here on, so an error leaves it pending, never failed. The status
+    # comes last: a completed export has its attestation.
     if attestation is not None:
-        tables = partial(tables_of, db, run_id)
+        tables = partial(count_tables_in_snapshot, db, run_id)
         attestation.attest(published.fingerprint, run_id, key, tables)
     _record_completion(status, published)
     return published
@@ -98,19 +99,21 @@ def export_after_run(
 def _reading(db: LandscapeDB, source: LandscapeDB | None) -> AbstractContextManager[LandscapeDB]:
     if source is not None:
         return nullcontext(source)
-    # An in-memory database belongs to its connection, so it cannot be opened a second time.
+    # An in-memory database belongs to its connection and cannot be opened a second time.
     if db.is_in_memory:
         return nullcontext(db)
+    # Read-only, so that the export cannot change the run that it reads.
     return LandscapeDB(db.absolute_url, create_tables=False, read_only=True)
 
 
 def _record_failure(status: ExportStatusWriter, failure: BaseException) -> None:
-    """Record why the export failed. A second error must not hide the first."""
+    """Record why the export failed."""
     try:
         status.fail(explain_failure(failure))
     except DBAPIError as error:
+        # A note, because raising this error would hide why the export failed.
         failure.add_note(
-            f"its export_status stays pending, for it could not be recorded: "
+            f"its export_status stays pending, because the failure could not be recorded: "
             f"{describe_failure(error)}"
         )
 

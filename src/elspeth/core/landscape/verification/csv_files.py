@@ -1,6 +1,6 @@
-"""Reads a directory of CSV files as the records they were written from, in order of emission.
+"""Reads a directory of CSV files and rebuilds its records in the order of a JSON Lines export.
 
-Three steps, each holding one line per file: `read_csv_lines` splits canonical lines into texts,
+In three steps, which hold one line per file: `read_csv_lines` splits canonical lines into texts,
 `CsvTable` rebuilds typed records from the texts of one file, and `read_csv` merges the files on the
 ids of parents.
 """
@@ -37,17 +37,17 @@ from elspeth.core.landscape.verification.record_shapes import (
 )
 
 SPREADSHEET_MARKER = "THIS-COPY-DOES-NOT-VERIFY.txt"
-"""The file that distinguishes a copy made for spreadsheets from an export."""
+"""The file that marks a directory as a copy for spreadsheets."""
 
 FILE_NAMES = frozenset(f"{name}.csv" for name in SHAPES)
-"""The names of all files that an export may consist of."""
+"""The names of the files that an export may hold."""
 
 _FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r\n)')
 
 
 @dataclass(frozen=True, slots=True)
 class CsvLine:
-    """One line, which may hold line breaks in quotes: where it begins and the texts in it."""
+    """One line, which may hold line breaks in quotes: its number and its texts."""
 
     number: int
     texts: tuple[str, ...] = ()
@@ -55,24 +55,24 @@ class CsvLine:
 
 
 def read_csv_lines(file: IO[bytes]) -> Iterator[CsvLine]:
-    """Yield the lines of a file as `csv.writer` writes them, or what is wrong with a line.
+    """Yield the lines of a file, with a defect where a line is not as `csv.writer` writes it.
 
-    Holds one line at a time. A line that is too long ends the file, because its end cannot be
-    found. Raises OSError.
+    Holds one line at a time. Raises OSError.
     """
     number = 1
     while line := _next_line(file):
         if len(line) > MAX_LINE_BYTES:
             message = f"longer than {MAX_LINE_BYTES:,} bytes, or a quote that is never closed"
             yield CsvLine(number, defect=Defect(Reason.TOO_LONG, message))
+            # The end of this line is unknown, so the next one cannot be found.
             return
         yield _split(number, line)
         number += line.count(b"\n")
 
 
 def _next_line(file: IO[bytes]) -> bytes:
-    """Read up to a line break outside quotes, that is after an even number of quotes."""
-    # csv.writer doubles a quote inside a text, so an even number means that all are closed.
+    """Read up to a line break outside quotes."""
+    # csv.writer doubles a quote inside a text, so after an even number of quotes all are closed.
     parts: list[bytes] = []
     size = quotes = 0
     while part := file.readline(MAX_LINE_BYTES + 1 - size):
@@ -93,16 +93,16 @@ def _split(number: int, line: bytes) -> CsvLine:
     except UnicodeDecodeError as error:
         return CsvLine(number, defect=Defect(Reason.CORRUPT_CSV, f"not UTF-8: {error.reason}"))
     texts = _texts(text)
-    # The pattern accepts more than exports contain; writing the texts again is the exact check.
+    # The pattern accepts more than exports contain. Writing the texts again is the exact check.
     if texts is None or _written(texts) != text:
-        defect = Defect(Reason.NOT_CANONICAL, "is quoted or ended otherwise than exports are")
+        defect = Defect(Reason.NOT_CANONICAL, "its quotes or line end are not those of an export")
         return CsvLine(number, defect=defect)
     return CsvLine(number, texts)
 
 
 def _texts(text: str) -> tuple[str, ...] | None:
     """Split a line into its texts; None when it is malformed."""
-    # Not csv.reader: it limits the length of a text by a setting of the whole process.
+    # Not csv.reader: its limit on the length of a text is a setting of the whole process.
     texts = []
     at = 0
     while at < len(text):
@@ -116,7 +116,7 @@ def _texts(text: str) -> tuple[str, ...] | None:
 
 
 def _written(texts: tuple[str, ...]) -> str:
-    """Write the texts as an export does (RFC 4180, quotes only where they are needed)."""
+    """Return the line of an export (RFC 4180, quotes only where they are needed)."""
     line = io.StringIO(newline="")
     csv.writer(line).writerow(texts)
     return line.getvalue()
@@ -124,18 +124,17 @@ def _written(texts: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CsvRecord:
-    """One line of a table: the line as parsed, and its texts by column, if it is readable."""
+    """One line of a table, and its texts by column; no texts if it is unreadable."""
 
     line: ParsedLine
     texts: Mapping[str, str]
 
 
 class CsvTable:
-    """The records of one file; `head` is the next one.
+    """The records of one file; `head` is the next one."""
 
-    CSV holds only text, so the columns of the type say how to read it. An empty field may be null
-    or empty text: null is tried first, then text, and the signature decides.
-    """
+    # CSV holds only text, so the columns of the type decide how to read it. An empty field may be
+    # null or empty text: null is tried first, then text, and the signature decides.
 
     def __init__(self, name: str, file: IO[bytes], shape: RecordShape) -> None:
         self._name = name
@@ -144,7 +143,7 @@ class CsvTable:
         self.head = next(self._records, None)
 
     def advance(self) -> None:
-        """Go on to the next record; at the end `head` is None."""
+        """Move `head` to the next record; None at the end."""
         self.head = next(self._records, None)
 
     def _read(self, lines: Iterator[CsvLine]) -> Iterator[CsvRecord]:
@@ -173,12 +172,12 @@ class CsvTable:
             message = f"{len(line.texts)} fields under {len(columns)} columns"
             return self._unreadable(line.number, Defect(Reason.FIELDS, message))
         texts = dict(zip(columns, line.texts, strict=True))
-        return CsvRecord(self._rebuilt(line.number, texts), texts)
+        return CsvRecord(self._rebuild(line.number, texts), texts)
 
     def _unreadable(self, number: int, defect: Defect) -> CsvRecord:
         return CsvRecord(ParsedLine(number, (defect,), file=self._name), {})
 
-    def _rebuilt(self, number: int, texts: Mapping[str, str]) -> ParsedLine:
+    def _rebuild(self, number: int, texts: Mapping[str, str]) -> ParsedLine:
         variants = self._variants(texts)
         record = next(variants)
         defect = self._shape.defect(record)
@@ -191,7 +190,7 @@ class CsvTable:
         return ParsedLine(number, (), self._shape.name, record, messages, signature, self._name)
 
     def _variants(self, texts: Mapping[str, str]) -> Iterator[Record]:
-        """Yield every record that could have been written as these texts, the likeliest first."""
+        """Yield every record that an export would write as these texts, the likeliest first."""
         fields = self._shape.fields
         record = {name: _value(field, texts[name]) for name, field in fields.items()}
         yield record
@@ -204,13 +203,13 @@ class CsvTable:
             yield {**record, **dict(zip(ambiguous, chosen, strict=True))}
 
     def _messages(self, record: Record, variants: Iterator[Record]) -> Iterator[bytes]:
-        # Lazy: a sound record fits with its first message, and encoding is the largest cost here.
+        # Lazy: a valid record fits its first message, and encoding is the largest cost here.
         yield rfc8785.dumps(record)
-        yield from (rfc8785.dumps(each) for each in variants if self._shape.defect(each) is None)
+        yield from (rfc8785.dumps(other) for other in variants if self._shape.defect(other) is None)
 
 
 def _value(field: Field, text: str) -> str | int | float | None:
-    """Return the value that is written as this text; the text itself when there is none."""
+    """Return the value that an export writes as this text; the text if there is no such value."""
     if text == "" and field.nullable:
         return None
     if field.types is INTEGER:
@@ -221,7 +220,8 @@ def _value(field: Field, text: str) -> str | int | float | None:
 def _exactly(
     parse: Callable[[str], int | float], write: Callable[[int | float], str], text: str
 ) -> str | int | float:
-    # int() and float() also accept blanks, underscores, leading zeros and digits of other scripts.
+    # int() and float() also accept blanks, underscores, leading zeros and digits of other scripts,
+    # so the value has to give the same text again.
     try:
         value = parse(text)
     except ValueError:
@@ -232,8 +232,7 @@ def _exactly(
 def read_csv(directory: Path) -> Iterator[ParsedLine]:
     """Yield every line of the files, merged on the ids of parents.
 
-    A record whose parent is missing comes before the manifest, out of place. Holds one line of
-    each file at a time. Raises OSError.
+    Holds one line per file. Raises OSError.
     """
     with ExitStack() as files:
         tables = {}
@@ -243,32 +242,34 @@ def read_csv(directory: Path) -> Iterator[ParsedLine]:
                 tables[name] = CsvTable(path.name, files.enter_context(path.open("rb")), shape)
         merge = _Merge(tables)
         yield from merge.inside(None, None)
+        # Records whose parent is missing come before the manifest, where `RecordOrder` reports them
+        # as misplaced. Left out, they would be unsigned content that no check sees.
         yield from merge.without_parent()
         if MANIFEST in tables:
             yield from merge.all_of(MANIFEST)
 
 
 class _Merge:
-    """The tables of an export, each in order of emission, read in step."""
+    """The tables of an export, read side by side; a table is in order of emission already."""
 
     def __init__(self, tables: Mapping[str, CsvTable]) -> None:
         self._tables = tables
 
     def inside(self, parent: str | None, parent_id: str | None) -> Iterator[ParsedLine]:
-        """Yield the records inside a parent: those next in their tables that name it."""
+        """Yield the records inside a parent: the next ones of their tables that name it."""
         for rule in rules_inside(parent):
             if rule.record_type in self._tables:
                 yield from self._children(rule, parent_id)
 
     def without_parent(self) -> Iterator[ParsedLine]:
-        """Yield the records whose parent was not found, each followed by those inside it."""
+        """Yield the records whose parent was not found, and after a record those inside it."""
         for rule in ORDER_RULES:
             table = self._tables.get(rule.record_type)
             while table is not None and table.head is not None:
                 yield from self._children(rule, table.head.texts.get(rule.parent_field))
 
     def all_of(self, record_type: str) -> Iterator[ParsedLine]:
-        """Yield the rest of one table, as it comes."""
+        """Yield the rest of one table."""
         table = self._tables[record_type]
         while (record := table.head) is not None:
             table.advance()
@@ -276,7 +277,7 @@ class _Merge:
 
     def _children(self, rule: OrderRule, parent_id: str | None) -> Iterator[ParsedLine]:
         table = self._tables[rule.record_type]
-        # A record that names another run stays in its place: WRONG_RUN says what is wrong with it.
+        # A record that names another run stays in its place, because WRONG_RUN is its only defect.
         is_inside_run = rule.parent in (None, "run")
         while (record := table.head) is not None:
             texts = record.texts

@@ -1,4 +1,4 @@
-"""The facts of a verification: a line as read, what can be wrong with it, and the result."""
+"""The facts of a verification: a parsed line, the defects that it can have, and the result."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,15 +7,16 @@ from typing import Any, TypeAlias
 
 Record: TypeAlias = dict[str, Any]
 
+# Keeps memory flat for any file. Real lines have hundreds of bytes: PostgreSQL limits exported
+# texts to 512 characters. SQLite enforces no lengths, hence the wide margin.
 MAX_LINE_BYTES = 4 * 1024 * 1024
-"""The longest line that is read. Exported texts have at most 512 characters where the database
-enforces lengths, so real lines have hundreds of bytes. The bound keeps memory flat."""
+"""The length of the longest line that is read."""
 
 _LONGEST_REPR = 80
 
 
 class Reason(StrEnum):
-    """Why an export does not verify: codes for scripts, explained in `docs/verification.md`."""
+    """Codes for what is wrong with an export, explained in `docs/verification.md`."""
 
     EMPTY = "EMPTY"
     TORN_TAIL = "TORN_TAIL"
@@ -41,7 +42,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """One thing wrong with an export: the reason, in words, and where it stands.
+    """One thing wrong with an export: the code, the message, and the place.
 
     The modules that judge one record leave `line` and `file` empty; `Verifier` fills them in.
     """
@@ -63,10 +64,11 @@ class Defect:
         return ": ".join(filter(None, (place, self.reason.value, self.message)))
 
 
-# Not frozen: a frozen dataclass takes three times as long to build, a tenth of the time per record.
+# Hot path, one per record. Not frozen: a frozen dataclass takes three times as long to build, which
+# cost a tenth of the time of a record.
 @dataclass(slots=True)
 class ParsedLine:
-    """One line of an export as read, and what is wrong with its form."""
+    """One line of an export: its record, or the defects of its form."""
 
     number: int
     """Counted from 1, in its file."""
@@ -75,7 +77,7 @@ class ParsedLine:
     """None when the line holds no record with known fields and valid values."""
     record: Record = field(default_factory=dict)
     messages: Iterable[bytes] = ()
-    """The bytes that the signature may cover: one candidate, or several for a CSV line."""
+    """The byte strings that the signature may cover: one, or several for a CSV line."""
     signature: str | None = None
     file: str = ""
 
@@ -100,11 +102,11 @@ class Verification:
     counts: Mapping[str, int] = field(default_factory=dict)
     """The number of readable records by type, the manifest included."""
     manifest: Mapping[str, object] | None = None
-    """The manifest as read, without its signature; None when the export has none."""
+    """The manifest without its signature; None when the export has none."""
 
     @property
     def ok(self) -> bool:
-        """Whether the export is complete and sound."""
+        """Whether the export is complete and has no defect."""
         return self.defect_count == 0
 
     @property
@@ -117,5 +119,6 @@ class Verification:
 
 def short_repr(value: object) -> str:
     """Return the repr of a value of unknown origin and size, cut after 80 characters."""
+    # Cut before repr too: a text may have 4 MiB.
     text = repr(value[:_LONGEST_REPR] if isinstance(value, str) else value)
     return text if len(text) <= _LONGEST_REPR else f"{text[:_LONGEST_REPR]}..."

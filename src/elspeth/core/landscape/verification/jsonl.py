@@ -1,8 +1,8 @@
-"""Reads a JSON Lines export as bytes: one canonical record per line, or what is wrong with it.
+"""Reads a JSON Lines export: one parsed line per record, with the defects of its form.
 
-The exact reader follows the definitions: `json` parses a line, `rfc8785` says how its record has to
-be written, and `record_shapes` which fields and values it may have. The fast path gives the same
-answer for lines that it can vouch for and leaves all others to the exact reader.
+The exact reader follows the definitions: `json` parses a line, `rfc8785` gives the canonical form
+of its record, and `record_shapes` the fields and values that it may have. The fast path gives the
+same answer for most lines and leaves all others to the exact reader.
 """
 
 import json
@@ -26,28 +26,31 @@ from elspeth.core.landscape.verification.defects import (
 )
 from elspeth.core.landscape.verification.record_shapes import SHAPES, SIGNATURE, RecordShape
 
+# `signature` is never the first key, since `record_type` and `run_id` sort before it, so a comma
+# precedes it.
 _BEFORE_SIGNATURE = b',"signature":"'
 _SIGNATURE_AND_QUOTE = 64 + len(b'"')
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_STRICT_INTEGER
+# orjson writes smaller fractions with another exponent than RFC 8785: 1e-6, not 0.000001.
 _SMALLEST_SAME_EXPONENT = 1e-5
-"""From here up, orjson writes a fraction as RFC 8785 does; below, the exponents differ."""
 
 
 class FastPath:
     """Accepts a line whose key and type layout already passed the exact check.
 
-    The line must also equal, byte for byte, what orjson writes for the parsed record. For the
-    values that the fast path admits (text, null, integers up to 2^53 - 1, fractions from 1e-5 up,
-    under sorted ASCII keys) orjson writes canonical JSON (RFC 8785). So an accepted line is
-    canonical, whichever parser read it. The number of layouts is finite, because each has passed
-    the exact check of a known record type.
+    The line must also equal, byte for byte, the output of orjson for the parsed record.
     """
 
+    # For text, null, integers up to 2^53 - 1, and fractions from 1e-5 up, under sorted ASCII keys,
+    # orjson writes canonical JSON (RFC 8785), and no other values are admitted. So an accepted line
+    # is canonical, whether or not orjson's parser is exact.
+
     def __init__(self) -> None:
+        # Of finite size, because only layouts that passed the exact check of a type are added.
         self._layouts: dict[tuple[str | type, ...], _Layout] = {}
 
     def read(self, number: int, line: bytes) -> ParsedLine | None:
-        """Return a line that is certainly sound and canonical; None for the exact reader."""
+        """Return a line that is certainly valid and canonical; None for the exact reader."""
         if len(line) > MAX_LINE_BYTES:
             return None
         try:
@@ -57,9 +60,9 @@ class FastPath:
                 return None
         except (orjson.JSONDecodeError, orjson.JSONEncodeError):
             return None
-        # Cutting the signature out of the bytes saves encoding the record once more. Quotes inside
-        # texts are escaped, so these bytes occur only where the key stands. A signature that does
-        # not have 64 characters is wrong, so it does not matter what it is compared with.
+        # Removing the signature from the bytes saves a second encoding of the record. Quotes inside
+        # texts are escaped, so these bytes occur only at the key. A signature that does not have 64
+        # characters is wrong under any message, so a wrong cut does no harm.
         head, _, rest = line.partition(_BEFORE_SIGNATURE)
         message = head + rest[_SIGNATURE_AND_QUOTE:-1]
         return ParsedLine(number, (), layout.record_type, record, (message,), record[SIGNATURE])
@@ -69,9 +72,11 @@ class FastPath:
         if type(record) is not dict:
             return None
         layout = self._layouts.get((*record, *map(type, record.values())))
+        # The types alone do not show an unknown enum member, nor a value that its status forbids.
         if layout is None or layout.members_of(record) not in layout.members:
             return None
         for name in layout.fractions:
+            # RFC 8785 writes 5.0 as 5, orjson as 5.0.
             number = record[name]
             if number.is_integer() or -_SMALLEST_SAME_EXPONENT < number < _SMALLEST_SAME_EXPONENT:
                 return None
@@ -117,14 +122,14 @@ _NOT_CANONICAL = Defect(
 
 
 def read_jsonl(file: IO[bytes]) -> Iterator[ParsedLine]:
-    """Yield every line of an export. Holds one line at a time; raises OSError."""
+    """Yield every line of an export, holding one line at a time. Raises OSError."""
     fast_path = FastPath()
     next_line = partial(file.readline, MAX_LINE_BYTES + 1)
     for number, line in enumerate(iter(next_line, b""), start=1):
         parsed = fast_path.read(number, line)
         if parsed is None:
             parsed = _read_exactly(number, line)
-            # The rest of a line that is too long to be held is read and dropped.
+            # Read and drop the rest of a line that is too long to hold.
             while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
                 line = next_line()
             if parsed.record_type is not None and not parsed.defects:
@@ -133,7 +138,7 @@ def read_jsonl(file: IO[bytes]) -> Iterator[ParsedLine]:
 
 
 def _read_exactly(number: int, line: bytes) -> ParsedLine:
-    """Read a line by the definitions: json, rfc8785 and the fields of its type."""
+    """Read a line by the definitions: `json`, `rfc8785` and the fields of its type."""
     if len(line) > MAX_LINE_BYTES:
         return ParsedLine(number, _TOO_LONG)
     if not line.endswith(b"\n"):
@@ -146,7 +151,7 @@ def _read_exactly(number: int, line: bytes) -> ParsedLine:
     except rfc8785.CanonicalizationError as error:
         return ParsedLine(number, (_no_canonical_form(str(error)),))
     except UnicodeEncodeError as error:
-        # Half a surrogate pair in a key: rfc8785 refuses it by itself only in values.
+        # A lone surrogate in a key: rfc8785 refuses it with its own error only in values.
         return ParsedLine(number, (_no_canonical_form(error.reason),))
     defects = [] if canonical == line[:-1] else [_NOT_CANONICAL]
     unsound = _shape_defect(record)
@@ -176,7 +181,7 @@ class _UnreadableLineError(ValueError):
 
 
 def _parse(line: bytes) -> Record:
-    # The hooks keep the reading exact: json would take 1e2 and NaN for floats.
+    # The hooks keep the numbers exact: without them json reads 1e2 and NaN as floats.
     try:
         record = json.loads(
             line.decode(), parse_int=_number, parse_float=_number, parse_constant=_refuse_constant
@@ -195,10 +200,8 @@ def _parse(line: bytes) -> Record:
 
 
 def _number(digits: str) -> int | float:
-    """Read a number as the double that it denotes (RFC 8785, section 3.2.2.3).
-
-    A duration of 1e16 is written 10000000000000000, which is beyond the canonical integers.
-    """
+    """Read a number as the double that it denotes (RFC 8785, section 3.2.2.3)."""
+    # A duration of 1e16 is written 10000000000000000, which as an integer would be out of range.
     number = float(digits)
     is_integer = number.is_integer() and abs(number) <= errors.MAX_INTEGER
     return int(number) if is_integer else number

@@ -1,26 +1,28 @@
-"""The order of an export: which record stands inside which parent, and how siblings are sorted.
+"""The order and uniqueness of records: parents, the sorting of siblings, and repeated keys.
 
-An export holds the run; its nodes; its edges; its rows, each followed by its tokens, each token by
-its parents and its node states, each state by its routing events and its calls; then the batches,
-each followed by its members; then the artifacts. `ORDER_RULES` is the verifier's only statement of
-that order.
+An export holds the run; its nodes; its edges; its rows, a row followed by its tokens, a token by
+its parents and its node states, a state by its routing events and its calls; then the batches, a
+batch followed by its members; then the artifacts. `ORDER_RULES` states that order for the verifier.
 """
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from elspeth.core.landscape.verification.defects import Defect, Reason, Record, short_repr
 from elspeth.core.landscape.verification.record_shapes import SHAPES
 
+# Keeps memory flat when a run has millions of rows. `UniqueKeys` has no such limit.
 KEYS_REMEMBERED = 16_384
-"""How many keys of one parent's children are remembered, so that memory stays flat."""
+"""The number of keys of one parent's children that are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrderRule:
-    """Where records of one type stand: inside which parent, and in what order."""
+    """The place of the records of one type: their parent, and their order inside it."""
 
     record_type: str
     parent: str | None
@@ -28,7 +30,7 @@ class OrderRule:
     """The fields by which the children of one parent ascend. Empty where the order depends on
     creation times that are not exported: edges, tokens and artifacts."""
     allows_ties: bool = False
-    """Whether equal values may follow each other, with null last."""
+    """Whether equal values may follow one another, with null last."""
 
     @property
     def key_field(self) -> str:
@@ -65,25 +67,21 @@ def rules_inside(parent: str | None) -> tuple[OrderRule, ...]:
 
 
 class RecordOrder:
-    """Checks that each record stands where it belongs after the records before it."""
+    """Checks the place of every record, given the records before it."""
 
     def __init__(self, *, finds_duplicates: bool = True) -> None:
         """Start before the first record.
 
         Args:
-            finds_duplicates: whether to compare the keys of the children of one parent, the first
-                16,384 of each type. `UniqueKeys` makes that superfluous.
+            finds_duplicates: compare the keys of the children of one parent, the first 16,384 of a
+                type. Not needed beside `UniqueKeys`.
         """
         self._finds_duplicates = finds_duplicates
         # The open parents, outermost first: at most export, run, row, token and node state.
         self._open = [_OpenParent("export", None)]
 
     def check(self, record_type: str, record: Record) -> Defect | None:
-        """Take the next record, whose fields are known to be sound, and return what is wrong.
-
-        A misplaced record counts as well placed for what follows it, so that one mistake gives
-        one defect.
-        """
+        """Check the next record, whose fields are valid; return its defect."""
         rule = _CHECKED_RULES[record_type]
         depth = rule.depth
         stack = self._open
@@ -94,6 +92,8 @@ class RecordOrder:
             or stack[depth].record_type != rule.parent
             or (depth > 1 and stack[depth].key != record[rule.parent_field])
         ):
+            # What follows is judged as if this record stood in its place, so that one mistake gives
+            # one defect and not one for every record after it.
             misplaced = self._open_missing_parent(rule, record[rule.parent_field])
         among_siblings = self._check_siblings(rule, stack[depth], record)
         # A new sibling closes what was open inside the previous one.
@@ -103,7 +103,7 @@ class RecordOrder:
         return misplaced or among_siblings
 
     def _open_missing_parent(self, rule: "_CheckedRule", parent_id: object) -> Defect:
-        """Open the parent that a record names but does not follow, and all above that parent."""
+        """Open the parent that a record names but does not follow, and the parents above it."""
         stack, depth = self._open, rule.depth
         for at, record_type in enumerate(rule.path):
             if len(stack) <= at or stack[at].record_type != record_type:
@@ -116,6 +116,7 @@ class RecordOrder:
         self, rule: "_CheckedRule", parent: "_OpenParent", record: Record
     ) -> Defect | None:
         """Check a record against the earlier children of its parent."""
+        # The order of the checks decides which defect is reported: type, key, then sorting.
         if rule.rank != parent.rank:
             if rule.rank < parent.rank:
                 return Defect(Reason.ORDER, f"a {rule.record_type} after a {parent.latest_type}")
@@ -140,7 +141,7 @@ class RecordOrder:
 
 
 class _CheckedRule:
-    """An order rule with everything that checking a record needs, computed once."""
+    """An order rule, with the values that checking a record needs computed once."""
 
     def __init__(self, rank: int, rule: OrderRule) -> None:
         self.record_type = rule.record_type
@@ -157,7 +158,7 @@ class _CheckedRule:
 
 
 class _OpenParent:
-    """A record whose children may follow, and what is known of the latest child."""
+    """A record whose children may follow, with the type, sort key and keys of its children."""
 
     __slots__ = ("key", "keys", "latest", "latest_type", "rank", "record_type")
 
@@ -170,7 +171,7 @@ class _OpenParent:
         self.keys: set[object] = set()
 
     def begin_type(self, rule: _CheckedRule) -> None:
-        """Go on to the next type of children."""
+        """Begin the next type of children."""
         self.rank = rule.rank
         self.latest_type = rule.record_type
         self.latest = None
@@ -178,10 +179,10 @@ class _OpenParent:
 
 
 def _path(rule: OrderRule) -> tuple[str, ...]:
-    """Return the types that a record stands inside, outermost first."""
+    """Return the types of the parents of a record, outermost first."""
     if rule.parent is None:
         return ("export",)
-    outer = next(each for each in ORDER_RULES if each.record_type == rule.parent)
+    outer = next(other for other in ORDER_RULES if other.record_type == rule.parent)
     return (*_path(outer), rule.parent)
 
 
@@ -198,3 +199,44 @@ def _sort_key(rule: OrderRule) -> Callable[[Record], Any] | None:
 _CHECKED_RULES = {
     rule.record_type: _CheckedRule(rank, rule) for rank, rule in enumerate(ORDER_RULES)
 }
+
+
+class UniqueKeys:
+    """Finds repeated primary keys across a whole export, by a temporary SQLite database on disk."""
+
+    def __init__(self) -> None:
+        # SQLite keeps a database without a name in a temporary file and unlinks the file at once,
+        # so nothing is left even after SIGKILL. The file needs no durability, hence no journal.
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.executescript(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE;"
+            "CREATE TABLE seen (kind TEXT, first TEXT, second TEXT,"
+            " PRIMARY KEY (kind, first, second)) WITHOUT ROWID; BEGIN"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        self._database.close()
+
+    def add(self, record_type: str, record: Record) -> bool:
+        """Add the primary key of a record.
+
+        Returns:
+            Whether the key is new.
+
+        Raises:
+            OSError: the temporary file cannot grow.
+        """
+        # Padded to two columns: primary keys have one or two.
+        key = (*(record[name] for name in SHAPES[record_type].primary_key), "")
+        try:
+            inserted = self._database.execute(
+                "INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (record_type, *key[:2])
+            )
+        except sqlite3.Error as error:
+            raise OSError(f"The temporary file of primary keys: {error}") from error
+        return inserted.rowcount == 1

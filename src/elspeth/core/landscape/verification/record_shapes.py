@@ -1,8 +1,8 @@
-"""The record types as the verifier knows them: their fields, in order, and the values allowed.
+"""The record types of the verifier: their fields and the allowed values.
 
-This table repeats what the exporters' tables say, on purpose. If the verifier shared a table with
-an exporter, a mistake in that table would verify. Only the table schema and the enums are shared.
-To export one more stored column, add its name here and in both exporters.
+These tables repeat the content of the exporters' tables on purpose. If the verifier shared a table
+with an exporter, an export with a mistake from that table would verify. Only the table schema and
+the enums are shared. To export one more stored column, add its name here and in both exporters.
 """
 
 from collections.abc import Mapping
@@ -32,8 +32,8 @@ SIGNATURE = "signature"
 
 TEXT = frozenset({str})
 INTEGER = frozenset({int})
+# Canonical JSON writes 5.0 as 5, so the value of a Float column may be read as an integer.
 NUMBER = frozenset({int, float})
-"""Canonical JSON writes 5.0 as 5, so a value of a Float column may be read as an integer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class Field:
     """The values of the field's enum; None when any text is allowed."""
 
     def defect(self, value: Any) -> str | None:
-        """Return what is wrong with a value, in words; None when it is valid."""
+        """Return the message of a defect of the value; None when it is valid."""
         if value is None:
             return None if self.nullable else errors.IS_NULL
-        # Not isinstance: it takes True for an integer.
+        # Not isinstance, because True is an instance of int.
         if type(value) not in self.types:
             return f"holds {short_repr(value)}, which is not {_TYPE_NAMES[self.types]}"
         if self.members is not None and value not in self.members:
@@ -69,7 +69,7 @@ _TYPE_NAMES: Mapping[frozenset[type], str] = {
 
 @dataclass(frozen=True, slots=True)
 class RecordShape:
-    """One record type: its fields, and which of them its status allows or requires."""
+    """One record type: its fields, and the fields that a status forbids or requires."""
 
     name: str
     fields: Mapping[str, Field]
@@ -86,22 +86,24 @@ class RecordShape:
         return tuple(sorted((*self.fields, SIGNATURE) if signed else self.fields))
 
     def defect(self, record: Mapping[str, Any]) -> Defect | None:
-        """Return the first thing wrong with a record's fields and values, its signature aside."""
+        """Return the first defect of a record's fields and values, its signature excepted."""
         if record.keys() - {SIGNATURE} != self.fields.keys():
             return Defect(Reason.FIELDS, self._describe_field_names(record))
-        for name, each in self.fields.items():
-            wrong = each.defect(record[name])
-            if wrong is not None:
-                return Defect(Reason.VALUE, f"{name} {wrong}")
+        for name, expected in self.fields.items():
+            message = expected.defect(record[name])
+            if message is not None:
+                return Defect(Reason.VALUE, f"{name} {message}")
         return self._status_defect(record)
 
     def _describe_field_names(self, record: Mapping[str, Any]) -> str:
         missing = sorted(self.fields.keys() - record.keys())
         unknown = sorted(record.keys() - self.fields.keys() - {SIGNATURE})
         parts = (("lacks", missing), ("has the unknown", unknown))
-        # At most five names: the record comes from a file of unknown origin.
-        said = (f"{verb} {', '.join(map(short_repr, names[:5]))}" for verb, names in parts if names)
-        return f"a {self.name} record that {' and '.join(said)}"
+        # At most five names, because the record comes from a file of unknown origin.
+        named = (
+            f"{verb} {', '.join(map(short_repr, names[:5]))}" for verb, names in parts if names
+        )
+        return f"a {self.name} record that {' and '.join(named)}"
 
     def _status_defect(self, record: Mapping[str, Any]) -> Defect | None:
         status = record.get("status", "")
@@ -117,7 +119,7 @@ class RecordShape:
 def _shape(
     table: Table,
     name: str,
-    *fields: str,
+    *columns: str,
     enums: Mapping[str, type[Enum]] = MappingProxyType({}),
     primary_key: tuple[str, ...] = (),
     null_when: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
@@ -126,7 +128,10 @@ def _shape(
     """Build a shape whose field types and nullability are those of the table's columns."""
     return RecordShape(
         name,
-        _by_name(*_common_fields(name), *(_field(table, each, enums.get(each)) for each in fields)),
+        _by_name(
+            *_common_fields(name),
+            *(_field(table, column, enums.get(column)) for column in columns),
+        ),
         table.name,
         primary_key or tuple(column.name for column in table.primary_key),
         null_when,
@@ -152,7 +157,7 @@ def _common_fields(name: str) -> tuple[Field, Field]:
 
 
 def _by_name(*fields: Field) -> Mapping[str, Field]:
-    return {each.name: each for each in fields}
+    return {field.name: field for field in fields}
 
 
 _STORED = (
@@ -230,6 +235,7 @@ _STORED = (
         "completed_at",
         enums={"status": NodeStateStatus},
         null_when={NodeStateStatus.OPEN.value: ("output_hash", "duration_ms", "completed_at")},
+        # The rules of the node state models in `elspeth.contracts`.
         required_when={
             NodeStateStatus.COMPLETED.value: ("output_hash", "duration_ms", "completed_at"),
             NodeStateStatus.FAILED.value: ("duration_ms", "completed_at"),

@@ -1,4 +1,4 @@
-"""Checks the signature of each record, and the manifest against all of them.
+"""Checks the signatures of records, and the manifest against the signatures.
 
 The check uses the standard library's `hmac` and shares no code with an exporter's signer.
 """
@@ -25,10 +25,7 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class SignatureVerifier:
-    """Checks the signatures of one export, record by record.
-
-    The first record decides whether the export is signed.
-    """
+    """Checks the signatures of one export, record by record."""
 
     def __init__(
         self, keys: Sequence[bytes], *, allow_unsigned: bool, allow_unchecked: bool = False
@@ -36,11 +33,10 @@ class SignatureVerifier:
         """Start before the first record.
 
         Args:
-            keys: the keys that may have signed the export. The first one that fits a record is
-                the only one from then on.
+            keys: the keys that may have signed the export. After the first key that fits a record,
+                the other keys are not accepted any more.
             allow_unsigned: accept an export without any signature; it needs no key.
-            allow_unchecked: without a key, pass over signatures because something else vouches
-                for the bytes.
+            allow_unchecked: accept signatures unchecked when there is no key.
         """
         self._keys = keys
         self._key: bytes | None = None
@@ -57,7 +53,7 @@ class SignatureVerifier:
 
     @property
     def every_signature_is_bad(self) -> bool:
-        """Whether there were signatures and all of them are wrong."""
+        """Whether signatures were checked and all of them are wrong."""
         return self._checked == self._bad > 0
 
     @property
@@ -72,11 +68,14 @@ class SignatureVerifier:
             SigningKeyError: the record is signed and the key is missing.
         """
         signature = line.signature
+        # The first record decides for all. Otherwise a changed record without its signature would
+        # pass within a signed export wherever unsigned exports are allowed.
         if self.is_signed is None:
             self.is_signed = signature is not None or not self._allow_unsigned
         if signature is None or not self.is_signed:
             return self._missing_or_unexpected(line)
-        # Before the check: the manifest's hash covers the signatures as written, right or wrong.
+        # Before the check, because the manifest's hash covers the signatures as they are written,
+        # right or wrong. A changed record then gives one defect, and not a wrong hash as well.
         if line.record_type != MANIFEST:
             self._running_hash.update(signature.encode())
         if not self._keys:
@@ -84,18 +83,19 @@ class SignatureVerifier:
                 return None
             raise SigningKeyError(f"The export is signed: set {KEY_VARIABLE} to check it")
         self._checked += 1
-        # compare_digest raises TypeError for text that is not ASCII.
+        # compare_digest raises TypeError for text with other characters than ASCII.
         if signature.isascii() and self._fits(line.messages, signature):
             return None
         self._bad += 1
         return Defect(Reason.BAD_SIGNATURE, _describe_bad_signature(signature))
 
     def skip_unreadable(self) -> None:
-        """Pass over a line whose signature cannot be read: the manifest's hash covers it too."""
+        """Skip a line whose signature cannot be read."""
+        # The manifest's hash covers that signature too, so the hash cannot be checked any more.
         self._has_every_signature = False
 
     def check_manifest(self, manifest: Record, record_count: int) -> Iterator[Defect]:
-        """Compare the manifest with the records before it, of which there are `record_count`."""
+        """Compare the manifest with the `record_count` records before it, and their signatures."""
         stated = manifest["record_count"]
         if stated != record_count:
             yield Defect(
@@ -110,11 +110,11 @@ class SignatureVerifier:
 
     def _choose(self, key: bytes) -> None:
         self._key = key
-        # Copied for every record: the key is hashed once per export, not once per record.
+        # Hot path: copied for every record, so that the key is hashed once per export.
         self._mac = hmac.new(key, digestmod=hashlib.sha256)
 
     def _fits(self, messages: Iterable[bytes], signature: str) -> bool:
-        """Whether a message has this signature; until a key has fitted, under any of the keys."""
+        """Whether a message has this signature under the key, or under any key until one fits."""
         if self._mac is not None:
             return _has_signature(self._mac, messages, signature)
         messages = tuple(messages)

@@ -1,7 +1,7 @@
 """Verifies an exported file or directory: form, signatures, order and manifest.
 
 Uses no exporter and no database: the verifier has its own record shapes, order, encoding and
-signature check, so that a mistake in an exporter cannot hide itself.
+signature check, so that it does not repeat a mistake of an exporter.
 """
 
 from collections import Counter
@@ -24,13 +24,13 @@ from elspeth.core.landscape.verification.defects import (
     short_repr,
 )
 from elspeth.core.landscape.verification.jsonl import read_jsonl
-from elspeth.core.landscape.verification.record_order import RecordOrder
+from elspeth.core.landscape.verification.record_order import RecordOrder, UniqueKeys
 from elspeth.core.landscape.verification.record_shapes import MANIFEST
 from elspeth.core.landscape.verification.signatures import SignatureVerifier
-from elspeth.core.landscape.verification.unique_keys import UniqueKeys
 
 __all__ = ["Defect", "Reason", "Verification", "verify"]
 
+# A wrong key makes every record a defect; the first few show the cause, and memory stays flat.
 _MOST_DEFECTS = 20
 _TRAILING = Defect(Reason.TRAILING_DATA, "there is more after the manifest")
 _COPY = Defect(
@@ -60,8 +60,8 @@ def verify(
         unique: find repeated primary keys across the whole export, through a temporary file, and
             not only among the children of one parent.
         allow_unsigned: accept an export without any signature.
-        allow_unchecked: without a key, accept signatures unchecked because something else, such
-            as an attestation, vouches for the bytes.
+        allow_unchecked: accept signatures unchecked when `key` is None, because something else,
+            such as an attestation, covers the bytes.
 
     Raises:
         OSError: something cannot be read.
@@ -75,7 +75,7 @@ def verify(
         unique_keys = resources.enter_context(UniqueKeys()) if unique else None
         verifier = Verifier(signatures, expected_run=run_id, unique_keys=unique_keys)
         lines: Iterable[ParsedLine]
-        # First: the copy is a directory of CSV files too, and would give misleading defects.
+        # First, because a copy is a directory of CSV files too and would give misleading defects.
         if (path / SPREADSHEET_MARKER).exists():
             verifier.report(_COPY)
             lines = ()
@@ -91,7 +91,7 @@ def verify(
 
 
 class Verifier:
-    """Judges the lines of one export in turn, and the export as a whole at its end."""
+    """Checks the lines of one export in turn, and the export as a whole at its end."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Verifier:
         self._manifest: Record | None = None
 
     def check(self, line: ParsedLine) -> None:
-        """Judge the next line. Raises SigningKeyError for a signed line without a key."""
+        """Check the next line. Raises SigningKeyError for a signed line without a key."""
         defects = (_TRAILING,) if self._is_closed else self._check_before_end(line)
         self._record_count += 1
         if not defects:
@@ -136,7 +136,7 @@ class Verifier:
             self._defects.append(defect)
 
     def result(self) -> Verification:
-        """Judge what only the end can show, and return the result."""
+        """Check for a missing end, and return the result."""
         missing = self._missing_end()
         if missing is not None:
             self._record_count += 1
@@ -161,19 +161,19 @@ class Verifier:
             return Defect(Reason.EMPTY, "the export is empty: there is nothing to verify")
         if self._is_closed or self._signatures.is_signed is False:
             return None
-        # An unreadable last line is a defect already, and it may be the manifest.
+        # An unreadable last line is a defect already, and may be the manifest.
         if not self._latest_is_readable:
             return None
         return Defect(Reason.TRUNCATED, "no manifest: the end of the export is missing")
 
     def _check_before_end(self, line: ParsedLine) -> Sequence[Defect]:
-        """Return what is wrong with a line that no manifest precedes."""
+        """Return the defects of a line that no manifest precedes."""
         self._latest_is_readable = line.record_type is not None
         if line.record_type is None:
             self._signatures.skip_unreadable()
             return line.defects
         self._counts[line.record_type] += 1
-        # Hot path: a sound record costs one comparison, and no list is built for it.
+        # Hot path: a valid record costs one comparison, and no list is built for it.
         wrong_run = None
         if line.record["run_id"] != self._run_id:
             wrong_run = self._check_other_run(line.record["run_id"])
@@ -196,6 +196,7 @@ class Verifier:
 
     def _check_place(self, record_type: str, record: Record) -> Sequence[Defect]:
         misplaced = self._order.check(record_type, record)
+        # Replaces a defect of the order, which a repeated key often causes.
         if self._unique_keys is not None and not self._unique_keys.add(record_type, record):
             misplaced = Defect(Reason.DUPLICATE, f"a second {record_type} of this key")
         return () if misplaced is None else (misplaced,)
@@ -210,8 +211,8 @@ class Verifier:
 
 
 def _foreign_files(directory: Path) -> Iterator[Defect]:
-    """Yield a defect for every file that no signature covers because no export has it."""
-    # A file that no signature covers must not pass as part of the evidence.
+    """Yield a defect for every file that is not part of an export."""
+    # No signature covers such a file, so it must not pass as part of the evidence.
     for entry in directory.iterdir():
         if entry.name not in FILE_NAMES:
             yield Defect(
