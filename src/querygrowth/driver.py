@@ -15,7 +15,8 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import AdaptedConnection
 from sqlalchemy.util.concurrency import in_greenlet
 
-from querygrowth.listener import AnyEngine, listening, sync_engine
+from querygrowth.engine import AnyEngine, sync_engine
+from querygrowth.listener import listening
 from querygrowth.statements import StatementKind, kind_of, skeleton
 
 SQLITE_DRIVERS = frozenset({"pysqlite", "aiosqlite"})

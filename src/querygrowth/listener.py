@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from time import perf_counter
-from typing import Any, Protocol, TypeAlias, TypeGuard
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExecutionContext
@@ -171,42 +171,8 @@ _set_cursor = CountingCursor.__dict__["_cursor"].__set__
 _set_execution = CountingCursor.__dict__["_execution"].__set__
 
 
-class WrappedEngine(Protocol):
-    """An engine around a synchronous engine, as SQLAlchemy's AsyncEngine is one."""
-
-    @property
-    def sync_engine(self) -> Engine:
-        """The engine inside, which fires the events."""
-
-
-AnyEngine: TypeAlias = Engine | WrappedEngine
-
 # Frame 0 is the listener itself, and frames 1 and 2 are always SQLAlchemy's.
 _FIRST_CALLER = 3
-
-
-def is_engine(value: object) -> TypeGuard[AnyEngine]:
-    """Whether `value` is an Engine or an AsyncEngine."""
-    # SQLAlchemy's asyncio part needs greenlet, which a project without async engines may lack.
-    # A project that has an AsyncEngine has imported that part.
-    asyncio = sys.modules.get("sqlalchemy.ext.asyncio")
-    return isinstance(value, Engine) or (
-        asyncio is not None and isinstance(value, asyncio.AsyncEngine)
-    )
-
-
-def sync_engine(engine: AnyEngine) -> Engine:
-    """The engine that fires events: `engine` itself, or the one inside an AsyncEngine.
-
-    Raises:
-        ValueError: `engine` is something else.
-    """
-    if is_engine(engine):
-        return engine if isinstance(engine, Engine) else engine.sync_engine
-    raise ValueError(
-        f"expected an SQLAlchemy Engine or AsyncEngine, got {type(engine).__name__}: "
-        "pass the engine itself, not a connection, session or URL"
-    )
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from querygrowth.call_sites import CallSite, Project, StackWalker, call_site
-from querygrowth.listener import AnyEngine, Execution, Recording, listening, sync_engine
+from querygrowth.engine import AnyEngine, sync_engine
+from querygrowth.listener import Execution, Recording, listening
 from querygrowth.statements import Shape, StatementKind, kind_of, shape_of
 
 
@@ -148,12 +149,9 @@ class QueryLog:
     @property
     def tables(self) -> frozenset[str]:
         """All tables that a query read or wrote."""
-        shapes = {self._shape(each) for each in self._executed_queries()}
-        return frozenset(
-            table
-            for shape in shapes
-            for table in (shape.table, *shape.tables_read, *shape.tables_written)
-        )
+        # A shape is mostly sent many times, so equal shapes are dropped first.
+        shapes = {self._shape(sent) for sent in self._executed_queries()}
+        return frozenset().union(*(shape.tables for shape in shapes))
 
     def _executions(self) -> list[Execution]:
         # A copy, because other threads may append while this one reads.

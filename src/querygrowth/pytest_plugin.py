@@ -65,7 +65,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     with _load("log").count_queries(engine, project=counter.project) as log:
         result = yield  # an exception of the body leaves here: it wins over a broken budget
     if _COUNTS not in item.stash:  # otherwise the test counted for itself
-        counter.report(_load("budget").counts_of(log))
+        counter.report(_load("assertions").counts_of(log))
     if contract is not None:
         broken = [each for each in counter.judge(log, contract, engine) if each.failed]
         if broken:
@@ -105,7 +105,7 @@ def pytest_terminal_summary(
 
 @pytest.fixture
 def count_queries(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """`with count_queries(engine) as log:`; see `querygrowth.budget.QueryCounter.count`."""
+    """`with count_queries(engine) as log:`; see `querygrowth.assertions.QueryCounter.count`."""
     counting: Callable[..., Any] = _counter(request.node).count
     return counting
 
@@ -119,11 +119,11 @@ def query_growth(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 def _marked(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, Any]:
     """The contract and the engine that the marker names; fail the test if it is wrong."""
-    budget = _load("budget")
+    assertions = _load("assertions")
     arguments = {"engine": item.config.getini("query_engine"), **marker.kwargs}
     try:
-        contract = budget.query_budget(*marker.args, **arguments)
-        return contract, budget.engine_of(item.funcargs[arguments["engine"]])
+        contract = assertions.query_budget(*marker.args, **arguments)
+        return contract, _load("engine").engine_of(item.funcargs[arguments["engine"]])
     except (TypeError, ValueError) as misuse:
         raise pytest.fail.Exception(str(misuse), pytrace=False) from None
 
@@ -134,7 +134,7 @@ def _reported_engine(item: pytest.Function) -> Any:
     if not item.config.getoption("--query-report") or fixture not in item.funcargs:
         return None
     try:
-        return _load("budget").engine_of(item.funcargs[fixture])
+        return _load("engine").engine_of(item.funcargs[fixture])
     except ValueError:
         return None  # it is not an SQLAlchemy engine
 
@@ -143,7 +143,7 @@ def _counter(item: pytest.Item) -> Any:
     """The `QueryCounter` of a test."""
     call_sites = _load("call_sites")
     path, line, name = item.location
-    return _load("budget").QueryCounter(
+    return _load("assertions").QueryCounter(
         subject=item.name,
         site=call_sites.CallSite(str(item.config.rootpath / path), (line or 0) + 1, name),
         project=call_sites.Project(item.config.rootpath),

@@ -84,6 +84,11 @@ class Shape:
     tables_read: tuple[str, ...]
     tables_written: tuple[str, ...]
 
+    @property
+    def tables(self) -> frozenset[str]:
+        """All tables that the statement reads or writes; `NO_TABLE` if it has none."""
+        return frozenset({self.table, *self.tables_read, *self.tables_written})
+
     def __str__(self) -> str:
         return self.text
 

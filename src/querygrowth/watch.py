@@ -16,7 +16,7 @@ from typing import TypeVar
 from querygrowth.activity import Activity, activity_of
 from querygrowth.call_sites import Project, distinct_sites
 from querygrowth.driver import trace_driver, traceable
-from querygrowth.listener import AnyEngine
+from querygrowth.engine import AnyEngine
 from querygrowth.log import count_queries, record_stacks
 from querygrowth.work import BRANCHES, VM_STEPS, Tally, count_branches, count_vm_steps
 
@@ -76,7 +76,7 @@ class Caller:
     def call(self, function: Callable[..., object], *args: object, **kwargs: object) -> object:
         """Call the function and return its result, awaited if it can be."""
         result = function(*args, **kwargs)
-        return self._wait_for(result) if inspect.isawaitable(result) else result
+        return self.wait_for(result) if inspect.isawaitable(result) else result
 
     @contextmanager
     def entered(self, resource: object) -> Iterator[object]:
@@ -85,15 +85,17 @@ class Caller:
             with resource as value:
                 yield value
         elif isinstance(resource, AbstractAsyncContextManager):
-            value = self._wait_for(resource.__aenter__())
+            value = self.wait_for(resource.__aenter__())
             try:
                 yield value
             finally:
-                self._wait_for(resource.__aexit__(None, None, None))
+                self.wait_for(resource.__aexit__(None, None, None))
         else:
             yield resource
 
-    def _wait_for(self, awaitable: Awaitable[T]) -> T:
+    def wait_for(self, awaitable: Awaitable[T]) -> T:
+        """The result of something that can be awaited."""
+
         async def result() -> T:
             return await awaitable
 

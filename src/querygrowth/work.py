@@ -17,7 +17,7 @@ from typing import Any
 
 from querygrowth.call_sites import Project
 from querygrowth.driver import SQLITE_DRIVERS, DriverConnection, hooked_connections
-from querygrowth.listener import AnyEngine, sync_engine
+from querygrowth.engine import AnyEngine, sync_engine
 
 VM_STEPS = "vm_steps"
 BRANCHES = "branches"

@@ -17,11 +17,12 @@ from scenarios.past_the_count import (
     savepoint_per_order,
 )
 from scenarios.shop import async_shop, shop
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, StaticPool, create_engine, text
 
+from querygrowth.assertions import assert_query_growth
 from querygrowth.contract import QueryContract
 from querygrowth.growth import measure_growth
-from querygrowth.growth_verdicts import assert_query_growth, judge_growth
+from querygrowth.growth_verdicts import judge_growth
 from querygrowth.trend import Growth
 from querygrowth.verdict import VerdictError
 from querygrowth.work import VM_STEPS
@@ -195,6 +196,69 @@ def test_a_limit_of_the_contract_is_told_once_at_the_smallest_scale_that_breaks_
     report = measure_growth(constant_lookups, shop, axes=["orders"], scales=SCALES)
     failed = [each for each in judge_growth(report, QueryContract(per_table=1)) if each.failed]
     assert [each.seen for each in failed] == ["5 queries about customers"]
+
+
+class TestTablesOfAContract:
+    """A contract that names a table that does not exist; `items` and `orders` are touched."""
+
+    def refusal(self, action, populate, contract: QueryContract) -> str:
+        with pytest.raises(VerdictError) as failure:
+            assert_query_growth(action, populate, axes=["orders"], scales=SCALES, contract=contract)
+        (verdict,) = failure.value.verdicts
+        return verdict.seen
+
+    def test_a_misspelt_table_is_the_only_failure(self) -> None:
+        contract = QueryContract(total=0).allow("note", chunk=5)
+        assert self.refusal(core_loop, shop, contract) == (
+            "there is no table note, the nearest is notes"
+        )
+
+    def test_the_database_behind_an_async_engine_is_asked(self) -> None:
+        contract = QueryContract(per_table={"note": 1, "*": 9})
+        assert self.refusal(async_join, async_shop, contract) == (
+            "there is no table note, the nearest is notes"
+        )
+
+    def test_a_table_that_exists_and_is_not_touched_is_no_failure(self) -> None:
+        contract = QueryContract(per_table={"notes": 0, "customers": 0, "*": 1})
+        for action, populate in ((joined_load, shop), (async_join, async_shop)):
+            assert_query_growth(action, populate, axes=["orders"], scales=SCALES, contract=contract)
+
+    def test_a_shared_connection_is_not_asked(self) -> None:
+        """Only a name that resembles a touched table is then misspelt."""
+
+        @contextmanager
+        def populate(orders: int) -> Iterator[Engine]:
+            engine = create_engine("sqlite://", poolclass=StaticPool)
+            with engine.begin() as connection:
+                connection.execute(text("CREATE TABLE orders (id INTEGER)"))
+                connection.execute(text("INSERT INTO orders VALUES (1)"))
+            yield engine
+            engine.dispose()
+
+        def read_orders(engine: Engine) -> int:
+            with engine.connect() as connection:
+                return len(connection.execute(text("SELECT id FROM orders")).all())
+
+        assert self.refusal(read_orders, populate, QueryContract(per_table={"order": 1})) == (
+            "there is no table order, the nearest is orders"
+        )
+        unknown = QueryContract(per_table={"archive": 1})
+        assert_query_growth(read_orders, populate, axes=["orders"], scales=SCALES, contract=unknown)
+
+    def test_listing_the_tables_is_not_counted(self) -> None:
+        contract = QueryContract(per_table={"notes": 0, "*": 1})
+        report = assert_query_growth(
+            joined_load, shop, axes=["orders"], scales=SCALES, contract=contract
+        )
+        assert report.tables == {"customers", "orders", "items", "notes"}
+        assert [act.queries for act in report.axes[0].activities] == [1, 1, 1]
+        assert [act.checkouts for act in report.axes[0].activities] == [1, 1, 1]
+
+    def test_a_report_of_other_measurements_is_not_judged_for_spelling(self) -> None:
+        report = measure_growth(joined_load, shop, axes=["orders"], scales=SCALES)
+        assert report.tables is None
+        assert judge_growth(report, QueryContract().allow("note", chunk=5))[0].passed
 
 
 def test_over_fetching_is_told_by_records_that_do_not_grow() -> None:

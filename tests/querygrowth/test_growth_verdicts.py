@@ -102,7 +102,7 @@ def one(_scale: int) -> int:
             "1 statement went past SQLAlchemy",
             "every statement sent through SQLAlchemy, where it is counted", None),
         (scaled(unconsumed=bool), None,
-            "returned an iterator that nobody consumed",
+            "returned an iterator that was not consumed",
             "an action that sends queries and whose result is consumed", None),
         (scaled(), QueryContract(total=1, per_table=9, transactions=9, rows_per_record=9),
             "2 queries", "at most 1 query", READS_ROWS),
