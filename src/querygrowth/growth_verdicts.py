@@ -126,7 +126,7 @@ def _judge_axis(
 def _judge_bypasses(axis: AxisGrowth, subject: str) -> Verdict:
     expected = "every statement sent through SQLAlchemy, where it is counted"
     if any(act.bypassed is None for act in axis.activities):
-        return Verdict(subject, Outcome.SKIPPED, expected, "the driver was not asked")
+        return Verdict(subject, Outcome.SKIPPED, expected, "the driver was not traced")
     bypassed = max((act.bypassed or () for act in axis.activities), key=len)
     return judge(
         subject,

@@ -1,4 +1,4 @@
-"""Contracts in words: what is declared passes, what is not fails, a loop of the same total too."""
+"""Contracts: declared chunks and pages pass, undeclared ones fail, and so does an equal loop."""
 
 from dataclasses import replace
 
@@ -92,7 +92,7 @@ def test_smaller_pages_than_declared_fail() -> None:
     assert failures(ONE_PER_TABLE.allow("items", page=10), seen) != []
 
 
-def test_tables_may_have_limits_of_their_own() -> None:
+def test_single_tables_may_have_their_own_limits() -> None:
     seen = activity(constant_lookups)
     assert failures(QueryContract(per_table={"customers": 5, "*": 1}), seen) == []
     assert failures(QueryContract(per_table={"customers": 4}), seen) != []

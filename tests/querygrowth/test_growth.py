@@ -1,4 +1,4 @@
-"""Measuring growth and judging it: what is refused, what a failure says, what is reported."""
+"""Growth measured and judged: refused arguments, the words of a failure, the report."""
 
 import asyncio
 import re
@@ -172,7 +172,7 @@ def test_an_action_that_writes_is_refused_unless_it_may() -> None:
         measure_growth(insert_one_by_one, shop, axes=["orders"], scales=SCALES)
 
 
-def test_work_that_the_engine_cannot_tell_is_refused_before_the_action_runs() -> None:
+def test_work_that_the_engine_cannot_count_is_refused_before_the_action_runs() -> None:
     pytest.importorskip("psycopg", reason="needs a driver of another database")
 
     def populate(orders: int) -> Engine:
@@ -192,7 +192,7 @@ def test_populate_must_give_an_engine() -> None:
         measure_growth(joined_load, lambda orders: "sqlite://", axes=["orders"], scales=SCALES)
 
 
-def test_a_limit_of_the_contract_is_told_once_at_the_smallest_scale_that_breaks_it() -> None:
+def test_a_broken_limit_is_reported_once_at_the_smallest_scale_that_breaks_it() -> None:
     report = measure_growth(constant_lookups, shop, axes=["orders"], scales=SCALES)
     failed = [each for each in judge_growth(report, QueryContract(per_table=1)) if each.failed]
     assert [each.seen for each in failed] == ["5 queries about customers"]
@@ -261,7 +261,7 @@ class TestTablesOfAContract:
         assert judge_growth(report, QueryContract().allow("note", chunk=5))[0].passed
 
 
-def test_over_fetching_is_told_by_records_that_do_not_grow() -> None:
+def test_fetched_rows_that_grow_while_records_do_not_are_over_fetching() -> None:
     report = measure_growth(fetched_to_be_thrown_away, shop, axes={"orders": 2}, scales=SCALES)
     failed = [each for each in judge_growth(report) if each.failed]
     assert [each.seen for each in failed] == ["fetched rows grew with orders (linear, slope 2.00)"]
@@ -281,7 +281,7 @@ def test_the_report_keeps_what_was_measured() -> None:
     assert [act.transactions for act in along.activities] == [1, 1, 1]
 
 
-def test_a_query_that_only_larger_runs_have_a_use_for_is_not_growth() -> None:
+def test_a_query_that_only_larger_runs_need_is_not_growth() -> None:
 
     def notes_if_any(engine: Engine) -> list[str]:
         with engine.connect() as connection:
@@ -312,7 +312,7 @@ def test_the_line_is_the_caller_of_a_function_that_all_queries_go_through() -> N
     assert failure.site is not None
     line = Path(failure.site.path).read_text().splitlines()[failure.site.line - 1]
     assert 'fetched(engine, "SELECT product' in line
-    # The loop takes a connection and a transaction for each query, and that is no failure apart.
+    # The loop opens a connection and a transaction for every query. Those failures follow from it.
     assert [each.partition(" (")[0] for each in failure.evidence[-2:]] == [
         "as a result: transactions grew with orders",
         "as a result: checkouts grew with orders",

@@ -1,4 +1,4 @@
-"""The pytest plugin, as another project meets it: a test here runs a small suite."""
+"""The pytest plugin in another project: a test here runs a small suite with it."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy.dialects.sqlite.aiosqlite
 import sqlalchemy.orm  # noqa: F401
 
-# Imported here, because otherwise every inner suite would import it anew, for a second each.
+# Imported here, because otherwise every inner suite would import it again, which takes a second.
 import querygrowth.assertions  # noqa: F401
 
 pytest_plugins = ["pytester"]

@@ -1,4 +1,4 @@
-"""Searching for blow-ups: what is planted is found and shrunk, what is sound is left alone."""
+"""Search for blow-ups: a planted loop is found and shrunk, and a sound action has none."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Bad programs: nothing was done, which would keep every budget."""
+"""Bad programs that do nothing, which would keep every budget."""
 
 from collections.abc import Iterator
 
