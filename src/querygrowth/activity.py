@@ -47,7 +47,7 @@ class ShapeActivity:
     def named(
         cls, table: str, text: str, count: int, site: CallSite | None = None
     ) -> "ShapeActivity":
-        """Build one from stored text that is normalised already; no SQL is parsed.
+        """Build one from a statement that is normalised already, without parsing it.
 
         Args:
             table: The table that the shape is about.
@@ -68,7 +68,7 @@ class Activity:
         transactions: Transactions begun.
         checkouts: Connections taken from the pool.
         rows_fetched: Rows that left the cursors of queries.
-        records: What the action emitted, by what it returned (`records_in`).
+        records: Records that the action emitted, counted in its result (`records_in`).
         unconsumed: Whether it returned an iterator. Its work is then not done yet.
         bypassed: Queries that the driver saw and SQLAlchemy did not.
         cursor_fetches: Calls of a cursor's fetch methods.
@@ -203,7 +203,7 @@ def _sites_by_shape(
 def _sites_of_counts(
     statements: Iterable[Query], sites: Mapping[Shape, CallSite]
 ) -> Mapping[str, CallSite]:
-    """The line that caused most of each count other than queries."""
+    """The lines that caused most transactions, checkouts and session statements."""
     causes: defaultdict[str, Counter[CallSite]] = defaultdict(Counter)
     # A transaction or checkout that began before counting did has the number None.
     seen: set[tuple[str, int | None]] = {(TRANSACTIONS, None), (CHECKOUTS, None)}

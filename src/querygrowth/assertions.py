@@ -164,7 +164,7 @@ class QueryCounter:
     def judge(
         self, log: QueryLog, contract: QueryContract, engine: AnyEngine
     ) -> tuple[Verdict, ...]:
-        """Judge what a test sent. Sending nothing at all breaks every contract but a total of 0.
+        """Judge the queries of a test. A test without any breaks every contract but a total of 0.
 
         Args:
             log: The statements that the test sent.

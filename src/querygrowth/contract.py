@@ -150,10 +150,10 @@ class QueryContract:
         return max(beyond_tables, sum(self.unexplained(activity).values()) - self.total)
 
     def judge(self, activity: Activity, subject: str) -> tuple[Verdict, ...]:
-        """Judge one activity: a verdict for each limit that is set, which names that limit only.
+        """Judge one activity. A limit that is set gives one verdict, which names that limit only.
 
         Args:
-            activity: What the action did.
+            activity: The counts of the action.
             subject: The name of the action.
         """
         return tuple(self._verdicts(activity, subject))
@@ -193,13 +193,14 @@ class QueryContract:
 
     def _judge_total(self, limit: int, activity: Activity, subject: str) -> Verdict:
         counted = sum(self.unexplained(activity).values())
+        exceptions = describe_allowances(self.allowances)
         granted = activity.queries - counted
         shapes = activity.most_sent[:_SHOWN_SHAPES]
         site = shapes[0].site if shapes else None
         return judge(
             subject,
             counted <= limit,
-            expected=f"at most {number(limit, 'query', 'queries')}{allowed(self.allowances)}",
+            expected=f"at most {number(limit, 'query', 'queries')}{exceptions}",
             seen=number(activity.queries, "query", "queries")
             + (f", {granted} of them allowed" if granted else ""),
             evidence=_described(shapes, site),
@@ -219,13 +220,13 @@ class QueryContract:
             seen=f"fetched {fetched:.2f} rows for each record",
             evidence=(f"{activity.rows_fetched} rows fetched, {records} records",),
             next_step="rows thrown away in Python, or a join that multiplies them",
-            site=fetches_most(activity),
+            site=largest_fetch_site(activity),
         )
 
     def _table_limits(self, broken: Mapping[str, int]) -> str:
-        """The limits per table in words: those of the `broken` tables, or all if none is."""
+        """The limits per table in words: those of the `broken` tables, or all without any."""
         of_broken = [granted for granted in self.allowances if granted.table in broken]
-        exceptions = allowed(of_broken if broken else self.allowances)
+        exceptions = describe_allowances(of_broken if broken else self.allowances)
         if isinstance(self.per_table, Mapping):
             limits = {t: self.limit_for(t) for t in broken} if broken else self.per_table
             words = [
@@ -235,12 +236,12 @@ class QueryContract:
         return f"at most {number(self.per_table, 'query', 'queries')} per table{exceptions}"
 
 
-def allowed(allowances: Sequence[Allowance]) -> str:
+def describe_allowances(allowances: Sequence[Allowance]) -> str:
     """The words that allowances add to an expectation; empty without allowances."""
     return f", but {', '.join(map(str, allowances))}" if allowances else ""
 
 
-def fetches_most(activity: Activity) -> CallSite | None:
+def largest_fetch_site(activity: Activity) -> CallSite | None:
     """The line whose queries fetched the most rows; None if it is not known."""
     fetching = [sent for sent in activity.shapes if sent.rows_fetched]
     return max(fetching, key=lambda sent: sent.rows_fetched).site if fetching else None

@@ -43,7 +43,7 @@ H = TypeVar("H", bound=Hook)
 
 
 class HookedConnections(Generic[H]):
-    """One hook for each connection, made and installed when the connection is first seen."""
+    """One hook for a connection, made and installed when the connection is first seen."""
 
     def __init__(self, make_hook: Callable[[], H]) -> None:
         self._make_hook = make_hook
@@ -264,7 +264,7 @@ class _PsycopgTrace(_ConnectionTrace):
     """Replaces the cursor classes of one synchronous psycopg connection by reporting subclasses."""
 
     # psycopg 3 has no trace callback, but a connection makes its cursors with two factories that
-    # can be replaced. The user may have set them, hence subclasses of what is there.
+    # can be replaced. The user may have set them already, hence subclasses of the present classes.
 
     def __init__(self) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from querygrowth.activity import Activity
 from querygrowth.call_sites import Project
 from querygrowth.engine import AnyEngine, existing_tables, existing_tables_async, is_engine
 from querygrowth.trend import Trend, trend
-from querygrowth.watch import Action, Caller, caller, outside_event_loop, watch
+from querygrowth.watch import Action, ActionRunner, action_runner, outside_event_loop, watch
 
 # At 2 and 20, a loop shows. 501 is one more than the parents whose children SQLAlchemy's
 # selectinload fetches with one query, so that its second query shows too.
@@ -48,7 +48,7 @@ class AxisGrowth:
         return tuple(records) if rising else self.scales
 
     def shape_trends(self) -> Mapping[str, Trend]:
-        """How the count of each shape grows, by the shape's text."""
+        """How the counts of the shapes grow, by the shape's text."""
         texts = dict.fromkeys(sent.shape.text for act in self.activities for sent in act.shapes)
         return {
             text: trend(self.scales, [act.count_of(text) for act in self.activities])
@@ -62,7 +62,7 @@ class GrowthReport:
 
     Args:
         subject: The name of the action.
-        axes: The measurements along one axis each.
+        axes: The measurements, by axis.
         tables: The tables of the measured databases, as far as a contract names tables that the
             action did not touch; None if the spelling of tables is not to be judged.
     """
@@ -113,7 +113,7 @@ class GrowthReport:
 class _Measurement:
     """Runs an action the same way at every scale; see `measure_growth` for the arguments."""
 
-    by: Caller
+    runner: ActionRunner
     action: Action
     populate: Populate
     base: Mapping[str, int]
@@ -132,14 +132,16 @@ class _Measurement:
         return AxisGrowth(axis, scales, tuple(map(self._run, sizes)))
 
     def _run(self, sizes: Mapping[str, int]) -> Activity:
-        by = self.by
-        with by.entered(by.call(self.populate, **sizes)) as engine:
+        runner = self.runner
+        with runner.entered(runner.call(self.populate, **sizes)) as engine:
             if not is_engine(engine):
                 raise ValueError(
                     "populate must return an SQLAlchemy engine (or a context manager that yields "
                     f"one), got {type(engine).__name__}"
                 )
-            activity = watch(self.action, engine, by=by, work=self.work, project=self.project)
+            activity = watch(
+                self.action, engine, runner=runner, work=self.work, project=self.project
+            )
             # The database is gone once the block ends, so its tables are listed here. The counts
             # are complete by now, and the queries of the listing are not among them.
             if self.named_tables - activity.tables - self.tables:
@@ -154,7 +156,7 @@ class _Measurement:
     def _tables_of(self, engine: AnyEngine) -> frozenset[str]:
         if isinstance(engine, Engine):
             return existing_tables(engine)
-        return self.by.wait_for(existing_tables_async(engine))
+        return self.runner.wait_for(existing_tables_async(engine))
 
 
 def measure_growth(
@@ -196,9 +198,9 @@ def measure_growth(
     planned = _planned_scales(base, scales, together)
 
     def measured() -> GrowthReport:
-        with caller() as by:
+        with action_runner() as runner:
             measurement = _Measurement(
-                by=by,
+                runner=runner,
                 action=action,
                 populate=populate,
                 base=base,

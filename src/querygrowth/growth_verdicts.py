@@ -16,9 +16,9 @@ from querygrowth.activity import CHECKOUTS, SESSION_STATEMENTS, TRANSACTIONS, Ac
 from querygrowth.call_sites import CallSite
 from querygrowth.contract import (
     QueryContract,
-    allowed,
-    fetches_most,
+    describe_allowances,
     judge_vacuity,
+    largest_fetch_site,
     misspelt_table,
     number,
 )
@@ -159,7 +159,7 @@ def _judge_queries(axis: AxisGrowth, subject: str, contract: QueryContract) -> V
     return judge(
         subject,
         not grown,
-        expected=f"the same count at every scale{allowed(broken)}",
+        expected=f"the same count at every scale{describe_allowances(broken)}",
         seen=f"queries grew with {axis.axis}"
         if grown
         else f"queries did not grow with {axis.axis}",
@@ -206,7 +206,7 @@ def _judge_rows(axis: AxisGrowth, subject: str) -> Verdict:
         return act.rows_fetched
 
     records = [act.records for act in axis.activities if act.records is not None]
-    site = fetches_most(axis.activities[-1])
+    site = largest_fetch_site(axis.activities[-1])
     if len(records) == len(axis.activities) and len(set(records)) == 1:
         # The result stays the same size, so its rows must too: growth is over-fetching.
         next_step = "rows fetched only to be thrown away: filter them in the database"

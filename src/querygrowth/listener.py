@@ -190,7 +190,7 @@ class Recording:
     """The statements, transactions and checkouts of one engine, in order.
 
     Args:
-        walker: Finds the callers of each statement; None leaves them out.
+        walker: Finds the callers of a statement; None leaves them out.
         keep_parameters: Whether to keep the values that were sent.
     """
 

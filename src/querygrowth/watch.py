@@ -40,7 +40,7 @@ if sys.version_info >= (3, 11):
 else:
 
     class Runner:
-        """The part of `asyncio.Runner` that `Caller` uses; the class is new in Python 3.11."""
+        """The part of `asyncio.Runner`, new in Python 3.11, that `ActionRunner` uses."""
 
         def __enter__(self) -> "Runner":
             self._loop = asyncio.new_event_loop()
@@ -61,18 +61,18 @@ else:
 
 
 @contextmanager
-def caller() -> Iterator["Caller"]:
-    """Yield a Caller that uses one event loop for the whole block."""
+def action_runner() -> Iterator["ActionRunner"]:
+    """Yield an ActionRunner that uses one event loop for the whole block."""
     # One loop for all: an async engine is bound to the loop in which it was first used.
-    with Runner() as runner:
-        yield Caller(runner)
+    with Runner() as loop:
+        yield ActionRunner(loop)
 
 
-class Caller:
+class ActionRunner:
     """Calls plain and async functions alike. Results that can be awaited run on its event loop."""
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    def __init__(self, loop: Runner) -> None:
+        self._loop = loop
 
     def call(self, function: Callable[..., object], *args: object, **kwargs: object) -> object:
         """Call the function and return its result, which is awaited if possible."""
@@ -101,14 +101,14 @@ class Caller:
         async def result() -> T:
             return await awaitable
 
-        return self._runner.run(result())
+        return self._loop.run(result())
 
 
 def watch(
     action: Action,
     engine: AnyEngine,
     *,
-    by: Caller,
+    runner: ActionRunner,
     work: Iterable[str] = (),
     project: Project | None = None,
 ) -> Activity:
@@ -117,7 +117,7 @@ def watch(
     Args:
         action: A plain or async function of the engine.
         engine: The only engine that is counted.
-        by: Calls the action.
+        runner: Calls the action.
         work: Deterministic counts to take beside the queries (`VM_STEPS`, `BRANCHES`).
         project: The user's own files; default: those below the working directory.
 
@@ -130,7 +130,7 @@ def watch(
         tallies = {name: stack.enter_context(_tally(name, engine, project)) for name in work}
         stacks = stack.enter_context(record_stacks(engine, project))
         log = stack.enter_context(count_queries(engine, project=project))
-        result = by.call(action, engine)
+        result = runner.call(action, engine)
     return activity_of(
         log,
         trace=trace,

@@ -92,11 +92,10 @@ def count_branches(project: Project | None = None) -> Iterator[Tally]:
         project: Decides which code is counted. Default: the files below the working directory.
     """
     tally = Tally()
-    own = project or Project()
     collecting = gc.isenabled()
     gc.disable()  # a collection would run finalizers at unpredictable moments, and count them
     try:
-        with _counted_branches(own, tally):
+        with _counted_branches(project or Project(), tally):
             yield tally
     finally:
         if collecting:

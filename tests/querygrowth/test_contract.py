@@ -11,12 +11,12 @@ from scenarios.shop import shop
 from querygrowth.activity import TRANSACTIONS, Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
 from querygrowth.contract import QueryContract
-from querygrowth.watch import caller, watch
+from querygrowth.watch import action_runner, watch
 
 
 def activity(action, **sizes: int) -> Activity:
-    with shop(**sizes) as engine, caller() as by:
-        return watch(action, engine, by=by)
+    with shop(**sizes) as engine, action_runner() as runner:
+        return watch(action, engine, runner=runner)
 
 
 def failures(contract: QueryContract, seen: Activity) -> list[str]:

@@ -8,12 +8,12 @@ from scenarios.loops import core_loop, lookup_kept_for_each_key, one_dimension_l
 from scenarios.shop import shop
 
 from querygrowth.formula import Attribution, ConfoundedAxesError, CountedRun, attribute
-from querygrowth.watch import caller, watch
+from querygrowth.watch import action_runner, watch
 
 
 def counted(action, **sizes: int) -> CountedRun:
-    with shop(**sizes) as engine, caller() as by:
-        activity = watch(action, engine, by=by)
+    with shop(**sizes) as engine, action_runner() as runner:
+        activity = watch(action, engine, runner=runner)
     return CountedRun(sizes, {each.shape.text: each.count for each in activity.shapes})
 
 
