@@ -2,8 +2,8 @@
 
 The words of one judgement are in its function, in the order of `_judge_axis`: `_judge_bypasses`,
 `_judge_queries` (its advice in `_advice`), `_judge_constant`, `_judge_rows`, `_judge_work`. The
-evidence is worded in `_counts_by_scale` and `describe_trend`. A limit that holds at one size has
-its words in `querygrowth.contract`.
+evidence is worded in `_counts_by_scale` and `describe_trend`. The words of a limit that holds at
+one size, and of an action that did nothing, are in `querygrowth.contract`.
 """
 
 import re
