@@ -26,7 +26,7 @@ from querygrowth.growth import measure_growth
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.search import find_blow_up
 from querygrowth.verdict import Outcome, Verdict, judge
-from querygrowth.watch import caller, watch
+from querygrowth.watch import action_runner, watch
 from querygrowth.work import BRANCHES, VM_STEPS, has_vm_steps
 
 VARIABLES = 32_766
@@ -293,11 +293,11 @@ def _memory_of(
 
 
 def _observe(runs: _Runs, spec: RunSpec) -> Activity:
-    with runs.generated(spec) as db, caller() as by:
+    with runs.generated(spec) as db, action_runner() as runner:
         return watch(
             lambda engine: runs.export(engine, spec.run_id),
             db.engine,
-            by=by,
+            runner=runner,
             project=project_of_subject(),
         )
 

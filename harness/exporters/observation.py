@@ -13,7 +13,7 @@ from harness.exporters.subject import Subject, write_jsonl
 from querygrowth.activity import Activity, ShapeActivity
 from querygrowth.call_sites import CallSite, Project
 from querygrowth.reports import site_within
-from querygrowth.watch import caller, watch
+from querygrowth.watch import action_runner, watch
 from querygrowth.work import VM_STEPS, has_vm_steps
 
 
@@ -120,11 +120,11 @@ def observe_export(subject: Subject, task: ExportTask) -> Observation:
     """Perform the export once with all counting listeners attached."""
     engine = task.db.engine
     # Listeners, the driver's trace and the step counter at once: one export gives all counts.
-    with caller() as by:
+    with action_runner() as runner:
         activity = watch(
             lambda _: task.perform(subject),
             engine,
-            by=by,
+            runner=runner,
             work=(VM_STEPS,) if has_vm_steps(engine) else (),
             project=project_of_subject(),
         )

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from querygrowth.activity import Activity, activity_of
+    from querygrowth.assertions import assert_query_growth
     from querygrowth.call_sites import CallSite, Project
     from querygrowth.contract import Allowance, QueryContract
     from querygrowth.driver import DriverTrace, trace_driver
     from querygrowth.formula import Attribution, ConfoundedAxesError, CountedRun, Formula, attribute
     from querygrowth.growth import AxisGrowth, GrowthReport, measure_growth
-    from querygrowth.growth_verdicts import assert_query_growth, judge_growth
+    from querygrowth.growth_verdicts import judge_growth
     from querygrowth.log import Query, QueryLog, count_queries
     from querygrowth.statements import Shape, StatementKind
     from querygrowth.verdict import Outcome, Verdict, VerdictError
@@ -54,12 +55,13 @@ __all__ = [
 
 _MODULES = {
     "activity": ("Activity", "activity_of"),
+    "assertions": ("assert_query_growth",),
     "call_sites": ("CallSite", "Project"),
     "contract": ("Allowance", "QueryContract"),
     "driver": ("DriverTrace", "trace_driver"),
     "formula": ("Attribution", "ConfoundedAxesError", "CountedRun", "Formula", "attribute"),
     "growth": ("AxisGrowth", "GrowthReport", "measure_growth"),
-    "growth_verdicts": ("assert_query_growth", "judge_growth"),
+    "growth_verdicts": ("judge_growth",),
     "log": ("Query", "QueryLog", "count_queries"),
     "statements": ("Shape", "StatementKind"),
     "verdict": ("Outcome", "Verdict", "VerdictError"),

@@ -1,8 +1,7 @@
-"""What one action did to its engine, in exact numbers that repeat.
+"""Activity: the exact counts of what one action did to its engine.
 
-`activity_of` makes an `Activity` from a `QueryLog`, `activity_of_counts` from statements that
-another process counted. Nothing is judged here: see `querygrowth.contract` and
-`querygrowth.growth_verdicts`.
+`activity_of` builds an `Activity` from a `QueryLog`, `activity_of_counts` from statements that
+another process counted. `querygrowth.contract` and `querygrowth.growth_verdicts` judge it.
 """
 
 from collections import Counter, defaultdict
@@ -35,7 +34,7 @@ class ShapeActivity:
             checked against it.
         rows_fetched: Rows that its queries fetched.
         site: The line that sent most of them. If several shapes share that line, as they do in a
-            wrapper, the nearest line outward that tells them apart.
+            wrapper, the nearest line further out that is not shared.
     """
 
     shape: Shape
@@ -48,7 +47,7 @@ class ShapeActivity:
     def named(
         cls, table: str, text: str, count: int, site: CallSite | None = None
     ) -> "ShapeActivity":
-        """Build one from stored text that is normalised already; no SQL is parsed.
+        """Build one from a statement that is normalised already, without parsing it.
 
         Args:
             table: The table that the shape is about.
@@ -61,7 +60,7 @@ class ShapeActivity:
 
 @dataclass(frozen=True)
 class Activity:
-    """What one action did. A count is None where it could not be taken.
+    """The counts of one action. A count is None where it could not be taken.
 
     Args:
         shapes: The queries, grouped by shape.
@@ -69,13 +68,13 @@ class Activity:
         transactions: Transactions begun.
         checkouts: Connections taken from the pool.
         rows_fetched: Rows that left the cursors of queries.
-        records: What the action emitted, by what it returned (`records_in`).
-        unconsumed: Whether it returned an iterator, whose work is not done yet.
+        records: Records that the action emitted, counted in its result (`records_in`).
+        unconsumed: Whether it returned an iterator. Its work is then not done yet.
         bypassed: Queries that the driver saw and SQLAlchemy did not.
         cursor_fetches: Calls of a cursor's fetch methods.
-        work: Deterministic counts that were asked for, by name (`VM_STEPS`, `BRANCHES`).
-        sites: The line behind most `TRANSACTIONS`, `CHECKOUTS` and `SESSION_STATEMENTS`, by that
-            name, where it is known.
+        work: Deterministic counts that were requested, by name (`VM_STEPS`, `BRANCHES`).
+        sites: The line that caused most of the `TRANSACTIONS`, `CHECKOUTS` and
+            `SESSION_STATEMENTS`, by that name, where it is known.
     """
 
     shapes: tuple[ShapeActivity, ...] = ()
@@ -93,29 +92,34 @@ class Activity:
     @property
     def queries(self) -> int:
         """The number of queries."""
-        return sum(each.count for each in self.shapes)
+        return sum(sent.count for sent in self.shapes)
 
     @property
     def by_table(self) -> Mapping[str, int]:
         """Queries by the table that they are about."""
-        tables: Counter[str] = Counter()
-        for each in self.shapes:
-            tables[each.shape.table] += each.count
-        return tables
+        counts: Counter[str] = Counter()
+        for sent in self.shapes:
+            counts[sent.shape.table] += sent.count
+        return counts
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """All tables that the queries read or wrote."""
+        return frozenset().union(*(sent.shape.tables for sent in self.shapes))
 
     @property
     def written(self) -> tuple[str, ...]:
         """The tables that the queries changed, sorted."""
-        return tuple(sorted({name for each in self.shapes for name in each.shape.tables_written}))
+        return tuple(sorted({name for sent in self.shapes for name in sent.shape.tables_written}))
 
     @property
     def most_sent(self) -> tuple[ShapeActivity, ...]:
         """The shapes, the one sent most often first."""
-        return tuple(sorted(self.shapes, key=lambda each: -each.count))
+        return tuple(sorted(self.shapes, key=lambda sent: -sent.count))
 
-    def sent(self, text: str) -> int:
+    def count_of(self, text: str) -> int:
         """How often the shape with this text was sent."""
-        return sum(each.count for each in self.shapes if each.shape.text == text)
+        return sum(sent.count for sent in self.shapes if sent.shape.text == text)
 
 
 def activity_of(
@@ -126,18 +130,18 @@ def activity_of(
     work: Mapping[str, int] | None = None,
     origins: Mapping[str, CallSite] | None = None,
 ) -> Activity:
-    """Make the activity that a finished log shows.
+    """Build the activity that a finished log shows.
 
     Args:
-        log: What SQLAlchemy sent.
-        trace: What the driver saw, if it was asked.
-        result: What the action returned; a number says how many records it emitted.
+        log: The statements that SQLAlchemy sent.
+        trace: The statements that the driver saw, if it was traced.
+        result: The return value of the action; a number is the number of records emitted.
         work: Deterministic counts that were taken.
-        origins: By statement, a line that tells it from the others. It replaces the nearest line
-            of a shape where several shapes were sent from that line.
+        origins: For a statement text, the line that distinguishes it from other statements. It
+            replaces the nearest line of a shape where several shapes were sent from that line.
     """
     statements = log.statements
-    queries = [each for each in statements if each.kind is StatementKind.QUERY]
+    queries = [sent for sent in statements if sent.kind is StatementKind.QUERY]
     sites = _sites_by_shape(queries, origins or {})
     return Activity(
         shapes=_by_shape(queries, sites),
@@ -164,7 +168,7 @@ def _by_shape(
         ShapeActivity(
             shape=shape,
             count=len(group),
-            # A chunk's values are sent as parameters, a page's come back as rows.
+            # The values of a chunk are sent as parameters, those of a page come back as rows.
             values=max(
                 sum(query.parameter_count for query in group),
                 sum(query.rows_fetched for query in group),
@@ -179,7 +183,7 @@ def _by_shape(
 def _sites_by_shape(
     queries: Iterable[Query], origins: Mapping[str, CallSite]
 ) -> Mapping[Shape, CallSite]:
-    """The line to show for each shape: the nearest one, unless other shapes came from it too."""
+    """The line to show for a shape: the nearest one, unless other shapes came from it too."""
     nearest: defaultdict[Shape, Counter[CallSite]] = defaultdict(Counter)
     texts: dict[Shape, str] = {}
     for query in queries:
@@ -188,7 +192,7 @@ def _sites_by_shape(
         if query.site is not None:
             nearest[query.shape][query.site] += 1
     sites = {shape: counted.most_common(1)[0][0] for shape, counted in nearest.items()}
-    # The line in a wrapper is the nearest for all that the wrapper sends, so it explains nothing.
+    # A line in a wrapper is the nearest for all statements of the wrapper, so it explains nothing.
     shapes_at = Counter(sites.values())
     return {
         shape: origins.get(texts[shape], site) if shapes_at[site] > 1 else site
@@ -199,25 +203,26 @@ def _sites_by_shape(
 def _sites_of_counts(
     statements: Iterable[Query], sites: Mapping[Shape, CallSite]
 ) -> Mapping[str, CallSite]:
-    """The line behind most of what is counted beside queries.
-
-    SQLAlchemy's events for a transaction or a checkout carry no statement, so each is put down to
-    the first query in it. One without a query stays unknown.
-    """
-    behind: defaultdict[str, Counter[CallSite]] = defaultdict(Counter)
-    # None is the number of what began before counting did, and is not counted.
+    """The lines that caused most transactions, checkouts and session statements."""
+    causes: defaultdict[str, Counter[CallSite]] = defaultdict(Counter)
+    # A transaction or checkout that began before counting did has the number None.
     seen: set[tuple[str, int | None]] = {(TRANSACTIONS, None), (CHECKOUTS, None)}
-    for each in statements:
-        if each.kind is StatementKind.SESSION and each.site is not None:
-            behind[SESSION_STATEMENTS][each.site] += 1
-        site = sites.get(each.shape)
+    for statement in statements:
+        if statement.kind is StatementKind.SESSION and statement.site is not None:
+            causes[SESSION_STATEMENTS][statement.site] += 1
+        site = sites.get(statement.shape)
         if site is None:
             continue
-        for count in ((TRANSACTIONS, each.transaction), (CHECKOUTS, each.checkout)):
-            if count not in seen:
-                seen.add(count)
-                behind[count[0]][site] += 1
-    return {name: counted.most_common(1)[0][0] for name, counted in behind.items()}
+        # SQLAlchemy's events for a transaction or a checkout carry no statement. The line of the
+        # first query inside stands for it; one without a query has no line.
+        for name, number in (
+            (TRANSACTIONS, statement.transaction),
+            (CHECKOUTS, statement.checkout),
+        ):
+            if (name, number) not in seen:
+                seen.add((name, number))
+                causes[name][site] += 1
+    return {name: counted.most_common(1)[0][0] for name, counted in causes.items()}
 
 
 @dataclass(frozen=True)
@@ -236,31 +241,31 @@ def activity_of_counts(
     transactions: int = 0,
     records: int | None = None,
 ) -> Activity:
-    """Make the activity that another process counted; what it did not count stays None.
+    """Build the activity that another process counted. Counts that it did not take stay None.
 
     Args:
-        statements: Every statement sent, session statements among them.
+        statements: All statements sent, session statements included.
         dialect: SQLAlchemy's name of the database ("sqlite", "postgresql").
         transactions: Transactions begun.
-        records: What the action emitted.
+        records: Records that the action emitted.
     """
     by_shape: dict[Shape, ShapeActivity] = {}
     senders: defaultdict[Shape, Counter[CallSite]] = defaultdict(Counter)
     session_statements = 0
-    for each in statements:
-        kind = kind_of(each.sql)
+    for statement in statements:
+        kind = kind_of(statement.sql)
         if kind is StatementKind.SESSION:
-            session_statements += each.count
+            session_statements += statement.count
         elif kind is StatementKind.QUERY:
-            shape = shape_of(each.sql, dialect)
+            shape = shape_of(statement.sql, dialect)
             known = by_shape.get(shape, ShapeActivity(shape, 0))
-            by_shape[shape] = replace(known, count=known.count + each.count)
-            if each.site is not None:
-                senders[shape][each.site] += each.count
+            by_shape[shape] = replace(known, count=known.count + statement.count)
+            if statement.site is not None:
+                senders[shape][statement.site] += statement.count
     return Activity(
         shapes=tuple(
-            replace(each, site=senders[shape].most_common(1)[0][0]) if senders[shape] else each
-            for shape, each in by_shape.items()
+            replace(sent, site=senders[shape].most_common(1)[0][0]) if senders[shape] else sent
+            for shape, sent in by_shape.items()
         ),
         session_statements=session_statements,
         transactions=transactions,
@@ -277,45 +282,48 @@ def records_in(result: object) -> int | None:
 
     A number is the count itself. In a collection, every element is a record. A tuple, row or
     mapping among them is one record, and the elements of a collection inside it are further ones.
-    An object of another class may hold more than its attributes show (an ORM instance holds the
-    children that it loaded), so a result with one in it gives None.
+    A result that holds an object of another class gives None.
     """
-    # To Python, a bool is an int; here, it says only whether something was found.
+    # A bool is an int in Python, but it counts nothing: it says whether something was found.
     if isinstance(result, int) and not isinstance(result, bool):
         return result
     if isinstance(result, str | bytes) or not isinstance(result, Mapping | Sequence | Set):
         return None
     elements = result.values() if isinstance(result, Mapping) else result
     try:
-        return sum(_records(each) for each in elements)
+        return sum(map(_records, elements))
     except _OpaqueError:
         return None
 
 
 class _OpaqueError(Exception):
-    """The result holds an object whose records cannot be counted."""
+    """The result holds an object whose records cannot be counted.
+
+    An ORM instance is one: it holds the children that it loaded, and its attributes do not show
+    whether it did.
+    """
 
 
 def _records(value: object) -> int:
     if isinstance(value, _PLAIN):
         return 1
     if isinstance(value, _RECORD):
-        return 1 + sum(_records_in_field(each) for each in _fields(value))
-    return _listed(value)
+        return 1 + sum(map(_records_in_field, _fields(value)))
+    return _records_in_collection(value)
 
 
 def _records_in_field(value: object) -> int:
-    """A field is part of its record; only the elements of a collection in it are further ones."""
+    """Count the records inside one field of a record. The field itself is a part of its record."""
     if isinstance(value, _PLAIN):
         return 0
     if isinstance(value, _RECORD):
-        return sum(_records_in_field(each) for each in _fields(value))
-    return _listed(value)
+        return sum(map(_records_in_field, _fields(value)))
+    return _records_in_collection(value)
 
 
-def _listed(value: object) -> int:
+def _records_in_collection(value: object) -> int:
     if isinstance(value, Sequence | Set):
-        return sum(_records(each) for each in value)
+        return sum(map(_records, value))
     raise _OpaqueError
 
 

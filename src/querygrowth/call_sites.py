@@ -1,11 +1,11 @@
 """Find the line of the user's code that caused a statement.
 
-`Project` says which files are the user's own. `StackWalker` walks the stack outward from a
-statement; nothing else in this package walks frames. `distinct_sites` tells statements apart that
-were all sent through one function.
-
-SQLAlchemy is not imported here, because verdicts need `CallSite` and must stay cheap to import.
+`Project` decides which files are the user's own. `StackWalker` walks the stack outward from a
+statement; nothing else in this package walks frames. `distinct_sites` finds different lines for
+statements that were all sent through one function.
 """
+
+# SQLAlchemy is not imported here, because verdicts need `CallSite` and must stay cheap to import.
 
 import os
 import sys
@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 _SITE_PACKAGES = f"{os.sep}site-packages{os.sep}"
 
-# Modules that stand between a caller and SQLAlchemy, and are neither: they run a coroutine, a
-# thread or the body of a `with` for somebody else.
+# Modules between a caller and SQLAlchemy that are neither: they run a coroutine, a thread or the
+# body of a `with` for their caller.
 _INTERMEDIARIES = ("aiosqlite", "asyncio", "concurrent", "contextlib", "greenlet", "threading")
 
 
@@ -31,32 +31,31 @@ def _sqlalchemy_folder() -> str:
     return f"{folders[0] if folders else 'sqlalchemy'}{os.sep}"
 
 
+# "<frozen" begins the names of modules inside the interpreter, such as importlib's.
 _NEVER_CALL_SITES = (_sqlalchemy_folder(), f"{Path(__file__).parent}{os.sep}", "<frozen")
 
 
 class Project:
-    """The files that are the user's own code.
-
-    These are the files below `root`, except for installed packages and the interpreter's own
-    environment.
+    """The files that are the user's own code: those below `root` that are not installed.
 
     Args:
         root: The directory that holds the project. Default: the working directory.
         passed_over: Further files and directories whose frames are never call sites, such as those
-            of a tool that calls the code under measurement.
+            of a tool that calls the measured code.
     """
 
     def __init__(self, root: Path | None = None, passed_over: Sequence[Path] = ()) -> None:
         self._root = f"{(root or Path.cwd()).resolve()}{os.sep}"
         self._passed_over = (
             *_NEVER_CALL_SITES,
-            *(str(each) if each.is_file() else f"{each}{os.sep}" for each in passed_over),
+            # The separator keeps "tool" from covering "tool_tests" too.
+            *(str(path) if path.is_file() else f"{path}{os.sep}" for path in passed_over),
         )
         # The root may hold a virtual environment, or be a folder above the interpreter's own.
         environments = (f"{prefix}{os.sep}" for prefix in (sys.prefix, sys.base_prefix))
         self._not_the_users = (
             *self._passed_over,
-            *(each for each in environments if each.startswith(self._root)),
+            *(folder for folder in environments if folder.startswith(self._root)),
         )
 
     def contains(self, filename: str) -> bool:
@@ -64,7 +63,7 @@ class Project:
         return (
             filename.startswith(self._root)
             and not filename.startswith(self._not_the_users)
-            # Below the root: the root itself may lie in site-packages.
+            # Only below the root, because the root itself may be in site-packages.
             and _SITE_PACKAGES not in filename[len(self._root) - 1 :]
         )
 
@@ -91,7 +90,10 @@ class CallSite:
 
 
 class RawSite(NamedTuple):
-    """A place as the interpreter holds it. It is cheap to record; `call_site` makes it readable."""
+    """A place as the interpreter holds it. `call_site` makes it readable."""
+
+    # Two references are cheap to record inside a statement. Names and paths are read later, and
+    # only for statements that are shown.
 
     code: CodeType
     line: int
@@ -113,9 +115,7 @@ class _FrameKind(Enum):
 class StackWalker:
     """Walks the stack outward from a statement to the code that caused it.
 
-    Frames of SQLAlchemy, of this package and of the project's `passed_over` directories are
-    passed over. Behind an async engine, the walk continues in the greenlets that wait for
-    SQLAlchemy's synchronous core.
+    It passes over frames of SQLAlchemy, of this package, and of the project's `passed_over`.
     """
 
     def __init__(self, project: Project) -> None:
@@ -135,7 +135,7 @@ class StackWalker:
         return Callers(nearest, None)
 
     def project_stack(self, frame: FrameType | None) -> tuple[CallSite, ...]:
-        """All lines of the project that were under way, the innermost first."""
+        """The lines of the project on the stack, the innermost first."""
         return tuple(
             _readable(caller.f_code, caller.f_lineno)
             for caller, in_project in self._outward(frame)
@@ -151,6 +151,8 @@ class StackWalker:
             if kind is not _FrameKind.PASSED_OVER:
                 yield frame, kind is _FrameKind.PROJECT
             frame = frame.f_back
+            # Behind an async engine, SQLAlchemy's synchronous core runs in a greenlet. Its stack
+            # ends there, and the caller's stack is that of the greenlet that waits for it.
             if frame is None:
                 waiting = waiting or _waiting_greenlets()
                 frame = next(waiting, None)
@@ -158,6 +160,7 @@ class StackWalker:
     def _classify(self, frame: FrameType) -> _FrameKind:
         filename = frame.f_code.co_filename
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        # The project comes before the intermediaries: it may have a package of the same name.
         kind = _FrameKind.OTHER
         if self._project.passes_over(filename):
             kind = _FrameKind.PASSED_OVER
@@ -175,29 +178,33 @@ def call_site(raw: RawSite | None) -> CallSite | None:
 
 
 def distinct_sites(stacks: Mapping[str, Sequence[CallSite]]) -> Mapping[str, CallSite]:
-    """For each statement, the innermost line that no other statement went through.
-
-    Code that sends everything through one function has a single call site for all its queries.
-    The line that tells them apart is further out. A statement that shares all its lines with
-    others gets its innermost line; a statement without a stack is left out.
+    """The innermost line of a statement's stack that no other statement went through.
 
     Args:
-        stacks: For each statement, the project's lines that led to it, the innermost first.
+        stacks: The project's lines that led to a statement, the innermost first, by its text.
+
+    Returns:
+        A line by the text of the statement. A statement that shares all its lines with others has
+        its innermost line. A statement with an empty stack is left out.
     """
+    # Code that sends everything through one function has a single call site for all its queries.
+    # The line that distinguishes them is further out.
     shared = Counter((site.path, site.line) for stack in stacks.values() for site in set(stack))
     return {
-        statement: next((s for s in stack if shared[s.path, s.line] == 1), stack[0])
+        statement: next((site for site in stack if shared[site.path, site.line] == 1), stack[0])
         for statement, stack in stacks.items()
         if stack
     }
 
 
 def _readable(code: CodeType, line: int) -> CallSite:
+    # co_qualname is new in CPython 3.11.
     return CallSite(code.co_filename, line, getattr(code, "co_qualname", code.co_name))
 
 
 def _waiting_greenlets() -> Iterator[FrameType]:
-    """The innermost frame of each greenlet that waits for the current one, nearest first."""
+    """Yield the innermost frames of the greenlets that wait for the current one, nearest first."""
+    # Greenlet is optional. If it is not imported yet, this code runs in no greenlet.
     greenlet_module = sys.modules.get("greenlet")
     waiting = greenlet_module.getcurrent().parent if greenlet_module else None
     while waiting is not None:

@@ -1,17 +1,23 @@
-"""QueryContract: limits on what one action may send, and the judgement of one activity by them.
+"""Limits on what one action may send (`QueryContract`), and the judgement of an activity by them.
 
-The limits hold at every size of the data. What may not grow with the data is judged in
+The limits hold at every size of the data. Growth with the data is judged in
 `querygrowth.growth_verdicts`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from querygrowth.activity import TRANSACTIONS, Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
+from querygrowth.statements import NO_TABLE
 from querygrowth.verdict import Outcome, Verdict, judge
 
 _SHOWN_SHAPES = 3
+_SHOWN_TABLES = 10
+# The similarity (`difflib`, 0 to 1) from which a name counts as a misspelling of a table although
+# the database could not list its tables: "user" and "users" have 0.89, "posts" and "users" 0.4.
+_RESEMBLES = 0.75
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Allowance:
         table: The table that the shape is about.
         chunk: Values in a full chunk, at least 1.
         page: Rows in a full page, at least 1. Either `chunk` or `page` is given, not both.
-        containing: A part of the shape's text, to tell it from other shapes about the table.
+        containing: A part of the shape's text, to distinguish it from other shapes about the table.
 
     Raises:
         ValueError: Not exactly one size is given, or it is below 1.
@@ -45,23 +51,23 @@ class Allowance:
     def covers(self, activity: Activity) -> ShapeActivity | None:
         """The shape that this allowance is for; None if the action did not send it."""
         candidates = [
-            each
-            for each in activity.shapes
-            if each.shape.table == self.table and self.containing in each.shape.text
+            sent
+            for sent in activity.shapes
+            if sent.shape.table == self.table and self.containing in sent.shape.text
         ]
-        return max(candidates, key=lambda each: each.count, default=None)
+        return max(candidates, key=lambda sent: sent.count, default=None)
 
     def extra_queries(self, activity: Activity) -> int:
-        """Queries granted beyond the first.
-
-        The number follows from the values that the queries carried. So a loop that sends one value
-        a query is not taken for chunks, even where its total is the same.
-        """
+        """The number of queries granted beyond the first."""
         covered = self.covers(activity)
         if covered is None:
             return 0
+        # The grant follows from the values that the queries carried and not from their number.
+        # A loop that sends one value a query therefore does not pass as chunks, even where it sends
+        # as many queries as chunks of all the data would need.
         if self.chunk is not None:
             return max(0, -(-covered.values // self.chunk) - 1)
+        # Whether a full page was the last one is known only from an empty page after it.
         return covered.values // self.page if self.page else 0
 
     def __str__(self) -> str:
@@ -71,7 +77,7 @@ class Allowance:
 
 @dataclass(frozen=True)
 class QueryContract:
-    """What an action may send. A count without a limit here must still not grow with the data.
+    """The limits on what an action may send. They hold at every size of the data.
 
     Args:
         per_table: The most queries about a table: one number for all, or a mapping from tables
@@ -105,6 +111,14 @@ class QueryContract:
         allowance = Allowance(table, chunk=chunk, page=page, containing=containing)
         return replace(self, allowances=(*self.allowances, allowance))
 
+    @property
+    def named_tables(self) -> Mapping[str, str]:
+        """The tables that the contract names, and the argument that names them."""
+        named = {granted.table: f"allow({granted.table!r})" for granted in self.allowances}
+        if isinstance(self.per_table, Mapping):
+            named |= dict.fromkeys(self.per_table, "per_table")
+        return {table: where for table, where in named.items() if table not in ("*", NO_TABLE)}
+
     def unexplained(self, activity: Activity) -> Mapping[str, int]:
         """Queries by table, less those that an allowance grants."""
         counts = dict(activity.by_table)
@@ -115,7 +129,7 @@ class QueryContract:
         return {table: max(0, count) for table, count in counts.items()}
 
     def limit_for(self, table: str) -> int | None:
-        """The most queries about one table; None if there is no limit."""
+        """The most queries about one table; None without a limit."""
         if isinstance(self.per_table, Mapping):
             return self.per_table.get(table, self.per_table.get("*"))
         return self.per_table
@@ -132,14 +146,14 @@ class QueryContract:
         beyond_tables = sum(self.beyond(activity).values())
         if self.total is None:
             return beyond_tables
-        # Not their sum: the same query can be beyond the limit of its table and beyond the total.
+        # Not the sum: the same query can be beyond the limit of its table and beyond the total.
         return max(beyond_tables, sum(self.unexplained(activity).values()) - self.total)
 
     def judge(self, activity: Activity, subject: str) -> tuple[Verdict, ...]:
-        """Judge one activity: a verdict for each limit that is set, which names that limit only.
+        """Judge one activity. A limit that is set gives one verdict, which names that limit only.
 
         Args:
-            activity: What the action did.
+            activity: The counts of the action.
             subject: The name of the action.
         """
         return tuple(self._verdicts(activity, subject))
@@ -164,7 +178,7 @@ class QueryContract:
     def _judge_tables(self, activity: Activity, subject: str) -> Verdict:
         beyond = self.beyond(activity)
         counts = activity.by_table
-        shapes = [each for each in activity.most_sent if each.shape.table in beyond]
+        shapes = [sent for sent in activity.most_sent if sent.shape.table in beyond]
         site = shapes[0].site if shapes else None
         return judge(
             subject,
@@ -179,13 +193,14 @@ class QueryContract:
 
     def _judge_total(self, limit: int, activity: Activity, subject: str) -> Verdict:
         counted = sum(self.unexplained(activity).values())
+        exceptions = describe_allowances(self.allowances)
         granted = activity.queries - counted
         shapes = activity.most_sent[:_SHOWN_SHAPES]
         site = shapes[0].site if shapes else None
         return judge(
             subject,
             counted <= limit,
-            expected=f"at most {number(limit, 'query', 'queries')}{allowed(self.allowances)}",
+            expected=f"at most {number(limit, 'query', 'queries')}{exceptions}",
             seen=number(activity.queries, "query", "queries")
             + (f", {granted} of them allowed" if granted else ""),
             evidence=_described(shapes, site),
@@ -205,38 +220,89 @@ class QueryContract:
             seen=f"fetched {fetched:.2f} rows for each record",
             evidence=(f"{activity.rows_fetched} rows fetched, {records} records",),
             next_step="rows thrown away in Python, or a join that multiplies them",
-            site=fetches_most(activity),
+            site=largest_fetch_site(activity),
         )
 
     def _table_limits(self, broken: Mapping[str, int]) -> str:
-        """The limits per table in words: those of the `broken` tables, or all if none is."""
-        of_broken = [each for each in self.allowances if each.table in broken]
-        granted = allowed(of_broken if broken else self.allowances)
+        """The limits per table in words: those of the `broken` tables, or all without any."""
+        of_broken = [granted for granted in self.allowances if granted.table in broken]
+        exceptions = describe_allowances(of_broken if broken else self.allowances)
         if isinstance(self.per_table, Mapping):
             limits = {t: self.limit_for(t) for t in broken} if broken else self.per_table
             words = [
                 f"at most {number(n, 'query', 'queries')} about {t}" for t, n in limits.items()
             ]
-            return ", ".join(words) + granted
-        return f"at most {number(self.per_table, 'query', 'queries')} per table{granted}"
+            return ", ".join(words) + exceptions
+        return f"at most {number(self.per_table, 'query', 'queries')} per table{exceptions}"
 
 
-def allowed(allowances: Sequence[Allowance]) -> str:
-    """What allowances add to the words of an expectation; empty without any."""
+def describe_allowances(allowances: Sequence[Allowance]) -> str:
+    """The words that allowances add to an expectation; empty without allowances."""
     return f", but {', '.join(map(str, allowances))}" if allowances else ""
 
 
-def fetches_most(activity: Activity) -> CallSite | None:
+def largest_fetch_site(activity: Activity) -> CallSite | None:
     """The line whose queries fetched the most rows; None if it is not known."""
-    fetching = [each for each in activity.shapes if each.rows_fetched]
-    return max(fetching, key=lambda each: each.rows_fetched).site if fetching else None
+    fetching = [sent for sent in activity.shapes if sent.rows_fetched]
+    return max(fetching, key=lambda sent: sent.rows_fetched).site if fetching else None
+
+
+def misspelt_table(
+    contract: QueryContract,
+    touched: Set[str],
+    existing: Set[str],
+    *,
+    subject: str,
+    site: CallSite | None = None,
+) -> Verdict | None:
+    """A failed verdict if the contract names tables that do not exist, else None.
+
+    Args:
+        contract: The contract that may name tables.
+        touched: The tables that the action read or wrote.
+        existing: The tables of the database; empty if they could not be listed.
+        subject: The name of the action or test.
+        site: The line to show.
+    """
+    named = contract.named_tables
+    touched = touched - {NO_TABLE}
+    unknown = [table for table in named if table not in touched]
+    if existing & touched or not touched:
+        unknown = [table for table in unknown if table not in existing]
+    else:
+        # The list is missing, or it is of a database that the action did not see. Only a name that
+        # resembles a touched table is then certain to be misspelt.
+        others = touched - named.keys()
+        unknown = [name for name in unknown if get_close_matches(name, others, cutoff=_RESEMBLES)]
+    known = sorted(touched | existing)
+    if not unknown or not known:
+        return None
+    more = len(known) - _SHOWN_TABLES
+    return Verdict(
+        subject=subject,
+        outcome=Outcome.FAILED,
+        expected="a contract that names existing tables",
+        seen="; ".join(
+            f"there is no table {table}, the nearest is "
+            f"{get_close_matches(table, known, n=1, cutoff=0)[0]}"
+            for table in unknown
+        ),
+        evidence=(
+            *(f"{table} is named in {named[table]}" for table in unknown),
+            f"known tables: {', '.join(known[:_SHOWN_TABLES])}"
+            + (f" and {more} more" if more > 0 else ""),
+        ),
+        next_step="the spelling of the table in the contract",
+        site=site,
+    )
 
 
 def judge_vacuity(activity: Activity, subject: str) -> Verdict:
     """Judge whether the action did anything: an action that does nothing keeps every limit."""
     seen, next_step = "", ""
+    # The order is that of causes: an iterator that was not consumed also sends no query.
     if activity.unconsumed:
-        seen = "returned an iterator that nobody consumed"
+        seen = "returned an iterator that was not consumed"
         next_step = "wrap it in list() in the action"
     elif activity.checkouts == 0 and not activity.queries:
         seen, next_step = "the engine was never used", "whether the action uses another engine"
@@ -260,8 +326,8 @@ def number(count: int | None, one: str, many: str = "") -> str:
 
 
 def _described(shapes: Sequence[ShapeActivity], shown: CallSite | None) -> Iterator[str]:
-    """Lines that show shapes, and where each was sent from unless that is `shown` already."""
-    for each in shapes:
-        yield f"{each.count}x {each.shape.text}"
-        if each.site and each.site != shown:
-            yield f"  sent from {each.site}"
+    """Yield lines that show shapes, and the line that sent them unless it is `shown` already."""
+    for sent in shapes:
+        yield f"{sent.count}x {sent.shape.text}"
+        if sent.site and sent.site != shown:
+            yield f"  sent from {sent.site}"

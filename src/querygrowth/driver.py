@@ -1,9 +1,9 @@
-"""Ask the database driver what went past SQLAlchemy.
+"""Trace the database driver for statements that go past SQLAlchemy.
 
 A statement on a raw cursor fires no event of SQLAlchemy, so that `count_queries` does not see it.
-The driver sees it: sqlite3 through a trace callback, psycopg through its cursor classes. What the
-driver sees between `before_cursor_execute` and `after_cursor_execute` of its connection is
-SQLAlchemy's; anything else went past it. No texts are compared.
+The driver sees it: sqlite3 through a trace callback, psycopg through its cursor classes. A
+statement that the driver sees between `before_cursor_execute` and `after_cursor_execute` of its
+connection is SQLAlchemy's. All others went past SQLAlchemy. No texts are compared.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -15,7 +15,8 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import AdaptedConnection
 from sqlalchemy.util.concurrency import in_greenlet
 
-from querygrowth.listener import AnyEngine, listening, sync_engine
+from querygrowth.engine import AnyEngine, sync_engine
+from querygrowth.listener import listening
 from querygrowth.statements import StatementKind, kind_of, skeleton
 
 SQLITE_DRIVERS = frozenset({"pysqlite", "aiosqlite"})
@@ -26,38 +27,39 @@ DriverConnection = Any
 
 
 class Hook(Protocol):
-    """A callback that a driver calls for one connection.
+    """A callback that the driver calls for one connection.
 
     Both methods may return an awaitable if the connection belongs to an async driver.
     """
 
     def install(self, connection: DriverConnection) -> Awaitable[object] | None:
-        """Have the driver call this hook."""
+        """Make the driver call this hook."""
 
     def remove(self, connection: DriverConnection) -> Awaitable[object] | None:
-        """Have the driver no longer call it."""
+        """Make the driver stop calling it."""
 
 
 H = TypeVar("H", bound=Hook)
 
 
 class HookedConnections(Generic[H]):
-    """One hook for each connection, made and installed when the connection is first seen."""
+    """One hook for a connection, made and installed when the connection is first seen."""
 
     def __init__(self, make_hook: Callable[[], H]) -> None:
         self._make_hook = make_hook
-        # Keyed by id(), because not every driver's connection can be hashed. The connection is
+        # Keyed by id(), because the connections of some drivers cannot be hashed. The connection is
         # kept as well, so that its id is not used again meanwhile.
         self._hooked: dict[int, tuple[DriverConnection, H]] = {}
         self._retired: list[H] = []
 
     @property
     def hooks(self) -> list[H]:
-        """All hooks, those of connections that were given back included."""
+        """All hooks, including those of connections that were returned to the pool."""
+        # A copy, because other threads may hook their connections while this one reads.
         return [*self._retired, *(hook for _, hook in list(self._hooked.values()))]
 
     def hook(self, connection: DriverConnection) -> H:
-        """The hook of a connection, installed now if there is none."""
+        """The hook of a connection. It is installed if the connection has none."""
         known = self._hooked.get(id(connection))
         if known is None:
             known = (connection, self._make_hook())
@@ -71,8 +73,8 @@ class HookedConnections(Generic[H]):
         if hook is None:
             return
         self._retired.append(hook)
-        # Connections that are closed or belong to another thread refuse, and every driver has an
-        # exception of its own for that.
+        # Connections that are closed or belong to another thread refuse. Drivers use different
+        # exceptions for that.
         with suppress(Exception):
             _on_driver(connection, hook.remove)
 
@@ -88,10 +90,6 @@ def hooked_connections(
 ) -> Iterator[HookedConnections[H]]:
     """Hook every connection that an engine uses inside the block, while it is checked out.
 
-    A connection that was checked out before the block is hooked at its first statement. An async
-    connection that is still checked out at the end keeps its hook, because nothing can be awaited
-    there.
-
     Args:
         engine: The engine whose connections are hooked.
         make_hook: Makes the hook of one connection.
@@ -101,6 +99,8 @@ def hooked_connections(
     def checked_out(connection: DriverConnection, *_record_and_proxy: object) -> None:
         connections.hook(connection)
 
+    # A connection that was checked out before the block fires no checkout in it. It is hooked at
+    # its first statement.
     def about_to_execute(connection: Connection, *_statement: object) -> None:
         connections.hook(connection.connection.dbapi_connection)
 
@@ -117,13 +117,15 @@ def hooked_connections(
         try:
             yield connections
         finally:
+            # An async connection that is still checked out keeps its hook: removing it must be
+            # awaited, and this code may run outside SQLAlchemy's greenlet.
             connections.unhook_all()
 
 
 def _on_driver(
     connection: DriverConnection, visit: Callable[[DriverConnection], Awaitable[object] | None]
 ) -> None:
-    """Visit the driver's own connection, which is behind SQLAlchemy's adapter if it is async."""
+    """Call `visit` with the driver's connection; an async one is behind SQLAlchemy's adapter."""
     if not isinstance(connection, AdaptedConnection):
         visit(connection)
     elif in_greenlet():
@@ -136,10 +138,10 @@ async def _awaitable(result: Awaitable[object] | None) -> None:
 
 
 class DriverTrace:
-    """What the driver saw on the engine's connections, and SQLAlchemy's events did not report.
+    """The statements that the driver saw on an engine's connections and SQLAlchemy did not report.
 
-    Connections that are made outside the engine (`sqlite3.connect`) are not seen. SQLite reports a
-    raw statement that fires triggers once more for every step of a trigger.
+    Connections that are made outside the engine (`sqlite3.connect`) are not traced. SQLite reports
+    a raw statement that fires triggers once more for every step of a trigger.
     """
 
     def __init__(self, connections: HookedConnections["_ConnectionTrace"]) -> None:
@@ -147,7 +149,7 @@ class DriverTrace:
 
     @property
     def bypassed(self) -> tuple[str, ...]:
-        """What went past SQLAlchemy, without values and without session statements."""
+        """The queries and other statements that went past SQLAlchemy, without their values."""
         return tuple(
             sql
             for trace in self._connections.hooks
@@ -157,7 +159,7 @@ class DriverTrace:
 
     @property
     def session_statements(self) -> int:
-        """Session statements that went past SQLAlchemy; the driver itself sends some."""
+        """Session statements that went past SQLAlchemy. Drivers send some themselves."""
         return sum(
             kind_of(sql) is StatementKind.SESSION
             for trace in self._connections.hooks
@@ -171,23 +173,25 @@ class DriverTrace:
 
 
 def traceable(engine: AnyEngine) -> bool:
-    """Whether the engine's driver can be asked: sqlite3, aiosqlite and psycopg, but not async."""
+    """Whether the driver can be traced: sqlite3, aiosqlite, and psycopg without asyncio."""
+    # The cursors of psycopg's async connections have coroutines in place of the methods that
+    # `_StatementReports` replaces.
     dialect = sync_engine(engine).dialect
     return dialect.driver in _DRIVERS and not (dialect.driver == "psycopg" and dialect.is_async)
 
 
 @contextmanager
 def trace_driver(engine: AnyEngine) -> Iterator[DriverTrace]:
-    """Ask the engine's driver what it sees inside the block.
+    """Trace the statements that the engine's driver sees inside the block.
 
     Raises:
-        ValueError: The driver cannot be asked.
+        ValueError: The driver cannot be traced.
     """
     target = sync_engine(engine)
     if not traceable(engine):
         raise ValueError(
-            f"no cross-check for the driver {target.dialect.driver}: "
-            "sqlite3, aiosqlite and psycopg (not async) can be asked"
+            f"the driver {target.dialect.driver} cannot be traced: "
+            "sqlite3, aiosqlite and psycopg (not async) can"
         )
     make_hook = _PsycopgTrace if target.dialect.driver == "psycopg" else _SQLiteTrace
     with (
@@ -200,7 +204,7 @@ def trace_driver(engine: AnyEngine) -> Iterator[DriverTrace]:
 def _announcements(
     connections: HookedConnections["_ConnectionTrace"],
 ) -> dict[str, Callable[..., object]]:
-    """Listeners that note on a connection's trace when SQLAlchemy is sending."""
+    """Listeners that mark on a connection's trace when SQLAlchemy is sending."""
 
     def trace_of(connection: Connection) -> _ConnectionTrace:
         return connections.hook(connection.connection.dbapi_connection)
@@ -224,7 +228,7 @@ def _announcements(
 
 
 class _ConnectionTrace:
-    """What the driver of one connection saw."""
+    """The statements and fetches that the driver saw on one connection."""
 
     def __init__(self) -> None:
         self.announced = False
@@ -232,6 +236,7 @@ class _ConnectionTrace:
         self.fetches = 0
 
     def saw_statement(self, sql: str) -> None:
+        # The values of a raw statement may be secret, so only the skeleton is kept.
         if not self.announced:
             self.unannounced.append(skeleton(sql))
 
@@ -256,11 +261,10 @@ class _SQLiteTrace(_ConnectionTrace):
 
 
 class _PsycopgTrace(_ConnectionTrace):
-    """Replaces the cursor classes of one synchronous psycopg connection.
+    """Replaces the cursor classes of one synchronous psycopg connection by reporting subclasses."""
 
-    psycopg 3 has no trace callback, but a connection makes its cursors with two factories that
-    can be replaced. The replacements report, and then do what the original classes do.
-    """
+    # psycopg 3 has no trace callback, but a connection makes its cursors with two factories that
+    # can be replaced. The user may have set them already, hence subclasses of the present classes.
 
     def __init__(self) -> None:
         super().__init__()
@@ -281,13 +285,13 @@ class _PsycopgTrace(_ConnectionTrace):
 
 
 class _StatementReports:
-    """Reports the statements of a cursor. It is mixed in before a cursor class of psycopg."""
+    """Reports the statements of a cursor. It is a base class in front of a psycopg cursor class."""
 
     reported_to: _ConnectionTrace
     connection: Any  # of psycopg.Cursor
 
-    # The parameters of these methods differ between releases of psycopg, so that they are passed
-    # through unread.
+    # The parameters of these methods differ between releases of psycopg, so they are passed on
+    # without being read.
 
     def execute(self, query: object, *args: Any, **kwargs: Any) -> Any:
         self.reported_to.saw_statement(self._text(query))
@@ -312,6 +316,7 @@ class _StatementReports:
     def _text(self, query: object) -> str:
         if isinstance(query, bytes):
             return query.decode(errors="replace")
+        # psycopg.sql.SQL and Composed need the connection to quote identifiers.
         as_string = getattr(query, "as_string", None)
         return str(query) if as_string is None else str(as_string(self.connection))
 
@@ -334,6 +339,7 @@ class _FetchReports(_StatementReports):
         return self._inherited("fetchall")()
 
     def __iter__(self) -> Iterator[Any]:
+        # psycopg's own iteration fetches without calling fetchmany, which would go unreported.
         while rows := self.fetchmany(self.itersize):
             yield from rows
             if len(rows) < self.itersize:

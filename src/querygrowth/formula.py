@@ -1,24 +1,24 @@
-"""Express the queries of a run as a formula of what is in the run.
+"""Express a query count as a linear formula of what a run contains: "1 + 2.00 orders".
 
-Each count is fitted as a linear formula of the run's cardinalities, over runs that differ in
-makeup. The arithmetic uses rational numbers. A formula therefore either gives the exact count of
-every run, or says by how much it misses; a rounding error cannot pass for either.
+`attribute` fits the formula of every count over several runs of different sizes.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+# Rational numbers, because a formula must give the exact count of every run or the amount by which
+# it misses. With floats, a rounding error could pass for either.
 Row = list[Fraction]
 
 
 @dataclass(frozen=True)
 class CountedRun:
-    """What was in a run, and what was counted.
+    """The sizes of one run, and its counts.
 
     Args:
-        cardinalities: The number of items of each kind in the run ("orders": 5).
-        counts: The number of queries by shape, by table, or by another name.
+        cardinalities: The number of items in the run, by kind ("orders": 5).
+        counts: The number of queries, by shape, by table, or by another name.
     """
 
     cardinalities: Mapping[str, int]
@@ -31,7 +31,7 @@ class Formula:
 
     Args:
         constant: The count of an empty run.
-        terms: The factor of each cardinality; factors of zero are left out.
+        terms: The factors by cardinality; factors of zero are left out.
         off_by: The largest difference between the formula and the count of a run.
     """
 
@@ -55,7 +55,7 @@ class Formula:
 
 @dataclass(frozen=True)
 class Attribution:
-    """The formula of the total, and of each count by its name."""
+    """The formula of the total, and the formulas of the counts by their names."""
 
     total: Formula
     by_name: Mapping[str, Formula]
@@ -72,7 +72,7 @@ class ConfoundedAxesError(ValueError):
             explained = f"{axes[0]} is the same in every run: vary it"
         else:
             explained = (
-                f"{', '.join(axes)} cannot be told apart, they move together in every run: "
+                f"{', '.join(axes)} cannot be separated, they move together in every run: "
                 "vary one without the others"
             )
         super().__init__(explained)
@@ -80,7 +80,7 @@ class ConfoundedAxesError(ValueError):
 
 
 def attribute(runs: Sequence[CountedRun]) -> Attribution:
-    """Find the formula of each count, and of their total.
+    """Find the formulas of all counts, and of their total.
 
     Args:
         runs: More runs than there are cardinalities; all name the same cardinalities.
@@ -91,7 +91,7 @@ def attribute(runs: Sequence[CountedRun]) -> Attribution:
     """
     axes = _common_axes(runs)
     design = [[Fraction(1), *(Fraction(run.cardinalities[axis]) for axis in axes)] for run in runs]
-    _check_told_apart(design, axes)
+    _check_independent(design, axes)
     names = dict.fromkeys(name for run in runs for name in run.counts)
     return Attribution(
         total=_fit(design, axes, [sum(run.counts.values()) for run in runs]),
@@ -103,7 +103,7 @@ def _common_axes(runs: Sequence[CountedRun]) -> tuple[str, ...]:
     axes = tuple(runs[0].cardinalities) if runs else ()
     if any(set(run.cardinalities) != set(axes) for run in runs):
         raise ValueError("all runs must name the same cardinalities")
-    # With the constant there is one unknown more than axes. Fewer runs leave it undetermined.
+    # The constant is one more unknown than the axes. Fewer runs leave the unknowns undetermined.
     if len(runs) <= len(axes):
         raise ValueError(
             f"{len(axes)} cardinalities need at least {len(axes) + 1} runs, got {len(runs)}"
@@ -111,12 +111,10 @@ def _common_axes(runs: Sequence[CountedRun]) -> tuple[str, ...]:
     return axes
 
 
-def _check_told_apart(design: Sequence[Row], axes: Sequence[str]) -> None:
-    """Raise if the columns of the design depend on each other; the column of ones is the constant.
-
-    In reduced row echelon form, a column without a pivot is a combination of the pivot columns
-    that have an entry in it. Those are the axes that cannot be told from it.
-    """
+def _check_independent(design: Sequence[Row], axes: Sequence[str]) -> None:
+    """Raise if the columns of the design depend on each other. Column 0 is the constant's."""
+    # In reduced row echelon form, a column without a pivot is a combination of the pivot columns
+    # that have an entry in it. Those are the axes that cannot be separated from it.
     reduced, pivots = _reduced([list(row) for row in design])
     for free in range(len(axes) + 1):
         if free not in pivots:
@@ -125,11 +123,9 @@ def _check_told_apart(design: Sequence[Row], axes: Sequence[str]) -> None:
 
 
 def _fit(design: Sequence[Row], axes: Sequence[str], counts: Sequence[int]) -> Formula:
-    """Fit by least squares, which gives the exact solution where there is one.
-
-    The normal equations have one solution, because the columns were checked to be independent.
-    Their bad numerical condition does no harm in rational arithmetic.
-    """
+    """Fit by least squares, which gives the exact solution if one exists."""
+    # The normal equations have one solution, because the columns were checked to be independent.
+    # Their bad numerical condition does no harm in rational arithmetic.
     width = len(axes) + 1
     normal = [
         [sum((row[i] * row[j] for row in design), Fraction(0)) for j in range(width)]
@@ -150,7 +146,7 @@ def _fit(design: Sequence[Row], axes: Sequence[str], counts: Sequence[int]) -> F
 
 
 def _reduced(rows: list[Row]) -> tuple[list[Row], list[int]]:
-    """Reduce rows in place by Gauss-Jordan; returns them with the pivot columns, in order."""
+    """Reduce rows in place (Gauss-Jordan). Returns them with the pivot columns, in order."""
     pivots: list[int] = []
     for column in range(len(rows[0])):
         top = len(pivots)
@@ -158,7 +154,8 @@ def _reduced(rows: list[Row]) -> tuple[list[Row], list[int]]:
         if found is None:
             continue
         rows[top], rows[found] = rows[found], rows[top]
-        # Fractions are exact, so any entry but zero will do as a pivot; no search for the largest.
+        # Fractions are exact, so any entry but zero serves as the pivot. With floats, it would have
+        # to be the largest.
         lead = rows[top][column]
         rows[top] = [value / lead for value in rows[top]]
         for other in range(len(rows)):

@@ -1,18 +1,20 @@
-"""Run an action at increasing scales of one axis at a time, and keep what it did.
+"""Run an action at increasing scales of one axis at a time, and record what it did.
 
-What was measured is judged in `querygrowth.growth_verdicts`.
+`measure_growth` returns a `GrowthReport`. `querygrowth.growth_verdicts` judges it.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
+
+from sqlalchemy import Engine
 
 from querygrowth.activity import Activity
 from querygrowth.call_sites import Project
-from querygrowth.listener import is_engine
+from querygrowth.engine import AnyEngine, existing_tables, existing_tables_async, is_engine
 from querygrowth.trend import Trend, trend
-from querygrowth.watch import Action, Caller, caller, outside_event_loop, watch
+from querygrowth.watch import Action, ActionRunner, action_runner, outside_event_loop, watch
 
 # At 2 and 20, a loop shows. 501 is one more than the parents whose children SQLAlchemy's
 # selectinload fetches with one query, so that its second query shows too.
@@ -27,7 +29,7 @@ Scales = Sequence[int] | Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class AxisGrowth:
-    """What the action did at each scale of one axis, with the other axes at their base sizes."""
+    """The activities at the scales of one axis, with the other axes at their base sizes."""
 
     axis: str
     scales: tuple[int, ...]
@@ -35,31 +37,39 @@ class AxisGrowth:
 
     def trend(self, measure: Callable[[Activity], int], *, in_steps: bool = True) -> Trend:
         """How one count grows along this axis; see `querygrowth.trend.trend` for `in_steps`."""
-        return trend(self.scales, [measure(each) for each in self.activities], in_steps=in_steps)
+        return trend(self.scales, [*map(measure, self.activities)], in_steps=in_steps)
 
     @property
     def extent(self) -> tuple[int, ...]:
-        """The amount of data at each scale: the records emitted if they rise, else the scale.
-
-        Where all axes grow at once, the data grows with their product, and only the records show
-        that.
-        """
+        """The amount of data at each scale: the records emitted if they rise, else the scale."""
+        # Where all axes grow at once, the data grows with their product. Only the records show it.
         records = [act.records for act in self.activities if act.records is not None]
         rising = len(records) == len(self.scales) and records == sorted(set(records))
         return tuple(records) if rising else self.scales
 
     def shape_trends(self) -> Mapping[str, Trend]:
-        """How the count of each shape grows, by the shape's text."""
-        texts = dict.fromkeys(each.shape.text for act in self.activities for each in act.shapes)
-        return {text: trend(self.scales, [a.sent(text) for a in self.activities]) for text in texts}
+        """How the counts of the shapes grow, by the shape's text."""
+        texts = dict.fromkeys(sent.shape.text for act in self.activities for sent in act.shapes)
+        return {
+            text: trend(self.scales, [act.count_of(text) for act in self.activities])
+            for text in texts
+        }
 
 
 @dataclass(frozen=True)
 class GrowthReport:
-    """What one action did along every axis that was measured."""
+    """The measurements of one action along all its axes.
+
+    Args:
+        subject: The name of the action.
+        axes: The measurements, by axis.
+        tables: The tables of the measured databases, as far as a contract names tables that the
+            action did not touch; None if the spelling of tables is not to be judged.
+    """
 
     subject: str
     axes: tuple[AxisGrowth, ...]
+    tables: frozenset[str] | None = None
 
     @classmethod
     def of(
@@ -68,10 +78,10 @@ class GrowthReport:
         """Build a report from activities that were measured elsewhere, along one axis.
 
         Args:
-            subject: What was measured: an action, an exporter.
-            axis: What grew, in the plural, as messages name it ("rows").
+            subject: The name of the action.
+            axis: The name of the axis in messages, in the plural ("rows").
             scales: The sizes that were tried, rising.
-            activities: What was done at each size, in the same order.
+            activities: The activity at each size, in the same order.
 
         Raises:
             ValueError: There are fewer than two scales, they do not rise, or their number is not
@@ -86,38 +96,67 @@ class GrowthReport:
         return cls(subject, (AxisGrowth(axis, tuple(scales), tuple(activities)),))
 
     def along(self, axis: str) -> AxisGrowth:
-        """The measurements along one axis; KeyError if there are none."""
-        for each in self.axes:
-            if each.axis == axis:
-                return each
-        raise KeyError(axis)
+        """The measurements along one axis.
+
+        Raises:
+            KeyError: The axis was not measured.
+        """
+        return {growth.axis: growth for growth in self.axes}[axis]
+
+    @property
+    def touched_tables(self) -> frozenset[str]:
+        """All tables that the action read or wrote, at any scale of any axis."""
+        return frozenset().union(*(act.tables for axis in self.axes for act in axis.activities))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Measurement:
-    """How an action is run and watched, the same at every scale; see `measure_growth`."""
+    """Runs an action the same way at every scale; see `measure_growth` for the arguments."""
 
+    runner: ActionRunner
     action: Action
     populate: Populate
-    work: tuple[str, ...] = ()
-    writes: bool = False
-    project: Project | None = None
+    base: Mapping[str, int]
+    work: tuple[str, ...]
+    writes: bool
+    project: Project | None
+    named_tables: frozenset[str]
+    tables: set[str] = field(default_factory=set)
 
-    def run(self, sizes: Mapping[str, int], by: Caller) -> Activity:
-        """Populate a database of these sizes, run the action on it, and return what it did."""
-        with by.entered(by.call(self.populate, **sizes)) as engine:
+    def along(self, axis: str, scales: tuple[int, ...]) -> AxisGrowth:
+        """Run the action at every scale of one axis."""
+        sizes = [
+            dict.fromkeys(self.base, scale) if axis == ALL_AXES else {**self.base, axis: scale}
+            for scale in scales
+        ]
+        return AxisGrowth(axis, scales, tuple(map(self._run, sizes)))
+
+    def _run(self, sizes: Mapping[str, int]) -> Activity:
+        runner = self.runner
+        with runner.entered(runner.call(self.populate, **sizes)) as engine:
             if not is_engine(engine):
                 raise ValueError(
                     "populate must return an SQLAlchemy engine (or a context manager that yields "
                     f"one), got {type(engine).__name__}"
                 )
-            activity = watch(self.action, engine, by=by, work=self.work, project=self.project)
+            activity = watch(
+                self.action, engine, runner=runner, work=self.work, project=self.project
+            )
+            # The database is gone once the block ends, so its tables are listed here. The counts
+            # are complete by now, and the queries of the listing are not among them.
+            if self.named_tables - activity.tables - self.tables:
+                self.tables |= self._tables_of(engine)
         if activity.written and not self.writes:
             raise ValueError(
                 f"the action wrote to {', '.join(activity.written)} but should only read: "
                 "pass writes=True if it is meant to write"
             )
         return activity
+
+    def _tables_of(self, engine: AnyEngine) -> frozenset[str]:
+        if isinstance(engine, Engine):
+            return existing_tables(engine)
+        return self.runner.wait_for(existing_tables_async(engine))
 
 
 def measure_growth(
@@ -131,6 +170,7 @@ def measure_growth(
     writes: bool = False,
     subject: str = "",
     project: Project | None = None,
+    named_tables: Collection[str] | None = None,
 ) -> GrowthReport:
     """Run an action at every scale of every axis, one axis at a time.
 
@@ -143,39 +183,40 @@ def measure_growth(
         together: Sizes for a further pass in which all axes grow at once; empty for none.
         work: Deterministic counts to take (`VM_STEPS`, `BRANCHES`).
         writes: Whether the action may change tables.
-        subject: What to call the action; default: its name.
+        subject: The name of the action in reports; default: its own name.
         project: The user's own files; default: those below the working directory.
+        named_tables: The tables that a contract names. The report then holds the tables of the
+            databases, so that a misspelt name can be found.
 
     Raises:
-        ValueError: Before anything runs: there are fewer than three scales, scales that do not
-            increase, or axes that do not exist. At the first run: the action wrote although
-            `writes` is false, the engine is none, or it cannot give a kind of work.
+        ValueError: Before the action runs: there are fewer than three scales, scales that do not
+            increase, or axes that do not exist, `populate` returns no engine, or the engine cannot
+            count a kind of work. After its first run: it wrote although `writes` is false.
     """
     base = dict(axes) if isinstance(axes, Mapping) else dict.fromkeys(axes, BASE_SIZE)
     _check_axes(base, populate)
     planned = _planned_scales(base, scales, together)
-    measurement = _Measurement(action, populate, tuple(work), writes, project)
 
-    def measured() -> tuple[AxisGrowth, ...]:
-        with caller() as by:
-            return tuple(_along(axis, planned[axis], base, measurement, by) for axis in planned)
+    def measured() -> GrowthReport:
+        with action_runner() as runner:
+            measurement = _Measurement(
+                runner=runner,
+                action=action,
+                populate=populate,
+                base=base,
+                work=tuple(work),
+                writes=writes,
+                project=project,
+                named_tables=frozenset(named_tables or ()),
+            )
+            axes_grown = tuple(measurement.along(axis, tried) for axis, tried in planned.items())
+        return GrowthReport(
+            subject or _name_of(action),
+            axes_grown,
+            None if named_tables is None else frozenset(measurement.tables),
+        )
 
-    return GrowthReport(subject or _name_of(action), outside_event_loop(measured))
-
-
-def _along(
-    axis: str,
-    scales: tuple[int, ...],
-    base: Mapping[str, int],
-    measurement: _Measurement,
-    by: Caller,
-) -> AxisGrowth:
-    activities = [measurement.run(_sizes(axis, scale, base), by) for scale in scales]
-    return AxisGrowth(axis, scales, tuple(activities))
-
-
-def _sizes(axis: str, scale: int, base: Mapping[str, int]) -> dict[str, int]:
-    return dict.fromkeys(base, scale) if axis == ALL_AXES else {**base, axis: scale}
+    return outside_event_loop(measured)
 
 
 def _planned_scales(
@@ -196,7 +237,7 @@ def _planned_scales(
 
 
 def _check_scales(axis: str, scales: tuple[int, ...]) -> None:
-    # Two counts fit a line, a step and a curve alike. A third tells them apart.
+    # Two counts fit a line, a step and a curve alike. A third count decides between them.
     if len(scales) < 3:
         raise ValueError(f"{axis}: at least three scales are needed, got {list(scales)}")
     _check_rising(axis, scales)
@@ -212,6 +253,7 @@ def _check_rising(axis: str, scales: tuple[int, ...]) -> None:
 def _check_axes(base: Mapping[str, int], populate: Populate) -> None:
     if not base:
         raise ValueError("at least one axis is needed to grow along")
+    # Checked before anything runs, because a population at the largest scale may take long.
     try:
         inspect.signature(populate).bind(**base)
     except TypeError as mismatch:
@@ -221,5 +263,6 @@ def _check_axes(base: Mapping[str, int], populate: Populate) -> None:
 
 
 def _name_of(action: Action) -> str:
+    # A functools.partial and an instance with __call__ have no __qualname__.
     name = getattr(action, "__qualname__", type(action).__name__)
     return str(name).rpartition("<locals>.")[2]

@@ -1,16 +1,14 @@
-"""Record what one SQLAlchemy engine does, through SQLAlchemy's public events.
+"""Record the statements of one SQLAlchemy engine, through SQLAlchemy's public events.
 
-`Recording` holds the listeners. They run inside every statement, so that they only write facts
-down; `querygrowth.log` interprets them. `CountingCursor` counts the rows that leave a DBAPI cursor.
-A listener cannot do that: SQLite steps its rows while they are fetched, and has done almost
-nothing when `after_cursor_execute` fires.
+`Recording` holds the listeners. `CountingCursor` counts the rows that leave a DBAPI cursor.
+`querygrowth.log` interprets what they record.
 """
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from time import perf_counter
-from typing import Any, Protocol, TypeAlias, TypeGuard
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExecutionContext
@@ -23,7 +21,7 @@ DBAPIRow = Sequence[object]
 
 
 class RowCursor(Protocol):
-    """The methods of a PEP 249 cursor that hand out rows."""
+    """The methods of a PEP 249 cursor that are used here."""
 
     def fetchone(self) -> DBAPIRow | None:
         """The next row."""
@@ -43,11 +41,9 @@ class RowCursor(Protocol):
 
 
 class Execution:
-    """One statement while it runs. `querygrowth.log.Query` is its readable form.
+    """One statement while it runs. `querygrowth.log.Query` is its readable form."""
 
-    A class with slots and not a dataclass, as one is made inside every statement.
-    """
-
+    # Slots and a written-out __init__, because one is created inside every statement.
     __slots__ = (
         "callers",
         "checkout",
@@ -101,6 +97,9 @@ class CountingCursor:
     All other attributes are read from and written to the cursor behind it.
     """
 
+    # An event cannot count rows: SQLite steps through them while they are fetched, and has done
+    # almost nothing when after_cursor_execute fires.
+
     __slots__ = ("_cursor", "_execution")
 
     _cursor: RowCursor
@@ -113,7 +112,7 @@ class CountingCursor:
     @property
     def description(self) -> object:
         """The columns of the result."""
-        # Spelled out because SQLAlchemy reads it for every result; __getattr__ is slower.
+        # A property, because SQLAlchemy reads it for every result and __getattr__ is slower.
         return self._cursor.description
 
     def fetchone(self) -> DBAPIRow | None:
@@ -127,6 +126,7 @@ class CountingCursor:
 
     def fetchmany(self, size: int | None = None) -> Sequence[DBAPIRow]:
         """Fetch and count the next rows; an empty result ends the execution."""
+        # Without a size, the driver takes the cursor's arraysize.
         rows = self._cursor.fetchmany() if size is None else self._cursor.fetchmany(size)
         self._execution.rows_fetched += len(rows)
         if not rows:
@@ -171,47 +171,14 @@ _set_cursor = CountingCursor.__dict__["_cursor"].__set__
 _set_execution = CountingCursor.__dict__["_execution"].__set__
 
 
-class WrappedEngine(Protocol):
-    """An engine around a synchronous engine, as SQLAlchemy's AsyncEngine is one."""
-
-    @property
-    def sync_engine(self) -> Engine:
-        """The engine inside, which fires the events."""
-
-
-AnyEngine: TypeAlias = Engine | WrappedEngine
-
 # Frame 0 is the listener itself, and frames 1 and 2 are always SQLAlchemy's.
 _FIRST_CALLER = 3
-
-
-def is_engine(value: object) -> TypeGuard[AnyEngine]:
-    """Whether `value` is an Engine or an AsyncEngine."""
-    # SQLAlchemy's asyncio part needs greenlet, which a project without async engines may lack.
-    # A project that has an AsyncEngine has imported that part.
-    asyncio = sys.modules.get("sqlalchemy.ext.asyncio")
-    return isinstance(value, Engine) or (
-        asyncio is not None and isinstance(value, asyncio.AsyncEngine)
-    )
-
-
-def sync_engine(engine: AnyEngine) -> Engine:
-    """The engine that fires events: `engine` itself, or the one inside an AsyncEngine.
-
-    Raises:
-        ValueError: `engine` is something else.
-    """
-    if is_engine(engine):
-        return engine if isinstance(engine, Engine) else engine.sync_engine
-    raise ValueError(
-        f"expected an SQLAlchemy Engine or AsyncEngine, got {type(engine).__name__}: "
-        "pass the engine itself, not a connection, session or URL"
-    )
 
 
 @contextmanager
 def listening(engine: Engine, listeners: dict[str, Callable[..., object]]) -> Iterator[None]:
     """Attach listeners by event name inside the block, and detach all of them on exit."""
+    # Each is registered for removal at once, so that a failure half way leaves none attached.
     with ExitStack() as attached:
         for name, listener in listeners.items():
             event.listen(engine, name, listener)
@@ -220,17 +187,17 @@ def listening(engine: Engine, listeners: dict[str, Callable[..., object]]) -> It
 
 
 class Recording:
-    """What an engine did, in order.
-
-    Several threads may write at once. A listener appends to a list, adds 1 to a number, and sets
-    keys that belong to its own connection; CPython does not switch threads inside those steps.
+    """The statements, transactions and checkouts of one engine, in order.
 
     Args:
-        walker: Finds the callers of each statement; None leaves them out.
+        walker: Finds the callers of a statement; None leaves them out.
         keep_parameters: Whether to keep the values that were sent.
     """
 
     def __init__(self, *, walker: StackWalker | None, keep_parameters: bool) -> None:
+        # Several threads write here without a lock. Appending to a list and setting a key are
+        # atomic in CPython, and the keys belong to one connection, which one thread uses at a time.
+        # With its GIL, CPython 3.10 and later switch threads at calls and jumps, so not in `+= 1`.
         self.executions: list[Execution] = []
         self.transactions_begun = 0
         self.commits = 0
@@ -238,8 +205,8 @@ class Recording:
         self.checkouts = 0
         self._walker = walker
         self._keep_parameters = keep_parameters
-        # Keyed by id(), because a reference would keep contexts and connections alive. An id that
-        # is used again is overwritten when its new owner begins.
+        # Keyed by id(), because a reference would keep contexts and connections alive. If an id is
+        # used again, its new owner overwrites the entry when it begins.
         self._running: dict[int, Execution] = {}
         self._transaction_of: dict[int, int] = {}
         self._checkout_of: dict[int, int] = {}
@@ -267,11 +234,13 @@ class Recording:
         context: ExecutionContext | None,
         executemany: bool,
     ) -> None:
+        # This runs inside every statement of the user: facts are stored, nothing is interpreted.
         walker = self._walker
         execution = Execution(
             statement,
             len(parameters) if parameters else 0,
             executemany,
+            # The proxy of this checkout. The DBAPI connection behind it outlives the checkout.
             self._checkout_of.get(id(connection.connection)),
             self._transaction_of.get(id(connection)),
             walker.callers(sys._getframe(_FIRST_CALLER)) if walker else None,
@@ -293,7 +262,8 @@ class Recording:
         if execution is None:
             return  # it began before this recording did
         execution.failed = False
-        # A batched INSERT reads its returned rows from the bare cursor between its batches.
+        # A batched INSERT reads its returned rows from the bare cursor between its batches. A
+        # statement without a description returns no rows.
         if context is None or executemany or cursor.description is None:
             execution.end()
             return

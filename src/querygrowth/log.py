@@ -2,8 +2,8 @@
 
 `count_queries(engine)` yields a `QueryLog`. A query is one execution of SELECT, INSERT, UPDATE or
 DELETE; an `executemany` is one query. Session statements (BEGIN, SET, LOCK, PRAGMA, SAVEPOINT) are
-recognised by their first keyword and counted apart, as are transactions, commits, rollbacks and
-pool checkouts.
+recognised by their first keyword and counted separately. So are transactions, commits, rollbacks
+and pool checkouts.
 """
 
 import sys
@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from querygrowth.call_sites import CallSite, Project, StackWalker, call_site
-from querygrowth.listener import AnyEngine, Execution, Recording, listening, sync_engine
+from querygrowth.engine import AnyEngine, sync_engine
+from querygrowth.listener import Execution, Recording, listening
 from querygrowth.statements import Shape, StatementKind, kind_of, shape_of
 
 
@@ -24,21 +25,21 @@ class Query:
     Attributes:
         number: Counts from 1 in order of sending, over statements of every kind.
         sql: The text that was sent.
-        shape: The text without its values, and the tables it touches.
+        shape: The text without its values, and the tables that it reads or writes.
         kind: Query, session statement or other statement.
         batch_size: The number of parameter sets; 1 unless it is an `executemany`.
-        parameter_count: The number of values in a single parameter set, which is mostly the
-            length of an IN list; 0 for an `executemany`.
+        parameter_count: The number of values in its parameter set, mostly those of an IN list;
+            0 for an `executemany`.
         rows_fetched: The rows that left its cursor so far.
         failed: Whether the database refused it.
-        seconds: From sending to the last row fetched or the closing of the cursor. The reader's
-            pauses are included. None while rows are left and the cursor is open.
+        seconds: From sending to the last row fetched or the closing of the cursor, including the
+            reader's pauses. None while rows are left and the cursor is open.
         checkout: The number of the pool checkout it belongs to, from 1; None if that began before
             counting did.
         transaction: The number of the transaction it belongs to, likewise.
         sent_from: The nearest caller outside SQLAlchemy and this package.
         project_site: The nearest caller in the user's project.
-        parameters: The values sent; None unless they were asked for.
+        parameters: The values sent; None unless `keep_parameters` was set.
     """
 
     number: int
@@ -68,10 +69,13 @@ class Query:
 
 
 class QueryLog:
-    """What one engine did while it was counted.
+    """The statements, transactions and checkouts of one engine while it was counted.
 
     A log may be read at any time. It grows until its `count_queries` block ends.
     """
+
+    # Everything is computed on reading, so that the counted code pays for the recording only.
+    # `kind_of` and `shape_of` are cached by text, which makes repeated reading cheap.
 
     def __init__(self, recording: Recording, dialect: str) -> None:
         self._recording = recording
@@ -88,7 +92,7 @@ class QueryLog:
     @property
     def queries(self) -> tuple[Query, ...]:
         """SELECT, INSERT, UPDATE and DELETE only."""
-        return tuple(each for each in self.statements if each.kind is StatementKind.QUERY)
+        return tuple(sent for sent in self.statements if sent.kind is StatementKind.QUERY)
 
     @property
     def total(self) -> int:
@@ -128,42 +132,39 @@ class QueryLog:
     @property
     def rows_fetched(self) -> int:
         """Rows that left the cursors of queries."""
-        return sum(each.rows_fetched for each in self._executed_queries())
+        return sum(sent.rows_fetched for sent in self._executed_queries())
 
     @property
     def by_table(self) -> Mapping[str, int]:
-        """Queries for each table they are about (`Shape.table`)."""
-        return Counter(self._shape(each).table for each in self._executed_queries())
+        """Queries by the table that they are about (`Shape.table`)."""
+        return Counter(self._shape(sent).table for sent in self._executed_queries())
 
     @property
     def by_shape(self) -> Mapping[str, int]:
-        """Queries for each normalised statement."""
-        return Counter(self._shape(each).text for each in self._executed_queries())
+        """Queries by normalised statement."""
+        return Counter(self._shape(sent).text for sent in self._executed_queries())
 
     @property
     def by_call_site(self) -> Mapping[str, int]:
-        """Queries for each place they were sent from, as `file:line in function`."""
-        return Counter(str(each.site) for each in self.queries if each.site is not None)
+        """Queries by the line that sent them, as `file:line in function`."""
+        return Counter(str(sent.site) for sent in self.queries if sent.site is not None)
 
     @property
     def tables(self) -> frozenset[str]:
         """All tables that a query read or wrote."""
-        shapes = {self._shape(each) for each in self._executed_queries()}
-        return frozenset(
-            table
-            for shape in shapes
-            for table in (shape.table, *shape.tables_read, *shape.tables_written)
-        )
+        # A shape is mostly sent many times, so equal shapes are dropped first.
+        shapes = {self._shape(sent) for sent in self._executed_queries()}
+        return frozenset().union(*(shape.tables for shape in shapes))
 
     def _executions(self) -> list[Execution]:
         # A copy, because other threads may append while this one reads.
         return list(self._recording.executions)
 
     def _count(self, kind: StatementKind) -> int:
-        return sum(kind_of(each.sql) is kind for each in self._executions())
+        return sum(kind_of(sent.sql) is kind for sent in self._executions())
 
     def _executed_queries(self) -> Iterator[Execution]:
-        return (each for each in self._executions() if kind_of(each.sql) is StatementKind.QUERY)
+        return (sent for sent in self._executions() if kind_of(sent.sql) is StatementKind.QUERY)
 
     def _shape(self, execution: Execution) -> Shape:
         return shape_of(execution.sql, self._dialect)
@@ -202,9 +203,10 @@ def count_queries(
 
     Args:
         engine: An `Engine` or an `AsyncEngine`.
-        call_sites: Whether to record where each statement came from. Without, counting is cheaper.
+        call_sites: Whether to record the line that sent a statement. It is about half of the cost
+            of counting.
         keep_parameters: Whether to keep the values that were sent.
-        project: Which files are the user's own. Default: those below the working directory.
+        project: Decides which files are the user's own. Default: those below the working directory.
 
     Raises:
         ValueError: `engine` is not an engine.
@@ -220,14 +222,14 @@ def count_queries(
 def record_stacks(
     engine: AnyEngine, project: Project | None = None
 ) -> Iterator[dict[str, tuple[CallSite, ...]]]:
-    """Keep the stack that sent each statement text first inside the block.
+    """Record the stack of every statement text inside the block, when it is first sent.
 
     Args:
         engine: An `Engine` or an `AsyncEngine`.
-        project: Which files are the user's own. Default: those below the working directory.
+        project: Decides which files are the user's own. Default: those below the working directory.
 
     Yields:
-        For each statement text, the project's lines that were under way, the innermost first.
+        The project's lines on the stack, the innermost first, by statement text.
 
     Raises:
         ValueError: `engine` is not an engine.
@@ -237,7 +239,7 @@ def record_stacks(
 
     def before(*arguments: object) -> None:
         statement = str(arguments[2])
-        # A full stack costs more than a call site, so that it is taken once for each text.
+        # A full stack costs more than a call site, so it is taken once for a text.
         if statement not in stacks:
             stacks[statement] = walker.project_stack(sys._getframe(1))
 

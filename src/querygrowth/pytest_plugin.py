@@ -1,9 +1,12 @@
 """The pytest plugin: fixtures `count_queries` and `query_growth`, marker `query_budget`.
 
-pytest imports this module in every run. It imports nothing that is not loaded already: SQLAlchemy
-and sqlglot come in when a test first counts. What is wrong with one test, such as a marker with
-bad arguments or a package that is missing, fails that test alone.
+An error in one test, such as a marker with wrong arguments or a missing package, fails that test
+alone.
 """
+
+# pytest imports this module in every run of every suite where the package is installed. So it
+# imports pytest and the standard library only; SQLAlchemy and sqlglot are imported through `_load`
+# when a test first counts.
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Have the engine of a marked test set up, even if the test does not ask for it."""
+    """Add the engine's fixture to a marked test that does not request it."""
     marker = item.get_closest_marker("query_budget")
     if marker is None or not isinstance(item, pytest.Function):
         return
@@ -52,6 +55,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Count what the test's body sends, and judge it once the body has passed."""
+    # Only the body is counted. Fixtures are set up and torn down outside of this hook.
     marker = item.get_closest_marker("query_budget")
     if not isinstance(item, pytest.Function):
         return (yield)
@@ -65,9 +69,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     with _load("log").count_queries(engine, project=counter.project) as log:
         result = yield  # an exception of the body leaves here: it wins over a broken budget
     if _COUNTS not in item.stash:  # otherwise the test counted for itself
-        counter.report(_load("budget").counts_of(log))
+        counter.report(_load("assertions").counts_of(log))
     if contract is not None:
-        broken = [each for each in counter.judge(log, contract, engine) if each.failed]
+        broken = [found for found in counter.judge(log, contract, engine) if found.failed]
         if broken:
             pytest.fail("\n\n".join(map(str, broken)), pytrace=False)
     return result
@@ -77,7 +81,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Put the counts on the test's report, which an xdist worker sends to the controller."""
+    """Add the counts to the test's report. An xdist worker sends it to the controller."""
     report = yield
     if report.when == "call" and _COUNTS in item.stash:
         setattr(report, _REPORTED, item.stash[_COUNTS])
@@ -105,7 +109,7 @@ def pytest_terminal_summary(
 
 @pytest.fixture
 def count_queries(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """`with count_queries(engine) as log:`; see `querygrowth.budget.QueryCounter.count`."""
+    """`with count_queries(engine) as log:`; see `querygrowth.assertions.QueryCounter.count`."""
     counting: Callable[..., Any] = _counter(request.node).count
     return counting
 
@@ -118,23 +122,23 @@ def query_growth(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 
 def _marked(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, Any]:
-    """The contract and the engine that the marker names; fail the test if it is wrong."""
-    budget = _load("budget")
+    """The contract and the engine of the marker. A wrong marker fails the test."""
+    assertions = _load("assertions")
     arguments = {"engine": item.config.getini("query_engine"), **marker.kwargs}
     try:
-        contract = budget.query_budget(*marker.args, **arguments)
-        return contract, budget.engine_of(item.funcargs[arguments["engine"]])
+        contract = assertions.query_budget(*marker.args, **arguments)
+        return contract, _load("engine").engine_of(item.funcargs[arguments["engine"]])
     except (TypeError, ValueError) as misuse:
         raise pytest.fail.Exception(str(misuse), pytrace=False) from None
 
 
 def _reported_engine(item: pytest.Function) -> Any:
-    """The engine of an unmarked test, if a report was asked for and its fixture gives one."""
+    """The engine of an unmarked test that uses the fixture, if `--query-report` is set."""
     fixture = item.config.getini("query_engine")
     if not item.config.getoption("--query-report") or fixture not in item.funcargs:
         return None
     try:
-        return _load("budget").engine_of(item.funcargs[fixture])
+        return _load("engine").engine_of(item.funcargs[fixture])
     except ValueError:
         return None  # it is not an SQLAlchemy engine
 
@@ -143,7 +147,7 @@ def _counter(item: pytest.Item) -> Any:
     """The `QueryCounter` of a test."""
     call_sites = _load("call_sites")
     path, line, name = item.location
-    return _load("budget").QueryCounter(
+    return _load("assertions").QueryCounter(
         subject=item.name,
         site=call_sites.CallSite(str(item.config.rootpath / path), (line or 0) + 1, name),
         project=call_sites.Project(item.config.rootpath),
@@ -163,7 +167,7 @@ def _scales(config: pytest.Config) -> tuple[int, ...]:
 
 
 def _load(module: str) -> Any:
-    """Import a module of this package; fail the test if something that it needs is missing."""
+    """Import a module of this package. If it needs a package that is missing, the test fails."""
     try:
         return import_module(f"querygrowth.{module}")
     except ImportError as error:

@@ -1,7 +1,7 @@
 """Verdicts as SARIF 2.1.0, GitHub annotations and Markdown, and the escaping that each needs.
 
-The texts of verdicts hold names, SQL and error messages of unknown origin. No reader of a report,
-be it a terminal, a browser or GitHub's runner, may take a part of them for markup or a command.
+The texts of verdicts hold names, SQL and error messages of unknown origin. A terminal, a browser or
+GitHub's runner must not take a part of them for markup or a command.
 """
 
 import json
@@ -17,16 +17,16 @@ from urllib.parse import quote
 from querygrowth.call_sites import CallSite
 from querygrowth.verdict import Outcome, Verdict
 
+# The outcomes that are reported, by the level that SARIF and GitHub have a common name for.
 _LEVELS = {Outcome.FAILED: "error", Outcome.INCONCLUSIVE: "warning"}
-"""What is reported to code scanning and on pull requests, by SARIF's and GitHub's common names."""
 
 _SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
+# GitHub shows so many annotations of a step, and drops the others without a message.
 _SHOWN_ANNOTATIONS = 10
-"""GitHub shows so many annotations of a step, and drops the others without a word."""
 
+# GitHub turns these into links without any markup.
 _AUTOLINKED = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp)(?=:)|\bwww(?=\.)")
-"""What GitHub turns into a link without any markup."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-!|<>&~@])")
 
 
@@ -39,15 +39,14 @@ class Reported:
 
 
 def visible(text: str, *, kept: str = "") -> str:
-    """Escape control characters, so that the text shows as it is, on one line.
-
-    That covers what a terminal obeys, what turns the direction of writing, and what no encoding
-    can write (lone surrogates).
+    """Escape control characters, so that all of the text is visible, on one line.
 
     Args:
         text: Text of unknown origin.
         kept: Control characters to leave as they are, such as line breaks.
     """
+    # Among the characters that are not printable are those that a terminal obeys, those that change
+    # the direction of writing, and lone surrogates, which UTF-8 cannot encode.
     return "".join(
         char
         if char.isprintable() or char in kept
@@ -57,7 +56,7 @@ def visible(text: str, *, kept: str = "") -> str:
 
 
 def visible_verdict(verdict: Verdict) -> Verdict:
-    """The verdict with control characters escaped in each of its texts."""
+    """The verdict with control characters escaped in all its texts."""
     site = verdict.site
     return replace(
         verdict,
@@ -73,14 +72,14 @@ def visible_verdict(verdict: Verdict) -> Verdict:
 def site_within(site: CallSite | None, root: Path) -> CallSite | None:
     """The site with its path relative to a checkout, in POSIX form.
 
-    A path that is relative already, as in a saved result, is taken as it is.
+    A path that is relative already, as in a saved result, stays the same.
 
     Args:
-        site: A line of source, if there is one.
+        site: A line of source, or None.
         root: The checkout's root.
 
     Returns:
-        None for a file outside `root` or in an installed library: no report can show its line.
+        None for a file outside `root` or in an installed library, whose line no report can show.
     """
     if site is None or "site-packages" in PurePath(site.path).parts:
         return None
@@ -100,12 +99,12 @@ def with_relative_site(verdict: Verdict, root: Path) -> Verdict:
 def sarif_log(
     reported: Iterable[Reported], *, tool: str, rules: Mapping[str, str], root: Path
 ) -> str:
-    """Write failures, and what could not be decided, as a SARIF 2.1.0 log for code scanning.
+    """Write failed and inconclusive verdicts as a SARIF 2.1.0 log for code scanning.
 
     Args:
-        reported: All verdicts, in the order in which to list them. Passes are left out.
-        tool: What to call the program that judged.
-        rules: What each rule demands, in a short sentence, by the rule's name.
+        reported: All verdicts, in the order in which to list them. Others are left out.
+        tool: The name of the program that judged.
+        rules: A short sentence that describes the rule, by the rule's name.
         root: The checkout's root. Paths in the log are relative to it ("SRCROOT").
 
     Returns:
@@ -122,7 +121,7 @@ def sarif_log(
         "tool": {"driver": driver},
         "originalUriBaseIds": {"SRCROOT": {"description": {"text": "The checkout's root"}}},
         "columnKind": "unicodeCodePoints",
-        "results": [_sarif_result(each, root) for each in _not_passed(reported)],
+        "results": [_sarif_result(entry, root) for entry in _with_level(reported)],
     }
     return (
         json.dumps({"$schema": _SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1) + "\n"
@@ -134,7 +133,7 @@ def _sarif_result(reported: Reported, root: Path) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": _rule_id(reported.rule),
         "level": _LEVELS[verdict.outcome],
-        # SARIF reads links even in plain text: `[here](target)`.
+        # A "text" message may hold links, `[here](target)` (SARIF 2.1.0, section 3.11.6).
         "message": {"text": str(visible_verdict(verdict)).replace("](", "] (")},
     }
     if verdict.site:
@@ -153,25 +152,26 @@ def _rule_id(name: str) -> str:
     return name.replace(" ", "-")
 
 
-def _not_passed(reported: Iterable[Reported]) -> list[Reported]:
-    return [each for each in reported if each.verdict.outcome in _LEVELS]
+def _with_level(reported: Iterable[Reported]) -> list[Reported]:
+    return [entry for entry in reported if entry.verdict.outcome in _LEVELS]
 
 
 def annotations(reported: Iterable[Reported], *, root: Path) -> Iterator[str]:
     """Yield GitHub workflow commands that show failures at their lines of a pull request.
 
-    Verdicts with a line come first, and only as many as GitHub shows are yielded.
+    Verdicts with a line come first. At most as many are yielded as GitHub shows.
 
     Args:
-        reported: All verdicts, in order. Passes are left out.
-        root: The checkout's root, which GitHub takes paths from.
+        reported: All verdicts, in order. Those that are neither failed nor inconclusive are left
+            out.
+        root: The checkout's root. GitHub takes paths as relative to it.
     """
     placed = [
-        replace(each, verdict=with_relative_site(each.verdict, root))
-        for each in _not_passed(reported)
+        replace(entry, verdict=with_relative_site(entry.verdict, root))
+        for entry in _with_level(reported)
     ]
     # The sort is stable: the caller's order holds within both groups.
-    placed.sort(key=lambda each: each.verdict.site is None)
+    placed.sort(key=lambda entry: entry.verdict.site is None)
     yield from map(_annotation, placed[:_SHOWN_ANNOTATIONS])
 
 
@@ -186,7 +186,7 @@ def _annotation(reported: Reported) -> str:
 
 
 def _message(text: str) -> str:
-    """Escape what would end the command, as GitHub's toolkit does, and control characters."""
+    """Escape control characters, and characters that end a command, as GitHub's toolkit does."""
     return visible(text, kept="\r\n").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
@@ -198,16 +198,15 @@ def _property(text: str) -> str:
 def commands_stopped(environ: Mapping[str, str], say: Callable[[str], object]) -> Iterator[None]:
     """Keep GitHub's runner from taking a line printed in the block for a workflow command.
 
-    To the runner, `::error::` at the start of a line is a command, whoever printed it. A random
-    token switches commands off and on again, so no printed text can switch them on.
-
     Args:
-        environ: The environment; nothing happens unless it is that of GitHub's runner.
+        environ: The environment. Outside GitHub's runner, nothing happens.
         say: Prints a line.
     """
     if environ.get("GITHUB_ACTIONS") != "true":
         yield
         return
+    # To the runner, `::error::` at the start of any line is a command. A random token switches
+    # commands off and on again, so that no printed text can switch them on.
     token = secrets.token_hex()
     say(f"::stop-commands::{token}")
     try:
@@ -217,13 +216,15 @@ def commands_stopped(environ: Mapping[str, str], say: Callable[[str], object]) -
 
 
 def plain(text: str) -> str:
-    """Text of unknown origin in Markdown, without markup, links, mentions and line breaks."""
+    """Text of unknown origin for Markdown, without markup, links, mentions and line breaks."""
     escaped = _MARKDOWN.sub(r"\\\1", visible(text)).replace("\\<", "&lt;").replace("\\&", "&amp;")
     return _AUTOLINKED.sub(r"\g<0>\\", escaped)
 
 
 def code(text: str) -> str:
-    """Text of unknown origin as a code span in Markdown, with any backticks in it."""
+    """Text of unknown origin as a code span in Markdown. It may contain backticks."""
+    # A code span ends at a run of as many backticks as began it, so the fence is one longer than
+    # any run in the text (CommonMark, section 6.1).
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * (longest + 1)
     return f"{fence} {visible(text)} {fence}"
@@ -234,7 +235,7 @@ def markdown_failure(reported: Reported, *, root: Path) -> Iterator[str]:
 
     Args:
         reported: The failure.
-        root: The checkout's root, which paths are shown from.
+        root: The checkout's root. Paths are shown relative to it.
     """
     verdict = with_relative_site(reported.verdict, root)
     yield from (f"## {plain(f'{reported.rule}: {verdict.subject}')}", "")
@@ -249,9 +250,9 @@ def markdown_failure(reported: Reported, *, root: Path) -> Iterator[str]:
 
 
 def markdown_table(reported: Iterable[Reported]) -> Iterator[str]:
-    """Yield the lines of a Markdown table with a row for each verdict."""
+    """Yield the lines of a Markdown table with one row for a verdict."""
     yield from ("| outcome | topic | about | expected | seen |", "|---|---|---|---|---|")
-    for each in reported:
-        verdict = each.verdict
-        cells = (each.rule, verdict.subject, verdict.expected, verdict.seen)
+    for entry in reported:
+        verdict = entry.verdict
+        cells = (entry.rule, verdict.subject, verdict.expected, verdict.seen)
         yield f"| {verdict.outcome.value} | {' | '.join(map(plain, cells))} |"

@@ -1,7 +1,7 @@
-"""Search for the input that makes an action send most queries beyond a contract.
+"""Search for the input that makes an action send the most queries beyond a contract.
 
-Hypothesis generates the inputs. `target()` steers it towards more queries, and what is found is
-shrunk to the smallest input that still breaks the contract.
+Hypothesis generates the inputs and prefers those that send more queries. An input that breaks the
+contract is shrunk to the smallest that still breaks it. This module needs the extra `search`.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,8 @@ from querygrowth.verdict import Verdict
 
 Example = TypeVar("Example")
 
+# Phase.explain is left out, because it would run the action further after the smallest example is
+# found, and its explanation is not used here.
 _PHASES = (Phase.generate, Phase.target, Phase.shrink)
 
 
@@ -26,8 +28,8 @@ class BlowUp(Generic[Example]):
 
     Args:
         example: The input.
-        activity: What the action did with it.
-        excess: The queries beyond the contract.
+        activity: The activity of the action with it.
+        excess: The number of queries beyond the contract.
         verdicts: The failed verdicts on the activity.
     """
 
@@ -52,17 +54,17 @@ def find_blow_up(
     max_examples: int = 200,
     subject: str = "action",
 ) -> BlowUp[Example] | None:
-    """Find the smallest example whose activity breaks a contract; None if none was found.
+    """Find the smallest example whose activity breaks a contract; None if the search finds none.
 
-    The search repeats: the same strategy and limits find the same example.
+    The search is deterministic: the same strategy and limits find the same example.
 
     Args:
         strategy: Generates examples.
-        observe: Runs the action on an example. The result may depend on the example only, or
-            Hypothesis cannot shrink it.
-        contract: The limits, of which `per_table` or `total` must be set.
+        observe: Runs the action on an example. Its result must depend on the example only, or
+            Hypothesis cannot shrink the example.
+        contract: The limits. `per_table` or `total` must be set.
         max_examples: The most examples to try before shrinking.
-        subject: What to call the action in verdicts.
+        subject: The name of the action in verdicts.
 
     Raises:
         ValueError: The contract sets no limit on queries.
@@ -85,9 +87,10 @@ def find_blow_up(
         excess = contract.excess(activity)
         target(float(excess), label="queries beyond the contract")
         if excess:
-            # Shrinking ends with the smallest example, so the last one kept is the one to return.
-            verdicts = tuple(each for each in contract.judge(activity, subject) if each.failed)
-            smallest[:] = [BlowUp(example, activity, excess, verdicts)]
+            # Hypothesis runs the smallest example last, to raise its error. So the last one kept is
+            # the one to return.
+            failed = tuple(found for found in contract.judge(activity, subject) if found.failed)
+            smallest[:] = [BlowUp(example, activity, excess, failed)]
             raise _Beyond
 
     try:

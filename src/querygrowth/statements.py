@@ -1,10 +1,7 @@
-"""Tell the kind of a statement and reduce it to its shape.
+"""Find the kind of a statement (query, session statement, other) and reduce it to its shape.
 
-Two executions have one shape when they differ only in literals, parameters, comments, spelling and
-the length of their IN lists. A text is reduced in two passes. The first is a single regular
-expression that drops comments and replaces values. It keeps a loop cheap that puts its values into
-the SQL text, because all its texts become one. The second pass parses each distinct result once
-and finds the tables.
+Two executions have the same shape if they differ only in literals, parameters, comments, spelling
+and the length of their IN lists.
 """
 
 import re
@@ -32,7 +29,12 @@ _SESSION_KEYWORDS = frozenset(
 
 _FIRST_KEYWORD = re.compile(r"(?:\s+|/\*.*?\*/|--[^\n]*(?:\n|$)|\()*([A-Za-z]+)", re.DOTALL)
 
-# Quoted identifiers are matched so that a quote or a digit inside them is not taken for a value.
+# A text is reduced in two passes. The first, `skeleton`, drops comments and replaces values with a
+# regular expression. The second parses the skeleton with sqlglot and finds the tables. The second
+# takes about 25 times as long (0.5 ms for a join), so its cache is keyed by the skeleton: a loop
+# that puts its values into the SQL text sends many texts with one skeleton, which is parsed once.
+
+# Quoted identifiers are matched so that a quote or a digit inside them does not pass for a value.
 _LEXEMES = re.compile(
     r"""
     (?P<comment>    /\*.*?\*/ | --[^\n]* )
@@ -48,8 +50,8 @@ _IN_LIST = re.compile(r"\bIN ?\( ?(\?[^,()]*)(?:, ?\1)* ?\)", re.IGNORECASE)
 _REPEATED_TUPLES = re.compile(r"(\([^()]*\))(?:, ?\1)+")
 _NAMED_TABLE = re.compile(r'\b(?:FROM|JOIN|INTO|UPDATE)\s+("?[\w.]+"?)', re.IGNORECASE)
 
-# "?" is an operator in some dialects, so that ":p" is parsed in its place. sqlglot writes it back
-# as the dialect's own placeholder, which becomes "?" again.
+# "?" is an operator in some dialects, so ":p" is parsed in its place. sqlglot writes it back as the
+# dialect's own placeholder, which becomes "?" again.
 _PARSED_PLACEHOLDER = re.compile(r"%\(p\)s|[:@]p\b")
 
 _SQLGLOT_DIALECTS = {"postgresql": "postgres", "mssql": "tsql"}
@@ -67,14 +69,14 @@ class StatementKind(str, Enum):
 
 @dataclass(frozen=True)
 class Shape:
-    """A normalised statement and the tables it touches.
+    """A normalised statement, and the tables that it reads and writes.
 
     Attributes:
-        text: The statement with `?` for every value and for every IN list.
+        text: The statement with `?` for a value, and one `?` for a whole IN list.
         operation: SELECT, INSERT, UPDATE, DELETE or MERGE; the first keyword of other statements.
-        table: The table whose rows the statement is about. For a write it is the target, for a
-            read the table that most of its columns come from.
-        tables_read: The tables in the order of their first mention, without that target.
+        table: The table that the statement is about. For a write it is the target, for a read the
+            table that most of its columns come from.
+        tables_read: The tables in the order of their first mention, without the target of a write.
         tables_written: The target of a write.
     """
 
@@ -83,6 +85,11 @@ class Shape:
     table: str
     tables_read: tuple[str, ...]
     tables_written: tuple[str, ...]
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """All tables that the statement reads or writes; `NO_TABLE` if it has none."""
+        return frozenset({self.table, *self.tables_read, *self.tables_written})
 
     def __str__(self) -> str:
         return self.text
@@ -96,7 +103,7 @@ def first_keyword(sql: str) -> str:
 
 @lru_cache(maxsize=4096)
 def kind_of(sql: str) -> StatementKind:
-    """Tell the kind of a statement by its first keyword.
+    """The kind of a statement, by its first keyword.
 
     Data definition and maintenance (CREATE, VACUUM, ANALYZE) are other statements.
     """
@@ -108,7 +115,7 @@ def kind_of(sql: str) -> StatementKind:
 
 @lru_cache(maxsize=4096)
 def shape_of(sql: str, dialect: str = "") -> Shape:
-    """The shape of a statement. One that cannot be parsed keeps its reduced text as its shape.
+    """The shape of a statement. If it cannot be parsed, the shape is its skeleton.
 
     Args:
         sql: The text as it was sent.
@@ -118,7 +125,7 @@ def shape_of(sql: str, dialect: str = "") -> Shape:
 
 
 def skeleton(sql: str) -> str:
-    """The statement without comments, with `?` for a value and one `?` for a whole IN list."""
+    """The statement without comments and values, with one `?` for a whole IN list."""
     reduced = _LEXEMES.sub(_reduce, sql).strip().rstrip("; ")
     return _REPEATED_TUPLES.sub(r"\1", _IN_LIST.sub(r"IN (\1)", reduced))
 
@@ -138,6 +145,7 @@ def _shape_of_skeleton(reduced: str, dialect: str) -> Shape:
         tree = sqlglot.parse_one(
             reduced.replace("?", ":p"), read=_SQLGLOT_DIALECTS.get(dialect, dialect)
         )
+    # sqlglot raises ValueError for a dialect that it does not know.
     except (SqlglotError, ValueError):
         tree = None
     if isinstance(tree, exp.Expression):
@@ -146,7 +154,7 @@ def _shape_of_skeleton(reduced: str, dialect: str) -> Shape:
 
 
 def _shape_by_words(reduced: str) -> Shape:
-    """The shape of a text that sqlglot cannot parse: tables are the words after FROM and JOIN."""
+    """The shape of a text that sqlglot cannot parse. Words after FROM and JOIN are its tables."""
     operation = first_keyword(reduced)
     tables = tuple(dict.fromkeys(name.strip('"') for name in _NAMED_TABLE.findall(reduced)))
     written = tables[:1] if operation not in {"SELECT", "WITH", "VALUES", "TABLE"} else ()
@@ -186,6 +194,7 @@ def _written_table(tree: exp.Expression) -> exp.Table | None:
 
 
 def _tables_read(tree: exp.Expression, *, except_for: exp.Table | None) -> list[exp.Table]:
+    # A common table expression is referenced like a table, and is not one.
     named_within = {cte.alias for cte in tree.find_all(exp.CTE)}
     return [
         table
@@ -205,7 +214,8 @@ def _main_table(tree: exp.Expression, read: list[exp.Table]) -> str:
         for column in projection.find_all(exp.Column)
         if column.table in names
     )
-    # Of tables with equally many columns, most_common puts the one seen first in front.
+    # A join over ancestors filters by them and selects from the table that it is about, so the
+    # columns decide. Of tables with equally many, most_common returns the one seen first.
     return columns.most_common(1)[0][0] if columns else _first_from(tree, read)
 
 

@@ -1,7 +1,7 @@
 """Classify how a count grows with a scale: not at all, in steps, in proportion, or faster.
 
-The counts are exact and the scales few (often three), so nothing is fitted by regression. Each
-kind of growth is recognised by what its counts must look like.
+The counts are exact and the scales few (often three), so nothing is fitted by regression. A kind
+of growth is recognised by conditions that its counts must satisfy.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from math import log
 
 # If a count grows like scale**k, its slope grows like scale**(k - 1): the exponent is 1 for a
 # quadratic and 0 for a proportional count. For n*log(n), a sort, it stays below 0.2 at the sizes
-# that a test can afford. Anything above 0.35, that is k = 1.35, is called superlinear.
+# that a test can afford. A slope with an exponent above 0.35 (k = 1.35) is called superlinear.
 _SUPERLINEAR_EXPONENT = 0.35
 # A slope that rises by a quarter or less still counts as that of a proportional count.
 _PROPORTIONAL = 1.25
@@ -43,9 +43,9 @@ class Trend:
 
     Args:
         scales: The scales, increasing.
-        counts: The count at each scale.
+        counts: The counts, in the order of the scales.
         growth: The kind of growth.
-        slopes: Counts per unit of scale, for each pair of neighbouring scales.
+        slopes: Counts per unit of scale, between neighbouring scales.
         slope: Counts per unit of scale, from the first scale to the last.
         chunk: The chunk sizes that explain the counts; for stepwise growth only.
     """
@@ -59,7 +59,7 @@ class Trend:
 
     @property
     def grows(self) -> bool:
-        """Whether some count is above the count at the smallest scale."""
+        """Whether any count is above the count at the smallest scale."""
         return self.growth is not Growth.CONSTANT
 
 
@@ -68,9 +68,9 @@ def trend(scales: Sequence[int], counts: Sequence[int], *, in_steps: bool = True
 
     Args:
         scales: At least two scales.
-        counts: The count at each of them.
-        in_steps: Whether to look for steps, as queries in chunks show. Without, as for rows and
-            machine steps, a count is constant, linear or superlinear.
+        counts: The counts, in the order of the scales.
+        in_steps: Whether the count may be stepwise, like queries in chunks. If not, as for rows
+            and machine steps, it is constant, linear or superlinear.
 
     Raises:
         ValueError: There are fewer than two scales, they do not increase, or their number is not
@@ -97,7 +97,7 @@ def trend(scales: Sequence[int], counts: Sequence[int], *, in_steps: bool = True
 def _growth(
     scales: Sequence[int], counts: Sequence[int], slopes: Sequence[float], chunk: Chunk | None
 ) -> Growth:
-    # A count that falls is no growth: the smallest run may have something the others lack.
+    # A falling count is constant here: the smallest run may contain something that others lack.
     if max(counts) <= counts[0]:
         return Growth.CONSTANT
     if chunk:
@@ -106,11 +106,9 @@ def _growth(
 
 
 def _accelerates(scales: Sequence[int], slopes: Sequence[float]) -> bool:
-    """Whether the slope itself grows with the scale, as a power of it.
-
-    Segments without a rise are left out: they have no logarithm, and a count that starts to rise
-    late is not superlinear for that alone.
-    """
+    """Whether the slope itself grows with the scale, as a power of it."""
+    # Segments without a rise are left out. Their slope has no logarithm, and a count that starts to
+    # rise late is not superlinear for that reason alone.
     rising = [
         (slope, (a + b) / 2) for slope, (a, b) in zip(slopes, pairwise(scales), strict=True)
         if slope > 0
@@ -122,15 +120,15 @@ def _accelerates(scales: Sequence[int], slopes: Sequence[float]) -> bool:
 
 
 def _chunk(scales: Sequence[int], counts: Sequence[int], slopes: Sequence[float]) -> Chunk | None:
-    """The chunk sizes under which these counts are those of work done in chunks, if any are."""
+    """The chunk sizes that give these counts for work done in chunks; None if no size does."""
     proportional = max(slopes) <= min(slopes)
-    # One query or more for each item is a loop, though chunks of one would explain it as well.
+    # One query or more for an item is a loop, although chunks of one would explain it as well.
     if max(counts) <= counts[0] or (proportional and slopes[0] >= 1):
         return None
     if fitting := _fitting_sizes(scales, counts):
         return Chunk(fitting[0], fitting[-1])
-    # No size fits exactly, as when chunks are filled unevenly. Below one query for two items it
-    # is still work in chunks; their average size is the best that can be said.
+    # No size fits exactly, for example because chunks are filled unevenly. Below one query for two
+    # items it is still work in chunks, and their average size is the best estimate.
     average = (counts[-1] - counts[0]) / (scales[-1] - scales[0])
     if average > 0.5 or _accelerates(scales, slopes):
         return None
@@ -138,25 +136,23 @@ def _chunk(scales: Sequence[int], counts: Sequence[int], slopes: Sequence[float]
 
 
 def _fitting_sizes(scales: Sequence[int], counts: Sequence[int]) -> list[int]:
-    """Sizes that give exactly these counts, under the simplest explanation that some size fits.
-
-    From simple to less so: one query a chunk, the last chunk being short; one query a page, the
-    last page being perhaps empty; several queries for each chunk or page.
-    """
+    """Sizes that give exactly these counts, under the simplest explanation that fits a size."""
+    # From simple to complex: one query a chunk, of which the last is short; one query a page, of
+    # which the last may be empty; several queries for a chunk or page.
     sizes = range(2, scales[-1] + 1)
     chunks = {size: _queries_each(counts, [-(-n // size) for n in scales]) for size in sizes}
     pages = {size: _queries_each(counts, [n // size for n in scales]) for size in sizes}
     explanations = (
-        [size for size, each in chunks.items() if each == 1],
-        [size for size, each in pages.items() if each == 1],
-        [size for size, each in chunks.items() if each],
-        [size for size, each in pages.items() if each],
+        [size for size, queries in chunks.items() if queries == 1],
+        [size for size, queries in pages.items() if queries == 1],
+        [size for size, queries in chunks.items() if queries],
+        [size for size, queries in pages.items() if queries],
     )
     return next((fitting for fitting in explanations if fitting), [])
 
 
 def _queries_each(counts: Sequence[int], steps: Sequence[int]) -> int:
-    """The number of queries that each step takes if it is the same for all steps; else 0."""
+    """The number of queries that a step takes, if it is the same for all steps; else 0."""
     rise, climbed = counts[-1] - counts[0], steps[-1] - steps[0]
     if climbed <= 0 or rise % climbed:
         return 0

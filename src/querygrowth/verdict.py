@@ -1,4 +1,4 @@
-"""Verdicts: one judgement each, with what was seen, where, what was expected, and what to try."""
+"""Verdict: one judgement, with its measurement, its place, its expectation and what to try."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from querygrowth.call_sites import CallSite
 
 
 class Outcome(str, Enum):
-    """How a judgement came out. Only FAILED fails a test, and only PASSED is a pass."""
+    """The outcome of a judgement. Only FAILED fails a test, and only PASSED is a pass."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -23,12 +23,12 @@ class Verdict:
     """One judgement on one subject, in words for a person.
 
     Args:
-        subject: What was judged: an action, a test, an exporter.
-        outcome: How it came out.
-        expected: The expectation, in words. For a failure, the one that was broken.
-        seen: What was measured.
-        evidence: Further lines, the most telling first. `site` is not among them.
-        next_step: Where to look or what to try; empty when there is nothing to do.
+        subject: The name of the action, test or exporter that was judged.
+        outcome: The outcome.
+        expected: The expectation. For a failure, the one that was broken.
+        seen: The measurement in words.
+        evidence: Further lines, the most important first. `site` is not among them.
+        next_step: Where to look or what to try; empty after a pass.
         site: The line of source that the verdict is about, if it is known.
     """
 
@@ -42,7 +42,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether the expectation was met. A skipped or inconclusive judgement was not."""
+        """Whether the expectation was met. A skipped or inconclusive judgement is not a pass."""
         return self.outcome is Outcome.PASSED
 
     @property
@@ -65,7 +65,7 @@ class VerdictError(AssertionError):
     """At least one verdict failed. The message shows every failed verdict, in order."""
 
     def __init__(self, verdicts: tuple[Verdict, ...]) -> None:
-        super().__init__("\n\n".join(str(each) for each in verdicts))
+        super().__init__("\n\n".join(map(str, verdicts)))
         self.verdicts = verdicts
 
 
@@ -81,16 +81,14 @@ def judge(
 ) -> Verdict:
     """Build a verdict that passes or fails on one condition.
 
-    A pass has nothing to look at: neither `next_step` nor `site`.
-
     Args:
-        subject: What was judged.
+        subject: The name of what is judged.
         holds: Whether the expectation was met.
         expected: The expectation.
-        seen: What was measured.
-        evidence: Further lines, the most telling first.
-        next_step: What to try after a failure.
-        site: The line of source that the verdict is about.
+        seen: The measurement in words.
+        evidence: Further lines, the most important first.
+        next_step: What to try after a failure. A pass does not keep it.
+        site: The line of source that caused a failure. A pass does not keep it.
     """
     return Verdict(
         subject=subject,
@@ -106,6 +104,6 @@ def judge(
 def require(verdicts: Iterable[Verdict]) -> None:
     """Raise VerdictError if any verdict failed; do nothing otherwise."""
     __tracebackhide__ = True  # in pytest, the failing line is the caller's
-    failed = tuple(each for each in verdicts if each.failed)
+    failed = tuple(verdict for verdict in verdicts if verdict.failed)
     if failed:
         raise VerdictError(failed)

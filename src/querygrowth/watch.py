@@ -16,7 +16,7 @@ from typing import TypeVar
 from querygrowth.activity import Activity, activity_of
 from querygrowth.call_sites import Project, distinct_sites
 from querygrowth.driver import trace_driver, traceable
-from querygrowth.listener import AnyEngine
+from querygrowth.engine import AnyEngine
 from querygrowth.log import count_queries, record_stacks
 from querygrowth.work import BRANCHES, VM_STEPS, Tally, count_branches, count_vm_steps
 
@@ -25,12 +25,12 @@ T = TypeVar("T")
 
 
 def outside_event_loop(function: Callable[[], T]) -> T:
-    """Call `function` where it may start an event loop: in a new thread if one runs in this."""
+    """Call `function` where it may start an event loop: in a new thread if this one runs a loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return function()
-    # Python allows one event loop a thread, and an async test occupies that of this thread.
+    # Python allows one running event loop in a thread, and an async test runs in that of this one.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="querygrowth") as thread:
         return thread.submit(function).result()
 
@@ -40,7 +40,7 @@ if sys.version_info >= (3, 11):
 else:
 
     class Runner:
-        """The part of `asyncio.Runner` that `Caller` uses, for Python 3.10."""
+        """The part of `asyncio.Runner`, new in Python 3.11, that `ActionRunner` uses."""
 
         def __enter__(self) -> "Runner":
             self._loop = asyncio.new_event_loop()
@@ -61,22 +61,23 @@ else:
 
 
 @contextmanager
-def caller() -> Iterator["Caller"]:
-    """Yield a Caller that uses one event loop for the whole block."""
-    with Runner() as runner:
-        yield Caller(runner)
+def action_runner() -> Iterator["ActionRunner"]:
+    """Yield an ActionRunner that uses one event loop for the whole block."""
+    # One loop for all: an async engine is bound to the loop in which it was first used.
+    with Runner() as loop:
+        yield ActionRunner(loop)
 
 
-class Caller:
-    """Calls plain and async functions alike; what can be awaited runs on its event loop."""
+class ActionRunner:
+    """Calls plain and async functions alike. Results that can be awaited run on its event loop."""
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    def __init__(self, loop: Runner) -> None:
+        self._loop = loop
 
     def call(self, function: Callable[..., object], *args: object, **kwargs: object) -> object:
-        """Call the function and return its result, awaited if it can be."""
+        """Call the function and return its result, which is awaited if possible."""
         result = function(*args, **kwargs)
-        return self._wait_for(result) if inspect.isawaitable(result) else result
+        return self.wait_for(result) if inspect.isawaitable(result) else result
 
     @contextmanager
     def entered(self, resource: object) -> Iterator[object]:
@@ -85,26 +86,29 @@ class Caller:
             with resource as value:
                 yield value
         elif isinstance(resource, AbstractAsyncContextManager):
-            value = self._wait_for(resource.__aenter__())
+            value = self.wait_for(resource.__aenter__())
             try:
                 yield value
             finally:
-                self._wait_for(resource.__aexit__(None, None, None))
+                self.wait_for(resource.__aexit__(None, None, None))
         else:
             yield resource
 
-    def _wait_for(self, awaitable: Awaitable[T]) -> T:
+    def wait_for(self, awaitable: Awaitable[T]) -> T:
+        """The result of an awaitable."""
+
+        # A runner takes a coroutine only, and an awaitable may be another object.
         async def result() -> T:
             return await awaitable
 
-        return self._runner.run(result())
+        return self._loop.run(result())
 
 
 def watch(
     action: Action,
     engine: AnyEngine,
     *,
-    by: Caller,
+    runner: ActionRunner,
     work: Iterable[str] = (),
     project: Project | None = None,
 ) -> Activity:
@@ -112,25 +116,26 @@ def watch(
 
     Args:
         action: A plain or async function of the engine.
-        engine: The engine that is counted, and no other.
-        by: Calls the action.
+        engine: The only engine that is counted.
+        runner: Calls the action.
         work: Deterministic counts to take beside the queries (`VM_STEPS`, `BRANCHES`).
         project: The user's own files; default: those below the working directory.
 
     Raises:
-        ValueError: The engine cannot give a kind of work; the action has not run.
+        ValueError: The engine cannot count a kind of work. The action has not run.
     """
+    # All counters are started before the action, so that one that refuses the engine stops it.
     with ExitStack() as stack:
         trace = stack.enter_context(trace_driver(engine)) if traceable(engine) else None
         tallies = {name: stack.enter_context(_tally(name, engine, project)) for name in work}
         stacks = stack.enter_context(record_stacks(engine, project))
         log = stack.enter_context(count_queries(engine, project=project))
-        result = by.call(action, engine)
+        result = runner.call(action, engine)
     return activity_of(
         log,
         trace=trace,
         result=result,
-        work={name: each.count for name, each in tallies.items()},
+        work={name: tally.count for name, tally in tallies.items()},
         origins=distinct_sites(stacks),
     )
 

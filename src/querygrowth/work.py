@@ -1,8 +1,8 @@
-"""Count deterministic work, which is the same in every run and on every machine, unlike time.
+"""Count deterministic work, which unlike time is the same in every run and on every machine.
 
-SQLite reports how many virtual-machine steps its statements took. The interpreter reports how many
-jumps and branches the project's Python code took: a quadratic merge shows there although it sends
-no query. Loops inside C code (`in` on a list, sorting) are not seen.
+SQLite reports the virtual-machine steps of its statements. The interpreter reports the jumps and
+branches in the project's Python code: a quadratic merge shows there although it sends no query.
+Loops inside C code (`in` on a list, sorting) are not seen.
 """
 
 import dis
@@ -17,12 +17,12 @@ from typing import Any
 
 from querygrowth.call_sites import Project
 from querygrowth.driver import SQLITE_DRIVERS, DriverConnection, hooked_connections
-from querygrowth.listener import AnyEngine, sync_engine
+from querygrowth.engine import AnyEngine, sync_engine
 
 VM_STEPS = "vm_steps"
 BRANCHES = "branches"
 
-# The ids that sys.monitoring has for tools. Debuggers, coverage and profilers use the low ones.
+# The tool ids of sys.monitoring, the highest first: debuggers, coverage and profilers use 0 to 2.
 _MONITORING_TOOLS = range(5, -1, -1)
 
 
@@ -51,6 +51,8 @@ def count_vm_steps(engine: AnyEngine) -> Iterator[Tally]:
             f"machine steps can be counted on SQLite only, not with {target.dialect.driver}: "
             "leave out vm_steps for this engine"
         )
+    # Hooked by connection and not once for the engine, because connections may run in different
+    # threads: a counter for one of them needs no lock.
     tally = Tally()
     with hooked_connections(target, _StepCounter) as connections:
         yield tally
@@ -58,7 +60,7 @@ def count_vm_steps(engine: AnyEngine) -> Iterator[Tally]:
 
 
 class _StepCounter:
-    """Counts the steps of one connection, because connections may run in different threads."""
+    """Counts the steps of one connection."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -75,26 +77,25 @@ class _StepCounter:
 
     def _step(self) -> int:
         self.steps += 1
-        return 0  # anything else would interrupt the statement
+        return 0  # any other result interrupts the statement
 
 
 @contextmanager
 def count_branches(project: Project | None = None) -> Iterator[Tally]:
     """Count jumps and branches in the project's Python code inside the block.
 
-    The project's code runs about 20 times slower meanwhile. From CPython 3.12 all threads are
+    The project's code runs about 20 times slower meanwhile. From CPython 3.12 on, all threads are
     counted; before, the current thread and those that are started inside the block. A debugger or
-    a coverage tracer of this thread is put back afterwards.
+    a coverage tracer of this thread is restored afterwards.
 
     Args:
-        project: Which code counts. Default: the files below the working directory.
+        project: Decides which code is counted. Default: the files below the working directory.
     """
     tally = Tally()
-    own = project or Project()
     collecting = gc.isenabled()
-    gc.disable()  # a collection would run finalizers, and count them, at unpredictable moments
+    gc.disable()  # a collection would run finalizers at unpredictable moments, and count them
     try:
-        with _counted_branches(own, tally):
+        with _counted_branches(project or Project(), tally):
             yield tally
     finally:
         if collecting:
@@ -112,7 +113,7 @@ if sys.version_info >= (3, 12):
 
         def branched(code: CodeType, _offset: int, _destination: int) -> object:
             if not project.contains(code.co_filename):
-                return monitoring.DISABLE  # this place never calls again, which keeps it cheap
+                return monitoring.DISABLE  # this place does not call again, which keeps it cheap
             next(counter)
             return None
 
@@ -121,13 +122,14 @@ if sys.version_info >= (3, 12):
             for kind in (monitoring.events.JUMP, monitoring.events.BRANCH):
                 monitoring.register_callback(tool, kind, branched)
             monitoring.set_events(tool, events)
-            monitoring.restart_events()  # an earlier block may have disabled places
+            monitoring.restart_events()  # another block may have disabled places of this project
             yield
         finally:
             monitoring.set_events(tool, 0)
             monitoring.free_tool_id(tool)
             tally.count = next(counter)
 
+# sys.monitoring is new in CPython 3.12 (PEP 669). Before, a trace function sees every instruction.
 else:
     Tracing = Callable[[FrameType, str, Any], Any]  # as sys.settrace is typed
 
@@ -156,6 +158,7 @@ else:
         def enter(self, frame: FrameType, event: str, arg: object) -> Tracing | None:
             if not self._project.contains(frame.f_code.co_filename):
                 return None
+            # Jumps can only be counted by instruction. Lines would cost a further call for each.
             frame.f_trace_opcodes = True
             frame.f_trace_lines = False
             return self._instruction

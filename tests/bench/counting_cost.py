@@ -1,9 +1,9 @@
-"""Print what counting costs per query: no listener, a bare counter, querygrowth, other tools.
+"""Measure the processor time of counting per query: querygrowth and other tools.
 
-Every tool is measured in one process, in short rounds that take turns with a bare counter and with
-no listener, 2,000 small queries each. The fastest round counts, in microseconds of processor time
-per query. This is done through Core, where some tools record less, and through the ORM. A tool
-that is not installed is left out.
+A tool runs in one process, in short rounds that alternate with a bare counter and with no listener,
+2,000 small queries in all. The result is the fastest round, in microseconds of processor time per
+query. Both Core, where some tools record less, and the ORM are measured. Tools that are not
+installed are left out.
 """
 
 import gc
@@ -37,7 +37,8 @@ class Number(Base):
 
 
 def main() -> None:
-    """Measure a tool in its own process, because some attach to all engines for good."""
+    """Measure all tools and print the table."""
+    # A process for each tool, because some attach to all engines and cannot be detached.
     installed = [name for name, (module, _) in TOOLS.items() if find_spec(module)]
     spawn = get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as processes:
@@ -54,7 +55,7 @@ def main() -> None:
 def measure(tool: str, path: str) -> Mapping[str, float]:
     """Microseconds per query: with no listener, with a bare counter, and with the tool."""
     ways = {NOTHING: nothing, BARE: bare_counter, tool: TOOLS[tool][1]}
-    ask = {"Core": through_core, "ORM": through_the_orm}[path]
+    query = {"Core": through_core, "ORM": through_the_orm}[path]
     with tempfile.TemporaryDirectory() as folder:
         engine = create_engine(f"sqlite:///{folder}/cost.db")
         Base.metadata.create_all(engine)
@@ -64,17 +65,19 @@ def measure(tool: str, path: str) -> Mapping[str, float]:
         rounds: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(ROUNDS):
             for way, counting in ways.items():
-                rounds[way].append(one_round(engine, counting, ask))
+                rounds[way].append(one_round(engine, counting, query))
         engine.dispose()
+    # Other load on the machine only adds time, so the fastest round is the least disturbed.
     return {way: min(costs) for way, costs in rounds.items()}
 
 
-def one_round(engine: Engine, counting: Counting, ask: Callable[[Session], None]) -> float:
+def one_round(engine: Engine, counting: Counting, query: Callable[[Session], None]) -> float:
     with Session(engine) as session, counting(engine):
+        # The connection and garbage of earlier rounds are not part of the cost of a query.
         session.connection()
         gc.collect()
         started = process_time()
-        ask(session)
+        query(session)
         return (process_time() - started) / QUERIES_PER_ROUND * 1e6
 
 

@@ -1,4 +1,4 @@
-"""What these tests need beside querygrowth; they also run where nothing else is installed."""
+"""Fixtures of querygrowth's tests, which also run where only querygrowth is installed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Records in a result: counted where that can be told, left alone where it cannot."""
+"""The records in a result are counted where it shows them, and unknown where it does not."""
 
 import pytest
 
@@ -27,5 +27,5 @@ def test_records_are_counted(result: object, records: int) -> None:
 
 
 @pytest.mark.parametrize("result", [None, True, "text", b"bytes", 1.5, object(), [object()]])
-def test_what_does_not_tell_its_records_is_left_alone(result: object) -> None:
+def test_a_result_that_does_not_show_its_records_gives_none(result: object) -> None:
     assert records_in(result) is None

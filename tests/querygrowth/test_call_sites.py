@@ -1,4 +1,4 @@
-"""Call sites: which files are the user's own, and which line caused a statement."""
+"""Call sites: the files that are the user's own, and the line that caused a statement."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ def engine() -> Iterator[Engine]:
 
 
 def send(connection: Connection, statement: str) -> None:
-    connection.execute(text(statement))  # what every statement goes through
+    connection.execute(text(statement))  # every statement goes through this line
 
 
 def ask_for_one(connection: Connection) -> None:
@@ -57,7 +57,7 @@ def test_a_statement_from_outside_the_project_has_no_line(engine: Engine, tmp_pa
     assert distinct_sites(stacks) == {}
 
 
-def test_nothing_is_listened_to_afterwards(engine: Engine) -> None:
+def test_no_listener_stays_attached(engine: Engine) -> None:
     with record_stacks(engine) as stacks:
         pass
     with engine.connect() as connection:
@@ -75,7 +75,7 @@ def test_nothing_is_listened_to_afterwards(engine: Engine) -> None:
         ("../elsewhere/models.py", False),
     ],
 )
-def test_a_project_is_what_lies_below_its_root(
+def test_a_project_consists_of_the_files_below_its_root(
     tmp_path: Path, filename: str, contained: bool
 ) -> None:
     project = Project(tmp_path / "root", passed_over=[tmp_path / "root" / "tool"])

@@ -1,4 +1,4 @@
-"""Contracts in words: what is declared passes, what is not fails, a loop of the same total too."""
+"""Contracts: declared chunks and pages pass, undeclared ones fail, and so does an equal loop."""
 
 from dataclasses import replace
 
@@ -11,12 +11,12 @@ from scenarios.shop import shop
 from querygrowth.activity import TRANSACTIONS, Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
 from querygrowth.contract import QueryContract
-from querygrowth.watch import caller, watch
+from querygrowth.watch import action_runner, watch
 
 
 def activity(action, **sizes: int) -> Activity:
-    with shop(**sizes) as engine, caller() as by:
-        return watch(action, engine, by=by)
+    with shop(**sizes) as engine, action_runner() as runner:
+        return watch(action, engine, runner=runner)
 
 
 def failures(contract: QueryContract, seen: Activity) -> list[str]:
@@ -92,7 +92,7 @@ def test_smaller_pages_than_declared_fail() -> None:
     assert failures(ONE_PER_TABLE.allow("items", page=10), seen) != []
 
 
-def test_tables_may_have_limits_of_their_own() -> None:
+def test_single_tables_may_have_their_own_limits() -> None:
     seen = activity(constant_lookups)
     assert failures(QueryContract(per_table={"customers": 5, "*": 1}), seen) == []
     assert failures(QueryContract(per_table={"customers": 4}), seen) != []

@@ -1,4 +1,4 @@
-"""The driver reports what went past SQLAlchemy, and nothing else."""
+"""The driver reports statements that went past SQLAlchemy, and no others."""
 
 import asyncio
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def postgres(postgresql_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def test_nothing_sent_through_sqlalchemy_is_called_a_bypass(engine: Engine) -> None:
+def test_statements_sent_through_sqlalchemy_are_not_bypasses(engine: Engine) -> None:
     with trace_driver(engine) as trace, engine.begin() as connection:
         connection.execute(select(Item.id)).all()
         connection.execute(insert(Note), [{"order_id": 1, "text": "new"} for _ in range(30)])
@@ -62,7 +62,7 @@ def test_a_failed_statement_does_not_hide_the_bypass_after_it(engine: Engine) ->
     assert trace.bypassed == ("SELECT ?",)
 
 
-def test_the_steps_of_a_trigger_are_not_called_a_bypass(engine: Engine) -> None:
+def test_the_steps_of_a_trigger_are_not_bypasses(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql(
             "CREATE TRIGGER noted AFTER INSERT ON notes "
@@ -103,7 +103,7 @@ def test_an_async_engine_is_traced() -> None:
     assert asyncio.run(ask()) == ("SELECT ?",)
 
 
-def test_psycopg_bypasses_are_seen_and_the_rest_is_not_suspected(postgres: Engine) -> None:
+def test_only_raw_cursors_of_psycopg_are_bypasses(postgres: Engine) -> None:
     with trace_driver(postgres) as trace, postgres.begin() as connection:
         connection.execute(text("CREATE TEMPORARY TABLE numbers (n INTEGER)"))
         connection.execute(text("INSERT INTO numbers VALUES (:n)"), [{"n": 1}, {"n": 2}])
@@ -132,7 +132,7 @@ def test_fetches_of_a_server_side_cursor_are_counted_apart(postgres: Engine) -> 
     assert trace.bypassed == ()
 
 
-def test_the_cursor_classes_of_psycopg_are_put_back(postgres: Engine) -> None:
+def test_the_cursor_classes_of_psycopg_are_restored(postgres: Engine) -> None:
     with closing(postgres.raw_connection()) as connection:
         driver = connection.driver_connection
         before = (driver.cursor_factory, driver.server_cursor_factory)
@@ -146,7 +146,7 @@ def test_an_unsupported_driver_is_refused_before_anything_runs(
 ) -> None:
     engine = create_async_engine(postgresql_url)
     with (
-        pytest.raises(ValueError, match="no cross-check for the driver psycopg"),
+        pytest.raises(ValueError, match="the driver psycopg cannot be traced"),
         trace_driver(engine),
     ):
         pytest.fail("the block was entered")

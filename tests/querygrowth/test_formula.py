@@ -1,4 +1,4 @@
-"""Attribution: the formula is exact, and axes that cannot be told apart are named."""
+"""Attribution: the formula is exact, and axes that cannot be separated are named."""
 
 import random
 from fractions import Fraction
@@ -8,12 +8,12 @@ from scenarios.loops import core_loop, lookup_kept_for_each_key, one_dimension_l
 from scenarios.shop import shop
 
 from querygrowth.formula import Attribution, ConfoundedAxesError, CountedRun, attribute
-from querygrowth.watch import caller, watch
+from querygrowth.watch import action_runner, watch
 
 
 def counted(action, **sizes: int) -> CountedRun:
-    with shop(**sizes) as engine, caller() as by:
-        activity = watch(action, engine, by=by)
+    with shop(**sizes) as engine, action_runner() as runner:
+        activity = watch(action, engine, runner=runner)
     return CountedRun(sizes, {each.shape.text: each.count for each in activity.shapes})
 
 
@@ -46,12 +46,12 @@ def test_each_shape_has_its_own_formula() -> None:
 def test_axes_that_move_in_lock_step_are_named() -> None:
     """Every order brings its customer: the loop could be over either."""
     sizes = [{"orders": n, "customers": n, "items": n * n} for n in range(1, 6)]
-    with pytest.raises(ConfoundedAxesError, match="orders, customers cannot be") as found:
+    with pytest.raises(ConfoundedAxesError, match="orders, customers cannot be separated") as found:
         attributed(lookup_kept_for_each_key, *sizes)
     assert found.value.axes == ("orders", "customers")
 
 
-def test_decorrelated_they_are_told_apart() -> None:
+def test_axes_that_move_apart_have_different_terms() -> None:
     sizes = [{"orders": 9, "customers": 3}, {"orders": 8, "customers": 5},
              {"orders": 9, "customers": 6}, {"orders": 7, "customers": 2}]  # fmt: skip
     assert str(attributed(lookup_kept_for_each_key, *sizes)) == "queries = 1 + 1.00 customers"

@@ -1,4 +1,4 @@
-"""Measuring growth and judging it: what is refused, what a failure says, what is reported."""
+"""Growth measured and judged: refused arguments, the words of a failure, the report."""
 
 import asyncio
 import re
@@ -17,11 +17,12 @@ from scenarios.past_the_count import (
     savepoint_per_order,
 )
 from scenarios.shop import async_shop, shop
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, StaticPool, create_engine, text
 
+from querygrowth.assertions import assert_query_growth
 from querygrowth.contract import QueryContract
 from querygrowth.growth import measure_growth
-from querygrowth.growth_verdicts import assert_query_growth, judge_growth
+from querygrowth.growth_verdicts import judge_growth
 from querygrowth.trend import Growth
 from querygrowth.verdict import VerdictError
 from querygrowth.work import VM_STEPS
@@ -171,7 +172,7 @@ def test_an_action_that_writes_is_refused_unless_it_may() -> None:
         measure_growth(insert_one_by_one, shop, axes=["orders"], scales=SCALES)
 
 
-def test_work_that_the_engine_cannot_tell_is_refused_before_the_action_runs() -> None:
+def test_work_that_the_engine_cannot_count_is_refused_before_the_action_runs() -> None:
     pytest.importorskip("psycopg", reason="needs a driver of another database")
 
     def populate(orders: int) -> Engine:
@@ -191,13 +192,76 @@ def test_populate_must_give_an_engine() -> None:
         measure_growth(joined_load, lambda orders: "sqlite://", axes=["orders"], scales=SCALES)
 
 
-def test_a_limit_of_the_contract_is_told_once_at_the_smallest_scale_that_breaks_it() -> None:
+def test_a_broken_limit_is_reported_once_at_the_smallest_scale_that_breaks_it() -> None:
     report = measure_growth(constant_lookups, shop, axes=["orders"], scales=SCALES)
     failed = [each for each in judge_growth(report, QueryContract(per_table=1)) if each.failed]
     assert [each.seen for each in failed] == ["5 queries about customers"]
 
 
-def test_over_fetching_is_told_by_records_that_do_not_grow() -> None:
+class TestTablesOfAContract:
+    """A contract that names a table that does not exist; `items` and `orders` are touched."""
+
+    def refusal(self, action, populate, contract: QueryContract) -> str:
+        with pytest.raises(VerdictError) as failure:
+            assert_query_growth(action, populate, axes=["orders"], scales=SCALES, contract=contract)
+        (verdict,) = failure.value.verdicts
+        return verdict.seen
+
+    def test_a_misspelt_table_is_the_only_failure(self) -> None:
+        contract = QueryContract(total=0).allow("note", chunk=5)
+        assert self.refusal(core_loop, shop, contract) == (
+            "there is no table note, the nearest is notes"
+        )
+
+    def test_the_database_behind_an_async_engine_is_asked(self) -> None:
+        contract = QueryContract(per_table={"note": 1, "*": 9})
+        assert self.refusal(async_join, async_shop, contract) == (
+            "there is no table note, the nearest is notes"
+        )
+
+    def test_a_table_that_exists_and_is_not_touched_is_no_failure(self) -> None:
+        contract = QueryContract(per_table={"notes": 0, "customers": 0, "*": 1})
+        for action, populate in ((joined_load, shop), (async_join, async_shop)):
+            assert_query_growth(action, populate, axes=["orders"], scales=SCALES, contract=contract)
+
+    def test_a_shared_connection_is_not_asked(self) -> None:
+        """Only a name that resembles a touched table is then misspelt."""
+
+        @contextmanager
+        def populate(orders: int) -> Iterator[Engine]:
+            engine = create_engine("sqlite://", poolclass=StaticPool)
+            with engine.begin() as connection:
+                connection.execute(text("CREATE TABLE orders (id INTEGER)"))
+                connection.execute(text("INSERT INTO orders VALUES (1)"))
+            yield engine
+            engine.dispose()
+
+        def read_orders(engine: Engine) -> int:
+            with engine.connect() as connection:
+                return len(connection.execute(text("SELECT id FROM orders")).all())
+
+        assert self.refusal(read_orders, populate, QueryContract(per_table={"order": 1})) == (
+            "there is no table order, the nearest is orders"
+        )
+        unknown = QueryContract(per_table={"archive": 1})
+        assert_query_growth(read_orders, populate, axes=["orders"], scales=SCALES, contract=unknown)
+
+    def test_listing_the_tables_is_not_counted(self) -> None:
+        contract = QueryContract(per_table={"notes": 0, "*": 1})
+        report = assert_query_growth(
+            joined_load, shop, axes=["orders"], scales=SCALES, contract=contract
+        )
+        assert report.tables == {"customers", "orders", "items", "notes"}
+        assert [act.queries for act in report.axes[0].activities] == [1, 1, 1]
+        assert [act.checkouts for act in report.axes[0].activities] == [1, 1, 1]
+
+    def test_a_report_of_other_measurements_is_not_judged_for_spelling(self) -> None:
+        report = measure_growth(joined_load, shop, axes=["orders"], scales=SCALES)
+        assert report.tables is None
+        assert judge_growth(report, QueryContract().allow("note", chunk=5))[0].passed
+
+
+def test_fetched_rows_that_grow_while_records_do_not_are_over_fetching() -> None:
     report = measure_growth(fetched_to_be_thrown_away, shop, axes={"orders": 2}, scales=SCALES)
     failed = [each for each in judge_growth(report) if each.failed]
     assert [each.seen for each in failed] == ["fetched rows grew with orders (linear, slope 2.00)"]
@@ -217,7 +281,7 @@ def test_the_report_keeps_what_was_measured() -> None:
     assert [act.transactions for act in along.activities] == [1, 1, 1]
 
 
-def test_a_query_that_only_larger_runs_have_a_use_for_is_not_growth() -> None:
+def test_a_query_that_only_larger_runs_need_is_not_growth() -> None:
 
     def notes_if_any(engine: Engine) -> list[str]:
         with engine.connect() as connection:
@@ -248,7 +312,7 @@ def test_the_line_is_the_caller_of_a_function_that_all_queries_go_through() -> N
     assert failure.site is not None
     line = Path(failure.site.path).read_text().splitlines()[failure.site.line - 1]
     assert 'fetched(engine, "SELECT product' in line
-    # The loop takes a connection and a transaction for each query, and that is no failure apart.
+    # The loop opens a connection and a transaction for every query. Those failures follow from it.
     assert [each.partition(" (")[0] for each in failure.evidence[-2:]] == [
         "as a result: transactions grew with orders",
         "as a result: checkouts grew with orders",

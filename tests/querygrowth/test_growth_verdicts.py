@@ -1,6 +1,6 @@
-"""What a failure of growth says: what was expected, where it comes from, and what follows from it.
+"""The words of a growth failure: the broken expectation, the line, and the failures that follow.
 
-Activities are written down here, as a harness that measures in another process would build them.
+The activities are built here, as a program that measures in another process would build them.
 """
 
 from dataclasses import replace
@@ -102,7 +102,7 @@ def one(_scale: int) -> int:
             "1 statement went past SQLAlchemy",
             "every statement sent through SQLAlchemy, where it is counted", None),
         (scaled(unconsumed=bool), None,
-            "returned an iterator that nobody consumed",
+            "returned an iterator that was not consumed",
             "an action that sends queries and whose result is consumed", None),
         (scaled(), QueryContract(total=1, per_table=9, transactions=9, rows_per_record=9),
             "2 queries", "at most 1 query", READS_ROWS),
@@ -125,7 +125,7 @@ def test_a_failure_names_the_expectation_that_was_broken_and_its_line(
     assert (failure.seen, failure.expected, failure.site) == (seen, expected, site)
 
 
-def test_what_is_kept_is_not_complained_about() -> None:
+def test_a_kept_contract_gives_no_failure() -> None:
     assert failed(scaled(), QueryContract(total=2, per_table=1, transactions=1)) == []
 
 
@@ -136,7 +136,7 @@ def test_fetched_rows_that_grow_while_records_do_not_are_named_with_their_line()
     assert failure.site == LOOPS
 
 
-def test_what_follows_from_a_loop_stands_beneath_it() -> None:
+def test_failures_that_follow_from_a_loop_are_its_evidence() -> None:
     activities = [
         replace(each, transactions=scale, checkouts=scale, sites={TRANSACTIONS: LOOPS})
         for scale, each in zip(SCALES, scaled(shapes=looped), strict=True)
@@ -150,7 +150,7 @@ def test_what_follows_from_a_loop_stands_beneath_it() -> None:
             "(expected: the same number of transactions at every scale)"
         ),
     )
-    # Nothing is known of where these come from, so they are told by themselves.
+    # The line behind these is not known, so they are a failure apart.
     assert checkouts.seen.startswith("checkouts grew with rows")
 
 
@@ -182,7 +182,7 @@ def test_a_count_that_was_not_taken_is_skipped_with_the_reason() -> None:
     report = GrowthReport.of("Exporter", "rows", SCALES, unknown)
     verdicts = judge_growth(report, QueryContract(rows_per_record=1))
     assert [each.seen for each in verdicts if each.outcome is Outcome.SKIPPED] == [
-        "the driver was not asked",
+        "the driver was not traced",
         "fetched rows were not counted",
         "checkouts were not counted",
         "fetched rows were not counted",
@@ -224,7 +224,7 @@ def test_a_report_needs_rising_scales_and_an_activity_for_each(scales: tuple[int
         ((2, 20, 501), (4, 400, 251_001), "superlinear, slopes 22.00, 521.00"),
     ],
 )
-def test_a_trend_says_what_it_is(
+def test_a_trend_is_described_in_words(
     scales: tuple[int, ...], counts: tuple[int, ...], words: str
 ) -> None:
     assert describe_trend(trend(scales, counts)) == words

@@ -1,4 +1,4 @@
-"""Counting: what a query is, what is counted apart, and that no listener stays attached."""
+"""Counting: queries and other statements are separate, and no listener stays attached."""
 
 import asyncio
 import gc
@@ -50,7 +50,7 @@ def test_a_statement_that_raises_counts(engine: Engine) -> None:
     assert [each.failed for each in log.queries] == [True, False]
 
 
-def test_session_statements_and_definitions_are_counted_apart(engine: Engine) -> None:
+def test_session_statements_and_definitions_are_counted_separately(engine: Engine) -> None:
     with count_queries(engine) as log, engine.begin() as connection:
         connection.exec_driver_sql("/* note */ PRAGMA foreign_keys = ON")
         connection.exec_driver_sql("CREATE TABLE extra (id INTEGER)")
@@ -71,7 +71,7 @@ def test_transactions_and_checkouts_are_counted_even_when_nothing_is_sent(engine
     assert (log.checkouts, log.total) == (3, 0)
 
 
-def test_a_query_tells_its_checkout_and_its_transaction(engine: Engine) -> None:
+def test_a_query_has_the_numbers_of_its_checkout_and_transaction(engine: Engine) -> None:
     with count_queries(engine) as log:
         for _ in range(2):
             with engine.begin() as connection:
@@ -103,13 +103,13 @@ def test_a_transaction_begun_before_counting_has_no_number(engine: Engine) -> No
         (lambda result: list(result.yield_per(2)), 6),
     ],
 )
-def test_rows_are_counted_however_they_are_fetched(engine: Engine, fetch, rows: int) -> None:
+def test_rows_are_counted_with_every_way_of_fetching(engine: Engine, fetch, rows: int) -> None:
     with count_queries(engine) as log, engine.connect() as connection:
         fetch(connection.execute(select(Item.id)))
     assert log.rows_fetched == rows
 
 
-def test_the_cursor_of_a_result_is_otherwise_the_drivers(engine: Engine) -> None:
+def test_other_attributes_of_a_cursor_are_those_of_the_driver(engine: Engine) -> None:
     with count_queries(engine), engine.connect() as connection:
         cursor = connection.execute(select(Item.id)).cursor
         cursor.arraysize = 5
@@ -131,7 +131,7 @@ def test_a_query_lasts_until_its_last_row_is_fetched(engine: Engine) -> None:
         assert log.queries[1].seconds is not None
 
 
-def test_parameter_values_are_kept_only_when_asked_for(engine: Engine) -> None:
+def test_parameter_values_are_kept_only_on_request(engine: Engine) -> None:
     for keep in (False, True):
         with count_queries(engine, keep_parameters=keep) as log, engine.connect() as connection:
             connection.execute(select(Item.id).where(Item.product == "a secret")).all()
@@ -146,13 +146,13 @@ def test_the_shape_is_the_same_for_other_values_and_longer_lists(engine: Engine)
     assert [each.parameter_count for each in log.queries] == [1, 3, 200]
 
 
-def test_the_call_site_is_the_line_that_asked(engine: Engine) -> None:
+def test_the_call_site_is_the_line_that_sent_the_query(engine: Engine) -> None:
     with count_queries(engine) as log, Session(engine) as session:
         order = session.get_one(Order, 1)
         products = [item.product for item in order.items]
     assert len(products) == 2
     assert [each.site.function for each in log.queries if each.site] == [
-        "test_the_call_site_is_the_line_that_asked"
+        "test_the_call_site_is_the_line_that_sent_the_query"
     ] * 2
     assert list(log.by_call_site.values()) == [1, 1]
 
@@ -238,7 +238,7 @@ def test_an_async_engine_is_counted_with_its_call_site(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("leave", ["normally", "by an error"])
-def test_nothing_stays_attached(engine: Engine, leave: str) -> None:
+def test_no_listener_stays_attached(engine: Engine, leave: str) -> None:
     def listeners() -> list[int]:
         names = ("before_cursor_execute", "after_cursor_execute", "begin", "commit", "rollback")
         return [

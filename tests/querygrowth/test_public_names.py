@@ -1,4 +1,4 @@
-"""The public names: all of them work, and nothing heavy is imported until one is used."""
+"""The public names: all of them work, and importing the package imports no other."""
 
 import ast
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 import querygrowth
 
-# What querygrowth builds on, and what only its extras or its tests bring.
+# The dependencies of querygrowth, and those of its extras and tests.
 HEAVY = ("sqlalchemy", "sqlglot", "greenlet", "hypothesis")
 
 CONFTEST = f"""
@@ -22,7 +22,7 @@ def pytest_sessionfinish():
 
 
 @pytest.mark.parametrize("name", querygrowth.__all__)
-def test_a_public_name_is_what_its_module_defines(name: str) -> None:
+def test_a_public_name_is_defined_by_its_module(name: str) -> None:
     value = getattr(querygrowth, name)
     assert value.__name__ == name
     assert value.__module__.startswith("querygrowth.")
@@ -54,7 +54,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 def test_a_suite_that_counts_nothing_imports_nothing_heavy(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_empty.py").write_text("def test_empty():\n    pass\n")
-    # Plugins of others may import anything, so that only this one is loaded.
+    # Other plugins may import anything, so this is the only one that is loaded.
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "querygrowth.pytest_plugin"]
     run = subprocess.run(
         [*command, "-p", "no:cacheprovider", str(tmp_path)],

@@ -1,4 +1,4 @@
-"""The pytest plugin, as another project meets it: a test here runs a small suite."""
+"""The pytest plugin in another project: a test here runs a small suite with it."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy.dialects.sqlite.aiosqlite
 import sqlalchemy.orm  # noqa: F401
 
-# Imported here, because otherwise every inner suite would import it anew, for a second each.
-import querygrowth.budget  # noqa: F401
+# Imported here, because otherwise every inner suite would import it again, which takes a second.
+import querygrowth.assertions  # noqa: F401
 
 pytest_plugins = ["pytester"]
 
@@ -547,6 +547,51 @@ GROWTH = """
     def test_growth(query_growth):
         query_growth(loop, populate, axes=["users"])
 """
+
+
+MISSPELT_IN_GROWTH = """
+    from querygrowth import QueryContract
+
+    def test_allowance(query_growth):
+        contract = QueryContract().allow("user", chunk=1)
+        query_growth(loop, populate, axes=["users"], scales=(2, 3, 4), contract=contract)
+
+    def test_limit(query_growth):
+        contract = QueryContract(per_table={"archiv": 0, "*": 99})
+        query_growth(loop, populate, axes=["users"], scales=(2, 3, 4), contract=contract)
+
+    def once(engine):
+        with engine.connect() as connection:
+            return len(connection.execute(text("SELECT id FROM users")).all())
+
+    def test_a_table_that_is_not_touched(query_growth):
+        contract = QueryContract(per_table={"archive": 0, "users": 1, "*": 0})
+        query_growth(once, populate, axes=["users"], scales=(2, 3, 4), contract=contract)
+"""
+
+
+def test_a_misspelt_table_in_a_growth_contract_fails_its_own_test_only(run: Run) -> None:
+    archive = """
+            connection.execute(text("CREATE TABLE archive (id INTEGER PRIMARY KEY)"))"""
+    created = 'connection.execute(text("CREATE TABLE users (id INTEGER PRIMARY KEY)"))'
+    assert created in GROWTH
+    result = run(GROWTH.replace(created, created + archive) + MISSPELT_IN_GROWTH)
+    result.assert_outcomes(failed=3, passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*VerdictError: loop: there is no table user, the nearest is users",
+            "*user is named in allow('user')",
+            "*known tables: archive, users",
+            "*expected: a contract that names existing tables",
+            "*look at: the spelling of the table in the contract",
+        ]
+    )
+    result.stdout.fnmatch_lines(
+        ["*VerdictError: loop: there is no table archiv, the nearest is archive"]
+    )
+    # Queries of `loop` grow in all three failing tests, and it is reported for the first alone: in
+    # the others it may follow from the misspelling.
+    assert result.stdout.str().count("VerdictError: loop: queries grew") == 1
 
 
 def test_growth_uses_the_projects_scales(run: Run, pytester: pytest.Pytester) -> None:

@@ -1,4 +1,4 @@
-"""The pages that teach querygrowth: their examples run, and print what the pages show."""
+"""The documentation of querygrowth: its examples run, and their output is the output shown."""
 
 import re
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def test_the_examples_pass_and_fail_as_the_page_says(pytester: pytest.Pytester, 
     for name, content in [*blocks(GUIDE, "python"), *blocks(page, "python"), *blocks(page, "ini")]:
         if page == GUIDE or name in {"shop.py", "conftest.py", "test_shop.py"}:
             (pytester.path / name).write_text(f"# {name}\n{content}")
-    # A process of its own, as the example modules are named like some of these.
+    # In another process, because the example modules have the names of some modules here.
     result = pytester.runpytest_subprocess(*OPTIONS, "--query-report", "-rA")
     printed = "\n".join(result.outlines)
     assert set(re.findall(r"^FAILED \S+::(\w+)", printed, re.MULTILINE)) == FAILING[page]

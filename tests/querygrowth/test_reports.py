@@ -1,4 +1,4 @@
-"""Reports of anybody's verdicts: where they point, and hostile text that stays text."""
+"""Reports: their lines of source, and hostile text that stays text."""
 
 import json
 import re
@@ -71,7 +71,7 @@ class TestSites:
             "../orders.py",
         ],
     )
-    def test_a_file_outside_it_or_of_a_library_has_no_site(self, path: str) -> None:
+    def test_a_file_outside_the_checkout_or_of_a_library_has_no_site(self, path: str) -> None:
         assert site_within(replace(SITE, path=path), ROOT) is None
 
     def test_a_saved_site_is_taken_as_it_is(self) -> None:
@@ -101,7 +101,7 @@ class TestSarif:
         assert driver["name"] == "shop tests"
         assert [rule["id"] for rule in driver["rules"]] == ["growth", "speed-against-base"]
 
-    def test_what_was_not_decided_is_a_warning_and_a_pass_is_left_out(self) -> None:
+    def test_an_inconclusive_verdict_is_a_warning_and_a_pass_is_left_out(self) -> None:
         undecided = replace(GREW, outcome=Outcome.INCONCLUSIVE, site=None)
         (result,) = results(
             Reported("speed against base", undecided),

@@ -1,4 +1,4 @@
-"""The corpus: every bad program is caught and named, no good one is complained about."""
+"""The corpus: every bad program fails with its finding, and every good one passes."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Searching for blow-ups: what is planted is found and shrunk, what is sound is left alone."""
+"""Search for blow-ups: a planted loop is found and shrunk, and a sound action has none."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from sqlalchemy import Engine, create_engine, text
 from querygrowth.activity import Activity
 from querygrowth.contract import QueryContract
 from querygrowth.search import find_blow_up
-from querygrowth.watch import caller, watch
+from querygrowth.watch import action_runner, watch
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,11 @@ def observe(run: list[Row], *, loops_over_joins: bool) -> Activity:
                 connection.execute(
                     text("INSERT INTO tokens (joined) VALUES (:j)"), {"j": token.group == "join"}
                 )
-    with caller() as by:
+    with action_runner() as runner:
         seen = watch(
-            lambda engine: tokens_of(engine, run, loops_over_joins=loops_over_joins), engine, by=by
+            lambda engine: tokens_of(engine, run, loops_over_joins=loops_over_joins),
+            engine,
+            runner=runner,
         )
     engine.dispose()
     return seen

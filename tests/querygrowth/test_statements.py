@@ -37,7 +37,7 @@ def test_statements_that_differ_in_values_have_one_shape(one: str, other: str) -
         ("SELECT a FROM t WHERE b IS NULL", "SELECT a FROM t WHERE b IS NOT NULL"),
     ],
 )
-def test_statements_that_ask_something_else_have_two_shapes(one: str, other: str) -> None:
+def test_different_statements_have_two_shapes(one: str, other: str) -> None:
     assert shape_of(one, "sqlite") != shape_of(other, "sqlite")
 
 
@@ -81,7 +81,7 @@ def test_a_join_over_ancestors_is_about_the_table_it_selects() -> None:
     assert shape_of(sql, "sqlite").table == "calls"
 
 
-def test_what_cannot_be_parsed_keeps_a_shape_and_its_tables() -> None:
+def test_a_statement_that_cannot_be_parsed_has_a_shape_and_tables() -> None:
     one = shape_of("SELECT a FROM orders WHERE ((( id = 5", "sqlite")
     assert one == shape_of("SELECT a FROM orders WHERE ((( id = 6", "sqlite")
     assert one.table == "orders"
@@ -103,9 +103,7 @@ def test_what_cannot_be_parsed_keeps_a_shape_and_its_tables() -> None:
         ("", StatementKind.OTHER),
     ],
 )
-def test_queries_are_told_from_session_statements_by_their_first_keyword(
-    sql: str, kind: StatementKind
-) -> None:
+def test_the_first_keyword_gives_the_kind_of_a_statement(sql: str, kind: StatementKind) -> None:
     assert kind_of(sql) is kind
 
 

@@ -1,4 +1,4 @@
-"""Trends: each kind of growth is told from the others."""
+"""Trends: the kinds of growth are distinguished."""
 
 import pytest
 
@@ -50,7 +50,7 @@ def test_every_segment_has_its_slope() -> None:
 
 
 @pytest.mark.parametrize("exponent", [1.0, 1.1])
-def test_work_in_proportion_is_not_called_superlinear(exponent: float) -> None:
+def test_work_in_proportion_is_linear(exponent: float) -> None:
     """A sort's n*log(n) is within this."""
     scales = (2, 20, 501)
     counts = [round(100 + 50 * scale**exponent) for scale in scales]
@@ -58,7 +58,7 @@ def test_work_in_proportion_is_not_called_superlinear(exponent: float) -> None:
 
 
 @pytest.mark.parametrize("exponent", [1.5, 2.0, 3.0])
-def test_work_beyond_proportion_is(exponent: float) -> None:
+def test_work_beyond_proportion_is_superlinear(exponent: float) -> None:
     scales = (2, 20, 501)
     counts = [round(100 + 5 * scale**exponent) for scale in scales]
     assert trend(scales, counts, in_steps=False).growth is Growth.SUPERLINEAR

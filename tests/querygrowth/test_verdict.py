@@ -1,4 +1,4 @@
-"""Verdicts: told in words, and only a failure fails."""
+"""Verdicts: their words, and that only a failure fails."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_a_pass_gives_no_advice() -> None:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SKIPPED, Outcome.INCONCLUSIVE])
-def test_what_was_not_judged_is_neither_passed_nor_failed(outcome: Outcome) -> None:
+def test_a_skipped_or_inconclusive_verdict_neither_passes_nor_fails(outcome: Outcome) -> None:
     verdict = Verdict("exporter", outcome, "12", "no server")
     assert (verdict.passed, verdict.failed) == (False, False)
     require([verdict])

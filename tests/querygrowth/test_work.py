@@ -73,7 +73,7 @@ def test_branches_in_threads_are_counted() -> None:
     assert taken.count >= 1000
 
 
-def test_a_tracer_is_put_back() -> None:
+def test_a_tracer_is_restored() -> None:
     def tracer(frame, event, arg):
         return None
 

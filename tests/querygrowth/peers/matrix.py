@@ -1,7 +1,7 @@
-"""Print what querygrowth and three other pytest plugins find in the scenarios.
+"""Print the table of the scenarios that querygrowth and three other pytest plugins report.
 
-Every mark comes from a run made now. A plugin runs in a pytest process of its own on
-`peer_suite.py`; querygrowth runs as in `test_scenarios.py`. Run this with `tox -e peers`.
+Every mark comes from a new run. A plugin runs in a separate pytest process on `peer_suite.py`;
+querygrowth runs as in `test_scenarios.py`. Run this with `tox -e peers`.
 """
 
 import os
@@ -43,14 +43,14 @@ PEERS = (
 
 def main() -> None:
     """Run everything and print the table."""
-    complaints = {"querygrowth": our_complaints()}
-    complaints |= {peer.plugin: complaints_of(peer) for peer in PEERS}
+    failures = {"querygrowth": failures_here()}
+    failures |= {peer.plugin: failures_under(peer) for peer in PEERS}
     versions = {"querygrowth": version("querygrowth")}
     versions |= {peer.plugin: version(peer.distribution) for peer in PEERS}
-    sys.stdout.writelines(f"{line.rstrip()}\n" for line in table(complaints, versions))
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in table(failures, versions))
 
 
-def our_complaints() -> frozenset[str]:
+def failures_here() -> frozenset[str]:
     """The scenarios that fail under querygrowth."""
     return frozenset(
         scenario.name
@@ -59,7 +59,7 @@ def our_complaints() -> frozenset[str]:
     )
 
 
-def complaints_of(peer: Peer) -> frozenset[str]:
+def failures_under(peer: Peer) -> frozenset[str]:
     """The scenarios with a test that fails under the peer."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
@@ -85,18 +85,18 @@ def failed_scenarios(report: ElementTree.Element) -> Iterator[str]:
             yield case.attrib["name"].partition("[")[2].partition("|")[0]
 
 
-def table(complaints: Mapping[str, frozenset[str]], versions: Mapping[str, str]) -> Iterator[str]:
-    """One line for a scenario, one column for a tool; a mark says what the tool found."""
+def table(failures: Mapping[str, frozenset[str]], versions: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for a scenario, with a column for a tool and a mark where the tool failed it."""
     width = max(len(each.name) for each in (*BAD, *GOOD))
     yield f"{'':{width}}  " + "".join(f"{tool:>12}" for tool in versions)
-    yield f"{'':{width}}  " + "".join(f"{each:>12}" for each in versions.values())
+    yield f"{'':{width}}  " + "".join(f"{number:>12}" for number in versions.values())
     for title, scenarios, word in (("bad", BAD, "caught"), ("good", GOOD, "false alarm")):
         yield ""
         yield f"{title}: {word}"
         for each in scenarios:
-            marks = (word if each.name in said else "-" for said in complaints.values())
+            marks = (word if each.name in failed else "-" for failed in failures.values())
             yield f"{each.name:{width}}  " + "".join(f"{mark:>12}" for mark in marks)
-        sums = (sum(each.name in said for each in scenarios) for said in complaints.values())
+        sums = (sum(each.name in failed for each in scenarios) for failed in failures.values())
         counted = "".join(f"{number:>12}" for number in sums)
         yield f"{f'of {len(scenarios)}':{width}}  {counted}"
 

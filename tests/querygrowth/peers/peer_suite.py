@@ -1,9 +1,9 @@
 """The scenarios as an ordinary test suite for another tool: one test for a scenario and axis.
 
-The environment variable PEER names the tool. It gets the best settings it has: its own detection
-switched on, a budget equal to the count at the smallest scale (as a budget copied from a small
-fixture would be), and the test at the largest scale. Where a scenario declares chunks or pages,
-they are declared to the tool too, and the budget is what the largest scale needs.
+The environment variable PEER names the tool. It runs with its best settings: detection switched on,
+a budget equal to the count at the smallest scale (like a budget copied from a small fixture), and
+the test at the largest scale. Where a scenario declares chunks or pages, they are declared to the
+tool too, and the budget is the count at the largest scale.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ def statements(scenario: Scenario, axis: str, scale: int) -> int:
     seen: list[str] = []
     with populated(scenario, axis, scale) as engine:
         target = getattr(engine, "sync_engine", engine)
-        event.listen(target, "before_cursor_execute", lambda *said: seen.append(said[2]))
+        event.listen(target, "before_cursor_execute", lambda *event: seen.append(event[2]))
         act(scenario, engine)
     return len(seen)
 

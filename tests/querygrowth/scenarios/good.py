@@ -1,4 +1,4 @@
-"""Good programs: no verdict may fail."""
+"""Good programs, on which no verdict may fail."""
 
 from collections import defaultdict
 from itertools import groupby

@@ -1,4 +1,4 @@
-"""Bad programs: one query per item, in ways that hide it."""
+"""Bad programs that send one query per item, in ways that hide it."""
 
 from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.orm import Session, selectinload

@@ -1,4 +1,4 @@
-"""Bad programs: the number of counted queries is constant, and other work grows."""
+"""Bad programs whose number of counted queries is constant, while other work grows."""
 
 import sqlite3
 

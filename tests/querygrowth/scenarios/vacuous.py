@@ -1,4 +1,4 @@
-"""Bad programs: nothing was done, which would keep every budget."""
+"""Bad programs that do nothing, which would keep every budget."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from scenarios.scenario import Scenario
 from scenarios.shop import Item, Order, shop
 
 
-def generator_nobody_consumed(engine: Engine) -> Iterator[str]:
+def unconsumed_generator(engine: Engine) -> Iterator[str]:
     with engine.connect() as connection:
         for order in connection.scalars(select(Order.id)).all():
             yield from connection.scalars(select(Item.product).where(Item.order_id == order))
@@ -31,10 +31,10 @@ def nothing_found(engine: Engine) -> list[str]:
 
 BAD = (
     Scenario(
-        "a generator nobody consumed",
-        generator_nobody_consumed,
+        "an unconsumed generator",
+        unconsumed_generator,
         shop,
-        "returned an iterator that nobody consumed",
+        "returned an iterator that was not consumed",
     ),
     Scenario("another engine", another_engine, shop, "the engine was never used"),
     Scenario("nothing sent", nothing_sent, shop, "sent no query"),

@@ -1,0 +1,213 @@
+"""The assertions of a test about its queries: no growth, a contract, a budget.
+
+`assert_query_growth` needs no pytest. `QueryCounter` and `query_budget` are the part of the pytest
+plugin that needs SQLAlchemy; the plugin imports this module when a test first counts.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine
+
+from querygrowth.activity import activity_of
+from querygrowth.call_sites import CallSite, Project
+from querygrowth.contract import QueryContract, judge_vacuity, misspelt_table
+from querygrowth.engine import AnyEngine, existing_tables
+from querygrowth.growth import (
+    DEFAULT_SCALES,
+    Axes,
+    GrowthReport,
+    Populate,
+    Scales,
+    measure_growth,
+)
+from querygrowth.growth_verdicts import judge_growth
+from querygrowth.log import QueryLog, count_queries
+from querygrowth.verdict import Verdict, require
+from querygrowth.watch import Action
+
+# The counts of one test for the report. Plain values, because an xdist worker sends them to the
+# controller as part of the test's report, which execnet serialises.
+Counts = dict[str, str | int]
+
+
+def assert_query_growth(
+    action: Action,
+    populate: Populate,
+    *,
+    axes: Axes,
+    scales: Scales = DEFAULT_SCALES,
+    contract: QueryContract | None = None,
+    together: Sequence[int] = (),
+    work: Iterable[str] = (),
+    writes: bool = False,
+    subject: str = "",
+    project: Project | None = None,
+) -> GrowthReport:
+    """Measure as `measure_growth` does, judge, and return the report.
+
+    Args:
+        action: Called with an engine; plain or async.
+        populate: Called with the size of every axis; returns an engine on such a database.
+        axes: The axes with their base sizes, or only their names.
+        scales: The sizes to try, for all axes or by axis.
+        contract: Limits and allowances. Without one, queries must be the same at every scale.
+        together: Sizes to try with all axes growing at once.
+        work: Deterministic counts to take (`VM_STEPS`, `BRANCHES`).
+        writes: Whether the action may change tables.
+        subject: The name of the action in verdicts; default: its own name.
+        project: The user's own files; default: those below the working directory.
+
+    Raises:
+        VerdictError: At least one verdict failed, or the contract names a table that does not
+            exist. The message shows all failed verdicts.
+        ValueError: The arguments are wrong; see `measure_growth`.
+    """
+    __tracebackhide__ = True  # in pytest, the failing line is the caller's
+    report = measure_growth(
+        action,
+        populate,
+        axes=axes,
+        scales=scales,
+        together=together,
+        work=work,
+        writes=writes,
+        subject=subject,
+        project=project,
+        named_tables=contract.named_tables if contract else None,
+    )
+    require(judge_growth(report, contract))
+    return report
+
+
+def query_budget(
+    total: int | None = None,
+    *,
+    per_table: int | Mapping[str, int] | None = None,
+    transactions: int | None = None,
+    engine: object,
+) -> QueryContract:
+    """Build the contract that the arguments of the marker `query_budget` describe.
+
+    Args:
+        total: The most queries that the test may send.
+        per_table: The most queries about a table: one number for all tables, or a mapping.
+        transactions: The most transactions that the test may begin.
+        engine: The name of the fixture that gives the engine.
+
+    Raises:
+        TypeError: An argument does not exist.
+        ValueError: No limit is set, or an argument has an impossible value.
+    """
+    if total is None and per_table is None and transactions is None:
+        raise ValueError("query_budget needs a limit: query_budget(5) or query_budget(per_table=1)")
+    if not isinstance(engine, str):
+        raise ValueError(f"query_budget: engine must be the name of a fixture, got {engine!r}")
+    limits: dict[str, object] = {"total": total, "transactions": transactions}
+    if isinstance(per_table, Mapping):
+        limits |= {f"per_table[{table!r}]": limit for table, limit in per_table.items()}
+    else:
+        limits["per_table"] = per_table
+    for name, limit in limits.items():
+        if limit is not None and (not isinstance(limit, int) or limit < 0):
+            raise ValueError(
+                f"query_budget: {name} must be a whole number that is not negative, got {limit!r}"
+            )
+    return QueryContract(total=total, per_table=per_table, transactions=transactions)
+
+
+@dataclass(frozen=True)
+class QueryCounter:
+    """Counts and judges for one test.
+
+    Attributes:
+        subject: The name of the test.
+        site: The line that defines the test.
+        project: Decides which files are the user's own.
+        default_scales: The scales of the project's settings, if it sets them.
+        report: Takes the counts for the report.
+    """
+
+    subject: str
+    site: CallSite
+    project: Project
+    default_scales: Scales | None
+    report: Callable[[Counts], None]
+
+    @contextmanager
+    def count(
+        self,
+        engine: AnyEngine,
+        *,
+        contract: QueryContract | None = None,
+        keep_parameters: bool = False,
+    ) -> Iterator[QueryLog]:
+        """Count inside the block. With a contract, judge at its end, unless the block raised.
+
+        Args:
+            engine: An `Engine` or an `AsyncEngine`.
+            contract: The limits on what the block may send.
+            keep_parameters: Whether to keep the values that were sent.
+
+        Raises:
+            VerdictError: The contract is broken, or names a table that does not exist.
+        """
+        __tracebackhide__ = True  # the failing line is the test's
+        with count_queries(engine, keep_parameters=keep_parameters, project=self.project) as log:
+            yield log
+        self.report(counts_of(log))
+        if contract is not None:
+            require(self.judge(log, contract, engine))
+
+    def judge(
+        self, log: QueryLog, contract: QueryContract, engine: AnyEngine
+    ) -> tuple[Verdict, ...]:
+        """Judge the queries of a test. A test without any breaks every contract but a total of 0.
+
+        Args:
+            log: The statements that the test sent.
+            contract: The limits.
+            engine: The engine that was counted.
+        """
+        activity = activity_of(log)
+        # The database is asked only if a name is in doubt. An async engine cannot be asked: this
+        # code does not run in the event loop of its connections.
+        in_doubt = contract.named_tables.keys() - activity.tables
+        listed = existing_tables(engine) if in_doubt and isinstance(engine, Engine) else frozenset()
+        misspelt = misspelt_table(
+            contract, activity.tables, listed, subject=self.subject, site=self.site
+        )
+        if misspelt is not None:
+            return (misspelt,)  # other broken limits may only follow from the misspelling
+        vacuity = () if contract.total == 0 else (judge_vacuity(activity, self.subject),)
+        return (*vacuity, *contract.judge(activity, self.subject))
+
+    def assert_growth(self, action: Action, populate: Populate, **arguments: Any) -> GrowthReport:
+        """Call `assert_query_growth`, by default with the project's files and scales.
+
+        Args:
+            action: Called with an engine; plain or async.
+            populate: Called with the size of every axis; returns an engine on such a database.
+            arguments: The other arguments of `assert_query_growth`.
+
+        Raises:
+            VerdictError: See `assert_query_growth`.
+            ValueError: See `assert_query_growth`.
+        """
+        __tracebackhide__ = True
+        if arguments.get("scales") is None:
+            arguments["scales"] = self.default_scales or DEFAULT_SCALES
+        return assert_query_growth(action, populate, **{"project": self.project, **arguments})
+
+
+def counts_of(log: QueryLog) -> Counts:
+    """The counts of a log for one line of the report."""
+    tables = sorted(log.by_table.items(), key=lambda item: (-item[1], item[0]))
+    return {
+        "queries": log.total,
+        "transactions": log.transactions_begun,
+        "rows": log.rows_fetched,
+        "tables": ", ".join(f"{table} {count}" for table, count in tables),
+    }
