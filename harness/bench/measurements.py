@@ -7,9 +7,9 @@ could disagree with it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from harness.bench.timing import Timing
 from harness.compare.exports import Comparison
 from harness.exporters.observation import MemoryUse, Observation
-from harness.exporters.timing import Timing
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,13 @@ from harness.bench.measurements import (
     Measurement,
     SizeResult,
 )
-from harness.bench.paired_ratio import Interval, Pairing
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.targets import Target
+from harness.bench.timing import Interval, Pairing, Timing
 from harness.compare.capture import Refusal
 from harness.compare.difference import Difference, Kind
 from harness.compare.exports import Comparison
 from harness.exporters.observation import MemoryUse, Observation, WrittenFile
-from harness.exporters.timing import Timing
 from querygrowth.activity import Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
 from querygrowth.verdict import Outcome, Verdict

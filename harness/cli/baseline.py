@@ -20,7 +20,7 @@ from harness.bench.results import Judgement, Topic
 from harness.cli.console import CandidateOption, output_console
 from harness.exporters.measured import measured
 from harness.exporters.subject import DEFAULT_CANDIDATE
-from harness.report.terminal import render_judgements
+from harness.report.text import render_judgements
 
 
 def baseline(

@@ -10,15 +10,16 @@ from elspeth.cli.runtime import ExitCode
 from harness.bench.experiment import LEAST_ROWS, Experiment, run_experiment, sizes_up_to
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
 from harness.cli.console import (
+    REPORT_PACKAGES,
     CandidateOption,
     OutputOption,
     PythonOption,
     SrcOption,
     output_console,
     print_results,
+    require_packages,
     steps_bar,
 )
-from harness.cli.extras import REPORT_PACKAGES, require_packages
 from harness.exporters.measured import measured
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
 from harness.generate.spec import RunSpec

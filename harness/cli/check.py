@@ -27,7 +27,7 @@ from harness.exporters.observation import ExportTask
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
-from harness.report.terminal import OUTCOME_STYLES
+from harness.report.text import OUTCOME_STYLES
 from querygrowth.work import VM_STEPS
 
 _COUNTED = RunSpec.typical(20)

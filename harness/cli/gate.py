@@ -11,27 +11,32 @@ from typing import Annotated
 import typer
 
 from harness.bench.baseline import DEFAULT_BASELINE, load_baseline
+from harness.bench.environment import changed_files, checked_out, working_tree
 from harness.bench.experiment import LEAST_ROWS, Experiment, sizes_up_to
 from harness.bench.race import Race
 from harness.bench.result_file import load_results
-from harness.bench.revisions import changed_files, checked_out, working_tree
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
 from harness.checks.run import ALL_CHECKS
-from harness.checks.selftest import load_correct_exporters, load_seeded_faults
+from harness.checks.selftest import (
+    SelftestSelection,
+    load_correct_exporters,
+    load_seeded_faults,
+)
 from harness.cli.compare import MAX_ROUNDS, warn_of_changes
 from harness.cli.console import (
+    REPORT_PACKAGES,
     CandidateOption,
     OutputOption,
     PythonOption,
     SrcOption,
     output_console,
     print_results,
+    require_packages,
     steps_bar,
 )
-from harness.cli.extras import REPORT_PACKAGES, require_packages
 from harness.exporters.measured import measured
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
-from harness.gate import CHECKED, Gate, SelftestSelection, completed, decide, run_gate
+from harness.gate import CHECKED, Gate, completed, decide, run_gate
 from harness.generate.spec import RunSpec
 from harness.report import write_reports
 from harness.report.text import render_annotations
@@ -80,12 +85,12 @@ def gate(
         )
         accepted = load_baseline(baseline)
         selftest = _selection(base, nightly=nightly)
-        parts = ALL_CHECKS if nightly else CHECKED
+        checks = ALL_CHECKS if nightly else CHECKED
         with (
             tempfile.TemporaryDirectory(prefix="harness-") as directory,
             _race(candidate, base, Path(directory)) as race,
         ):
-            planned = Gate(experiment, accepted, selftest, parts, race)
+            planned = Gate(experiment, accepted, selftest, checks, race)
             with steps_bar(planned.steps) as on_step:
                 results = run_gate(planned, Path(directory), on_step)
     print_results(output_console(), results, write_reports(results, output))

@@ -8,11 +8,16 @@ from rich.table import Table
 from rich.text import Text
 
 from elspeth.cli.runtime import ExitCode
-from harness.bench.history import Entry, append_entry, comparable, entry_of, load_history
-from harness.bench.result_file import load_results
+from harness.bench.result_file import (
+    Entry,
+    append_entry,
+    comparable,
+    entry_of,
+    load_history,
+    load_results,
+)
 from harness.bench.results import ResultsError
-from harness.cli.console import output_console
-from harness.cli.extras import REPORT_PACKAGES, require_packages
+from harness.cli.console import REPORT_PACKAGES, output_console, require_packages
 from harness.report import write_reports
 
 _BAR_LENGTH = 40

@@ -11,11 +11,11 @@ from typer.core import TyperGroup
 
 from elspeth.cli.runtime import run_command
 from harness.bench.baseline import BaselineError
+from harness.bench.environment import RevisionError
 from harness.bench.results import ResultsError
-from harness.bench.revisions import RevisionError
 from harness.bench.targets import TargetsError
 from harness.checks.golden import GoldenError
-from harness.cli.extras import EXTRA_PACKAGES, missing_package
+from harness.cli.console import EXTRA_PACKAGES, missing_package
 from harness.exporters.subject import SubjectError
 from harness.generate.spec import ImpossibleSpecError
 

@@ -10,13 +10,13 @@ from rich.text import Text
 from elspeth.cli.runtime import ExitCode
 from harness.checks.selftest import (
     SelftestResult,
+    SelftestSelection,
     load_correct_exporters,
     load_seeded_faults,
     run_selftest,
 )
 from harness.cli.console import output_console, tell
-from harness.gate import SelftestSelection
-from harness.report.terminal import OUTCOME_STYLES
+from harness.report.text import OUTCOME_STYLES
 from querygrowth.verdict import Outcome
 
 

@@ -17,8 +17,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from harness.bench.history import Entry
 from harness.bench.measurements import Measurement, SizeResult
+from harness.bench.result_file import Entry
 from harness.bench.results import Results
 from querygrowth.reports import visible
 from querygrowth.work import VM_STEPS

@@ -8,8 +8,8 @@ from jinja2 import Environment as Templates
 from jinja2 import FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.bench.history import Entry
 from harness.bench.measurements import SizeResult
+from harness.bench.result_file import Entry
 from harness.bench.results import Results
 from harness.compare.difference import Difference
 from harness.report.charts import Chart, charts_of, draw, trend_charts

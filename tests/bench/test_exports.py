@@ -11,11 +11,11 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from elspeth.core.landscape import LandscapeDB
+from harness.bench.timing import Timing, time_in_turn
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import Measured, measured
 from harness.exporters.observation import ExportTask, Observation
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
-from harness.exporters.timing import Timing, time_in_turn
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 

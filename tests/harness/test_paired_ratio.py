@@ -6,9 +6,8 @@ from math import exp
 
 import pytest
 
-from harness.bench.paired_ratio import LEAST_ROUNDS, Direction, pair
 from harness.bench.race import pairings
-from harness.exporters.timing import Timing
+from harness.bench.timing import LEAST_ROUNDS, Direction, Timing, pair
 from querygrowth.verdict import Outcome
 
 ROWS = 500

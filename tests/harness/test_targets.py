@@ -23,14 +23,14 @@ from harness.bench.targets import (
     judge_targets,
     load_targets,
 )
+from harness.bench.timing import Timing
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import measured
 from harness.exporters.observation import MemoryUse
 from harness.exporters.subject import DEFAULT_CANDIDATE
-from harness.exporters.timing import Timing
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
-from harness.report.markdown import render_markdown
+from harness.report.text import render_markdown
 from querygrowth.log import count_queries
 from querygrowth.verdict import Outcome
 
