@@ -55,7 +55,7 @@ def check(
     ] = None,
     run: Annotated[str | None, typer.Option(metavar="ID", help="The run to compare on.")] = None,
 ) -> int:
-    """Compare the candidate with the control, and judge what it costs the database.
+    """Compare the candidate with the control, and judge its costs on the database.
 
     On generated runs, unless --db and --run name a stored one. Exit 1 when a check failed; the
     first failure then comes first.

@@ -57,6 +57,7 @@ def compare(
 
     Fails when head is surely below 0.95 of base, passes when it is surely above 0.90.
     """
+    # First: without them, the reports would fail after minutes of measurement.
     require_packages(REPORT_PACKAGES)
     tree = working_tree(Path.cwd())
     with ExitStack() as stack:
@@ -68,6 +69,7 @@ def compare(
         warn_of_changes(second)
         race = Race(candidate, first, second, sys.executable, rows, max_rounds)
         pairing = run_race(race, directory, _print_rounds)
+    # The race's database is gone: an empty one names the same versions of SQLite and the driver.
     with LandscapeDB.in_memory() as db:
         environment = describe_environment(db, tree.directory)
     results = Results(

@@ -42,6 +42,7 @@ from harness.report import write_reports
 from harness.report.text import render_annotations
 
 _RACED_ROWS = 500
+# A change of these may break the checks, so that all exporters of the self-test are tried.
 _OF_THE_HARNESS = ("harness/", "fixtures/", "src/querygrowth/")
 
 
@@ -83,6 +84,7 @@ def gate(
             candidate=measured(candidate, src=src, python=python),
             targets=load_targets(targets),
         )
+        # All inputs are read before the first measurement: a typo must not cost minutes.
         accepted = load_baseline(baseline)
         selftest = _selection(base, nightly=nightly)
         checks = ALL_CHECKS if nightly else CHECKED
@@ -94,6 +96,7 @@ def gate(
             with steps_bar(planned.steps) as on_step:
                 results = run_gate(planned, Path(directory), on_step)
     print_results(output_console(), results, write_reports(results, output))
+    # After the results, whose text was printed while GitHub's commands were stopped.
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in render_annotations(results):
             typer.echo(line)
@@ -116,6 +119,7 @@ def _race(candidate: str, base: str | None, directory: Path) -> Iterator[Race | 
         yield None
         return
     tree = working_tree(Path.cwd())
+    # The base is checked out elsewhere. The working tree is measured in place, with its changes.
     with checked_out(tree, base, directory / "base") as first:
         warn_of_changes(tree)
         yield Race(candidate, first, tree, sys.executable, _RACED_ROWS, MAX_ROUNDS)

@@ -1,4 +1,4 @@
-"""`harness history`: the trend of earlier results on one machine, and where it changed."""
+"""`harness history`: the trend of earlier results on one machine, with changes marked."""
 
 from pathlib import Path
 from typing import Annotated
@@ -43,6 +43,7 @@ def history(
     entries = load_history(file)
     if not entries:
         raise ResultsError(f"{file} holds no results yet: add some with --add")
+    # Results of another machine or size have another level, and would look like a change.
     shown = comparable(entries, entries[-1])
     if add is not None and output is not None:
         write_reports(load_results(add), output, history=shown)

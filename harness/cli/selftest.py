@@ -1,4 +1,4 @@
-"""`harness selftest`: do the checks catch the seeded faults, and spare the correct exporters?"""
+"""`harness selftest`: whether checks catch the seeded faults and pass the correct exporters."""
 
 from collections.abc import Sequence
 from typing import Annotated

@@ -1,6 +1,6 @@
 """Results as text: on a terminal, as Markdown, as SARIF and as GitHub annotations.
 
-The page shares the words and figures.
+The HTML page takes its words and figures from here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -55,6 +55,7 @@ _RULES: Mapping[str, str] = {
 """The rule of a topic, for code scanning."""
 
 _EXPLAINED = 3
+# One cause often fails several verdicts, and a terminal shows the last screen.
 _SHOWN_DIGITS = 12
 
 

@@ -65,6 +65,7 @@ def value(metric: str, measurement: FullMeasurement) -> float | None:
         (RIGHT.replace('"queries"\nat', '"querys"\nat'), "'querys'; did you mean 'queries'"),
         (RIGHT.replace('"queries"\nat', '"speed"\nat'), "'speed'; did you mean 'speed_up'"),
         (RIGHT.replace("at_most", "atmost"), "'atmost'; did you mean 'at_most'"),
+        (RIGHT.replace("metric", "metrc"), "'metrc'; did you mean 'metric'"),
         (RIGHT + "from_row = 2000\n", "'from_row'; did you mean 'from_rows'"),
         (RIGHT + 'rows = "2000 rows"\n', "rows: Input should be a valid integer"),
         (RIGHT.replace("[[target]]", "[[targets]]"), "'targets'; did you mean 'target'"),
