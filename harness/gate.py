@@ -54,7 +54,7 @@ def decide(results: Results, *, nightly: bool = False) -> ExitCode:
     """Decide by the outcome of the whole. Inconclusive passes, but fails with `nightly`."""
     if results.outcome is Outcome.PASSED:
         return ExitCode.PASSED
-    # A noisy machine must not block a pull request. The nightly round catches what it let pass.
+    # A noisy machine must not block a pull request. The nightly round is stricter.
     undecided = results.outcome is Outcome.INCONCLUSIVE
     return ExitCode.PASSED if undecided and not nightly else ExitCode.FAILED
 

@@ -72,7 +72,7 @@ class SavedSite(Saved):
 
 
 class SavedVerdict(Saved):
-    """What was expected and seen of one subject."""
+    """The expectation and the observation about one subject."""
 
     makes = Verdict
     subject: str

@@ -72,7 +72,7 @@ class Results:
 
     @property
     def ordered_judgements(self) -> tuple[Judgement, ...]:
-        """Failures first, then what is inconclusive; within that, by topic."""
+        """Failed first, then inconclusive, passed and skipped; within that, by topic."""
         topics = list(Topic)
         return tuple(
             sorted(

@@ -51,6 +51,7 @@ def bench(
     Writes results.json, report.html, report.md and report.sarif into the output folder. Exit 1
     when a verdict failed: other bytes, queries that grow, or a target that is not reached.
     """
+    # First: without them, the reports would fail after minutes of measurement.
     require_packages(REPORT_PACKAGES)
     experiment = Experiment(
         specs=tuple(RunSpec.typical(size, seed=seed) for size in sizes_up_to(rows)),

@@ -31,6 +31,7 @@ from harness.report.text import OUTCOME_STYLES
 from querygrowth.work import VM_STEPS
 
 _COUNTED = RunSpec.typical(20)
+# Small: the formulas give the queries of a run of any other size.
 
 
 def check(
@@ -80,6 +81,7 @@ def check(
 
 
 def _compare_on_stored_run(candidate: str, url: str, run_id: str) -> CheckVerdict:
+    # Read-only, as the stored run is somebody's evidence: neither exporter may write to it.
     with reading_database(url) as landscape:
         comparison = compare_exports(landscape, run_id, candidate=load_subject(candidate))
         return CheckVerdict(Check.RECORDS, landscape.engine.dialect.name, comparison.verdict())
@@ -97,6 +99,7 @@ def _verdict_table(found: Sequence[CheckVerdict]) -> Table:
 
 def _cost_table(candidate: str) -> Table:
     """Count one small export of control and candidate, and find the formulas of their queries."""
+    # One entry where the candidate is the control.
     exporters = {name: measured(name) for name in dict.fromkeys((CONTROL, candidate))}
     table = Table(title=f"\none export of {_COUNTED.rows} rows", title_justify="left", box=None)
     for heading in ("exporter", "queries", "transactions", "fetched rows", "work", "formula"):

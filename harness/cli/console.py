@@ -142,5 +142,6 @@ def steps_bar(total: int) -> Iterator[Callable[[str], None]]:
     with Progress(
         *columns, TextColumn("{task.description}"), console=Console(stderr=True), transient=True
     ) as bar:
+        # A step is announced before it starts: the first announcement completes nothing.
         task = bar.add_task("", total=total, completed=-1)
         yield lambda step: bar.update(task, description=escape(step), advance=1)

@@ -45,6 +45,7 @@ def history(
         raise ResultsError(f"{file} holds no results yet: add some with --add")
     # Results of another machine or size have another level, and would look like a change.
     shown = comparable(entries, entries[-1])
+    # After the entry was added, so that the page's trend ends with these results.
     if add is not None and output is not None:
         write_reports(load_results(add), output, history=shown)
     console = output_console()

@@ -67,7 +67,7 @@ app = typer.Typer(cls=_Commands, **_LOOK)
 
 @app.callback()
 def _commands() -> None:
-    """Proves that an exporter writes the control's bytes, and shows what it costs."""
+    """Proves that an exporter writes the control's bytes, and shows its costs."""
 
 
 def main() -> NoReturn:

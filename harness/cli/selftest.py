@@ -22,7 +22,7 @@ from querygrowth.verdict import Outcome
 
 def selftest(
     short: Annotated[
-        bool, typer.Option("--short", help="Only the first fault of each of the quick checks.")
+        bool, typer.Option("--short", help="Only the first fault of every quick check.")
     ] = False,
     postgresql: Annotated[
         str | None, typer.Option(metavar="URL", help="A server for faults that only show there.")
@@ -40,6 +40,7 @@ def selftest(
     )
     results = []
     for each in run_selftest(selection.faults, selection.correct, postgresql=postgresql):
+        # At once: the whole self-test takes minutes.
         tell(f"{each.label} {each.exporter}: {each.verdict.outcome}")
         results.append(each)
     output_console().print(_table(results))

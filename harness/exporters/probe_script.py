@@ -83,7 +83,7 @@ class Subject:
 
 
 def describe(subject: Subject) -> dict[str, Any]:
-    """Describe what the exporter offers, and what it runs on."""
+    """Describe the exporter's methods, and the versions of its environment."""
     import sqlalchemy
 
     exporter = subject.exporter()

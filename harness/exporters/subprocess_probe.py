@@ -51,7 +51,7 @@ class Probe:
     environment: Mapping[str, str] | None = field(default=None, repr=False)
 
     def describe(self, task: ExportTask) -> Mapping[str, Any]:
-        """Return what the exporter offers and runs on; SubjectError if it cannot be used."""
+        """Return the exporter's methods and versions; SubjectError if it cannot be used."""
         with self._answered("describe", task) as answer:
             return answer.content
 
@@ -231,7 +231,7 @@ def _writer(exporter: ProbedExporter, kind: str, name: str) -> Write:
         with tempfile.TemporaryDirectory(prefix="harness-probe-") as directory:
             written = Path(directory, name)
             if target.is_dir():
-                # The exporter must see what is in the directory: it may have to refuse it.
+                # The exporter must see the files in the directory: it may have to refuse them.
                 shutil.copytree(target, written)
             _raise_its_error(exporter.ask(kind, run_id, Path(directory), sign))
             if target.is_dir():

@@ -93,6 +93,7 @@ def render_judgements(judgements: Iterable[Judgement]) -> RenderableType:
 
 def render_failures(results: Results) -> RenderableType:
     """Explain the first failures, if any, and end with the result in one line."""
+    # The result comes last, next to the prompt, where a person looks first.
     failures = results.failures
     explained = (Text(f"\n{visible_verdict(each.verdict)}") for each in failures[:_EXPLAINED])
     rest = len(failures) - _EXPLAINED
