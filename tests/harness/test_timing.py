@@ -1,4 +1,4 @@
-"""Pairing: what is said of two revisions, on simulated rounds; higher is better."""
+"""Timing: the paired ratio of two revisions on simulated rounds; higher is better."""
 
 import random
 from collections.abc import Iterator
