@@ -18,6 +18,7 @@ from harness.exporters.observation import ExportTask, Observation
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
+from querygrowth.work import VM_STEPS
 
 EXPORTERS = {"control": measured(CONTROL), "candidate": measured(DEFAULT_CANDIDATE)}
 ROUNDS = 3
@@ -38,9 +39,9 @@ def test_exports_of_one_run_in_turn(rows: int, benchmark: BenchmarkFixture, tmp_
         for role, each in EXPORTERS.items():
             figures = _figures(each, observed[role], timings[role], task, rows)
             benchmark.extra_info[role] = figures
-    assert observed["candidate"].sha256 == observed["control"].sha256
-    assert observed["candidate"].queries == 13
-    assert observed["control"].queries > 20 * rows
+    assert observed["candidate"].file.sha256 == observed["control"].file.sha256
+    assert observed["candidate"].activity.queries == 13
+    assert observed["control"].activity.queries > 20 * rows
 
 
 def _figures(
@@ -48,9 +49,9 @@ def _figures(
 ) -> dict[str, float | int | None]:
     return {
         "rows_per_second": timing.per_second(rows),
-        "records_per_second": timing.per_second(observed.records),
-        "queries": observed.queries,
-        "rows_fetched": observed.rows_fetched,
-        "vm_steps": observed.vm_steps,
+        "records_per_second": timing.per_second(observed.file.records),
+        "queries": observed.activity.queries,
+        "rows_fetched": observed.activity.rows_fetched,
+        "vm_steps": observed.activity.work.get(VM_STEPS),
         "peak_bytes_above_start": exporter.measure_memory(task).above_start_bytes,
     }
