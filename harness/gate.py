@@ -1,10 +1,10 @@
 """The gate: everything that a change to an exporter is put through, and whether it may pass.
 
-`run_gate` measures, checks and judges; `completed` and `decide` work from results alone, so that a
-saved file is decided about like a fresh one.
+`run_gate` measures, checks and judges. `completed` and `decide` work from results alone, so that
+saved results are decided about like fresh ones.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,14 +12,13 @@ from types import MappingProxyType
 from elspeth.cli.runtime import ExitCode
 from elspeth.core.landscape import LandscapeDB
 from harness.bench.baseline import Costs, count_costs, judge_costs
-from harness.bench.experiment import Experiment, OnStep, run_experiment
-from harness.bench.paired_ratio import Pairing
-from harness.bench.race import Race, run_race
+from harness.bench.experiment import Experiment, located, run_experiment
+from harness.bench.race import OnStep, Race, run_race
 from harness.bench.results import Judgement, Results, Topic
-from harness.bench.verdicts import located
+from harness.bench.timing import Pairing
 from harness.checks.formulas import attribute_queries
-from harness.checks.run import QUICK_CHECKS, Check, prepare_checks, run_checks
-from harness.checks.selftest import CorrectExporter, SeededFault, run_selftest
+from harness.checks.run import Check, prepare_checks, run_checks
+from harness.checks.selftest import SelftestSelection, run_selftest
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.observation import ExportTask
 from harness.generate.generator import generate_run
@@ -41,23 +40,21 @@ _JUDGED = (Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE)
 
 
 def completed(results: Results, required: Collection[Topic] = REQUIRED) -> Results:
-    """Return the results with a failure added for every required topic that nothing judged.
-
-    What was not measured never passes: results without a measured run get a failure for vacuity
-    even if they claim a verdict on it.
-    """
+    """Return the results with a failure added for every required topic that nothing judged."""
     # Skipped does not count: a topic with skipped verdicts only must not pass.
     judged = {each.topic for each in results.judgements if each.verdict.outcome in _JUDGED}
     missing = [topic for topic in required if topic not in judged]
+    # A saved file may contain a verdict on vacuity and no measured run that it is about.
     if not results.sizes and Topic.VACUITY not in missing:
         missing.insert(0, Topic.VACUITY)
     return replace(results, judgements=(*results.judgements, *map(_missing, missing)))
 
 
 def decide(results: Results, *, nightly: bool = False) -> ExitCode:
-    """Decide by the outcome as a whole. Inconclusive passes a pull request, and fails nightly."""
+    """Decide by the outcome of the whole. Inconclusive passes, but fails with `nightly`."""
     if results.outcome is Outcome.PASSED:
         return ExitCode.PASSED
+    # A noisy machine must not block a pull request. The nightly round is stricter.
     undecided = results.outcome is Outcome.INCONCLUSIVE
     return ExitCode.PASSED if undecided and not nightly else ExitCode.FAILED
 
@@ -96,46 +93,29 @@ _TOPICS = MappingProxyType(
 _COUNTING = frozenset(Check) - {Check.RECORDS, Check.PLAN, Check.BACKENDS}
 """The checks that need the exporter in this process."""
 
-_FURTHER_STEPS = 4
-
-
-@dataclass(frozen=True)
-class SelftestSelection:
-    """The exporters that the self-test checks: faulty ones, and correct ones."""
-
-    faults: tuple[SeededFault, ...]
-    correct: tuple[CorrectExporter, ...] = ()
-
-    @classmethod
-    def short(cls, faults: Sequence[SeededFault]) -> "SelftestSelection":
-        """The first fault of every quick check: whether the check works at all."""
-        first = {
-            check: next((f for f in faults if f.check is check), None) for check in QUICK_CHECKS
-        }
-        return cls(tuple(fault for fault in first.values() if fault is not None))
+_FURTHER_STEPS = 3
+# The costs, the formulas and the self-test.
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What to put the candidate of an experiment through; `race` only where there is a base."""
+    """The candidate's experiment, checks and limits; `race` only where there is a base."""
 
     experiment: Experiment
     baseline: Costs
     selftest: SelftestSelection
-    parts: tuple[Check, ...] = CHECKED
+    checks: tuple[Check, ...] = CHECKED
     race: Race | None = None
 
     @property
     def steps(self) -> int:
-        """How many steps it takes."""
-        return self.experiment.steps + len(self.parts) + _FURTHER_STEPS + (self.race is not None)
+        """The number of steps that it announces."""
+        return self.experiment.steps + len(self.checks) + _FURTHER_STEPS + (self.race is not None)
 
 
 def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
-    """Measure, check, count costs, self-test and race, in that order, and judge everything.
-
-    Nothing stops at a failure, so that one report shows all of them.
-    """
+    """Measure, check, count costs, self-test and race, in that order, and judge everything."""
+    # Nothing stops at a failure, so that one report shows all of them.
     experiment = gate.experiment
     results = run_experiment(experiment, directory, on_step)
     checked = tuple(_check(gate, directory, on_step))
@@ -163,20 +143,21 @@ def _check(gate: Gate, directory: Path, on_step: OnStep) -> Iterator[Judgement]:
     candidate, checkout = gate.experiment.candidate, gate.experiment.checkout
     defined_at = site_within(candidate.defined_at, checkout)
     with prepare_checks() as setup, LandscapeDB(f"sqlite:///{directory / 'check.db'}") as db:
+        # Only an exporter in another process looks at the task, to describe what it offers.
         run = generate_run(db, RunSpec())
         subject = candidate.subject(ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory))
-        for part in gate.parts:
-            if part in _COUNTING and not candidate.is_here:
+        for check in gate.checks:
+            if check in _COUNTING and not candidate.is_here:
                 # A listener hears only the engines of this process.
                 continue
-            on_step(f"checking: {part}")
-            for found in run_checks(subject, setup, checks=(part,)):
+            on_step(f"checking: {check}")
+            for found in run_checks(subject, setup, checks=(check,)):
                 verdict = located(with_relative_site(found.verdict, checkout), defined_at)
-                yield Judgement(_TOPICS.get(part, Topic.EQUIVALENCE), verdict)
+                yield Judgement(_TOPICS.get(check, Topic.EQUIVALENCE), verdict)
 
 
 def _raced(results: Results, race: Race | None, directory: Path, on_step: OnStep) -> Results:
-    """Add the race against the base revision, if there is one."""
+    """Return the results with the race against the base revision, if there is one."""
     if race is None:
         return results
 

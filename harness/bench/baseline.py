@@ -1,8 +1,4 @@
-"""The baseline: the accepted exact counts of exports of three small runs, shape by shape.
-
-Any rise fails, even by one: the counts are exact, so there is no noise to allow for. Work counts
-(machine steps, branches) depend on the versions of SQLite and Python and are kept per version.
-"""
+"""The baseline: the accepted exact counts of exports of three small runs, shape by shape."""
 
 import json
 from collections import Counter, defaultdict
@@ -30,7 +26,8 @@ DEFAULT_BASELINE = packaged.BASELINE
 BASELINE_FORMAT = 1
 
 ROWS = (10, 30, 100)
-"""Source rows of the runs. Small, since every branch of Python is counted; growth still shows."""
+"""The source rows of the runs."""
+# Small, as counting Python's branches makes an export many times slower. Growth shows all the same.
 
 _ACCEPT = "if it is intended: harness baseline --update, and say why in the commit"
 _TIGHTEN = "tighten the baseline: harness baseline --update"
@@ -60,7 +57,7 @@ class Costs:
     """Exact counts of one exporter at each size of run.
 
     `rows` are the source rows of the sizes. `work` holds counts by name, under the versions that
-    they depend on (`Environment.software`); they are compared under the same versions only.
+    they depend on (`Environment.software`).
     """
 
     rows: tuple[int, ...]
@@ -69,6 +66,8 @@ class Costs:
     work: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
 
 
+# The file is a contract of models apart from the dataclasses, so that a change of those cannot
+# change an accepted baseline by accident.
 class _SavedShape(BaseModel):
     """One shape in baseline.json."""
 
@@ -105,6 +104,7 @@ def count_costs(candidate: Measured, directory: Path) -> Costs:
             software = describe_environment(db, directory).software
     steps = [each.activity.work.get(VM_STEPS) for each in observed]
     work = {VM_STEPS: _all_known(steps), BRANCHES: _all_known(branches)}
+    # A count that is missing at one size (another process, PostgreSQL) cannot be compared.
     known = {name: counts for name, counts in work.items() if counts}
     return Costs(
         ROWS,
@@ -115,11 +115,12 @@ def count_costs(candidate: Measured, directory: Path) -> Costs:
 
 
 def judge_costs(found: Costs, baseline: Costs) -> tuple[Verdict, ...]:
-    """Judge costs by the baseline: any rise fails, a fall passes and asks to tighten it.
+    """Judge costs by the baseline: a rise fails, a fall passes with advice to tighten it.
 
     Raises:
         BaselineError: The two are about runs of different sizes.
     """
+    # A rise by one fails: the counts are exact, so there is no noise to allow for.
     if found.rows != baseline.rows:
         raise BaselineError(
             f"the baseline is about {_numbers(baseline.rows)} rows, not {_numbers(found.rows)}: "
@@ -133,7 +134,8 @@ def judge_costs(found: Costs, baseline: Costs) -> tuple[Verdict, ...]:
 
 
 def merged(found: Costs, earlier: Costs | None) -> Costs:
-    """The costs to accept: those found, and the work accepted earlier under other versions."""
+    """The costs to accept: the found ones, and the work accepted earlier under other versions."""
+    # A developer has one pair of versions. The counts that CI compares under others must stay.
     if earlier is None or earlier.rows != found.rows:
         return found
     return replace(found, work={**earlier.work, **found.work})
@@ -174,12 +176,9 @@ def save_baseline(costs: Costs, path: Path) -> None:
 
 
 def _judge_queries(found: Costs, baseline: Costs) -> Verdict:
-    """Shapes are matched by their text; those without a match, together, by their table.
-
-    A statement that is only written differently then costs nothing, while one more query about
-    the same table fails.
-    """
-    # By name and not in total: a rise in one shape must not be offset by a fall in another.
+    # Shapes are matched by their text, and those without a match, together, by their table: a
+    # statement that is only written differently passes, and one more query on its table fails.
+    # Not in total: a rise in one shape must not be offset by a fall in another.
     shared = {each.text for each in found.shapes} & {each.text for each in baseline.shapes}
     now, before = (_grouped(each.shapes, shared) for each in (found, baseline))
     nothing = (0,) * len(found.rows)
@@ -199,12 +198,12 @@ def _judge_queries(found: Costs, baseline: Costs) -> Verdict:
     return replace(verdict, next_step=_TIGHTEN) if not risen and now != before else verdict
 
 
-def _judge_amounts(
-    what: str, found: Sequence[int], accepted: Sequence[int], rows: Sequence[int]
+def _judge_counts(
+    subject: str, found: Sequence[int], accepted: Sequence[int], rows: Sequence[int]
 ) -> Verdict:
     risen = _is_above(found, accepted)
     verdict = judge(
-        what,
+        subject,
         not risen,
         expected=f"at most {_numbers(accepted)} at {_numbers(rows)} rows",
         seen=f"{_numbers(found)}, above the baseline" if risen else _numbers(found),
@@ -216,7 +215,7 @@ def _judge_amounts(
 
 def _judge_fetched(found: Costs, baseline: Costs) -> Iterator[Verdict]:
     if found.rows_fetched is not None and baseline.rows_fetched is not None:
-        yield _judge_amounts("rows fetched", found.rows_fetched, baseline.rows_fetched, found.rows)
+        yield _judge_counts("rows fetched", found.rows_fetched, baseline.rows_fetched, found.rows)
 
 
 def _judge_work(found: Costs, baseline: Costs) -> Iterator[Verdict]:
@@ -224,8 +223,9 @@ def _judge_work(found: Costs, baseline: Costs) -> Iterator[Verdict]:
         accepted = baseline.work.get(software, {})
         for name, counts in counted.items():
             if name in accepted:
-                yield _judge_amounts(name, counts, accepted[name], found.rows)
+                yield _judge_counts(name, counts, accepted[name], found.rows)
             else:
+                # Skipped and not failed: a new version of Python or SQLite is not a regression.
                 known = ", ".join(baseline.work) or "no versions"
                 seen = f"{_numbers(counts)}; the baseline knows {known}"
                 yield Verdict(name, Outcome.SKIPPED, f"a baseline under {software}", seen)

@@ -1,40 +1,47 @@
 """The main flow: spec -> generated run -> exports under measurement -> observations -> verdicts."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from elspeth.core.landscape import LandscapeDB
 from harness.bench.environment import describe_environment
-from harness.bench.measurements import MeasuredRun, Measurement, SizeResult
-from harness.bench.race import FULL_STEPS, measure_full
-from harness.bench.results import Results
-from harness.bench.targets import Target
-from harness.bench.verdicts import judge_sizes
+from harness.bench.measurements import (
+    FullMeasurement,
+    MeasuredRun,
+    Measurement,
+    Measurements,
+    SizeResult,
+)
+from harness.bench.race import FULL_STEPS, OnStep, measure_full
+from harness.bench.results import Judgement, Results, Topic
+from harness.bench.targets import Target, judge_targets
+from harness.bench.timing import Timing, time_in_turn
 from harness.compare.exports import SIGNING_KEY, Comparison, compare_exports, fixed_clock
 from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask, Observation
-from harness.exporters.timing import Timing, time_in_turn
 from harness.generate.generator import GeneratedRun, generate_run
 from harness.generate.spec import ROWS_TO_TAKE_TURNS, RunSpec
+from querygrowth.call_sites import CallSite
+from querygrowth.growth import GrowthReport
+from querygrowth.growth_verdicts import judge_growth
 from querygrowth.reports import site_within
-
-OnStep = Callable[[str], None]
-"""Called with what is about to be done, for a person who waits."""
+from querygrowth.verdict import Verdict, judge
 
 STEPS_PER_SIZE = 5
 LEAST_ROWS = ROWS_TO_TAKE_TURNS
-"""The smallest run that has every kind of lineage, and so says something about an exporter."""
+"""The rows of the smallest run that an exporter is measured on."""
+# A smaller run lacks a kind of lineage, and an exporter that loses that kind would pass.
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What to measure: runs of ascending size, two exporters, and by which targets to judge.
+    """The runs to measure on, two exporters, and the targets to judge by.
 
-    With `full`, other designs, PostgreSQL and a run 50 times as large are measured as well. Sites
-    in the results are relative to `checkout`.
+    The specs ascend in their rows. With `full`, other designs, PostgreSQL and a run 50 times as
+    large are measured as well. Sites in the results are relative to `checkout`.
     """
 
     specs: tuple[RunSpec, ...]
@@ -47,7 +54,7 @@ class Experiment:
 
     @property
     def steps(self) -> int:
-        """How many steps it takes."""
+        """The number of steps that it announces."""
         return len(self.specs) * STEPS_PER_SIZE + self.full * FULL_STEPS
 
 
@@ -55,6 +62,7 @@ def run_experiment(experiment: Experiment, directory: Path, on_step: OnStep) -> 
     """Generate each run in `directory`, export it with both exporters, measure and judge."""
     sizes: list[SizeResult] = []
     for number, spec in enumerate(experiment.specs):
+        # A database for a run: rows of other runs would change the plans and the work.
         with LandscapeDB(f"sqlite:///{directory / f'landscape-{number}.db'}") as db:
             on_step(f"recording a run of {spec.rows:,} rows")
             run = generate_run(db, spec)
@@ -86,14 +94,41 @@ def sizes_up_to(rows: int) -> tuple[int, ...]:
     return (*dict.fromkeys(size for size in smaller if size < rows), rows)
 
 
+def judge_sizes(
+    sizes: Sequence[SizeResult],
+    targets: Sequence[Target],
+    *,
+    full: FullMeasurement | None = None,
+    defined_at: CallSite | None = None,
+) -> tuple[Judgement, ...]:
+    """Judge every size for vacuity, equivalence and growth, and the last one by the targets.
+
+    Args:
+        sizes: The measurements, from the smallest run to the largest.
+        targets: The agreed numbers.
+        full: The measurement of `bench --full`.
+        defined_at: The site of a failed verdict that has none: the definition of the candidate.
+    """
+    verdicts = (
+        (Topic.VACUITY, _judge_vacuity(sizes)),
+        *((Topic.EQUIVALENCE, each.comparison.verdict()) for each in sizes),
+        *((Topic.GROWTH, each) for each in _judge_growth(sizes)),
+    )
+    judged = (Judgement(topic, located(verdict, defined_at)) for topic, verdict in verdicts)
+    on_target = judge_targets(targets, Measurements(sizes[-1], full))
+    # The runs of all sizes begin alike, so that their first differences may be one and the same.
+    return tuple(dict.fromkeys((*judged, *(Judgement(Topic.TARGETS, each) for each in on_target))))
+
+
+def located(verdict: Verdict, default: CallSite | None) -> Verdict:
+    """Return a failed verdict with the default site, if it has none."""
+    return replace(verdict, site=default) if verdict.failed and not verdict.site else verdict
+
+
 def _measure(
     run: GeneratedRun, task: ExportTask, experiment: Experiment, on_step: OnStep
 ) -> SizeResult:
-    """Measure both exporters on one run.
-
-    Counting, timing and memory are separate passes: a listener slows small queries by a tenth
-    and more, and only a fresh process holds the memory of one export alone.
-    """
+    """Measure both exporters on one run, in separate passes for counts, time and memory."""
     control, candidate = experiment.control, experiment.candidate
     of_rows = f"{run.spec.rows:,} rows"
     on_step(f"{of_rows}: counting the queries of both exporters")
@@ -102,7 +137,7 @@ def _measure(
     on_step(f"{of_rows}: comparing their files")
     comparison = _compare(task, experiment, expected, found)
     on_step(f"{of_rows}: timing {experiment.rounds} rounds of both exporters, in turn")
-    # The counting pass has warmed both up.
+    # The counting pass has warmed both up, so that no round has to be left out.
     timings = time_in_turn(
         {"control": partial(control.time, task), "candidate": partial(candidate.time, task)},
         rounds=experiment.rounds,
@@ -117,20 +152,21 @@ def _measure(
 
 
 def _measurement(
-    subject: Measured, task: ExportTask, observed: Observation, seconds: tuple[float, ...]
+    exporter: Measured, task: ExportTask, observed: Observation, seconds: tuple[float, ...]
 ) -> Measurement:
     return Measurement(
         observed,
-        Timing(subject.name, seconds),
-        subject.measure_memory(task),
-        subject.time_first_row(task),
+        Timing(exporter.name, seconds),
+        exporter.measure_memory(task),
+        exporter.time_first_row(task),
     )
 
 
 def _compare(
     task: ExportTask, experiment: Experiment, expected: Observation, found: Observation
 ) -> Comparison:
-    """Compare the two files that were just written; only where they differ, look for the place."""
+    # Equal digests of the files that were just written are proof enough. Only where they differ,
+    # both export again, record by record, to find the first difference.
     if expected.file.sha256 != found.file.sha256:
         return compare_exports(
             task.db,
@@ -148,3 +184,35 @@ def _compare(
         candidate_sha256=found.file.sha256,
         refusal=None,
     )
+
+
+def _judge_vacuity(sizes: Sequence[SizeResult]) -> Verdict:
+    # An exporter that does nothing is within every limit, and equal to another such exporter.
+    done = [(size.run.rows, each.observation) for size in sizes for each in size.measurements]
+    idle = [(rows, each) for rows, each in done if each.is_vacuous]
+    return judge(
+        "what was measured",
+        not idle,
+        expected="queries and records from every export",
+        seen=f"{len(idle)} of {len(done)} exports did nothing" if idle else "every export did",
+        evidence=[
+            f"{each.subject}, {rows:,} rows: "
+            f"{each.activity.queries} queries, {each.file.records} records"
+            for rows, each in idle
+        ],
+        next_step="does it export the run that it is given, from the database that it is given?",
+    )
+
+
+def _judge_growth(sizes: Sequence[SizeResult]) -> tuple[Verdict, ...]:
+    # One size says nothing about growth.
+    if len(sizes) < 2:
+        return ()
+    observed = [size.candidate.observation for size in sizes]
+    report = GrowthReport.of(
+        observed[0].subject,
+        "rows",
+        [size.run.rows for size in sizes],
+        [each.activity for each in observed],
+    )
+    return judge_growth(report)

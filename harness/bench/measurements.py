@@ -1,21 +1,21 @@
-"""Measurements: what was observed of exporters on generated runs. Facts, which nothing here judges.
-
-Rates and ratios are properties, so that a file of results holds what was measured and nothing that
-could disagree with it.
-"""
+"""Measurements of exporters on generated runs: facts, without judgement."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from harness.bench.timing import Timing
 from harness.compare.exports import Comparison
 from harness.exporters.observation import MemoryUse, Observation
-from harness.exporters.timing import Timing
+
+# Rates and ratios are properties and not fields: a file of results holds the measured values, and
+# nothing that could disagree with them.
 
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """The run that was exported: its spec as JSON text, and how many rows it has in each table."""
+    """The exported run: its spec as JSON text, and its number of rows in each table."""
 
+    # As text: a later version of RunSpec may have other fields, and must not refuse old results.
     spec: str
     run_id: str
     rows: int
@@ -48,7 +48,7 @@ class SizeResult:
 
     @property
     def speed_up(self) -> float:
-        """How many times the control's records/s the candidate writes."""
+        """The candidate's records/s, as a multiple of the control's."""
         return self.candidate.timing.times_faster_than(self.control.timing)
 
     @property
@@ -102,7 +102,7 @@ class LargeRun:
 
 @dataclass(frozen=True)
 class FullMeasurement:
-    """What `bench --full` measures in addition: other designs and databases, and a large run."""
+    """The measurements of `bench --full`: other designs and databases, and a large run."""
 
     designs: tuple[DesignTimings, ...]
     large: LargeRun
@@ -114,7 +114,7 @@ class FullMeasurement:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What targets are judged by: both exporters on the largest run, and the full measurement."""
+    """The measurements that targets are judged by: the largest run, and the full measurement."""
 
     largest: SizeResult
     full: FullMeasurement | None = None

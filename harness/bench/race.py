@@ -1,15 +1,11 @@
-"""Races: exports timed in turn. Two revisions until the ratio is decided, and `bench --full`.
-
-Load that slows the machine for a while slows all exports of a round alike, so the ratios repeat
-although the rates do not.
-"""
+"""Exports timed in turn: two revisions until their ratio is decided, and `bench --full`."""
 
 import inspect
 import shutil
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,33 +15,34 @@ from time import perf_counter
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.counts import count_records
 from elspeth.core.landscape.export.record_types import RECORD_TYPES
+from harness.bench.environment import Checkout
 from harness.bench.measurements import DesignTimings, FullMeasurement, LargeRun
-from harness.bench.paired_ratio import LEAST_ROUNDS, Pairing, is_decided, pair
-from harness.bench.revisions import Checkout, checked_out
+from harness.bench.timing import LEAST_ROUNDS, Pairing, TimedAction, Timing, pair, time_in_turn
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import Measured, measured
 from harness.exporters.observation import ExportTask
 from harness.exporters.subject import CONTROL
-from harness.exporters.timing import TimedAction, Timing, time_in_turn
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 
 TRIES = 5
-"""Exports in the process of a round. The fastest counts: other load on a machine only ever slows
-an export, so the minimum is the least disturbed value."""
+"""Timed exports in the process of a round, of which the fastest counts."""
+# Other load only ever slows an export, so the minimum is the least disturbed value.
 
 IN_MEMORY_MAPS = "harness.fixtures.usual_exporter:UsualExporter"
+"""The usual design: one query per table, and maps of the whole run in memory."""
+
 TIMES_LARGER = 50
-"""Rows of the large run of `bench --full` for each row of the usual one."""
+"""Rows of the large run of `bench --full` per row of the usual run."""
 
 FULL_STEPS = 7
-"""How many steps `measure_full` announces; two fewer without PostgreSQL."""
+"""The number of steps that `measure_full` announces; two fewer without PostgreSQL."""
 
 OnStep = Callable[[str], None]
-"""Called with what is about to be done, for a person who waits."""
+"""Called with the name of a step before it starts, to show progress."""
 
 OnRounds = Callable[[Pairing, int], None]
-"""Called with what the rounds so far show, and how many there may be at most."""
+"""Called with the pairing of the rounds so far, and the limit of rounds."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +60,7 @@ class Race:
 
 def run_race(race: Race, directory: Path, on_rounds: OnRounds) -> Pairing:
     """Time both revisions, one process for an export, until the ratio is decided."""
+    # A process for an export: two revisions of one module cannot be imported into the same one.
     base = race.base.exporter(race.reference, role="base", python=race.python)
     head = race.head.exporter(race.reference, role="head", python=race.python)
     spec = RunSpec.typical(race.rows, seed=race.seed)
@@ -78,13 +76,13 @@ def pairings(
 ) -> Iterator[Pairing]:
     """Time two actions in turn, and yield the pairing after every few rounds.
 
-    Stops when it is decided, or at the limit.
+    Stops when the pairing is decided, or at the limit.
 
     Args:
-        actions: The two, base first.
+        actions: The two actions, base first.
         rows: Source rows of the run that they export.
-        max_rounds: The limit.
-        seed: Of the order within rounds, and of the bootstrap.
+        max_rounds: The limit of rounds.
+        seed: The seed of the order within rounds, and of the bootstrap.
 
     Raises:
         ValueError: `max_rounds` is less than LEAST_ROUNDS.
@@ -95,7 +93,7 @@ def pairings(
     base, head = timings.values()
     found = pair(base, head, rows=rows, seed=seed)
     yield found
-    while not is_decided(found) and len(found.base.seconds) < max_rounds:
+    while not found.is_decided and len(found.base.seconds) < max_rounds:
         done = len(found.base.seconds)
         # Another seed for the order, or the same side would lead in the same rounds again.
         more = time_in_turn(actions, rounds=min(LEAST_ROUNDS, max_rounds - done), seed=seed + done)
@@ -106,19 +104,6 @@ def pairings(
         yield found
 
 
-@contextmanager
-def both_checkouts(
-    tree: Checkout, base: str, head: str | None, directory: Path
-) -> Iterator[tuple[Checkout, Checkout]]:
-    """Check out base, and head unless that is the working tree as it is."""
-    with ExitStack() as stack:
-        first = stack.enter_context(checked_out(tree, base, directory / "base"))
-        second = tree
-        if head is not None:
-            second = stack.enter_context(checked_out(tree, head, directory / "head"))
-        yield first, second
-
-
 def measure_full(
     candidate: Measured, spec: RunSpec, rounds: int, directory: Path, on_step: OnStep
 ) -> FullMeasurement:
@@ -126,24 +111,28 @@ def measure_full(
 
     Args:
         candidate: The exporter on trial.
-        spec: The usual run; only its rows and its seed are used.
+        spec: The spec of the usual run; only its rows and its seed are used.
         rounds: Timed rounds, after one that is not counted.
-        directory: Where databases and exports go: about 4 GB for 2,000 rows.
-        on_step: Told of every step.
+        directory: The folder for databases and exports: about 4 GB for 2,000 rows.
+        on_step: Called with the name of every step.
     """
     usual = RunSpec.typical(spec.rows, seed=spec.seed)
     large = RunSpec.typical(spec.rows * TIMES_LARGER, seed=spec.seed)
     designs = []
-    with _recorded(f"sqlite:///{directory / 'usual'}.db", usual, directory, on_step) as few:
-        designs.append(_time_designs(candidate, few, usual.rows, rounds, on_step))
+    with _recorded(f"sqlite:///{directory / 'usual'}.db", usual, directory, on_step) as usual_task:
+        designs.append(_time_designs(candidate, usual_task, usual.rows, rounds, on_step))
         with _postgresql() as url:
             if url is not None:
-                with _recorded(url, usual, directory, on_step) as served:
-                    designs.append(_time_designs(candidate, served, usual.rows, rounds, on_step))
-        with _recorded(f"sqlite:///{directory / 'large'}.db", large, directory, on_step) as many:
-            return FullMeasurement(
-                tuple(designs), _measure_large(candidate, few, many, large.rows, rounds, on_step)
+                with _recorded(url, usual, directory, on_step) as task:
+                    designs.append(_time_designs(candidate, task, usual.rows, rounds, on_step))
+        # After the server has stopped: its processes would share the cores with two jobs.
+        with _recorded(
+            f"sqlite:///{directory / 'large'}.db", large, directory, on_step
+        ) as large_task:
+            measured_large = _measure_large(
+                candidate, usual_task, large_task, large.rows, rounds, on_step
             )
+    return FullMeasurement(tuple(designs), measured_large)
 
 
 def _time_designs(
@@ -163,8 +152,8 @@ def _time_designs(
 
 def _measure_large(
     candidate: Measured,
-    few: ExportTask,
-    many: ExportTask,
+    usual_task: ExportTask,
+    large_task: ExportTask,
     rows: int,
     rounds: int,
     on_step: OnStep,
@@ -173,31 +162,31 @@ def _measure_large(
     # The small run is timed again in these rounds: a ratio to timings of earlier rounds would
     # include the change of the machine's load.
     actions: dict[str, TimedAction] = {
-        "small run": partial(candidate.time, few),
-        "one job": partial(candidate.time, many),
+        "small run": partial(candidate.time, usual_task),
+        "one job": partial(candidate.time, large_task),
     }
-    if _takes_jobs(candidate, many):
-        actions["two jobs"] = partial(_seconds_of_two_jobs, candidate, many)
+    if _takes_jobs(candidate, large_task):
+        actions["two jobs"] = partial(_seconds_of_two_jobs, candidate, large_task)
     if shutil.which("sqlite3"):
-        actions["dump"] = partial(_seconds_of_dump, many)
+        actions["dump"] = partial(_seconds_of_dump, large_task)
     timings = _time_after_warm_up(actions, rounds)
     on_step(f"{rows:,} rows: measuring memory, one process for each design")
     return LargeRun(
         rows=rows,
-        records=_count_records(many),
-        small_run_records=_count_records(few),
+        records=_count_records(large_task),
+        small_run_records=_count_records(usual_task),
         small_run=timings["small run"],
         one_job=timings["one job"],
         two_jobs=timings.get("two jobs"),
         dump=timings.get("dump"),
-        first_row_seconds=candidate.time_first_row(many),
-        candidate_memory=candidate.measure_memory(many),
-        in_memory_maps_memory=measured(IN_MEMORY_MAPS).measure_memory(many),
+        first_row_seconds=candidate.time_first_row(large_task),
+        candidate_memory=candidate.measure_memory(large_task),
+        in_memory_maps_memory=measured(IN_MEMORY_MAPS).measure_memory(large_task),
     )
 
 
 def _time_after_warm_up(actions: Mapping[str, TimedAction], rounds: int) -> Mapping[str, Timing]:
-    # The first export of a process pays for imports, compiled statements and a cold page cache.
+    # The first export of a process includes imports, compiled statements and a cold page cache.
     for action in actions.values():
         action()
     return time_in_turn(actions, rounds=rounds)
@@ -218,7 +207,7 @@ def _seconds_of_two_jobs(candidate: Measured, task: ExportTask) -> float:
 
 
 def _seconds_of_dump(task: ExportTask) -> float:
-    """Have the sqlite3 shell write the same columns of the same tables as JSON, in any order."""
+    """Have the sqlite3 shell write the same columns of the same tables as JSON, unordered."""
     statements = [
         f"SELECT {', '.join(kind.fields)} FROM {kind.table.name};"  # noqa: S608 - our own names
         for kind in RECORD_TYPES

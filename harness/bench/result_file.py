@@ -1,24 +1,66 @@
-"""The file of results: results.json written, read back, and its versions.
+"""The files of results: results.json and history.jsonl, written and read, with their versions.
 
-`result_schema` holds the models. Format 1, whose judgements had a place beside the verdict, is
-read and rewritten as format 2; an unknown format is refused by its number.
+A file of an older format is read. One of a newer format is refused, with its number.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from elspeth.core.landscape.output.atomic import new_file
-from harness.bench.result_schema import FORMAT, SavedResults
+from harness.bench.result_schema import FORMAT, Count, Positive, Ratio, SavedResults
 from harness.bench.results import Results, ResultsError
 from querygrowth.reports import visible
 from querygrowth.work import VM_STEPS
 
+HISTORY_FORMAT = 1
+"""The version of a line of history.jsonl."""
+
 _FORMAT = "format"
+
+_COMPARED_WITH = 5
+_CHANGED_BY = 0.10
+# Beyond the spread from day to day of a ratio that one process measures.
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The figures of one round, at its largest run, that the history keeps.
+
+    `speed_up` is against the control in the same process. `changed` marks an entry whose speed-up
+    is a tenth away from the median of the entries before it; it is computed, and not saved.
+    """
+
+    measured_at: datetime
+    commit: str
+    machine: str
+    rows: int
+    queries: int
+    records_per_second: float
+    speed_up: float
+    changed: bool = False
+
+
+class SavedEntry(BaseModel):
+    """One line of history.jsonl."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True, allow_inf_nan=False)
+
+    format: Literal[1] = 1
+    measured_at: AwareDatetime
+    commit: str
+    machine: str
+    rows: Positive
+    queries: Count
+    records_per_second: Ratio
+    speed_up: Ratio
 
 
 def save_results(results: Results, path: Path) -> None:
@@ -33,8 +75,8 @@ def load_results(path: Path) -> Results:
     """Read results of format 2, or of format 1.
 
     Raises:
-        ResultsError: The file is missing, empty, cut off, damaged, of an unknown format, or newer
-            than this version. The message is one line that names the file and the reason.
+        ResultsError: The file is missing, empty, cut off, damaged, or of an unknown format. The
+            message is one line that names the file and the reason.
     """
     try:
         content = json.loads(
@@ -46,7 +88,7 @@ def load_results(path: Path) -> Results:
     found = _format_of(content, path)
     try:
         current = content if found == FORMAT else _from_format_1(content)
-        # From text, as the strict reading of a number or a time depends on where it comes from.
+        # From text: in strict mode pydantic accepts a time or a tuple only as JSON writes it.
         return SavedResults.model_validate_json(json.dumps(current), strict=True).restored()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -66,8 +108,87 @@ def results_schema() -> str:
     return json.dumps({**dialect, **schema}, indent=1) + "\n"
 
 
+def entry_of(results: Results) -> Entry:
+    """The entry of results for the history; ResultsError when no run was measured."""
+    largest = results.largest
+    return Entry(
+        measured_at=results.measured_at,
+        commit=results.environment.commit,
+        machine=results.environment.machine,
+        rows=largest.run.rows,
+        queries=largest.candidate.observation.activity.queries,
+        records_per_second=largest.candidate.records_per_second,
+        speed_up=largest.speed_up,
+    )
+
+
+def append_entry(path: Path, entry: Entry) -> None:
+    """Add one line to the file, which is created if need be."""
+    # In one write, so that a crash leaves at most a last line that is cut off.
+    with path.open("ab") as file:
+        file.write(SavedEntry.model_validate(entry).model_dump_json().encode() + b"\n")
+
+
+def load_history(path: Path) -> tuple[Entry, ...]:
+    """Read all entries, oldest first.
+
+    Raises:
+        ResultsError: The file is missing, or a line is damaged or of an unknown format. The message
+            names the line.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise ResultsError(f"no history in {path}: {error.strerror}") from error
+    return tuple(_read_entry(line, f"{path}: line {n}") for n, line in enumerate(lines, start=1))
+
+
+def comparable(entries: Iterable[Entry], like: Entry) -> tuple[Entry, ...]:
+    """The entries of the same machine and the same size as `like`, with changes marked."""
+    # Only the speed-up is compared over time. Rates are kept for people: between two jobs on one
+    # machine they differed by a quarter.
+    kept = [each for each in entries if (each.machine, each.rows) == (like.machine, like.rows)]
+    return tuple(
+        replace(each, changed=_has_changed(each, kept[max(0, n - _COMPARED_WITH) : n]))
+        for n, each in enumerate(kept)
+    )
+
+
+def _has_changed(entry: Entry, before: Sequence[Entry]) -> bool:
+    if not before:
+        return False
+    # The median, as one noisy result among the five must not move the level.
+    level = median(each.speed_up for each in before)
+    return abs(entry.speed_up - level) > _CHANGED_BY * level
+
+
+def _read_entry(line: bytes, where: str) -> Entry:
+    try:
+        content = json.loads(line)
+        if isinstance(content, dict) and _FORMAT not in content:
+            # Before format 1, a line was a dump of Entry, with its mark.
+            content = {_FORMAT: HISTORY_FORMAT, **content}
+            content.pop("changed", None)
+        _refuse_newer(content, HISTORY_FORMAT, where)
+        saved = SavedEntry.model_validate_json(json.dumps(content), strict=True)
+    except ResultsError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise ResultsError(f"{where} is not an entry of a history") from error
+    return Entry(**saved.model_dump(exclude={_FORMAT}))
+
+
+def _refuse_newer(content: object, newest: int, where: str) -> None:
+    found = content.get(_FORMAT) if isinstance(content, dict) else None
+    if type(found) is int and found > newest:
+        raise ResultsError(
+            f"{where} is of format {found}, newer than {newest}: "
+            "read it with the version of the harness that wrote it"
+        )
+
+
 def _finite(text: str) -> float:
-    """Read a number as pydantic will; one that is not finite could not be saved again."""
+    # Such a number could be read, but pydantic would write it as null.
     number = float(text)
     if not isfinite(number):
         raise ValueError(f"{text} is not finite")
@@ -78,22 +199,16 @@ def _format_of(content: object, path: Path) -> int:
     found = content.get(_FORMAT) if isinstance(content, dict) else None
     if type(found) is not int:
         raise ResultsError(f"no results in {path}: it says no format number")
-    if found > FORMAT:
-        raise ResultsError(
-            f"{path} is of format {found}, newer than {FORMAT}: "
-            "read it with the version of the harness that wrote it"
-        )
+    _refuse_newer(content, FORMAT, str(path))
     if found < 1:
         raise ResultsError(f"{path} is of format {found}, older than 1, the oldest that is read")
     return found
 
 
 def _from_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Rewrite format 1 as format 2.
-
-    Format 1 kept the place of a judgement beside its verdict, and the counts of an export beside
-    what it wrote. Errors of a damaged file pass through as they come.
-    """
+    """Rewrite format 1 as format 2; KeyError, TypeError or AttributeError if it is damaged."""
+    # Format 1 kept the place of a judgement beside its verdict, and the counts of an export beside
+    # the digest of its file.
     kept = {name: value for name, value in content.items() if name != "comparisons"}
     return {
         **kept,

@@ -1,8 +1,7 @@
-"""The schema of results.json: pydantic models, the contract with everybody who reads the file.
+"""The schema of results.json: pydantic models, the contract with all readers of the file."""
 
-They are kept apart from the dataclasses of the program, so that a change of those cannot change the
-file by accident. A change that an older reader would misread raises FORMAT.
-"""
+# The models are kept apart from the dataclasses of the program, so that a change of those cannot
+# change the file by accident. A change that an older reader would misread raises FORMAT.
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -18,14 +17,13 @@ from harness.bench.measurements import (
     Measurement,
     SizeResult,
 )
-from harness.bench.paired_ratio import Interval, Pairing
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.targets import Target
+from harness.bench.timing import Interval, Pairing, Timing
 from harness.compare.capture import Refusal
 from harness.compare.difference import Difference, Kind
 from harness.compare.exports import Comparison
 from harness.exporters.observation import MemoryUse, Observation, WrittenFile
-from harness.exporters.timing import Timing
 from querygrowth.activity import Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
 from querygrowth.verdict import Outcome, Verdict
@@ -42,8 +40,9 @@ Bound = Annotated[float, Field(gt=-1e15, lt=1e15)]
 
 
 class Saved(BaseModel):
-    """A part of the file. `makes` is the dataclass of the program that it stands for."""
+    """A part of the file. `makes` is the dataclass of the program that it represents."""
 
+    # Extra keys are forbidden: a reader that ignored one would judge by a part of the results.
     model_config = ConfigDict(
         frozen=True, extra="forbid", from_attributes=True, allow_inf_nan=False
     )
@@ -73,7 +72,7 @@ class SavedSite(Saved):
 
 
 class SavedVerdict(Saved):
-    """What was expected and seen of one subject."""
+    """The expectation and the observation about one subject."""
 
     makes = Verdict
     subject: str
@@ -94,7 +93,7 @@ class SavedJudgement(Saved):
 
 
 class SavedEnvironment(Saved):
-    """The machine, the versions and the revision that were measured on."""
+    """The machine, the versions and the revision of the measurement."""
 
     makes = Environment
     cpu: str
@@ -136,12 +135,12 @@ class SavedShape(Saved):
         return given
 
     def restored(self) -> ShapeActivity:
-        """Make the program's object; no SQL is parsed."""
+        """Make the program's object, without parsing SQL."""
         return ShapeActivity.named(self.table, self.text, self.count, _restored(self.site))
 
 
 class SavedActivity(Saved):
-    """What an export asked of the database. A count is null where it could not be taken.
+    """The activity of an export on the database. A count that could not be taken is null.
 
     `sites` is the line behind most transactions, checkouts and session statements.
     """
@@ -168,7 +167,7 @@ class SavedExport(Saved):
 
 
 class SavedObservation(Saved):
-    """What one export did."""
+    """The activity and the file of one export."""
 
     makes = Observation
     subject: str
@@ -274,7 +273,7 @@ class SavedDesigns(Saved):
 
 
 class SavedLargeRun(Saved):
-    """The candidate on a run of 50 times the usual size; null for what was not measured."""
+    """The candidate on a run of 50 times the usual size; a missing timing is null."""
 
     makes = LargeRun
     rows: Positive
@@ -295,7 +294,7 @@ class SavedLargeRun(Saved):
 
 
 class SavedFull(Saved):
-    """What only `harness bench --full` measures."""
+    """The measurements of `harness bench --full`."""
 
     makes = FullMeasurement
     designs: tuple[SavedDesigns, ...]
@@ -342,7 +341,7 @@ class SavedTarget(Saved):
 
 
 class SavedResults(Saved):
-    """Everything that a round of the harness observed, and how it was judged.
+    """All observations of a round of the harness, and its judgements.
 
     The sizes ascend. A report, and the gate's decision, need nothing else.
     """
@@ -371,5 +370,6 @@ class SavedResults(Saved):
 
 
 def _check_rounds(*timings: SavedTiming | None) -> None:
+    # Ratios pair the timings of one round, and would raise in a report.
     if len({len(each.seconds) for each in timings if each}) > 1:
         raise ValueError("timings of the same rounds differ in their number of rounds")

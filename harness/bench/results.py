@@ -1,4 +1,4 @@
-"""Results: all that a round of the harness observed, and the judgements on it.
+"""Results: all that a round of the harness observed, and its judgements.
 
 Reports and the gate's decision are made from results alone. `result_file` writes and reads them.
 """
@@ -10,8 +10,8 @@ from enum import StrEnum
 
 from harness.bench.environment import Environment
 from harness.bench.measurements import FullMeasurement, SizeResult
-from harness.bench.paired_ratio import Pairing
 from harness.bench.targets import Target
+from harness.bench.timing import Pairing
 from querygrowth.verdict import Outcome, Verdict
 
 
@@ -20,7 +20,10 @@ class ResultsError(ValueError):
 
 
 class Topic(StrEnum):
-    """What a judgement is about, in the order in which failures are shown."""
+    """The topics of judgements, in the order in which failures are shown."""
+
+    # The cause comes first. An exporter that does nothing also has other bytes, and one with other
+    # bytes may have other costs.
 
     VACUITY = "vacuity"
     EQUIVALENCE = "equivalence"
@@ -39,15 +42,16 @@ class Judgement:
     verdict: Verdict
 
 
+# In the order of importance: the first outcome that occurs is that of the whole.
 _BY_URGENCY = (Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.PASSED, Outcome.SKIPPED)
 
 
 @dataclass(frozen=True)
 class Results:
-    """What was observed at every size, where, and how it was judged.
+    """The environment, the measurements and the judgements of one round.
 
     `sizes` ascend; `targets` are judged at the last. `formulas` gives the queries of an exporter,
-    by its name, as a formula of what is in a run. `full` is None without `bench --full`.
+    by its name, as a formula of the run's cardinalities. `full` is None without `bench --full`.
     """
 
     environment: Environment
@@ -68,7 +72,7 @@ class Results:
 
     @property
     def ordered_judgements(self) -> tuple[Judgement, ...]:
-        """Failures first, then what is inconclusive; within that, by topic."""
+        """Failed first, then inconclusive, passed and skipped; within that, by topic."""
         topics = list(Topic)
         return tuple(
             sorted(
@@ -85,10 +89,10 @@ class Results:
         """The outcome of the whole. Nothing judged, or everything skipped, is a failure."""
         outcomes = {each.verdict.outcome for each in self.judgements}
         found = next((each for each in _BY_URGENCY if each in outcomes), Outcome.FAILED)
-        # What was never judged must not pass a gate.
+        # A round that judged nothing must not pass a gate.
         return Outcome.FAILED if found is Outcome.SKIPPED else found
 
     @property
     def failures(self) -> tuple[Judgement, ...]:
-        """The failed judgements, the one to explain first at the front."""
+        """The failed judgements, the most important one first."""
         return tuple(each for each in self.ordered_judgements if each.verdict.failed)

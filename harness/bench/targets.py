@@ -1,7 +1,7 @@
-"""Targets: the agreed numbers of targets.toml, the metrics they are about, and their verdicts.
+"""Targets: the agreed numbers of targets.toml, their metrics, and their verdicts.
 
-To add a target, add a `[[target]]` to targets.toml; when it is about something new, add a metric
-to SIZE_METRICS as well. Nothing else has to change.
+To add a target, add a `[[target]]` to targets.toml. For a new metric, add a function to
+SIZE_METRICS.
 """
 
 import tomllib
@@ -59,7 +59,7 @@ class Target(BaseModel):
 
     @property
     def size(self) -> str:
-        """Where it is judged, in words."""
+        """The size of run that it is judged at, in words."""
         if self.metric in FULL_METRICS:
             return "by bench --full"
         if self.rows is not None:
@@ -67,7 +67,7 @@ class Target(BaseModel):
         return "at any size" if self.from_rows is None else f"at {self.from_rows:,} rows or more"
 
     def show(self, value: float) -> str:
-        """A value of this metric with its unit."""
+        """Write a value of this metric with its unit."""
         if isinstance(value, bool):
             return "yes" if value else "no"
         # Enough digits that a value just outside its bound looks different from it.
@@ -90,7 +90,7 @@ class Target(BaseModel):
 
 
 Metric = Callable[[Measurements], float | None]
-"""Gives the value of one quantity; None where it was not measured."""
+"""Returns the value of one metric; None where it was not measured."""
 
 
 def _of_candidate(value: Callable[[SizeResult], float]) -> Metric:
@@ -146,7 +146,7 @@ SIZE_METRICS: Mapping[str, Metric] = MappingProxyType(
         ),
     }
 )
-"""Of the candidate on the largest run, by the names that targets.toml uses."""
+"""The metrics of the candidate on the largest run, by their names in targets.toml."""
 
 FULL_METRICS: Mapping[str, Metric] = MappingProxyType(
     {
@@ -163,19 +163,20 @@ FULL_METRICS: Mapping[str, Metric] = MappingProxyType(
         ),
     }
 )
-"""Of what only `bench --full` measures."""
+"""The metrics that only `bench --full` measures."""
 
 METRICS: Mapping[str, Metric] = MappingProxyType({**SIZE_METRICS, **FULL_METRICS})
-"""Everything that a target can be about."""
+"""All metrics of targets."""
 
 
 def load_targets(path: Path) -> tuple[Target, ...]:
     """Read the targets of a TOML file.
 
     Raises:
-        TargetsError: There are none, or one has a key, a metric or a value that is not known. The
-            message names the file, what is wrong, and the nearest known word.
+        TargetsError: The file has no target, or one has an unknown key, an unknown metric or a
+            wrong value. The message names the file, the fault, and the nearest known word.
     """
+    # A typo must not pass: a target that nothing judges would look like one that is reached.
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -199,8 +200,8 @@ def judge_targets(
 
     Args:
         targets: The targets, whose metrics are all among `metrics`.
-        measured: The values.
-        metrics: How to get the value that a target is about.
+        measured: The measurements to judge.
+        metrics: The metrics by their names.
     """
     rows = measured.largest.run.rows
     # One verdict for them all: nine skipped lines would bury the others.
@@ -217,6 +218,7 @@ def judge_targets(
 
 def _judge(target: Target, value: float | None, rows: int) -> Verdict:
     subject = f"{target.id} {target.title}"
+    # The number is shown even where it is not judged: it may be far off already.
     if value is None or not target.is_judged_at(rows):
         seen = "not measured" if value is None else target.show(value)
         where = f"{seen} (judged {target.size})"
@@ -235,7 +237,9 @@ def _read_target(path: Path, number: int, entry: object) -> Target:
     try:
         target = Target.model_validate(entry)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # An unknown key first: a misspelt one is reported as missing as well, before that.
+        found = error.errors(include_url=False)
+        first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             close = _nearest(key, Target.model_fields)

@@ -18,7 +18,14 @@ from elspeth.core.landscape import LandscapeDB
 from harness import packaged
 from harness.checks.costs import Declared
 from harness.checks.reference_runs import postgresql_databases
-from harness.checks.run import Check, CheckSetup, CheckVerdict, prepare_checks, run_checks
+from harness.checks.run import (
+    QUICK_CHECKS,
+    Check,
+    CheckSetup,
+    CheckVerdict,
+    prepare_checks,
+    run_checks,
+)
 from harness.exporters.subject import SubjectError, load_subject
 from querygrowth.contract import Allowance
 from querygrowth.verdict import Outcome, Verdict
@@ -51,6 +58,22 @@ class CorrectExporter:
 
     exporter: str
     declared: Declared
+
+
+@dataclass(frozen=True)
+class SelftestSelection:
+    """The exporters that the self-test checks: faulty ones, and correct ones."""
+
+    faults: tuple[SeededFault, ...]
+    correct: tuple[CorrectExporter, ...] = ()
+
+    @classmethod
+    def short(cls, faults: Sequence[SeededFault]) -> "SelftestSelection":
+        """Select the first fault of every quick check: whether the check works at all."""
+        first = {
+            check: next((f for f in faults if f.check is check), None) for check in QUICK_CHECKS
+        }
+        return cls(tuple(fault for fault in first.values() if fault is not None))
 
 
 @dataclass(frozen=True)

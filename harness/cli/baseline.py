@@ -1,4 +1,4 @@
-"""`harness baseline`: exact counts against the accepted ones; --update accepts what is found."""
+"""`harness baseline`: exact counts against the accepted ones; --update accepts the new ones."""
 
 import tempfile
 from pathlib import Path
@@ -20,12 +20,12 @@ from harness.bench.results import Judgement, Topic
 from harness.cli.console import CandidateOption, output_console
 from harness.exporters.measured import measured
 from harness.exporters.subject import DEFAULT_CANDIDATE
-from harness.report.terminal import render_judgements
+from harness.report.text import render_judgements
 
 
 def baseline(
     update: Annotated[
-        bool, typer.Option("--update", help="Accept what is found as the new baseline.")
+        bool, typer.Option("--update", help="Accept the counts as the new baseline.")
     ] = False,
     file: Annotated[Path, typer.Option(help="The baseline.")] = DEFAULT_BASELINE,
     candidate: CandidateOption = DEFAULT_CANDIDATE,
@@ -35,6 +35,7 @@ def baseline(
     Work counts are accepted for the versions of SQLite and Python in use; those of other versions
     stay. Exit 1 when a count is above the accepted one.
     """
+    # Before minutes of counting, so that a damaged file is refused at once. --update may make it.
     earlier = load_baseline(file) if file.exists() or not update else None
     with tempfile.TemporaryDirectory(prefix="harness-") as directory:
         found = count_costs(measured(candidate), Path(directory))

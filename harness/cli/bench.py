@@ -10,15 +10,16 @@ from elspeth.cli.runtime import ExitCode
 from harness.bench.experiment import LEAST_ROWS, Experiment, run_experiment, sizes_up_to
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
 from harness.cli.console import (
+    REPORT_PACKAGES,
     CandidateOption,
     OutputOption,
     PythonOption,
     SrcOption,
     output_console,
     print_results,
+    require_packages,
     steps_bar,
 )
-from harness.cli.extras import REPORT_PACKAGES, require_packages
 from harness.exporters.measured import measured
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
 from harness.generate.spec import RunSpec
@@ -50,6 +51,7 @@ def bench(
     Writes results.json, report.html, report.md and report.sarif into the output folder. Exit 1
     when a verdict failed: other bytes, queries that grow, or a target that is not reached.
     """
+    # First: without them, the reports would fail after minutes of measurement.
     require_packages(REPORT_PACKAGES)
     experiment = Experiment(
         specs=tuple(RunSpec.typical(size, seed=seed) for size in sizes_up_to(rows)),

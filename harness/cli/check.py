@@ -27,10 +27,11 @@ from harness.exporters.observation import ExportTask
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
-from harness.report.terminal import OUTCOME_STYLES
+from harness.report.text import OUTCOME_STYLES
 from querygrowth.work import VM_STEPS
 
 _COUNTED = RunSpec.typical(20)
+# Small: the formulas give the queries of a run of any other size.
 
 
 def check(
@@ -55,7 +56,7 @@ def check(
     ] = None,
     run: Annotated[str | None, typer.Option(metavar="ID", help="The run to compare on.")] = None,
 ) -> int:
-    """Compare the candidate with the control, and judge what it costs the database.
+    """Compare the candidate with the control, and judge its costs on the database.
 
     On generated runs, unless --db and --run name a stored one. Exit 1 when a check failed; the
     first failure then comes first.
@@ -80,6 +81,7 @@ def check(
 
 
 def _compare_on_stored_run(candidate: str, url: str, run_id: str) -> CheckVerdict:
+    # Read-only, as the stored run is somebody's evidence: neither exporter may write to it.
     with reading_database(url) as landscape:
         comparison = compare_exports(landscape, run_id, candidate=load_subject(candidate))
         return CheckVerdict(Check.RECORDS, landscape.engine.dialect.name, comparison.verdict())
@@ -97,6 +99,7 @@ def _verdict_table(found: Sequence[CheckVerdict]) -> Table:
 
 def _cost_table(candidate: str) -> Table:
     """Count one small export of control and candidate, and find the formulas of their queries."""
+    # One entry where the candidate is the control.
     exporters = {name: measured(name) for name in dict.fromkeys((CONTROL, candidate))}
     table = Table(title=f"\none export of {_COUNTED.rows} rows", title_justify="left", box=None)
     for heading in ("exporter", "queries", "transactions", "fetched rows", "work", "formula"):

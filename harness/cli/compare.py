@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,14 +11,25 @@ import typer
 
 from elspeth.cli.runtime import ExitCode
 from elspeth.core.landscape import LandscapeDB
-from harness.bench.environment import describe_environment
+from harness.bench.environment import (
+    Checkout,
+    checked_out,
+    describe_environment,
+    working_tree,
+)
 from harness.bench.experiment import LEAST_ROWS
-from harness.bench.paired_ratio import LEAST_ROUNDS, Pairing
-from harness.bench.race import Race, both_checkouts, run_race
+from harness.bench.race import Race, run_race
 from harness.bench.results import Judgement, Results, Topic
-from harness.bench.revisions import Checkout, working_tree
-from harness.cli.console import CandidateOption, OutputOption, output_console, print_results, tell
-from harness.cli.extras import REPORT_PACKAGES, require_packages
+from harness.bench.timing import LEAST_ROUNDS, Pairing
+from harness.cli.console import (
+    REPORT_PACKAGES,
+    CandidateOption,
+    OutputOption,
+    output_console,
+    print_results,
+    require_packages,
+    tell,
+)
 from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.report import write_reports
 from querygrowth.verdict import Outcome
@@ -45,15 +57,19 @@ def compare(
 
     Fails when head is surely below 0.95 of base, passes when it is surely above 0.90.
     """
+    # First: without them, the reports would fail after minutes of measurement.
     require_packages(REPORT_PACKAGES)
     tree = working_tree(Path.cwd())
-    with (
-        tempfile.TemporaryDirectory(prefix="harness-") as directory,
-        both_checkouts(tree, base, head, Path(directory)) as (first, second),
-    ):
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-")))
+        first = stack.enter_context(checked_out(tree, base, directory / "base"))
+        second = tree
+        if head is not None:
+            second = stack.enter_context(checked_out(tree, head, directory / "head"))
         warn_of_changes(second)
         race = Race(candidate, first, second, sys.executable, rows, max_rounds)
-        pairing = run_race(race, Path(directory), print_rounds)
+        pairing = run_race(race, directory, _print_rounds)
+    # The race's database is gone: an empty one names the same versions of SQLite and the driver.
     with LandscapeDB.in_memory() as db:
         environment = describe_environment(db, tree.directory)
     results = Results(
@@ -68,12 +84,11 @@ def compare(
 
 
 def warn_of_changes(head: Checkout) -> None:
-    """Print a line if the measured files are not what is committed."""
-    if head.is_dirty:
+    """Print a line if the measured files differ from the commit."""
+    if head.has_changes:
         tell(f"{head.name}: it has uncommitted changes, which are measured too")
 
 
-def print_rounds(pairing: Pairing, limit: int) -> None:
-    """Print what the rounds so far show."""
+def _print_rounds(pairing: Pairing, limit: int) -> None:
     done = len(pairing.base.seconds)
     tell(f"{done} of at most {limit} rounds: ratio {pairing.ratio:.3f}, {pairing.interval}")

@@ -11,32 +11,38 @@ from typing import Annotated
 import typer
 
 from harness.bench.baseline import DEFAULT_BASELINE, load_baseline
+from harness.bench.environment import changed_files, checked_out, working_tree
 from harness.bench.experiment import LEAST_ROWS, Experiment, sizes_up_to
 from harness.bench.race import Race
 from harness.bench.result_file import load_results
-from harness.bench.revisions import changed_files, checked_out, working_tree
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
 from harness.checks.run import ALL_CHECKS
-from harness.checks.selftest import load_correct_exporters, load_seeded_faults
+from harness.checks.selftest import (
+    SelftestSelection,
+    load_correct_exporters,
+    load_seeded_faults,
+)
 from harness.cli.compare import MAX_ROUNDS, warn_of_changes
 from harness.cli.console import (
+    REPORT_PACKAGES,
     CandidateOption,
     OutputOption,
     PythonOption,
     SrcOption,
     output_console,
     print_results,
+    require_packages,
     steps_bar,
 )
-from harness.cli.extras import REPORT_PACKAGES, require_packages
 from harness.exporters.measured import measured
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
-from harness.gate import CHECKED, Gate, SelftestSelection, completed, decide, run_gate
+from harness.gate import CHECKED, Gate, completed, decide, run_gate
 from harness.generate.spec import RunSpec
 from harness.report import write_reports
 from harness.report.text import render_annotations
 
 _RACED_ROWS = 500
+# A change of these may break the checks, so that all exporters of the self-test are tried.
 _OF_THE_HARNESS = ("harness/", "fixtures/", "src/querygrowth/")
 
 
@@ -78,17 +84,19 @@ def gate(
             candidate=measured(candidate, src=src, python=python),
             targets=load_targets(targets),
         )
+        # All inputs are read before the first measurement: a typo must not cost minutes.
         accepted = load_baseline(baseline)
         selftest = _selection(base, nightly=nightly)
-        parts = ALL_CHECKS if nightly else CHECKED
+        checks = ALL_CHECKS if nightly else CHECKED
         with (
             tempfile.TemporaryDirectory(prefix="harness-") as directory,
             _race(candidate, base, Path(directory)) as race,
         ):
-            planned = Gate(experiment, accepted, selftest, parts, race)
+            planned = Gate(experiment, accepted, selftest, checks, race)
             with steps_bar(planned.steps) as on_step:
                 results = run_gate(planned, Path(directory), on_step)
     print_results(output_console(), results, write_reports(results, output))
+    # After the results, whose text was printed while GitHub's commands were stopped.
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in render_annotations(results):
             typer.echo(line)
@@ -111,6 +119,7 @@ def _race(candidate: str, base: str | None, directory: Path) -> Iterator[Race | 
         yield None
         return
     tree = working_tree(Path.cwd())
+    # The base is checked out elsewhere. The working tree is measured in place, with its changes.
     with checked_out(tree, base, directory / "base") as first:
         warn_of_changes(tree)
         yield Race(candidate, first, tree, sys.executable, _RACED_ROWS, MAX_ROUNDS)

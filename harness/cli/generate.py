@@ -100,7 +100,7 @@ def _from_preset(name: str, rows: int | None, *, seed: int, run_id: str) -> RunS
 
 def _least_rows(name: str, rows: int) -> int:
     """Find the least number of rows with which a preset is possible."""
-    # Each refusal names the rows that one part of the spec needs, and another part may need more.
+    # A refusal names the rows that one part of the spec needs, and another part may need more.
     while True:
         try:
             preset(name, rows)
@@ -118,5 +118,5 @@ def _from_file(path: Path) -> RunSpec:
     except OSError as error:
         raise UsageError(f"--spec {path}: {error.strerror}") from error
     except ValueError as error:
-        # What is not UTF-8 is a ValueError too.
+        # Bytes that are not UTF-8 raise a ValueError too.
         raise UsageError(f"--spec {path}: {error}") from error

@@ -22,7 +22,7 @@ def golden(
         bool, typer.Option("--check", help="Compare both exporters with them.")
     ] = False,
     update: Annotated[
-        bool, typer.Option("--update", help="Show what the control would write now.")
+        bool, typer.Option("--update", help="Show the changes that the control would write.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --update: write it.")] = False,
     postgresql: Annotated[
@@ -49,6 +49,7 @@ def golden(
         backends = {"sqlite": stack.enter_context(sqlite_files(files))}
         if postgresql is not None:
             backends["postgresql"] = stack.enter_context(postgresql_databases(postgresql))
+        # The control as well: all comparisons rest on its bytes.
         if check:
             return _check(subjects, backends, directory)
         return _update(subjects[0], backends, directory, write=yes)
@@ -73,6 +74,8 @@ def _verdicts(
 def _update(
     control: Subject, backends: dict[str, NewDatabase], directory: Path, *, write: bool
 ) -> int:
+    # Written only with --yes: golden exports are the record of past bytes, and a person has to read
+    # the changes first.
     changes = [
         change
         for backend, new_database in backends.items()

@@ -1,4 +1,4 @@
-"""`harness history`: the trend of earlier results on one machine, and where it changed."""
+"""`harness history`: the trend of earlier results on one machine, with changes marked."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,11 +8,16 @@ from rich.table import Table
 from rich.text import Text
 
 from elspeth.cli.runtime import ExitCode
-from harness.bench.history import Entry, append_entry, comparable, entry_of, load_history
-from harness.bench.result_file import load_results
+from harness.bench.result_file import (
+    Entry,
+    append_entry,
+    comparable,
+    entry_of,
+    load_history,
+    load_results,
+)
 from harness.bench.results import ResultsError
-from harness.cli.console import output_console
-from harness.cli.extras import REPORT_PACKAGES, require_packages
+from harness.cli.console import REPORT_PACKAGES, output_console, require_packages
 from harness.report import write_reports
 
 _BAR_LENGTH = 40
@@ -38,7 +43,9 @@ def history(
     entries = load_history(file)
     if not entries:
         raise ResultsError(f"{file} holds no results yet: add some with --add")
+    # Results of another machine or size have another level, and would look like a change.
     shown = comparable(entries, entries[-1])
+    # After the entry was added, so that the page's trend ends with these results.
     if add is not None and output is not None:
         write_reports(load_results(add), output, history=shown)
     console = output_console()

@@ -11,11 +11,11 @@ from typer.core import TyperGroup
 
 from elspeth.cli.runtime import run_command
 from harness.bench.baseline import BaselineError
+from harness.bench.environment import RevisionError
 from harness.bench.results import ResultsError
-from harness.bench.revisions import RevisionError
 from harness.bench.targets import TargetsError
 from harness.checks.golden import GoldenError
-from harness.cli.extras import EXTRA_PACKAGES, missing_package
+from harness.cli.console import EXTRA_PACKAGES, missing_package
 from harness.exporters.subject import SubjectError
 from harness.generate.spec import ImpossibleSpecError
 
@@ -41,6 +41,8 @@ _USAGE_ERRORS = (
     SubjectError,
     TargetsError,
 )
+# Unexpected errors print Python's own traceback: rich's would show local variables, and with them
+# the signing key.
 _LOOK: dict[str, Any] = {
     "add_completion": False,
     "pretty_exceptions_enable": False,
@@ -49,14 +51,14 @@ _LOOK: dict[str, Any] = {
 
 
 class _Commands(TyperGroup):
-    """Imports a command when it is asked for: it may need a package that is not installed."""
+    """Imports a command at its first use: it may need a package that is not installed."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names of all commands, in the order of the help."""
+        """Return the names of all commands, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of a name; None if there is none."""
+        """Return the command with a name; None if the name is unknown."""
         return load_command(cmd_name) if cmd_name in COMMANDS else None
 
 
@@ -65,7 +67,7 @@ app = typer.Typer(cls=_Commands, **_LOOK)
 
 @app.callback()
 def _commands() -> None:
-    """Proves that an exporter writes the control's bytes, and shows what it costs."""
+    """Proves that an exporter writes the control's bytes, and shows its costs."""
 
 
 def main() -> NoReturn:
@@ -78,22 +80,24 @@ def load_command(name: str) -> Any:
 
     If a package of the extra is missing, a command that says how to install it takes its place.
     """
-    one = typer.Typer(**_LOOK)
+    # click needs a command with parameters. Typer makes one only of an app that holds it alone.
+    single = typer.Typer(**_LOOK)
     try:
         function = getattr(import_module(f"harness.cli.{name}"), name)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
+        # Another missing module is a fault of the harness, and must not look like an extra.
         if package not in EXTRA_PACKAGES:
             raise
         settings = {"allow_extra_args": True, "ignore_unknown_options": True}
-        one.command(name, context_settings=settings)(_unavailable(package))
+        single.command(name, context_settings=settings)(_unavailable(package))
     else:
-        one.command(name)(function)
-    return typer.main.get_command(one)
+        single.command(name)(function)
+    return typer.main.get_command(single)
 
 
 def _unavailable(package: str) -> Any:
-    """A command in place of one that cannot be imported."""
+    """Return a command that takes the place of one that cannot be imported."""
     refusal = missing_package(package)
 
     def refuse() -> None:

@@ -1,4 +1,4 @@
-"""`harness selftest`: do the checks catch the seeded faults, and spare the correct exporters?"""
+"""`harness selftest`: whether checks catch the seeded faults and pass the correct exporters."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -10,19 +10,19 @@ from rich.text import Text
 from elspeth.cli.runtime import ExitCode
 from harness.checks.selftest import (
     SelftestResult,
+    SelftestSelection,
     load_correct_exporters,
     load_seeded_faults,
     run_selftest,
 )
 from harness.cli.console import output_console, tell
-from harness.gate import SelftestSelection
-from harness.report.terminal import OUTCOME_STYLES
+from harness.report.text import OUTCOME_STYLES
 from querygrowth.verdict import Outcome
 
 
 def selftest(
     short: Annotated[
-        bool, typer.Option("--short", help="Only the first fault of each of the quick checks.")
+        bool, typer.Option("--short", help="Only the first fault of every quick check.")
     ] = False,
     postgresql: Annotated[
         str | None, typer.Option(metavar="URL", help="A server for faults that only show there.")
@@ -40,6 +40,7 @@ def selftest(
     )
     results = []
     for each in run_selftest(selection.faults, selection.correct, postgresql=postgresql):
+        # At once: the whole self-test takes minutes.
         tell(f"{each.label} {each.exporter}: {each.verdict.outcome}")
         results.append(each)
     output_console().print(_table(results))

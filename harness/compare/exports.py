@@ -15,7 +15,7 @@ from harness.compare.files import first_difference_in_files, line_offset
 from harness.compare.hints import of_signature
 from harness.compare.manifest import WithoutTime
 from harness.compare.record_types import Record, Records, RunLookup, label, run_lookup
-from harness.exporters.control import control_for
+from harness.exporters.measured import control_for
 from harness.exporters.subject import Subject
 from querygrowth.verdict import Verdict, judge, require
 

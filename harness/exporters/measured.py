@@ -1,15 +1,22 @@
-"""An exporter under measurement: one method for every pass, in this process or in another.
+"""Exporters under measurement: count, time and weigh an export, in this process or in another.
 
-Counting, timing and memory are separate passes, because a listener slows an export down and memory
-is one export's alone only in a fresh process.
+`measured` makes one from a name. `control_for` gives the control for comparisons.
 """
 
+import gc
 import inspect
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from time import perf_counter
 from typing import Protocol
 
+from sqlalchemy import func, select
+
+from elspeth.core.clock import Clock
+from elspeth.core.landscape import LandscapeDB, rows_table
 from harness.exporters.observation import (
     ExportTask,
     MemoryUse,
@@ -17,39 +24,43 @@ from harness.exporters.observation import (
     observe_export,
     project_of_subject,
 )
-from harness.exporters.subject import Subject, load_subject
-from harness.exporters.subprocess_probe import Probe, subject_of
-from harness.exporters.timing import time_export, time_first_row
+from harness.exporters.subject import CONTROL, Subject, load_subject
+from harness.exporters.subprocess_probe import FIRST_ROW_TRIES, Probe, subject_of
 from querygrowth.call_sites import CallSite
 from querygrowth.work import count_branches
 
+LARGE_ROWS = 20_000
+"""Source rows from which on the control of a comparison runs in another process."""
 
+
+# Counting, timing and memory are separate passes. A listener slows small queries by a tenth and
+# more, and only a fresh process holds the memory of one export alone.
 class Measured(Protocol):
     """An exporter under measurement. A pass exports the task's run once or more."""
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """The exporter's name in results."""
 
     @property
     def is_here(self) -> bool:
-        """Whether it exports in this process, where its engine can be listened to."""
+        """Whether it exports in this process, where listeners can be attached to its engine."""
 
     @property
     def defined_at(self) -> CallSite | None:
-        """Where its source begins, if that is known here."""
+        """The first line of its source; None if this process does not know it."""
 
     def subject(self, task: ExportTask) -> Subject:
-        """The subject that represents it in comparisons."""
+        """Return the subject that represents it in comparisons."""
 
     def observe(self, task: ExportTask) -> Observation:
-        """Count one export."""
+        """Count the queries of one export."""
 
     def count_branches(self, task: ExportTask) -> int | None:
         """Count the branches of Python in the project's files in one export; None if unknown."""
 
     def time(self, task: ExportTask) -> float:
-        """Return the seconds of one export, without listeners."""
+        """Return the seconds of one export to a file, without listeners."""
 
     def time_first_row(self, task: ExportTask) -> float:
         """Return the seconds to the first `row` record."""
@@ -66,12 +77,12 @@ class InThisProcess:
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """The name of its class or function."""
         return self.loaded.name
 
     @property
     def is_here(self) -> bool:
-        """True."""
+        """Always true."""
         return True
 
     @property
@@ -81,74 +92,85 @@ class InThisProcess:
             path = inspect.getsourcefile(self.loaded.factory)
             line = inspect.getsourcelines(self.loaded.factory)[1]
         except (OSError, TypeError):
+            # A class that was built at run time, or a callable object, has no source.
             return None
         return CallSite(path, line, self.name) if path else None
 
     def subject(self, task: ExportTask) -> Subject:
-        """Itself."""
+        """Return the loaded subject."""
         return self.loaded
 
     def observe(self, task: ExportTask) -> Observation:
-        """Count one export, with its fetched rows and work."""
+        """Count the queries, fetched rows and work of one export."""
         return observe_export(self.loaded, task)
 
     def count_branches(self, task: ExportTask) -> int | None:
-        """Count branches in files below the working directory; None if none of them is there."""
+        """Count branches in files below the working directory; None without such a file."""
         # A separate pass: tracing Python makes an export many times slower.
         with count_branches(project_of_subject()) as branches:
             task.perform(self.loaded)
         return branches.count or None
 
     def time(self, task: ExportTask) -> float:
-        """Return the seconds of one export here."""
-        return time_export(self.loaded, task)
+        """Return the seconds of one signed export to a file."""
+        return _seconds_of(lambda: task.perform(self.loaded))
 
     def time_first_row(self, task: ExportTask) -> float:
-        """Return the seconds to the first `row` record here."""
-        return time_first_row(self.loaded, task)
+        """Return the seconds to the first `row` record: the median of a few exports."""
+
+        def read() -> None:
+            exporter = self.loaded.build(task.db, task.signing_key, task.clock)
+            records = iter(exporter.export_run(task.run_id, sign=True))
+            next((record for record in records if record["record_type"] == "row"), None)
+            # An abandoned generator keeps its transaction open until it is collected.
+            close = getattr(records, "close", None)
+            if close is not None:
+                close()
+
+        return median(_seconds_of(read) for _ in range(FIRST_ROW_TRIES))
 
     def measure_memory(self, task: ExportTask) -> MemoryUse:
-        """Return the memory of one export, by a probe with this interpreter."""
-        # This process has already held other runs: its peak says nothing of one export.
-        probe = Probe(self.loaded.reference, paths=(Path.cwd(),))
-        return probe.measure_memory(task)
+        """Return the memory of one export, in a fresh process of this interpreter."""
+        # This process has held other runs already, and its peak never falls.
+        root = _import_root(self.loaded.reference)
+        return Probe(self.loaded.reference, (root,)).measure_memory(task)
 
 
 @dataclass(frozen=True)
 class InOwnProcess:
-    """An exporter of another checkout or environment, asked through a probe."""
+    """An exporter of another checkout or environment, in a process for each pass."""
 
     probe: Probe
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """The probe's label."""
         return self.probe.label
 
     @property
     def is_here(self) -> bool:
-        """False."""
+        """Always false."""
         return False
 
     @property
     def defined_at(self) -> CallSite | None:
-        """Unknown here."""
+        """Always None: this process does not import the exporter."""
         return None
 
     def subject(self, task: ExportTask) -> Subject:
-        """A stand-in that has the probe export."""
+        """Return a subject that exports through the probe."""
         return subject_of(self.probe, task)
 
     def observe(self, task: ExportTask) -> Observation:
-        """Count one export there. Rows fetched and work stay unknown."""
+        """Count the queries of one export there; fetched rows and work stay unknown."""
         return self.probe.observe(task)
 
     def count_branches(self, task: ExportTask) -> int | None:
-        """Unknown: a probe does not trace."""
+        """Return None: a probe does not trace."""
         return None
 
     def time(self, task: ExportTask) -> float:
-        """Return the seconds of one export there, the start of its process not included."""
+        """Return the seconds of one export there, without the start of its process."""
         return self.probe.time(task)
 
     def time_first_row(self, task: ExportTask) -> float:
@@ -169,7 +191,7 @@ def measured(
         reference: The exporter.
         src: A directory to import it from, in another process.
         python: The interpreter of another environment, for another process.
-        database: What opens the database there, as module:attribute; may be empty.
+        database: The class that opens the database there, as module:attribute; may be empty.
 
     Raises:
         SubjectError: It cannot be loaded here.
@@ -178,3 +200,50 @@ def measured(
         return InThisProcess(load_subject(reference))
     paths = () if src is None else (src,)
     return InOwnProcess(Probe(reference, paths, python or sys.executable, database))
+
+
+def control_for(db: LandscapeDB, run_id: str, *, clock: Clock, directory: Path) -> Subject:
+    """Return the control for comparisons on one run: in another process if the run is large.
+
+    Args:
+        db: The database of the run. No other process can open one in memory.
+        run_id: The run.
+        clock: The clock of its manifests.
+        directory: The folder for the files of the other process.
+    """
+    in_run = select(func.count()).select_from(rows_table).where(rows_table.c.run_id == run_id)
+    with db.connection() as connection:
+        rows = connection.execute(in_run).scalar_one()
+    control = load_subject(CONTROL)
+    # The control holds all rows of a run, about 0.85 KB for a row. Another process gives that
+    # memory back, so that a comparison takes the same memory for a run of any size.
+    if rows < LARGE_ROWS or not _is_shared(db):
+        return control
+    # This task only describes the exporter; the signing key comes later, with the export.
+    task = ExportTask(db, run_id, b"", clock, directory)
+    return subject_of(Probe(CONTROL, name=control.name), task)
+
+
+def _is_shared(db: LandscapeDB) -> bool:
+    url = db.engine.url
+    return url.get_backend_name() != "sqlite" or url.database not in (None, "", ":memory:")
+
+
+def _import_root(reference: str) -> Path:
+    """Return the folder that this process imported the exporter's top-level package from."""
+    # The working directory would be wrong: a folder in it, such as a `harness/` of the user's
+    # project, would be imported in the other process in place of the package that is meant.
+    package = sys.modules.get(reference.partition(":")[0].partition(".")[0])
+    folders = getattr(package, "__path__", None)
+    if folders:
+        return Path(folders[0]).parent
+    file = getattr(package, "__file__", None)
+    return Path(file).parent if file else Path.cwd()
+
+
+def _seconds_of(action: Callable[[], object]) -> float:
+    # Otherwise the collection of the previous action's garbage could fall into this one's time.
+    gc.collect()
+    started = perf_counter()
+    action()
+    return perf_counter() - started

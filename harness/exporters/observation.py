@@ -1,4 +1,4 @@
-"""What one export did: its activity on the database, in exact counts, and the file it wrote.
+"""Observation of one export: its activity on the database, in exact counts, and its file.
 
 Time and memory are measured elsewhere, in passes without listeners.
 """
@@ -26,7 +26,7 @@ class MemoryUse:
 
     @property
     def above_start_bytes(self) -> int:
-        """How much the export added at its highest."""
+        """The bytes that the export added at its highest."""
         return self.peak_bytes - self.start_bytes
 
 
@@ -40,7 +40,8 @@ class WrittenFile:
 
     @classmethod
     def at(cls, path: Path) -> "WrittenFile":
-        """Read it once: one record a line."""
+        """Count and hash the lines of the file at `path`: one record a line."""
+        # Line by line: the file of a large run does not fit into memory.
         digest, records = hashlib.sha256(), 0
         with path.open("rb") as file:
             for line in file:
@@ -51,7 +52,7 @@ class WrittenFile:
 
 @dataclass(frozen=True)
 class Observation:
-    """What one export to a JSON Lines file did."""
+    """The activity and the file of one export to JSON Lines."""
 
     subject: str
     activity: Activity
@@ -63,11 +64,9 @@ class Observation:
         return not self.activity.queries or not self.file.records
 
     def portable(self, checkout: Path) -> "Observation":
-        """The observation as results keep it: without what means something on one machine only.
-
-        Sites become relative to the checkout, where they are inside it, and shapes keep their
-        table and text.
-        """
+        """The observation as results keep it, with sites relative to the checkout."""
+        # Results are read on other machines: absolute paths mean nothing there, and neither does
+        # the number of fetches, which depends on the driver. A shape's parsed SQL is not saved.
 
         def relative(site: CallSite) -> CallSite:
             return site_within(site, checkout) or site
@@ -86,7 +85,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class ExportTask:
-    """The export that every subject is asked for: which run, from where, signed how, to where."""
+    """The export that subjects perform: the run, its database, the key, the clock, the folder."""
 
     db: LandscapeDB
     run_id: str
@@ -95,11 +94,11 @@ class ExportTask:
     directory: Path
 
     def path_for(self, subject: str) -> Path:
-        """Where the file of the subject of that name goes."""
+        """The path of the file of the subject with that name."""
         return self.directory / f"{subject}.jsonl"
 
     def perform(self, subject: Subject) -> Path:
-        """Have the subject write its signed file; returns where it is."""
+        """Write the subject's signed file and return its path."""
         path = self.path_for(subject.name)
         exporter = subject.build(self.db, self.signing_key, self.clock)
         write_jsonl(exporter, self.run_id, path, sign=True)

@@ -1,4 +1,4 @@
-"""A script that exports with, counts, times or weighs an exporter in its own environment.
+"""A script that counts, times or weighs an export in the exporter's own environment.
 
 It imports the standard library and SQLAlchemy only, so it runs under any interpreter that has the
 exporter's dependencies: `PYTHON probe_script.py < request.json`. `subprocess_probe` writes the
@@ -29,6 +29,7 @@ sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != Path(
 
 LANDSCAPE = "elspeth.core.landscape.database:LandscapeDB"
 WARMUPS = 1
+# The first export imports modules and compiles statements, which later ones find done.
 
 
 class Database:
@@ -82,7 +83,7 @@ class Subject:
 
 
 def describe(subject: Subject) -> dict[str, Any]:
-    """Describe what the exporter offers, and what it runs on."""
+    """Describe the exporter's methods, and the versions of its environment."""
     import sqlalchemy
 
     exporter = subject.exporter()
@@ -104,6 +105,7 @@ def export_records(subject: Subject) -> dict[str, Any]:
 
 def export_jsonl(subject: Subject) -> dict[str, Any]:
     """Export to a JSON Lines file."""
+    # The error is part of the answer, not a failure of the probe: both exporters may raise it.
     return {"error": error_of(subject.write)}
 
 
@@ -130,6 +132,7 @@ def count(subject: Subject) -> dict[str, Any]:
     def begin(_connection: Any) -> None:
         begun["transactions"] += 1
 
+    # Only counters in the listeners: the harness classifies the statements afterwards.
     engine = subject.db.engine
     event.listen(engine, "before_cursor_execute", executed)
     event.listen(engine, "begin", begin)
@@ -167,6 +170,7 @@ def time_first_row(subject: Subject) -> dict[str, Any]:
 
 def measure_memory(subject: Subject) -> dict[str, Any]:
     """Measure the resident memory before one export, and at its highest."""
+    # An exporter may import modules when it is made: that is not memory of the export.
     subject.exporter()
     start = resident_bytes("VmRSS")
     subject.write()
@@ -192,7 +196,7 @@ def load(reference: str) -> Any:
 
 
 def open_database(reference: str, url: str) -> Any:
-    """Open the database with the class named, the Landscape's own, or a plain one."""
+    """Open the database with the named class, the Landscape's class, or a plain one."""
     if reference:
         return load(reference)(url)
     try:
@@ -211,7 +215,8 @@ def takes_clock(factory: Callable[..., Any]) -> bool:
 
 
 def write_lines(records: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """Write records as JSON, one a line, as far as they go."""
+    """Write records as JSON, one a line, up to the first error."""
+    # Not canonical JSON: the harness parses the lines and compares records, field by field.
     with path.open("w", encoding="ascii") as file:
         for record in records:
             file.write(json.dumps(dict(record), default=foreign))
@@ -224,7 +229,7 @@ def foreign(value: object) -> dict[str, str]:
 
 
 def error_of(action: Callable[[], object]) -> dict[str, str] | None:
-    """Perform an action and return the error that it ends in, if any."""
+    """Perform an action and return the error that it raises, if any."""
     try:
         action()
     except Exception as error:
@@ -233,7 +238,8 @@ def error_of(action: Callable[[], object]) -> dict[str, str] | None:
 
 
 def seconds_of(action: Callable[[], object]) -> float:
-    """Perform an action and return the seconds that it took."""
+    """Perform an action and return its seconds."""
+    # Otherwise the collection of earlier garbage could fall into the measured time.
     gc.collect()
     started = time.perf_counter()
     action()
@@ -242,6 +248,7 @@ def seconds_of(action: Callable[[], object]) -> float:
 
 def call_site(paths: list[str]) -> tuple[str, int, str] | None:
     """The nearest frame in a file under the paths given: (file, line, function), or None."""
+    # Two frames up: past this function and the listener that calls it.
     frame: Any = sys._getframe(2)
     roots = tuple(f"{Path(path).resolve()}/" for path in paths)
     while frame is not None:
@@ -253,10 +260,8 @@ def call_site(paths: list[str]) -> tuple[str, int, str] | None:
 
 
 def resident_bytes(field: str) -> int:
-    """Read a field of Linux's /proc/self/status, in bytes.
-
-    `getrusage` reports a maximum that includes the process before `exec`, and so the harness.
-    """
+    """Read a field of Linux's /proc/self/status, in bytes."""
+    # `getrusage` reports a maximum that includes the process before `exec`: the harness.
     for line in Path("/proc/self/status").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:

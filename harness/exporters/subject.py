@@ -1,7 +1,7 @@
 """Subject: the class or function that makes an exporter, loaded by its name.
 
-The harness measures control and candidate through this interface only. What an exporter does not
-offer (writing files, a clock) is done for it.
+The harness uses control and candidate through this interface only. It writes the files of an
+exporter that has no methods for that.
 """
 
 import importlib
@@ -54,6 +54,7 @@ class Subject:
         try:
             return "clock" in inspect.signature(self.factory).parameters
         except (TypeError, ValueError):
+            # Some callables that are written in C have no signature.
             return False
 
     def build(self, db: LandscapeDB, signing_key: bytes | None, clock: Clock) -> Exporter:
@@ -65,7 +66,7 @@ class Subject:
             clock: The clock of the manifest, given only to an exporter that takes one.
 
         Raises:
-            SubjectError: What the factory makes has no `export_run`.
+            SubjectError: The object that the factory returns has no `export_run`.
         """
         options: dict[str, Any] = {"clock": clock} if self.takes_clock else {}
         exporter = self.factory(db, signing_key, **options)
@@ -77,7 +78,8 @@ class Subject:
 def load_subject(reference: str) -> Subject:
     """Import the exporter that `module:attribute` names, also from the working directory.
 
-    Raises SubjectError if there is no such module or attribute, or its import fails.
+    Raises:
+        SubjectError: There is no such module or attribute, or the import fails.
     """
     module_name, _, attribute = reference.partition(":")
     if not module_name or not attribute:
@@ -106,6 +108,7 @@ def write_jsonl(exporter: Exporter, run_id: str, path: Path, *, sign: bool) -> N
         path: The file to write.
         sign: Whether to sign.
     """
+    # Its own method first: users run that one, and its bytes are the ones to compare.
     own = getattr(exporter, "write_jsonl", None)
     if own is not None:
         own(run_id, path, sign=sign)

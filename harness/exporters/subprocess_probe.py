@@ -1,4 +1,4 @@
-"""An exporter in another process and environment: observed, timed and compared like one here.
+"""An exporter in another process and environment: counted, timed and compared like one here.
 
 A `Probe` runs `probe_script.py` under the other environment's interpreter, once for every task.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from elspeth.core.clock import Clock
@@ -21,6 +22,11 @@ from harness.exporters.subject import Exporter, Subject, SubjectError
 from querygrowth.activity import StatementCount, activity_of_counts
 from querygrowth.call_sites import CallSite
 
+FIRST_ROW_TRIES = 5
+"""Exports that are timed up to their first `row` record; the median counts."""
+
+# A script and not `-m harness.exporters.probe_script`: the other environment may have no harness,
+# or a folder of that name in the working directory.
 _PROBE = Path(__file__).with_name("probe_script.py")
 
 
@@ -33,7 +39,7 @@ class Probe:
         paths: Directories that come first on the import path.
         python: The interpreter.
         database: The class that opens the database there, as module:attribute; may be empty.
-        name: What to call the exporter; default: its attribute.
+        name: The exporter's name in results; default: its attribute.
         environment: Environment variables; default: those of this process.
     """
 
@@ -45,7 +51,7 @@ class Probe:
     environment: Mapping[str, str] | None = field(default=None, repr=False)
 
     def describe(self, task: ExportTask) -> Mapping[str, Any]:
-        """Return what the exporter offers and runs on; SubjectError if it cannot be used."""
+        """Return the exporter's methods and versions; SubjectError if it cannot be used."""
         with self._answered("describe", task) as answer:
             return answer.content
 
@@ -73,10 +79,10 @@ class Probe:
         with self._answered("time", task, tries=tries) as answer:
             return min(map(float, answer.content["seconds"]))
 
-    def time_first_row(self, task: ExportTask, *, tries: int = 5) -> float:
-        """Return the seconds to the first `row` record: the median of some tries."""
-        with self._answered("first_row", task, tries=tries) as answer:
-            return sorted(map(float, answer.content["seconds"]))[tries // 2]
+    def time_first_row(self, task: ExportTask) -> float:
+        """Return the seconds to the first `row` record: the median of a few exports."""
+        with self._answered("first_row", task, tries=FIRST_ROW_TRIES) as answer:
+            return median(map(float, answer.content["seconds"]))
 
     def measure_memory(self, task: ExportTask) -> MemoryUse:
         """Return the memory of one export in a new process."""
@@ -85,7 +91,7 @@ class Probe:
 
     @property
     def label(self) -> str:
-        """What to call it."""
+        """The exporter's name in results."""
         return self.name or self.reference.rpartition(":")[2]
 
     @contextmanager
@@ -98,9 +104,9 @@ class Probe:
 
         Args:
             kind: One of TASKS of the probe script.
-            task: The export that is asked for.
-            directory: Where the answer and the written files go.
-            tries: How often to repeat what is timed.
+            task: The export to perform.
+            directory: The folder for the answer and the written files.
+            tries: The number of timed exports.
 
         Raises:
             SubjectError: The exporter cannot be imported, or fails. The message is one line.
@@ -118,6 +124,7 @@ class Probe:
             "directory": str(directory),
         }
         self._run(json.dumps(request), kind)
+        # Through a file: the exporter may print to standard output.
         answer = (directory / "answer.json").read_text(encoding="utf-8")
         return Answer(json.loads(answer), directory)
 
@@ -125,6 +132,8 @@ class Probe:
         try:
             child = subprocess.run(  # noqa: S603 - the interpreter that the user named
                 [self.python, str(_PROBE)],
+                # Through a pipe: every user of the machine can read a process's arguments, and
+                # the request holds the signing key and the database's password.
                 input=request,
                 capture_output=True,
                 text=True,
@@ -134,13 +143,14 @@ class Probe:
         except OSError as error:
             raise SubjectError(f"{self.python} cannot be run: {error.strerror}") from error
         if child.returncode != 0:
+            # A traceback ends with the error, which is the line that helps.
             last = (child.stderr.strip().splitlines() or ["no message"])[-1]
             raise SubjectError(f"{self.reference} in {self.python}: {kind} failed: {last}")
 
 
 @dataclass(frozen=True)
 class ProbeTask:
-    """An export that is asked for, in values that pass between processes."""
+    """An export to perform, in values that pass between processes."""
 
     url: str
     run_id: str
@@ -149,7 +159,7 @@ class ProbeTask:
 
     @classmethod
     def of(cls, task: ExportTask) -> "ProbeTask":
-        """The same export that an exporter in this process is asked for."""
+        """The same export as a task of this process."""
         return cls(task.db.connection_string, task.run_id, task.signing_key, task.clock)
 
 
@@ -168,6 +178,9 @@ Write = Callable[..., None]
 class ProbedExporter:
     """Exports through a probe; `write_*` is None if the exporter there has no such method."""
 
+    # As fields and not as methods: the harness looks for them to decide whether the exporter
+    # writes files or its records are written for it.
+
     probe: Probe
     url: str
     signing_key: bytes | None
@@ -181,6 +194,7 @@ class ProbedExporter:
             answer = self.ask("records", run_id, Path(directory), sign)
             with (answer.directory / "records").open(encoding="ascii") as file:
                 yield from map(json.loads, file)
+            # After the records, so that a comparison sees how far the exporter came.
             _raise_its_error(answer)
 
     def ask(self, kind: str, run_id: str, directory: Path, sign: bool) -> Answer:
@@ -217,10 +231,11 @@ def _writer(exporter: ProbedExporter, kind: str, name: str) -> Write:
         with tempfile.TemporaryDirectory(prefix="harness-probe-") as directory:
             written = Path(directory, name)
             if target.is_dir():
-                # The exporter must see what is in the directory: it may have to refuse it.
+                # The exporter must see the files in the directory: it may have to refuse them.
                 shutil.copytree(target, written)
             _raise_its_error(exporter.ask(kind, run_id, Path(directory), sign))
             if target.is_dir():
+                # `move` would put the export into the directory, not in its place.
                 shutil.rmtree(target)
             shutil.move(written, target)
 
@@ -230,5 +245,5 @@ def _writer(exporter: ProbedExporter, kind: str, name: str) -> Write:
 def _raise_its_error(answer: Answer) -> None:
     error = answer.content["error"]
     if error is not None:
-        # Under its own class name: that is what errors of two exporters are compared by.
+        # With the class name from there: errors of two exporters are compared by it.
         raise type(error["type_name"], (RuntimeError,), {})(error["message"])

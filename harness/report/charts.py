@@ -1,7 +1,4 @@
-"""Charts of results: what they show, and their drawing as SVG.
-
-The SVG takes its colours from the page around it, light or dark.
-"""
+"""Charts of results, and their drawing as SVG in the colours of the page, light or dark."""
 
 import io
 import re
@@ -17,8 +14,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from harness.bench.history import Entry
 from harness.bench.measurements import Measurement, SizeResult
+from harness.bench.result_file import Entry
 from harness.bench.results import Results
 from querygrowth.reports import visible
 from querygrowth.work import VM_STEPS
@@ -27,6 +24,8 @@ from querygrowth.work import VM_STEPS
 @dataclass(frozen=True)
 class Line:
     """One line of a chart. With `shows_slope` its label has the slope in log-log scale."""
+
+    # The slope is the growth: 0 for a constant count, 1 for one that is proportional to the rows.
 
     name: str
     xs: tuple[float, ...]
@@ -47,9 +46,10 @@ class Line:
 
     @property
     def words(self) -> str:
-        """All points, for a reader who cannot see the line."""
+        """The line's points in words, for a screen reader."""
         points = zip(self.xs, self.ys, strict=True)
-        return f"{self.label}: {', '.join(f'{plain(y)} at {plain(x)}' for x, y in points)}"
+        texts = (f"{format_number(y)} at {format_number(x)}" for x, y in points)
+        return f"{self.label}: {', '.join(texts)}"
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,12 @@ class Chart:
             *(each.words for each in self.lines),
         ]
         if self.level:
-            sentences.append(f"{self.level.name}: {plain(self.level.value)}")
+            sentences.append(f"{self.level.name}: {format_number(self.level.value)}")
         return ". ".join(sentences) + "."
 
 
-def plain(value: float) -> str:
-    """A number for a person: whole and grouped, or with three significant digits."""
+def format_number(value: float) -> str:
+    """Format a number for a person: whole and grouped, or with three significant digits."""
     return f"{value:,.0f}" if float(value).is_integer() or value >= 100 else f"{value:.3g}"
 
 
@@ -122,7 +122,7 @@ def _charts(results: Results) -> Iterator[Chart]:
 
 
 def _rate_level(results: Results) -> Level | None:
-    """The target in rows/s, converted to records/s of the largest run, which the chart shows."""
+    # The target is in rows/s and the chart in records/s. The largest run gives the factor.
     agreed = [each.at_least for each in results.targets if each.metric == "rows_per_second"]
     if not agreed or agreed[0] is None:
         return None
@@ -137,7 +137,7 @@ def _lines(
     *,
     shows_slope: bool = False,
 ) -> tuple[Line, ...]:
-    """A line for the control and one for the candidate, where there are points to draw."""
+    """Return a line for the control and one for the candidate, where there are points to draw."""
     first = sizes[0]
     names = [each.observation.subject for each in first.measurements]
     both = [
@@ -150,13 +150,14 @@ def _lines(
 def _points(
     sizes: Sequence[SizeResult], side: int, measure: Callable[[Measurement], float | None]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The x and y values that were measured, without zero, which a log axis cannot show."""
+    # A logarithmic axis cannot show zero.
     points = [(size.run.rows, measure(size.measurements[side])) for size in sizes]
     known = [(float(x), float(y)) for x, y in points if y is not None and y > 0]
     return tuple(x for x, _ in known), tuple(y for _, y in known)
 
 
-# Stand-ins for the variables of the page's style, each a colour that nothing else uses.
+# Placeholder colours that nothing else uses. matplotlib accepts no CSS variables, so these are
+# replaced by the variables of the page's style in the finished SVG.
 _INK, _MUTED, _GRID, _LEVEL = "#010203", "#010204", "#010205", "#010206"
 _SERIES = ("#010207", "#010208", "#010209")
 _VARIABLES: Mapping[str, str] = {
@@ -171,9 +172,11 @@ _MARKERS = ("o", "s", "^")
 
 def draw(chart: Chart) -> str:
     """Draw a chart as an SVG element with its title and its description inside."""
-    # The key salts the ids: they differ between charts of a page, and repeat between drawings.
+    # The key salts the ids. They must differ between charts of a page, and a page that is rendered
+    # again must have the same bytes.
     with _styled(chart.key):
         figure = Figure(figsize=(4.7, 3.5), layout="constrained")
+        # Not pyplot, which keeps every figure and looks for a display.
         FigureCanvasSVG(figure)
         figure.patch.set_alpha(0)
         _plot(figure.add_subplot(), chart)
@@ -184,7 +187,9 @@ def draw(chart: Chart) -> str:
 
 
 def _styled(salt: str) -> AbstractContextManager[None]:
-    """Set the style of what is drawn in the block; `salt` goes into the ids."""
+    """Set matplotlib's style in the block; `salt` goes into the ids."""
+    # Text stays text, so that it can be selected and takes the page's font. Without parse_math, a
+    # name with two dollar signs would be read as a formula.
     return mpl.rc_context(
         {
             "svg.hashsalt": salt,
@@ -229,14 +234,14 @@ def _make_logarithmic(axes: Axes, chart: Chart) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     sizes = sorted({x for line in chart.lines for x in line.xs})
-    axes.set_xticks(sizes, [plain(size) for size in sizes])
+    axes.set_xticks(sizes, [format_number(size) for size in sizes])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
     values = [y for line in chart.lines for y in line.ys]
     values += [chart.level.value] if chart.level else []
     # A log axis scaled to its data alone would show the noise of a flat line as a slope.
     axes.set_ylim(min(values) / 2, max(values) * 2)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_number(value)))
     if max(values) / min(values) > 20:
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
@@ -244,17 +249,19 @@ def _make_logarithmic(axes: Axes, chart: Chart) -> None:
 
 
 def _two_and_five(value: float, _: int) -> str:
-    """Label the 2s and 5s between powers of ten, which are too few over a short range."""
-    return plain(value) if f"{value:e}"[0] in "25" else ""
+    # Powers of ten alone would leave a short range without labels.
+    return format_number(value) if f"{value:e}"[0] in "25" else ""
 
 
 def _embedded(svg: str, chart: Chart) -> str:
-    """Take the SVG element alone, and give it the title and text that a screen reader needs."""
+    """Return the SVG element alone, with the title and text that a screen reader needs."""
+    # The XML declaration and the doctype before the element are not allowed inside HTML.
     element = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     for color, variable in _VARIABLES.items():
         element = element.replace(color, variable)
     opening, _, rest = element.partition(">")
     names = f'role="img" aria-labelledby="{chart.key}-title {chart.key}-description"'
+    # Without a fixed size the drawing fills the width that the page gives it.
     opening = re.sub(r' (?:width|height)="[^"]*"', "", opening)
     return (
         f'{opening} {names}><title id="{chart.key}-title">{escape(visible(chart.title))}</title>'

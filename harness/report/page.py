@@ -1,4 +1,4 @@
-"""The report page: results as one HTML file that loads nothing."""
+"""The report page: results as one HTML file that loads nothing from elsewhere."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -8,8 +8,8 @@ from jinja2 import Environment as Templates
 from jinja2 import FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.bench.history import Entry
 from harness.bench.measurements import SizeResult
+from harness.bench.result_file import Entry
 from harness.bench.results import Results
 from harness.compare.difference import Difference
 from harness.report.charts import Chart, charts_of, draw, trend_charts
@@ -29,7 +29,7 @@ _SHOWN_SHAPES = 50
 
 @dataclass(frozen=True)
 class DrawnChart:
-    """A chart with its drawing, whose texts were escaped when it was drawn."""
+    """A chart with its drawing, whose texts are escaped already."""
 
     key: str
     title: str
@@ -65,12 +65,13 @@ def render_page(results: Results, *, history: Sequence[Entry] = ()) -> str:
         history=history,
         environment={k.replace("_", " "): v for k, v in asdict(results.environment).items()},
         full=full_figures(results.full) if results.full else {},
-        # Not escaped, like the charts: a file of this package.
+        # A file of this package, so it needs no escaping.
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704
     )
 
 
 def _templates() -> Templates:
+    # StrictUndefined: a misspelt name in the template must raise, not leave a gap in the page.
     return Templates(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
@@ -82,7 +83,7 @@ def _templates() -> Templates:
 
 
 def _printable(value: object) -> object:
-    """Escape the control characters of a text. Markup comes from this package only."""
+    # Control characters can reorder or hide the text around them. Markup comes from this package.
     return value if isinstance(value, Markup) else visible(str(value), kept="\n")
 
 

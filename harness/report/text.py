@@ -1,15 +1,46 @@
-"""The words and figures that all renderings of results share."""
+"""Results as text: on a terminal, as Markdown, as SARIF and as GitHub annotations.
 
-from collections.abc import Iterator, Mapping
+The HTML page takes its words and figures from here.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from harness.bench.measurements import DesignTimings, FullMeasurement, LargeRun, Measurement
-from harness.bench.results import Results, Topic
+from rich.console import Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+from harness.bench.measurements import (
+    DesignTimings,
+    FullMeasurement,
+    LargeRun,
+    Measurement,
+    SizeResult,
+)
+from harness.bench.results import Judgement, Results, Topic
+from harness.bench.timing import Timing
 from harness.exporters.observation import MemoryUse
-from harness.exporters.timing import Timing
-from querygrowth.reports import Reported, annotations, sarif_log
+from querygrowth.reports import (
+    Reported,
+    annotations,
+    code,
+    markdown_failure,
+    markdown_table,
+    plain,
+    sarif_log,
+    visible,
+    visible_verdict,
+)
 from querygrowth.verdict import Outcome
 from querygrowth.work import VM_STEPS
+
+OUTCOME_STYLES: Mapping[Outcome, str] = {
+    Outcome.PASSED: "green",
+    Outcome.FAILED: "bold red",
+    Outcome.INCONCLUSIVE: "yellow",
+    Outcome.SKIPPED: "dim",
+}
+"""How a terminal shows an outcome."""
 
 _TOOL = "landscape export gate"
 _RULES: Mapping[str, str] = {
@@ -21,24 +52,68 @@ _RULES: Mapping[str, str] = {
     Topic.SPEED: "Not slower than the base revision",
     Topic.SELFTEST: "The harness catches its seeded faults",
 }
-"""What a topic demands, for code scanning."""
+"""The rule of a topic, for code scanning."""
 
+_EXPLAINED = 3
+# One cause often fails several verdicts, and a terminal shows the last screen.
 _SHOWN_DIGITS = 12
 
 
-def reported(results: Results) -> tuple[Reported, ...]:
-    """Every verdict with its topic, in the order in which reports list them."""
-    return tuple(Reported(each.topic.value, each.verdict) for each in results.ordered_judgements)
+def render_results(results: Results) -> RenderableType:
+    """Lay out the figures of the largest size, of the full measurement, and the verdicts."""
+    measured: tuple[RenderableType, ...] = ()
+    if results.sizes:
+        measured = (
+            _measurements_table(results.largest),
+            Text(),
+            Text(f"speed-up   {speed_line(results)}"),
+            Text(f"bytes      {bytes_line(results)}"),
+            Text(),
+        )
+    full = (_full_table(results.full), Text()) if results.full else ()
+    formulas = (
+        Text(visible(f"{name}: queries = {text}")) for name, text in results.formulas.items()
+    )
+    return Group(*measured, *full, *formulas, render_judgements(results.ordered_judgements))
+
+
+def render_judgements(judgements: Iterable[Judgement]) -> RenderableType:
+    """One line per verdict, in the given order."""
+    table = Table(
+        "", "topic", "subject", "expected", "seen", box=None, pad_edge=False, show_header=False
+    )
+    for each in judgements:
+        verdict = each.verdict
+        mark = Text(verdict.outcome.value, style=OUTCOME_STYLES[verdict.outcome])
+        cells = (each.topic.value, verdict.subject, verdict.expected, verdict.seen)
+        # Text, not str: rich would read a bracket in a name as markup.
+        table.add_row(mark, *(Text(visible(cell)) for cell in cells))
+    return table
+
+
+def render_failures(results: Results) -> RenderableType:
+    """Explain the first failures, if any, and end with the result in one line."""
+    # The result comes last, next to the prompt, where a person looks first.
+    failures = results.failures
+    explained = (Text(f"\n{visible_verdict(each.verdict)}") for each in failures[:_EXPLAINED])
+    rest = len(failures) - _EXPLAINED
+    more = (Text(f"\n... and {rest} more: the reports explain them"),) if rest > 0 else ()
+    return Group(*explained, *more, Text(f"\n{visible(headline(results))}"))
+
+
+def render_markdown(results: Results) -> str:
+    """Render the summary of a CI job: the outcome, failures explained, figures, every verdict."""
+    return "\n".join(_markdown_lines(results)) + "\n"
 
 
 def render_sarif(results: Results) -> str:
-    """Render failures, and what could not be decided, as a SARIF log for code scanning."""
-    return sarif_log(reported(results), tool=_TOOL, rules=_RULES, root=Path.cwd())
+    """Render failed and inconclusive verdicts as a SARIF log for code scanning."""
+    return sarif_log(_reported(results), tool=_TOOL, rules=_RULES, root=Path.cwd())
 
 
 def render_annotations(results: Results) -> Iterator[str]:
-    """Yield a GitHub workflow command for a failure, and for what could not be decided."""
-    yield from annotations(reported(results), root=Path.cwd())
+    """Yield a GitHub workflow command for every failed or inconclusive verdict."""
+    yield from annotations(_reported(results), root=Path.cwd())
 
 
 def measurement_cells(measured: Measurement, rows: int) -> Mapping[str, str]:
@@ -63,6 +138,90 @@ def full_figures(full: FullMeasurement) -> Mapping[str, str]:
     """The figures of `bench --full`, with units, by name."""
     figures = [figure for each in full.designs for figure in _design_figures(each)]
     return dict([*figures, *_large_figures(full.large)])
+
+
+def speed_line(results: Results) -> str:
+    """The speed-up at the largest run, in words."""
+    largest = results.largest
+    return f"{largest.speed_up:.1f} times the control's records/s, at {largest.run.rows:,} rows"
+
+
+def bytes_line(results: Results) -> str:
+    """Whether the largest run's files were the same, in words."""
+    largest = results.largest
+    file = largest.candidate.observation.file
+    if largest.comparison.identical:
+        return f"identical: {file.size_bytes:,} bytes, sha256 {file.sha256}"
+    return "DIFFERENT: the first difference is below"
+
+
+def headline(results: Results) -> str:
+    """The result in one line: the first failure, or the number of passed verdicts."""
+    failures = results.failures
+    if failures:
+        first = failures[0]
+        others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        return f"{first.topic.value}: {first.verdict.subject}: {first.verdict.seen}{others}"
+    passed = sum(each.verdict.passed for each in results.judgements)
+    if not passed:
+        return "nothing was judged"
+    undecided = sum(each.verdict.outcome is Outcome.INCONCLUSIVE for each in results.judgements)
+    return f"{passed} verdicts passed" + (f", {undecided} inconclusive" if undecided else "")
+
+
+def _reported(results: Results) -> tuple[Reported, ...]:
+    return tuple(Reported(each.topic.value, each.verdict) for each in results.ordered_judgements)
+
+
+def _measurements_table(size: SizeResult) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for role, each in zip(("control", "candidate"), size.measurements, strict=True):
+        table.add_column(Text(f"{role}\n{visible(each.observation.subject)}"), justify="right")
+    control, candidate = (measurement_cells(each, size.run.rows) for each in size.measurements)
+    for name, cell in control.items():
+        table.add_row(name, Text(cell), Text(candidate[name]))
+    return table
+
+
+def _full_table(full: FullMeasurement) -> Table:
+    table = Table(Column("full measurement"), Column(justify="right"), box=None, pad_edge=False)
+    for name, cell in full_figures(full).items():
+        table.add_row(name, cell)
+    return table
+
+
+def _markdown_lines(results: Results) -> Iterator[str]:
+    yield f"# Landscape export: {results.outcome.value}"
+    yield ""
+    yield plain(headline(results))
+    for each in _reported(results):
+        if each.verdict.failed:
+            yield from ("", *markdown_failure(each, root=Path.cwd()))
+    if results.sizes:
+        yield from _markdown_figures(results)
+    if results.full:
+        yield from ("", "## The full measurement", "", "| figure | |", "|---|---:|")
+        for name, cell in full_figures(results.full).items():
+            yield f"| {plain(name)} | {plain(cell)} |"
+    for name, formula in results.formulas.items():
+        yield from ("", f"{plain(name)}: {code(f'queries = {formula}')}")
+    yield from ("", "## Every verdict", "", *markdown_table(_reported(results)))
+    environment = results.environment
+    measured_on = f"{environment.machine}; CPython {environment.python}, {environment.database}"
+    yield from ("", plain(f"Measured on {measured_on}, revision {environment.commit}"))
+
+
+def _markdown_figures(results: Results) -> Iterator[str]:
+    size = results.largest
+    control, candidate = (measurement_cells(each, size.run.rows) for each in size.measurements)
+    names = [plain(each.observation.subject) for each in size.measurements]
+    yield from ("", f"## Both exporters, {size.run.rows:,} rows", "")
+    yield f"| | control: {names[0]} | candidate: {names[1]} |"
+    yield "|---|---:|---:|"
+    for name, cell in control.items():
+        yield f"| {name} | {plain(cell)} | {plain(candidate[name])} |"
+    yield from ("", f"{plain(speed_line(results))}. Files {plain(bytes_line(results))}.")
 
 
 def _design_figures(designs: DesignTimings) -> Iterator[tuple[str, str]]:
@@ -94,35 +253,6 @@ def _records_per_second(timing: Timing, records: int) -> str:
 
 def _mebibytes(memory: MemoryUse) -> str:
     return f"{memory.above_start_bytes / 2**20:,.1f} MiB"
-
-
-def speed_line(results: Results) -> str:
-    """The speed-up at the largest run, in words."""
-    largest = results.largest
-    return f"{largest.speed_up:.1f} times the control's records/s, at {largest.run.rows:,} rows"
-
-
-def bytes_line(results: Results) -> str:
-    """Whether the largest run's files were the same, in words."""
-    largest = results.largest
-    file = largest.candidate.observation.file
-    if largest.comparison.identical:
-        return f"identical: {file.size_bytes:,} bytes, sha256 {file.sha256}"
-    return "DIFFERENT: the first difference is below"
-
-
-def headline(results: Results) -> str:
-    """The result in one line: the first failure, or how much passed."""
-    failures = results.failures
-    if failures:
-        first = failures[0]
-        others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        return f"{first.topic.value}: {first.verdict.subject}: {first.verdict.seen}{others}"
-    passed = sum(each.verdict.passed for each in results.judgements)
-    if not passed:
-        return "nothing was judged"
-    undecided = sum(each.verdict.outcome is Outcome.INCONCLUSIVE for each in results.judgements)
-    return f"{passed} verdicts passed" + (f", {undecided} inconclusive" if undecided else "")
 
 
 def _count_or_unknown(value: int | None) -> str:

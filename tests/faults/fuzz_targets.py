@@ -22,8 +22,7 @@ from elspeth.core.settings import SettingsError, load_settings
 from harness.bench.result_file import load_results, save_results
 from harness.bench.results import ResultsError
 from harness.gate import completed, decide
-from harness.report.markdown import render_markdown
-from harness.report.text import render_annotations, render_sarif
+from harness.report.text import render_annotations, render_markdown, render_sarif
 
 KEY = b"k" * 32
 CORPUS = Path(__file__).with_name("corpus")

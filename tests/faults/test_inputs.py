@@ -19,9 +19,8 @@ from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.keys import KEY_VARIABLE
 from harness.bench.result_file import load_results
 from harness.bench.results import Judgement, Topic
-from harness.report.markdown import render_markdown
 from harness.report.page import render_page
-from harness.report.text import render_annotations, render_sarif
+from harness.report.text import render_annotations, render_markdown, render_sarif
 from querygrowth.call_sites import CallSite
 from querygrowth.verdict import Outcome as Judged
 from querygrowth.verdict import Verdict

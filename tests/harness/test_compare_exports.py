@@ -21,7 +21,7 @@ from harness.compare.exports import (
     compare_exports,
     fixed_clock,
 )
-from harness.exporters.control import control_for
+from harness.exporters.measured import control_for
 from harness.exporters.subject import (
     CONTROL,
     DEFAULT_CANDIDATE,
@@ -279,7 +279,7 @@ def test_a_signature_over_json_dumps_is_recognised(one_run: LandscapeDB) -> None
 def test_the_control_exports_a_large_run_in_a_process_of_its_own(
     one_run: LandscapeDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.exporters.control.LARGE_ROWS", 1)
+    monkeypatch.setattr("harness.exporters.measured.LARGE_ROWS", 1)
     control = control_for(one_run, SPEC.run_id, clock=fixed_clock, directory=tmp_path)
     assert control.factory is not load_subject(CONTROL).factory
     comparison = compare_exports(one_run, SPEC.run_id, candidate=load_subject(DEFAULT_CANDIDATE))

@@ -14,9 +14,10 @@ from harness.bench.result_file import load_results, save_results
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
 from harness.checks.run import Check
+from harness.checks.selftest import SelftestSelection
 from harness.exporters.measured import measured
 from harness.exporters.subject import CONTROL
-from harness.gate import REQUIRED, Gate, SelftestSelection, completed, decide, run_gate
+from harness.gate import REQUIRED, Gate, completed, decide, run_gate
 from harness.generate.spec import RunSpec
 from harness.report.text import render_annotations
 from querygrowth.verdict import Outcome, Verdict

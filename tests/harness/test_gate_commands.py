@@ -16,7 +16,7 @@ SAVED = ROOT / "fixtures" / "results"
 TYPO = '[[target]]\nid = "R1"\ntitle = "queries"\nmetric = "querys"\nat_most = 13\n'
 WITHOUT_EXTRAS = """
 import sys
-from harness.cli.extras import EXTRA_PACKAGES
+from harness.cli.console import EXTRA_PACKAGES
 sys.modules.update(dict.fromkeys(EXTRA_PACKAGES))
 sys.argv = ["harness", *sys.argv[1:]]
 from harness.cli.main import main

@@ -1,13 +1,20 @@
 """History: earlier results in order, of one machine and size, with changes marked."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from harness.bench.history import Entry, append_entry, comparable, entry_of, load_history
-from harness.bench.result_file import load_results
+from harness.bench.result_file import (
+    Entry,
+    append_entry,
+    comparable,
+    entry_of,
+    load_history,
+    load_results,
+)
 from harness.bench.results import ResultsError
 
 
@@ -60,3 +67,46 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_missing_history_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="no history"):
         load_history(tmp_path / "absent.jsonl")
+
+
+def test_a_line_has_a_version_and_no_mark(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    append_entry(path, entry(1, 20.0, changed=True))
+    line = json.loads(path.read_text())
+    assert line["format"] == 1
+    assert "changed" not in line
+    assert load_history(path) == (entry(1, 20.0),)
+
+
+@pytest.mark.parametrize("changed", [{}, {"changed": False}, {"changed": True}])
+def test_a_line_from_before_versions_is_read(tmp_path: Path, changed: dict[str, bool]) -> None:
+    path = tmp_path / "history.jsonl"
+    append_entry(path, entry(1, 20.0))
+    line = json.loads(path.read_text())
+    del line["format"]
+    path.write_text(json.dumps(line | changed) + "\n")
+    append_entry(path, entry(2, 21.0))
+    assert load_history(path) == (entry(1, 20.0), entry(2, 21.0))
+
+
+def test_a_line_of_a_newer_format_is_refused_with_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    append_entry(path, entry(1, 20.0))
+    newer = json.loads(path.read_text()) | {"format": 2, "memory": 17}
+    path.write_text(path.read_text() + json.dumps(newer) + "\n")
+    with pytest.raises(ResultsError, match="line 2 is of format 2, newer than 1"):
+        load_history(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"format": 0}, {"format": "1"}, {"rows": "2000"}, {"speed_up": -1}, {"unknown": 1}],
+)
+def test_a_line_with_a_wrong_value_is_refused_by_its_number(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    path = tmp_path / "history.jsonl"
+    append_entry(path, entry(1, 20.0))
+    path.write_text(json.dumps(json.loads(path.read_text()) | change) + "\n")
+    with pytest.raises(ResultsError, match="line 1 is not an entry of a history"):
+        load_history(path)

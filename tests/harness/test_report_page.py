@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 
-from harness.bench.history import Entry
-from harness.bench.paired_ratio import pair
-from harness.bench.result_file import load_results
+from harness.bench.result_file import Entry, load_results
 from harness.bench.results import Judgement, Results, Topic
-from harness.exporters.timing import Timing
+from harness.bench.timing import Timing, pair
 from harness.report.page import render_page
 from querygrowth.activity import ShapeActivity
 from querygrowth.verdict import Outcome, Verdict

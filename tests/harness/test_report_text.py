@@ -13,10 +13,14 @@ from rich.console import Console
 from harness.bench.result_file import load_results
 from harness.bench.results import Judgement, Results, Topic
 from harness.report import write_reports
-from harness.report.markdown import render_markdown
 from harness.report.page import render_page
-from harness.report.terminal import render_failures, render_results
-from harness.report.text import render_annotations, render_sarif
+from harness.report.text import (
+    render_annotations,
+    render_failures,
+    render_markdown,
+    render_results,
+    render_sarif,
+)
 from querygrowth.call_sites import CallSite
 from querygrowth.verdict import Outcome, Verdict
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.bench.revisions import RevisionError, changed_files, checked_out, working_tree
+from harness.bench.environment import RevisionError, changed_files, checked_out, working_tree
 
 
 def git(directory: Path, *arguments: str) -> None:
@@ -36,7 +36,7 @@ def test_a_revision_is_checked_out_beside_the_tree_and_removed(
         assert (base.directory / "file").read_text() == "one"
         assert (repository / "file").read_text() == "two"
         assert base.name == "one"
-        assert not base.is_dirty
+        assert not base.has_changes
     assert not (tmp_path / "base").exists()
     listed = subprocess.run(
         ["git", "-C", str(repository), "worktree", "list"], capture_output=True, text=True
@@ -45,10 +45,10 @@ def test_a_revision_is_checked_out_beside_the_tree_and_removed(
 
 
 def test_uncommitted_changes_are_told_and_kept(repository: Path) -> None:
-    assert not working_tree(repository).is_dirty
+    assert not working_tree(repository).has_changes
     (repository / "file").write_text("three")
     tree = working_tree(repository / ".")
-    assert tree.is_dirty
+    assert tree.has_changes
     assert (tree.directory / "file").read_text() == "three"
 
 

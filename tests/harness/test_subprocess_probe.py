@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from elspeth.core.landscape import LandscapeDB
+from harness.bench.race import IN_MEMORY_MAPS
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
 from harness.exporters.measured import InOwnProcess, measured
 from harness.exporters.observation import ExportTask
@@ -97,6 +98,28 @@ def test_times_and_memory_come_from_there(task: ExportTask) -> None:
     assert subject.time_first_row(task) > 0
     use = subject.measure_memory(task)
     assert use.peak_bytes >= use.start_bytes > 2**20
+
+
+@pytest.mark.parametrize("reference", [DEFAULT_CANDIDATE, IN_MEMORY_MAPS])
+def test_packages_of_the_working_directory_do_not_replace_those_of_this_process(
+    task: ExportTask, reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("harness", "elspeth"):
+        package = tmp_path / "project" / name
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("raise ImportError('not the package that was meant')")
+    monkeypatch.chdir(tmp_path / "project")
+    assert measured(reference).measure_memory(task).peak_bytes > 2**20
+
+
+def test_an_exporter_of_the_working_directory_is_imported_from_there(
+    task: ExportTask, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (elsewhere / "exporters_of_this_folder.py").write_text(ELSEWHERE)
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    found = measured("exporters_of_this_folder:WithoutClock").measure_memory(task)
+    assert found.peak_bytes > 2**20
 
 
 def compare(task: ExportTask, probe: Probe):

@@ -23,14 +23,14 @@ from harness.bench.targets import (
     judge_targets,
     load_targets,
 )
+from harness.bench.timing import Timing
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import measured
 from harness.exporters.observation import MemoryUse
 from harness.exporters.subject import DEFAULT_CANDIDATE
-from harness.exporters.timing import Timing
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
-from harness.report.markdown import render_markdown
+from harness.report.text import render_markdown
 from querygrowth.log import count_queries
 from querygrowth.verdict import Outcome
 
@@ -65,6 +65,7 @@ def value(metric: str, measurement: FullMeasurement) -> float | None:
         (RIGHT.replace('"queries"\nat', '"querys"\nat'), "'querys'; did you mean 'queries'"),
         (RIGHT.replace('"queries"\nat', '"speed"\nat'), "'speed'; did you mean 'speed_up'"),
         (RIGHT.replace("at_most", "atmost"), "'atmost'; did you mean 'at_most'"),
+        (RIGHT.replace("metric", "metrc"), "'metrc'; did you mean 'metric'"),
         (RIGHT + "from_row = 2000\n", "'from_row'; did you mean 'from_rows'"),
         (RIGHT + 'rows = "2000 rows"\n', "rows: Input should be a valid integer"),
         (RIGHT.replace("[[target]]", "[[targets]]"), "'targets'; did you mean 'target'"),

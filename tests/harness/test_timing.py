@@ -1,4 +1,4 @@
-"""Pairing: what is said of two revisions, on simulated rounds; higher is better."""
+"""Timing: the paired ratio of two revisions on simulated rounds; higher is better."""
 
 import random
 from collections.abc import Iterator
@@ -6,9 +6,8 @@ from math import exp
 
 import pytest
 
-from harness.bench.paired_ratio import LEAST_ROUNDS, Direction, pair
 from harness.bench.race import pairings
-from harness.exporters.timing import Timing
+from harness.bench.timing import LEAST_ROUNDS, Direction, Timing, pair
 from querygrowth.verdict import Outcome
 
 ROWS = 500
