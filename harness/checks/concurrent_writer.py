@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 from elspeth.contracts import Determinism, NodeStateStatus, NodeType, RoutingMode, RunStatus
 from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder, rows_table
+from harness import packaged
 
 _READY, _DONE = "ready", "done"
 
@@ -39,8 +40,8 @@ class ConcurrentWriter(AbstractContextManager["ConcurrentWriter"]):
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            # -P: a folder named harness in the working directory must not be imported instead.
             [sys.executable, "-P", "-m", "harness.checks.concurrent_writer"],
+            env=packaged.child_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -21,6 +21,7 @@ from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.generate.strategies import run_specs
 from querygrowth.activity import Activity
+from querygrowth.call_sites import Project
 from querygrowth.contract import Allowance, QueryContract
 from querygrowth.growth import measure_growth
 from querygrowth.growth_verdicts import judge_growth
@@ -137,7 +138,7 @@ def judge_query_growth(
         axes=_AXES,
         scales=scales,
         subject=candidate.name,
-        project=project_of_subject(),
+        project=_project_of(candidate),
     )
     return judge_growth(report, declared.contract)
 
@@ -151,10 +152,11 @@ def search_blow_up(candidate: Subject, new_database: NewDatabase, declared: Decl
         declared: The costs that the candidate declares.
     """
     runs = _Runs(candidate, new_database)
-    contract = replace(declared.contract, total=_observe(runs, RunSpec()).queries)
+    project = _project_of(candidate)
+    contract = replace(declared.contract, total=_observe(runs, RunSpec(), project).queries)
     found = find_blow_up(
         run_specs(max_rows=4),
-        lambda spec: _observe(runs, spec),
+        lambda spec: _observe(runs, spec, project),
         contract,
         max_examples=_EXAMPLES,
         subject=candidate.name,
@@ -214,7 +216,7 @@ def judge_work(
     Returns:
         The verdicts on work and on everything else that growth is judged by.
     """
-    runs = _Runs(candidate, new_database)
+    runs, source = _Runs(candidate, new_database), _source_file(candidate)
     with LandscapeDB(new_database()) as db:
         counted = (BRANCHES, VM_STEPS) if has_vm_steps(db.engine) else (BRANCHES,)
     report = measure_growth(
@@ -224,7 +226,9 @@ def judge_work(
         scales=_WORK_SCALES,
         work=counted,
         subject=candidate.name,
-        project=project_of_subject(_source_directory(candidate)),
+        # Only the candidate's own directory, wherever it is installed: branches of other code in
+        # the working directory are not the candidate's.
+        project=project_of_subject(source.parent if source else None),
     )
     return judge_growth(report, declared.contract)
 
@@ -292,19 +296,27 @@ def _memory_of(
         return _MemoryOfRun(run.cardinalities.records, probe.measure_memory(task))
 
 
-def _observe(runs: _Runs, spec: RunSpec) -> Activity:
+def _observe(runs: _Runs, spec: RunSpec, project: Project) -> Activity:
     with runs.generated(spec) as db, caller() as by:
         return watch(
-            lambda engine: runs.export(engine, spec.run_id),
-            db.engine,
-            by=by,
-            project=project_of_subject(),
+            lambda engine: runs.export(engine, spec.run_id), db.engine, by=by, project=project
         )
 
 
-def _source_directory(candidate: Subject) -> Path | None:
-    """The directory of the candidate's source; None, for the working directory, if unknown."""
+def _project_of(candidate: Subject) -> Project:
+    """Return the files whose lines are named: the working directory, or the candidate's directory.
+
+    The working directory holds the user's own checkout, but not an installed candidate.
+    """
+    here, source = project_of_subject(), _source_file(candidate)
+    if source is None or here.contains(str(source)):
+        return here
+    return project_of_subject(source.parent)
+
+
+def _source_file(candidate: Subject) -> Path | None:
+    """Return the file of the candidate's source; None if it has none."""
     try:
-        return Path(inspect.getfile(candidate.factory)).parent
-    except TypeError:
+        return Path(inspect.getfile(candidate.factory))
+    except (OSError, TypeError):  # A builtin, an object such as a partial, or code from a prompt.
         return None

@@ -77,6 +77,18 @@ def test_the_concurrent_writer_writes_once_from_another_process(sqlite_url: str)
     assert after["rows"] == before["rows"] + 1
 
 
+def test_a_folder_named_harness_in_the_working_directory_is_not_imported(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "harness").mkdir()
+    (tmp_path / "harness" / "__init__.py").write_text("raise SystemExit('the stranger')\n")
+    monkeypatch.chdir(tmp_path)
+    # A user's environment may put the same folder on the path as well.
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    seen = judged(DEFAULT_CANDIDATE, sqlite_url, tmp_path)
+    assert seen == "passed: a snapshot, while a second process wrote"
+
+
 def test_a_concurrent_writer_that_cannot_write_gives_the_reason(sqlite_url: str) -> None:
     with (
         LandscapeDB(sqlite_url),

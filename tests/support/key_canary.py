@@ -13,7 +13,8 @@ from threading import Event, Thread
 from typing import Self
 
 LANDSCAPE = (sys.executable, "-c", "from elspeth.cli.main import main; main()")
-HARNESS = (sys.executable, "-m", "harness")
+# -P: the folder that a program runs in must not be imported from.
+HARNESS = (sys.executable, "-P", "-m", "harness")
 
 _FRAGMENT_BYTES = 12
 
