@@ -17,7 +17,7 @@ from harness.bench.paired_ratio import Pairing
 from harness.bench.race import Race, run_race
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.verdicts import located
-from harness.checks.formulas import attribute_queries
+from harness.checks.costs import attribute_queries
 from harness.checks.run import QUICK_CHECKS, Check, prepare_checks, run_checks
 from harness.checks.selftest import CorrectExporter, SeededFault, run_selftest
 from harness.compare.exports import SIGNING_KEY, fixed_clock

@@ -19,7 +19,7 @@ from elspeth.core.landscape import LandscapeDB
 from harness.checks.cases import Case
 from harness.compare.capture import MAX_RECORDS, Capture, capture
 from harness.compare.exports import SIGNING_KEY, Comparison, compare_captures, fixed_clock
-from harness.compare.record_types import run_lookup
+from harness.compare.records import run_lookup
 from harness.exporters.subject import Subject
 from harness.generate.generator import generate_run
 

@@ -27,9 +27,9 @@ from harness.checks.environments import (
     PROCESS_ENVIRONMENTS,
     judge_across_backends,
     judge_in_environment,
+    judge_snapshot,
 )
 from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, sqlite_files
-from harness.checks.snapshot import judge_snapshot
 from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
 from querygrowth.verdict import Outcome, Verdict, judge
 

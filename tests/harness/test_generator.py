@@ -25,13 +25,19 @@ from sqlalchemy import func, select
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.exporter import LandscapeExporter
 from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
-from harness.generate.bulk_writer import ENTITIES_PER_INSERT, write_in_bulk
 from harness.generate.entities import Section
 from harness.generate.features import FEATURES, Feature
-from harness.generate.generator import Cardinalities, RunExistsError, Write, generate_run
+from harness.generate.generator import (
+    ENTITIES_PER_INSERT,
+    Cardinalities,
+    RunExistsError,
+    Write,
+    generate_run,
+    write_in_bulk,
+)
 from harness.generate.plan import plan
-from harness.generate.pools import build_pools, parse_pools
 from harness.generate.presets import preset
+from harness.generate.sources import build_pools, parse_pools
 from harness.generate.spec import AXES, ImpossibleSpecError, RunSpec
 from harness.generate.strategies import run_specs
 
@@ -276,7 +282,7 @@ def test_a_killed_generation_stores_nothing(tmp_path: Path, write: str) -> None:
     program = (
         "import os, signal, sys\n"
         "from elspeth.core.landscape.database import LandscapeDB\n"
-        "from harness.generate.bulk_writer import write_in_bulk\n"
+        "from harness.generate.generator import write_in_bulk\n"
         "from harness.generate.generator import generate_run\n"
         "from harness.generate.spec import RunSpec\n"
         "from recorder_writer import write_through_recorder\n"

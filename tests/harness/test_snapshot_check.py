@@ -12,7 +12,7 @@ from harness.checks.concurrent_writer import (
     ConcurrentWriterError,
     add_records_of_every_type,
 )
-from harness.checks.snapshot import judge_snapshot
+from harness.checks.environments import judge_snapshot
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset

@@ -1,7 +1,7 @@
 """What a comparison knows of record types, and which run a record belongs to."""
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
-from harness.compare.record_types import run_lookup
+from harness.compare.records import run_lookup
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 
