@@ -139,7 +139,7 @@ EDGE_FLOATS = (
     1 / 3,
     -1.5,
 )
-"""Floats on both sides of the limits in RFC 8785, section 3.2.2.3 (ECMAScript's Number::toString)."""
+"""Floats on both sides of the limits of RFC 8785, section 3.2.2.3 (ECMAScript Number::toString)."""
 
 
 def _is_duration(column: str) -> bool:
@@ -204,7 +204,7 @@ def nan_durations(section: Section, _: EditContext) -> None:
     _set_duration(section, float("nan"))
 
 
-# Ids: these features rename every id of a run, and exclude each other.
+# Ids: these features rename every id of a run.
 
 _DIGITS = 19
 """The number of digits at the end of a generated id."""
