@@ -1,4 +1,4 @@
-"""Plan changes move only what has no total order; every corruption is refused."""
+"""Plan changes affect only an order that is not total, and every corruption is refused."""
 
 from collections.abc import Iterator
 from dataclasses import replace

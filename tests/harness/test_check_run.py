@@ -1,4 +1,4 @@
-"""The checks of a candidate: each catches its faults, and a correct exporter passes."""
+"""The checks of a candidate: every check catches its faults, and a correct exporter passes."""
 
 import sys
 from collections.abc import Iterator
@@ -95,7 +95,7 @@ def test_the_named_line_is_the_exporters_in_any_working_directory(
     assert Path(failed.site.path) == ROOT / "fixtures" / "faulty_exporters" / "queries.py"
 
 
-def test_memory_is_not_judged_of_an_exporter_that_no_other_process_can_load(
+def test_memory_is_skipped_for_an_exporter_that_another_process_cannot_load(
     setup: CheckSetup,
 ) -> None:
     class Local(LandscapeExporter):

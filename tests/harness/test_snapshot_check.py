@@ -40,9 +40,7 @@ def test_an_exporter_that_reads_query_by_query_is_torn_on_every_backend(
     assert seen.startswith("failed: not a snapshot: ")
 
 
-def test_an_exporter_that_came_to_no_second_query_proves_nothing(
-    sqlite_url: str, tmp_path: Path
-) -> None:
+def test_an_exporter_without_a_second_query_is_vacuous(sqlite_url: str, tmp_path: Path) -> None:
     nothing = load_subject("harness.fixtures.faulty_exporters.output:ExportsNothing")
     verdict = judge_snapshot(nothing, load_subject(CONTROL), lambda: sqlite_url, tmp_path)
     assert verdict.failed
