@@ -12,12 +12,10 @@ PACKAGE = Path(__file__).parent
 FIXTURES = Path(harness.fixtures.__path__[0])
 """The folder of targets, baseline, golden exports, and seeded and correct exporters."""
 
+# Commands do not write into an installed package: a change there is not reviewed, and the next
+# installation overwrites it.
 IS_INSTALLED = FIXTURES.is_relative_to(PACKAGE)
-"""Whether these files belong to an installed package, and not to a checkout under version control.
-
-Commands do not write into an installed package: nobody would review the change, and the next
-installation would undo it.
-"""
+"""Whether these files belong to an installed package, and not to a checkout."""
 
 TARGETS = FIXTURES / "targets.toml"
 BASELINE = FIXTURES / "baseline.json"
@@ -27,10 +25,8 @@ CORRECT_EXPORTERS = FIXTURES / "correct_exporters" / "designs.toml"
 
 
 def child_environment() -> Mapping[str, str]:
-    """Return environment variables with which `python -P -m harness...` runs this harness.
-
-    Without -P, Python would import a folder named `harness` in the working directory. Without the
-    path, it would import another installed `harness`, or none when this one is not installed.
-    """
+    """Return environment variables with which `python -P -m harness...` runs this harness."""
+    # Without -P, Python imports a folder named harness in the working directory first. Without the
+    # path, it imports another harness on PYTHONPATH, or none if this one is not installed.
     paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
