@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from postgres_server import NoServerError, execute, new_landscape, temporary_server
+from postgres_server import execute, new_landscape, server_or_skip
 from profiles import load_profile
 from sqlalchemy import URL, make_url
 
@@ -28,11 +27,7 @@ load_profile(os.environ)
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[URL]:
     """The URL of a server that runs as long as this test process."""
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(temporary_server())
-        except NoServerError as error:
-            pytest.skip(str(error))
+    with server_or_skip() as url:
         yield url
 
 

@@ -63,20 +63,18 @@ class TestLockedDependencies:
             assert hashes, package
             assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", each) for each in hashes), package
 
-    def test_the_file_names_no_place_that_packages_come_from(self) -> None:
+    def test_the_file_names_no_package_index_and_no_path(self) -> None:
         text = LOCKED.read_text(encoding="utf-8")
         assert not re.search(r"://|--(extra-)?index|--find-links|--trusted-host|^-|[\w-] @ ", text)
         assert not re.search(r"(^|\s)/\w", text), "a path of the machine that wrote it"
 
-    def test_it_says_on_top_how_to_write_it_anew_and_how_to_install_it(self) -> None:
+    def test_its_first_lines_name_the_commands_that_write_and_install_it(self) -> None:
         top = LOCKED.read_text(encoding="utf-8").splitlines()[:2]
         assert "tox -e lock" in top[1]
         assert "pip install --require-hashes -r .ci/requirements.txt" in top[1]
 
     @pytest.mark.parametrize("version", INTERPRETERS)
-    def test_every_direct_dependency_is_in_it_at_a_version_that_is_admitted(
-        self, version: str
-    ) -> None:
+    def test_every_direct_dependency_is_locked_at_an_allowed_version(self, version: str) -> None:
         markers = environment(version)
         pinned = {
             canonicalize_name(package.name): str(package.specifier).removeprefix("==")
@@ -134,14 +132,16 @@ class TestAudit:
             "ERROR:pip_audit._cli:Tip: your network may be blocking this service. Try another",
         ],
     )
-    def test_without_a_network_it_says_so_in_one_line(self, audit: ModuleType, errors: str) -> None:
+    def test_a_missing_network_is_reported_in_one_line(
+        self, audit: ModuleType, errors: str
+    ) -> None:
         found = audit.judge("", errors)
         assert found.code == 3
         (line,) = found.lines
         assert line.startswith("not audited, no network: ")
 
     @pytest.mark.parametrize("packages", [(SKIPPED,), (SOUND, SKIPPED), ()])
-    def test_a_package_that_the_service_does_not_know_is_no_pass(
+    def test_a_package_that_the_service_does_not_know_does_not_pass(
         self, audit: ModuleType, packages: tuple[dict[str, object], ...]
     ) -> None:
         found = audit.judge(answer(*packages), "No known vulnerabilities found")
@@ -158,7 +158,7 @@ class TestAudit:
         found = audit.judge(answer(SOUND), "No known vulnerabilities found")
         assert (found.code, found.lines) == (0, ("1 packages, no known vulnerability",))
 
-    def test_a_file_that_cannot_be_read_is_not_taken_for_a_missing_network(
+    def test_an_unreadable_file_is_not_reported_as_a_missing_network(
         self, audit: ModuleType
     ) -> None:
         found = audit.judge("", "ERROR:pip_audit._cli:requirement idna does not contain a hash")
@@ -229,7 +229,7 @@ def _calls(tree: ast.Module, function: ast.expr, path: str) -> Iterator[tuple[st
 
 
 class TestHazards:
-    def test_no_source_runs_what_is_only_data(self) -> None:
+    def test_no_source_executes_data(self) -> None:
         assert {path.relative_to(ROOT).parts[0] for path in SOURCES} == {
             "src",
             "harness",
@@ -273,7 +273,7 @@ class TestHazards:
             "yaml.load(content, Loader=_StrictLoader)",
         ],
     )
-    def test_each_of_them_would_be_found(self, source: str) -> None:
+    def test_code_that_executes_data_is_found(self, source: str) -> None:
         assert list(hazards(source))
 
     @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ class TestHazards:
             "executor.submit(work)",
         ],
     )
-    def test_what_is_harmless_is_left_alone(self, source: str) -> None:
+    def test_harmless_code_is_not_reported(self, source: str) -> None:
         assert list(hazards(source)) == []
 
     def test_the_strict_loader_is_allowed_in_its_own_place_only(self) -> None:

@@ -1,8 +1,8 @@
-"""Golden exports: stored table contents with the signed export of each run, for both exporters.
+"""Golden exports: stored table contents, and the signed export of every run in them.
 
-Comparing two exporters misses what both get wrong together, for example after an update of a
-library. A golden export does not: its files were written once and reviewed. Beside the tables, a
-folder for each run holds the JSON Lines file and the CSV files, or the refusal.
+A comparison of two exporters misses an error that both make, for example after an update of a
+library. A golden export shows it: its files were written once and reviewed. Beside the tables, the
+folder of a run holds the JSON Lines file and the CSV files, or the refusal.
 """
 
 import json
@@ -26,14 +26,15 @@ from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.compare.files import first_difference_in_files
 from harness.exporters.subject import Subject
 from harness.generate.features import FEATURES
+from harness.generate.features.feature import compatible
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 from harness.generate.spec import RunSpec
 from querygrowth.verdict import Verdict, judge
 
 _TABLES, _JSONL, _CSV, _REFUSAL = "tables.jsonl", "export.jsonl", "csv", "refusal.txt"
+# SQLite's form of a timestamp. PostgreSQL reads it correctly in a session whose time zone is UTC.
 _TIMESTAMP = "%Y-%m-%d %H:%M:%S.%f"
-"""How SQLite stores a timestamp. PostgreSQL reads it right in a session whose time zone is UTC."""
 
 
 class GoldenError(ValueError):
@@ -42,7 +43,7 @@ class GoldenError(ValueError):
 
 @dataclass(frozen=True)
 class GoldenChange:
-    """A golden export that an update would replace: its name, and the first difference."""
+    """A golden export that an update replaces: its name, and the first difference."""
 
     name: str
     difference: str
@@ -51,8 +52,8 @@ class GoldenChange:
 def dump_tables(db: LandscapeDB, path: Path) -> None:
     """Write every row of every exported table to a file, as JSON Lines in ASCII.
 
-    A line `{"table": name, "columns": names}` starts a table. A line with an array of values
-    follows for each of its rows. Infinity is written as Python's `json` writes it.
+    A line `{"table": name, "columns": names}` starts a table. The lines of its rows follow, arrays
+    of values. Infinity is written as Python's `json` writes it.
     """
     with db.connection() as connection, path.open("w", encoding="ascii", newline="\n") as file:
         for table in EXPORTED_TABLES:
@@ -63,12 +64,12 @@ def dump_tables(db: LandscapeDB, path: Path) -> None:
 
 def restore_tables(db: LandscapeDB, path: Path) -> None:
     """Insert the rows of a file into empty tables. Columns that it does not name stay NULL."""
+    # The driver's connection: SQLAlchemy's types would refuse the bad values of golden runs.
     connection = db.engine.raw_connection()
     is_sqlite = db.engine.dialect.name == "sqlite"
-    # Past SQLAlchemy's types: they would refuse the values that a golden run holds on purpose.
     try:
         cursor = connection.cursor()
-        # The rows were valid when they were dumped. Timestamps were dumped in UTC.
+        # Foreign keys: the rows were valid when they were dumped. Timestamps were dumped in UTC.
         cursor.execute("PRAGMA foreign_keys = OFF" if is_sqlite else "SET TIME ZONE 'UTC'")
         statement = ""
         with path.open(encoding="ascii") as file:
@@ -85,7 +86,8 @@ def restore_tables(db: LandscapeDB, path: Path) -> None:
 
 
 def _rows(connection: Connection, table: Table) -> Iterator[list[Any]]:
-    """Read a table's rows in their physical order, which restoring then repeats."""
+    """Read a table's rows in their physical order."""
+    # Restoring repeats that order. The golden run with shuffled insertion depends on it.
     place = "rowid" if connection.dialect.name == "sqlite" else "ctid"
     for row in connection.execute(select(table).order_by(literal_column(place))):
         yield [_as_text(value) for value in row]
@@ -103,12 +105,15 @@ def _insert(table: str, columns: Sequence[str], placeholder: str) -> str:
 
 
 def golden_specs(backend: str) -> tuple[RunSpec, ...]:
-    """Return the specs of a backend's golden runs. Together they have every feature it supports."""
+    """Return the specs of a backend's golden runs. Together they have all features it supports."""
     held = [each for each in FEATURES.values() if backend == "sqlite" or each.portable]
-    sound = [each.name for each in held if not each.corrupt]
+    left = [each for each in held if not each.corrupt]
     specs: list[RunSpec] = []
-    while left := [name for name in sound if not any(name in each.features for each in specs)]:
-        specs.append(_small(f"golden_{len(specs) + 1}", _compatible(left)))
+    while left:
+        chosen = compatible(left)
+        specs.append(_small(f"golden_{len(specs) + 1}", {each.name for each in chosen}))
+        left = [each for each in left if each not in chosen]
+    # An export stops at the first bad value, so a corrupt feature has a run for itself.
     corrupt = [each.name for each in held if each.corrupt]
     return (*specs, *(_small(f"golden_{name}", {name}) for name in corrupt))
 
@@ -122,10 +127,10 @@ def check_golden(
         subject: The exporter to judge.
         backend: "sqlite" or "postgresql".
         new_database: Makes the database that the tables are restored into.
-        golden: The folder with a folder for each backend.
+        golden: The folder that holds the folders of the backends.
 
     Raises:
-        GoldenError: There is no golden run. Nothing to compare does not count as passed.
+        GoldenError: There is no golden run.
     """
     with _restored(backend, new_database, golden) as db:
         for directory in _runs(golden / backend):
@@ -141,16 +146,16 @@ def update_golden(
     golden: Path = packaged.GOLDEN,
     write: bool,
 ) -> list[GoldenChange]:
-    """Export the golden runs again, and return which golden exports differ from that.
+    """Export the golden runs again, and return the golden exports that differ from the new ones.
 
-    The stored tables are never changed. If a backend has none, they are generated.
+    Stored tables are never changed. If a backend has none, they are generated.
 
     Args:
         subject: The exporter to write with.
         backend: "sqlite" or "postgresql".
         new_database: Makes the database that the tables are restored into.
-        golden: The folder with a folder for each backend.
-        write: Whether to replace what differs.
+        golden: The folder that holds the folders of the backends.
+        write: Whether to replace the golden exports that differ.
     """
     if write and not (golden / backend / _TABLES).exists():
         _store_new(backend, new_database, golden)
@@ -169,6 +174,7 @@ def update_golden(
 @contextmanager
 def _restored(backend: str, new_database: NewDatabase, golden: Path) -> Iterator[LandscapeDB]:
     tables = golden / backend / _TABLES
+    # An error and no empty list of verdicts: nothing to compare must not count as passed.
     if not tables.exists() or not _runs(golden / backend):
         raise GoldenError(f"no golden exports in {golden / backend}: harness golden --update --yes")
     with LandscapeDB(new_database()) as db:
@@ -222,6 +228,7 @@ def _refusal_text(error: Refusal | None) -> str:
 
 def _write(found: Capture, directory: Path) -> None:
     """Replace a golden export by a new one."""
+    # Removed first, because a refusal has other files than an export.
     shutil.rmtree(directory)
     directory.mkdir()
     if found.error:
@@ -232,7 +239,7 @@ def _write(found: Capture, directory: Path) -> None:
 
 
 def _store_new(backend: str, new_database: NewDatabase, golden: Path) -> None:
-    """Generate a backend's golden tables, and a folder for the export of each run."""
+    """Generate a backend's golden tables, and an empty folder for the export of every run."""
     with LandscapeDB(new_database()) as db:
         for spec in golden_specs(backend):
             generate_run(db, spec)
@@ -240,17 +247,8 @@ def _store_new(backend: str, new_database: NewDatabase, golden: Path) -> None:
         dump_tables(db, golden / backend / _TABLES)
 
 
-def _compatible(names: list[str]) -> set[str]:
-    """Return the features that can stand in one run: none hides an earlier one."""
-    chosen: set[str] = set()
-    for name in names:
-        if not FEATURES[name].excludes & chosen:
-            chosen.add(name)
-    return chosen
-
-
 def _small(run_id: str, features: set[str]) -> RunSpec:
-    """Return the spec of a run with a little of everything, as small as its features allow."""
+    """Return the smallest spec with one or two of everything and the features."""
     tiny = preset("tiny", neighbours=0)
     needed = {"neighbours": 0}
     for name in features:

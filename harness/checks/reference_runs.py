@@ -1,7 +1,7 @@
-"""Reference runs: the databases that candidates are compared on, and the control's exports of them.
+"""Reference runs: the databases that candidates are compared on, and the control's exports.
 
-A run is generated, and the control exports it, when a case first asks for it. All candidates share
-them, since an exporter only reads.
+A run is generated and exported by the control when a case needs it for the first time. All
+candidates share it, because an exporter only reads.
 """
 
 import shutil
@@ -19,7 +19,7 @@ from elspeth.core.landscape import LandscapeDB
 from harness.checks.cases import Case
 from harness.compare.capture import MAX_RECORDS, Capture, capture
 from harness.compare.exports import SIGNING_KEY, Comparison, compare_captures, fixed_clock
-from harness.compare.record_types import run_lookup
+from harness.compare.records import run_lookup
 from harness.exporters.subject import Subject
 from harness.generate.generator import generate_run
 
@@ -29,7 +29,7 @@ NewDatabase: TypeAlias = Callable[[], str]
 
 @contextmanager
 def sqlite_files(directory: Path) -> Iterator[NewDatabase]:
-    """Make databases as files in a directory. The caller removes the directory."""
+    """Make databases as files in a directory, which the caller removes."""
     numbers = count(1)
     yield lambda: f"sqlite:///{directory / f'scratch-{next(numbers)}.db'}"
 
@@ -40,7 +40,7 @@ def postgresql_databases(server: str, *, options: str = "") -> Iterator[NewDatab
 
     Args:
         server: URL of a database on the server, with a role that may create databases.
-        options: Text to add to each CREATE DATABASE.
+        options: Text to add to the statements CREATE DATABASE.
 
     Raises:
         sqlalchemy.exc.DBAPIError: A database cannot be created.
@@ -58,10 +58,12 @@ def postgresql_databases(server: str, *, options: str = "") -> Iterator[NewDatab
         yield new
     finally:
         for name in names:
+            # An exporter on trial may have left a connection open. FORCE ends it.
             _execute(url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _execute(server: URL, statement: str) -> None:
+    # PostgreSQL creates and drops no database inside a transaction.
     engine = create_engine(server, isolation_level="AUTOCOMMIT")
     try:
         with engine.connect() as connection:
@@ -79,10 +81,10 @@ class ReferenceRuns:
 
     Args:
         new_database: Makes a database for a run.
-        directory: Where exports are written.
+        directory: The folder for exports.
         control: The exporter to compare with.
         max_records: The records after which a candidate's export counts as endless; default: ten
-            times the control's, and some.
+            times the control's number plus 1,000.
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class ReferenceRuns:
         self._open.close()
 
     def database(self, case: Case) -> LandscapeDB:
-        """The database of a case, complete: no later case writes to it."""
+        """Return the database of a case. No later case changes it."""
         spec, run_id = case.spec, case.spec.run_id
         identity = (spec, case.corruption, case.plan_change.name)
         if identity not in self._databases:
@@ -125,10 +127,8 @@ class ReferenceRuns:
         return self._databases[identity]
 
     def control(self, case: Case) -> Capture:
-        """The control's export of a case, always taken under the usual query plans.
-
-        What a candidate is compared with must not depend on the plan change under test.
-        """
+        """Return the control's export of a case, always under the usual query plans."""
+        # The expected export must not depend on the plan change under test.
         case = case.without_plan_change
         if case not in self._captures:
             self._captures[case] = self._capture(self._control, case, MAX_RECORDS)

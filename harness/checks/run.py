@@ -1,9 +1,4 @@
-"""Run the checks that a candidate has to pass, one by one, on each backend.
-
-The order of the checks matters: the first failure has to name the cause. Bytes are compared before
-costs, queries are counted before work, and work before a run so large that a quadratic exporter
-would not end.
-"""
+"""Run the checks that a candidate has to pass, one by one, on every backend."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,13 +22,15 @@ from harness.checks.environments import (
     PROCESS_ENVIRONMENTS,
     judge_across_backends,
     judge_in_environment,
+    judge_snapshot,
 )
 from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, sqlite_files
-from harness.checks.snapshot import judge_snapshot
 from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
 from querygrowth.verdict import Outcome, Verdict, judge
 
 
+# The order matters, because the first failure has to name the cause: bytes before costs, queries
+# before work, and work before a run so large that a quadratic exporter would not end.
 class Check(StrEnum):
     """The checks, in the order in which they run."""
 
@@ -55,7 +52,7 @@ QUICK_CHECKS = (Check.RECORDS, Check.PLAN, Check.QUERIES)
 
 @dataclass(frozen=True)
 class CheckVerdict:
-    """A verdict, with the check and the backend it comes from."""
+    """A verdict, with its check and its backend."""
 
     check: Check
     backend: str
@@ -64,9 +61,9 @@ class CheckVerdict:
 
 @dataclass(frozen=True)
 class CheckSetup:
-    """What checks run on: reference runs by backend, the control, and a folder for their files.
+    """The environment of checks: reference runs by backend, the control, and a folder for files.
 
-    There are runs on PostgreSQL only where a server was named.
+    There are runs on PostgreSQL only if a server was named.
     """
 
     runs: Mapping[str, ReferenceRuns]
@@ -78,13 +75,13 @@ class CheckSetup:
 def prepare_checks(
     *, postgresql: str | None = None, options: str = "", max_records: int | None = None
 ) -> Iterator[CheckSetup]:
-    """Prepare for checks of any number of candidates; remove all databases and files on exit.
+    """Prepare for checks of several candidates, and remove all databases and files on exit.
 
     Args:
         postgresql: URL of a server on which databases may be created. Without it, checks run on
             SQLite only.
-        options: Text to add to each CREATE DATABASE.
-        max_records: An export with more records counts as endless. The default depends on the
+        options: Text to add to the statements CREATE DATABASE.
+        max_records: The records after which an export counts as endless. The default depends on the
             number of records that the control exports.
     """
     control = load_subject(CONTROL)
@@ -117,11 +114,11 @@ def check_candidate(
     Args:
         candidate: The exporter to check.
         setup: From `prepare_checks`.
-        checks: Which checks to run.
+        checks: The checks to run.
         declared: The costs that the candidate declares; default: those of a streaming exporter.
 
     Raises:
-        SubjectError: The candidate cannot be used as an exporter at all.
+        SubjectError: The candidate cannot be used as an exporter.
     """
     found = run_checks(candidate, setup, checks=checks, declared=declared)
     return [each.verdict for each in found]
@@ -134,7 +131,7 @@ def run_checks(
     checks: Sequence[Check] = ALL_CHECKS,
     declared: Declared | None = None,
 ) -> Iterator[CheckVerdict]:
-    """Yield each verdict as soon as it is known, so that a caller can stop at the first failure.
+    """Yield a verdict as soon as it is known, so that a caller can stop at the first failure.
 
     Takes the arguments of `check_candidate`, and raises the same.
     """
@@ -166,6 +163,7 @@ def _run_check(check: Check, request: _Request) -> Iterator[Verdict]:
     try:
         yield from _CHECKS[check](request)
     except SubjectError:
+        # Misuse and no verdict: the command ends with exit code 2.
         raise
     except Exception as error:
         yield Verdict(
@@ -199,7 +197,7 @@ def _compare_cases(request: _Request, cases: Iterable[Case]) -> Verdict:
 
 
 def _check_backends(request: _Request) -> Iterator[Verdict]:
-    # Both databases are in the setup: asked once, under the name of the second.
+    # The setup has both databases, so this runs once, for the second backend.
     if request.backend == "postgresql":
         databases = {
             name: runs.database(BOTH_BACKENDS) for name, runs in request.setup.runs.items()
@@ -213,7 +211,7 @@ def _check_queries(request: _Request) -> Iterator[Verdict]:
     yield from _failed_or_one_passed(verdicts, seen)
 
 
-# The next three, and memory, do not depend on the backend, or are counted on SQLite only.
+# The next three checks and that of memory are the same on every backend, or need SQLite.
 
 
 def _check_search(request: _Request) -> Iterator[Verdict]:
@@ -258,7 +256,7 @@ def _check_memory(request: _Request) -> Iterator[Verdict]:
 
 
 def _failed_or_one_passed(verdicts: Sequence[Verdict], seen: str) -> Sequence[Verdict]:
-    """Return the failed verdicts; where none failed, one that passed stands for all."""
+    """Return the failed verdicts. If there are none, return one that passed, for all of them."""
     passed = [replace(each, seen=seen, evidence=()) for each in verdicts if each.passed]
     return [each for each in verdicts if each.failed] or passed[:1]
 

@@ -1,7 +1,7 @@
-"""Selftest: check exporters whose verdict is known, faulty ones and correct ones.
+"""Selftest: check faulty and correct exporters whose verdicts are known.
 
-It passes when every seeded fault fails the check that is listed for it, in the listed words, and
-no correct exporter fails any check.
+It passes if every seeded fault fails its listed check in the listed words, and every correct
+exporter passes all checks.
 """
 
 import tomllib
@@ -30,19 +30,24 @@ from harness.exporters.subject import SubjectError, load_subject
 from querygrowth.contract import Allowance
 from querygrowth.verdict import Outcome, Verdict
 
+# template1 may have another collation, and PostgreSQL copies only template0 with a new one.
 ICU_OPTIONS = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en' LOCALE 'C'"
-"""Options of CREATE DATABASE: PostgreSQL then sorts text as English does, and not by bytes."""
+"""Options of CREATE DATABASE with which PostgreSQL sorts text in English order, not by bytes."""
 
 _EXPORTERS = "harness.fixtures.faulty_exporters"
-_NEXT_STEP = "what changed in harness/ or fixtures/, or in what these exporters build on"
+_NEXT_STEP = "the last changes in harness/ and fixtures/, and in the code that the exporters extend"
 
 
 @dataclass(frozen=True)
 class SeededFault:
     """A faulty exporter, and the failure that the checks must report first.
 
-    The first failed verdict must come from `check`, and its first line must contain all `words`.
-    `needs` is empty, "postgresql", or "icu" for a PostgreSQL with the collations of a language.
+    Attributes:
+        number: The number of the fault.
+        exporter: The exporter, as module:attribute.
+        check: The check that gives the first failed verdict.
+        words: The words that the first line of that verdict contains.
+        needs: Empty, "postgresql", or "icu" for a PostgreSQL with the collations of languages.
     """
 
     number: int
@@ -80,9 +85,12 @@ class SelftestSelection:
 class SelftestResult:
     """The judgement on the checks for one exporter.
 
-    `fault` is the number of its seeded fault; None for a correct exporter. `check` is the check
-    that failed first, or that should have failed; None for a correct exporter that passed. The
-    verdict's evidence is the first line of that failure.
+    Attributes:
+        exporter: The exporter, as module:attribute.
+        fault: The number of its seeded fault; None for a correct exporter.
+        check: The check that failed first, or that should have failed; None for a correct exporter
+            that passed.
+        verdict: Its evidence is the first line of that failure.
     """
 
     exporter: str
@@ -99,7 +107,8 @@ class SelftestResult:
 def load_seeded_faults(path: Path = packaged.SEEDED_FAULTS) -> tuple[SeededFault, ...]:
     """Read the list of seeded faults.
 
-    Raises SubjectError, naming the file, if it cannot be read or lists nothing.
+    Raises:
+        SubjectError: The file cannot be read, or has an empty list. The message names it.
     """
     return tuple(
         SeededFault(
@@ -135,16 +144,16 @@ def run_selftest(
     *,
     postgresql: str | None = None,
 ) -> Iterator[SelftestResult]:
-    """Check every exporter, and yield each result as soon as it is known.
+    """Check every exporter, and yield a result as soon as it is known.
 
     Args:
-        faults: The faulty exporters, tried first.
+        faults: The faulty exporters. They come first.
         correct: The correct exporters.
-        postgresql: URL of a server on which databases may be created. Without it, faults that show
-            on PostgreSQL only are skipped, with the reason.
+        postgresql: URL of a server on which databases may be created. Without it, faults that only
+            PostgreSQL shows are skipped, with the reason.
     """
     with ExitStack() as stack:
-        # One setup for all exporters with the same needs: the control exports each run once.
+        # One setup for all exporters with the same needs: the control then exports a run only once.
         setups = {"": stack.enter_context(prepare_checks())}
         for fault in faults:
             reason = _unmet_need(fault.needs, postgresql)
@@ -214,7 +223,7 @@ def _first_line(failed: CheckVerdict) -> str:
 
 
 def _unmet_need(needs: str, postgresql: str | None) -> str:
-    """Return what a fault needs and this environment lacks, in words; empty if nothing."""
+    """Return the need of a fault that this environment does not meet, in words; may be empty."""
     if needs and postgresql is None:
         return "shows on PostgreSQL only: give a server with --postgresql"
     if needs != "icu" or postgresql is None:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from elspeth.cli.runtime import ExitCode
+from elspeth.cli.runtime import ExitCode, UsageError
+from harness import packaged
 from harness.bench.baseline import (
     DEFAULT_BASELINE,
     Costs,
@@ -27,21 +28,30 @@ def baseline(
     update: Annotated[
         bool, typer.Option("--update", help="Accept the counts as the new baseline.")
     ] = False,
-    file: Annotated[Path, typer.Option(help="The baseline.")] = DEFAULT_BASELINE,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="The baseline; default: the one that comes with the harness."),
+    ] = None,
     candidate: CandidateOption = DEFAULT_CANDIDATE,
 ) -> int:
     """Count the exports of a few small runs and judge them by the baseline, shape by shape.
 
     Work counts are accepted for the versions of SQLite and Python in use; those of other versions
-    stay. Exit 1 when a count is above the accepted one.
+    stay. Exit 1 when a count is above the accepted one. An installed harness writes only where
+    --file says.
     """
-    # Before minutes of counting, so that a damaged file is refused at once. --update may make it.
-    earlier = load_baseline(file) if file.exists() or not update else None
+    if update and file is None and packaged.IS_INSTALLED:
+        raise UsageError(
+            "--update would write into the installed package: name a baseline with --file"
+        )
+    path = file or DEFAULT_BASELINE
+    # A baseline that does not exist yet can be written, but nothing can be judged by it.
+    earlier = load_baseline(path) if path.exists() or not update else None
     with tempfile.TemporaryDirectory(prefix="harness-") as directory:
         found = count_costs(measured(candidate), Path(directory))
     if update:
-        save_baseline(merged(found, earlier), file)
-        output_console().print(f"wrote {file}", markup=False, soft_wrap=True)
+        save_baseline(merged(found, earlier), path)
+        output_console().print(f"wrote {path}", markup=False, soft_wrap=True)
         return ExitCode.PASSED
     return _judge(found, earlier)
 

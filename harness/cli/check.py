@@ -11,7 +11,7 @@ from rich.text import Text
 
 from elspeth.cli.runtime import ExitCode, UsageError, reading_database
 from elspeth.core.landscape import LandscapeDB
-from harness.checks.formulas import attribute_queries
+from harness.checks.costs import attribute_queries
 from harness.checks.run import (
     ALL_CHECKS,
     QUICK_CHECKS,

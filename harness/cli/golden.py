@@ -31,18 +31,22 @@ def golden(
     ] = None,
     candidate: CandidateOption = DEFAULT_CANDIDATE,
     directory: Annotated[
-        Path,
-        typer.Option(
-            help="Their folder; default: those that come with the harness.", show_default=False
-        ),
-    ] = packaged.GOLDEN,
+        Path | None,
+        typer.Option(help="Their folder; default: those that come with the harness."),
+    ] = None,
 ) -> int:
     """Compare with the golden exports of SQLite, and of PostgreSQL where a server is given.
 
-    Exit 1 when an exporter writes something else, or --update without --yes finds changes.
+    Exit 1 when an exporter writes something else, or --update without --yes finds changes. An
+    installed harness writes only where --directory says.
     """
     if check == update or (yes and not update):
         raise UsageError("give either --check, or --update with or without --yes")
+    if yes and directory is None and packaged.IS_INSTALLED:
+        raise UsageError(
+            "--update --yes would write into the installed package: name a folder with --directory"
+        )
+    folder = directory or packaged.GOLDEN
     subjects = [load_subject(CONTROL), load_subject(candidate)]
     with ExitStack() as stack:
         files = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-")))
@@ -51,8 +55,8 @@ def golden(
             backends["postgresql"] = stack.enter_context(postgresql_databases(postgresql))
         # The control as well: all comparisons rest on its bytes.
         if check:
-            return _check(subjects, backends, directory)
-        return _update(subjects[0], backends, directory, write=yes)
+            return _check(subjects, backends, folder)
+        return _update(subjects[0], backends, folder, write=yes)
 
 
 def _check(subjects: list[Subject], backends: dict[str, NewDatabase], directory: Path) -> int:

@@ -1,4 +1,4 @@
-"""Capture one export on disk: its records, JSON Lines, CSV files, and the errors it ended in.
+"""Capture an export on disk: its records, its JSON Lines and CSV files, and its errors.
 
 A comparison reads captures only. The two exporters then need not run at the same time (a database
 in memory allows one transaction), records can be read twice, and memory does not grow with the run.
@@ -21,7 +21,10 @@ MAX_RECORDS = 10_000_000
 """An export with more records counts as endless."""
 
 STALE = "left by an earlier export\r\n"
-"""The content of every file of the CSV directory before the export, which has to replace it."""
+"""The content of all files in the CSV directory before the export, which has to replace them."""
+
+
+_RECORDS, _JSONL, _CSV = "records", "export.jsonl", "csv"
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Spool:
-    """Records kept in a file. Every iteration reads it from the start.
+    """Records in a file. Every iteration reads the file from the start.
 
     Text, integers, floats, booleans and null are read as they were, a str enum as its value, and a
     value of any other class as `{"class": name, "repr": text}`.
@@ -58,8 +61,8 @@ class Capture:
         subject: The subject's name.
         fixed_clock: Whether the capture set the time in the manifest, so that whole files can be
             compared.
-        directory: Where the files are.
-        record_count: How many records `export_run` yielded.
+        directory: The folder of the files.
+        record_count: The number of records that `export_run` yielded.
         error: The error that `export_run` ended in. The records before it are kept.
         jsonl_error: The error that writing the JSON Lines file ended in.
         csv_error: The error that writing the CSV files ended in.
@@ -76,17 +79,17 @@ class Capture:
     @property
     def records(self) -> Spool:
         """The records that `export_run` yielded before its end or its error."""
-        return Spool(_records_in(self.directory))
+        return Spool(self.directory / _RECORDS)
 
     @property
     def jsonl(self) -> Path:
         """The JSON Lines file; absent when writing it was refused."""
-        return _jsonl_in(self.directory)
+        return self.directory / _JSONL
 
     @property
     def csv(self) -> Path:
         """The directory of CSV files."""
-        return _csv_in(self.directory)
+        return self.directory / _CSV
 
     @property
     def sha256(self) -> str | None:
@@ -117,7 +120,7 @@ def capture(
         run_id: The run to export.
         signing_key: The key to sign with; None for an unsigned export.
         clock: The exporter's clock, if it takes one.
-        directory: Where to write. It must not exist.
+        directory: The folder to write into. It must not exist.
         max_records: The records after which the export counts as endless.
 
     Raises:
@@ -125,29 +128,34 @@ def capture(
             records that are not dicts, or does not end.
     """
     directory.mkdir(parents=True)
-    # An exporter has to replace the directory of an earlier export as a whole.
-    _fill_with_stale_files(_csv_in(directory))
+    # An exporter has to replace the directory of an earlier export as a whole: a file that it left
+    # there would belong to another run.
+    stale = directory / _CSV
+    stale.mkdir()
+    for name in CSV_NAMES:
+        (stale / name).write_text(STALE, encoding="ascii", newline="")
     sign = signing_key is not None
 
-    # One exporter for each form: an exporter may keep state from one call to the next.
+    # A new exporter for every form, because one may keep state from one call to the next.
     def exporter() -> Exporter:
         return _build(subject, db, signing_key, clock)
 
     counted = _Counted(subject.name, max_records)
 
     def records() -> None:
-        spool(counted(exporter().export_run(run_id, sign=sign)), _records_in(directory))
+        spool(counted(exporter().export_run(run_id, sign=sign)), directory / _RECORDS)
 
     def jsonl() -> None:
-        write_jsonl(exporter(), run_id, _jsonl_in(directory), sign=sign)
+        write_jsonl(exporter(), run_id, directory / _JSONL, sign=sign)
 
     def csv() -> None:
-        write_csv(exporter(), run_id, _csv_in(directory), sign=sign)
+        write_csv(exporter(), run_id, directory / _CSV, sign=sign)
 
     return Capture(
         subject=subject.name,
         fixed_clock=subject.takes_clock,
         directory=directory,
+        # The count is read after this call, which counts.
         error=_refusal(records),
         record_count=counted.count,
         jsonl_error=_refusal(jsonl),
@@ -157,7 +165,7 @@ def capture(
 
 def spool(records: Iterable[Mapping[str, Any]], path: Path) -> Spool:
     """Write records to a file. An exception of their iterator is raised after the last record."""
-    # json keeps what a comparison must see: the order of keys, and 1 apart from 1.0 and True.
+    # JSON keeps what a comparison must see: the order of keys, and 1 apart from 1.0 and True.
     with path.open("w", encoding="ascii") as file:
         for record in records:
             file.write(json.dumps(dict(record), default=_foreign))
@@ -166,7 +174,7 @@ def spool(records: Iterable[Mapping[str, Any]], path: Path) -> Spool:
 
 
 class _Counted:
-    """Counts records as they pass, and raises SubjectError for what is not a record."""
+    """Counts records as they are yielded, and raises SubjectError for an object that is none."""
 
     def __init__(self, subject: str, max_records: int) -> None:
         self._subject = subject
@@ -200,11 +208,11 @@ def _build(subject: Subject, db: LandscapeDB, signing_key: bytes | None, clock: 
 def _require_call(
     name: str, function: Callable[..., object], *args: object, **options: object
 ) -> None:
-    # Checked before the call: a TypeError out of the exporter's own code is part of its capture.
+    # Before the call: a TypeError from the exporter's own code is part of its capture instead.
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return  # A builtin without a signature: the call itself will show.
+        return  # A builtin without a signature: the call shows it.
     try:
         signature.bind(*args, **options)
     except TypeError as error:
@@ -221,12 +229,6 @@ def _refusal(export: Callable[[], None]) -> Refusal | None:
     return None
 
 
-def _fill_with_stale_files(directory: Path) -> None:
-    directory.mkdir()
-    for name in CSV_NAMES:
-        (directory / name).write_text(STALE, encoding="ascii", newline="")
-
-
 def _foreign(value: object) -> dict[str, str]:
     return {"class": type(value).__qualname__, "repr": repr(value)}
 
@@ -234,15 +236,3 @@ def _foreign(value: object) -> dict[str, str]:
 def _shortened(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _records_in(directory: Path) -> Path:
-    return directory / "records"
-
-
-def _jsonl_in(directory: Path) -> Path:
-    return directory / "export.jsonl"
-
-
-def _csv_in(directory: Path) -> Path:
-    return directory / "csv"

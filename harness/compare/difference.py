@@ -1,4 +1,7 @@
-"""The first difference between two exports: its class, its place, and the records around it."""
+"""The first difference between two exports: its class, its place, and the records around it.
+
+`classify` decides the class. The likely causes come from `hints`.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,7 +10,7 @@ from enum import Enum, StrEnum
 from itertools import islice
 
 from harness.compare import hints
-from harness.compare.record_types import (
+from harness.compare.records import (
     MANIFEST,
     Identity,
     Record,
@@ -19,7 +22,7 @@ from harness.compare.record_types import (
 )
 
 CONTEXT_RECORDS = 3
-"""How many records are shown before a difference, and how many from it on."""
+"""The number of records that are shown before a difference, and from it on."""
 
 _SHOWN_CHARACTERS = 120
 
@@ -52,14 +55,14 @@ class Difference:
         kind: The class of the difference.
         expected: The control's value, as text.
         found: The candidate's value, as text.
-        place: What was compared: "records", or the name of a file.
+        place: "records", or the name of the compared file.
         number: The record, or the line of the file, counted from 1.
         record_type: The type of the record that differs.
         record: That record, by its type and id.
         field: The field of the record that differs.
         byte_offset: Where the record starts in the control's JSON Lines file; for files, the first
             byte that differs.
-        around: The records near the difference in both exports, one finished line each.
+        around: The records near the difference in both exports, as finished lines.
         hint: The likely cause.
     """
 
@@ -91,7 +94,7 @@ class Difference:
 
     @property
     def evidence(self) -> tuple[str, ...]:
-        """The expected and the found value and the records around them, one finished line each."""
+        """The expected and the found value and the records around them, as finished lines."""
         offset = () if self.byte_offset is None else (f"at byte    {self.byte_offset}",)
         return (
             f"expected   {_shortened(self.expected)}",
@@ -130,15 +133,14 @@ def classify(
 ) -> Difference:
     """Classify how two exports differ from a pair of records on.
 
-    Both exports are read again from the start to the end, several times, and neither is held in
-    memory.
-
     Args:
         mismatch: The first pair of records that differ.
         control: All of the control's records.
         candidate: All of the candidate's records.
         run_of: Finds the run of a record; without it, records of another run are called "extra".
     """
+    # Both exports are read again several times: they may be larger than memory, and this happens
+    # once for a comparison that has failed.
     difference = _classified(mismatch, control, candidate, run_of)
     return replace(
         difference,
@@ -155,8 +157,8 @@ def classify(
 def _classified(
     mismatch: Mismatch, control: Records, candidate: Records, run_of: RunLookup | None
 ) -> Difference:
-    # The order of the questions is the order of precedence: a record in another place is an order,
-    # and neither an extra record here nor a missing one there.
+    # The order of these tests is the order of precedence: a record at another place is a wrong
+    # order, and neither an extra record here nor a missing one there.
     expected, found = mismatch.expected, mismatch.found
     if found is None:
         return _lacking(expected or {}, found)
@@ -166,7 +168,7 @@ def _classified(
     if identity_of(expected) == identity_of(found):
         return _within_record(expected, found)
     is_kept = _position(candidate, identity_of(expected)) is not None
-    # A changed id makes one record missing and another extra: better named as one changed field.
+    # A changed id makes one record missing and another extra: one changed field says more.
     if place is None and not is_kept and _is_renamed(expected, found, run_of):
         return _within_record(expected, found)
     if place is None or place < mismatch.number:
@@ -205,7 +207,7 @@ def _kind_within(expected: Record, found: Record, field: str) -> Kind:
 def _surplus(
     expected: Record | None, found: Record, place: int | None, run_of: RunLookup | None
 ) -> Difference:
-    """Describe a record that the control does not have, or had earlier, as record `place`."""
+    """Describe a record that the control lacks, or had before, as record `place`."""
     kind, hint = Kind.EXTRA, ""
     run_id = run_of(found) if run_of and place is None else None
     if place is not None:
@@ -252,11 +254,12 @@ def _misplaced(expected: Record, found: Record, control: Records, candidate: Rec
 
 def _is_renamed(expected: Record, found: Record, run_of: RunLookup | None) -> bool:
     """Whether two records with different ids are one record whose id was changed."""
+    # An id that the database has is the id of another record.
     return expected["record_type"] == found["record_type"] and not (run_of and run_of(found))
 
 
 def _position(records: Records, identity: Identity) -> int | None:
-    """The number of the first record with this identity, counted from 1."""
+    """Return the number of the first record with this identity, from 1; None if there is none."""
     numbered = enumerate(records, start=1)
     return next((number for number, each in numbered if identity_of(each) == identity), None)
 
@@ -268,14 +271,14 @@ def _same_field(one: Record, other: Record, name: str) -> bool:
 
 
 def _numbered(side: str, records: Records, first: int, end: int) -> Iterator[str]:
-    """Show the records from `first` up to, without, `end`, one line each."""
+    """Yield a line for every record from number `first` to the one before `end`."""
     first = max(first, 1)
     for number, record in enumerate(islice(records, first - 1, end - 1), start=first):
         yield f"{side:<9}  {number:>6}  {_placed(record)}"
 
 
 def _placed(record: Record) -> str:
-    """Show a record with the fields that it is sorted by."""
+    """Show a record with the fields that sort it."""
     key, order = type_of(record).key, type_of(record).order
     values = ", ".join(
         f"{name}={record[name]}" for name in order if name in record.keys() - set(key)
@@ -314,7 +317,7 @@ def _plain(value: object) -> object:
 
 
 def _first_word(error: str) -> str:
-    """Return the class from an error's text, or `no error`."""
+    """Return the class of an error from its text; `no error` stays."""
     return error.partition(":")[0]
 
 

@@ -13,19 +13,18 @@ from harness.compare.capture import MAX_RECORDS, Capture, Refusal, capture, spoo
 from harness.compare.difference import Difference, Kind, Mismatch, classify, same_record
 from harness.compare.files import first_difference_in_files, line_offset
 from harness.compare.hints import of_signature
-from harness.compare.manifest import WithoutTime
-from harness.compare.record_types import Record, Records, RunLookup, label, run_lookup
+from harness.compare.records import Record, Records, RunLookup, WithoutTime, label, run_lookup
 from harness.exporters.measured import control_for
 from harness.exporters.subject import Subject
 from querygrowth.verdict import Verdict, judge, require
 
-# Not a secret: both sides sign with it, and nothing else is signed with it.
+# Not a secret: only the two exports of a comparison are signed with it.
 SIGNING_KEY = b"the harness signs with this key of its own, which proves nothing"
 """The default key of comparisons."""
 
 
 def fixed_clock() -> datetime:
-    """Return the same time on every call: the `exported_at` of all manifests of a comparison."""
+    """Return the time of all manifests in comparisons: the same one on every call."""
     return datetime(2026, 1, 1, 12, 30, 15, 250000, tzinfo=UTC)
 
 
@@ -37,7 +36,7 @@ class Comparison:
         control: The control's name.
         candidate: The candidate's name.
         run_id: The exported run.
-        records: How many records the control emitted.
+        records: The number of records that the control yielded.
         difference: The first difference; None if there is none.
         control_sha256: The hash of the control's JSON Lines file; None where writing was refused.
         candidate_sha256: The hash of the candidate's. In identical exports the two differ only if
@@ -79,8 +78,7 @@ def first_difference(
     """Find the first difference between the records of two exports; None if they are the same.
 
     Values, their types, the order of keys and the order of records count. Memory does not grow
-    with the number of records: iterators are written to temporary files, because a difference is
-    classified by reading the records again. Lists and spools are read where they are.
+    with the number of records.
 
     Args:
         control: The control's records.
@@ -88,6 +86,7 @@ def first_difference(
         run_of: Finds the run of a record, to recognise records of another run.
     """
     with tempfile.TemporaryDirectory(prefix="harness-") as directory:
+        # Iterators go to temporary files, because classifying a difference reads records again.
         sides = (
             _rereadable(control, Path(directory, "control")),
             _rereadable(candidate, Path(directory, "candidate")),
@@ -111,14 +110,14 @@ def compare_exports(
 
     Args:
         db: The database with the run.
-        run_id: The run to export. It need not exist: both have to refuse it alike.
+        run_id: The run to export. If it does not exist, both have to refuse it alike.
         candidate: The exporter to judge. If its clock cannot be set, its manifest is verified
             instead of compared byte by byte.
-        control: The exporter to compare with; default: the control, in a process of its own for a
+        control: The exporter to compare with; default: the control, in a separate process for a
             large run.
         signing_key: The key that both sign with; None for unsigned exports.
         clock: The clock of both.
-        directory: Where both exports are kept. It must not exist. By default they are removed.
+        directory: A folder that keeps both exports. It must not exist. By default they are removed.
         max_records: The records after which the candidate's export counts as endless.
 
     Raises:
@@ -185,7 +184,7 @@ def compare_captures(
         signing_key: The key that both were signed with; None if unsigned.
         run_of: Finds the run of a record, to recognise records of another run.
     """
-    # Records first: a difference in a record is easier to understand than a byte of a file.
+    # Records before files: a difference in a record is easier to understand than one in a byte.
     difference = _first_difference_in_records(control, candidate, signing_key, run_of)
     if difference is None:
         difference = first_difference_in_files(control, candidate, signing_key)
@@ -211,8 +210,7 @@ def _first_difference_in_records(
 ) -> Difference | None:
     """Compare the records of two captures, and the errors that they ended in.
 
-    Two exports that end in the same error are the same if the longer one starts with the shorter
-    one: how many records come before the error depends on how an exporter reads.
+    Two exports that end in the same error are the same if the longer one starts with the shorter.
     """
     sides: tuple[Records, Records] = (control.records, candidate.records)
     if not candidate.fixed_clock and signing_key is not None:
@@ -221,11 +219,13 @@ def _first_difference_in_records(
             WithoutTime(candidate.records, signing_key),
         )
     mismatch = _first_mismatch(*sides)
+    # One export has ended, or both. The number of records before an error depends on how an
+    # exporter reads, so the errors decide before a missing record does.
     if mismatch is None or mismatch.expected is None or mismatch.found is None:
         difference = _difference_in_errors(control, candidate, mismatch)
         if difference or (control.error and candidate.error):
             return difference
-        # An exporter that does nothing would pass wherever the control exports nothing as well.
+        # Otherwise an exporter that does nothing passes wherever the control exports nothing.
         if not candidate.record_count:
             return _nothing_exported(control, mismatch)
     return classify(mismatch, *sides, run_of) if mismatch else None

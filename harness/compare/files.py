@@ -9,8 +9,7 @@ import rfc8785
 
 from harness.compare.capture import STALE, Capture
 from harness.compare.difference import Difference, Kind, same_record
-from harness.compare.manifest import without_time
-from harness.compare.record_types import MANIFEST, Record
+from harness.compare.records import MANIFEST, Record, without_time
 
 _CHUNK_BYTES = 1 << 16
 _EXCERPT_BYTES = 60
@@ -41,7 +40,7 @@ def first_difference_in_files(
 
 
 def line_offset(path: Path, number: int) -> int:
-    """Return the byte at which a line starts, the first line being number 1."""
+    """Return the byte at which a line starts. Lines count from 1."""
     with path.open("rb") as file:
         for _ in range(number - 1):
             file.readline()
@@ -50,7 +49,7 @@ def line_offset(path: Path, number: int) -> int:
 
 @dataclass(frozen=True)
 class _Mismatch:
-    """The first byte in which two files differ, its line from 1, and where that line starts."""
+    """The first byte that differs, its line (from 1), and the byte at which that line starts."""
 
     byte_offset: int
     line: int
@@ -58,7 +57,10 @@ class _Mismatch:
 
 
 def _in_names(control: Capture, candidate: Capture) -> Difference | None:
-    """Compare which files exist: stale files must be gone, a refused export must leave none."""
+    """Compare which files exist.
+
+    Stale files must be gone, and a refused export must not leave a file.
+    """
     expected, found = _files(control), _files(candidate)
     for name in sorted(expected.keys() - found.keys()):
         return Difference(Kind.MISSING_FILE, "a file", "none", name)
@@ -96,8 +98,8 @@ def _first_mismatch(one: Path, other: Path) -> _Mismatch | None:
     offset, line, line_offset = 0, 1, 0
     with one.open("rb") as first, other.open("rb") as second:
         while True:
+            # In chunks, so that memory does not grow with the files.
             chunk, counterpart = first.read(_CHUNK_BYTES), second.read(_CHUNK_BYTES)
-            # Chunks, so that memory stays the same for files of any size.
             same = chunk[: _length_of_shared_start(chunk, counterpart)]
             line += same.count(b"\n")
             line_offset = offset + same.rfind(b"\n") + 1 if b"\n" in same else line_offset
@@ -109,6 +111,7 @@ def _first_mismatch(one: Path, other: Path) -> _Mismatch | None:
 
 
 def _length_of_shared_start(one: bytes, other: bytes) -> int:
+    # Hot path: nearly all chunks are equal, and one comparison in C is enough for them.
     if one == other:
         return len(one)
     pairs = enumerate(zip(one, other, strict=False))
@@ -117,6 +120,7 @@ def _length_of_shared_start(one: bytes, other: bytes) -> int:
 
 def _is_sound_manifest(expected: Path, found: Path, mismatch: _Mismatch, key: bytes) -> bool:
     """Whether two files differ in the manifest only, and there only in a valid time."""
+    # The manifest is the last record, so a difference in it is the first one of the whole file.
     read = _manifest_row if expected.suffix == ".csv" else _manifest_line
     try:
         manifests = [read(path, mismatch.line_offset) for path in (expected, found)]
@@ -126,7 +130,7 @@ def _is_sound_manifest(expected: Path, found: Path, mismatch: _Mismatch, key: by
 
 
 def _manifest_line(path: Path, offset: int) -> Record:
-    """Read the last line of a JSON Lines file; ValueError unless it is a canonical manifest."""
+    """Read the last line of a JSON Lines file. Raises ValueError if it is no canonical manifest."""
     with path.open("rb") as file:
         file.seek(offset)
         line = file.read(_CHUNK_BYTES)
@@ -137,9 +141,10 @@ def _manifest_line(path: Path, offset: int) -> Record:
 
 
 def _manifest_row(path: Path, _: int) -> Record:
-    """Read the one row of manifest.csv."""
+    """Read the only row of manifest.csv."""
     with path.open(encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
+    # Its signature covers the count as a number.
     return {**row, "record_count": int(row.get("record_count", ""))}
 
 
@@ -156,7 +161,7 @@ def _differing_bytes(name: str, expected: Path, found: Path, mismatch: _Mismatch
 
 
 def _excerpt(path: Path, mismatch: _Mismatch) -> str:
-    """Show a few bytes from shortly before the first difference."""
+    """Show the bytes around the first difference."""
     start = max(mismatch.line_offset, mismatch.byte_offset - _EXCERPT_BYTES // 2)
     with path.open("rb") as file:
         file.seek(start)

@@ -1,4 +1,4 @@
-"""Hints: the likely cause of a difference, where its values show one."""
+"""Hints: the likely cause of a difference, where the records show one."""
 
 import json
 from collections.abc import Mapping
@@ -7,12 +7,11 @@ from types import MappingProxyType
 
 import rfc8785
 
-from harness.compare.manifest import signature_of
-from harness.compare.record_types import MANIFEST, Record, Records, RecordType, type_of
+from harness.compare.records import MANIFEST, Record, Records, RecordType, signature_of, type_of
 
 # Enough to recognise an order, and small enough to hold in memory.
 _SAMPLE_RECORDS = 1000
-_OF_MANIFEST: Mapping[str, str] = MappingProxyType(
+_MANIFEST_HINTS: Mapping[str, str] = MappingProxyType(
     {
         "record_count": "it counts the records before the manifest",
         "final_hash": "it is SHA-256 over the hexadecimal signatures, in emission order",
@@ -23,11 +22,17 @@ _OF_MANIFEST: Mapping[str, str] = MappingProxyType(
 
 
 def of_field(expected: Record, found: Record, field: str) -> str:
-    """Return a guess why a field of a record differs; empty without one."""
+    """Return the likely reason why a field of a record differs; empty if the values show none.
+
+    Args:
+        expected: The control's record.
+        found: The candidate's form of the same record.
+        field: The first field that differs.
+    """
     if field not in found:
         return f"the candidate's {expected['record_type']} records lack the key {field}"
     if expected["record_type"] == MANIFEST:
-        return _OF_MANIFEST.get(field, "")
+        return _MANIFEST_HINTS.get(field, "")
     if field not in expected:
         return f"the control's {expected['record_type']} records have no key {field}"
     one, other = expected[field], found[field]
@@ -41,7 +46,7 @@ def of_field(expected: Record, found: Record, field: str) -> str:
 
 
 def of_signature(record: Record, key: bytes) -> str:
-    """Return which bytes a wrong signature covers, if they are one of the known mistakes."""
+    """Return which bytes a wrong signature covers, if that is a known mistake."""
     unsigned = {name: value for name, value in record.items() if name != "signature"}
     signature = record["signature"]
     if signature == signature_of(rfc8785.dumps({**unsigned, "signature": ""}), key):
@@ -76,7 +81,8 @@ def of_order(expected: Record, found: Record, control: Records, candidate: Recor
     if kind.name != found["record_type"]:
         return f"a {found['record_type']} record stands where the control has a {kind.name} record"
     # Siblings first: a wrong order below one parent need not show over all records of a type.
-    for records in (_siblings(candidate, kind, expected), _of_type(candidate, kind)):
+    same_type = (each for each in candidate if each["record_type"] == kind.name)
+    for records in (_siblings(candidate, kind, expected), list(islice(same_type, _SAMPLE_RECORDS))):
         sorting = _sorting(records, kind)
         if sorting:
             return f"same records in another order: looks sorted by {sorting}, expected {wanted}"
@@ -96,20 +102,16 @@ def _of_text(expected: str, found: str) -> str:
 
 
 def _siblings(records: Records, kind: RecordType, like: Record) -> list[Record]:
-    """Return the first records of a type under one parent: a local order is the best evidence."""
+    """Return the first records of a type that have the same parent as a record."""
     parent = like.get(kind.parent or "")
     near = (each for each in records if each["record_type"] == kind.name)
     same = (each for each in near if each.get(kind.parent or "") == parent)
     return list(islice(same, _SAMPLE_RECORDS))
 
 
-def _of_type(records: Records, kind: RecordType) -> list[Record]:
-    same = (each for each in records if each["record_type"] == kind.name)
-    return list(islice(same, _SAMPLE_RECORDS))
-
-
 def _sorting(records: list[Record], kind: RecordType) -> str:
-    """Name a field that the records are sorted by, but should not be, or not by it alone."""
+    """Name a field that sorts the records, but should not, or not alone."""
+    # The likeliest mistakes first. Several fields may rise together, and the first one is named.
     in_records = [name for name in kind.order if records and name in records[0]]
     leading, others = in_records[:1], [name for name in records[0] if name not in in_records[:1]]
     for name in leading:
@@ -127,8 +129,9 @@ def _sorting(records: list[Record], kind: RecordType) -> str:
 
 
 def _is_sorted(records: list[Record], name: str, *, nulls_last: bool) -> bool:
-    """Whether a field rises from record to record. A constant field shows no order."""
+    """Whether a field rises from record to record."""
     values = [record.get(name) for record in records]
+    # Values of several types cannot be compared, and a constant field shows no order.
     if len({type(value) for value in values if value is not None}) != 1 or len(set(values)) < 2:
         return False
     keys = [

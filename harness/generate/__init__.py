@@ -1,1 +1,1 @@
-"""Generates runs: the contents of a database from a spec."""
+"""Generate runs: the contents of a database from a spec."""

@@ -1,9 +1,8 @@
 """Entities: the stored rows of the exported tables, as named tuples, and sections of them.
 
-An entity is a thing that the database stores as one row of one exported table. Its fields are the
-columns of its table and its values are what the database holds, so that a bulk insert takes it
-without conversion. Timestamps are UTC text with microseconds, which SQLite stores and PostgreSQL
-reads. Entities are named tuples and not dataclasses because a large run has millions of them.
+An entity is one row of one exported table. Its fields are the columns of the table, and its values
+are stored values, so that a bulk insert takes it without conversion. Timestamps are UTC text with
+microseconds, which SQLite stores and PostgreSQL reads.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,10 +11,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 from elspeth.core.landscape.schema import EXPORTED_TABLES
 
+# Parents before children: an insert in this order violates no foreign key.
 TABLES = tuple(table.name for table in EXPORTED_TABLES)
-"""The exported tables, parents before children: foreign keys are met in this order."""
+"""The names of the exported tables, parents before children."""
 
 
+# Named tuples and not dataclasses: a large run has millions of entities, a driver takes a tuple as
+# the parameters of an INSERT, and `_replace` copies one.
 class StoredRun(NamedTuple):
     """A row of `runs`."""
 
@@ -194,15 +196,14 @@ StoredEntity: TypeAlias = (
 )
 
 
-# Slots save time and memory: a run has a section for every source row.
+# Slots save time and memory, because a run has a section for every source row.
 @dataclass(slots=True)
 class Section:
     """The entities that are recorded together.
 
-    A section is the opening of a run with its nodes, its edges, one source row with everything
-    below it, the attempts at one batch, or the artifacts. The fields after `number` are the
-    exported tables, parents before children. The features of a run edit its sections while they
-    are planned.
+    A section is one of these: a run with its nodes, its edges, one source row with all its
+    children, the attempts at one batch, or the artifacts. Features edit sections during planning.
+    The fields after `number` are the exported tables.
     """
 
     run_id: str
@@ -223,7 +224,7 @@ class Section:
     artifacts: list[StoredArtifact] = field(default_factory=list)
 
     def tables(self) -> Iterator[tuple[str, list[Any]]]:
-        """Yield each table that has entities in this section, parents before children."""
+        """Yield the tables that have entities in this section, parents before children."""
         for table in TABLES:
             entities = getattr(self, table)
             if entities:
@@ -233,12 +234,13 @@ class Section:
         """Replace the values of some columns in place; NULL stays NULL.
 
         Args:
-            columns: Says by its name whether a column is changed, in every table.
+            columns: Returns whether a column of this name is changed. It applies to all tables.
             to: Returns the new value for an old one.
         """
         for table, entities in self.tables():
             kind = type(entities[0])
-            # Decided once for a table and not for each value: this runs for every feature.
+            # Hot path: decided once for a table and not for a value. Every feature that changes
+            # ids, texts or times comes here for every section.
             chosen = {place for place, column in enumerate(kind._fields) if columns(column)}
             if chosen:
                 changed = [

@@ -1,4 +1,4 @@
-"""Plans everything that a spec stores, section by section, with every id, time and value decided.
+"""Plans the run of a spec section by section, and decides every id, time and value.
 
 The plan is a pure function of the spec: it reads no clock and no database. It holds one section at
 a time, so memory does not grow with the run.
@@ -20,9 +20,8 @@ from harness.generate.entities import (
 )
 from harness.generate.features import Feature
 from harness.generate.features.feature import EditContext, FirstIds, is_renamed_id
-from harness.generate.pools import SIZE
 from harness.generate.row_plan import MODES, RowPlan
-from harness.generate.sources import Clock, Sources
+from harness.generate.sources import SIZE, Clock, Sources
 from harness.generate.spec import RunSpec
 
 OPENING_MICROSECONDS = 1_000_000
@@ -51,18 +50,16 @@ _ARTIFACT_TYPES = ("csv", "json", "parquet")
 
 
 def plan(spec: RunSpec) -> Iterator[Section]:
-    """Yield all sections of a run and of its neighbours, parents before children.
-
-    The openings and edges of all runs come first, because a feature may refer to nodes of another
-    run. The rows of the neighbours come before those of the run.
-    """
+    """Yield all sections of a run and of its neighbours, parents before children."""
     features = spec.active_features
     main = _RunPlan(spec, features)
     neighbours = [_RunPlan(each, features) for each in neighbours_of(spec)]
     for each in neighbours:
-        # The rows of the main run are stored last, so only its nodes can be referred to.
+        # The rows of the main run are stored last, so a neighbour can refer to its nodes only.
         each.other_run = FirstIds(main.first_ids.node_id)
         main.other_run = each.first_ids
+    # Foreign keys hold at any moment: the nodes and edges of all runs come first, because features
+    # refer to nodes of another run, and the rows of the neighbours come before those of the run.
     runs = [*neighbours, main]
     yield from (run.opening() for run in runs)
     yield from (run.graph() for run in runs)
@@ -93,9 +90,14 @@ class _RunPlan:
     """The plan of one run, and the ids of earlier sections that later sections refer to."""
 
     def __init__(self, spec: RunSpec, features: tuple[Feature, ...]) -> None:
-        """Plan a run with given features: neighbours get those of the main run."""
+        """Plan a run.
+
+        Args:
+            spec: The run. Its own features are not used.
+            features: The features to apply: neighbours have those of the main run.
+        """
         self._spec = spec
-        self._sources = Sources(spec)
+        self._sources = Sources(spec.run_id, spec.seed)
         self._edits = [each.edit for each in features if each.edit]
         self._renames = [each.rename for each in features if each.rename]
         self._node_ids = [self._sources.id("nod", number) for number in range(spec.nodes)]
@@ -110,7 +112,7 @@ class _RunPlan:
 
     @property
     def first_ids(self) -> FirstIds:
-        """The ids that other runs may refer to, once this run is stored."""
+        """The first ids of this run, which other runs may refer to once it is stored."""
         state_id = self._sources.id("sta", 0) if self._spec.states else None
         return FirstIds(self._node_ids[0], self._sources.id("tok", 0), state_id)
 
@@ -160,7 +162,7 @@ class _RunPlan:
         return _NODE_TYPES[number % len(_NODE_TYPES)]
 
     def graph(self) -> Section:
-        """Plan the edges: each leads from one node to the next, and from the last to the first."""
+        """Plan the edges. An edge leads to the next node, and from the last node to the first."""
         nodes = self._spec.nodes
         edges = [
             StoredEdge(
@@ -168,7 +170,7 @@ class _RunPlan:
                 run_id=self._spec.run_id,
                 from_node_id=self._node_ids[number % nodes],
                 to_node_id=self._node_ids[(number + 1) % nodes],
-                # The second part keeps the labels of one node's edges apart, as the schema asks.
+                # A label is unique among the edges of a node: the second part counts the rounds.
                 label=f"{self._sources.pools.labels[number % SIZE]}-{number // nodes}",
                 default_mode=MODES[number % len(MODES)],
                 created_at=self._sources.clock.advance(),
@@ -178,13 +180,13 @@ class _RunPlan:
         return self._finish(Section(self._spec.run_id, 0, edges=edges))
 
     def rows_and_batches(self) -> Iterator[Section]:
-        """Plan the rows, and each batch directly after the rows whose tokens are its members."""
+        """Plan the rows, and a batch directly after the rows whose tokens are its members."""
         rows, batches, members = self._spec.rows, self._spec.batches, self._spec.members
         batch = 0
         for number in range(rows):
             self._sources.clock.now = self._row_time(number)
             yield self._finish(self._rows.row(number))
-            # Batches are spread over the rows, but wait until enough tokens exist to fill one.
+            # Spread over the rows, but not before there are enough tokens to fill a batch.
             is_filled = len(self._recent_token_ids) == members or number == rows - 1
             while is_filled and batch < (number + 1) * batches // rows:
                 yield self._finish(self._batch(batch))
@@ -213,7 +215,7 @@ class _RunPlan:
         return section
 
     def closing(self) -> Section:
-        """Plan the artifacts, which the last node state produces. Without states there are none."""
+        """Plan the artifacts, which the last node state produces. A run without states has none."""
         state_id = self._last_state_id
         artifacts = (
             [self._artifact(number, state_id) for number in range(self._spec.artifacts)]
@@ -241,8 +243,8 @@ class _RunPlan:
         context = EditContext(self._sources.pools, self._earlier_token_id, self.other_run)
         for edit in self._edits:
             edit(section, context)
-        # Kept between edits and renames: an edit can remove what must not be referred to, and
-        # references are renamed together with the ids that they refer to.
+        # Between edits and renames: an entity that an edit removed must not be referred to, and a
+        # reference is renamed together with the id that it refers to.
         self._keep_ids(section)
         for rename in self._renames:
             section.change(is_renamed_id, rename)

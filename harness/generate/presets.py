@@ -66,7 +66,7 @@ def forky(rows: int = 500, **changes: Any) -> RunSpec:
 
 def retries(rows: int = 500, **changes: Any) -> RunSpec:
     """Steps that fail several times before they succeed."""
-    # Fifteen over three steps: five failed attempts of each.
+    # Fifteen over three steps: five failed attempts for a step.
     return _varied(changes, rows=rows, states=3, retries=15)
 
 
@@ -76,8 +76,8 @@ def batches(rows: int = 500, **changes: Any) -> RunSpec:
 
 
 def adversarial(rows: int = 20, **changes: Any) -> RunSpec:
-    """All features together that every backend can hold and an export has to contain."""
-    # Checks run this preset on both backends, and compare exports that must not be refused.
+    """All features that every backend can hold and an export has to contain, in one run."""
+    # Checks run this preset on both backends, and its export must not be refused.
     portable = [each for each in FEATURES.values() if each.portable and not each.corrupt]
     return _varied(
         changes,
@@ -114,7 +114,7 @@ PRESETS: Mapping[str, Callable[..., RunSpec]] = MappingProxyType(
         )
     }
 )
-"""Functions that take a number of rows and fields of RunSpec to change, by name."""
+"""The presets by name. A preset takes a number of rows, and fields of RunSpec to change."""
 
 
 def preset(name: str, rows: int | None = None, **changes: Any) -> RunSpec:
@@ -122,8 +122,8 @@ def preset(name: str, rows: int | None = None, **changes: Any) -> RunSpec:
 
     Args:
         name: A name in PRESETS.
-        rows: Source rows; without it, the preset's default.
-        **changes: Fields of RunSpec to set otherwise.
+        rows: The number of source rows; default: the preset's.
+        **changes: Fields of RunSpec to change.
 
     Raises:
         ImpossibleSpecError: The name is unknown, or RunSpec refuses the result.

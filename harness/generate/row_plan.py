@@ -1,4 +1,4 @@
-"""Plans one source row of a run: its tokens, and the states, routing events and calls of each."""
+"""Plans one source row of a run: its tokens and their states, routing events and calls."""
 
 from itertools import count
 from typing import NamedTuple
@@ -12,8 +12,7 @@ from harness.generate.entities import (
     StoredToken,
     StoredTokenParent,
 )
-from harness.generate.pools import SIZE, Payload
-from harness.generate.sources import Sources
+from harness.generate.sources import SIZE, Payload, Sources
 from harness.generate.spec import RunSpec
 
 MODES = ("move", "copy")
@@ -21,7 +20,10 @@ _CALL_TYPES = ("llm", "http", "sql", "filesystem")
 
 
 class _StatePlan(NamedTuple):
-    """A node state that every token of the run has, and the number of its routing groups."""
+    """A node state that every token of the run has, and the number of its routing groups.
+
+    All tokens of a run have the same states, so they are planned once and not for every token.
+    """
 
     node_id: str
     step_index: int
@@ -41,9 +43,9 @@ class RowPlan:
 
         Args:
             spec: The run.
-            sources: Where ids, times and random values come from; rows advance its clock.
-            node_ids: The nodes of the run; the first is the source.
-            edge_ids: The edges of the run, which routing events use in turn.
+            sources: Gives ids, times and random values. Rows advance its clock.
+            node_ids: The nodes of the run. The first is the source.
+            edge_ids: The edges of the run. Routing events use them in turn.
         """
         self._spec = spec
         self._sources = sources
@@ -60,7 +62,7 @@ class RowPlan:
         self._routed = count()
 
     def row(self, number: int) -> Section:
-        """Plan a row with everything below it."""
+        """Plan a row with all its children."""
         sources = self._sources
         row = StoredRow(
             row_id=next(self._row_ids),
@@ -93,7 +95,7 @@ class RowPlan:
         lineage = list(self._spec.lineage.items())
         if self._spec.lineage_in_turn and lineage:
             lineage = [lineage[section.number % len(lineage)]]
-        # In this order, so that a row that does all three can join tokens that it has forked.
+        # Joins last: a row that does all three joins tokens that it has forked or expanded.
         add = {"forks": self._fork, "expansions": self._expand, "joins": self._coalesce}
         for name, tokens in lineage:
             add[name](section, root, tokens)
@@ -119,8 +121,9 @@ class RowPlan:
         section.token_parents.append(StoredTokenParent(token_id, root.token_id, ordinal))
 
     def _coalesce(self, section: Section, root: StoredToken, tokens: int) -> None:
-        """Add tokens that each join the latest tokens of the row."""
-        # All joined tokens have the same parents, none of which is another joined token.
+        """Add tokens that join the latest tokens of the row."""
+        # Before the loop: all joined tokens have the same parents, and a joined token is never the
+        # parent of another.
         first = len(section.tokens) - self._spec.parents
         parents = [token.token_id for token in section.tokens[first:]]
         for _ in range(tokens):
@@ -136,8 +139,8 @@ class RowPlan:
                 for ordinal, parent in enumerate(parents)
             )
 
-    # Node states and calls are most of a large run. They are built by position, which is faster
-    # than by keyword.
+    # Hot path: node states and calls are most of a large run. They are built by position, which is
+    # faster than by keyword.
 
     def _add_states(self, section: Section, token_id: str) -> None:
         sources, clock, pools = self._sources, self._sources.clock, self._sources.pools
@@ -191,7 +194,7 @@ class RowPlan:
     def _add_call(self, section: Section, state_id: str, call_index: int) -> None:
         sources, pools = self._sources, self._sources.pools
         latency = 1 + int(sources.random() * 3000)
-        # One call in eight fails. The latency decides, which saves drawing another number.
+        # One call in eight fails. The latency decides, which saves a random number for every call.
         fails = latency % 8 == 0
         section.calls.append(
             StoredCall(
@@ -215,7 +218,7 @@ def _state_plans(
     spec: RunSpec, node_ids: list[str], contexts: tuple[Payload, ...]
 ) -> list[_StatePlan]:
     """Return the node states of a token: its steps in order, each with its attempts in order."""
-    # The retries are dealt out over the steps in turn.
+    # The steps get the retries in turn.
     attempts = [1 + len(range(step, spec.retries, spec.states)) for step in range(spec.states)]
     states = []
     for step in range(spec.states):

@@ -13,23 +13,25 @@ from typing import Any, Self
 
 from harness.generate.features import FEATURES, Feature
 
+# The column `runs.run_id` has 64 characters. Neighbours need the rest for their suffix.
 MAX_RUN_ID_LENGTH = 48
-"""Leaves room for the suffix of neighbouring runs in the 64 characters of `runs.run_id`."""
+"""The largest number of characters of a run id."""
 
+# With fewer rows, features that leave tokens out can leave out a whole kind of lineage.
 ROWS_TO_TAKE_TURNS = 10
-"""The least rows with which every kind of lineage occurs when features leave tokens out."""
+"""The least number of rows of a run whose rows fork, expand or join in turn."""
 
 
 class ImpossibleSpecError(ValueError):
     """A spec describes a run that cannot exist. Nothing was written."""
 
     def __init__(self, message: str, *, field: str | None = None, least: int | None = None) -> None:
-        """Keep the field of RunSpec to change, and the least value it needs, where known.
+        """Keep the field of RunSpec to change and its least value, where they are known.
 
         Args:
             message: What is wrong, in the names of RunSpec's fields and features.
-            field: The field that a caller has to change.
-            least: The smallest value of `field` that removes this error.
+            field: The field of RunSpec that a caller has to change.
+            least: The least value of `field` without this error.
         """
         super().__init__(message)
         self.field = field
@@ -38,16 +40,23 @@ class ImpossibleSpecError(ValueError):
 
 @dataclass(frozen=True)
 class Axis:
-    """One dimension along which a run can grow, independently of the others."""
+    """One dimension along which a run can grow, independently of the others.
+
+    Attributes:
+        name: The field of RunSpec.
+        summary: The things that the axis counts.
+        default: The value of a spec that does not name the axis.
+        minimum: The least value.
+        small: The largest value that property tests try.
+        needs: The least values of other axes without which a value above the minimum has no effect.
+    """
 
     name: str
     summary: str
     default: int
     minimum: int
     small: int
-    """The largest value that property tests try."""
     needs: Mapping[str, int]
-    """The least values of other axes without which a value above the minimum has no effect."""
 
 
 def axis(
@@ -62,7 +71,7 @@ def axis(
 
     Args:
         default: The value of a spec that does not name the axis.
-        summary: What the axis counts, as a noun phrase.
+        summary: The things that the axis counts, as a noun phrase.
         minimum: The least value that is allowed.
         small: The largest value that property tests try.
         needs: The least values of other axes, by name, without which this axis has no effect.
@@ -79,7 +88,7 @@ def axis(
 
 @dataclass(frozen=True, repr=False)
 class RunSpec:
-    """What to generate. The same spec gives the same database contents on every machine.
+    """Describes a run to generate. The same spec gives the same contents on every machine.
 
     Raises:
         ImpossibleSpecError: The fields describe a run that cannot exist. The message names the
@@ -117,7 +126,8 @@ class RunSpec:
     features: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        # JSON and callers give lists and sets; the frozen dataclass keeps a frozenset.
+        # JSON and callers give lists and sets. A frozenset keeps the spec hashable, and a frozen
+        # dataclass allows no plain assignment.
         object.__setattr__(self, "features", feature_names(self.features))
         # Types and minimums come first, so that the later checks can compute with the values.
         _check_identity(self)
@@ -133,7 +143,7 @@ class RunSpec:
 
         Args:
             rows: Source rows, at least ROWS_TO_TAKE_TURNS.
-            **changes: Fields of RunSpec to set otherwise.
+            **changes: Fields of RunSpec to change.
 
         Raises:
             ImpossibleSpecError: There are too few rows, or the changes describe a run that cannot
@@ -224,7 +234,7 @@ class RunSpec:
         return f"RunSpec({', '.join(shown)})"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Make Hypothesis print a failing spec by `__repr__` instead of field by field."""
+        """Print the spec by `__repr__`. Hypothesis would print it field by field."""
         printer.text(repr(self))
 
 
@@ -244,7 +254,7 @@ def feature_names(features: object) -> frozenset[str]:
         raise ImpossibleSpecError("features is not a list of names", field="features")
     names = list(features)
     for name in names:
-        # What JSON gives may be a list or an object, which no mapping takes as a key.
+        # JSON may give a list or an object, and a mapping takes neither as a key.
         if not isinstance(name, str) or name not in FEATURES:
             raise ImpossibleSpecError(
                 f"no feature {name!r}{suggestion(str(name), FEATURES)}", field="features"

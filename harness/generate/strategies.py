@@ -1,4 +1,4 @@
-"""Hypothesis strategies: run_specs() draws the specs of small runs."""
+"""Hypothesis strategies: `run_specs` draws the specs of small runs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -34,9 +34,9 @@ def run_specs(
     Args:
         min_rows: The least number of source rows, at least 1.
         max_rows: The largest number of source rows.
-        features: Names of features that a spec may have. Without it, all that SQLite can hold and
+        features: The names of features that a spec may have; default: all that SQLite can hold and
             an export has to contain.
-        required: Names of features that every spec has.
+        required: The names of features that every spec has.
 
     Raises:
         ImpossibleSpecError: A feature is unknown, a required one needs more than `max_rows` rows,
@@ -84,9 +84,9 @@ def _run_specs(
     _supply_needs(values)
     in_turn = values["rows"] >= ROWS_TO_TAKE_TURNS and draw(st.booleans())
     _keep_possible(values, lineage_in_turn=in_turn)
-    # A feature that does not fit is left out; it does not raise axes. So a shrinking axis can
-    # remove features, and removing a feature changes no axis.
-    # The probability is drawn too, so that some specs have few features and others nearly all.
+    # A feature that does not fit is left out and raises no axis. So a shrinking axis can remove
+    # features, and removing a feature changes no axis: Hypothesis shrinks both independently.
+    # The probability is drawn as well, so that some specs have few features and others nearly all.
     chance = 32 * draw(_EIGHTHS)
     chances = zip(offered, draw(_bytes(len(offered))), strict=True)
     fitting = [each for each, byte in chances if byte + chance > 255 and _fits(each, values)]
@@ -98,11 +98,9 @@ def _run_specs(
 
 
 def _bytes(size: int) -> st.SearchStrategy[bytes]:
-    """Draw many choices in one draw, one byte for a choice.
-
-    Hypothesis likes to repeat the value of an earlier draw of the same kind. With one draw for each
-    choice, features came together or not at all, and a quarter of the specs were duplicates.
-    """
+    """Draw many choices in one draw, one byte for a choice."""
+    # Hypothesis often repeats the value of an earlier draw of the same kind. With one draw for a
+    # choice, features came together or not at all, and a quarter of the specs were duplicates.
     return st.binary(min_size=size, max_size=size)
 
 
@@ -116,7 +114,7 @@ def _raise_to(values: dict[str, int], needs: Mapping[str, int]) -> None:
 
 
 def _small_values(axis: Axis, least: int, most: int | None) -> list[int]:
-    """Return the small values of an axis. The first is the default, to which the axis shrinks."""
+    """Return the small values of an axis. It shrinks to the first one, the default."""
     values = range(least, max(least, axis.small if most is None else most) + 1)
     default = min(max(axis.default, least), values[-1])
     return [default, *(value for value in values if value != default)]
@@ -124,14 +122,14 @@ def _small_values(axis: Axis, least: int, most: int | None) -> list[int]:
 
 def _supply_needs(values: dict[str, int]) -> None:
     """Raise the axes that other axes need."""
-    # Backwards, because an axis needs only axes before it, or ones without needs.
+    # Backwards: an axis needs axes that come before it, or that have no needs.
     for each in reversed(tuple(AXES.values())):
         if values[each.name] > each.minimum:
             _raise_to(values, each.needs)
 
 
 def _keep_possible(values: dict[str, Any], *, lineage_in_turn: bool) -> None:
-    """Lower `parents` and `members` to what the other axes allow."""
+    """Lower `parents` and `members` to the largest values that the other axes allow."""
     joinable = 1 if lineage_in_turn else 1 + values["forks"] + values["expansions"]
     values["parents"] = min(values["parents"], joinable)
     without_members = RunSpec(**values | {"members": 0}, lineage_in_turn=lineage_in_turn)

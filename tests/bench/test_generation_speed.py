@@ -21,8 +21,8 @@ from sqlalchemy import Table, insert
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.schema import EXPORTED_TABLES
 from harness.checks.reference_runs import NewDatabase, postgresql_databases, sqlite_files
-from harness.generate.bulk_writer import ENTITIES_PER_INSERT, write_in_bulk
 from harness.generate.entities import Section, StoredEntity
+from harness.generate.generator import ENTITIES_PER_INSERT, write_in_bulk
 from harness.generate.plan import plan
 from harness.generate.spec import RunSpec
 

@@ -1,4 +1,4 @@
-"""An audit trail to export in separate processes, and what can be read of it and of its target."""
+"""An audit trail for fault tests: exports in separate processes, reads of database and target."""
 
 import csv
 import hashlib
@@ -38,7 +38,7 @@ Content: TypeAlias = Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended, and what it printed."""
+    """The exit code and the output of a process."""
 
     code: int
     out: str
@@ -57,8 +57,16 @@ class Recorded:
 class Trail:
     """An audit trail with a finished run, the settings to export it by, and a target.
 
-    `folder` holds `settings.yaml` and the folder `exports`, which holds nothing but the target.
-    `folder` is the working directory of exports.
+    Attributes:
+        folder: The working directory of exports. It holds `settings.yaml`, and the folder `exports`
+            for the target alone.
+        url: The database.
+        export_format: "json" or "csv".
+        tally: Counts the faults of the test.
+        run_id: The run.
+        sink: The sink in the settings.
+        secrets: Texts besides the key that must not be printed.
+        undisturbed: An export without a fault, made at the time of the fixed clock.
     """
 
     folder: Path
@@ -68,9 +76,7 @@ class Trail:
     run_id: str = "run-1"
     sink: str = "audit"
     secrets: tuple[str, ...] = ()
-    """What must not be printed, besides the key."""
     undisturbed: Content = field(default_factory=dict)
-    """An export without a fault, made at the time of the fixed clock."""
 
     @classmethod
     def create(
@@ -220,14 +226,14 @@ class Trail:
 
     @contextmanager
     def write_lock(self) -> Iterator[None]:
-        """Hold the write lock of an SQLite database, which exists once."""
+        """Hold the write lock of an SQLite database."""
         with closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield
             connection.execute("ROLLBACK")
 
     def put_old_export(self) -> None:
-        """Put an old export at the target, which a new one replaces and which does not verify."""
+        """Put an old export at the target. It does not verify, and a new export replaces it."""
         self.remove_target()
         if self.export_format == "json":
             self.target.write_bytes(OLD)
@@ -271,7 +277,7 @@ class Trail:
         ]
 
     def is_complete(self) -> bool:
-        """Say whether the target has the bytes of an undisturbed export made at the same time.
+        """Return whether the target has the bytes of an undisturbed export of the same time.
 
         The manifest holds the time of the export, so its time and its signature are not compared.
         `verify` checks the manifest's canonical form and signature. So every byte is checked.
@@ -323,7 +329,7 @@ class Trail:
             engine.dispose()
 
     def _read_evidence(self, table: Table) -> list[str]:
-        columns = [column.name for column in table.columns if not _tells_of_export(column.name)]
+        columns = [column.name for column in table.columns if not column.name.startswith("export")]
         if make_url(self.url).get_backend_name() == "postgresql":
             # As text, because the driver cannot convert everything that the server can store.
             columns = [f"{name}::text" for name in columns]
@@ -346,10 +352,6 @@ def content_of(path: Path) -> Content | None:
         return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
     # Reading a pipe would block, and reading a device might not end.
     return {"": path.read_bytes()} if path.is_file() else None
-
-
-def _tells_of_export(column: str) -> bool:
-    return column.startswith("export")
 
 
 def _without_time(content: Content) -> object:

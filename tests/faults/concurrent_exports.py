@@ -1,4 +1,4 @@
-"""Exports of several runs beside a writer process, all at once on one database, for a set time.
+"""Exports of several runs beside a writer process, all on one database at once, for a set time.
 
 A finished run does not change, so every export of it has to have the bytes of an undisturbed one.
 An export of a growing run has to show a committed state, which must not be older than the state
@@ -46,7 +46,7 @@ class RunExports:
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What the exporters and the writer did on one backend, and what was wrong."""
+    """The results of the exporters and the writer on one backend."""
 
     backend: str
     seconds: float
@@ -65,7 +65,7 @@ class LoadResult:
 
     @property
     def problems(self) -> Sequence[str]:
-        """Everything that was wrong, in words."""
+        """Everything that was wrong, as messages."""
         found = [
             f"{each.run_id}: {problem}"
             for each in self.runs
@@ -109,8 +109,8 @@ def run_load(
 
     Args:
         url: The database.
-        folder: Where the targets are made.
-        seconds: How long.
+        folder: The folder for the targets.
+        seconds: The duration of the load.
         finished: The number of finished runs, each with an exporter.
         growing: The number of growing runs, each with an exporter.
         rows: Source rows of a finished run.
@@ -161,7 +161,7 @@ def _export_until(end: float, trail: Trail, is_growing: bool) -> RunExports:
         exports.verified += verify(trail.target, KEY.encode(), run_id=trail.run_id).ok
         if not is_growing:
             if not trail.is_complete():
-                exports.torn.append("is not what an undisturbed export was")
+                exports.torn.append("differs from an undisturbed export")
             continue
         try:
             transactions = _transactions_in(trail.target)
@@ -182,7 +182,7 @@ def _transactions_in(path: Path) -> int:
 
 
 def _deadlocks(url: str, runs: Sequence[RunExports]) -> int:
-    """Return how many deadlocks the database has counted."""
+    """Return the number of deadlocks that the database has counted."""
     if make_url(url).get_backend_name() == "sqlite":
         return sum("locked" in error for each in runs for error in each.errors)
     statement = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"

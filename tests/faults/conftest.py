@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,7 +9,7 @@ import pytest
 from audit_trail import Trail, record, trail_with_many_rows
 from fault_table import Tally
 from postgres_processes import Server
-from postgres_server import NoServerError, new_landscape, temporary_server, url_text
+from postgres_server import new_landscape, server_or_skip, url_text
 from sqlalchemy import URL, make_url
 
 
@@ -57,11 +56,7 @@ def trail(tmp_path: Path, trail_url: str, export_format: str, tally: Tally) -> T
 @pytest.fixture(scope="session")
 def fragile_server() -> Iterator[URL]:
     """A PostgreSQL server whose processes a test may stop and kill."""
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(temporary_server())
-        except NoServerError as error:
-            pytest.skip(str(error))
+    with server_or_skip() as url:
         yield url
 
 

@@ -1,4 +1,4 @@
-"""Injection of one fault into an export, and assertion of everything that has to hold afterwards.
+"""Injection of one fault into an export, and the assertions that have to hold afterwards.
 
 An export survives a fault when all of this holds:
 
@@ -23,7 +23,7 @@ COMPLETE = "complete"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an export has to end under a fault. ANY stands where that depends on the moment."""
+    """The expected end of an export under a fault. ANY means that it depends on the moment."""
 
     code: int | str
     target: str
@@ -60,11 +60,11 @@ class Injection:
     is_judged: bool = False
 
     def accept_change(self) -> None:
-        """Take the present evidence as the one to keep, after the test has changed it itself."""
+        """Expect the present evidence from now on, after a change by the test."""
         self.evidence = self.trail.evidence()
 
     def repair(self, put_back: Callable[[], None]) -> None:
-        """Undo the test's own change to the database, and take the evidence after that."""
+        """Undo the test's change to the database, and expect the evidence after that."""
         put_back()
         self.accept_change()
 
@@ -78,7 +78,7 @@ class Injection:
         self.assert_exportable_again()
 
     def assert_intact(self, ended: Ended, outcome: Outcome) -> None:
-        """Assert the outcome and all but (d), for a test that has more to do before it."""
+        """Assert the outcome and all but (d), for a test that continues before (d)."""
         self.is_judged = True
         trail = self.trail
         complete = trail.is_complete()

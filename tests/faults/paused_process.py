@@ -72,7 +72,7 @@ def paused(
     prelude: str = "",
     **options: Any,
 ) -> Iterator["subprocess.Popen[str]"]:
-    """Run `landscape` up to an audit event and pause it there. At the end it is killed if alive.
+    """Run `landscape` up to an audit event and pause it there. On exit it is killed.
 
     Args:
         trail: The audit trail to export.

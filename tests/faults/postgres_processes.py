@@ -15,7 +15,7 @@ from sqlalchemy import URL
 READING = "idle in transaction"
 """The state of the backend that an export reads from, between two fetches."""
 WAITING = "idle"
-"""The state of the backend that an export records the status by, before it does."""
+"""The state of the backend through which an export records its status, before it does."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ READING = {
 @pytest.mark.fault(23)
 @pytest.mark.parametrize("reading", READING.values(), ids=READING)
 @pytest.mark.parametrize("put", PUT.values(), ids=PUT)
-def test_a_file_to_judge_by_that_cannot_be_read_is_refused_and_nothing_is_judged(
+def test_an_unreadable_baseline_or_targets_file_is_refused_before_judging(
     tmp_path: Path, tally: Tally, reading: tuple[str, ...], put: Callable[[Path], object]
 ) -> None:
     path = tmp_path / "given"
@@ -104,7 +104,7 @@ def a_pipe(path: Path) -> None:
 
 @pytest.mark.fault(24)
 @pytest.mark.parametrize("put", [short, open_to_all, a_link, a_pipe, Path.mkdir])
-def test_a_key_file_that_is_no_key_or_that_others_can_read_is_refused(
+def test_a_key_file_without_a_key_or_with_other_readers_is_refused(
     trail: Trail, put: Callable[[Path], object]
 ) -> None:
     path = trail.folder / "key"

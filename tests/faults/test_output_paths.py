@@ -107,7 +107,7 @@ def test_a_link_is_replaced_and_its_destination_unchanged(trail: Trail, dangling
 
 @pytest.mark.fault(19)
 @pytest.mark.parametrize("is_reconciled", [False, True])
-def test_of_two_exports_to_one_target_the_second_is_refused(
+def test_the_second_of_two_exports_to_one_target_is_refused(
     trail: Trail, is_reconciled: bool
 ) -> None:
     with inject_fault(trail) as injection:
@@ -149,7 +149,7 @@ def test_an_export_with_several_jobs_locks_the_target_too(trail: Trail) -> None:
 
 
 @pytest.mark.fault(19)
-def test_of_several_exports_that_start_together_each_succeeds_or_is_refused(trail: Trail) -> None:
+def test_several_exports_that_start_together_succeed_or_are_refused(trail: Trail) -> None:
     with inject_fault(trail) as injection:
         with ExitStack() as running:
             processes = [running.enter_context(trail.started(*trail.by_settings)) for _ in range(4)]

@@ -48,7 +48,7 @@ _NUMBERED = {
 
 @dataclass
 class Written:
-    """What the writer process had committed when it ended."""
+    """The numbers of transactions and new runs that the writer process committed."""
 
     transactions: int = 0
     runs: int = 0

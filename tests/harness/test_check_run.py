@@ -1,4 +1,4 @@
-"""The checks of a candidate: each catches its faults, and a correct exporter passes."""
+"""The checks of a candidate: every check catches its faults, and a correct exporter passes."""
 
 import sys
 from collections.abc import Iterator
@@ -28,6 +28,7 @@ from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 from querygrowth.contract import Allowance
 
+ROOT = Path(__file__).parents[2]
 FAULTY = "harness.fixtures.faulty_exporters"
 CORRECT = "harness.fixtures.correct_exporters"
 
@@ -82,7 +83,19 @@ def test_a_run_beyond_the_variables_of_a_statement_breaks_one_list_of_ids(
     assert line.startswith("failed: OneInList: error at 32,767 rows: OperationalError")
 
 
-def test_memory_is_not_judged_of_an_exporter_that_no_other_process_can_load(
+@pytest.mark.parametrize("folder", ["root", "elsewhere"])
+def test_the_named_line_is_the_exporters_in_any_working_directory(
+    setup: CheckSetup, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path if folder == "elsewhere" else ROOT)
+    candidate = load_subject(f"{FAULTY}.queries:MembersBatchByBatch")
+    failed = check_candidate(candidate, setup, checks=[Check.QUERIES])[0]
+    assert failed.failed
+    assert failed.site is not None
+    assert Path(failed.site.path) == ROOT / "fixtures" / "faulty_exporters" / "queries.py"
+
+
+def test_memory_is_skipped_for_an_exporter_that_another_process_cannot_load(
     setup: CheckSetup,
 ) -> None:
     class Local(LandscapeExporter):

@@ -1,4 +1,4 @@
-"""Comparing two exporters on a stored run: records, files, signatures, manifest and errors."""
+"""Comparison of two exporters on a stored run: records, files, signatures, manifest and errors."""
 
 import csv
 import hmac
@@ -86,7 +86,7 @@ def test_an_in_memory_database_is_compared_one_side_after_the_other() -> None:
         assert_same_export(db, SPEC.run_id, candidate=load_subject(DEFAULT_CANDIDATE))
 
 
-def test_a_difference_fails_as_an_assertion_whose_first_line_names_it(
+def test_a_difference_is_an_assertion_error_whose_first_line_names_it(
     one_run: LandscapeDB,
 ) -> None:
     class WithoutCalls(Changing):
@@ -99,7 +99,7 @@ def test_a_difference_fails_as_an_assertion_whose_first_line_names_it(
     assert str(caught.value).startswith("WithoutCalls: missing, call cal-")
 
 
-def test_the_control_that_is_given_is_the_one_compared_with(one_run: LandscapeDB) -> None:
+def test_a_given_control_replaces_the_default(one_run: LandscapeDB) -> None:
     class Empty(Changing):
         def changed(self, records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             return iter(())
@@ -129,7 +129,7 @@ def test_the_byte_offset_is_where_the_record_starts_in_the_controls_file(
     assert f"node {record['node_id']}" == difference.record
 
 
-def test_a_file_that_says_otherwise_than_the_records_is_caught(one_run: LandscapeDB) -> None:
+def test_a_file_that_differs_from_the_records_is_caught(one_run: LandscapeDB) -> None:
     class SpacesInJson(LandscapeExporter):
         def write_jsonl(self, run_id: str, path: Path, sign: bool = False, **_: Any) -> Any:
             lines = (json.dumps(each) + "\n" for each in self.export_run(run_id, sign=sign))
@@ -184,7 +184,7 @@ class WithoutClock(LandscapeExporter):
 
 
 class LocalTimes(LandscapeExporter):
-    """Has no clock to be given, and tells a time without an offset."""
+    """Takes no clock, and writes a time without an offset."""
 
     def __init__(self, db: LandscapeDB, signing_key: bytes | None = None) -> None:
         super().__init__(db, signing_key, clock=lambda: datetime(2026, 1, 1))
@@ -253,7 +253,7 @@ def test_a_manifest_that_is_wrong_in_a_file_only_is_caught_without_a_clock_too(
         (lambda record: {**record, "more": 1}, "another key, or other bytes"),
     ],
 )
-def test_a_wrong_signature_gets_a_hint_where_it_came_from(
+def test_a_wrong_signature_gets_a_hint_about_its_cause(
     one_run: LandscapeDB, signed_over: Any, hint: str
 ) -> None:
     class SignsOtherwise(LandscapeExporter):
@@ -276,7 +276,7 @@ def test_a_signature_over_json_dumps_is_recognised(one_run: LandscapeDB) -> None
     assert "json.dumps, which is not canonical" in difference.hint
 
 
-def test_the_control_exports_a_large_run_in_a_process_of_its_own(
+def test_the_control_exports_a_large_run_in_a_separate_process(
     one_run: LandscapeDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.exporters.measured.LARGE_ROWS", 1)
@@ -287,7 +287,7 @@ def test_the_control_exports_a_large_run_in_a_process_of_its_own(
     assert comparison.control == "LegacyLandscapeExporter"
 
 
-def test_an_export_of_nothing_is_vacuous_and_not_a_pass(one_run: LandscapeDB) -> None:
+def test_an_export_of_nothing_is_vacuous_and_fails(one_run: LandscapeDB) -> None:
     class Nothing(LandscapeExporter):
         def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
             return iter(())
@@ -318,7 +318,7 @@ def test_refusing_with_other_words_is_an_error_that_differs(one_run: LandscapeDB
     assert difference.headline == "error, expected RunNotFoundError, found KeyError, record 1"
 
 
-def test_an_error_where_the_control_has_none_is_told_with_its_place(
+def test_an_error_of_the_candidate_alone_is_reported_with_its_place(
     one_run: LandscapeDB,
 ) -> None:
     class BreaksOff(Changing):
@@ -337,7 +337,7 @@ def test_the_control_compared_with_itself_is_the_same(one_run: LandscapeDB) -> N
     assert_same_export(one_run, SPEC.run_id, candidate=load_subject(CONTROL))
 
 
-# What is no exporter at all.
+# Objects that are not exporters.
 
 
 class YieldsTuples(LandscapeExporter):
@@ -373,7 +373,7 @@ class NeedsMore(LandscapeExporter):
         (NeedsMore, "missing a required argument: 'more'"),
     ],
 )
-def test_what_is_no_exporter_is_refused_in_one_line_that_names_it(
+def test_an_object_that_is_not_an_exporter_is_refused_by_name_in_one_line(
     one_run: LandscapeDB, candidate: type[Any], words: str
 ) -> None:
     with pytest.raises(SubjectError) as caught:

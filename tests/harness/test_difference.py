@@ -1,4 +1,4 @@
-"""How the first difference between two exports is found, classified and located."""
+"""The first difference between two exports is found, classified and located."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def test_the_same_records_have_no_difference() -> None:
     assert first_difference(CONTROL, list(CONTROL)) is None
 
 
-def test_another_order_is_named_with_the_field_that_decides_and_what_it_looks_sorted_by() -> None:
+def test_another_order_is_named_with_its_deciding_field_and_its_likely_sort_key() -> None:
     candidate = [CONTROL[at] for at in (0, 1, 3, 4, 2, 5, 6)]
     difference = first_difference(CONTROL, candidate)
     assert difference is not None
@@ -69,7 +69,7 @@ def test_retries_that_swap_look_sorted_by_their_step_alone() -> None:
     assert "sorted by step_index alone" in difference.hint
 
 
-def test_a_missing_record_is_told_with_how_many_are_missing_of_its_type() -> None:
+def test_a_missing_record_is_reported_with_the_counts_of_its_type() -> None:
     difference = first_difference(CONTROL, [each for each in CONTROL if "state_id" not in each])
     assert difference is not None
     assert difference.headline == "missing, node_state s9, record 3"
@@ -102,7 +102,7 @@ def test_a_record_emitted_twice_is_a_duplicate() -> None:
     assert difference.headline == "duplicate, node_state s9, record 5"
 
 
-def test_a_changed_value_is_told_as_its_field_with_both_values() -> None:
+def test_a_changed_value_is_reported_as_a_field_with_both_values() -> None:
     difference = first_difference(CONTROL, changed(2, status="failed"))
     assert difference is not None
     assert difference.headline == "field, node_state s9, field status, record 3"
@@ -144,7 +144,7 @@ def test_a_value_of_another_type_differs_even_where_python_calls_it_equal(value:
     assert difference.kind is Kind.TYPE
 
 
-def test_a_null_in_the_place_of_a_value_is_a_field_that_differs() -> None:
+def test_a_null_instead_of_a_value_is_a_field_that_differs() -> None:
     difference = first_difference(CONTROL, changed(2, duration_ms=None))
     assert difference is not None
     assert difference.kind is Kind.FIELD

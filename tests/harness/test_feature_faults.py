@@ -1,4 +1,4 @@
-"""Seeded faults that depend on the contents of a run: some generated run shows each of them."""
+"""Seeded faults that depend on the contents of a run: a generated run shows every one of them."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,7 +9,7 @@ from run_coverage import drawn_specs
 from sample_run import KEY, fixed_clock, pairs
 
 from elspeth.core.landscape import LandscapeDB
-from harness.checks.database_changes import PLAN_CHANGES, UNCHANGED, PlanChange
+from harness.checks.cases import PLAN_CHANGES, UNCHANGED, PlanChange
 from harness.checks.run import Check
 from harness.checks.selftest import SeededFault, load_seeded_faults
 from harness.exporters.subject import CONTROL, Subject, load_subject
@@ -82,7 +82,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 @pytest.mark.parametrize("fault", SHOWN_BY_A_RUN, ids=lambda each: f"{each.number} {each.exporter}")
-def test_some_generated_run_shows_the_fault(runs: Runs, fault: SeededFault) -> None:
+def test_a_generated_run_shows_the_fault(runs: Runs, fault: SeededFault) -> None:
     candidate = load_subject(fault.exporter)
     found = (runs.differing(candidate, change) for change in PLAN_CHANGES_BY_CHECK[fault.check])
     assert next((spec for specs in found for spec in specs), None) is not None

@@ -1,4 +1,4 @@
-"""`harness generate`: what it stores, and how it refuses a wrong option in one line."""
+"""`harness generate`: it stores a run, and refuses a wrong option in one line."""
 
 import json
 import sys
@@ -103,7 +103,7 @@ def test_a_wrong_option_is_named(
         (b'{"members": 3}', "members=3 needs batches >= 1, not 0"),
     ],
 )
-def test_a_spec_that_describes_no_run_is_refused_with_its_file(
+def test_a_spec_of_an_impossible_run_is_refused_with_its_file(
     generate: Generate, url: str, tmp_path: Path, content: bytes, message: str
 ) -> None:
     path = tmp_path / "spec.json"

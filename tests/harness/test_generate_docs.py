@@ -1,4 +1,4 @@
-"""docs/generating.md: its examples run, and print what the page shows."""
+"""docs/generating.md: its examples run, and print the output that the page shows."""
 
 import os
 import re
@@ -49,7 +49,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_commands_print_what_is_shown() -> None:
+def test_the_commands_print_the_output_of_the_page() -> None:
     for block in blocks("console"):
         for command, shown in sessions(block):
             printed = run(command)
@@ -79,7 +79,7 @@ def run(command: str) -> str:
     return done.stdout
 
 
-def test_the_python_examples_print_what_their_comments_say(
+def test_the_python_examples_print_the_output_in_their_comments(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     examples = [block for block in blocks("python") if not block.startswith("# harness/")]
@@ -89,7 +89,7 @@ def test_the_python_examples_print_what_their_comments_say(
         assert capsys.readouterr().out.splitlines() == SHOWN.findall(example)
 
 
-def test_a_feature_is_added_in_the_one_place_that_is_shown(tmp_path: Path) -> None:
+def test_the_example_of_the_page_is_enough_to_add_a_feature(tmp_path: Path) -> None:
     (block,) = (block for block in blocks("python") if block.startswith("# harness/"))
     (original,) = harness.__path__
     ignored = shutil.ignore_patterns("__pycache__")

@@ -1,4 +1,4 @@
-"""generate_run(): it stores the run of a spec completely or not at all, the same on every backend.
+"""`generate_run`: it stores the run of a spec completely or not at all, the same on every backend.
 
 Another writer, through the recorder's public methods, is the oracle for the contents.
 """
@@ -25,13 +25,19 @@ from sqlalchemy import func, select
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.exporter import LandscapeExporter
 from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
-from harness.generate.bulk_writer import ENTITIES_PER_INSERT, write_in_bulk
 from harness.generate.entities import Section
 from harness.generate.features import FEATURES, Feature
-from harness.generate.generator import Cardinalities, RunExistsError, Write, generate_run
+from harness.generate.generator import (
+    ENTITIES_PER_INSERT,
+    Cardinalities,
+    RunExistsError,
+    Write,
+    generate_run,
+    write_in_bulk,
+)
 from harness.generate.plan import plan
-from harness.generate.pools import build_pools, parse_pools
 from harness.generate.presets import preset
+from harness.generate.sources import build_pools, parse_pools
 from harness.generate.spec import AXES, ImpossibleSpecError, RunSpec
 from harness.generate.strategies import run_specs
 
@@ -144,7 +150,7 @@ def test_a_feature_shows_in_a_run_that_has_it_and_in_no_other(feature: Feature) 
 
 
 @pytest.mark.parametrize("feature", FEATURES.values(), ids=FEATURES)
-def test_what_a_feature_needs_suffices_to_show_it(feature: Feature) -> None:
+def test_the_needs_of_a_feature_are_enough_to_show_it(feature: Feature) -> None:
     least = {name: each.minimum for name, each in AXES.items()} | dict(feature.needs)
     for name in feature.needs:
         for needed, value in AXES[name].needs.items() if name in AXES else ():
@@ -169,7 +175,7 @@ def test_an_export_refuses_a_corrupt_run(name: str) -> None:
             list(LandscapeExporter(db).export_run(ROOMY.run_id))
 
 
-def test_every_fact_is_a_row_of_its_table() -> None:
+def test_every_entity_is_a_row_of_its_table() -> None:
     columns = {table.name: set(table.columns.keys()) for table in EXPORTED_TABLES}
     for section in plan(ROOMY):
         for table, entities in section.tables():
@@ -186,7 +192,7 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_a_spec_means_the_same_as_ever(name: str) -> None:
+def test_a_spec_gives_the_same_contents_as_before(name: str) -> None:
     with a_database() as db:
         generate_run(db, preset(name))
         assert contents_digest(db) == GOLDEN[name]
@@ -195,7 +201,7 @@ def test_a_spec_means_the_same_as_ever(name: str) -> None:
 WITH_SUPPORT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "support")}
 
 
-def test_a_spec_means_the_same_in_another_process_under_another_hash_seed() -> None:
+def test_a_spec_gives_the_same_contents_in_another_process_under_another_hash_seed() -> None:
     program = (
         "from elspeth.core.landscape.database import LandscapeDB\n"
         "from contents import contents_digest\n"
@@ -237,7 +243,7 @@ def test_the_contents_digest_sees_one_changed_value() -> None:
         assert contents_digest(db) != before
 
 
-def test_the_pools_can_be_built_anew() -> None:
+def test_the_pools_can_be_built_again() -> None:
     pools = parse_pools(build_pools())
     assert all(len(getattr(pools, each.name)) > 1 for each in fields(pools))
 
@@ -257,7 +263,7 @@ def test_an_interrupted_generation_stores_nothing(db: LandscapeDB, write: Write)
     assert generate_run(db, ROOMY, write=write).cardinalities.rows == ROOMY.rows
 
 
-def test_an_interruption_after_facts_were_inserted_stores_nothing(db: LandscapeDB) -> None:
+def test_an_interruption_after_entities_were_inserted_stores_nothing(db: LandscapeDB) -> None:
     def interrupt(done: int, total: int) -> None:
         if done == total:
             raise KeyboardInterrupt
@@ -276,7 +282,7 @@ def test_a_killed_generation_stores_nothing(tmp_path: Path, write: str) -> None:
     program = (
         "import os, signal, sys\n"
         "from elspeth.core.landscape.database import LandscapeDB\n"
-        "from harness.generate.bulk_writer import write_in_bulk\n"
+        "from harness.generate.generator import write_in_bulk\n"
         "from harness.generate.generator import generate_run\n"
         "from harness.generate.spec import RunSpec\n"
         "from recorder_writer import write_through_recorder\n"
@@ -315,13 +321,15 @@ def test_runs_of_different_ids_share_a_database(db: LandscapeDB) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(NOT_RECORDABLE))
-def test_the_recorder_refuses_what_only_a_bulk_insert_can_write(db: LandscapeDB, name: str) -> None:
+def test_the_recorder_refuses_features_that_only_a_bulk_insert_can_write(
+    db: LandscapeDB, name: str
+) -> None:
     with pytest.raises(ValueError, match=r"finite number|change the order|cannot hold it"):
         generate_run(db, replace(ROOMY, features=[name]), write=write_through_recorder)
     assert stored_rows(db) == 0
 
 
-def test_postgresql_refuses_what_is_not_portable(postgres_url: str) -> None:
+def test_postgresql_refuses_features_that_are_not_portable(postgres_url: str) -> None:
     with LandscapeDB(postgres_url) as db:
         with pytest.raises(ImpossibleSpecError, match="nul_in_text: postgresql cannot hold it"):
             generate_run(db, replace(ROOMY, features=["nul_in_text"]))
@@ -356,13 +364,13 @@ def test_a_bulk_insert_leaves_the_connection_as_it_was(tmp_path: Path) -> None:
 
 
 def test_progress_counts_every_row_of_the_run_and_of_its_neighbours(db: LandscapeDB) -> None:
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     spec = replace(ROOMY, neighbours=2, neighbour_rows=3)
-    generate_run(db, spec, progress=lambda done, total: told.append((done, total)))
-    assert told == [(done, 16) for done in range(1, 17)]
+    generate_run(db, spec, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(done, 16) for done in range(1, 17)]
 
 
-def test_a_plan_holds_one_chapter_at_a_time() -> None:
+def test_a_plan_holds_one_section_at_a_time() -> None:
     spec = RunSpec.typical(300, members=50)
     held_whole = _peak_bytes(lambda: list(plan(spec)))
     assert _peak_bytes(lambda: deque(plan(spec), maxlen=1)) < held_whole / 8
@@ -380,6 +388,6 @@ def test_cardinalities_add_up_to_the_records() -> None:
     assert Cardinalities(runs=1, rows=3, tokens=5).records == 9
 
 
-def test_a_chapter_yields_its_tables_parents_first() -> None:
+def test_a_section_yields_its_tables_parents_first() -> None:
     tables = [name for name, _ in Section("run", 0, artifacts=[1], nodes=[2], rows=[3]).tables()]  # type: ignore[list-item]
     assert tables == ["nodes", "rows", "artifacts"]

@@ -101,7 +101,7 @@ def test_a_refusal_in_other_words_is_named(
     assert [each.expected for each in failed] == ["Error: something"]
 
 
-def test_a_change_of_what_is_stored_changes_the_export(
+def test_a_changed_stored_value_changes_the_export(
     control: Subject, new_database: NewDatabase, copy: Path
 ) -> None:
     tables = copy / "sqlite" / "tables.jsonl"
@@ -111,7 +111,7 @@ def test_a_change_of_what_is_stored_changes_the_export(
     assert any(each.failed for each in check_golden(control, "sqlite", new_database, golden=copy))
 
 
-def test_an_update_shows_what_it_would_change_and_writes_only_when_told(
+def test_an_update_shows_its_changes_and_writes_them_only_on_request(
     control: Subject, new_database: NewDatabase, copy: Path
 ) -> None:
     changed = copy / "sqlite" / "golden_2" / "csv" / "run.csv"
@@ -138,7 +138,7 @@ def test_an_update_without_golden_exports_makes_them(
     assert all(each.passed for each in verdicts)
 
 
-def test_golden_exports_that_are_not_there_are_an_error_and_no_pass(
+def test_missing_golden_exports_are_an_error(
     control: Subject, new_database: NewDatabase, tmp_path: Path
 ) -> None:
     with pytest.raises(GoldenError, match="no golden exports in"):
@@ -146,7 +146,7 @@ def test_golden_exports_that_are_not_there_are_an_error_and_no_pass(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_stored_tables_come_back_as_they_were_and_in_the_same_place(
+def test_restored_tables_have_the_same_values_and_physical_order(
     backend: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     url = "fresh_postgres_url" if backend == "postgresql" else "sqlite_url"

@@ -1,6 +1,7 @@
 """The harness from its wheels, in a folder without a checkout: all that it needs comes with it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -95,6 +96,68 @@ def test_the_quadratic_exporter_of_the_wheel_fails_the_work_check(
     done = installation.python("-m", "harness", "check", "--check", "work", "--candidate", exporter)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "branches grew faster than records" in done.stdout
+
+
+def test_the_query_check_names_the_line_of_an_exporter_outside_the_working_directory(
+    installation: Installation,
+) -> None:
+    exporter = "harness.fixtures.faulty_exporters.queries:MembersBatchByBatch"
+    done = installation.python(
+        "-m", "harness", "check", "--check", "queries", "--candidate", exporter
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "queries grew with batches" in done.stdout
+    assert f"{installation.packages}/harness/fixtures/faulty_exporters/queries.py:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("golden --update --yes", "--directory"), ("baseline --update", "--file")],
+)
+def test_an_update_does_not_write_into_the_installed_package(
+    installation: Installation, command: str, option: str
+) -> None:
+    fixtures = installation.packages / "harness" / "fixtures"
+    before = {path: path.stat().st_mtime_ns for path in fixtures.rglob("*.json*")}
+    done = installation.python("-m", "harness", *command.split())
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert f"with {option}" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in fixtures.rglob("*.json*")} == before
+
+
+def test_an_update_writes_the_golden_exports_that_the_user_names(
+    installation: Installation, tmp_path: Path
+) -> None:
+    named = tmp_path / "golden"
+    done = installation.python(
+        "-m", "harness", "golden", "--update", "--yes", "--directory", str(named)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (named / "sqlite" / "golden_1" / "export.jsonl").exists()
+
+
+def test_an_update_writes_the_baseline_that_the_user_names(
+    installation: Installation, tmp_path: Path
+) -> None:
+    named = tmp_path / "baseline.json"
+    done = installation.python("-m", "harness", "baseline", "--update", "--file", str(named))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert str(named) in done.stdout
+    assert named.exists()
+
+
+def test_the_snapshot_check_runs_beside_a_folder_named_harness(
+    installation: Installation,
+) -> None:
+    strangers = installation.folder / "harness"
+    strangers.mkdir()
+    (strangers / "__init__.py").write_text("raise SystemExit('the stranger')\n")
+    try:
+        done = installation.python("-m", "harness", "check", "--check", "snapshot")
+    finally:
+        shutil.rmtree(strangers)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "a snapshot, while a second process wrote" in done.stdout
 
 
 def test_a_checkout_has_one_import_name_for_an_exporter() -> None:

@@ -1,4 +1,4 @@
-"""Hypothesis profiles, and the shapes that the examples of one reach."""
+"""Hypothesis profiles, and the shapes of runs in the examples of a profile."""
 
 import os
 import re
@@ -36,7 +36,7 @@ def test_a_profile_scales_every_property(name: str) -> None:
     assert settings().deadline is None
 
 
-def test_without_a_name_it_is_the_fast_one() -> None:
+def test_the_default_profile_is_dev() -> None:
     assert load_profile({}) == load_profile({VARIABLE: ""}) == "dev"
     assert min(EXAMPLES, key=lambda name: EXAMPLES[name]) == "dev"
 

@@ -1,4 +1,4 @@
-"""The selftest: what it lists, and that a fault caught for the wrong reason does not count."""
+"""The selftest: its lists, its verdicts, and faults that are caught for the wrong reason."""
 
 from collections.abc import Iterator
 from dataclasses import replace

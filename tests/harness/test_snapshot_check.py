@@ -12,7 +12,7 @@ from harness.checks.concurrent_writer import (
     ConcurrentWriterError,
     add_records_of_every_type,
 )
-from harness.checks.snapshot import judge_snapshot
+from harness.checks.environments import judge_snapshot
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
@@ -40,9 +40,7 @@ def test_an_exporter_that_reads_query_by_query_is_torn_on_every_backend(
     assert seen.startswith("failed: not a snapshot: ")
 
 
-def test_an_exporter_that_came_to_no_second_query_proves_nothing(
-    sqlite_url: str, tmp_path: Path
-) -> None:
+def test_an_exporter_without_a_second_query_is_vacuous(sqlite_url: str, tmp_path: Path) -> None:
     nothing = load_subject("harness.fixtures.faulty_exporters.output:ExportsNothing")
     verdict = judge_snapshot(nothing, load_subject(CONTROL), lambda: sqlite_url, tmp_path)
     assert verdict.failed
@@ -75,6 +73,18 @@ def test_the_concurrent_writer_writes_once_from_another_process(sqlite_url: str)
             writer.write()
         after = rows_by_table(db)
     assert after["rows"] == before["rows"] + 1
+
+
+def test_a_folder_named_harness_in_the_working_directory_is_not_imported(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "harness").mkdir()
+    (tmp_path / "harness" / "__init__.py").write_text("raise SystemExit('the stranger')\n")
+    monkeypatch.chdir(tmp_path)
+    # A user's environment may put the same folder on the path as well.
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    seen = judged(DEFAULT_CANDIDATE, sqlite_url, tmp_path)
+    assert seen == "passed: a snapshot, while a second process wrote"
 
 
 def test_a_concurrent_writer_that_cannot_write_gives_the_reason(sqlite_url: str) -> None:

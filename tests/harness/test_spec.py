@@ -1,4 +1,4 @@
-"""RunSpec: what it refuses, its JSON and repr, and that every axis grows its own records."""
+"""RunSpec: its refusals, its JSON and repr, and the records that its axes grow."""
 
 import json
 from dataclasses import asdict, replace
@@ -66,7 +66,7 @@ def test_an_impossible_spec_is_refused_by_name(fields: dict[str, Any], reason: s
         ('{"features": {"open_run": 1}}', "features is not a list of names"),
     ],
 )
-def test_json_that_is_no_spec_is_refused_by_name(text: str, reason: str) -> None:
+def test_json_that_is_not_a_spec_is_refused_by_name(text: str, reason: str) -> None:
     with pytest.raises(ImpossibleSpecError) as refused:
         RunSpec.from_json(text)
     assert reason in str(refused.value)
@@ -132,7 +132,7 @@ def test_the_axes_tell_the_numbers_of_all_record_types_apart() -> None:
 
 
 @pytest.mark.parametrize("name", AXES)
-def test_growing_an_axis_grows_what_its_summary_says(name: str) -> None:
+def test_growing_an_axis_grows_the_records_of_its_summary(name: str) -> None:
     base = RunSpec(
         rows=4, forks=2, joins=1, states=2, routing_groups=1, edges=1, calls=1, batches=1,
         members=1, batch_retries=1, artifacts=1, neighbours=1,

@@ -1,4 +1,4 @@
-"""run_specs(): it keeps to its limits, shrinks to short specs, and reaches all shapes."""
+"""`run_specs`: it keeps to its limits, shrinks to short specs, and reaches all shapes."""
 
 import pytest
 from hypothesis import HealthCheck, find, given, settings
@@ -15,7 +15,7 @@ SEARCHING = settings(max_examples=2000, derandomize=True, database=None, deadlin
 
 @given(st.data())
 @settings(fewer_examples(1 / 5), suppress_health_check=[HealthCheck.too_slow])
-def test_specs_keep_to_the_rows_and_features_that_were_asked_for(data: st.DataObject) -> None:
+def test_specs_keep_to_the_given_rows_and_features(data: st.DataObject) -> None:
     least = data.draw(st.integers(1, 12))
     most = data.draw(st.integers(least, 14))
     features = data.draw(st.sets(st.sampled_from(sorted(FEATURES))))
@@ -45,13 +45,13 @@ def test_an_unknown_feature_is_refused() -> None:
         run_specs(features=["open_runs"])
 
 
-def test_no_spec_is_corrupt_unless_that_is_asked_for() -> None:
+def test_a_spec_is_corrupt_only_on_request() -> None:
     assert not any(spec.is_corrupt for spec in drawn_specs(run_specs(), 100))
     corrupt = drawn_specs(run_specs(features=["infinite_durations"]), 30)
     assert any(spec.is_corrupt for spec in corrupt)
 
 
-def test_a_spec_with_a_joined_token_shrinks_to_nothing_else() -> None:
+def test_a_spec_with_a_joined_token_shrinks_to_that_alone() -> None:
     assert find(run_specs(), lambda spec: spec.joins > 0, settings=SEARCHING) == RunSpec(joins=1)
 
 
@@ -84,5 +84,5 @@ def test_pairs_that_hide_each_other_are_not_missed() -> None:
     assert frozenset(["descending_ids", "shuffled_ids"]) not in shape_coverage([]).pairs
 
 
-def test_every_shape_says_in_words_what_it_is() -> None:
+def test_every_shape_has_a_summary() -> None:
     assert all(summary and not summary.endswith(".") for summary in SUMMARIES.values())

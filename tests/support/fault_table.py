@@ -34,14 +34,14 @@ FAULTS: Mapping[int, str] = MappingProxyType(
         21: "children without a parent",
         22: "wrong password, server down",
         23: "baseline or targets missing, empty or corrupt",
-        24: "a key that will not do, or that others can see",
+        24: "an unsuitable key, or a key that others can read",
         25: "hostile run ids",
         26: "hostile text in reports",
         27: "hostile configuration",
     }
 )
 SWEEP = 13
-"""The fault that is injected at every possible place. It has a line of its own in the table."""
+"""The fault that is injected at every possible place. The table shows it on a separate line."""
 
 _COUNTS = "fault counts"
 
@@ -79,7 +79,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--faults",
         choices=("short", "full"),
         default="short",
-        help="How many faults to inject: each once and a sample of the sweep, or all of them.",
+        help="The faults to inject: every fault once and a sample of the sweep, or all of them.",
     )
 
 

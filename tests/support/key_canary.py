@@ -13,8 +13,10 @@ from threading import Event, Thread
 from typing import Self
 
 LANDSCAPE = (sys.executable, "-c", "from elspeth.cli.main import main; main()")
-HARNESS = (sys.executable, "-m", "harness")
+# -P: the folder that a program runs in must not be imported from.
+HARNESS = (sys.executable, "-P", "-m", "harness")
 
+# A part of a key is a leak too, and twelve bytes do not occur by chance.
 _FRAGMENT_BYTES = 12
 
 
@@ -38,7 +40,7 @@ def _forms(key: bytes) -> Mapping[str, Sequence[bytes]]:
     starts = range(0, len(key) - _FRAGMENT_BYTES + 1, 4)
     fragments = [key[at : at + _FRAGMENT_BYTES] for at in starts]
     return {
-        "as it is": fragments,
+        "raw": fragments,
         "hexadecimal": [fragment.hex().encode() for fragment in fragments],
         "Base64": [part for fragment in fragments for part in _in_base64(fragment)],
         "JSON of bytes": [str(list(fragment))[1:-1].encode() for fragment in fragments],
@@ -58,16 +60,16 @@ def _in_base64(fragment: bytes) -> Iterator[bytes]:
 
 @dataclass
 class ProcessWatch:
-    """Searches /proc for a key again and again while something runs.
+    """Searches /proc for a key all the time while a block runs.
 
-    It always reads command lines, and environments when `environments` is set.
+    It reads command lines, and environments when `environments` is set. `seen` has the ids of the
+    processes that could be read.
     """
 
     key: bytes
     environments: bool
     found: list[str] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)
-    """The ids of the processes that could be read."""
     _over: Event = field(default_factory=Event)
 
     def __enter__(self) -> Self:
@@ -96,7 +98,7 @@ class ProcessWatch:
 
 @dataclass(frozen=True)
 class Ran:
-    """How a program ended, what it printed, and how many new processes were seen while it ran."""
+    """The exit code and output of a program, and the number of new processes while it ran."""
 
     code: int
     out: bytes
@@ -106,14 +108,19 @@ class Ran:
 
 @dataclass(frozen=True)
 class GuardedRunner:
-    """Runs programs that know the key, and fails when a trace of it is visible."""
+    """Runs programs that know the key, and fails when a trace of it is visible.
+
+    Attributes:
+        key: The key.
+        folder: The working directory of the programs.
+        environ: Variables to add to the environment.
+        environments: Whether environments of processes are searched as well as command lines.
+    """
 
     key: bytes
     folder: Path
     environ: Mapping[str, str]
-    """The variables to add to the environment."""
     environments: bool
-    """Whether environments are searched too: no process may have the key there."""
 
     def run(self, *command: object) -> Ran:
         """Run a program in the folder. Raises AssertionError when a part of the key is visible."""
@@ -137,7 +144,7 @@ class GuardedRunner:
         return Ran(process.returncode, out, err, len(watch.seen - before))
 
     def traces_in_files(self, *, but: Sequence[Path] = ()) -> list[str]:
-        """Search every file of the folder and its name, and return where the key is."""
+        """Search the files of the folder and their names, and return the places of the key."""
         found = []
         for path in self.folder.rglob("*"):
             if path.is_file() and path not in but:

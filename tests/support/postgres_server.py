@@ -3,11 +3,12 @@
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
+import pytest
 from sqlalchemy import URL, make_url
 
 from elspeth.core.landscape.database import LandscapeDB
@@ -33,6 +34,17 @@ def temporary_server() -> Iterator[URL]:
             yield make_url(server.get_uri()).set(drivername="postgresql+psycopg", password=None)
         finally:
             server.cleanup()
+
+
+@contextmanager
+def server_or_skip() -> Iterator[URL]:
+    """Run a new server like `temporary_server`, or skip the test if PostgreSQL cannot start."""
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(temporary_server())
+        except NoServerError as error:
+            pytest.skip(str(error))
+        yield url
 
 
 def new_landscape(server: URL, name: str) -> str:

@@ -22,7 +22,8 @@ def load_profile(environ: Mapping[str, str]) -> str:
     """Load the profile that an environment names, for all properties declared after this call.
 
     `ci` tries the same examples every time, so that only a change of the code can fail a test. No
-    profile sets a Hypothesis deadline. Returns the name of the profile.
+    profile sets a Hypothesis deadline, because a busy machine would exceed it. Returns the name of
+    the profile.
 
     Raises:
         ProfileError: The profile is unknown.

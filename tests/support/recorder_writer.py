@@ -34,7 +34,7 @@ from harness.generate.entities import (
     StoredToken,
 )
 from harness.generate.features.feature import Reorder
-from harness.generate.pools import load_pools
+from harness.generate.sources import load_pools
 
 NOT_RECORDABLE = frozenset({"infinite_durations", "nan_durations", "shuffled_insertion"})
 """The features that the recorder's public methods cannot write."""

@@ -126,7 +126,7 @@ def _evidence(feature: Feature, backend: str) -> str:
 def coverage_lines(found: ShapeCoverage) -> Iterator[str]:
     """Yield one line for each shape, a matrix of the pairs by the numbers of shapes, and a sum."""
     name_width = max(map(len, found.shapes))
-    yield f" no  {'shape':{name_width}}  runs  what it is"
+    yield f" no  {'shape':{name_width}}  runs  summary"
     for number, (name, runs) in enumerate(found.shapes.items(), start=1):
         yield f"{number:3}  {name:{name_width}}  {runs:4}  {SUMMARIES[name]}"
     yield ""

@@ -38,7 +38,7 @@ def pairs(records: Iterable[Record]) -> list[list[tuple[str, Any]]]:
 
 @dataclass(frozen=True)
 class SampleRun:
-    """The numbers of a recorded run that the cost of its export depends on."""
+    """A recorded run, and the numbers that determine the queries of its export."""
 
     run_id: str
     rows: int = 4

@@ -4,5 +4,5 @@ import re
 
 
 def as_pattern(line: str) -> str:
-    """Return a pattern for a line of a page, in which `*` matches what differs between machines."""
+    """Return a pattern for a line of a page. `*` in it matches text that differs by machine."""
     return r"(E\s+.*|)" + ".*".join(map(re.escape, line.split("*")))

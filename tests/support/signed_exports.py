@@ -69,7 +69,7 @@ def signed(record: Record) -> bytes:
 
 
 def as_export(records: Iterable[Record]) -> bytes:
-    """Sign records and a matching manifest without checking them, as any holder of the key can."""
+    """Sign records and a matching manifest without checking them, as a holder of the key can."""
     lines = [signed(record) for record in records]
     running = hashlib.sha256()
     for line in lines:

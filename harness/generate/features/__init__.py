@@ -1,10 +1,10 @@
-"""Features: special shapes that a run can be asked to hold. One function declares one feature.
+"""Features: special shapes that a spec can require of a run. One function declares one feature.
 
 To add one, write a function under `@edits_sections`, `@renames_ids` or `@reorders_inserts` in
 `structure.py` or `values.py`. The function's name is the feature's name, the first line of its
-docstring is the summary, and its body changes the planned run. The decorator's arguments say how
-the feature shows in a database and what a spec needs for it. Specs, JSON, commands, strategies and
-tests find the feature by its name.
+docstring is the summary, and its body changes the planned run. The arguments of the decorator are
+the evidence of the feature in a database and its requirements. Specs, JSON, commands, strategies
+and tests find the feature by its name.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from harness.generate.features.feature import Feature
 
 __all__ = ["FEATURES", "Feature"]
 
-# Structure first: a later feature must not change what an earlier one has left out.
+# Structure first: features of values then change the entities that are left.
 _MODULES = (structure, values)
 
 FEATURES: Mapping[str, Feature] = MappingProxyType(

@@ -1,16 +1,19 @@
-"""Feature, and the decorators that declare one."""
+"""The class Feature, and the decorators that declare a feature."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypedDict, Unpack
 
 from harness.generate.entities import Section
-from harness.generate.pools import Pools
+from harness.generate.sources import Pools
 
 
 @dataclass(frozen=True)
 class FirstIds:
-    """Ids of the first node, token and node state of a run, as far as they are stored by now."""
+    """The ids of the first node, token and node state of a run.
+
+    An id is None if its entity does not exist, or is stored later than the reference to it.
+    """
 
     node_id: str
     token_id: str | None = None
@@ -19,19 +22,23 @@ class FirstIds:
 
 @dataclass(frozen=True)
 class EditContext:
-    """What an edit may use beyond the section that it changes."""
+    """The values that an edit may use besides the section that it changes.
+
+    Attributes:
+        pools: The pools of values.
+        earlier_token_id: A token of an earlier row of the same run; None in the first row.
+        other_run: Another run in the same database, if there is one.
+    """
 
     pools: Pools
     earlier_token_id: str | None = None
-    """A token of an earlier row of the same run."""
     other_run: FirstIds | None = None
-    """Another run in the same database."""
 
 
 Edit: TypeAlias = Callable[[Section, EditContext], None]
-"""Changes a planned section in place. It leaves alone the sections that it does not concern."""
+"""Changes a planned section in place, or leaves it alone."""
 Rename: TypeAlias = Callable[[str], str]
-"""Returns another id for an id. Different ids get different new ids."""
+"""Returns the new id for an id. Different ids get different new ids."""
 Reorder: TypeAlias = Callable[[list[Any]], None]
 """Changes the order of one table's entities in place, before they are inserted."""
 
@@ -47,23 +54,32 @@ class FeatureOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Feature:
-    """One special shape that the schema allows: how to produce it, and how to find it."""
+    """One special shape that the schema allows: how to produce it, and how to find it.
+
+    Attributes:
+        name: The name in specs.
+        summary: One sentence, without its full stop.
+        evidence: SQL with the parameter run_id. It returns rows for a run that has the feature, and
+            none for other runs.
+        edit: Changes the planned sections.
+        rename: Changes every id.
+        reorder: Changes the order of inserts.
+        needs: The least values of axes with which the feature can show.
+        excludes: The features that would hide this one.
+        portable: Whether every backend can hold the feature with the same contents.
+        corrupt: Whether an export has to refuse the run.
+    """
 
     name: str
     summary: str
     evidence: str
-    """SQL with the parameter run_id. It returns rows for exactly the runs that hold the feature."""
     edit: Edit | None = None
     rename: Rename | None = None
     reorder: Reorder | None = None
     needs: Mapping[str, int] = field(default_factory=dict)
-    """The least value of each axis without which the feature cannot show."""
     excludes: frozenset[str] = frozenset()
-    """The features that would hide this one."""
     portable: bool = True
-    """Whether every backend can hold the feature with the same contents."""
     corrupt: bool = False
-    """Whether an export has to refuse the run."""
 
 
 def edits_sections(evidence: str, **options: Unpack[FeatureOptions]) -> Callable[[Edit], Feature]:
@@ -99,7 +115,7 @@ def reorders_inserts(
 
 
 def compatible(features: Iterable[Feature]) -> list[Feature]:
-    """Return the features without those that an earlier one hides, and without duplicates."""
+    """Return the features without duplicates and without those that an earlier one excludes."""
     chosen: list[Feature] = []
     for each in features:
         if not any(each.name in other.excludes for other in chosen) and each not in chosen:
@@ -112,9 +128,9 @@ def _summary(act: Callable[..., object]) -> str:
 
 
 def is_renamed_id(column: str) -> bool:
-    """Say whether `@renames_ids` applies to a column."""
-    # A spec names its runs itself, and expand_group_id holds 32 characters only, which is the
-    # length of a generated id.
+    """Return whether `@renames_ids` applies to a column."""
+    # A spec names its runs, and expand_group_id holds only 32 characters, which a generated id
+    # fills.
     return column.endswith("_id") and column not in ("run_id", "expand_group_id")
 
 

@@ -1,8 +1,7 @@
-"""Features of a run's structure: missing children, unfinished entities, order ties, references.
+"""Features of a run's structure: missing children, unfinished entities, order ties, references."""
 
-The counts in the edits (every third row, every second batch) leave some entities as they are, so
-that a run with a feature also holds entities without it.
-"""
+# Every third row, every second batch: most edits leave some entities alone, so that a run with a
+# feature also has entities without it.
 
 from collections.abc import Callable
 
@@ -50,7 +49,7 @@ def batches_without_members(section: Section, _: EditContext) -> None:
         section.batch_members = []
 
 
-# Entities that have not ended, or have failed.
+# Entities that have not ended, and entities that failed.
 
 
 @edits_sections("SELECT 1 FROM runs WHERE run_id = :run_id AND completed_at IS NULL")
@@ -121,7 +120,7 @@ def open_batches(section: Section, _: EditContext) -> None:
         section.batches[-1] = last
 
 
-# Ties, which leave the order of records to the tie-breakers.
+# Ties: only the last columns of an order tell such records apart.
 
 
 @edits_sections(
@@ -200,7 +199,7 @@ def references_to_other_runs(section: Section, context: EditContext) -> None:
     if other is None:
         return
     node_id = other.node_id
-    # Only some entities of each table, so that references within the run remain as well.
+    # Only some entities of a table, so that references within the run remain.
     if section.number % 3 == 0:
         section.rows = [row._replace(source_node_id=node_id) for row in section.rows]
         section.node_states[:1] = [

@@ -20,8 +20,8 @@ def _is_time(column: str) -> bool:
     return column.endswith("_at")
 
 
+# Before the start of every run, so that all mirrored times lie in the year before.
 _MIRROR = datetime(2026, 1, 1)
-"""The moment before the start of every run at which backward_timestamps reflects time."""
 
 
 @edits_sections(
@@ -49,7 +49,7 @@ def shared_timestamps(section: Section, _: EditContext) -> None:
         for column, value in zip(entities[0]._fields, entities[0], strict=True)
         if _is_time(column) and value is not None
     ]
-    # A section without entities, such as the edges of a run without edges, has no time to share.
+    # A section without entities has no time, such as the edges of a run without edges.
     if times:
         section.change(_is_time, lambda _: times[0])
 
@@ -84,7 +84,7 @@ _FREE_TEXT = frozenset(
         "reproducibility_grade",
     )
 )
-"""The text columns into which the recorder writes text unchanged."""
+"""The text columns for which the recorder takes any text."""
 
 
 @edits_sections(
@@ -117,6 +117,7 @@ def nul_in_text(section: Section, _: EditContext) -> None:
 # Numbers at the limits of their formats.
 
 EDGE_FLOATS = (
+    # First, because the evidence looks for it: a run with one node state has it too.
     1e21,
     5.0,
     -0.0,
@@ -138,9 +139,7 @@ EDGE_FLOATS = (
     1 / 3,
     -1.5,
 )
-"""Floats on both sides of each rule of RFC 8785, section 3.2.2.3 (ECMAScript's Number::toString).
-
-The first is the value that the evidence looks for, so that a run with one state shows it."""
+"""Floats on both sides of the limits of RFC 8785, section 3.2.2.3 (ECMAScript Number::toString)."""
 
 
 def _is_duration(column: str) -> bool:
@@ -236,12 +235,12 @@ def descending_ids(id_: str) -> str:
 )
 def shuffled_ids(id_: str) -> str:
     """Ids sort as if they were random."""
-    # A factor that 2 and 5 do not divide permutes the remainders of 10**19: ids stay distinct.
+    # A factor without the divisors 2 and 5 permutes the remainders of 10**19: ids stay distinct.
     return _renumber(id_, int(id_[-_DIGITS:]) * 6180339887498948483)
 
 
 _ID_STARTS = ("Node_", "node-", "n", "N", "'\"", "\ue000", "\U00010000", "\u202e", "%s", "\u00e9")
-"""Prefixes that sort differently by bytes, by UTF-16 and by the collations of languages."""
+"""Prefixes that sort differently by bytes, by UTF-16 units and by a language's collation."""
 
 
 @renames_ids(
@@ -269,5 +268,5 @@ def long_ids(id_: str) -> str:
     needs={"rows": 3},
 )
 def shuffled_insertion(entities: list[Any]) -> None:
-    """Entities lie on disk in another order than they were recorded in."""
+    """Entities are on disk in another order than the one in which they were recorded."""
     entities[:] = [*entities[1::2], *entities[::2]]

@@ -1,14 +1,18 @@
-"""What a comparison knows of each record type: its identity, its parent, its order, its table.
+"""Records as a comparison reads them: their types, identities, runs, and manifests without time.
 
-It is written down here once more, and not taken from an exporter: a comparison must not repeat the
-mistakes of what it compares.
+An exporter whose clock cannot be set is compared with `WithoutTime`: the time and the signature of
+its manifest are verified instead of compared.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+import rfc8785
 from sqlalchemy import Column, FromClause, Table, select
 
 from elspeth.core.landscape import schema
@@ -31,9 +35,13 @@ MANIFEST = "manifest"
 class RecordType:
     """One record type.
 
-    `key` names the fields that identify a record; empty for a type with one record in an export.
-    `parent` is the field that holds the key of its parent. `order` names what the records below one
-    parent are sorted by; some of it is stored and not exported (a node's `registered_at`).
+    Attributes:
+        name: The value of `record_type`.
+        key: The fields that identify a record; empty for a type with one record in an export.
+        order: The columns that sort the records below one parent. Some are stored and not exported,
+            such as `registered_at` of a node.
+        parent: The field that holds the key of the parent.
+        table: The table that stores these records; None for the manifest.
     """
 
     name: str
@@ -43,6 +51,8 @@ class RecordType:
     table: Table | None = None
 
 
+# Written down here again, and not taken from an exporter: a comparison must not repeat the mistakes
+# of the exporters that it compares.
 RECORD_TYPES: Mapping[str, RecordType] = MappingProxyType(
     {
         each.name: each
@@ -112,7 +122,7 @@ def type_of(record: Record) -> RecordType:
 
 
 def identity_of(record: Record) -> Identity:
-    """Return what does not change of a record, wherever in an export it stands."""
+    """Return the type of a record and the values of its key."""
     kind = type_of(record)
     return (kind.name, *(record.get(field) for field in kind.key))
 
@@ -127,7 +137,6 @@ def run_lookup(db: LandscapeDB) -> RunLookup:
     """Return the function that finds the run of a record in a database.
 
     It follows the path of an export, from the record through its parents to a table with `run_id`.
-    The record's own `run_id` field is not used: a wrong exporter writes its own run there.
     """
 
     def run_of(record: Record) -> str | None:
@@ -135,6 +144,7 @@ def run_lookup(db: LandscapeDB) -> RunLookup:
         if kind.table is None or not kind.key:
             return None
         source, run_id = path_to_run(kind.table)
+        # By its key alone: a wrong exporter writes the exported run into the field `run_id`.
         key = [kind.table.c[name] == record.get(name) for name in kind.key]
         with db.connection() as connection:
             found = connection.execute(select(run_id).select_from(source).where(*key)).scalar()
@@ -159,3 +169,54 @@ def _parent_key(table: Table) -> Column[Any] | None:
         if kind.parent and each.table is not None and each.key == (kind.parent,):
             return each.table.c[kind.parent]
     return None
+
+
+@dataclass(frozen=True)
+class WithoutTime:
+    """Records whose manifest has placeholders for a valid time and a valid signature."""
+
+    records: Records
+    signing_key: bytes
+
+    def __iter__(self) -> Iterator[Record]:
+        for record in self.records:
+            is_manifest = record.get("record_type") == MANIFEST
+            yield without_time(record, self.signing_key) if is_manifest else record
+
+
+def without_time(manifest: Record, signing_key: bytes) -> dict[str, Any]:
+    """Replace a valid time and a signature that verifies by placeholders.
+
+    A wrong time or signature is left alone.
+    """
+    # A wrong one then differs from the placeholder of the control's manifest.
+    result = dict(manifest)
+    if _is_utc_time(manifest.get("exported_at")):
+        result["exported_at"] = "any time"
+    if _is_signed(manifest, signing_key):
+        result["signature"] = "verifies"
+    return result
+
+
+def signature_of(message: bytes, key: bytes) -> str:
+    """Return the HMAC-SHA256 of a message in hexadecimal digits."""
+    return hmac.new(key, message, hashlib.sha256).hexdigest()
+
+
+def _is_utc_time(text: object) -> bool:
+    """Whether a text is an ISO 8601 time with the offset of UTC."""
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
+        return False
+    return time.utcoffset() == timedelta(0)
+
+
+def _is_signed(record: Record, key: bytes) -> bool:
+    """Whether a record's signature covers the canonical JSON of its other fields."""
+    unsigned = {name: value for name, value in record.items() if name != "signature"}
+    try:
+        expected = signature_of(rfc8785.dumps(unsigned), key)
+    except ValueError:  # A value without a canonical form cannot have been signed.
+        return False
+    return hmac.compare_digest(expected, str(record.get("signature")))

@@ -1,7 +1,7 @@
-"""What a comparison knows of record types, and which run a record belongs to."""
+"""Records in a comparison: their types, and the run that a record belongs to."""
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
-from harness.compare.record_types import run_lookup
+from harness.compare.records import run_lookup
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 
@@ -15,6 +15,6 @@ def test_every_record_belongs_to_the_run_that_exports_it(db: LandscapeDB) -> Non
         assert {run_of(each) for each in records} == {run_id}
 
 
-def test_a_record_that_is_nowhere_belongs_to_none(db: LandscapeDB) -> None:
+def test_a_record_that_is_not_stored_belongs_to_no_run(db: LandscapeDB) -> None:
     assert run_lookup(db)({"record_type": "row", "row_id": "nowhere"}) is None
     assert run_lookup(db)({"record_type": "manifest"}) is None
