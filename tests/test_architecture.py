@@ -31,11 +31,16 @@ def _drawn(column: int) -> list[str]:
     return [line for line in lines if line not in ("", "|")]
 
 
+_ABOVE = {"cli", "contracts"}
+"""Rooms of elspeth above and below the audit trail."""
+
+
 @pytest.mark.parametrize(
     ("column", "container"), [(0, "harness"), (1, "elspeth.core.landscape"), (2, "querygrowth")]
 )
 def test_the_drawing_has_the_rooms_in_the_order_of_the_layers(column: int, container: str) -> None:
     rank = {room: rank for rank, layer in enumerate(_layers()[container]) for room in layer}
+    assert {room for line in _drawn(column) for room in re.findall(r"\w+", line)} <= {*rank, *_ABOVE}
     drawn = [
         [rank[room] for room in re.findall(r"\w+", line) if room in rank] for line in _drawn(column)
     ]
