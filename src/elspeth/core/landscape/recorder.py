@@ -1,4 +1,4 @@
-"""LandscapeRecorder: writes a run while a pipeline executes it, and reads it entity by entity."""
+"""LandscapeRecorder: record a run while a pipeline executes it, and read what was recorded."""
 
 from elspeth.core.landscape.store.runs import RunRecorder
 from elspeth.core.landscape.store.tokens import TokenRecorder
