@@ -11,8 +11,8 @@ from sqlalchemy.exc import OperationalError
 from elspeth.contracts.enums import ExportStatus
 from elspeth.core.clock import Clock, utc_now
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.recorder import export_status_values
 from elspeth.core.landscape.schema import runs_table
-from elspeth.core.landscape.store.runs import export_status_values
 from elspeth.core.landscape.store.writer import Values
 
 RETRY_SECONDS = 10.0

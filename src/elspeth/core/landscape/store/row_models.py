@@ -1,4 +1,10 @@
-"""Stored rows to the models of their tables; a value that no export may carry is refused."""
+"""Build models from stored rows, and refuse values that must not be exported.
+
+The rules are those of the batched exporter's `columns`, written out a second time.
+"""
+
+# Apart on purpose: the control exporter builds its records from these models, and an error in
+# shared rules would not show as a difference between the exporters.
 
 import json
 from collections.abc import Mapping
@@ -47,11 +53,13 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A row of a table, whose values are checked when they are read.
+    """A row of a table, whose values are checked when a method returns them.
 
-    Every method raises CorruptAuditDataError for a value of the wrong type or range. The methods
-    that end in `_or_none` accept NULL, the others do not.
+    Every method raises CorruptAuditDataError for a value of a wrong type or range. The methods
+    whose names end in `_or_none` accept NULL, the others do not.
     """
+
+    # SQLite stores a value of any type in any column, so the type in the schema proves nothing.
 
     table: Table
     values: Mapping[str, Any]
@@ -68,14 +76,15 @@ class StoredRow:
         raise self.corrupt(column, errors.NOT_TEXT)
 
     def integer(self, column: str) -> int:
-        """Return an integer that canonical JSON can carry."""
+        """Return an integer of at most 2^53 - 1, as canonical JSON requires."""
         return self._present(column, self.integer_or_none(column))
 
     def integer_or_none(self, column: str) -> int | None:
-        """Return an integer that canonical JSON can carry, or NULL."""
+        """Return an integer of at most 2^53 - 1, or NULL."""
         value = self.values[column]
         if value is None:
             return None
+        # `type() is`, because bool is a subclass of int.
         if type(value) is not int:
             raise self.corrupt(column, errors.NOT_AN_INTEGER)
         if abs(value) > errors.MAX_INTEGER:
@@ -98,7 +107,7 @@ class StoredRow:
         return value
 
     def moment(self, column: str) -> datetime:
-        """Return a timestamp as the database has it: naive on SQLite, aware on PostgreSQL."""
+        """Return a timestamp, naive on SQLite and aware on PostgreSQL."""
         return self._present(column, self.moment_or_none(column))
 
     def moment_or_none(self, column: str) -> datetime | None:
@@ -109,8 +118,8 @@ class StoredRow:
         try:
             moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
             if moment.tzinfo is not None:
-                # At the ends of Python's years a timestamp may exist in its own zone but not in
-                # UTC, which an export converts it to.
+                # An export converts it to UTC, which fails for a moment near the year 1 or 9999
+                # that only its time zone keeps inside the range.
                 moment.astimezone(UTC)
         except (TypeError, ValueError, OverflowError):
             raise self.corrupt(column, errors.NOT_A_TIMESTAMP) from None
@@ -129,7 +138,7 @@ class StoredRow:
         return None if self.values[column] is None else self.member(column, enum)
 
     def json_list_or_none(self, column: str) -> list[Any] | None:
-        """Return the list that a JSON text holds, or NULL."""
+        """Return the list in a JSON text, or NULL."""
         text = self.text_or_none(column)
         if text is None:
             return None
@@ -153,7 +162,7 @@ class StoredRow:
 
 
 def key_names(table: Table) -> tuple[str, ...]:
-    """Return the columns that identify a row. batch_members declares no key, but has one."""
+    """Return the columns that identify a row, also of batch_members, which declares no key."""
     return tuple(table.primary_key.columns.keys()) or ("batch_id", "token_id")
 
 
@@ -245,10 +254,10 @@ def load_token_parent(row: StoredRow) -> TokenParent:
 
 
 def load_node_state(row: StoredRow) -> NodeState:
-    """Return the node state, of the class that its status names.
+    """Return the node state, of the class that belongs to its status.
 
-    A completed state must have output_hash, a completed or failed one duration_ms and
-    completed_at. Values of an open state in these columns are ignored.
+    A completed state must have output_hash, a completed or failed one duration_ms and completed_at.
+    Values of an open state in these columns are ignored.
     """
     match row.member("status", NodeStateStatus):
         case NodeStateStatus.OPEN:
@@ -308,7 +317,7 @@ def load_batch(row: StoredRow) -> Batch:
 
 
 def load_batch_member(row: StoredRow) -> BatchMember:
-    """Build a token's place in a batch."""
+    """Return the batch member."""
     return BatchMember(
         batch_id=row.text("batch_id"),
         token_id=row.text("token_id"),
