@@ -10,7 +10,8 @@ from sqlalchemy import select
 
 from elspeth.contracts.errors import CorruptAuditDataError
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
-from elspeth.core.landscape.export.integrity import locate, primary_key_columns
+from elspeth.core.landscape.export.integrity import locate
+from elspeth.core.landscape.export.record_types import primary_key_columns
 from elspeth.core.landscape.schema import (
     batch_members_table,
     node_states_table,

@@ -23,7 +23,7 @@ from elspeth.core.landscape.export.worker import (
     TAKE_SNAPSHOT,
     Assignment,
     FileEvents,
-    ready,
+    ready_event,
 )
 from elspeth.core.landscape.schema import node_states_table, rows_table, runs_table
 from harness.generate.generator import generate_run
@@ -209,7 +209,7 @@ def test_a_commit_while_workers_take_their_snapshots_is_noticed_on_sqlite(
 ) -> None:
     def commit_first(work: Callable[[Assignment], None], assignment: Assignment) -> None:
         events = FileEvents(assignment.folder)
-        events.set(ready(1))
+        events.set(ready_event(1))
         events.wait(TAKE_SNAPSHOT, unless="never")
         with LandscapeDB(str(db.engine.url)) as other, other.connection() as connection:
             connection.execute(update(rows_table).values(source_data_hash="later"))

@@ -28,7 +28,7 @@ from elspeth.core.landscape.schema import (
     runs_table,
 )
 from elspeth.core.landscape.store.tokens import TokenRecorder
-from elspeth.core.landscape.store.writer import Values, given
+from elspeth.core.landscape.store.writer import Values, without_none
 
 _ENDED = (BatchStatus.COMPLETED, BatchStatus.FAILED)
 
@@ -93,7 +93,7 @@ class LandscapeRecorder(TokenRecorder):
             AssertionError: There is no such run.
         """
         values: Values = {"status": RunStatus(status).value, "completed_at": self._clock()}
-        values |= given(reproducibility_grade=reproducibility_grade)
+        values |= without_none(reproducibility_grade=reproducibility_grade)
         self._update(runs_table, runs_table.c.run_id == run_id, values)
         run = self.get_run(run_id)
         if run is None:
@@ -121,7 +121,7 @@ class LandscapeRecorder(TokenRecorder):
             export_sink: The sink that the export is written to.
         """
         values = export_status_values(ExportStatus(status), self._clock, error)
-        values |= given(export_format=export_format, export_sink=export_sink)
+        values |= without_none(export_format=export_format, export_sink=export_sink)
         self._update(runs_table, runs_table.c.run_id == run_id, values)
 
     def register_node(
@@ -347,7 +347,7 @@ class LandscapeRecorder(TokenRecorder):
         self, batch_id: str, values: Values, trigger_reason: str | None, state_id: str | None
     ) -> None:
         # Empty text counts as not given, as in the original.
-        values |= given(
+        values |= without_none(
             trigger_reason=trigger_reason or None, aggregation_state_id=state_id or None
         )
         self._update(batches_table, batches_table.c.batch_id == batch_id, values)
@@ -365,4 +365,4 @@ def export_status_values(status: ExportStatus, clock: Clock, error: str | None =
     if status is ExportStatus.COMPLETED:
         # A completed export must not keep the error of an earlier attempt.
         values |= {"exported_at": clock(), "export_error": None}
-    return values | given(export_error=error)
+    return values | without_none(export_error=error)

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from elspeth.contracts.errors import NOT_UTF8, CorruptAuditDataError, not_in_datetime_range
+from elspeth.core.landscape.export.record_types import primary_key_columns
 from elspeth.core.landscape.schema import (
     batch_members_table,
     batches_table,
@@ -55,11 +56,6 @@ _PARENTS: Mapping[Column[Any], Column[Any]] = MappingProxyType(
         batch_members_table.c.batch_id: batches_table.c.batch_id,
     }
 )
-
-
-def primary_key_columns(table: Table) -> tuple[Column[Any], ...]:
-    """Return the columns that identify a row, also of batch_members, which declares no key."""
-    return tuple(table.primary_key) or (table.c.batch_id, table.c.token_id)
 
 
 def refuse_orphans(connection: Connection) -> None:

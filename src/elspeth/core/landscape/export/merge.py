@@ -19,7 +19,7 @@ from elspeth.core.landscape.export.record_types import FetchedRow, RecordType
 from elspeth.core.landscape.export.snapshot import ReadSnapshot
 
 T = TypeVar("T")
-Rendering: TypeAlias = Callable[[RecordType], Callable[[Sequence[FetchedRow]], Iterable[T]]]
+RendererFactory: TypeAlias = Callable[[RecordType], Callable[[Sequence[FetchedRow]], Iterable[T]]]
 """For a record type: the function that renders a chunk of rows, as dicts or as encoded lines."""
 Rendered: TypeAlias = tuple[Any, Any, T]
 """A parent's id, the record's own id, and the rendered record."""
@@ -28,32 +28,39 @@ _RECORD = itemgetter(2)
 
 
 def merge_records(
-    snapshot: ReadSnapshot, run_id: str, rendering: Rendering[T], partition: Partition = WHOLE
+    snapshot: ReadSnapshot,
+    run_id: str,
+    renderer_for: RendererFactory[T],
+    partition: Partition = WHOLE,
 ) -> Iterator[T]:
     """Yield all records of a run, rendered, in emission order.
 
     Args:
         snapshot: The snapshot to read from.
         run_id: The run.
-        rendering: Renders the rows.
+        renderer_for: Renders the rows.
         partition: The part of the run to read.
 
     Raises:
         RunNotFoundError: There is no such run, and the partition opens the export.
         CorruptAuditDataError: A stored value must not be exported, or a child came out of order.
     """
-    return _Merge(snapshot, run_id, rendering, partition).records()
+    return _Merge(snapshot, run_id, renderer_for, partition).records()
 
 
 class _Merge(Generic[T]):
     """The results of one export's queries, and the order in which they are consumed."""
 
     def __init__(
-        self, snapshot: ReadSnapshot, run_id: str, rendering: Rendering[T], partition: Partition
+        self,
+        snapshot: ReadSnapshot,
+        run_id: str,
+        renderer_for: RendererFactory[T],
+        partition: Partition,
     ) -> None:
         self._snapshot = snapshot
         self._run_id = run_id
-        self._rendering = rendering
+        self._renderer_for = renderer_for
         self._partition = partition
         self._statements = export_statements(run_id, partition)
 
@@ -118,7 +125,7 @@ class _Merge(Generic[T]):
     ) -> Iterator[Rendered[T]]:
         """Send a table's query at the first `next()`, and stream its rendered rows."""
         statement = self._statements[record_type]
-        render = self._rendering(record_type)
+        render = self._renderer_for(record_type)
         own_id = itemgetter(record_type.position(own_field))
         parent_id = itemgetter(record_type.position(parent_field or own_field))
         for rows in _chunks(self._snapshot, record_type, statement):

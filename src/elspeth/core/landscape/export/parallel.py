@@ -23,8 +23,8 @@ from elspeth.core.landscape.export.worker import (
     Assignment,
     FileEvents,
     Part,
-    ready,
-    snapshot_taken,
+    ready_event,
+    snapshot_taken_event,
     work,
     worker_processes,
     worker_url,
@@ -99,7 +99,7 @@ class ParallelExport:
             self._refuse_unshareable(snapshot.connection)
             parts = self._parts(snapshot.connection, folder)
             assignments = self._assignments(snapshot, parts, folder)
-            with self._running(assignments, executors) as futures:
+            with self._submitted(assignments, executors) as futures:
                 # On PostgreSQL the workers import the snapshot of this process.
                 if self._is_sqlite:
                     _take_same_snapshot(self.engine, FileEvents(folder), futures, parts)
@@ -163,7 +163,7 @@ class ParallelExport:
         ]
 
     @contextmanager
-    def _running(
+    def _submitted(
         self, assignments: Sequence[Assignment], executors: Sequence[Executor]
     ) -> Iterator[Futures]:
         """Run all assignments; stop them when the block raises."""
@@ -205,10 +205,10 @@ def _take_same_snapshot(
             )
 
     with engine.connect() as connection:
-        wait_for_workers(ready)
+        wait_for_workers(ready_event)
         before = data_version(connection)
         events.set(TAKE_SNAPSHOT)
-        wait_for_workers(snapshot_taken)
+        wait_for_workers(snapshot_taken_event)
         if data_version(connection) != before:
             raise ParallelExportError(
                 "The database was written to just when the workers began to read it, and on "

@@ -28,6 +28,11 @@ FetchedRow: TypeAlias = Sequence[Any]
 """The values of a record type's columns, in their order."""
 
 
+def primary_key_columns(table: Table) -> tuple[Column[Any], ...]:
+    """Return the columns that identify a row, also of batch_members, which declares no key."""
+    return tuple(table.primary_key) or (table.c.batch_id, table.c.token_id)
+
+
 # eq=False: record types are keys of dicts. Identity serves as the hash, since the mappings in them
 # have none.
 @dataclass(frozen=True, eq=False)
@@ -39,7 +44,7 @@ class RecordType:
         table: Where the fields are stored, each in the column of the same name.
         fields: The fields after `record_type` and `run_id`, in the order of a record's keys.
         enums: By field: the enum of which its text must name a member.
-        key: The columns that identify a row of a table without a primary key.
+
         ignored_when: By status: fields that are exported as null even if a value is stored.
         required_when: By status: nullable fields that must hold a value.
     """
@@ -48,7 +53,7 @@ class RecordType:
     table: Table
     fields: tuple[str, ...]
     enums: Mapping[str, type[Enum]] = field(default_factory=dict)
-    key: tuple[str, ...] = ()
+
     ignored_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     required_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -64,8 +69,8 @@ class RecordType:
 
     @property
     def primary_key(self) -> tuple[str, ...]:
-        """The columns that identify a row of the table."""
-        return self.key or tuple(column.name for column in self.table.primary_key)
+        """The names of the columns that identify a row of the table."""
+        return tuple(column.name for column in primary_key_columns(self.table))
 
     def names_of(self, kind: type[TypeEngine[Any]]) -> tuple[str, ...]:
         """Return the fields whose columns are of one SQLAlchemy type, such as Integer."""
@@ -203,7 +208,6 @@ BATCH_MEMBER = RecordType(
     "batch_member",
     schema.batch_members_table,
     ("batch_id", "token_id", "ordinal"),
-    key=("batch_id", "token_id"),
 )
 ARTIFACT = RecordType(
     "artifact",

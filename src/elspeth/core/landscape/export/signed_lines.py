@@ -148,13 +148,13 @@ def read_blocks(
         CorruptAuditDataError: A stored value must not be exported.
     """
 
-    def rendering(record_type: RecordType) -> Callable[[Sequence[FetchedRow]], Iterable[Line]]:
+    def renderer_for(record_type: RecordType) -> Callable[[Sequence[FetchedRow]], Iterable[Line]]:
         encode = record_encoder(record_type, run_id)
         if signer is None:
             return lambda rows: ((*halves, b"\n") for halves in encode(rows))
         return lambda rows: _signed_lines(list(encode(rows)), signer)
 
-    lines = merge_records(snapshot, run_id, rendering, partition)
+    lines = merge_records(snapshot, run_id, renderer_for, partition)
     while block := list(islice(lines, _LARGEST_BLOCK_RECORDS)):
         signatures = b"" if signer is None else b"".join(map(_SIGNATURE_PIECE, block))
         yield Block(b"".join(chain.from_iterable(block)), len(block), signatures)

@@ -198,12 +198,12 @@ def refuse_beside_snapshot(connection: Connection) -> None:
 
 
 @contextmanager
-def preserve_error(connecting: AbstractContextManager[Connection]) -> Iterator[Connection]:
+def preserve_error(context: AbstractContextManager[Connection]) -> Iterator[Connection]:
     """Use a connection; an error of the rollback on exit does not replace the block's error."""
     # A connection that was cut cannot be rolled back. The reason for the cut is the useful error.
     reasons: list[BaseException] = []
     try:
-        with connecting as connection:
+        with context as connection:
             try:
                 yield connection
             except BaseException as error:

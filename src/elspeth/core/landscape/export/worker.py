@@ -36,12 +36,12 @@ _READ_BYTES = 1 << 16
 _IN_MEMORY = (None, "", ":memory:")
 
 
-def ready(number: int) -> str:
+def ready_event(number: int) -> str:
     """Return the event of a worker that can take its snapshot."""
     return f"ready-{number}"
 
 
-def snapshot_taken(number: int) -> str:
+def snapshot_taken_event(number: int) -> str:
     """Return the event of a worker that holds its snapshot."""
     return f"snapshot-taken-{number}"
 
@@ -278,9 +278,9 @@ def _same_snapshot(engine: Engine, assignment: Assignment) -> Iterator[ReadSnaps
     # SQLite cannot share a snapshot. All workers take one between two readings of the database's
     # commit counter by the parent, and read rows only after the second reading shows no change.
     events = FileEvents(assignment.folder)
-    events.set(ready(assignment.number))
+    events.set(ready_event(assignment.number))
     events.wait(TAKE_SNAPSHOT, unless=STOP)
     with open_snapshot(engine, TABLES) as snapshot:
-        events.set(snapshot_taken(assignment.number))
+        events.set(snapshot_taken_event(assignment.number))
         events.wait(START, unless=STOP)
         yield snapshot

@@ -3,7 +3,7 @@
 # The steps: write beside the target, flush, rename, flush the directory. The unfinished file has a
 # name derived from the target's, and the process that writes it holds a lock on it. A second
 # process that writes to the same target finds the lock and is refused. The kernel releases the lock
-# of a killed process, and the next process removes the file. `tests/faults/test_sigkill.py` kills
+# of a killed process, and the next process removes the file. `tests/faults/test_signals.py` kills
 # an export at every write, flush, rename and unlink.
 
 import errno

@@ -27,7 +27,7 @@ from elspeth.core.landscape.output.publish import CSV_NAMES
 from elspeth.core.landscape.schema import EXPORTED_TABLES
 from elspeth.core.landscape.verification.csv_files import SPREADSHEET_MARKER, read_csv_lines
 
-STARTS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - some spreadsheets run the wide forms too
+FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - some spreadsheets run the wide forms too
 """The first characters of texts that a spreadsheet may run as a formula."""
 
 _APOSTROPHE = "'"
@@ -109,7 +109,7 @@ def _count(path: Path) -> int:
     lines = _lines(path)
     is_text = [name not in _NUMBERS for name in next(lines, ())]
     return sum(
-        text.startswith(STARTS)
+        text.startswith(FORMULA_STARTS)
         for texts in lines
         for text, matters in zip(texts, is_text, strict=True)
         if matters
@@ -128,7 +128,7 @@ def _copy(source: Path, target: Path) -> None:
         writer.writerow(columns)
         for texts in lines:
             writer.writerow(
-                _APOSTROPHE + cell if matters and cell.startswith(STARTS) else cell
+                _APOSTROPHE + cell if matters and cell.startswith(FORMULA_STARTS) else cell
                 for cell, matters in zip(texts, is_text, strict=True)
             )
         text.flush()

@@ -138,8 +138,8 @@ class LandscapeReader:
 
     def get_node_state(self, state_id: str) -> NodeState | None:
         """Find a node state."""
-        same = node_states_table.c.state_id == state_id
-        return self._find(node_states_table, row_models.load_node_state, same)
+        condition = node_states_table.c.state_id == state_id
+        return self._find(node_states_table, row_models.load_node_state, condition)
 
     def get_node_states_for_token(self, token_id: str) -> list[NodeState]:
         """List a token's node states by step, retries by attempt."""
@@ -210,8 +210,8 @@ class LandscapeReader:
         on_sqlite = self._db.engine.dialect.name == "sqlite"
         return column if on_sqlite else column.collate("C")
 
-    def _find(self, table: Table, load: Load[Model], same: Condition) -> Model | None:
-        return next(iter(self._load(table, load, select(table).where(same))), None)
+    def _find(self, table: Table, load: Load[Model], condition: Condition) -> Model | None:
+        return next(iter(self._load(table, load, select(table).where(condition))), None)
 
     def _load(self, table: Table, load: Load[Model], statement: Select[Any]) -> list[Model]:
         with self._db.connection() as connection:

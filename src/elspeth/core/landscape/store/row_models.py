@@ -106,11 +106,11 @@ class StoredRow:
             raise self.corrupt(column, errors.NOT_FINITE)
         return value
 
-    def moment(self, column: str) -> datetime:
+    def timestamp(self, column: str) -> datetime:
         """Return a timestamp, naive on SQLite and aware on PostgreSQL."""
-        return self._present(column, self.moment_or_none(column))
+        return self._present(column, self.timestamp_or_none(column))
 
-    def moment_or_none(self, column: str) -> datetime | None:
+    def timestamp_or_none(self, column: str) -> datetime | None:
         """Return a timestamp or NULL."""
         value = self.values[column]
         if value is None:
@@ -170,16 +170,16 @@ def load_run(row: StoredRow) -> Run:
     """Return the run."""
     return Run(
         run_id=row.text("run_id"),
-        started_at=row.moment("started_at"),
+        started_at=row.timestamp("started_at"),
         config_hash=row.text("config_hash"),
         settings_json=row.text("settings_json"),
         canonical_version=row.text("canonical_version"),
         status=row.member("status", RunStatus),
-        completed_at=row.moment_or_none("completed_at"),
+        completed_at=row.timestamp_or_none("completed_at"),
         reproducibility_grade=row.text_or_none("reproducibility_grade"),
         export_status=row.member_or_none("export_status", ExportStatus),
         export_error=row.text_or_none("export_error"),
-        exported_at=row.moment_or_none("exported_at"),
+        exported_at=row.timestamp_or_none("exported_at"),
         export_format=row.text_or_none("export_format"),
         export_sink=row.text_or_none("export_sink"),
     )
@@ -196,7 +196,7 @@ def load_node(row: StoredRow) -> Node:
         determinism=row.member("determinism", Determinism),
         config_hash=row.text("config_hash"),
         config_json=row.text("config_json"),
-        registered_at=row.moment("registered_at"),
+        registered_at=row.timestamp("registered_at"),
         schema_hash=row.text_or_none("schema_hash"),
         sequence_in_pipeline=row.integer_or_none("sequence_in_pipeline"),
         schema_mode=row.text_or_none("schema_mode"),
@@ -213,7 +213,7 @@ def load_edge(row: StoredRow) -> Edge:
         to_node_id=row.text("to_node_id"),
         label=row.text("label"),
         default_mode=row.member("default_mode", RoutingMode),
-        created_at=row.moment("created_at"),
+        created_at=row.timestamp("created_at"),
     )
 
 
@@ -225,7 +225,7 @@ def load_row(row: StoredRow) -> Row:
         source_node_id=row.text("source_node_id"),
         row_index=row.integer("row_index"),
         source_data_hash=row.text("source_data_hash"),
-        created_at=row.moment("created_at"),
+        created_at=row.timestamp("created_at"),
         source_data_ref=row.text_or_none("source_data_ref"),
     )
 
@@ -235,7 +235,7 @@ def load_token(row: StoredRow) -> Token:
     return Token(
         token_id=row.text("token_id"),
         row_id=row.text("row_id"),
-        created_at=row.moment("created_at"),
+        created_at=row.timestamp("created_at"),
         fork_group_id=row.text_or_none("fork_group_id"),
         join_group_id=row.text_or_none("join_group_id"),
         expand_group_id=row.text_or_none("expand_group_id"),
@@ -277,7 +277,7 @@ def load_routing_event(row: StoredRow) -> RoutingEvent:
         routing_group_id=row.text("routing_group_id"),
         ordinal=row.integer("ordinal"),
         mode=row.member("mode", RoutingMode),
-        created_at=row.moment("created_at"),
+        created_at=row.timestamp("created_at"),
         reason_hash=row.text_or_none("reason_hash"),
         reason_ref=row.text_or_none("reason_ref"),
     )
@@ -292,7 +292,7 @@ def load_call(row: StoredRow) -> Call:
         call_type=row.member("call_type", CallType),
         status=row.member("status", CallStatus),
         request_hash=row.text("request_hash"),
-        created_at=row.moment("created_at"),
+        created_at=row.timestamp("created_at"),
         request_ref=row.text_or_none("request_ref"),
         response_hash=row.text_or_none("response_hash"),
         response_ref=row.text_or_none("response_ref"),
@@ -309,10 +309,10 @@ def load_batch(row: StoredRow) -> Batch:
         aggregation_node_id=row.text("aggregation_node_id"),
         attempt=row.integer("attempt"),
         status=row.member("status", BatchStatus),
-        created_at=row.moment("created_at"),
+        created_at=row.timestamp("created_at"),
         aggregation_state_id=row.text_or_none("aggregation_state_id"),
         trigger_reason=row.text_or_none("trigger_reason"),
-        completed_at=row.moment_or_none("completed_at"),
+        completed_at=row.timestamp_or_none("completed_at"),
     )
 
 
@@ -336,7 +336,7 @@ def load_artifact(row: StoredRow) -> Artifact:
         path_or_uri=row.text("path_or_uri"),
         content_hash=row.text("content_hash"),
         size_bytes=row.integer("size_bytes"),
-        created_at=row.moment("created_at"),
+        created_at=row.timestamp("created_at"),
     )
 
 
@@ -349,7 +349,7 @@ def _load_open(row: StoredRow) -> NodeStateOpen:
         attempt=row.integer("attempt"),
         status=NodeStateStatus.OPEN,
         input_hash=row.text("input_hash"),
-        started_at=row.moment("started_at"),
+        started_at=row.timestamp("started_at"),
         context_before_json=row.text_or_none("context_before_json"),
     )
 
@@ -364,9 +364,9 @@ def _load_completed(row: StoredRow) -> NodeStateCompleted:
         attempt=row.integer("attempt"),
         status=NodeStateStatus.COMPLETED,
         input_hash=row.text("input_hash"),
-        started_at=row.moment("started_at"),
+        started_at=row.timestamp("started_at"),
         output_hash=row.text("output_hash"),
-        completed_at=row.moment("completed_at"),
+        completed_at=row.timestamp("completed_at"),
         duration_ms=row.number("duration_ms"),
         context_before_json=row.text_or_none("context_before_json"),
         context_after_json=row.text_or_none("context_after_json"),
@@ -383,8 +383,8 @@ def _load_failed(row: StoredRow) -> NodeStateFailed:
         attempt=row.integer("attempt"),
         status=NodeStateStatus.FAILED,
         input_hash=row.text("input_hash"),
-        started_at=row.moment("started_at"),
-        completed_at=row.moment("completed_at"),
+        started_at=row.timestamp("started_at"),
+        completed_at=row.timestamp("completed_at"),
         duration_ms=row.number("duration_ms"),
         error_json=row.text_or_none("error_json"),
         output_hash=row.text_or_none("output_hash"),

@@ -56,9 +56,9 @@ class LandscapeWriter(LandscapeReader):
                 if several:
                     connection.execute(insert(table), [values_of(table, one) for one in several])
 
-    def _update(self, table: Table, same: ColumnElement[bool], values: Values) -> None:
+    def _update(self, table: Table, condition: ColumnElement[bool], values: Values) -> None:
         with self._db.connection() as connection:
-            connection.execute(update(table).where(same).values(values))
+            connection.execute(update(table).where(condition).values(values))
 
 
 def values_of(table: Table, model: object) -> Values:
@@ -71,7 +71,7 @@ def values_of(table: Table, model: object) -> Values:
     }
 
 
-def given(**columns: object) -> Values:
+def without_none(**columns: object) -> Values:
     """Return the columns that are not None. An UPDATE then leaves the others unchanged."""
     return {name: value for name, value in columns.items() if value is not None}
 
