@@ -1,4 +1,4 @@
-"""Texts that a spreadsheet would run are counted in an export, and disarmed in a marked copy."""
+"""Tests of spreadsheet copies: formulas are counted in an export and harmless in a copy."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -45,7 +45,7 @@ def cells(path: Path) -> list[dict[str, str]]:
 
 
 def test_no_column_holds_numbers_in_one_table_and_text_in_another() -> None:
-    """The numbers are told by the name of their column, whichever file it is in."""
+    """Columns of numbers are recognised by name, in every file."""
     texts = {
         column.name
         for table in EXPORTED_TABLES

@@ -384,16 +384,16 @@ def _name_digest(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]
 
 
-def _mode_of(path: Path, most: int) -> int:
+def _mode_of(path: Path, default: int) -> int:
     """Return the permissions of the file that is replaced, or else those of a new file."""
     if path.is_symlink() or not path.exists():
-        return _default_mode(most)
+        return _default_mode(default)
     return stat.S_IMODE(path.lstat().st_mode)
 
 
-def _default_mode(most: int) -> int:
+def _default_mode(mode: int) -> int:
     # The umask can only be read by setting it. A strict one in between: another thread can create a
     # file at that moment.
     mask = os.umask(0o077)
     os.umask(mask)
-    return most & ~mask
+    return mode & ~mask
