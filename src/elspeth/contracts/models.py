@@ -1,4 +1,4 @@
-"""The models of the audit trail: one dataclass for each kind of stored entity.
+"""The models of the audit trail: a dataclass for every kind of stored entity.
 
 The recorder returns them. They do not check their values: a reader refuses corrupt values before it
 builds a model. Datetimes are as the database returns them: naive from SQLite, aware from

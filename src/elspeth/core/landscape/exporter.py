@@ -44,7 +44,7 @@ class LandscapeExporter(RunExporter):
         Raises:
             ValueError: Signing lacks a key.
             RunNotFoundError: There is no such run.
-            CorruptAuditDataError: A stored value may not be exported, or a child has no parent.
+            CorruptAuditDataError: A stored value must not be exported, or a child has no parent.
             ParallelExportError: Workers cannot share this export, or not at this moment.
             WorkerDiedError: A worker's process has died.
             ExportTargetError: `path` cannot be a file.
@@ -72,7 +72,7 @@ class LandscapeExporter(RunExporter):
         Raises:
             ValueError: Signing lacks a key.
             RunNotFoundError: There is no such run.
-            CorruptAuditDataError: A stored value may not be exported, or a child has no parent.
+            CorruptAuditDataError: A stored value must not be exported, or a child has no parent.
             ExportTargetError: `directory` holds anything but an export.
             OSError: Writing fails.
         """

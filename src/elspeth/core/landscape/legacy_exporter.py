@@ -73,7 +73,7 @@ class LegacyLandscapeExporter:
         Raises:
             ValueError: Signing lacks a key. This and every other error comes at a `next()`.
             RunNotFoundError: There is no such run.
-            CorruptAuditDataError: A stored value may not be exported.
+            CorruptAuditDataError: A stored value must not be exported.
         """
         if sign and self._signing_key is None:
             raise ValueError("A signed export needs a key, but no signing_key provided")

@@ -80,7 +80,7 @@ class RunExporter:
         Raises:
             ValueError: Signing lacks a key. This and every other error comes at a `next()`.
             RunNotFoundError: There is no such run.
-            CorruptAuditDataError: A stored value may not be exported.
+            CorruptAuditDataError: A stored value must not be exported.
         """
         # As in the original exporter, errors come at the first next(), and a missing key is
         # reported before an unknown run.
@@ -129,7 +129,7 @@ class RunExporter:
             ParallelExportError: Workers cannot share this export, or not at this moment.
             WorkerDiedError: A worker's process has died.
             RunNotFoundError: There is no such run.
-            CorruptAuditDataError: A stored value may not be exported, or a child has no parent.
+            CorruptAuditDataError: A stored value must not be exported, or a child has no parent.
         """
         self._check_key(sign)
         if self._is_overridden():
@@ -159,7 +159,7 @@ class RunExporter:
         Raises:
             ValueError: Signing lacks a key. Raised at once.
             RunNotFoundError: There is no such run.
-            CorruptAuditDataError: A stored value may not be exported, or a child has no parent.
+            CorruptAuditDataError: A stored value must not be exported, or a child has no parent.
         """
         self._check_key(sign)
         if self._is_overridden():

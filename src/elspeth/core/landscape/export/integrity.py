@@ -156,7 +156,7 @@ def _locate_text(
     in_bytes = statement.with_only_columns(
         *(cast(column, LargeBinary) for column in key),
         # Only values stored as text: bytes stored as a blob are refused for another reason.
-        *(case((func.typeof(each) == "text", cast(each, LargeBinary))) for each in selected),
+        *(case((func.typeof(column) == "text", cast(column, LargeBinary))) for column in selected),
     )
     for row in connection.execute(in_bytes):
         for column, value in zip(selected, row[len(key) :], strict=True):

@@ -140,7 +140,7 @@ class ParallelExport:
 
     def _parts(self, connection: Connection, folder: Path) -> Sequence[Part]:
         partitions = split_rows(connection, self.run_id, self.jobs * PARTS_PER_JOB)
-        return [Part(folder, number, each) for number, each in enumerate(partitions)]
+        return [Part(folder, number, rows) for number, rows in enumerate(partitions)]
 
     def _assignments(
         self, snapshot: ReadSnapshot, parts: Sequence[Part], folder: Path

@@ -41,7 +41,7 @@ class RecordType:
 
     Attributes:
         name: The value of `record_type` in its records.
-        table: Where the fields are stored, each in the column of the same name.
+        table: The table whose columns of the same names store the fields.
         fields: The fields after `record_type` and `run_id`, in the order of a record's keys.
         enums: By field: the enum of which its text must name a member.
 

@@ -98,7 +98,7 @@ class TokenRecorder(LandscapeWriter):
         *,
         step_in_pipeline: int | None = None,
     ) -> list[Token]:
-        """Record one child for each branch, in one transaction.
+        """Record a child for every branch, in one transaction.
 
         Args:
             parent_token_id: The token that forks.
