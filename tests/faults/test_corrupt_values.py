@@ -8,7 +8,7 @@ import pytest
 from audit_trail import Trail
 from fault_injection import CORRUPT_DATA, inject_fault
 
-from elspeth.core.landscape.export.integrity import primary_key_columns
+from elspeth.core.landscape.export.record_types import primary_key_columns
 from elspeth.core.landscape.schema import metadata
 
 ENUM = "unknown enum"

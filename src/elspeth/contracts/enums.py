@@ -1,11 +1,12 @@
 """The enums of the audit trail: every status, kind and mode that is stored as text.
 
 All but RowOutcome mix in `str`: a member equals its stored text, can be bound as a parameter, and
-`json` and `csv` write the text. They are not `enum.StrEnum`, whose `str()` gives the value: code
-that uses these enums relies on `ClassName.MEMBER`.
+`json` and `csv` write the text.
 """
 
-# ruff: noqa: UP042 - StrEnum changes str() and f-strings, see above
+# Not enum.StrEnum: its str() and f-strings give the value, and code that uses these enums relies
+# on `ClassName.MEMBER`.
+# ruff: noqa: UP042
 
 from enum import Enum
 
@@ -27,7 +28,7 @@ class NodeStateStatus(str, Enum):
 
 
 class ExportStatus(str, Enum):
-    """The status of the export that follows a run. The run itself may have any status."""
+    """The status of the export that follows a run. The run itself can have any status."""
 
     PENDING = "pending"
     COMPLETED = "completed"
@@ -44,7 +45,7 @@ class BatchStatus(str, Enum):
 
 
 class TriggerType(str, Enum):
-    """Why an aggregation flushed its batch."""
+    """The event that made an aggregation flush its batch."""
 
     COUNT = "count"
     TIMEOUT = "timeout"
@@ -54,7 +55,7 @@ class TriggerType(str, Enum):
 
 
 class NodeType(str, Enum):
-    """What a node of the pipeline's graph does."""
+    """The function of a node in the pipeline's graph."""
 
     SOURCE = "source"
     TRANSFORM = "transform"
@@ -65,7 +66,7 @@ class NodeType(str, Enum):
 
 
 class Determinism(str, Enum):
-    """What a second run of a node would need to give the same result."""
+    """Whether a node gives the same result again, and what that takes."""
 
     DETERMINISTIC = "deterministic"
     SEEDED = "seeded"
@@ -84,14 +85,14 @@ class RoutingKind(str, Enum):
 
 
 class RoutingMode(str, Enum):
-    """Whether a token moves along an edge, or a copy of it does."""
+    """Whether a token itself or a copy of it takes an edge."""
 
     MOVE = "move"
     COPY = "copy"
 
 
 class CallType(str, Enum):
-    """What kind of system a node called."""
+    """The kind of external system that a node called."""
 
     LLM = "llm"
     HTTP = "http"
@@ -100,7 +101,7 @@ class CallType(str, Enum):
 
 
 class CallStatus(str, Enum):
-    """How a call to another system ended."""
+    """The result of a call to an external system."""
 
     SUCCESS = "success"
     ERROR = "error"
@@ -118,7 +119,7 @@ class ReproducibilityGrade(str, Enum):
 
 
 class RowOutcome(Enum):
-    """What became of a token. It is derived and never stored, so it does not mix in `str`."""
+    """The outcome of a token. It is derived and never stored, so it does not mix in `str`."""
 
     COMPLETED = "completed"
     ROUTED = "routed"

@@ -1,7 +1,4 @@
-"""The errors of reading an audit trail, and the words for what is wrong with a stored value.
-
-Control and candidate refuse a value with the same words, so that tests can compare the refusals.
-"""
+"""Errors of reading an audit trail, and the wording of problems with stored values."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -9,6 +6,8 @@ from typing import Self
 MAX_INTEGER = 2**53 - 1
 """The largest integer that canonical JSON can carry (RFC 8785, section 3.2.2.3)."""
 
+# Control and candidate use the same wording, so that a comparison of the two exporters can compare
+# their refusals too. These texts complete the sentence "<table> (<key>): <column> ...".
 IS_NULL = "is NULL"
 NOT_TEXT = "is not text"
 NOT_UTF8 = "is not UTF-8 text"
@@ -20,17 +19,17 @@ NOT_A_TIMESTAMP = "is not a timestamp"
 
 
 def not_a_member(value: object, enum_name: str) -> str:
-    """Word the problem of a value that names no member of its enum."""
+    """Return the problem of a value that names no member of its enum."""
     return f"holds {value!r}, which is not a member of {enum_name}"
 
 
 def null_in_state(status: str) -> str:
-    """Word the problem of a NULL that a node state of this status must not have."""
+    """Return the problem of a NULL that a node state of this status must not have."""
     return f"is NULL in a {status} state"
 
 
 def not_in_datetime_range(text: str) -> str:
-    """Word the problem of a PostgreSQL timestamp that Python has no datetime for."""
+    """Return the problem of a PostgreSQL timestamp outside the range of Python's datetime."""
     return f"holds {text!r}, which is not in the years 1 to 9999"
 
 
@@ -42,18 +41,19 @@ class RunNotFoundError(ValueError):
         super().__init__(f"Run not found: {run_id}")
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        # The default pickles the message as the argument; a worker sends the error to its parent.
+        # A worker of a parallel export pickles the error for its parent. The default passes the
+        # finished message to __init__ and would put it into the message a second time.
         return type(self), (self.run_id,)
 
 
 class CorruptAuditDataError(ValueError):
-    """A stored value that no export may carry.
+    """A stored value that must not be exported.
 
     Attributes:
         table: The name of the table.
         primary_key: The row's key, by column name.
         column: The column that holds the value.
-        problem: What is wrong with it, in the words of this module.
+        problem: The problem, in the wording of this module.
     """
 
     def __init__(
@@ -67,5 +67,5 @@ class CorruptAuditDataError(ValueError):
         super().__init__(f"Audit integrity violation: {table} ({key}): {column} {problem}")
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        # As above: a worker sends the error to its parent.
+        # As above: the default would call __init__ with one argument in place of four.
         return type(self), (self.table, self.primary_key, self.column, self.problem)

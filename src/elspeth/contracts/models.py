@@ -1,9 +1,12 @@
-"""The models of the audit trail: what the recorder returns for every stored entity.
+"""The models of the audit trail: a dataclass for every kind of stored entity.
 
-They do not check their values: a reader refuses corrupt values before it builds a model. Most are
-mutable, as in the original; the three node states are frozen. Datetimes are as the database
-returns them: naive from SQLite, aware from PostgreSQL.
+The recorder returns them. They do not check their values: a reader refuses corrupt values before it
+builds a model. Datetimes are as the database returns them: naive from SQLite, aware from
+PostgreSQL.
 """
+
+# Field names, order and defaults, and which models are frozen, equal those of the original audit
+# trail: code that was written against it may build a model by position or assign a field.
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +27,7 @@ from elspeth.contracts.enums import (
 
 @dataclass(frozen=True)
 class RoutingSpec:
-    """One route that a gate has chosen; several of them make a fork."""
+    """One route that a gate has chosen; several routes make a fork."""
 
     edge_id: str
     mode: RoutingMode
@@ -42,6 +45,7 @@ class Run:
     status: RunStatus
     completed_at: datetime | None = None
     reproducibility_grade: str | None = None
+    # NULL in a run without an export. `status` does not depend on these five fields.
     export_status: ExportStatus | None = None
     export_error: str | None = None
     exported_at: datetime | None = None
@@ -51,7 +55,7 @@ class Run:
 
 @dataclass
 class Node:
-    """A plugin at its place in the pipeline's graph."""
+    """A node of the pipeline's graph: a plugin with its configuration."""
 
     node_id: str
     run_id: str
@@ -65,6 +69,7 @@ class Node:
     schema_hash: str | None = None
     sequence_in_pipeline: int | None = None
     schema_mode: str | None = None
+    # Stored as JSON text in `schema_fields_json`.
     schema_fields: list[dict[str, object]] | None = None
 
 
@@ -96,7 +101,7 @@ class Row:
 
 @dataclass
 class Token:
-    """One instance of a row in the graph."""
+    """A token: one instance of a source row that moves through the graph."""
 
     token_id: str
     row_id: str
@@ -117,6 +122,8 @@ class TokenParent:
     ordinal: int
 
 
+# A class for each status, with the status as a literal: a type checker then knows that a completed
+# state has an output and a duration, and `match` on the status is exhaustive.
 @dataclass(frozen=True)
 class NodeStateOpen:
     """A token's visit to a node that has not ended."""
@@ -195,7 +202,7 @@ class Call:
 
 @dataclass
 class Artifact:
-    """Something that a sink wrote, with its path and the hash of its content."""
+    """An output that a sink wrote, with its path and the hash of its content."""
 
     artifact_id: str
     run_id: str
@@ -249,7 +256,7 @@ class BatchMember:
 
 @dataclass
 class BatchOutput:
-    """Something that came out of a batch."""
+    """An output of a batch."""
 
     batch_id: str
     output_type: str
@@ -258,7 +265,7 @@ class BatchOutput:
 
 @dataclass
 class Checkpoint:
-    """A place where a run can be resumed. It is neither written here nor exported."""
+    """A point at which a run can be resumed. Checkpoints are neither recorded nor exported."""
 
     checkpoint_id: str
     run_id: str
@@ -271,7 +278,7 @@ class Checkpoint:
 
 @dataclass
 class RowLineage:
-    """A source row with its data, where that was kept."""
+    """A source row with its data, if the data was kept."""
 
     row_id: str
     run_id: str
@@ -285,7 +292,7 @@ class RowLineage:
 
 @dataclass
 class ValidationErrorRecord:
-    """A source row that its schema has refused. It is not exported."""
+    """A source row that its schema refused. It is not exported."""
 
     error_id: str
     run_id: str

@@ -30,7 +30,7 @@ class FieldDefinition:
         before the colon.
 
         Raises:
-            ValueError: The text has another form; the message quotes it.
+            ValueError: The text has a different form; the message quotes it.
         """
         match = _SPECIFICATION.fullmatch(text.strip())
         if match is None:
@@ -48,10 +48,12 @@ class FieldDefinition:
 
 @dataclass(frozen=True)
 class SchemaConfig:
-    """The fields of a node's rows.
+    """The fields that a node expects in its rows.
 
-    In mode "strict" a row has these fields and no others, in mode "free" at least these. A dynamic
-    schema leaves the fields open: its mode and fields are None.
+    Attributes:
+        mode: "strict" allows these fields only, "free" allows more. None for a dynamic schema.
+        fields: At least one field; None for a dynamic schema.
+        is_dynamic: Whether the fields are left open.
     """
 
     mode: SchemaMode | None
@@ -68,7 +70,7 @@ class SchemaConfig:
         """Read a schema's configuration: `fields`, and `mode` unless fields is "dynamic".
 
         Raises:
-            ValueError: A key is missing or has a wrong value; the message says which.
+            ValueError: A key is missing or has a wrong value; the message names the key.
         """
         if "fields" not in config:
             raise ValueError("Schema: 'fields' is required: \"dynamic\", or a list of fields")
@@ -91,7 +93,7 @@ def _malformed(field: object) -> str:
 
 
 def _check_name(name: str, text: str) -> None:
-    """Refuse a name that is not an identifier, and suggest one where only `-` or `.` is wrong."""
+    # A hyphen or a dot is the usual mistake, since CSV headers have them: suggest a correct name.
     underscored = re.sub(r"[-.]", "_", name)
     if not re.fullmatch(r"\w+", underscored):
         raise ValueError(_malformed(text))

@@ -1,7 +1,7 @@
 """Canonical JSON (RFC 8785) and hashes of values: equal values have one text and one hash.
 
-A value is first normalised: datetimes to UTC text, bytes to base64, scalars of numpy and pandas to
-Python's own types. Then rfc8785 serialises it. A type that neither step knows is refused.
+A value is normalised first: datetimes to UTC text, bytes to base64, scalars of numpy and pandas to
+built-in types. rfc8785 then serialises it. A type that neither step knows is refused.
 """
 
 import base64
@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, cast
 import rfc8785
 
 CANONICAL_VERSION = "sha256-rfc8785-v1"
-"""Names the hash and the form of the hashed text. A run stores it beside its hashes."""
+"""The name of the hash algorithm and of the canonical form. A run stores it with its hashes."""
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
@@ -41,13 +41,15 @@ def stable_hash(obj: object, version: str = CANONICAL_VERSION) -> str:
 
     Args:
         obj: The value.
-        version: The hash that the caller relies on. There is only one, so it changes nothing.
+        version: Accepted for compatibility; there is only one version, so it has no effect.
     """
     return hashlib.sha256(canonical_bytes(obj)).hexdigest()
 
 
 def _normalize_for_canonical(data: object) -> object:
-    """Normalise a value and, at any depth, the values in dicts, lists and tuples, but not keys."""
+    """Normalise a value and, at any depth, the values in dicts, lists and tuples."""
+    # Keys stay as they are: rfc8785 refuses those that are not text, and a conversion could make
+    # two keys of a dict equal.
     if isinstance(data, dict):
         return {key: _normalize_for_canonical(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
@@ -57,6 +59,8 @@ def _normalize_for_canonical(data: object) -> object:
 
 def _normalize_value(obj: object) -> object:
     """Return the JSON value for a value that is not a container; unknown types stay as they are."""
+    # The order matters: bool is an int, numpy's float64 is a float, and pandas' NaT and Timestamp
+    # are datetimes. The most frequent types come first.
     if obj is None or isinstance(obj, str | int):
         return obj
     if isinstance(obj, float):
@@ -79,6 +83,8 @@ def _finite(number: float) -> float:
 
 
 def _decimal_text(number: Decimal) -> str:
+    # As text, because a float would round it. "NaN" would be valid JSON text, so it is refused
+    # here: equal hashes must mean equal numbers.
     if not number.is_finite():
         raise ValueError(_not_finite(number))
     return str(number)
@@ -96,17 +102,19 @@ def _in_utc(moment: datetime) -> str:
 
 
 def _is_missing(obj: object) -> bool:
-    """Whether a value is pandas' NA or NaT. NaT would otherwise count as a datetime."""
+    """Whether a value is pandas' NA or NaT."""
+    # Looked up in sys.modules, as numpy below: pandas is not a dependency, and an import would slow
+    # down every command. NaT has to be found before the datetimes, because it is one of them.
     pandas = sys.modules.get("pandas")
     return any(obj is getattr(pandas, name, None) for name in ("NA", "NaT"))
 
 
 def _from_numpy(obj: Any) -> object:
-    """Return a numpy scalar as Python's own type and an array as a list; other types unchanged.
+    """Return a numpy scalar as a built-in type and an array as a list; other types unchanged.
 
-    A narrow float is widened: float32's 0.1 becomes 0.10000000149011612. The argument is Any
-    because numpy is not a dependency, so its types are unknown here.
+    A narrow float is widened: float32's 0.1 becomes 0.10000000149011612.
     """
+    # The argument is Any because numpy is not a dependency, so its types are unknown here.
     if _is_numpy(obj, "floating"):
         return _finite(float(obj))
     if _is_numpy(obj, "integer"):
@@ -119,9 +127,7 @@ def _from_numpy(obj: Any) -> object:
 
 
 def _is_numpy(obj: object, kind: str) -> bool:
-    """Whether a value is of a numpy class, without importing numpy.
-
-    No value can be of such a class before numpy is loaded. While another thread is importing it,
-    the class may be missing from the module: hence the default.
-    """
+    """Whether a value is of a numpy class, without importing numpy."""
+    # Before numpy is loaded, a value cannot be of a numpy class. While another thread imports
+    # numpy, the class may be missing from the module: hence the default.
     return isinstance(obj, getattr(sys.modules.get("numpy"), kind, ()))

@@ -1,4 +1,4 @@
-"""The clock that components take as an argument, so that tests can replace it."""
+"""The clock: a function that returns the current time, passed in so that tests can fix it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,5 +8,5 @@ Clock: TypeAlias = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """Return the current moment as an aware datetime in UTC."""
+    """Return the current time as an aware datetime in UTC."""
     return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""An error as one line for a person or a log, without statements, parameters or passwords."""
+"""One-line descriptions of errors, without SQL statements, parameters or passwords."""
 
 import os
 
@@ -6,14 +6,13 @@ from sqlalchemy.exc import DBAPIError
 
 
 def describe_failure(error: BaseException) -> str:
-    """Return the message of an error, without the statement and parameters that SQLAlchemy adds.
-
-    An error without a message is described by the name of its type.
-    """
+    """Return the message of an error as one line, or the name of its type if it has none."""
+    # SQLAlchemy's message adds the statement and its parameters, which are audited data; the
+    # driver's message does not.
     if isinstance(error, DBAPIError) and error.orig is not None:
         return f"database: {' '.join(str(error.orig).split())}"
     if isinstance(error, OSError) and error.strerror:
-        # For an error about a descriptor the file name is a number, which is left out.
+        # The file name of an error about a descriptor is a number, which helps no reader.
         name = None if isinstance(error.filename, int) else error.filename
         return f"{os.fsdecode(name)}: {error.strerror}" if name else error.strerror
     if isinstance(error, MemoryError):
@@ -24,7 +23,7 @@ def describe_failure(error: BaseException) -> str:
 
 
 def explain_failure(error: BaseException) -> str:
-    """Return the message of an error and its notes, such as the rows that a worker was at."""
+    """Return the message of an error with its notes, such as the rows that a worker exported."""
     return "; ".join((describe_failure(error), *getattr(error, "__notes__", ())))
 
 

@@ -1,4 +1,4 @@
-"""The vocabularies: exact values, and what mixing in `str` promises to callers."""
+"""Tests of the enums: their exact values, and the behaviour of members as text."""
 
 import csv
 import io

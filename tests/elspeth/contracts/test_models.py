@@ -1,4 +1,4 @@
-"""The models: which fields, in which order, with which defaults, and which of them are frozen."""
+"""Tests of the models: fields, their order and defaults, and which models are frozen."""
 
 import dataclasses
 import inspect

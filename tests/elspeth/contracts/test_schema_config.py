@@ -1,4 +1,4 @@
-"""SchemaConfig and FieldDefinition: what a configuration may say, and what is refused, and why."""
+"""Tests of SchemaConfig and FieldDefinition: accepted and refused configurations."""
 
 import dataclasses
 

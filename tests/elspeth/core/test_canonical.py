@@ -1,4 +1,4 @@
-"""Canonical JSON: golden hashes and signatures, normalisation, RFC 8785's rules, and refusals."""
+"""Tests of canonical JSON: golden hashes, normalisation, the rules of RFC 8785, and refusals."""
 
 import hashlib
 import hmac

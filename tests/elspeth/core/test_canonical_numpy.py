@@ -1,4 +1,4 @@
-"""Scalars and arrays of numpy and pandas are written like Python's types, where installed."""
+"""Tests of canonical JSON with values of numpy and pandas, where these are installed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An error becomes one line without statements and parameters, and describing it never fails."""
+"""Tests of error descriptions: one line, without SQL statements and parameters."""
 
 import sqlite3
 

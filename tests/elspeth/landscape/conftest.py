@@ -1,4 +1,4 @@
-"""Both exporters over one database, and a recorded run to export."""
+"""Fixtures: a recorded run, and both exporters on its database."""
 
 import resource
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A file or directory appears whole or not at all, and what stood there before is not lost."""
+"""Tests of atomic writing: a file or directory appears complete or not at all."""
 
 import os
 import signal

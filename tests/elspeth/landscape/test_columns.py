@@ -1,4 +1,4 @@
-"""Building records by the chunk gives what the exact rules give row by row, or refuses alike."""
+"""Tests of record building: a chunk built by columns equals one built row by row."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime

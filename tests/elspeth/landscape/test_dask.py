@@ -1,4 +1,4 @@
-"""A Dask cluster's executor exports from PostgreSQL as any other does."""
+"""Tests of an export by a Dask cluster's executor."""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor

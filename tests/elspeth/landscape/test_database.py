@@ -1,4 +1,4 @@
-"""LandscapeDB: what opening creates, what reading refuses, and what a snapshot holds."""
+"""Tests of LandscapeDB: opening, schema check, transactions and snapshots."""
 
 import sqlite3
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The fast encoder against rfc8785: the same bytes for every number and every character."""
+"""Tests of the encoder: the bytes of rfc8785 for every number and character."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""The folder of the batched exporter stands alone: what it imports, and what it runs on."""
+"""Tests of the exporter as one unit: what its folder imports, and that it runs alone."""
 
 import ast
 import sys

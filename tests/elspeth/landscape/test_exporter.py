@@ -1,4 +1,4 @@
-"""Both exporters: the same records, with one set of keys, in one order; and what each may cost."""
+"""Tests of both exporters: the same records, keys and order, and the number of queries."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing

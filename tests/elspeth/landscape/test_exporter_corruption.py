@@ -1,4 +1,4 @@
-"""Stored data that no export may carry: both exporters refuse it, in the same words."""
+"""Tests of corrupt data: both exporters refuse it with the same error."""
 
 import shutil
 import sqlite3
@@ -305,7 +305,7 @@ def test_children_that_come_in_another_order_than_their_parents_are_not_lost(
 
 
 class TestPostgreSQL:
-    """Whatever its columns let in."""
+    """Both exporters refuse every corrupt value that the columns accept."""
 
     @pytest.mark.parametrize(
         "corruption",

@@ -1,4 +1,4 @@
-"""The exporters write the canonical JSON of their records, also when methods are replaced."""
+"""Tests of exported files: canonical JSON of the records, also with overridden methods."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

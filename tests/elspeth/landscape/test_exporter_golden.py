@@ -1,4 +1,4 @@
-"""Exports that must never change: signatures known beforehand, and timestamps on each backend."""
+"""Tests against golden values: signatures, and timestamps on both backends."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""The total orders of an export, and whose run a record belongs to."""
+"""Tests of the total orders of an export, and of the run that a record belongs to."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

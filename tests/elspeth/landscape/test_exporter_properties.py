@@ -1,4 +1,4 @@
-"""Whatever run is recorded, both exporters give the same bytes, each at its promised cost."""
+"""Property tests of both exporters: the same bytes for any run, at the promised cost."""
 
 import tempfile
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The formatters: what JSON text and which flat fields a record becomes."""
+"""Tests of the formatters: JSON text and flat fields of a record."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Orphans of any run are refused and named; so is a value that the driver cannot decode."""
+"""Tests of orphans and of values that the driver cannot decode: both are refused by name."""
 
 import sqlite3
 from contextlib import closing
@@ -10,7 +10,8 @@ from sqlalchemy import select
 
 from elspeth.contracts.errors import CorruptAuditDataError
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
-from elspeth.core.landscape.export.integrity import locate, primary_key_columns
+from elspeth.core.landscape.export.integrity import locate
+from elspeth.core.landscape.export.record_types import primary_key_columns
 from elspeth.core.landscape.schema import (
     batch_members_table,
     node_states_table,
@@ -47,7 +48,7 @@ def orphan_one(file: Path, child: str, at: str) -> str:
     Returns its first column: the primary key of all but token_parents and batch_members.
     """
     column, _ = CHILDREN[child]
-    with closing(sqlite3.connect(file)) as raw, raw:  # foreign keys are off unless asked for
+    with closing(sqlite3.connect(file)) as raw, raw:  # foreign keys are off by default
         changed = raw.execute(
             f"UPDATE {child} SET {column} = 'gone' "
             f"WHERE rowid = (SELECT {at}(rowid) FROM {child}) RETURNING *"

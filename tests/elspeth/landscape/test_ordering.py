@@ -1,4 +1,4 @@
-"""Text compares byte by byte on every backend."""
+"""Tests of text order: byte by byte on both backends."""
 
 import pytest
 from sqlalchemy import Dialect, select, text

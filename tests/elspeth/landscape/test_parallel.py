@@ -1,4 +1,4 @@
-"""Several workers write the bytes that one writes, or nothing."""
+"""Tests of parallel exports: the bytes of one process, or no file."""
 
 import os
 import tempfile
@@ -23,7 +23,7 @@ from elspeth.core.landscape.export.worker import (
     TAKE_SNAPSHOT,
     Assignment,
     FileEvents,
-    ready,
+    ready_event,
 )
 from elspeth.core.landscape.schema import node_states_table, rows_table, runs_table
 from harness.generate.generator import generate_run
@@ -68,11 +68,11 @@ def test_new_processes_write_the_same_bytes(
     candidate: LandscapeExporter, sample: SampleRun, target: Path, tmp_path: Path
 ) -> None:
     candidate.write_jsonl(sample.run_id, tmp_path / "alone.jsonl", sign=True)
-    told: list[int] = []
-    candidate.write_jsonl(sample.run_id, target, sign=True, jobs=2, progress=told.append)
+    reported: list[int] = []
+    candidate.write_jsonl(sample.run_id, target, sign=True, jobs=2, progress=reported.append)
     assert target.read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
-    assert told == sorted(told)
-    assert told[-1] == sample.records + 1
+    assert reported == sorted(reported)
+    assert reported[-1] == sample.records + 1
 
 
 @fewer_examples(1 / 16)
@@ -209,7 +209,7 @@ def test_a_commit_while_workers_take_their_snapshots_is_noticed_on_sqlite(
 ) -> None:
     def commit_first(work: Callable[[Assignment], None], assignment: Assignment) -> None:
         events = FileEvents(assignment.folder)
-        events.set(ready(1))
+        events.set(ready_event(1))
         events.wait(TAKE_SNAPSHOT, unless="never")
         with LandscapeDB(str(db.engine.url)) as other, other.connection() as connection:
             connection.execute(update(rows_table).values(source_data_hash="later"))
@@ -287,7 +287,7 @@ def test_what_a_worker_raises_says_which_rows_it_was_at(
 
 
 def test_a_key_is_not_shown_with_what_a_worker_is_told() -> None:
-    told = Assignment(
+    assignment = Assignment(
         number=0,
         run_id="r",
         parts=(),
@@ -296,4 +296,4 @@ def test_a_key_is_not_shown_with_what_a_worker_is_told() -> None:
         signing_key=b"secret",
         snapshot=None,
     )
-    assert "secret" not in repr(told)
+    assert "secret" not in repr(assignment)

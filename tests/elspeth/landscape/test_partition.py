@@ -1,4 +1,4 @@
-"""Partitions of a run: every row in exactly one of them, and each read at the same cost."""
+"""Tests of partitions: every row is in exactly one, and all cost the same to read."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""SQLite answers an export's statements by looking rows up, and sorts no more than one parent's."""
+"""Tests of SQLite's query plans: searches by index, and no sort beyond a parent's children."""
 
 from collections.abc import Iterator
 

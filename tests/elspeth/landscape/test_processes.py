@@ -1,4 +1,4 @@
-"""Worker processes end with the export they work for, however that ends."""
+"""Tests of worker processes: they end with the export that started them."""
 
 import os
 import signal

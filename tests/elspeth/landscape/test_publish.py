@@ -1,4 +1,4 @@
-"""Exports on disk: what a JSON Lines file and a CSV directory hold, and what they replace."""
+"""Tests of publishing: the content of JSON Lines and CSV exports, and what they replace."""
 
 import csv
 import hashlib
@@ -40,9 +40,9 @@ class TestJsonl:
         assert published.path == tmp_path / "run.jsonl"
 
     def test_progress_is_told_now_and_then_and_at_the_end(self, tmp_path: Path) -> None:
-        told: list[int] = []
-        publish_jsonl(tmp_path / "run.jsonl", [b"{}\n"] * 2500, progress=told.append)
-        assert told == [1000, 2000, 2500]
+        reported: list[int] = []
+        publish_jsonl(tmp_path / "run.jsonl", [b"{}\n"] * 2500, progress=reported.append)
+        assert reported == [1000, 2000, 2500]
 
     @pytest.mark.parametrize("replaces", [False, True])
     def test_an_error_midway_keeps_the_old_bytes(self, tmp_path: Path, replaces: bool) -> None:
@@ -117,9 +117,9 @@ class TestCsv:
         assert published.size_bytes == sum(map(len, contents.values()))
 
     def test_progress_is_told_now_and_then_and_at_the_end(self, tmp_path: Path) -> None:
-        told: list[int] = []
-        publish_csv(tmp_path / "run", [RUN] * 2500, progress=told.append)
-        assert told == [1000, 2000, 2500]
+        reported: list[int] = []
+        publish_csv(tmp_path / "run", [RUN] * 2500, progress=reported.append)
+        assert reported == [1000, 2000, 2500]
 
     def test_files_of_an_earlier_export_do_not_survive(self, tmp_path: Path) -> None:
         publish_csv(tmp_path / "run", [RUN, *ROWS])

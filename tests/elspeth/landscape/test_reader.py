@@ -1,4 +1,4 @@
-"""The reader gives what is stored, entity by entity, every list in one total order."""
+"""Tests of the reader: stored entities, every list in a total order."""
 
 from datetime import UTC, datetime
 from typing import Any

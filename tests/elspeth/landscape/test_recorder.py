@@ -1,4 +1,4 @@
-"""The recorder writes what a pipeline did, once, checked, and in the promised transactions."""
+"""Tests of the recorder: what it stores, checks and commits."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What a database holds and no export could carry is refused, by table, key and column."""
+"""Tests of row models: corrupt values are refused by table, key and column."""
 
 import pytest
 from sqlalchemy import text

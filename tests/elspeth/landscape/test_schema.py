@@ -1,4 +1,4 @@
-"""The tables are those that existing audit trails have, on both backends."""
+"""Tests of the tables: those of the original audit trail, on both backends."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Signatures against the standard library's hmac, the running hash, and the manifest."""
+"""Tests of signing: the standard library's hmac, the running hash and the manifest."""
 
 import hashlib
 import hmac

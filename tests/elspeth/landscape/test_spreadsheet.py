@@ -1,4 +1,4 @@
-"""Texts that a spreadsheet would run are counted in an export, and disarmed in a marked copy."""
+"""Tests of spreadsheet copies: formulas are counted in an export and harmless in a copy."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from elspeth.core.landscape.output.atomic import ExportTargetError
 from elspeth.core.landscape.output.publish import publish_csv
 from elspeth.core.landscape.output.spreadsheet import (
     _NUMBERS,
-    STARTS,
+    FORMULA_STARTS,
     formula_cells,
     spreadsheet_copy_of,
     write_spreadsheet_copy,
@@ -45,7 +45,7 @@ def cells(path: Path) -> list[dict[str, str]]:
 
 
 def test_no_column_holds_numbers_in_one_table_and_text_in_another() -> None:
-    """The numbers are told by the name of their column, whichever file it is in."""
+    """Columns of numbers are recognised by name, in every file."""
     texts = {
         column.name
         for table in EXPORTED_TABLES
@@ -56,7 +56,7 @@ def test_no_column_holds_numbers_in_one_table_and_text_in_another() -> None:
 
 
 class TestCounting:
-    @pytest.mark.parametrize("start", STARTS)
+    @pytest.mark.parametrize("start", FORMULA_STARTS)
     def test_every_start_counts_wherever_it_stands_in_the_line(
         self, tmp_path: Path, start: str
     ) -> None:
@@ -115,8 +115,8 @@ class TestCopy:
             tmp_path_factory.mktemp("copy"), *(node(plugin_name=text) for text in names)
         )
         copied = [row["plugin_name"] for row in cells(write_spreadsheet_copy(export) / "node.csv")]
-        assert not any(text.startswith(STARTS) for text in copied)
-        assert copied == [f"'{text}" if text.startswith(STARTS) else text for text in names]
+        assert not any(text.startswith(FORMULA_STARTS) for text in copied)
+        assert copied == [f"'{text}" if text.startswith(FORMULA_STARTS) else text for text in names]
 
     def test_it_is_marked_and_never_verifies(
         self, candidate: LandscapeExporter, sample: SampleRun, tmp_path: Path

@@ -1,4 +1,7 @@
-"""The Landscape: the audit trail of a pipeline's runs, recorded, read and exported."""
+"""The Landscape: record, read and export the audit trail of a pipeline's runs."""
+
+# These names, and the modules schema, database, recorder, exporter and formatters, are those of the
+# original audit trail. Code that was written against it imports them from here.
 
 from elspeth.contracts import (
     Artifact,

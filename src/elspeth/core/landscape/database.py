@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from elspeth.core.landscape.export.snapshot import (
+    READ_SETTINGS,
     ReadSnapshot,
     open_snapshot,
     preserve_error,
@@ -22,15 +23,8 @@ from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
 
 _IN_MEMORY = (None, "", ":memory:")
 _SECRETS_IN_QUERY = ("password", "sslpassword")
+# Without a limit psycopg waits for about two minutes. A URL can set another limit.
 _SECONDS_TO_CONNECT = "10"
-"""How long to wait for a server, unless the URL says otherwise."""
-
-_SESSION = "SET client_encoding TO 'UTF8'; SET DateStyle TO 'ISO'; SET extra_float_digits TO 3"
-"""Settings that would change what is read when a server, database or role sets others.
-
-Fewer float digits round what is stored, psycopg cannot read other date styles, and other encodings
-cannot hold every text. A snapshot sets them again for its transaction; these are for all others.
-"""
 
 
 class DatabaseNotFoundError(FileNotFoundError):
@@ -42,7 +36,7 @@ class NotALandscapeDatabaseError(ValueError):
 
 
 class OpenConnections:
-    """The driver connections that an engine has open, so that a signal handler can cut them."""
+    """The open driver connections of an engine, so that a signal handler can cut them."""
 
     def __init__(self, engine: Engine) -> None:
         self._open: set[Any] = set()
@@ -51,7 +45,10 @@ class OpenConnections:
             event.listen(engine, closing, lambda connection, *_: self._open.discard(connection))
 
     def cut(self) -> None:
-        """Shut down the sockets, so that a driver waiting on one gets an error. SQLite has none."""
+        """Shut down the sockets of all connections. SQLite has none.
+
+        A driver that waits for an answer gets an error at once.
+        """
         for connection in tuple(self._open):
             fileno = getattr(connection, "fileno", None)
             # Any error means that the connection was closed meanwhile, by this side or the other.
@@ -72,7 +69,7 @@ class LandscapeDB:
 
         Args:
             connection_string: The URL of an SQLite or PostgreSQL database.
-            create_tables: Create the tables that are missing, and an SQLite file.
+            create_tables: Create missing tables, and a missing SQLite file.
             read_only: Create and write nothing; the database itself refuses writes.
 
         Raises:
@@ -93,7 +90,7 @@ class LandscapeDB:
 
     @classmethod
     def in_memory(cls) -> Self:
-        """Open a new database in memory: one connection, seen by this thread alone."""
+        """Open a new database in memory, with one connection that only this thread can use."""
         return cls("sqlite:///:memory:")
 
     @classmethod
@@ -110,18 +107,18 @@ class LandscapeDB:
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether the database is in memory: only this process sees it, and closing deletes it."""
+        """Whether the database is in memory: only this process can read it, closing deletes it."""
         url = make_url(self.connection_string)
         return url.get_backend_name() == "sqlite" and url.database in _IN_MEMORY
 
     @property
     def masked_url(self) -> str:
-        """The URL it was opened with, without passwords."""
+        """The URL of the database without passwords."""
         return masked_url(self.connection_string)
 
     @property
     def absolute_url(self) -> str:
-        """The URL, passwords included, for opening the database once more from any directory.
+        """The URL, passwords included, with which any directory can open the database again.
 
         Raises:
             ValueError: The database is in memory, where it cannot be opened a second time.
@@ -130,6 +127,7 @@ class LandscapeDB:
             raise ValueError("A database in memory is seen by one process: use a file")
         url = make_url(self.connection_string)
         if url.get_backend_name() == "sqlite" and "uri" not in url.query:
+            # SQLite resolves a relative path against the working directory of the process.
             url = url.set(database=str(Path(str(url.database)).absolute()))
         return url.render_as_string(hide_password=False)
 
@@ -140,10 +138,10 @@ class LandscapeDB:
             yield connection
 
     def read_snapshot(self, imported: str | None = None) -> AbstractContextManager[ReadSnapshot]:
-        """Hold one state of the database for any number of queries, and write nothing.
+        """Open a read transaction in which every query sees the same state of the database.
 
         Args:
-            imported: The name of a PostgreSQL snapshot that another connection has exported.
+            imported: The name of a PostgreSQL snapshot that another connection exported.
 
         Raises:
             RuntimeError: The database is in memory and a transaction is open. While the snapshot
@@ -153,6 +151,7 @@ class LandscapeDB:
 
     def check_schema(self) -> None:
         """Raise NotALandscapeDatabaseError when an exported table or column is missing."""
+        # One reflection of all tables: one of each table would send several queries a table.
         with self.connection() as connection:
             found = {
                 name: {column["name"] for column in columns}
@@ -171,9 +170,9 @@ class LandscapeDB:
             )
 
     def cut(self) -> None:
-        """Cut every connection to a server, for when it has stopped answering.
+        """Cut every connection to a server that has stopped answering.
 
-        Whoever waits for an answer, or sends the next query, gets a sqlalchemy.exc.DBAPIError.
+        Code that waits for an answer, or sends the next query, gets a sqlalchemy.exc.DBAPIError.
         """
         self._open_connections.cut()
 
@@ -197,6 +196,7 @@ class LandscapeDB:
 
 def masked_url(url: str) -> str:
     """Return a database URL without passwords, or a placeholder when it does not parse."""
+    # A text that does not parse may still hold a password, so no part of it is shown.
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -224,25 +224,31 @@ def _sqlite_engine(url: URL, *, must_exist: bool, read_only: bool) -> Engine:
     in_memory = url.database in _IN_MEMORY
     if in_memory and read_only:
         raise ValueError("An in-memory database starts empty: it cannot be opened read-only")
+    # sqlite3 creates a missing file when it connects. Only a URI with a mode prevents that.
     if must_exist and not in_memory:
         url = _existing_file(url, mode="ro" if read_only else "rw")
     engine = create_engine(url)
 
     @event.listens_for(engine, "connect")
     def set_pragmas(driver_connection: Any, _: ConnectionPoolEntry) -> None:
+        # On the driver's cursor: listeners that count queries do not see it.
         cursor = driver_connection.cursor()
         if not read_only:
+            # With a write-ahead log an export reads its snapshot while a pipeline keeps writing.
+            # The mode is stored in the file, and a read-only connection could not change it.
             cursor.execute("PRAGMA journal_mode=WAL")
+        # SQLite checks foreign keys only on connections that turn the check on.
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
 
+    # Its one connection serves every transaction of the thread.
     if in_memory:
         event.listen(engine, "begin", refuse_beside_snapshot)
     return engine
 
 
 def _existing_file(url: URL, *, mode: str) -> URL:
-    """Turn the path into a file URI: SQLite can open one without creating the file."""
+    """Return the URL of an existing file as a file URI with a mode, `ro` or `rw`."""
     if "uri" in url.query:
         return url.update_query_dict({"mode": mode})
     path = Path(url.database or "").absolute()
@@ -252,6 +258,7 @@ def _existing_file(url: URL, *, mode: str) -> URL:
 
 
 def _postgresql_engine(url: URL, *, read_only: bool) -> Engine:
+    # SQLAlchemy's default driver is psycopg2, which is not a dependency.
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     if "connect_timeout" not in url.query:
@@ -260,10 +267,13 @@ def _postgresql_engine(url: URL, *, read_only: bool) -> Engine:
 
     @event.listens_for(engine, "connect")
     def set_session(driver_connection: Any, _: ConnectionPoolEntry) -> None:
+        # For all transactions that are not a snapshot, which sets its own.
         with driver_connection.cursor() as cursor:
-            cursor.execute(_SESSION)
+            cursor.execute("; ".join(f"SET {setting}" for setting in READ_SETTINGS))
             if read_only:
                 cursor.execute("SET default_transaction_read_only TO on")
+        # psycopg has opened a transaction, and SET in a transaction that is rolled back has no
+        # effect.
         driver_connection.commit()
 
     return engine

@@ -1,4 +1,8 @@
-"""LandscapeExporter: writes a run to a JSON Lines file or a directory of CSV files."""
+"""LandscapeExporter: export a run to a JSON Lines file or a directory of CSV files.
+
+It joins the two parts of an export: `export` reads, encodes and signs, `output` writes and
+publishes.
+"""
 
 from concurrent.futures import Executor
 from pathlib import Path
@@ -17,7 +21,7 @@ __all__ = ["LandscapeExporter", "ParallelExportError"]
 
 
 class LandscapeExporter(RunExporter):
-    """Exports one run of an audit trail, as records or to disk."""
+    """Exports one run of an audit trail, as records or to files."""
 
     def write_jsonl(
         self,
@@ -35,7 +39,7 @@ class LandscapeExporter(RunExporter):
             run_id: The run.
             path: The file, replaced when it exists.
             sign: Add a signature to every record, and a signed manifest at the end.
-            jobs: How many workers read a share of the rows each.
+            jobs: How many workers share the rows.
             executor: Runs the workers, which must see the database and the folder of the file;
                 None starts new processes.
             progress: Called now and then with the number of records written so far.
@@ -43,12 +47,13 @@ class LandscapeExporter(RunExporter):
         Raises:
             ValueError: Signing lacks a key.
             RunNotFoundError: There is no such run.
-            CorruptAuditDataError: A stored value may not be exported, or a child has no parent.
-            ParallelExportError: The export cannot be shared, or not now.
+            CorruptAuditDataError: A stored value must not be exported, or a child has no parent.
+            ParallelExportError: Workers cannot share this export, or not at this moment.
             WorkerDiedError: A worker's process has died.
             ExportTargetError: `path` cannot be a file.
             OSError: Writing fails.
         """
+        # The folder of parts lies beside the file: on the same file system, and under its lock.
         blocks = self.export_blocks(
             run_id, sign, jobs=jobs, executor=executor, parts_folder=parts_folder_beside(path)
         )
@@ -57,7 +62,9 @@ class LandscapeExporter(RunExporter):
     def write_csv(
         self, run_id: str, directory: Path, sign: bool = False, *, progress: Progress | None = None
     ) -> PublishedExport:
-        """Write the run to a directory of CSV files, one a record type, when it is complete.
+        """Write the run to a directory of CSV files, which appears when it is complete.
+
+        There is one file for each record type.
 
         Args:
             run_id: The run.
@@ -68,7 +75,7 @@ class LandscapeExporter(RunExporter):
         Raises:
             ValueError: Signing lacks a key.
             RunNotFoundError: There is no such run.
-            CorruptAuditDataError: A stored value may not be exported, or a child has no parent.
+            CorruptAuditDataError: A stored value must not be exported, or a child has no parent.
             ExportTargetError: `directory` holds anything but an export.
             OSError: Writing fails.
         """

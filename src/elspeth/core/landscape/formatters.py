@@ -1,6 +1,6 @@
-"""Formatters for display: a record as JSON text, or as the flat fields of a CSV row.
+"""Formatters that show a record as JSON text or as the flat fields of a CSV row.
 
-Export files are not written with them: their lines are canonical JSON.
+They are for display. Export files are not written with them: their lines are canonical JSON.
 """
 
 import json
@@ -16,13 +16,11 @@ class ExportFormatter(Protocol):
 
 
 class JSONFormatter:
-    """Formats a record as JSON in its own key order. Signatures cover canonical JSON, not this."""
+    """Formats a record as JSON, keys in their order. Signatures cover canonical JSON, not this."""
 
     def format(self, record: Mapping[str, object]) -> str:
-        """Return JSON as `json.dumps` writes it by default, with non-ASCII characters escaped.
-
-        A type that JSON lacks becomes its `str()`: a datetime has a blank instead of a T.
-        """
+        """Return JSON as `json.dumps` writes it by default, with non-ASCII characters escaped."""
+        # default=str, as in the original: a datetime has a blank instead of the T of ISO 8601.
         return json.dumps(record, default=str)
 
 

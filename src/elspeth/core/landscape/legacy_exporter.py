@@ -1,10 +1,14 @@
 """LegacyLandscapeExporter: the control, which sends one query for each entity of a run.
 
-The batched exporter is judged against it. It therefore keeps the N+1 shape that the batched one
-replaces: exactly 6 + R + 2T + 2S + B queries (R rows, T tokens, S node states, B batches), one
-transaction for each. It reads through the recorder, has its own fields and order, encodes with
-rfc8785 and signs with hmac, and shares none of that with the batched exporter or the verifier.
+The batched exporter is compared with it. It therefore keeps the N+1 queries that the batched one
+replaces: exactly 6 + R + 2T + 2S + B queries (R rows, T tokens, S node states, B batches), one in a
+transaction.
 """
+
+# Independence is the purpose of this module. It reads through the recorder, lists fields and order
+# itself, encodes with rfc8785 and signs with hmac, and shares none of that with the batched
+# exporter or the verifier: an error in one of the three shows as a difference. import-linter checks
+# it.
 
 import hashlib
 import hmac
@@ -43,7 +47,7 @@ from elspeth.core.landscape.recorder import LandscapeRecorder
 
 
 class LegacyLandscapeExporter:
-    """Exports one run of an audit trail, entity by entity."""
+    """Exports one run of an audit trail, one entity at a time."""
 
     def __init__(
         self, db: LandscapeDB, signing_key: bytes | None = None, *, clock: Clock = utc_now
@@ -69,19 +73,22 @@ class LegacyLandscapeExporter:
         Raises:
             ValueError: Signing lacks a key. This and every other error comes at a `next()`.
             RunNotFoundError: There is no such run.
-            CorruptAuditDataError: A stored value may not be exported.
+            CorruptAuditDataError: A stored value must not be exported.
         """
         if sign and self._signing_key is None:
-            raise ValueError("A signed export was asked for, but no signing_key provided")
+            raise ValueError("A signed export needs a key, but no signing_key provided")
         running_hash = hashlib.sha256()
         record_count = 0
         for record in self._iter_records(run_id):
+            # The signature covers the record without itself; the hash covers the signatures.
             if sign:
                 record["signature"] = self._sign_record(record)
                 running_hash.update(record["signature"].encode())
                 record_count += 1
             yield record
         if sign:
+            # The manifest is not counted in record_count and its signature is not in the hash. The
+            # clock is read last, so `exported_at` is the end of the export.
             manifest: dict[str, Any] = {
                 "record_type": "manifest",
                 "run_id": run_id,
@@ -97,7 +104,9 @@ class LegacyLandscapeExporter:
     def export_run_grouped(
         self, run_id: str, sign: bool = False
     ) -> dict[str, list[dict[str, Any]]]:
-        """Return the records by type, in order of first appearance. Holds the whole run.
+        """Return the records by type, in order of first appearance.
+
+        The whole run is held in memory.
 
         Args:
             run_id: The run.
@@ -129,7 +138,9 @@ class LegacyLandscapeExporter:
     def write_csv(
         self, run_id: str, directory: Path, sign: bool = False, *, progress: Progress | None = None
     ) -> PublishedExport:
-        """Write the run to a directory of CSV files, one a record type, when it is complete.
+        """Write the run to a directory of CSV files, which appears when it is complete.
+
+        There is one file for each record type.
 
         Args:
             run_id: The run.
@@ -149,6 +160,8 @@ class LegacyLandscapeExporter:
         return hmac.new(self._signing_key, rfc8785.dumps(record), hashlib.sha256).hexdigest()
 
     def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
+        # One query for each parent, on purpose: 1 for the run, 5 for the run's lists, and R + 2T +
+        # 2S + B for the lists below them.
         run = self._recorder.get_run(run_id)
         if run is None:
             raise RunNotFoundError(run_id)
@@ -180,6 +193,8 @@ class LegacyLandscapeExporter:
                 yield _call_record(run_id, call)
 
 
+# Fields, the order of keys, and which values are enum members are those of the original exporter. A
+# member equals its text and is encoded as its text.
 def _run_record(run: Run) -> dict[str, Any]:
     return {
         "record_type": "run",
@@ -254,6 +269,7 @@ def _token_parent_record(run_id: str, parent: TokenParent) -> dict[str, Any]:
 
 
 def _node_state_record(run_id: str, state: NodeState) -> dict[str, Any]:
+    # An open state has no output, duration or end. The keys are there all the same, with null.
     finished = None if isinstance(state, NodeStateOpen) else state
     return {
         "record_type": "node_state",
@@ -340,7 +356,7 @@ def _artifact_record(run_id: str, artifact: Artifact) -> dict[str, Any]:
 
 
 def _isoformat(moment: datetime) -> str:
-    # PostgreSQL returns the session's time zone, which must not show in the bytes.
+    # PostgreSQL returns timestamps in the session's time zone, which must not change the bytes.
     return (moment if moment.tzinfo is None else moment.astimezone(UTC)).isoformat()
 
 

@@ -1,4 +1,9 @@
-"""The tables of the audit trail, parents before children."""
+"""The database tables of the audit trail, parents before children.
+
+Tables, columns, constraints and indexes are those of the original audit trail: its databases can be
+exported, and its code can read ours. `create_all` adds missing tables and never alters existing
+ones, so a new column or index needs a migration.
+"""
 
 from sqlalchemy import (
     Column,
@@ -67,6 +72,10 @@ edges_table = Table(
     Index("ix_edges_run_id", "run_id"),
 )
 
+# Everything below rows and batches has no run id: it belongs to the run of the row or batch above
+# it. No constraint keeps other references in one run, so a row can name a source node of another
+# run.
+
 rows_table = Table(
     "rows",
     metadata,
@@ -77,6 +86,8 @@ rows_table = Table(
     Column("source_data_hash", String(64), nullable=False),
     Column("source_data_ref", String(256)),
     Column("created_at", DateTime(timezone=True), nullable=False),
+    # SQLite reads the row tree of an export in the order of this index (docs/performance.md,
+    # "Query plans"). Without it every statement would sort the whole run.
     UniqueConstraint("run_id", "row_index"),
     Index("ix_rows_run_id", "run_id"),
 )
@@ -88,7 +99,7 @@ tokens_table = Table(
     Column("row_id", String(64), ForeignKey("rows.row_id"), nullable=False),
     Column("fork_group_id", String(64)),
     Column("join_group_id", String(64)),
-    Column("expand_group_id", String(32), index=True),
+    Column("expand_group_id", String(32), index=True),  # the length of uuid4().hex
     Column("branch_name", String(64)),
     Column("step_in_pipeline", Integer),
     Column("created_at", DateTime(timezone=True), nullable=False),
@@ -101,6 +112,7 @@ token_parents_table = Table(
     Column("token_id", String(64), ForeignKey("tokens.token_id"), primary_key=True),
     Column("parent_token_id", String(64), ForeignKey("tokens.token_id"), primary_key=True),
     Column("ordinal", Integer, nullable=False),
+    # Makes the export order by ordinal total: two parents cannot tie.
     UniqueConstraint("token_id", "ordinal"),
     Index("ix_token_parents_parent", "parent_token_id"),
 )
@@ -123,6 +135,7 @@ node_states_table = Table(
     Column("started_at", DateTime(timezone=True), nullable=False),
     Column("completed_at", DateTime(timezone=True)),
     UniqueConstraint("token_id", "node_id", "attempt"),
+    # Makes the export order by step and attempt total.
     UniqueConstraint("token_id", "step_index", "attempt"),
     Index("ix_node_states_token", "token_id"),
     Index("ix_node_states_node", "node_id"),
@@ -158,7 +171,7 @@ artifacts_table = Table(
     Column("path_or_uri", String(512), nullable=False),
     Column("content_hash", String(64), nullable=False),
     Column("size_bytes", Integer, nullable=False),
-    Column("idempotency_key", String(256)),
+    Column("idempotency_key", String(256)),  # never written, in the original neither
     Column("created_at", DateTime(timezone=True), nullable=False),
     Index("ix_artifacts_run", "run_id"),
 )
@@ -175,6 +188,8 @@ routing_events_table = Table(
     Column("reason_hash", String(64)),
     Column("reason_ref", String(256)),
     Column("created_at", DateTime(timezone=True), nullable=False),
+    # Unique in a group, not in a node state: the events of two groups of one state can tie, so the
+    # export order ends with the event id.
     UniqueConstraint("routing_group_id", "ordinal"),
     Index("ix_routing_events_state", "state_id"),
     Index("ix_routing_events_group", "routing_group_id"),
@@ -196,6 +211,7 @@ batches_table = Table(
     Index("ix_batches_run_status", "run_id", "status"),
 )
 
+# Declares no primary key; (batch_id, token_id) identifies a member.
 batch_members_table = Table(
     "batch_members",
     metadata,
@@ -218,6 +234,8 @@ batch_outputs_table = Table(
     Index("ix_batch_outputs_batch", "batch_id"),
 )
 
+# The tables below are created and never exported. The ids in the two tables of errors are not
+# foreign keys, except the run's.
 validation_errors_table = Table(
     "validation_errors",
     metadata,
@@ -265,6 +283,7 @@ checkpoints_table = Table(
     Index("ix_checkpoints_run_seq", "run_id", "sequence_number"),
 )
 
+# The record types of the batched exporter name these tables too; a test compares the two lists.
 EXPORTED_TABLES = (
     runs_table,
     nodes_table,

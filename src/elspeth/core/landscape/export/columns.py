@@ -1,10 +1,13 @@
-"""Fetched rows to checked records: every value may be exported, or an error names it.
+"""Check fetched rows and build records from them; an error names a value that must not be exported.
 
-Rows come in chunks, and there are two ways through. A plain chunk, as nearly every chunk is, is
-checked and built column by column, in a few calls into C for a thousand values. Any other chunk is
-built row by row by exact rules, which accept an unusual row or name the value that is refused. A
-property test holds that both ways give the same records.
+Rows come in chunks and take one of two paths. A plain chunk is checked and built column by column.
+Any other chunk is built row by row with exact rules, which accept an unusual row or name the
+refused value. A property test checks that both paths give the same records.
 """
+
+# The column path exists for speed, and nearly every chunk takes it: a few calls into C check a
+# thousand values, which takes half of the time of one dict and one encoder call for each record
+# (docs/performance.md, "Where the time goes"). It may refuse too much, never too little.
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -22,6 +25,7 @@ from elspeth.core.landscape.export.record_types import FetchedRow, Record, Recor
 Values: TypeAlias = Sequence[Any]
 """The values of one column over the rows of a chunk."""
 
+# A timestamp as SQLAlchemy stores it on SQLite, with every digit replaced by zero.
 _STORED_TIMESTAMP = b"0000-00-00 00:00:00.000000"
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
 
@@ -47,8 +51,8 @@ class RecordBuilder:
         """Return the records of a chunk of rows, in order.
 
         Raises:
-            CorruptAuditDataError: A row may not be exported. It is raised when the records before
-                it have been consumed.
+            CorruptAuditDataError: A row must not be exported. It is raised after the records before
+                it are consumed.
         """
         columns = self.plain_columns(rows)
         if columns is None:
@@ -61,7 +65,7 @@ class RecordBuilder:
         """Return the record of one row, by the exact rules.
 
         Raises:
-            CorruptAuditDataError: The row may not be exported.
+            CorruptAuditDataError: The row must not be exported.
         """
         values = exported_values(self.record_type, self.run_id, row)
         keys = self.record_type.keys
@@ -73,6 +77,7 @@ class RecordBuilder:
         Args:
             rows: At least one row.
         """
+        # Types come first: set membership and the conversions below rely on them.
         columns: list[Values] = list(zip(*rows, strict=True))
         if not self._type_check.accepts(columns):
             return None
@@ -87,12 +92,11 @@ class RecordBuilder:
 
 
 class _TypeCheck:
-    """Accepts chunks whose values have the types of their columns, with NULL only where allowed.
+    """Accepts chunks whose values have the types of their columns, with NULL only where allowed."""
 
-    The check looks at patterns: the types of a row's values, and its status where that matters.
-    Millions of rows have a handful of patterns, so an accepted pattern is remembered and a chunk
-    usually costs one set difference.
-    """
+    # It checks patterns: the types of a row's values, and the row's status if the rules depend on
+    # it. Millions of rows have a handful of patterns. Accepted patterns are kept, so the usual cost
+    # of a chunk is one set difference.
 
     def __init__(self, record_type: RecordType) -> None:
         self._record_type = record_type
@@ -129,13 +133,14 @@ def _column_types(column: Column[Any]) -> frozenset[type]:
         case Float():
             types = frozenset({float})
         case DateTime():
-            types = frozenset({str, datetime})
+            types = frozenset({str, datetime})  # text from SQLite, datetime from PostgreSQL
         case _:
             types = frozenset({str})
     return types | {NoneType} if column.nullable else types
 
 
 def _integers_in_range(column: Values) -> Values | None:
+    # Two calls into C for a column; a comparison of single values would be Python bytecode.
     present = [value for value in column if value is not None]
     if present and (max(present) > MAX_INTEGER or min(present) < -MAX_INTEGER):
         return None
@@ -149,6 +154,7 @@ def _finite_floats(column: Values) -> Values | None:
 def _timestamps(column: Values) -> Values | None:
     present = [value for value in column if value is not None]
     try:
+        # A column that mixes text and datetime takes the slower path: a driver returns one of them.
         rewritten = set(map(type, present)) == {str} and _rewrite_stored(present)
         converted = iter(rewritten or map(isoformat, present))
         return [None if value is None else next(converted) for value in column]
@@ -157,19 +163,19 @@ def _timestamps(column: Values) -> Values | None:
 
 
 def _rewrite_stored(texts: Sequence[str]) -> Sequence[str] | None:
-    """Turn SQLite's timestamps into ISO 8601, or return None when one has another form.
-
-    `datetime.isoformat` would only put a T in the place of the blank, and takes ten times as long
-    as checking the form of a whole chunk at once. A fraction of zero is the exception: isoformat
-    leaves it out, so such a chunk is not rewritten here.
+    """Convert SQLite's timestamps to ISO 8601, or return None when one has another form.
 
     Raises:
-        ValueError: A text has the right form and is not a timestamp, such as month 13.
+        ValueError: A text has the right form but is not a timestamp, such as month 13.
     """
+    # For these texts `datetime.isoformat` only replaces the blank by a T, and takes ten times as
+    # long as one check of the form of a whole chunk. It omits a fraction of zero, so a chunk with
+    # such a fraction is left to it.
     together = "\n".join(texts).encode()
     forms = (_STORED_TIMESTAMP + b"\n") * (len(texts) - 1) + _STORED_TIMESTAMP
     if together.translate(_DIGITS_TO_ZERO) != forms or b".000000" in together:
         return None
+    # The form alone admits month 13. Parsing is cheap; it is formatting that takes long.
     for text in texts:
         datetime.fromisoformat(text)
     return together.replace(b" ", b"T").decode().split("\n")
@@ -195,12 +201,13 @@ def exported_values(record_type: RecordType, run_id: str, row: FetchedRow) -> li
         One value a field, in the order of `record_type.fields`.
 
     Raises:
-        CorruptAuditDataError: A value may not be exported; the first one is named by table,
-            primary key and column.
+        CorruptAuditDataError: A value must not be exported. The error names the first such value
+            by table, primary key and column.
     """
     stored = dict(zip(record_type.fields, row, strict=True))
     status = str(stored.get("status"))
     required = record_type.required_when.get(status, ())
+    # Before the checks: an ignored value is exported as null even if it is corrupt.
     for name in record_type.ignored_when.get(status, ()):
         stored[name] = None
     for column in record_type.columns:
@@ -244,6 +251,7 @@ def _problem(column: Column[Any], value: object) -> str | None:
 
 
 def _integer_problem(value: object) -> str | None:
+    # SQLite stores a value of any type in any column. `type() is`, since bool is a subclass of int.
     if type(value) is not int:
         return errors.NOT_AN_INTEGER
     return None if abs(value) <= MAX_INTEGER else errors.TOO_LARGE

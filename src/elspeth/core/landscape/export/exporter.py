@@ -1,7 +1,7 @@
-"""RunExporter: one run of an audit trail as records, or as blocks of signed lines.
+"""RunExporter: export one run of an audit trail as records or as blocks of signed lines.
 
-The main flow of an export: open a snapshot, send one ordered query a table, merge the streams into
-emission order, check and encode the rows, sign, and close with a manifest.
+The main flow of an export: open a snapshot, send one ordered query for each table, merge the
+results into emission order, check and encode the rows, sign, and end with a manifest.
 """
 
 from collections.abc import Iterator, Mapping
@@ -37,7 +37,7 @@ _NOW_IN_UTC: Clock = partial(datetime.now, UTC)
 
 
 class Database(Protocol):
-    """An audit trail's database, as far as an export needs it."""
+    """An object with the engine of an audit trail's database, such as a LandscapeDB."""
 
     @property
     def engine(self) -> Engine:
@@ -47,7 +47,8 @@ class Database(Protocol):
 class RunExporter:
     """Exports one run with twelve queries in one snapshot; memory does not grow with the run.
 
-    The same database, key and clock give the same bytes.
+    The same database, key and clock give the same bytes. A subclass may override `export_run`,
+    `_iter_records` or `_sign_record`: files are then written from its records.
     """
 
     def __init__(
@@ -79,14 +80,18 @@ class RunExporter:
         Raises:
             ValueError: Signing lacks a key. This and every other error comes at a `next()`.
             RunNotFoundError: There is no such run.
-            CorruptAuditDataError: A stored value may not be exported.
+            CorruptAuditDataError: A stored value must not be exported.
         """
+        # As in the original exporter, errors come at the first next(), and a missing key is
+        # reported before an unknown run.
         self._check_key(sign)
         records = self._iter_records(run_id)
         yield from self._signed(records, run_id) if sign else records
 
     def export_run_grouped(self, run_id: str, sign: bool = False) -> dict[str, list[Record]]:
-        """Return the records by type, in order of first appearance. Holds the whole run.
+        """Return the records by type, in order of first appearance.
+
+        The whole run is held in memory.
 
         Args:
             run_id: The run.
@@ -114,17 +119,17 @@ class RunExporter:
         Args:
             run_id: The run.
             sign: Add a signature to every record, and a signed manifest at the end.
-            jobs: How many workers read a share of the rows each.
+            jobs: How many workers share the rows.
             executor: Runs the workers, which must see the database and the folder of the parts;
                 None starts new processes.
-            parts_folder: Holds an empty folder for what workers write; None makes a temporary one.
+            parts_folder: Opens an empty folder for the workers' output; None makes a temporary one.
 
         Raises:
             ValueError: Signing lacks a key. Raised at once, like a wrong number of jobs.
-            ParallelExportError: The export cannot be shared, or not now.
+            ParallelExportError: Workers cannot share this export, or not at this moment.
             WorkerDiedError: A worker's process has died.
             RunNotFoundError: There is no such run.
-            CorruptAuditDataError: A stored value may not be exported, or a child has no parent.
+            CorruptAuditDataError: A stored value must not be exported, or a child has no parent.
         """
         self._check_key(sign)
         if self._is_overridden():
@@ -154,7 +159,7 @@ class RunExporter:
         Raises:
             ValueError: Signing lacks a key. Raised at once.
             RunNotFoundError: There is no such run.
-            CorruptAuditDataError: A stored value may not be exported, or a child has no parent.
+            CorruptAuditDataError: A stored value must not be exported, or a child has no parent.
         """
         self._check_key(sign)
         if self._is_overridden():
@@ -163,7 +168,7 @@ class RunExporter:
         return self._signed(records, run_id) if sign else records
 
     def open_snapshot(self) -> AbstractContextManager[ReadSnapshot]:
-        """Open the snapshot that an export reads from."""
+        """Open the snapshot from which an export reads."""
         return open_snapshot(self._db.engine, TABLES)
 
     def _iter_records(self, run_id: str) -> Iterator[Record]:
@@ -179,6 +184,8 @@ class RunExporter:
 
     def _signed(self, records: Iterator[Record], run_id: str) -> Iterator[Record]:
         running = RunningHash()
+        # Signed before the record is yielded, and hashed in emission order: the manifest then
+        # covers exactly the records that the consumer has received.
         with _closed_on_exit(records):
             for record in records:
                 signature = self._sign_record(record)
@@ -196,10 +203,11 @@ class RunExporter:
 
     def _check_key(self, sign: bool) -> None:
         if sign and self._signer is None:
-            raise ValueError("A signed export was asked for, but no signing_key provided")
+            raise ValueError("A signed export needs a key, but no signing_key provided")
 
     def _blocks_of_rows(self, run_id: str, sign: bool) -> Iterator[Block]:
         with self.open_snapshot() as snapshot:
+            # First, and in the same snapshot: nothing is written for a run that would lack records.
             refuse_orphans(snapshot.connection)
             yield from read_blocks(snapshot, run_id, self._signer if sign else None)
 
@@ -209,29 +217,27 @@ class RunExporter:
             yield from record_blocks(records)
 
     def _is_overridden(self) -> bool:
-        """Whether a subclass or an instance replaces a method that makes records.
-
-        Its lines are then written from its records. The fast path reads rows, and would write the
-        bytes of the original.
-        """
+        """Whether a subclass or an instance replaces a method that makes records."""
+        # Files of such an exporter are written from its records. The fast path reads rows instead,
+        # and would write the bytes of this class.
         return any(
             name in vars(self) or getattr(type(self), name) is not method
             for name, method in _RECORD_METHODS.items()
         )
 
 
+# The methods as defined above, kept here so that a method set on the class later counts as
+# replaced.
 _RECORD_METHODS: Mapping[str, object] = MappingProxyType(
     {name: getattr(RunExporter, name) for name in ("export_run", "_iter_records", "_sign_record")}
 )
-"""The methods as defined above: one that is set on the class later counts as replaced too."""
 
 
 @contextmanager
 def _closed_on_exit(records: Iterator[Record]) -> Iterator[None]:
-    """Close a generator on exit, so that its snapshot ends even while an error is still held.
-
-    An overriding method may return an iterator without `close`.
-    """
+    """Close a generator on exit, so that its snapshot ends at once."""
+    # Garbage collection would end it too, but not while an error is held, whose traceback refers to
+    # the generator. An overriding method may return an iterator without `close`.
     with ExitStack() as on_exit:
         on_exit.callback(getattr(records, "close", lambda: None))
         yield

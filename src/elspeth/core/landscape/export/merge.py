@@ -1,8 +1,8 @@
-"""The twelve streams of an export, merged into emission order.
+"""Merge the results of an export's twelve queries into emission order."""
 
-Parents and children leave the database in the same order, so a merge holds one chunk of each
-stream and never a whole table.
-"""
+# Parents and children leave the database in the same order. A merge therefore holds one chunk of a
+# result and never a whole table: memory does not grow with the run. The loops below run once for
+# each record and take 5 % of an export's time.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
@@ -19,8 +19,8 @@ from elspeth.core.landscape.export.record_types import FetchedRow, RecordType
 from elspeth.core.landscape.export.snapshot import ReadSnapshot
 
 T = TypeVar("T")
-Rendering: TypeAlias = Callable[[RecordType], Callable[[Sequence[FetchedRow]], Iterable[T]]]
-"""For a record type: the function that renders chunks of its rows, as dicts or encoded."""
+RendererFactory: TypeAlias = Callable[[RecordType], Callable[[Sequence[FetchedRow]], Iterable[T]]]
+"""For a record type: the function that renders a chunk of rows, as dicts or as encoded lines."""
 Rendered: TypeAlias = tuple[Any, Any, T]
 """A parent's id, the record's own id, and the rendered record."""
 
@@ -28,32 +28,39 @@ _RECORD = itemgetter(2)
 
 
 def merge_records(
-    snapshot: ReadSnapshot, run_id: str, rendering: Rendering[T], partition: Partition = WHOLE
+    snapshot: ReadSnapshot,
+    run_id: str,
+    renderer_for: RendererFactory[T],
+    partition: Partition = WHOLE,
 ) -> Iterator[T]:
-    """Yield every record of a run, rendered, in emission order.
+    """Yield all records of a run, rendered, in emission order.
 
     Args:
-        snapshot: Where to read.
+        snapshot: The snapshot to read from.
         run_id: The run.
-        rendering: What becomes of the rows.
+        renderer_for: Renders the rows.
         partition: The part of the run to read.
 
     Raises:
         RunNotFoundError: There is no such run, and the partition opens the export.
-        CorruptAuditDataError: A stored value may not be exported, or a child came out of order.
+        CorruptAuditDataError: A stored value must not be exported, or a child came out of order.
     """
-    return _Merge(snapshot, run_id, rendering, partition).records()
+    return _Merge(snapshot, run_id, renderer_for, partition).records()
 
 
 class _Merge(Generic[T]):
-    """The streams of one export, and the order in which they are consumed."""
+    """The results of one export's queries, and the order in which they are consumed."""
 
     def __init__(
-        self, snapshot: ReadSnapshot, run_id: str, rendering: Rendering[T], partition: Partition
+        self,
+        snapshot: ReadSnapshot,
+        run_id: str,
+        renderer_for: RendererFactory[T],
+        partition: Partition,
     ) -> None:
         self._snapshot = snapshot
         self._run_id = run_id
-        self._rendering = rendering
+        self._renderer_for = renderer_for
         self._partition = partition
         self._statements = export_statements(run_id, partition)
 
@@ -75,7 +82,9 @@ class _Merge(Generic[T]):
         yield from self._all(records.EDGE)
 
     def _row_tree(self) -> Iterator[T]:
-        """Yield rows; below a row its tokens; below these parents, states, events and calls."""
+        """Yield rows, tokens, and the parents, states, events and calls of the tokens."""
+        # Six results are open at once, on one connection. A query is sent at the first next() of
+        # its stream, so the first record does not wait for all six.
         tokens = self._children(records.TOKEN, "row_id", "token_id")
         parents = self._children(records.TOKEN_PARENT, "token_id")
         states = self._children(records.NODE_STATE, "token_id", "state_id")
@@ -90,6 +99,7 @@ class _Merge(Generic[T]):
                     yield state
                     yield from events.records_of(state_id)
                     yield from calls.records_of(state_id)
+        # Checked in every export: a child that no parent has claimed must not be left out silently.
         for stream in (tokens, parents, states, events, calls):
             stream.check_exhausted()
 
@@ -113,13 +123,13 @@ class _Merge(Generic[T]):
     def _stream(
         self, record_type: RecordType, own_field: str, parent_field: str | None = None
     ) -> Iterator[Rendered[T]]:
-        """Send a table's statement at the first `next()` and stream its rendered rows."""
+        """Send a table's query at the first `next()`, and stream its rendered rows."""
         statement = self._statements[record_type]
-        render = self._rendering(record_type)
+        render = self._renderer_for(record_type)
         own_id = itemgetter(record_type.position(own_field))
         parent_id = itemgetter(record_type.position(parent_field or own_field))
         for rows in _chunks(self._snapshot, record_type, statement):
-            # zip over maps: the ids of a chunk are taken in C, not in a loop of this module.
+            # zip over maps takes the ids of a chunk in C, without a loop in Python.
             yield from zip(map(parent_id, rows), map(own_id, rows), render(rows), strict=True)
 
 
@@ -137,9 +147,9 @@ class _Children(Generic[T]):
         self._is_consumed = True
 
     def of(self, parent_id: object) -> Iterable[Rendered[T]]:
-        """Return the children of a parent; those returned before must have been consumed."""
-        # The next group belongs to this parent, or to a later one: then this one has no children,
-        # and the group waits for its parent.
+        """Return the children of a parent. The caller has consumed those returned before."""
+        # groupby discards a group when it advances. The next group belongs to this parent, or to a
+        # later one: then this parent has no children, and the group is kept for its parent.
         if self._is_consumed:
             self._advance()
         if self._parent != parent_id or parent_id is None:
@@ -148,15 +158,13 @@ class _Children(Generic[T]):
         return self._group
 
     def records_of(self, parent_id: object) -> Iterable[T]:
-        """Return the children of a parent as records alone."""
+        """Return the rendered records of a parent's children, without their ids."""
         return map(_RECORD, self.of(parent_id))
 
     def check_exhausted(self) -> None:
-        """Raise CorruptAuditDataError for a child whose parent never came.
-
-        The statement of a child joins its parents, so each child has one. If it is left over, the
-        two queries have returned different orders, and the export would lack records.
-        """
+        """Raise CorruptAuditDataError for a child whose parent never came."""
+        # The query of a child joins its parents, so every child has one. A child can be left over
+        # only if the two queries returned different orders, as a damaged index makes them do.
         if self._is_consumed:
             self._advance()
         if self._parent is not None:

@@ -1,4 +1,4 @@
-"""Parallel export: workers write the parts of a run, and the parent joins them in order."""
+"""Parallel export: start workers that write parts of a run, and join the parts in order."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
@@ -23,8 +23,8 @@ from elspeth.core.landscape.export.worker import (
     Assignment,
     FileEvents,
     Part,
-    ready,
-    snapshot_taken,
+    ready_event,
+    snapshot_taken_event,
     work,
     worker_processes,
     worker_url,
@@ -34,21 +34,24 @@ from elspeth.core.landscape.schema import rows_table, runs_table
 Futures: TypeAlias = Sequence["Future[None]"]
 """The workers' futures, by worker number."""
 
+# Several parts for a worker: the parent joins the first ones while later ones are written, and all
+# workers finish at nearly the same time. A part costs six queries, so there are not more of them.
 PARTS_PER_JOB = 16
-"""Several parts a worker: the parent joins the first ones while later ones are being written, and
-all workers finish at nearly the same time."""
+"""How many parts a worker writes."""
 
 _SECONDS_BETWEEN_POLLS = 0.01
+# Starting a process takes about half a second. A given executor may first have to find a free
+# worker.
 _SECONDS_TO_START = 60
 _SECONDS_TO_STOP = 60
 
 
 class ParallelExportError(ValueError):
-    """Workers cannot share this export, or not now. Nothing was published."""
+    """Workers cannot share this export, or not at this moment. Nothing was published."""
 
 
 class WorkerDiedError(ChildProcessError):
-    """A worker's process ended before its work was done. Nothing was published."""
+    """A worker's process ended before its parts were complete. Nothing was published."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +78,19 @@ class ParallelExport:
             raise ParallelExportError(f"{self.jobs} jobs: at least one is needed")
 
     def blocks(self, parts_folder: AbstractContextManager[Path]) -> Iterator[Block]:
-        """Yield the blocks of the whole export in order, without the manifest.
+        """Yield the blocks of the export in order, without the manifest.
 
         Args:
-            parts_folder: Holds an empty folder for the parts, which the workers can see too.
+            parts_folder: Opens an empty folder for the parts, which the workers can see too.
 
         Raises:
             RunNotFoundError: There is no such run.
-            ParallelExportError: The export cannot be shared, or not now.
-            WorkerDiedError: A worker's process has died; the error names the rows it was at.
-            Exception: What a worker raised. Of several workers, the one with the earliest rows.
+            ParallelExportError: Workers cannot share this export, or not at this moment.
+            WorkerDiedError: A worker's process has died; the error names the rows it exported.
+            Exception: The error of a worker; of several errors the one of the earliest rows.
         """
+        # The order of the context managers matters on exit: first the workers end, then their
+        # folder is removed, and last the snapshot that they share is released.
         with (
             open_snapshot(self.engine, TABLES) as snapshot,
             parts_folder as folder,
@@ -94,9 +99,12 @@ class ParallelExport:
             self._refuse_unshareable(snapshot.connection)
             parts = self._parts(snapshot.connection, folder)
             assignments = self._assignments(snapshot, parts, folder)
-            with self._running(assignments, executors) as futures:
+            with self._submitted(assignments, executors) as futures:
+                # On PostgreSQL the workers import the snapshot of this process.
                 if self._is_sqlite:
                     _take_same_snapshot(self.engine, FileEvents(folder), futures, parts)
+                # While the workers read, so that the check adds little time; before the first
+                # block, so that nothing is written for a run that would lack records.
                 refuse_orphans(snapshot.connection)
                 for part in parts:
                     _wait_for(part, futures[part.number % self.jobs])
@@ -132,12 +140,13 @@ class ParallelExport:
 
     def _parts(self, connection: Connection, folder: Path) -> Sequence[Part]:
         partitions = split_rows(connection, self.run_id, self.jobs * PARTS_PER_JOB)
-        return [Part(folder, number, each) for number, each in enumerate(partitions)]
+        return [Part(folder, number, rows) for number, rows in enumerate(partitions)]
 
     def _assignments(
         self, snapshot: ReadSnapshot, parts: Sequence[Part], folder: Path
     ) -> Sequence[Assignment]:
-        """Deal the parts out in turn, so that the earliest parts of all workers come first."""
+        """Assign the parts to the workers."""
+        # In turn, so that all workers write the earliest parts first and the parent waits little.
         url = worker_url(self.engine.url)
         exported = None if self._is_sqlite else snapshot.export()
         return [
@@ -154,10 +163,10 @@ class ParallelExport:
         ]
 
     @contextmanager
-    def _running(
+    def _submitted(
         self, assignments: Sequence[Assignment], executors: Sequence[Executor]
     ) -> Iterator[Futures]:
-        """Run all assignments; stop them when the block is left early."""
+        """Run all assignments; stop them when the block raises."""
         futures = [
             executor.submit(work, assignment)
             for executor, assignment in zip(executors, assignments, strict=True)
@@ -177,11 +186,10 @@ class ParallelExport:
 def _take_same_snapshot(
     engine: Engine, events: FileEvents, futures: Futures, parts: Sequence[Part]
 ) -> None:
-    """Let the workers on SQLite take snapshots, and read once all of them show the same state.
-
-    SQLite cannot hand a snapshot to another connection. It has a counter of commits instead: when
-    the counter is the same before and after, there was no commit while the snapshots were taken.
-    """
+    """Make the workers on SQLite take snapshots of the same state, and start them."""
+    # SQLite cannot pass a snapshot to another connection. It has a counter of commits instead: if
+    # the counter is the same before and after, there was no commit while the snapshots were taken.
+    # The counter is read on a connection without a transaction, where it is current.
 
     def raise_failures() -> None:
         for number, future in enumerate(futures):
@@ -197,10 +205,10 @@ def _take_same_snapshot(
             )
 
     with engine.connect() as connection:
-        wait_for_workers(ready)
+        wait_for_workers(ready_event)
         before = data_version(connection)
         events.set(TAKE_SNAPSHOT)
-        wait_for_workers(snapshot_taken)
+        wait_for_workers(snapshot_taken_event)
         if data_version(connection) != before:
             raise ParallelExportError(
                 "The database was written to just when the workers began to read it, and on "
@@ -212,7 +220,7 @@ def _take_same_snapshot(
 def _wait_for(part: Part, future: "Future[None]") -> None:
     while not part.is_written:
         done, _ = wait([future], timeout=_SECONDS_BETWEEN_POLLS)
-        # The worker may have written the part between the two looks, and then ended.
+        # The worker may have written the part and ended between the two checks.
         if done and not part.is_written:
             _raise_failure(part, future)
 

@@ -1,10 +1,9 @@
-"""The twelve ordered statements of an export, one a table, and the partitions of a run.
+"""The twelve SELECT statements of an export, one for each table, and the partitions of a run."""
 
-A child's statement is ordered by the keys of its ancestors first. Parents and children therefore
-leave the database in the same order, and merge without either being held. Every order is total:
-tied keys would come out differently after an extra index or an ANALYZE. Text keys compare byte by
-byte on every backend.
-"""
+# The statement of a child table sorts by the keys of its ancestors first. Parents and children
+# therefore leave the database in the same order and can be merged without holding a table. Every
+# order is total: the order of tied keys would change with an additional index or an ANALYZE. Text
+# keys compare byte by byte on every backend, because collations differ.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,11 +44,9 @@ from elspeth.core.landscape.schema import (
 
 
 def bytewise(column: ColumnElement[str]) -> ColumnElement[str]:
-    """Order or compare a text column by its UTF-8 bytes.
-
-    SQLite compares bytes anyway (BINARY). PostgreSQL follows the database's collation, so there,
-    and only there, `COLLATE "C"` is emitted.
-    """
+    """Return an expression that orders or compares a text column by its UTF-8 bytes."""
+    # SQLite compares bytes by default (BINARY) and has no collation "C". PostgreSQL uses the
+    # database's collation by default.
     return _Bytewise(column)
 
 
@@ -72,8 +69,8 @@ def _with_collation(element: _Bytewise, compiler: SQLCompiler, **options: Any) -
 class Partition:
     """The rows of a run in a range of `row_index`, with everything below them.
 
-    Consecutive partitions, joined, are the whole export. The partition without a first row opens
-    the export with the run, its nodes and edges. The one without an end closes it with batches and
+    Consecutive partitions, joined, are the export. The partition without a first row opens the
+    export with the run, its nodes and edges. The one without an end closes it with batches and
     artifacts.
 
     Attributes:
@@ -95,7 +92,7 @@ class Partition:
         return self.end is None
 
     def conditions(self) -> Sequence[ColumnElement[bool]]:
-        """Return the conditions that a query of its rows has to add."""
+        """Return the conditions that restrict a query to its rows."""
         conditions = []
         if self.first is not None:
             conditions.append(rows_table.c.row_index >= self.first)
@@ -112,19 +109,18 @@ WHOLE = Partition()
 
 
 def split_rows(connection: Connection, run_id: str, parts: int) -> Sequence[Partition]:
-    """Split a run into partitions of equally many rows, give or take one.
-
-    Sends one query, which reads the index over `row_index` alone.
+    """Split a run into partitions whose numbers of rows differ by one at most.
 
     Args:
         connection: The database.
         run_id: The run.
-        parts: How many partitions; a run with fewer rows gets one a row, and an empty run one.
+        parts: How many partitions. A run with fewer rows gets one for each row, an empty run one.
 
     Returns:
-        The partitions in order. A run with an index that is not an integer stays whole: the export
-        then names the row that may not be exported.
+        The partitions in order. A run with a `row_index` that is not an integer is not split.
     """
+    # One query, answered by the index on row_index. ntile counts rows, so gaps between indexes do
+    # not make the parts uneven.
     share = func.ntile(parts).over(order_by=rows_table.c.row_index).label("share")
     index = rows_table.c.row_index.label("row_index")
     shared = select(index, share).where(rows_table.c.run_id == run_id).subquery()
@@ -137,6 +133,8 @@ def split_rows(connection: Connection, run_id: str, parts: int) -> Sequence[Part
         .group_by(shared.c.share)
         .order_by(shared.c.share)
     ).all()
+    # SQLite can store text or NULL as an index, which ranges of integers would misplace. An export
+    # in one part finds such a row and names it.
     if any(type(first) is not int or rows != known for first, rows, known in found):
         return (WHOLE,)
     borders: list[Any] = [None, *(first for first, _, _ in found[1:]), None]
@@ -154,21 +152,20 @@ BY_BATCH = (batches_table.c.created_at, bytewise(batches_table.c.batch_id))
 TOKENS = rows_table.join(tokens_table, tokens_table.c.row_id == rows_table.c.row_id)
 STATES = TOKENS.join(node_states_table, node_states_table.c.token_id == tokens_table.c.token_id)
 
+# The condition is for SQLite's planner. After ANALYZE, when one run makes up most of the table, the
+# planner may scan all rows and sort everything below them. With a range to search it uses the index
+# on row_index, whose order is the needed one. tests/elspeth/landscape/test_plans.py checks the
+# plans.
 ANY_ROW = rows_table.c.row_index >= literal(-MAX_INTEGER, BigInteger)
-"""True for every row that an export may carry. The statement of the rows refuses any other row.
-
-The condition is for SQLite's planner. After ANALYZE, when one run makes up most of the table, it
-may scan all rows and sort everything below them. With a range to search it stays on the index over
-`row_index`, whose order is the wanted one.
-"""
+"""True for every row that can be exported. The export refuses any other row."""
 
 
 def export_statements(run_id: str, partition: Partition = WHOLE) -> dict[RecordType, Statement]:
-    """Return the statement of every record type, which selects the columns of the type.
+    """Return the statement of every record type, which selects the type's columns.
 
     Args:
         run_id: The run.
-        partition: Restricts rows, and everything below rows; other tables are read whole.
+        partition: Restricts rows and everything below rows, no other table.
     """
 
     def ordered(
@@ -178,12 +175,15 @@ def export_statements(run_id: str, partition: Partition = WHOLE) -> dict[RecordT
         return statement.where(owner.c.run_id == run_id).order_by(*keys)
 
     def of_rows(record_type: RecordType, source: FromClause, *keys: OrderKey) -> Statement:
+        # The rows themselves are read without ANY_ROW, so that a row outside of it is found.
         statement = ordered(record_type, source, rows_table, *keys).where(*partition.conditions())
         return statement if source is rows_table else statement.where(ANY_ROW)
 
     def of_run(record_type: RecordType, *keys: OrderKey) -> Statement:
         return ordered(record_type, record_type.table, record_type.table, *keys)
 
+    # The last key of an order is unique below its parent: by a constraint of the schema, or because
+    # it is an id. Children reach their run through joins, as they have no run id.
     parents, events, calls = token_parents_table.c, routing_events_table.c, calls_table.c
     states, members = node_states_table.c, batch_members_table.c
     return {

@@ -1,7 +1,7 @@
-"""The record types of an export: their tables, their fields and the order of both.
+"""The record types of an export, with their tables and fields.
 
-To export a column that is stored already, add its name to `fields` here. Selecting, checking and
-encoding follow from the column's type in the schema.
+To export a column that is stored already, add its name to `fields` here. The query, the checks and
+the encoding follow from the column's type in the schema.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,17 +28,24 @@ FetchedRow: TypeAlias = Sequence[Any]
 """The values of a record type's columns, in their order."""
 
 
+def primary_key_columns(table: Table) -> tuple[Column[Any], ...]:
+    """Return the columns that identify a row, also of batch_members, which declares no key."""
+    return tuple(table.primary_key) or (table.c.batch_id, table.c.token_id)
+
+
+# eq=False: record types are keys of dicts. Identity serves as the hash, since the mappings in them
+# have none.
 @dataclass(frozen=True, eq=False)
 class RecordType:
     """One type of exported record.
 
     Attributes:
         name: The value of `record_type` in its records.
-        table: Where the fields are stored, each in the column of the same name.
+        table: The table whose columns of the same names store the fields.
         fields: The fields after `record_type` and `run_id`, in the order of a record's keys.
-        enums: The enum that a field's text must name a member of, by field.
-        key: The columns that identify a row of a table without a primary key.
-        ignored_when: By status: fields exported as null even if a value is stored.
+        enums: By field: the enum of which its text must name a member.
+
+        ignored_when: By status: fields that are exported as null even if a value is stored.
         required_when: By status: nullable fields that must hold a value.
     """
 
@@ -46,7 +53,7 @@ class RecordType:
     table: Table
     fields: tuple[str, ...]
     enums: Mapping[str, type[Enum]] = field(default_factory=dict)
-    key: tuple[str, ...] = ()
+
     ignored_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     required_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -62,8 +69,8 @@ class RecordType:
 
     @property
     def primary_key(self) -> tuple[str, ...]:
-        """The columns that identify a row of the table."""
-        return self.key or tuple(column.name for column in self.table.primary_key)
+        """The names of the columns that identify a row of the table."""
+        return tuple(column.name for column in primary_key_columns(self.table))
 
     def names_of(self, kind: type[TypeEngine[Any]]) -> tuple[str, ...]:
         """Return the fields whose columns are of one SQLAlchemy type, such as Integer."""
@@ -146,6 +153,8 @@ NODE_STATE = RecordType(
         "completed_at",
     ),
     enums={"status": NodeStateStatus},
+    # As in the models of the audit trail: an open state has no output and no end, and a completed
+    # one must have both. A failed one may have stopped before an output.
     ignored_when={NodeStateStatus.OPEN.value: ("output_hash", "duration_ms", "completed_at")},
     required_when={
         NodeStateStatus.COMPLETED.value: ("output_hash", "duration_ms", "completed_at"),
@@ -199,7 +208,6 @@ BATCH_MEMBER = RecordType(
     "batch_member",
     schema.batch_members_table,
     ("batch_id", "token_id", "ordinal"),
-    key=("batch_id", "token_id"),
 )
 ARTIFACT = RecordType(
     "artifact",
@@ -229,7 +237,7 @@ RECORD_TYPES = (
     BATCH_MEMBER,
     ARTIFACT,
 )
-"""The twelve exported record types, in the order in which an export first queries them."""
+"""The twelve exported record types, in the order in which an export first queries their tables."""
 
 TABLES = tuple(record_type.table for record_type in RECORD_TYPES)
-"""The tables that an export reads."""
+"""The tables that an export reads, in the same order."""

@@ -1,1 +1,1 @@
-"""Exports on disk, published whole or not at all; no knowledge of fields, order or signing."""
+"""Write exports to disk, complete or not at all, without knowledge of fields, order or signing."""

@@ -1,9 +1,10 @@
-"""Files and directories that appear whole or not at all: write beside, flush, rename, flush.
+"""Atomic writing: new files and directories that appear at their path complete or not at all."""
 
-The unfinished file lies beside its target under a name derived from the target's, and the process
-that writes it holds a lock on it. A second process at the same target finds the lock and is
-refused. A process that was killed leaves a file without a lock, which the next one removes.
-"""
+# The steps: write beside the target, flush, rename, flush the directory. The unfinished file has a
+# name derived from the target's, and the process that writes it holds a lock on it. A second
+# process that writes to the same target finds the lock and is refused. The kernel releases the lock
+# of a killed process, and the next process removes the file. `tests/faults/test_signals.py` kills
+# an export at every write, flush, rename and unlink.
 
 import errno
 import fcntl
@@ -19,8 +20,9 @@ from typing import IO
 
 _LONGEST_NAME_BYTES = 255
 _SQLITE_HEADER = b"SQLite format 3\0"
+# Processes that remove the same leftovers can remove a file that the other has just created, so one
+# attempt is not always enough. The limit prevents an endless loop.
 _CLAIM_ATTEMPTS = 100
-"""Processes that remove the same leftovers may remove what the other has just created."""
 
 
 class ExportTargetError(ValueError):
@@ -39,8 +41,8 @@ class UnconfirmedExportError(RuntimeError):
 def new_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for writing that becomes `path` when the block succeeds.
 
-    Until then `path` keeps what it held, and a block that raises leaves no trace. A symbolic link
-    at `path` is replaced; its target stays as it is.
+    Until then `path` is unchanged, and a block that raises leaves no file. A symbolic link at
+    `path` is replaced; its target is unchanged.
 
     Raises:
         ExportTargetError: `path` cannot be a file.
@@ -58,8 +60,8 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
         try:
             admit_signals()
             yield file
-            # The content reaches the disk before the name does: after a power cut the name stands
-            # for the whole new file or for the old one.
+            # The content reaches the disk before the name: after a power cut `path` is the complete
+            # new file or the old one.
             flush_to_disk(file)
             unfinished.chmod(_mode_of(path, 0o666))
             unfinished.replace(path)
@@ -71,10 +73,7 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
-    """Create a directory to fill that becomes `path` when the block succeeds.
-
-    No system call replaces a directory that is not empty. A directory at `path` is therefore
-    renamed aside, replaced and removed; `recover_directory` handles a kill between these steps.
+    """Create a directory for the block to fill, which becomes `path` when the block succeeds.
 
     Raises:
         ExportTargetError: `path` cannot be a directory.
@@ -96,6 +95,8 @@ def new_directory(path: Path) -> Iterator[Path]:
                 for file in unfinished.iterdir():
                     file.chmod(_default_mode(0o666))
                 unfinished.chmod(_mode_of(path, 0o777))
+                # rename(2) does not replace a directory that is not empty. An old directory is
+                # renamed aside and later removed; `recover_directory` handles a kill in between.
                 if path.exists():
                     path.rename(_replaced(path))
                 unfinished.rename(path)
@@ -105,16 +106,17 @@ def new_directory(path: Path) -> Iterator[Path]:
             raise
         finally:
             os.close(descriptor)
+    # The old directory is removed only after the name of the new one is safe on disk.
     _confirm(path)
     _remove_replaced(path)
 
 
 @contextmanager
 def parts_folder_beside(path: Path) -> Iterator[Path]:
-    """Create a folder for the parts of what is being written to `path`, and remove it on exit.
+    """Create a folder for the parts of a file that is written to `path`, and remove it on exit.
 
-    Use it inside `new_file(path)`: its lock protects the folder too, and it removes the folder of
-    a process that was killed.
+    Use it inside `new_file(path)`, whose lock protects the folder too and which removes the folder
+    of a killed process.
     """
     folder = _parts_folder(_unfinished_beside(path))
     folder.mkdir(mode=0o700)
@@ -137,7 +139,7 @@ def is_being_written(path: Path) -> bool:
 
 
 def recover_directory(path: Path) -> None:
-    """Finish or undo a replacement of `path` by `new_directory` that a kill has interrupted."""
+    """Finish or undo a replacement of `path` by `new_directory` that a kill interrupted."""
     replaced = _replaced(path)
     if not replaced.is_dir():
         return
@@ -154,13 +156,13 @@ def create_owner_only(path: Path) -> IO[bytes]:
 
 
 def flush_to_disk(file: IO[bytes]) -> None:
-    """Make what was written to a file survive a power cut."""
+    """Flush the content of a file to disk, so that it survives a power cut."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in a directory survive a power cut."""
+    """Flush the names in a directory to disk, so that they survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -169,7 +171,7 @@ def sync_directory(path: Path) -> None:
 
 
 def refuse_unusable(path: Path) -> None:
-    """Refuse a path that nothing can be written to, before any work.
+    """Refuse a path to which an export cannot be written, before any work.
 
     Raises:
         ExportTargetError: The name is empty, too long, or holds a NUL character.
@@ -219,10 +221,8 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 
 @contextmanager
 def _deferred_signals() -> Iterator[Callable[[], None]]:
-    """Hold back the signals that end a command until the block calls the function it is given.
-
-    A signal between creating a file and the `try` that removes it would leave the file behind.
-    """
+    """Block the signals that end a command until the block calls the function that it gets."""
+    # A signal between the creation of a file and the `try` that removes it would leave the file.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
 
     def admit() -> None:
@@ -248,8 +248,8 @@ def _claim(unfinished: Path, target: Path, create: Callable[[Path], int]) -> int
         except FileExistsError:
             _remove_leftovers(unfinished, target)
             continue
-        # Between creation and lock another process may take the file for leftovers and remove it.
-        # Then the descriptor is locked, but no longer what the path names: create it again.
+        # Between creation and lock another process can take the file for a leftover and remove it.
+        # Then the descriptor is locked but the path names another file, or none: create it again.
         if _lock(descriptor) and _is_at(unfinished, descriptor):
             shutil.rmtree(_parts_folder(unfinished), ignore_errors=True)
             return descriptor
@@ -265,7 +265,7 @@ def _remove_leftovers(unfinished: Path, target: Path) -> None:
     try:
         if not _lock(descriptor):
             raise _in_progress(target)
-        # The lock makes sure that the owner is gone; the path may name a newer file by now.
+        # The lock proves that the owner has ended, but by now the path can name a newer file.
         if _is_at(unfinished, descriptor):
             _remove(unfinished)
     finally:
@@ -295,6 +295,8 @@ def _create_directory(path: Path) -> int:
 
 def _lock(descriptor: int) -> bool:
     """Lock an open file until it is closed; return False when another process holds the lock."""
+    # flock and not fcntl's record locks: those belong to a process, so two exports of one process
+    # would not exclude one another, and closing any descriptor of the file would release them.
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -316,7 +318,7 @@ def _remove(path: Path) -> None:
 
 
 def _discard(unfinished: Path, file: IO[bytes]) -> None:
-    """Remove a file that will not be finished."""
+    """Remove an unfinished file."""
     unfinished.unlink(missing_ok=True)
     # Closing writes the buffer, which may fail for the same reason as before: a full disk.
     with suppress(OSError):
@@ -325,7 +327,8 @@ def _discard(unfinished: Path, file: IO[bytes]) -> None:
 
 @contextmanager
 def _spare_descriptor(descriptor: int) -> Iterator[None]:
-    """Reserve a descriptor: removing a directory takes one, and all others may be used up."""
+    """Reserve a descriptor for the removal of the directory after an error in the block."""
+    # Reading a directory takes a descriptor, and the error can be that none is left.
     spare = os.dup(descriptor)
     try:
         yield
@@ -334,7 +337,7 @@ def _spare_descriptor(descriptor: int) -> Iterator[None]:
 
 
 def _discard_directory(unfinished: Path) -> None:
-    """Remove a directory of files that will not be finished, with one descriptor at most."""
+    """Remove an unfinished directory of files, with one descriptor at most."""
     with suppress(OSError):
         for name in os.listdir(unfinished):  # noqa: PTH208 - iterdir keeps a descriptor open
             (unfinished / name).unlink()
@@ -343,7 +346,7 @@ def _discard_directory(unfinished: Path) -> None:
 
 
 def _confirm(path: Path) -> None:
-    """Make the new name survive a power cut."""
+    """Flush the new name to disk, so that it survives a power cut."""
     try:
         sync_directory(path.parent)
     except OSError as error:
@@ -377,17 +380,20 @@ def _replaced(path: Path) -> Path:
 
 
 def _name_digest(path: Path) -> str:
+    # A digest, since the name with a prefix could be longer than a file name can be.
     return hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]
 
 
-def _mode_of(path: Path, most: int) -> int:
-    """Return the permissions of what is replaced, or else those of a new file."""
+def _mode_of(path: Path, default: int) -> int:
+    """Return the permissions of the file that is replaced, or else those of a new file."""
     if path.is_symlink() or not path.exists():
-        return _default_mode(most)
+        return _default_mode(default)
     return stat.S_IMODE(path.lstat().st_mode)
 
 
-def _default_mode(most: int) -> int:
+def _default_mode(mode: int) -> int:
+    # The umask can only be read by setting it. A strict one in between: another thread can create a
+    # file at that moment.
     mask = os.umask(0o077)
     os.umask(mask)
-    return most & ~mask
+    return mode & ~mask

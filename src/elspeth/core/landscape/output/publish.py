@@ -1,4 +1,4 @@
-"""Write an export to disk: a JSON Lines file or a directory of CSV files, published atomically."""
+"""Publish an export on disk as a JSON Lines file or a directory of CSV files."""
 
 import csv
 import hashlib
@@ -23,7 +23,7 @@ from elspeth.core.safe_open import opened_regular
 
 T = TypeVar("T")
 Progress = Callable[[int], None]
-"""Called now and then with the number of records written so far."""
+"""Called repeatedly with the number of records written so far."""
 
 CSV_NAMES = frozenset(
     {
@@ -42,8 +42,9 @@ CSV_NAMES = frozenset(
         "manifest.csv",
     }
 )
-"""The files that a CSV export may hold. A directory with any other file is never replaced."""
+"""The file names of a CSV export. A directory with any other file is never replaced."""
 
+# Lines are joined and progress is reported once for this many records, at a negligible cost.
 _CHUNK_RECORDS = 1000
 
 
@@ -52,21 +53,21 @@ class Block(Protocol):
 
     @property
     def lines(self) -> bytes:
-        """The lines, each with its newline."""
+        """The lines, with newlines."""
 
     @property
     def record_count(self) -> int:
-        """How many records they hold."""
+        """The number of records in the lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """The hash and size by which an export on disk is recognised.
+    """The hash and size that identify an export on disk.
 
     Attributes:
-        sha256: Of a file, over its bytes. Of a directory, over its files' hashes and names, a line
-            `<sha256>  <name>` for each in order of name.
-        size_bytes: Of a directory, the sum over its files.
+        sha256: Of a file: over its bytes. Of a directory: over the lines `<sha256>  <name>` of its
+            files in order of name, as sha256sum(1) prints them.
+        size_bytes: The size of the file, or the sum over the files of the directory.
     """
 
     sha256: str
@@ -75,11 +76,11 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class PublishedExport:
-    """A finished export: where it is, how many records it holds, its size and hash.
+    """A finished export on disk.
 
     Attributes:
         path: The file or directory.
-        record_count: The records, the manifest included.
+        record_count: The number of records, the manifest included.
         size_bytes: As in `Fingerprint`.
         sha256: As in `Fingerprint`.
     """
@@ -91,7 +92,7 @@ class PublishedExport:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """The fingerprint of what was written."""
+        """The fingerprint of the file or directory."""
         return Fingerprint(self.sha256, self.size_bytes)
 
 
@@ -111,9 +112,9 @@ def fingerprint(path: Path) -> Fingerprint:
         return _file_fingerprint(path)
     names = hashlib.sha256()
     size = 0
-    for each in sorted(path.iterdir()):
-        file = _file_fingerprint(each)
-        names.update(f"{file.sha256}  {each.name}\n".encode("utf-8", "surrogateescape"))
+    for entry in sorted(path.iterdir()):
+        file = _file_fingerprint(entry)
+        names.update(f"{file.sha256}  {entry.name}\n".encode("utf-8", "surrogateescape"))
         size += file.size_bytes
     return Fingerprint(names.hexdigest(), size)
 
@@ -131,8 +132,8 @@ def publish_jsonl(
 
     Args:
         path: The file, replaced when it exists.
-        lines: The lines, each with its newline. Closed on exit if it can be.
-        progress: Called now and then with the number of lines written so far.
+        lines: The lines, with newlines. Closed on exit if it has a `close`.
+        progress: Called repeatedly with the number of lines written so far.
 
     Raises:
         ExportTargetError: `path` cannot be a file.
@@ -149,13 +150,14 @@ def publish_blocks(
 
     Args:
         path: The file, replaced when it exists.
-        blocks: The blocks. Closed on exit if they can be.
-        progress: Called after each block with the number of records written so far.
+        blocks: The blocks. Closed on exit if they have a `close`.
+        progress: Called after every block with the number of records written so far.
 
     Raises:
         ExportTargetError: `path` cannot be a file.
         OSError: Writing fails.
     """
+    # Hashed while it is written: reading a file of gigabytes again would take minutes.
     digest = hashlib.sha256()
     records = size = 0
     with new_file(path) as file, closed_on_exit(blocks) as source:
@@ -177,15 +179,15 @@ def _in_blocks(lines: Iterator[bytes]) -> Iterator[_Lines]:
 def publish_csv(
     directory: Path, records: Iterable[Mapping[str, Any]], *, progress: Progress | None = None
 ) -> PublishedExport:
-    """Write a `<record_type>.csv` for each type met to a directory, which appears when complete.
+    """Write one CSV file a record type to a directory, which appears when it is complete.
 
-    Columns are the sorted keys of the type's records. Null is an empty field. Lines end in CRLF
-    (RFC 4180).
+    A type without records gets no file. Columns are the sorted keys of the type's records. Null is
+    an empty field. Lines end in CRLF (RFC 4180).
 
     Args:
         directory: The directory, replaced when it holds an earlier export.
-        records: The records. Closed on exit if they can be.
-        progress: Called now and then with the number of records written so far.
+        records: The records. Closed on exit if they have a `close`.
+        progress: Called repeatedly with the number of records written so far.
 
     Raises:
         ExportTargetError: `directory` holds anything but files of an export.
@@ -206,17 +208,15 @@ def publish_csv(
                 progress(count)
         if progress is not None:
             progress(count)
-    # Read back, because the files are written interleaved and through buffers.
+    # Read again to hash them: the files are written interleaved and through text buffers.
     found = fingerprint(directory)
     return PublishedExport(directory, count, found.size_bytes, found.sha256)
 
 
 @contextmanager
 def closed_on_exit(source: Iterable[T]) -> Iterator[Iterator[T]]:
-    """Iterate over `source` and close it on exit: an abandoned generator frees its snapshot.
-
-    Garbage collection would wait until the last reference to the error is gone.
-    """
+    """Iterate over `source` and close it on exit, so that a generator ends its snapshot."""
+    # Garbage collection would close it too, but only when the last reference to an error is gone.
     try:
         yield iter(source)
     finally:
@@ -226,7 +226,9 @@ def closed_on_exit(source: Iterable[T]) -> Iterator[Iterator[T]]:
 
 
 class _CsvTables:
-    """One open CSV file for every record type met so far."""
+    """The open CSV files of all record types met so far."""
+
+    # All open at once, so that one pass over the records is enough: there are thirteen at most.
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -236,7 +238,7 @@ class _CsvTables:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # Every file is closed, also when closing one fails for a full disk.
+        # All files are closed, also when closing one of them fails on a full disk.
         with ExitStack() as on_exit:
             for table in self._tables.values():
                 on_exit.callback(table.close, durable=kind is None)
@@ -245,7 +247,8 @@ class _CsvTables:
         name = record["record_type"]
         table = self._tables.get(name)
         if table is None:
-            # Checked before it becomes a path: a record may come from an exporter on trial.
+            # Checked before it becomes a path, because an exporter on trial can yield any text
+            # here.
             if f"{name}.csv" not in CSV_NAMES:
                 raise ValueError(f"Unknown record type {name!r}: a CSV export has no file for it")
             table = self._tables[name] = _CsvTable(self._directory / f"{name}.csv", record)
@@ -279,10 +282,9 @@ class _CsvTable:
         self._writer.writerow(self._names)
 
     def _add_columns(self, record: Mapping[str, Any]) -> None:
-        """Write the file again with columns for this record's keys; earlier rows leave them empty.
-
-        The exporters here never need it, but an exporter on trial may yield uneven records.
-        """
+        """Write the file again with columns for this record's keys, empty in earlier rows."""
+        # The exporters here never need it: all records of a type have the same keys. An exporter on
+        # trial can yield records with other keys.
         self.close()
         narrow = self._path.rename(self._path.with_suffix(".narrow"))
         self._columns = dict.fromkeys((*self._columns, *record)).keys()
@@ -294,7 +296,8 @@ class _CsvTable:
 
 
 def _refuse_foreign_contents(directory: Path) -> None:
-    """Refuse to replace a directory that holds anything an export does not write."""
+    """Refuse to replace a directory that holds files of anything but an export."""
+    # First, because a kill can have left the export under its other name.
     recover_directory(directory)
     if not directory.exists() and not directory.is_symlink():
         return

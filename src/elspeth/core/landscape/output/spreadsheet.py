@@ -1,9 +1,9 @@
-"""Cells that a spreadsheet would run as formulas: counted in a CSV export, disarmed in a copy.
+"""Spreadsheet copies: count the formulas in a CSV export and write a copy that has none."""
 
-An export keeps every byte, because the bytes are signed. Its texts come from names and paths of a
-pipeline, and a spreadsheet runs a text that begins with `=` as a program (OWASP, "CSV Injection").
-The copy has an apostrophe before each such text, and every cell in quotes.
-"""
+# A spreadsheet runs a text that begins with `=` as a program (OWASP, "CSV Injection"), and the
+# texts of an export come from names and paths of a pipeline. The export itself keeps every byte,
+# because the bytes are signed. The copy has an apostrophe before such a text, and every cell in
+# quotes.
 
 import csv
 import errno
@@ -27,8 +27,8 @@ from elspeth.core.landscape.output.publish import CSV_NAMES
 from elspeth.core.landscape.schema import EXPORTED_TABLES
 from elspeth.core.landscape.verification.csv_files import SPREADSHEET_MARKER, read_csv_lines
 
-STARTS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - some spreadsheets run the wide forms too
-"""First characters of the texts that a spreadsheet may run as a formula."""
+FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - some spreadsheets run the wide forms too
+"""The first characters of texts that a spreadsheet may run as a formula."""
 
 _APOSTROPHE = "'"
 _SUFFIX = ".spreadsheet"
@@ -37,23 +37,23 @@ These files are a copy for spreadsheets, made with --spreadsheet-safe: texts tha
 would run begin with an apostrophe, and every cell is in quotes. Signatures are those of the export
 that was copied, so the copy does not verify. Evidence is the export, not this.
 """
+# The separator before such a text, and its first character. The first text of a file is the name of
+# a column, so a text always has a separator before it.
 _CANDIDATE = re.compile(rb'[,\n](?:"?[=+\-@\t]|"[\r\n]|"?\xef\xbc[\x8b\x8d\x9d\xa0])')
-"""The separator before such a text, and its first character. The first text of a file is the name
-of a column, so a text always has a separator before it."""
+# The columns that hold numbers: a sign before a number is harmless.
 _NUMBERS = frozenset(
     column.name
     for table in EXPORTED_TABLES
     for column in table.columns
     if isinstance(column.type, Integer | Float)
 ) | {"record_count"}
-"""The columns that hold numbers: a sign before a number is harmless."""
 
 
 def formula_cells(export: Path) -> Mapping[str, int]:
     """Count the texts of a CSV export that a spreadsheet would run as formulas.
 
     Returns:
-        The count by file name, without the files that hold none.
+        The count by file name, without files that hold none.
 
     Raises:
         OSError: The export cannot be read.
@@ -73,7 +73,7 @@ def spreadsheet_copy_of(export: Path) -> Path:
     recover_directory(target)
     is_copy = target.is_dir() and not target.is_symlink()
     if (target.exists() or target.is_symlink()) and not (
-        is_copy and {each.name for each in target.iterdir()} <= {*CSV_NAMES, SPREADSHEET_MARKER}
+        is_copy and {entry.name for entry in target.iterdir()} <= {*CSV_NAMES, SPREADSHEET_MARKER}
     ):
         raise ExportTargetError(f"{target} is not a copy of an export; move it away")
     return target
@@ -88,6 +88,7 @@ def write_spreadsheet_copy(export: Path) -> Path:
     """
     target = spreadsheet_copy_of(export)
     with new_directory(target) as unfinished:
+        # The verifier recognises a copy by this file and refuses it.
         with create_owner_only(unfinished / SPREADSHEET_MARKER) as marker:
             marker.write(_MARKER_TEXT.encode())
             flush_to_disk(marker)
@@ -102,13 +103,13 @@ def _files(export: Path) -> Sequence[Path]:
 
 def _count(path: Path) -> int:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        # Scanning the bytes takes a fraction of the time of parsing CSV, and rules out most files.
+        # A search in the bytes takes a fraction of the time of parsing, and rules out most files.
         if _CANDIDATE.search(content) is None:
             return 0
     lines = _lines(path)
     is_text = [name not in _NUMBERS for name in next(lines, ())]
     return sum(
-        text.startswith(STARTS)
+        text.startswith(FORMULA_STARTS)
         for texts in lines
         for text, matters in zip(texts, is_text, strict=True)
         if matters
@@ -127,8 +128,8 @@ def _copy(source: Path, target: Path) -> None:
         writer.writerow(columns)
         for texts in lines:
             writer.writerow(
-                _APOSTROPHE + each if matters and each.startswith(STARTS) else each
-                for each, matters in zip(texts, is_text, strict=True)
+                _APOSTROPHE + cell if matters and cell.startswith(FORMULA_STARTS) else cell
+                for cell, matters in zip(texts, is_text, strict=True)
             )
         text.flush()
         flush_to_disk(binary)

@@ -26,8 +26,8 @@ from elspeth.core.landscape.output.atomic import (
     recover_directory,
     sync_directory,
 )
+from elspeth.core.landscape.recorder import export_status_values
 from elspeth.core.landscape.schema import runs_table
-from elspeth.core.landscape.store.runs import export_status_values
 from elspeth.core.landscape.store.writer import Values
 from elspeth.core.landscape.verification.verify import verify
 from elspeth.core.settings import ElspethSettings, export_destination

@@ -1,1 +1,1 @@
-"""The audit trail in the database: what the recorder writes, and the entities that it reads."""
+"""The parts of the recorder: read and write the entities of the audit trail in the database."""

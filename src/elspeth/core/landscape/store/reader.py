@@ -1,4 +1,4 @@
-"""Reads a run entity by entity: one query for every list, in one total order."""
+"""LandscapeReader: read the entities of a run, with one query for a list, in a total order."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -61,9 +61,13 @@ Load: TypeAlias = Callable[[StoredRow], Model]
 class LandscapeReader:
     """Reads the audit trail; every method sends one query in one transaction.
 
-    Every method raises elspeth.contracts.errors.CorruptAuditDataError for a stored value that no
-    export may carry, and sqlalchemy.exc.DBAPIError when the database fails.
+    Every method raises elspeth.contracts.errors.CorruptAuditDataError for a stored value that must
+    not be exported, and sqlalchemy.exc.DBAPIError when the database fails.
     """
+
+    # The control exporter reads through these methods. Their orders are written out here, apart
+    # from those of the batched exporter: a shared error would not show as a difference. Every order
+    # is total, because the order of tied keys depends on the query plan.
 
     def __init__(self, db: LandscapeDB, *, payload_store: object = None) -> None:
         """Read from `db`. The payload store is kept as an attribute and not used here."""
@@ -134,8 +138,8 @@ class LandscapeReader:
 
     def get_node_state(self, state_id: str) -> NodeState | None:
         """Find a node state."""
-        same = node_states_table.c.state_id == state_id
-        return self._find(node_states_table, row_models.load_node_state, same)
+        condition = node_states_table.c.state_id == state_id
+        return self._find(node_states_table, row_models.load_node_state, condition)
 
     def get_node_states_for_token(self, token_id: str) -> list[NodeState]:
         """List a token's node states by step, retries by attempt."""
@@ -145,7 +149,7 @@ class LandscapeReader:
         return self._load(node_states_table, row_models.load_node_state, statement)
 
     def get_routing_events(self, state_id: str) -> list[RoutingEvent]:
-        """List a node state's routing events by ordinal; those of several groups mix."""
+        """List a node state's routing events by ordinal, across routing groups."""
         events = routing_events_table.c
         statement = select(routing_events_table).where(events.state_id == state_id)
         statement = statement.order_by(events.ordinal, self._bytewise(events.event_id))
@@ -175,7 +179,7 @@ class LandscapeReader:
         return self._batches(run_id, *conditions)
 
     def get_incomplete_batches(self, run_id: str) -> list[Batch]:
-        """List a run's batches that did not complete, failed ones too, by creation."""
+        """List a run's batches that are not completed, by creation; failed ones are included."""
         return self._batches(run_id, batches_table.c.status.in_(_INCOMPLETE))
 
     def get_batch_members(self, batch_id: str) -> list[BatchMember]:
@@ -201,12 +205,13 @@ class LandscapeReader:
         return self._load(batches_table, row_models.load_batch, statement)
 
     def _bytewise(self, column: ColumnElement[str]) -> ColumnElement[str]:
-        """Order text by its bytes. SQLite does so anyway, PostgreSQL by its own collation."""
+        """Return an expression that orders text by its bytes."""
+        # SQLite does so by default and has no collation "C"; PostgreSQL uses the database's.
         on_sqlite = self._db.engine.dialect.name == "sqlite"
         return column if on_sqlite else column.collate("C")
 
-    def _find(self, table: Table, load: Load[Model], same: Condition) -> Model | None:
-        return next(iter(self._load(table, load, select(table).where(same))), None)
+    def _find(self, table: Table, load: Load[Model], condition: Condition) -> Model | None:
+        return next(iter(self._load(table, load, select(table).where(condition))), None)
 
     def _load(self, table: Table, load: Load[Model], statement: Select[Any]) -> list[Model]:
         with self._db.connection() as connection:
@@ -229,8 +234,8 @@ def _fetch_parsed(connection: Connection, table: Table, statement: Select[Any]) 
     try:
         return connection.execute(statement).fetchall()
     except (TypeError, ValueError):
-        # SQLAlchemy could not parse a timestamp, and names neither row nor column. As stored text
-        # it gets as far as StoredRow, which names both.
+        # SQLAlchemy failed to parse a timestamp and names neither row nor column. As text it
+        # reaches StoredRow, which names both. A second query costs nothing in the usual case.
         return connection.execute(_with_raw_timestamps(table, statement)).fetchall()
 
 
@@ -244,18 +249,20 @@ def _with_raw_timestamps(table: Table, statement: Select[Any]) -> Select[Any]:
 
 
 class _Undecodable(bytes):
-    """A text that the driver cannot decode, as its bytes."""
+    """The bytes of a text that the driver cannot decode."""
+
+    # A subclass, to tell it from a blob, which is refused for another reason.
 
 
 def _undecodable_value(
     connection: Connection, table: Table, statement: Select[Any]
 ) -> CorruptAuditDataError | None:
-    """Read a failed query once more, and name the first value that the driver cannot decode."""
+    """Read a failed query again and return an error that names the first undecodable value."""
     fetch = _fetch_texts if connection.dialect.name == "sqlite" else _fetch_timestamps
     try:
         rows = fetch(connection, table, statement)
     except SQLAlchemyError:
-        # The transaction or the connection is lost: the first error says why.
+        # The transaction or the connection is lost. The first error gives the reason.
         return None
     for row in rows:
         values = dict(zip(table.columns.keys(), row, strict=True))
@@ -269,7 +276,8 @@ def _undecodable_value(
 
 
 def _fetch_texts(connection: Connection, table: Table, statement: Select[Any]) -> FetchedRows:
-    """Fetch on SQLite, which stores any bytes as text; what is not UTF-8 comes as _Undecodable."""
+    """Fetch on SQLite, which stores any bytes as text; other text than UTF-8 is _Undecodable."""
+    # The factory belongs to the pooled connection, so it is always set back.
     driver_connection: Any = connection.connection.driver_connection
     driver_connection.text_factory = _decoded
     try:
@@ -286,7 +294,8 @@ def _decoded(text: bytes) -> str | _Undecodable:
 
 
 def _fetch_timestamps(connection: Connection, table: Table, statement: Select[Any]) -> FetchedRows:
-    """Fetch on PostgreSQL, which stores infinity and more years; such come as _Undecodable."""
+    """Fetch on PostgreSQL; a timestamp outside the range of datetime is _Undecodable."""
+    # PostgreSQL stores infinity and years that Python's datetime does not have.
     as_text = statement.with_only_columns(
         *(
             cast(column, Text) if isinstance(column.type, DateTime) else column
@@ -313,5 +322,5 @@ def _has_datetime(text: str | None) -> bool:
 
 
 def _plain(value: object) -> object:
-    """Return a key as it is shown in an error: text where possible, bytes otherwise."""
+    """Return a key as an error shows it: text if it decodes, else bytes."""
     return bytes(value) if isinstance(value, _Undecodable) else value

@@ -1,4 +1,10 @@
-"""Stored rows to the models of their tables; a value that no export may carry is refused."""
+"""Build models from stored rows, and refuse values that must not be exported.
+
+The rules are those of the batched exporter's `columns`, written out a second time.
+"""
+
+# Apart on purpose: the control exporter builds its records from these models, and an error in
+# shared rules would not show as a difference between the exporters.
 
 import json
 from collections.abc import Mapping
@@ -47,11 +53,13 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A row of a table, whose values are checked when they are read.
+    """A row of a table, whose values are checked when a method returns them.
 
-    Every method raises CorruptAuditDataError for a value of the wrong type or range. The methods
-    that end in `_or_none` accept NULL, the others do not.
+    Every method raises CorruptAuditDataError for a value of a wrong type or range. The methods
+    whose names end in `_or_none` accept NULL, the others do not.
     """
+
+    # SQLite stores a value of any type in any column, so the type in the schema proves nothing.
 
     table: Table
     values: Mapping[str, Any]
@@ -68,14 +76,15 @@ class StoredRow:
         raise self.corrupt(column, errors.NOT_TEXT)
 
     def integer(self, column: str) -> int:
-        """Return an integer that canonical JSON can carry."""
+        """Return an integer of at most 2^53 - 1, as canonical JSON requires."""
         return self._present(column, self.integer_or_none(column))
 
     def integer_or_none(self, column: str) -> int | None:
-        """Return an integer that canonical JSON can carry, or NULL."""
+        """Return an integer of at most 2^53 - 1, or NULL."""
         value = self.values[column]
         if value is None:
             return None
+        # `type() is`, because bool is a subclass of int.
         if type(value) is not int:
             raise self.corrupt(column, errors.NOT_AN_INTEGER)
         if abs(value) > errors.MAX_INTEGER:
@@ -97,11 +106,11 @@ class StoredRow:
             raise self.corrupt(column, errors.NOT_FINITE)
         return value
 
-    def moment(self, column: str) -> datetime:
-        """Return a timestamp as the database has it: naive on SQLite, aware on PostgreSQL."""
-        return self._present(column, self.moment_or_none(column))
+    def timestamp(self, column: str) -> datetime:
+        """Return a timestamp, naive on SQLite and aware on PostgreSQL."""
+        return self._present(column, self.timestamp_or_none(column))
 
-    def moment_or_none(self, column: str) -> datetime | None:
+    def timestamp_or_none(self, column: str) -> datetime | None:
         """Return a timestamp or NULL."""
         value = self.values[column]
         if value is None:
@@ -109,8 +118,8 @@ class StoredRow:
         try:
             moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
             if moment.tzinfo is not None:
-                # At the ends of Python's years a timestamp may exist in its own zone but not in
-                # UTC, which an export converts it to.
+                # An export converts it to UTC, which fails for a moment near the year 1 or 9999
+                # that only its time zone keeps inside the range.
                 moment.astimezone(UTC)
         except (TypeError, ValueError, OverflowError):
             raise self.corrupt(column, errors.NOT_A_TIMESTAMP) from None
@@ -129,7 +138,7 @@ class StoredRow:
         return None if self.values[column] is None else self.member(column, enum)
 
     def json_list_or_none(self, column: str) -> list[Any] | None:
-        """Return the list that a JSON text holds, or NULL."""
+        """Return the list in a JSON text, or NULL."""
         text = self.text_or_none(column)
         if text is None:
             return None
@@ -153,7 +162,7 @@ class StoredRow:
 
 
 def key_names(table: Table) -> tuple[str, ...]:
-    """Return the columns that identify a row. batch_members declares no key, but has one."""
+    """Return the columns that identify a row, also of batch_members, which declares no key."""
     return tuple(table.primary_key.columns.keys()) or ("batch_id", "token_id")
 
 
@@ -161,16 +170,16 @@ def load_run(row: StoredRow) -> Run:
     """Return the run."""
     return Run(
         run_id=row.text("run_id"),
-        started_at=row.moment("started_at"),
+        started_at=row.timestamp("started_at"),
         config_hash=row.text("config_hash"),
         settings_json=row.text("settings_json"),
         canonical_version=row.text("canonical_version"),
         status=row.member("status", RunStatus),
-        completed_at=row.moment_or_none("completed_at"),
+        completed_at=row.timestamp_or_none("completed_at"),
         reproducibility_grade=row.text_or_none("reproducibility_grade"),
         export_status=row.member_or_none("export_status", ExportStatus),
         export_error=row.text_or_none("export_error"),
-        exported_at=row.moment_or_none("exported_at"),
+        exported_at=row.timestamp_or_none("exported_at"),
         export_format=row.text_or_none("export_format"),
         export_sink=row.text_or_none("export_sink"),
     )
@@ -187,7 +196,7 @@ def load_node(row: StoredRow) -> Node:
         determinism=row.member("determinism", Determinism),
         config_hash=row.text("config_hash"),
         config_json=row.text("config_json"),
-        registered_at=row.moment("registered_at"),
+        registered_at=row.timestamp("registered_at"),
         schema_hash=row.text_or_none("schema_hash"),
         sequence_in_pipeline=row.integer_or_none("sequence_in_pipeline"),
         schema_mode=row.text_or_none("schema_mode"),
@@ -204,7 +213,7 @@ def load_edge(row: StoredRow) -> Edge:
         to_node_id=row.text("to_node_id"),
         label=row.text("label"),
         default_mode=row.member("default_mode", RoutingMode),
-        created_at=row.moment("created_at"),
+        created_at=row.timestamp("created_at"),
     )
 
 
@@ -216,7 +225,7 @@ def load_row(row: StoredRow) -> Row:
         source_node_id=row.text("source_node_id"),
         row_index=row.integer("row_index"),
         source_data_hash=row.text("source_data_hash"),
-        created_at=row.moment("created_at"),
+        created_at=row.timestamp("created_at"),
         source_data_ref=row.text_or_none("source_data_ref"),
     )
 
@@ -226,7 +235,7 @@ def load_token(row: StoredRow) -> Token:
     return Token(
         token_id=row.text("token_id"),
         row_id=row.text("row_id"),
-        created_at=row.moment("created_at"),
+        created_at=row.timestamp("created_at"),
         fork_group_id=row.text_or_none("fork_group_id"),
         join_group_id=row.text_or_none("join_group_id"),
         expand_group_id=row.text_or_none("expand_group_id"),
@@ -245,10 +254,10 @@ def load_token_parent(row: StoredRow) -> TokenParent:
 
 
 def load_node_state(row: StoredRow) -> NodeState:
-    """Return the node state, of the class that its status names.
+    """Return the node state, of the class that belongs to its status.
 
-    A completed state must have output_hash, a completed or failed one duration_ms and
-    completed_at. Values of an open state in these columns are ignored.
+    A completed state must have output_hash, a completed or failed one duration_ms and completed_at.
+    Values of an open state in these columns are ignored.
     """
     match row.member("status", NodeStateStatus):
         case NodeStateStatus.OPEN:
@@ -268,7 +277,7 @@ def load_routing_event(row: StoredRow) -> RoutingEvent:
         routing_group_id=row.text("routing_group_id"),
         ordinal=row.integer("ordinal"),
         mode=row.member("mode", RoutingMode),
-        created_at=row.moment("created_at"),
+        created_at=row.timestamp("created_at"),
         reason_hash=row.text_or_none("reason_hash"),
         reason_ref=row.text_or_none("reason_ref"),
     )
@@ -283,7 +292,7 @@ def load_call(row: StoredRow) -> Call:
         call_type=row.member("call_type", CallType),
         status=row.member("status", CallStatus),
         request_hash=row.text("request_hash"),
-        created_at=row.moment("created_at"),
+        created_at=row.timestamp("created_at"),
         request_ref=row.text_or_none("request_ref"),
         response_hash=row.text_or_none("response_hash"),
         response_ref=row.text_or_none("response_ref"),
@@ -300,15 +309,15 @@ def load_batch(row: StoredRow) -> Batch:
         aggregation_node_id=row.text("aggregation_node_id"),
         attempt=row.integer("attempt"),
         status=row.member("status", BatchStatus),
-        created_at=row.moment("created_at"),
+        created_at=row.timestamp("created_at"),
         aggregation_state_id=row.text_or_none("aggregation_state_id"),
         trigger_reason=row.text_or_none("trigger_reason"),
-        completed_at=row.moment_or_none("completed_at"),
+        completed_at=row.timestamp_or_none("completed_at"),
     )
 
 
 def load_batch_member(row: StoredRow) -> BatchMember:
-    """Build a token's place in a batch."""
+    """Return the batch member."""
     return BatchMember(
         batch_id=row.text("batch_id"),
         token_id=row.text("token_id"),
@@ -327,7 +336,7 @@ def load_artifact(row: StoredRow) -> Artifact:
         path_or_uri=row.text("path_or_uri"),
         content_hash=row.text("content_hash"),
         size_bytes=row.integer("size_bytes"),
-        created_at=row.moment("created_at"),
+        created_at=row.timestamp("created_at"),
     )
 
 
@@ -340,7 +349,7 @@ def _load_open(row: StoredRow) -> NodeStateOpen:
         attempt=row.integer("attempt"),
         status=NodeStateStatus.OPEN,
         input_hash=row.text("input_hash"),
-        started_at=row.moment("started_at"),
+        started_at=row.timestamp("started_at"),
         context_before_json=row.text_or_none("context_before_json"),
     )
 
@@ -355,9 +364,9 @@ def _load_completed(row: StoredRow) -> NodeStateCompleted:
         attempt=row.integer("attempt"),
         status=NodeStateStatus.COMPLETED,
         input_hash=row.text("input_hash"),
-        started_at=row.moment("started_at"),
+        started_at=row.timestamp("started_at"),
         output_hash=row.text("output_hash"),
-        completed_at=row.moment("completed_at"),
+        completed_at=row.timestamp("completed_at"),
         duration_ms=row.number("duration_ms"),
         context_before_json=row.text_or_none("context_before_json"),
         context_after_json=row.text_or_none("context_after_json"),
@@ -374,8 +383,8 @@ def _load_failed(row: StoredRow) -> NodeStateFailed:
         attempt=row.integer("attempt"),
         status=NodeStateStatus.FAILED,
         input_hash=row.text("input_hash"),
-        started_at=row.moment("started_at"),
-        completed_at=row.moment("completed_at"),
+        started_at=row.timestamp("started_at"),
+        completed_at=row.timestamp("completed_at"),
         duration_ms=row.number("duration_ms"),
         error_json=row.text_or_none("error_json"),
         output_hash=row.text_or_none("output_hash"),

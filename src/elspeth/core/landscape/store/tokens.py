@@ -1,4 +1,4 @@
-"""Records what belongs to a source row: its tokens, their node states, routing events and calls."""
+"""TokenRecorder: record source rows, tokens, node states, routing events and calls."""
 
 from collections.abc import Mapping, Sequence
 
@@ -44,10 +44,10 @@ class TokenRecorder(LandscapeWriter):
         Args:
             run_id: The run.
             source_node_id: The source that read the row.
-            row_index: The row's place in the run, unique in it.
-            data: The row's data, of which only the hash is stored.
+            row_index: The index of the row, unique in the run.
+            data: The data; only its hash is stored.
             row_id: The id, or None for a new one.
-            payload_ref: Where the data itself is kept, if it is.
+            payload_ref: A reference to the data, if it is kept elsewhere.
         """
         row = Row(
             row_id=row_id or self._new_id(),
@@ -70,14 +70,14 @@ class TokenRecorder(LandscapeWriter):
         fork_group_id: str | None = None,
         join_group_id: str | None = None,
     ) -> Token:
-        """Record a token of a row that has no parent token.
+        """Record a token without a parent token.
 
         Args:
             row_id: The row.
             token_id: The id, or None for a new one.
-            branch_name: The branch that it takes, if any.
-            fork_group_id: The fork that it belongs to, if any.
-            join_group_id: The join that it belongs to, if any.
+            branch_name: The branch, if the token takes one.
+            fork_group_id: The fork, if the token belongs to one.
+            join_group_id: The join, if the token belongs to one.
         """
         token = Token(
             token_id=token_id or self._new_id(),
@@ -98,11 +98,11 @@ class TokenRecorder(LandscapeWriter):
         *,
         step_in_pipeline: int | None = None,
     ) -> list[Token]:
-        """Record one child for each branch, in one transaction.
+        """Record a child for every branch, in one transaction.
 
         Args:
             parent_token_id: The token that forks.
-            row_id: Its row.
+            row_id: The row of the token.
             branches: The names of the branches, in order.
             step_in_pipeline: The step at which it forks, if known.
         """
@@ -196,9 +196,9 @@ class TokenRecorder(LandscapeWriter):
             token_id: The token.
             node_id: The node.
             step_index: The step of the pipeline.
-            input_data: What the node is given, of which only the hash is stored.
+            input_data: The input; only its hash is stored.
             state_id: The id, or None for a new one.
-            attempt: Which attempt at the step this is, from 0.
+            attempt: The number of the attempt at the step, from 0.
             context_before: Stored as canonical JSON, or as NULL when empty.
         """
         state = NodeStateOpen(
@@ -230,9 +230,9 @@ class TokenRecorder(LandscapeWriter):
         Args:
             state_id: The node state.
             status: "completed" or "failed"; "rejected" means failed.
-            output_data: What the node gave, of which only the hash is stored. An empty output is
-                hashed too; only None is stored as NULL.
-            duration_ms: Milliseconds that the visit took.
+            output_data: The output; only its hash is stored. None is stored as NULL, an empty
+                output is hashed.
+            duration_ms: The duration of the visit in milliseconds.
             error: Stored as canonical JSON, or as NULL when empty.
             context_after: Stored as canonical JSON, or as NULL when empty.
 
@@ -241,7 +241,10 @@ class TokenRecorder(LandscapeWriter):
                 state has no output.
             AssertionError: There is no such state.
         """
-        ending = _ending(status)
+        # As in the original, a caller may pass "rejected" for failed.
+        ending = NodeStateStatus.FAILED if status == "rejected" else NodeStateStatus(status)
+        if ending is NodeStateStatus.OPEN:
+            raise ValueError("A node state cannot be completed as open: say completed or failed")
         if duration_ms is None:
             raise ValueError(f"duration_ms is required to complete node state {state_id!r}")
         refuse_not_finite("duration_ms", duration_ms)
@@ -256,6 +259,7 @@ class TokenRecorder(LandscapeWriter):
             "completed_at": self._clock(),
         }
         self._update(node_states_table, node_states_table.c.state_id == state_id, values)
+        # An UPDATE of an unknown id changes nothing and raises nothing: reading it shows that.
         state = self.get_node_state(state_id)
         if state is None or isinstance(state, NodeStateOpen):
             raise AssertionError(f"Cannot complete node state {state_id!r}: no such state")
@@ -273,17 +277,17 @@ class TokenRecorder(LandscapeWriter):
         ordinal: int = 0,
         reason_ref: str | None = None,
     ) -> RoutingEvent:
-        """Record one route that a token takes.
+        """Record one route of a token.
 
         Args:
-            state_id: The node state that decided it.
+            state_id: The node state that decided the route.
             edge_id: The edge.
-            mode: Whether the token moves or is copied.
-            reason: Why, of which the hash is stored, or NULL when empty.
+            mode: Whether the token or a copy of it takes the edge.
+            reason: The reason; its hash is stored, or NULL when it is empty.
             event_id: The id, or None for a new one.
             routing_group_id: The decision that the route belongs to, or None for a new one.
-            ordinal: The place among the routes of the decision.
-            reason_ref: Where the reason itself is kept, if it is.
+            ordinal: The index of the route in the decision.
+            reason_ref: A reference to the reason, if it is kept elsewhere.
         """
         event = RoutingEvent(
             event_id=event_id or self._new_id(),
@@ -308,9 +312,9 @@ class TokenRecorder(LandscapeWriter):
         """Record the routes of one decision as a group, in one transaction.
 
         Args:
-            state_id: The node state that decided them.
+            state_id: The node state that decided the routes.
             routes: The routes, in order.
-            reason: Why, of which the hash is stored, or NULL when empty.
+            reason: The reason; its hash is stored, or NULL when it is empty.
         """
         routing_group_id = self._new_id()
         created_at = self._clock()
@@ -345,19 +349,19 @@ class TokenRecorder(LandscapeWriter):
         response_ref: str | None = None,
         call_id: str | None = None,
     ) -> Call:
-        """Record a call to another system by the hashes of its request and response.
+        """Record a call to an external system by the hashes of its request and response.
 
         Args:
             state_id: The node state that made the call.
-            call_index: The place among the calls of the state.
-            call_type: What was called.
-            status: How the call ended.
-            request_data: The request, of which only the hash is stored.
-            response_data: The response, of which only the hash is stored; None if there is none.
+            call_index: The index of the call in the node state.
+            call_type: The kind of the system.
+            status: The result of the call.
+            request_data: The request; only its hash is stored.
+            response_data: The response, if there was one; only its hash is stored.
             error: Stored as canonical JSON, or as NULL when empty.
             latency_ms: Milliseconds until the response, if measured.
-            request_ref: Where the request itself is kept, if it is.
-            response_ref: Where the response itself is kept, if it is.
+            request_ref: A reference to the request, if it is kept elsewhere.
+            response_ref: A reference to the response, if it is kept elsewhere.
             call_id: The id, or None for a new one.
 
         Raises:
@@ -387,13 +391,6 @@ class TokenRecorder(LandscapeWriter):
             for ordinal, child in enumerate(children)
         ]
         self._insert_all({tokens_table: children, token_parents_table: parents})
-
-
-def _ending(status: NodeStateStatus | str) -> NodeStateStatus:
-    ending = NodeStateStatus.FAILED if status == "rejected" else NodeStateStatus(status)
-    if ending is NodeStateStatus.OPEN:
-        raise ValueError("A node state cannot be completed as open: say completed or failed")
-    return ending
 
 
 def _json_unless_empty(value: Mapping[str, object] | None) -> str | None:

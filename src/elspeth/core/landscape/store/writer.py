@@ -1,4 +1,4 @@
-"""The base of the recorder: its clock and ids, and statements that store a model in its table."""
+"""LandscapeWriter: the base class of the recorder, which stores a model in its table."""
 
 import math
 import uuid
@@ -16,12 +16,12 @@ Values: TypeAlias = dict[str, Any]
 
 
 def uuid4_hex() -> str:
-    """Return a random id: 32 lower-case hexadecimal digits."""
+    """Return a random id of 32 lower-case hexadecimal digits."""
     return uuid.uuid4().hex
 
 
 class LandscapeWriter(LandscapeReader):
-    """Stores models. Unknown parents and taken ids raise sqlalchemy.exc.IntegrityError."""
+    """Stores models. An unknown parent or a used id raises sqlalchemy.exc.IntegrityError."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class LandscapeWriter(LandscapeReader):
 
         Args:
             db: The audit trail.
-            payload_store: Kept as an attribute; nothing here uses it.
+            payload_store: Kept as an attribute and not used.
             clock: Read once for every model that is stored.
             new_id: Makes the ids that a method is not given.
         """
@@ -44,24 +44,26 @@ class LandscapeWriter(LandscapeReader):
         self._new_id = new_id
 
     def _insert(self, table: Table, model: object, **columns: object) -> None:
-        """Store one model, and values for columns that it has no field for."""
+        """Store one model, and values of columns for which it has no field."""
         with self._db.connection() as connection:
             connection.execute(insert(table), values_of(table, model) | columns)
 
     def _insert_all(self, models: dict[Table, Sequence[object]]) -> None:
         """Store models of several tables in one transaction, parents first."""
+        # One statement a table; an empty list of parameters would insert a row of defaults.
         with self._db.connection() as connection:
             for table, several in models.items():
                 if several:
                     connection.execute(insert(table), [values_of(table, one) for one in several])
 
-    def _update(self, table: Table, same: ColumnElement[bool], values: Values) -> None:
+    def _update(self, table: Table, condition: ColumnElement[bool], values: Values) -> None:
         with self._db.connection() as connection:
-            connection.execute(update(table).where(same).values(values))
+            connection.execute(update(table).where(condition).values(values))
 
 
 def values_of(table: Table, model: object) -> Values:
-    """Return the fields of a model that are columns of a table, enum members as their text."""
+    """Return the fields of a model that are columns of a table, enum members as text."""
+    # Models have fields that are stored under another name, such as a node's schema_fields.
     return {
         name: value.value if isinstance(value, Enum) else value
         for name, value in vars(model).items()
@@ -69,18 +71,22 @@ def values_of(table: Table, model: object) -> Values:
     }
 
 
-def given(**columns: object) -> Values:
-    """Return the columns that are not None: the others stay as they are stored."""
+def without_none(**columns: object) -> Values:
+    """Return the columns that are not None. An UPDATE then leaves the others unchanged."""
     return {name: value for name, value in columns.items() if value is not None}
 
 
 def refuse_not_finite(name: str, milliseconds: float | None) -> None:
     """Refuse a duration that is NaN or infinite.
 
-    SQLite would store NaN as NULL, and an export cannot carry either.
+    Args:
+        name: The name of the argument, for the message.
+        milliseconds: The duration, if there is one.
 
     Raises:
         ValueError: The duration is not finite.
     """
+    # JSON has neither value, so no export could contain them. SQLite would store NaN as NULL, which
+    # hides the error until the export.
     if milliseconds is not None and not math.isfinite(milliseconds):
         raise ValueError(f"{name} must be a finite number of milliseconds, not {milliseconds}")
