@@ -40,7 +40,8 @@ _ABOVE = {"cli", "contracts"}
 )
 def test_the_drawing_has_the_rooms_in_the_order_of_the_layers(column: int, container: str) -> None:
     rank = {room: rank for rank, layer in enumerate(_layers()[container]) for room in layer}
-    assert {room for line in _drawn(column) for room in re.findall(r"\w+", line)} <= {*rank, *_ABOVE}
+    words = {word for line in _drawn(column) for word in re.findall(r"\w+", line)}
+    assert words <= {*rank, *_ABOVE}
     drawn = [
         [rank[room] for room in re.findall(r"\w+", line) if room in rank] for line in _drawn(column)
     ]
