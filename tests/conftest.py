@@ -1,6 +1,7 @@
 """Fixtures for all tests: databases on both backends, a recorder and a small recorded run."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -22,6 +23,18 @@ pytest_plugins = ["command_line", "run_coverage", "fault_table"]
 # A property test takes the number of its examples when it is declared, so the profile has to be
 # loaded before the test modules.
 load_profile(os.environ)
+
+
+@pytest.fixture(autouse=True)
+def import_path() -> Iterator[None]:
+    """Restore `sys.path` after every test.
+
+    Loading an exporter can add the working directory, and a child process of a later test would
+    import from it.
+    """
+    before = [*sys.path]
+    yield
+    sys.path[:] = before
 
 
 @pytest.fixture(scope="session")
