@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from querygrowth.activity import activity_of
 from querygrowth.call_sites import CallSite, Project
-from querygrowth.contract import QueryContract, judge_vacuity, misspelt_table
+from querygrowth.contract import QueryContract, check_contract, judge_vacuity, misspelt_table
 from querygrowth.engine import AnyEngine, existing_tables
 from querygrowth.growth import (
     DEFAULT_SCALES,
@@ -66,6 +66,7 @@ def assert_query_growth(
         ValueError: The arguments are wrong; see `measure_growth`.
     """
     __tracebackhide__ = True  # in pytest, the failing line is the caller's
+    check_contract(contract)
     report = measure_growth(
         action,
         populate,
@@ -105,17 +106,10 @@ def query_budget(
         raise ValueError("query_budget needs a limit: query_budget(5) or query_budget(per_table=1)")
     if not isinstance(engine, str):
         raise ValueError(f"query_budget: engine must be the name of a fixture, got {engine!r}")
-    limits: dict[str, object] = {"total": total, "transactions": transactions}
-    if isinstance(per_table, Mapping):
-        limits |= {f"per_table[{table!r}]": limit for table, limit in per_table.items()}
-    else:
-        limits["per_table"] = per_table
-    for name, limit in limits.items():
-        if limit is not None and (not isinstance(limit, int) or limit < 0):
-            raise ValueError(
-                f"query_budget: {name} must be a whole number that is not negative, got {limit!r}"
-            )
-    return QueryContract(total=total, per_table=per_table, transactions=transactions)
+    try:
+        return QueryContract(total=total, per_table=per_table, transactions=transactions)
+    except ValueError as refused:
+        raise ValueError(f"query_budget: {refused}") from None
 
 
 @dataclass(frozen=True)
@@ -153,8 +147,11 @@ class QueryCounter:
 
         Raises:
             VerdictError: The contract is broken, or names a table that does not exist.
+            ValueError: `engine` is not an engine, or `contract` not a contract. The block has not
+                run.
         """
         __tracebackhide__ = True  # the failing line is the test's
+        check_contract(contract)
         with count_queries(engine, keep_parameters=keep_parameters, project=self.project) as log:
             yield log
         self.report(counts_of(log))

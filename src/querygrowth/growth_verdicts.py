@@ -16,6 +16,7 @@ from querygrowth.activity import CHECKOUTS, SESSION_STATEMENTS, TRANSACTIONS, Ac
 from querygrowth.call_sites import CallSite
 from querygrowth.contract import (
     QueryContract,
+    check_contract,
     describe_allowances,
     judge_vacuity,
     largest_fetch_site,
@@ -67,7 +68,11 @@ def judge_growth(
         report: Measured by `measure_growth`, or built by `GrowthReport.of` from activities that
             were measured elsewhere.
         contract: Limits and allowances; default: none.
+
+    Raises:
+        ValueError: `contract` is not a QueryContract.
     """
+    check_contract(contract)
     contract = contract or QueryContract()
     if report.tables is not None:
         misspelt = misspelt_table(

@@ -213,6 +213,11 @@ class TestTablesOfAContract:
             "there is no table note, the nearest is notes"
         )
 
+    def test_a_name_that_resembles_no_table_is_refused_too(self) -> None:
+        contract = QueryContract().allow("bokos", chunk=5)
+        for action, populate in ((joined_load, shop), (async_join, async_shop)):
+            assert self.refusal(action, populate, contract).startswith("there is no table bokos, ")
+
     def test_the_database_behind_an_async_engine_is_asked(self) -> None:
         contract = QueryContract(per_table={"note": 1, "*": 9})
         assert self.refusal(async_join, async_shop, contract) == (
