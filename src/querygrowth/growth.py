@@ -190,11 +190,16 @@ def measure_growth(
 
     Raises:
         ValueError: Before the action runs: there are fewer than three scales, scales that do not
-            increase, or axes that do not exist, `populate` returns no engine, or the engine cannot
+            increase, or axes that do not exist, a size is not a whole number, an argument that
+            takes a list got something else, `populate` returns no engine, or the engine cannot
             count a kind of work. After its first run: it wrote although `writes` is false.
     """
+    _check_list("axes", axes, 'axes=["orders"]')
+    _check_list("work", work, 'work=["vm_steps"]')
     base = dict(axes) if isinstance(axes, Mapping) else dict.fromkeys(axes, BASE_SIZE)
     _check_axes(base, populate)
+    for axis, size in base.items():
+        _check_sizes(f"the base size of {axis}", [size])
     planned = _planned_scales(base, scales, together)
 
     def measured() -> GrowthReport:
@@ -222,7 +227,11 @@ def measure_growth(
 def _planned_scales(
     base: Mapping[str, int], scales: Scales, together: Sequence[int]
 ) -> dict[str, tuple[int, ...]]:
+    _check_list("scales", scales, "scales=(2, 20, 501)")
+    _check_list("together", together, "together=(2, 20, 60)")
     if isinstance(scales, Mapping):
+        for axis, tried in scales.items():
+            _check_list(f"scales[{axis!r}]", tried, "(2, 20, 501)")
         unknown = [axis for axis in scales if axis not in base]
         if unknown:
             raise ValueError(f"no such axis: {', '.join(unknown)}; there are {', '.join(base)}")
@@ -236,13 +245,26 @@ def _planned_scales(
     return planned
 
 
+def _check_list(name: str, value: object, example: str) -> None:
+    # A string is iterable too. Its characters would be taken for names.
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise ValueError(f"{name} must be a list, such as {example}, got {value!r}")
+
+
 def _check_scales(axis: str, scales: tuple[int, ...]) -> None:
+    _check_sizes(axis, scales)
     # Two counts fit a line, a step and a curve alike. A third count decides between them.
     if len(scales) < 3:
         raise ValueError(f"{axis}: at least three scales are needed, got {list(scales)}")
     _check_rising(axis, scales)
-    if scales[0] < 0:
-        raise ValueError(f"{axis}: a scale cannot be negative, got {scales[0]}")
+
+
+def _check_sizes(name: str, sizes: Sequence[object]) -> None:
+    for size in sizes:
+        if not isinstance(size, int) or isinstance(size, bool):
+            raise ValueError(f"{name}: a size must be a whole number, got {size!r}")
+        if size < 0:
+            raise ValueError(f"{name}: a size cannot be negative, got {size}")
 
 
 def _check_rising(axis: str, scales: tuple[int, ...]) -> None:
@@ -253,6 +275,9 @@ def _check_rising(axis: str, scales: tuple[int, ...]) -> None:
 def _check_axes(base: Mapping[str, int], populate: Populate) -> None:
     if not base:
         raise ValueError("at least one axis is needed to grow along")
+    for axis in base:
+        if not isinstance(axis, str):
+            raise ValueError(f"axes must be names, such as axes=['orders'], got {axis!r}")
     # Checked before anything runs, because a population at the largest scale may take long.
     try:
         inspect.signature(populate).bind(**base)

@@ -513,6 +513,43 @@ def test_the_engine_may_come_from_another_fixture(run: Run, pytester: pytest.Pyt
     result.stdout.no_fnmatch_line("*During handling*")
 
 
+def test_a_fixture_that_does_not_exist_is_named_with_what_names_it(run: Run) -> None:
+    result = run(
+        """
+        import pytest
+
+        @pytest.mark.query_budget(1, engine="engin")
+        def test_marked():
+            pass
+
+        @pytest.mark.query_budget(1)
+        def test_from_the_settings():
+            pass
+
+        @pytest.mark.query_budget(1, engine="engine")
+        def test_that_requests_another(unheard_of):
+            pass
+
+        @pytest.mark.query_budget(1, engine="mine")
+        def test_that_requests_it_itself(mine):
+            pass
+        """,
+        "-o",
+        "query_engine=database",
+    )
+    result.assert_outcomes(errors=4)
+    result.stdout.fnmatch_lines(
+        [
+            "query_budget: * no fixture 'engin' *; it is named in query_budget(engine='engin'); *",
+            "query_budget: * no fixture 'database' *; it is named in the setting query_engine*",
+            "*fixture 'unheard_of' not found*",
+            "*fixture 'mine' not found*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*fixture 'engin' not found*")
+    result.stdout.no_fnmatch_line("*During handling*")
+
+
 def test_a_class_may_hold_the_budget_of_its_tests(run: Run) -> None:
     run(
         """
