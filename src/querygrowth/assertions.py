@@ -4,6 +4,7 @@
 plugin that needs SQLAlchemy; the plugin imports this module when a test first counts.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from sqlalchemy import Engine
 from querygrowth.activity import activity_of
 from querygrowth.call_sites import CallSite, Project
 from querygrowth.contract import QueryContract, check_contract, judge_vacuity, misspelt_table
-from querygrowth.engine import AnyEngine, existing_tables
+from querygrowth.engine import AnyEngine, ask, existing_tables
 from querygrowth.growth import (
     DEFAULT_SCALES,
     Axes,
@@ -25,7 +26,7 @@ from querygrowth.growth import (
 )
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.log import QueryLog, count_queries
-from querygrowth.verdict import Verdict, require
+from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, require
 from querygrowth.watch import Action
 
 # The counts of one test for the report. Plain values, because an xdist worker sends them to the
@@ -64,6 +65,9 @@ def assert_query_growth(
         VerdictError: At least one verdict failed, or the contract names a table that does not
             exist. The message shows all failed verdicts.
         ValueError: The arguments are wrong; see `measure_growth`.
+
+    Warns:
+        InconclusiveWarning: The data did not grow along an axis, so nothing is known about it.
     """
     __tracebackhide__ = True  # in pytest, the failing line is the caller's
     check_contract(contract)
@@ -79,7 +83,13 @@ def assert_query_growth(
         project=project,
         named_tables=contract.named_tables if contract else None,
     )
-    require(judge_growth(report, contract))
+    verdicts = judge_growth(report, contract)
+    require(verdicts)
+    for verdict in verdicts:
+        if verdict.outcome is Outcome.INCONCLUSIVE:
+            # The test goes on, because rows may grow in ways that their number does not show. A
+            # test that passed without a word would hide that nothing was tried.
+            warnings.warn(InconclusiveWarning(str(verdict)), stacklevel=2)
     return report
 
 
@@ -172,9 +182,11 @@ class QueryCounter:
         # The database is asked only if a name is in doubt. An async engine cannot be asked: this
         # code does not run in the event loop of its connections.
         in_doubt = contract.named_tables.keys() - activity.tables
-        listed = existing_tables(engine) if in_doubt and isinstance(engine, Engine) else frozenset()
+        listed = None
+        if in_doubt and isinstance(engine, Engine):
+            listed = ask(engine, existing_tables)
         misspelt = misspelt_table(
-            contract, activity.tables, listed, subject=self.subject, site=self.site
+            contract, activity.tables, listed or frozenset(), subject=self.subject, site=self.site
         )
         if misspelt is not None:
             return (misspelt,)  # other broken limits may only follow from the misspelling

@@ -8,11 +8,19 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from querygrowth.activity import Activity
 from querygrowth.call_sites import Project
-from querygrowth.engine import AnyEngine, existing_tables, existing_tables_async, is_engine
+from querygrowth.engine import (
+    Answer,
+    AnyEngine,
+    ask,
+    ask_async,
+    existing_tables,
+    is_engine,
+    row_counts,
+)
 from querygrowth.trend import Trend, trend
 from querygrowth.watch import Action, ActionRunner, action_runner, outside_event_loop, watch
 
@@ -29,11 +37,20 @@ Scales = Sequence[int] | Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class AxisGrowth:
-    """The activities at the scales of one axis, with the other axes at their base sizes."""
+    """The activities at the scales of one axis, with the other axes at their base sizes.
+
+    Args:
+        axis: The name of the axis.
+        scales: The sizes that were tried, rising.
+        activities: The activity at each size, in the same order.
+        same_data: Whether the action did the same at every scale, and every table of the database
+            had the same number of rows. False also where the rows could not be counted.
+    """
 
     axis: str
     scales: tuple[int, ...]
     activities: tuple[Activity, ...]
+    same_data: bool = False
 
     def trend(self, measure: Callable[[Activity], int], *, in_steps: bool = True) -> Trend:
         """How one count grows along this axis; see `querygrowth.trend.trend` for `in_steps`."""
@@ -109,6 +126,35 @@ class GrowthReport:
         return frozenset().union(*(act.tables for axis in self.axes for act in axis.activities))
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """What one scale showed. `rows` is None where rows were not counted, or could not be."""
+
+    activity: Activity
+    rows: Mapping[tuple[str, str], int] | None = None
+
+    def equals(self, other: "_Sample") -> bool:
+        """Whether the action did the same on tables of the same sizes, as far as is known."""
+        return (
+            self.rows is not None
+            and self.rows == other.rows
+            and _counts(self.activity) == _counts(other.activity)
+        )
+
+
+def _counts(activity: Activity) -> tuple[object, ...]:
+    # Without the work: branches may differ between two runs on the same data.
+    return (
+        activity.by_table,
+        activity.records,
+        activity.rows_fetched,
+        activity.transactions,
+        activity.checkouts,
+        activity.session_statements,
+        len(activity.bypassed or ()),
+    )
+
+
 @dataclass
 class _Measurement:
     """Runs an action the same way at every scale; see `measure_growth` for the arguments."""
@@ -129,9 +175,17 @@ class _Measurement:
             dict.fromkeys(self.base, scale) if axis == ALL_AXES else {**self.base, axis: scale}
             for scale in scales
         ]
-        return AxisGrowth(axis, scales, tuple(map(self._run, sizes)))
+        samples: list[_Sample] = []
+        for each in sizes:
+            samples.append(self._run(each, samples))
+        return AxisGrowth(
+            axis,
+            scales,
+            tuple(sample.activity for sample in samples),
+            all(sample.equals(samples[0]) for sample in samples),
+        )
 
-    def _run(self, sizes: Mapping[str, int]) -> Activity:
+    def _run(self, sizes: Mapping[str, int], before: Sequence[_Sample]) -> _Sample:
         runner = self.runner
         with runner.entered(runner.call(self.populate, **sizes)) as engine:
             if not is_engine(engine):
@@ -145,18 +199,26 @@ class _Measurement:
             # The database is gone once the block ends, so its tables are listed here. The counts
             # are complete by now, and the queries of the listing are not among them.
             if self.named_tables - activity.tables - self.tables:
-                self.tables |= self._tables_of(engine)
+                self.tables |= self._ask(engine, existing_tables) or frozenset()
+            sample = _Sample(activity)
+            # Rows cost a query for every table. They are counted only for as long as nothing else
+            # shows that the data grew.
+            if all(
+                other.equals(before[0]) and _counts(activity) == _counts(other.activity)
+                for other in before
+            ):
+                sample = _Sample(activity, self._ask(engine, row_counts))
         if activity.written and not self.writes:
             raise ValueError(
                 f"the action wrote to {', '.join(activity.written)} but should only read: "
                 "pass writes=True if it is meant to write"
             )
-        return activity
+        return sample
 
-    def _tables_of(self, engine: AnyEngine) -> frozenset[str]:
+    def _ask(self, engine: AnyEngine, question: Callable[[Connection], Answer]) -> Answer | None:
         if isinstance(engine, Engine):
-            return existing_tables(engine)
-        return self.runner.wait_for(existing_tables_async(engine))
+            return ask(engine, question)
+        return self.runner.wait_for(ask_async(engine, question))
 
 
 def measure_growth(

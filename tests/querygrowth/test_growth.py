@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from scenarios.concurrent import async_join
+from scenarios.concurrent import async_join, async_loop
 from scenarios.good import constant_lookups, joined_load, streaming
 from scenarios.loops import core_loop, eager_load_in_chunks, insert_one_by_one, lazy_load
 from scenarios.past_the_count import (
@@ -18,13 +18,14 @@ from scenarios.past_the_count import (
 )
 from scenarios.shop import async_shop, shop
 from sqlalchemy import Engine, StaticPool, create_engine, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from querygrowth.assertions import assert_query_growth
 from querygrowth.contract import QueryContract
 from querygrowth.growth import measure_growth
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.trend import Growth
-from querygrowth.verdict import VerdictError
+from querygrowth.verdict import InconclusiveWarning, Outcome, VerdictError
 from querygrowth.work import VM_STEPS
 
 SCALES = (2, 5, 9)
@@ -278,6 +279,104 @@ class TestTablesOfAContract:
         report = measure_growth(joined_load, shop, axes=["orders"], scales=SCALES)
         assert report.tables is None
         assert judge_growth(report, QueryContract().allow("note", chunk=5))[0].passed
+
+
+class TestDataThatDoesNotGrow:
+    """A population that ignores its axis makes every count constant, that of a loop too."""
+
+    def ignores_its_axis(self, orders: int):
+        return shop(orders=3)
+
+    def takes_any_name(self, **sizes: int):
+        return shop(orders=sizes.get("orders", 3))
+
+    def test_a_loop_on_data_that_does_not_grow_is_inconclusive(self) -> None:
+        for action, populate, axis in (
+            (core_loop, self.ignores_its_axis, "orders"),
+            (lazy_load, self.takes_any_name, "ordres"),
+        ):
+            report = measure_growth(action, populate, axes=[axis], scales=SCALES, work=[VM_STEPS])
+            verdicts = judge_growth(report)
+            # The others are about the action itself, and not about growth.
+            assert [each.seen for each in verdicts if each.passed] == [
+                "did something",
+                "no statement went past SQLAlchemy",
+            ]
+            (verdict,) = [each for each in verdicts if not each.passed]
+            assert verdict.outcome is Outcome.INCONCLUSIVE
+            assert str(verdict) == (
+                f"{action.__name__}: the data did not grow along {axis}\n"
+                f"  {axis}  2, 5, 9  4 queries\n"
+                "  every table had the same number of rows at every scale\n"
+                f"expected: data that grows along {axis}\n"
+                f"look at: whether populate uses {axis}, and returns a new database at every scale"
+            )
+
+    def test_the_same_engine_at_every_scale_is_inconclusive(self) -> None:
+        with shop(orders=3) as engine:
+            report = measure_growth(core_loop, lambda orders: engine, axes=["orders"])
+        assert report.along("orders").same_data
+
+    def test_an_async_engine_is_asked_too(self) -> None:
+        report = measure_growth(
+            async_loop, lambda orders: async_shop(orders=3), axes=["orders"], scales=SCALES
+        )
+        assert report.along("orders").same_data
+
+    def test_only_the_axis_that_does_not_grow_is_inconclusive(self) -> None:
+        report = measure_growth(
+            joined_load,
+            lambda orders, items: shop(orders=orders),
+            axes=["orders", "items"],
+            scales=SCALES,
+        )
+        seen = [each.seen for each in judge_growth(report) if each.outcome is Outcome.INCONCLUSIVE]
+        assert seen == ["the data did not grow along items"]
+
+    def test_the_limits_of_a_contract_still_hold(self) -> None:
+        report = measure_growth(core_loop, self.ignores_its_axis, axes=["orders"], scales=SCALES)
+        failed = [each for each in judge_growth(report, QueryContract(per_table=1)) if each.failed]
+        assert [each.seen for each in failed] == ["3 queries about items"]
+
+    @pytest.mark.parametrize("axis", ["orders", "items", "notes"])
+    def test_a_constant_action_on_data_that_grows_passes(self, axis: str) -> None:
+        """Along items and notes, no table grows that the action reads."""
+
+        def one_order(engine: Engine) -> list[object]:
+            with engine.connect() as connection:
+                return list(connection.scalars(text("SELECT id FROM orders LIMIT 1")))
+
+        for action, populate in ((one_order, shop), (async_constant, async_shop)):
+            report = assert_query_growth(action, populate, axes=[axis], scales=SCALES)
+            assert all(each.passed for each in judge_growth(report))
+            # Counting the rows is not counted.
+            assert [act.queries for act in report.axes[0].activities] == [1, 1, 1]
+            assert [act.checkouts for act in report.axes[0].activities] == [1, 1, 1]
+
+    def test_a_database_that_cannot_be_asked_is_judged_by_its_counts(self) -> None:
+
+        def populate(orders: int) -> Engine:
+            engine = create_engine("sqlite://", poolclass=StaticPool)
+            with engine.begin() as connection:
+                connection.execute(text("CREATE TABLE orders (id INTEGER)"))
+                connection.execute(text("INSERT INTO orders VALUES (1)"))
+            return engine
+
+        def read_orders(engine: Engine) -> int:
+            with engine.connect() as connection:
+                return len(connection.execute(text("SELECT id FROM orders")).all())
+
+        report = measure_growth(read_orders, populate, axes=["orders"], scales=SCALES)
+        assert all(each.passed for each in judge_growth(report))
+
+    def test_an_assertion_warns(self) -> None:
+        with pytest.warns(InconclusiveWarning, match="the data did not grow along orders"):
+            assert_query_growth(core_loop, self.ignores_its_axis, axes=["orders"], scales=SCALES)
+
+
+async def async_constant(engine: AsyncEngine) -> list[object]:
+    async with engine.connect() as connection:
+        return list(await connection.scalars(text("SELECT id FROM orders LIMIT 1")))
 
 
 def test_fetched_rows_that_grow_while_records_do_not_are_over_fetching() -> None:
