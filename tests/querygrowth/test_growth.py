@@ -369,6 +369,29 @@ class TestDataThatDoesNotGrow:
         report = measure_growth(read_orders, populate, axes=["orders"], scales=SCALES)
         assert all(each.passed for each in judge_growth(report))
 
+    def test_postgresql_is_asked_for_the_rows_of_all_schemas(self, postgresql_url: str) -> None:
+        @contextmanager
+        def populate(orders: int) -> Iterator[Engine]:
+            engine = create_engine(postgresql_url)
+            with engine.begin() as connection:
+                connection.execute(text('CREATE SCHEMA "a Shop"'))
+                connection.execute(text('CREATE TABLE "a Shop"."Order" (id INTEGER)'))
+                insert = text('INSERT INTO "a Shop"."Order" SELECT generate_series(1, :n)')
+                connection.execute(insert, {"n": orders})
+            yield engine
+            with engine.begin() as connection:
+                connection.execute(text('DROP SCHEMA "a Shop" CASCADE'))
+            engine.dispose()
+
+        def count_orders(engine: Engine) -> int:
+            with engine.connect() as connection:
+                connection.execute(text('SELECT id FROM "a Shop"."Order" LIMIT 1')).all()
+                return 1
+
+        for filled, same in ((populate, False), (lambda orders: populate(3), True)):
+            report = measure_growth(count_orders, filled, axes=["orders"], scales=SCALES)
+            assert report.along("orders").same_data is same
+
     def test_an_assertion_warns(self) -> None:
         with pytest.warns(InconclusiveWarning, match="the data did not grow along orders"):
             assert_query_growth(core_loop, self.ignores_its_axis, axes=["orders"], scales=SCALES)
