@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from querygrowth.growth_verdicts import judge_growth
     from querygrowth.log import Query, QueryLog, count_queries
     from querygrowth.statements import Shape, StatementKind
-    from querygrowth.verdict import Outcome, Verdict, VerdictError
+    from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, VerdictError
     from querygrowth.work import count_branches, count_vm_steps
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "DriverTrace",
     "Formula",
     "GrowthReport",
+    "InconclusiveWarning",
     "Outcome",
     "Project",
     "Query",
@@ -64,7 +65,7 @@ _MODULES = {
     "growth_verdicts": ("judge_growth",),
     "log": ("Query", "QueryLog", "count_queries"),
     "statements": ("Shape", "StatementKind"),
-    "verdict": ("Outcome", "Verdict", "VerdictError"),
+    "verdict": ("InconclusiveWarning", "Outcome", "Verdict", "VerdictError"),
     "work": ("count_branches", "count_vm_steps"),
 }
 

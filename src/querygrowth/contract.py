@@ -7,6 +7,7 @@ The limits hold at every size of the data. Growth with the data is judged in
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from math import isfinite
 
 from querygrowth.activity import TRANSACTIONS, Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
@@ -35,7 +36,8 @@ class Allowance:
         containing: A part of the shape's text, to distinguish it from other shapes about the table.
 
     Raises:
-        ValueError: Not exactly one size is given, or it is below 1.
+        ValueError: Not exactly one size is given, it is not a whole number of at least 1, or
+            `table` names no single table.
     """
 
     table: str
@@ -44,9 +46,16 @@ class Allowance:
     containing: str = ""
 
     def __post_init__(self) -> None:
+        # The contract does not take "*" here as it does in per_table, because an allowance is for
+        # one shape.
+        if not _is_name(self.table) or self.table == "*":
+            raise ValueError(f"allow needs the name of one table, got {self.table!r}")
         sizes = [size for size in (self.chunk, self.page) if size is not None]
-        if len(sizes) != 1 or sizes[0] < 1:
-            raise ValueError(f"allow({self.table!r}) needs either chunk or page, of at least 1")
+        if len(sizes) != 1 or not _is_whole(sizes[0], least=1):
+            raise ValueError(
+                f"allow({self.table!r}) needs either chunk or page, a whole number of at least 1, "
+                f"got chunk={self.chunk!r}, page={self.page!r}"
+            )
 
     def covers(self, activity: Activity) -> ShapeActivity | None:
         """The shape that this allowance is for; None if the action did not send it."""
@@ -81,14 +90,15 @@ class QueryContract:
 
     Args:
         per_table: The most queries about a table: one number for all, or a mapping from tables
-            to numbers (`"*"` for all others).
+            to numbers (`"*"` for all others). An empty mapping limits nothing and is refused.
         total: The most queries altogether.
         transactions: The most transactions begun.
         rows_per_record: The most rows fetched for a record emitted.
         allowances: Declared reasons for more; `allow` adds one.
 
     Raises:
-        ValueError: A limit is negative.
+        ValueError: A limit is negative or no number, or a name in `per_table` is no string. True
+            and False are not numbers here.
     """
 
     per_table: int | Mapping[str, int] | None = None
@@ -98,11 +108,25 @@ class QueryContract:
     allowances: tuple[Allowance, ...] = ()
 
     def __post_init__(self) -> None:
-        per_table = self.per_table
-        by_table = per_table.values() if isinstance(per_table, Mapping) else [per_table]
-        limits = (*by_table, self.total, self.transactions, self.rows_per_record)
-        if any(limit is not None and limit < 0 for limit in limits):
-            raise ValueError("the limits of a QueryContract cannot be negative")
+        limits: dict[str, object] = {"total": self.total, "transactions": self.transactions}
+        if isinstance(self.per_table, Mapping):
+            if not self.per_table:
+                raise ValueError("per_table must limit at least one table, got an empty mapping")
+            for table, limit in self.per_table.items():
+                if not _is_name(table):
+                    raise ValueError(f"per_table must map names of tables, got the name {table!r}")
+                # None means "no limit" only where an argument is left out.
+                _check_limit(f"per_table[{table!r}]", limit)
+        else:
+            limits["per_table"] = self.per_table
+        for name, value in limits.items():
+            if value is not None:
+                _check_limit(name, value)
+        rows = self.rows_per_record
+        if rows is not None and not (_is_whole(rows) or _is_fraction(rows)):
+            raise ValueError(
+                f"rows_per_record must be a finite number that is not negative, got {rows!r}"
+            )
 
     def allow(
         self, table: str, *, chunk: int | None = None, page: int | None = None, containing: str = ""
@@ -234,6 +258,36 @@ class QueryContract:
             ]
             return ", ".join(words) + exceptions
         return f"at most {number(self.per_table, 'query', 'queries')} per table{exceptions}"
+
+
+def check_contract(contract: object) -> None:
+    """Refuse a value that is given as a contract and is not one.
+
+    Raises:
+        ValueError: `contract` is neither a QueryContract nor None.
+    """
+    if contract is not None and not isinstance(contract, QueryContract):
+        raise ValueError(
+            f"contract must be a QueryContract, such as QueryContract(total=5), got {contract!r}"
+        )
+
+
+def _is_whole(value: object, *, least: int = 0) -> bool:
+    # A bool is an int in Python. As a limit it is a mistake: True would allow one query.
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_fraction(value: object) -> bool:
+    return isinstance(value, float) and isfinite(value) and value >= 0
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _check_limit(name: str, limit: object) -> None:
+    if not _is_whole(limit):
+        raise ValueError(f"{name} must be a whole number that is not negative, got {limit!r}")
 
 
 def describe_allowances(allowances: Sequence[Allowance]) -> str:

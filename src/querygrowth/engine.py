@@ -1,9 +1,11 @@
-"""Recognise SQLAlchemy engines, plain and async, and list the tables of their databases."""
+"""Recognise SQLAlchemy engines, plain and async, and ask their databases for tables and rows."""
 
 import sys
-from typing import Any, Protocol, TypeAlias, TypeGuard
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar
 
-from sqlalchemy import Connection, Engine, StaticPool, inspect
+from sqlalchemy import Connection, Engine, StaticPool, func, inspect, select, table
+from sqlalchemy.engine import Inspector
 
 # They hold the server's tables, never the user's. PostgreSQL's pg_catalog is not among the names
 # that the inspector returns.
@@ -22,6 +24,7 @@ class WrappedEngine(Protocol):
 
 
 AnyEngine: TypeAlias = Engine | WrappedEngine
+Answer = TypeVar("Answer")
 
 
 def is_engine(value: object) -> TypeGuard[AnyEngine]:
@@ -63,40 +66,65 @@ def engine_of(value: object) -> AnyEngine:
     )
 
 
-def existing_tables(engine: Engine) -> frozenset[str]:
-    """The tables and views of an engine's database; empty where they cannot be listed."""
+def ask(engine: Engine, question: Callable[[Connection], Answer]) -> Answer | None:
+    """The answer of an engine's database to a question; None where it cannot be asked.
+
+    Args:
+        engine: The engine whose database is asked.
+        question: Called with a connection: `existing_tables` or `row_counts`.
+    """
     if _shares_its_connection(engine):
-        return frozenset()
-    # Pools, drivers and databases refuse with exceptions of different classes. A list that is
+        return None
+    # Pools, drivers and databases refuse with exceptions of different classes. An answer that is
     # missing makes a check weaker; an exception here would replace the result of the test.
     try:
         with engine.connect() as connection:
-            return _listed_tables(connection)
+            return question(connection)
     except Exception:
-        return frozenset()
+        return None
 
 
-async def existing_tables_async(engine: WrappedEngine) -> frozenset[str]:
-    """`existing_tables` for an async engine. It must run in the event loop of its connections."""
+async def ask_async(
+    engine: WrappedEngine, question: Callable[[Connection], Answer]
+) -> Answer | None:
+    """`ask` for an async engine. It must run in the event loop of its connections."""
     if _shares_its_connection(engine.sync_engine):
-        return frozenset()
+        return None
     try:
         async with engine.connect() as connection:
-            tables: frozenset[str] = await connection.run_sync(_listed_tables)
-            return tables
+            answer: Answer = await connection.run_sync(question)
+            return answer
     except Exception:
-        return frozenset()
+        return None
+
+
+def existing_tables(connection: Connection) -> frozenset[str]:
+    """The names of the tables and views of a database."""
+    inspector = inspect(connection)
+    tables: set[str] = set()
+    for schema in _user_schemas(inspector):
+        tables.update(inspector.get_table_names(schema), inspector.get_view_names(schema))
+    return frozenset(tables)
+
+
+def row_counts(connection: Connection) -> Mapping[tuple[str, str], int]:
+    """The number of rows in every table of a database, by schema and table."""
+    inspector = inspect(connection)
+    return {
+        (schema, name): connection.scalar(
+            select(func.count()).select_from(table(name, schema=schema))
+        )
+        or 0
+        for schema in _user_schemas(inspector)
+        for name in inspector.get_table_names(schema)
+    }
+
+
+def _user_schemas(inspector: Inspector) -> Iterator[str]:
+    return (name for name in inspector.get_schema_names() if name not in _SYSTEM_SCHEMAS)
 
 
 def _shares_its_connection(engine: Engine) -> bool:
     # A StaticPool gives all callers the same connection. A transaction that the user has open is on
     # it, and returning the connection to the pool rolls that transaction back.
     return isinstance(engine.pool, StaticPool)
-
-
-def _listed_tables(connection: Connection) -> frozenset[str]:
-    inspector = inspect(connection)
-    tables: set[str] = set()
-    for schema in {*inspector.get_schema_names()} - _SYSTEM_SCHEMAS:
-        tables.update(inspector.get_table_names(schema), inspector.get_view_names(schema))
-    return frozenset(tables)

@@ -8,11 +8,19 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from querygrowth.activity import Activity
 from querygrowth.call_sites import Project
-from querygrowth.engine import AnyEngine, existing_tables, existing_tables_async, is_engine
+from querygrowth.engine import (
+    Answer,
+    AnyEngine,
+    ask,
+    ask_async,
+    existing_tables,
+    is_engine,
+    row_counts,
+)
 from querygrowth.trend import Trend, trend
 from querygrowth.watch import Action, ActionRunner, action_runner, outside_event_loop, watch
 
@@ -29,11 +37,20 @@ Scales = Sequence[int] | Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class AxisGrowth:
-    """The activities at the scales of one axis, with the other axes at their base sizes."""
+    """The activities at the scales of one axis, with the other axes at their base sizes.
+
+    Args:
+        axis: The name of the axis.
+        scales: The sizes that were tried, rising.
+        activities: The activity at each size, in the same order.
+        same_data: Whether the action did the same at every scale, and every table of the database
+            had the same number of rows. False also where the rows could not be counted.
+    """
 
     axis: str
     scales: tuple[int, ...]
     activities: tuple[Activity, ...]
+    same_data: bool = False
 
     def trend(self, measure: Callable[[Activity], int], *, in_steps: bool = True) -> Trend:
         """How one count grows along this axis; see `querygrowth.trend.trend` for `in_steps`."""
@@ -109,6 +126,35 @@ class GrowthReport:
         return frozenset().union(*(act.tables for axis in self.axes for act in axis.activities))
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """What one scale showed. `rows` is None where rows were not counted, or could not be."""
+
+    activity: Activity
+    rows: Mapping[tuple[str, str], int] | None = None
+
+    def equals(self, other: "_Sample") -> bool:
+        """Whether the action did the same on tables of the same sizes, as far as is known."""
+        return (
+            self.rows is not None
+            and self.rows == other.rows
+            and _counts(self.activity) == _counts(other.activity)
+        )
+
+
+def _counts(activity: Activity) -> tuple[object, ...]:
+    # Without the work: branches may differ between two runs on the same data.
+    return (
+        activity.by_table,
+        activity.records,
+        activity.rows_fetched,
+        activity.transactions,
+        activity.checkouts,
+        activity.session_statements,
+        len(activity.bypassed or ()),
+    )
+
+
 @dataclass
 class _Measurement:
     """Runs an action the same way at every scale; see `measure_growth` for the arguments."""
@@ -129,9 +175,17 @@ class _Measurement:
             dict.fromkeys(self.base, scale) if axis == ALL_AXES else {**self.base, axis: scale}
             for scale in scales
         ]
-        return AxisGrowth(axis, scales, tuple(map(self._run, sizes)))
+        samples: list[_Sample] = []
+        for each in sizes:
+            samples.append(self._run(each, samples))
+        return AxisGrowth(
+            axis,
+            scales,
+            tuple(sample.activity for sample in samples),
+            all(sample.equals(samples[0]) for sample in samples),
+        )
 
-    def _run(self, sizes: Mapping[str, int]) -> Activity:
+    def _run(self, sizes: Mapping[str, int], before: Sequence[_Sample]) -> _Sample:
         runner = self.runner
         with runner.entered(runner.call(self.populate, **sizes)) as engine:
             if not is_engine(engine):
@@ -145,18 +199,26 @@ class _Measurement:
             # The database is gone once the block ends, so its tables are listed here. The counts
             # are complete by now, and the queries of the listing are not among them.
             if self.named_tables - activity.tables - self.tables:
-                self.tables |= self._tables_of(engine)
+                self.tables |= self._ask(engine, existing_tables) or frozenset()
+            sample = _Sample(activity)
+            # Rows cost a query for every table. They are counted only for as long as nothing else
+            # shows that the data grew.
+            if all(
+                other.equals(before[0]) and _counts(activity) == _counts(other.activity)
+                for other in before
+            ):
+                sample = _Sample(activity, self._ask(engine, row_counts))
         if activity.written and not self.writes:
             raise ValueError(
                 f"the action wrote to {', '.join(activity.written)} but should only read: "
                 "pass writes=True if it is meant to write"
             )
-        return activity
+        return sample
 
-    def _tables_of(self, engine: AnyEngine) -> frozenset[str]:
+    def _ask(self, engine: AnyEngine, question: Callable[[Connection], Answer]) -> Answer | None:
         if isinstance(engine, Engine):
-            return existing_tables(engine)
-        return self.runner.wait_for(existing_tables_async(engine))
+            return ask(engine, question)
+        return self.runner.wait_for(ask_async(engine, question))
 
 
 def measure_growth(
@@ -190,11 +252,16 @@ def measure_growth(
 
     Raises:
         ValueError: Before the action runs: there are fewer than three scales, scales that do not
-            increase, or axes that do not exist, `populate` returns no engine, or the engine cannot
+            increase, or axes that do not exist, a size is not a whole number, an argument that
+            takes a list got something else, `populate` returns no engine, or the engine cannot
             count a kind of work. After its first run: it wrote although `writes` is false.
     """
+    _check_list("axes", axes, 'axes=["orders"]')
+    _check_list("work", work, 'work=["vm_steps"]')
     base = dict(axes) if isinstance(axes, Mapping) else dict.fromkeys(axes, BASE_SIZE)
     _check_axes(base, populate)
+    for axis, size in base.items():
+        _check_sizes(f"the base size of {axis}", [size])
     planned = _planned_scales(base, scales, together)
 
     def measured() -> GrowthReport:
@@ -222,7 +289,11 @@ def measure_growth(
 def _planned_scales(
     base: Mapping[str, int], scales: Scales, together: Sequence[int]
 ) -> dict[str, tuple[int, ...]]:
+    _check_list("scales", scales, "scales=(2, 20, 501)")
+    _check_list("together", together, "together=(2, 20, 60)")
     if isinstance(scales, Mapping):
+        for axis, tried in scales.items():
+            _check_list(f"scales[{axis!r}]", tried, "(2, 20, 501)")
         unknown = [axis for axis in scales if axis not in base]
         if unknown:
             raise ValueError(f"no such axis: {', '.join(unknown)}; there are {', '.join(base)}")
@@ -236,13 +307,26 @@ def _planned_scales(
     return planned
 
 
+def _check_list(name: str, value: object, example: str) -> None:
+    # A string is iterable too. Its characters would be taken for names.
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise ValueError(f"{name} must be a list, such as {example}, got {value!r}")
+
+
 def _check_scales(axis: str, scales: tuple[int, ...]) -> None:
+    _check_sizes(axis, scales)
     # Two counts fit a line, a step and a curve alike. A third count decides between them.
     if len(scales) < 3:
         raise ValueError(f"{axis}: at least three scales are needed, got {list(scales)}")
     _check_rising(axis, scales)
-    if scales[0] < 0:
-        raise ValueError(f"{axis}: a scale cannot be negative, got {scales[0]}")
+
+
+def _check_sizes(name: str, sizes: Sequence[object]) -> None:
+    for size in sizes:
+        if not isinstance(size, int) or isinstance(size, bool):
+            raise ValueError(f"{name}: a size must be a whole number, got {size!r}")
+        if size < 0:
+            raise ValueError(f"{name}: a size cannot be negative, got {size}")
 
 
 def _check_rising(axis: str, scales: tuple[int, ...]) -> None:
@@ -253,6 +337,9 @@ def _check_rising(axis: str, scales: tuple[int, ...]) -> None:
 def _check_axes(base: Mapping[str, int], populate: Populate) -> None:
     if not base:
         raise ValueError("at least one axis is needed to grow along")
+    for axis in base:
+        if not isinstance(axis, str):
+            raise ValueError(f"axes must be names, such as axes=['orders'], got {axis!r}")
     # Checked before anything runs, because a population at the largest scale may take long.
     try:
         inspect.signature(populate).bind(**base)

@@ -1,9 +1,9 @@
 """Judge how an action grows with its data. All words of a growth failure are in this file.
 
 The words of one judgement are in its function, in the order of `_judge_axis`: `_judge_bypasses`,
-`_judge_queries` (its advice in `_advice`), `_judge_constant`, `_judge_rows`, `_judge_work`. The
-evidence is worded in `_counts_by_scale` and `describe_trend`. The words of a limit that holds at
-one size, and of an action that did nothing, are in `querygrowth.contract`.
+`_judge_queries` (its advice in `_advice`) or `_no_growth`, `_judge_constant`, `_judge_rows`,
+`_judge_work`. The evidence is worded in `_counts_by_scale` and `describe_trend`. The words of a
+limit that holds at one size, and of an action that did nothing, are in `querygrowth.contract`.
 """
 
 import re
@@ -16,6 +16,7 @@ from querygrowth.activity import CHECKOUTS, SESSION_STATEMENTS, TRANSACTIONS, Ac
 from querygrowth.call_sites import CallSite
 from querygrowth.contract import (
     QueryContract,
+    check_contract,
     describe_allowances,
     judge_vacuity,
     largest_fetch_site,
@@ -57,8 +58,9 @@ def judge_growth(
     same at every scale. Fetched rows may grow in proportion to the records emitted, and work in
     proportion to the scale. No query may go past SQLAlchemy, and the action must have done
     something. The limits of the contract must hold at every scale. A count that was not taken
-    gives a skipped verdict. A contract that names a table that does not exist gives one failed
-    verdict and no other, if the report has the tables.
+    gives a skipped verdict. An axis along which the data did not grow gives one inconclusive
+    verdict in place of those on growth. A contract that names a table that does not exist gives one
+    failed verdict and no other, if the report has the tables.
 
     A failed verdict names the expectation that was broken. Its `site` is the line that caused it,
     where that is known: the line that sends the shape that grows most, or opens the transactions.
@@ -67,7 +69,11 @@ def judge_growth(
         report: Measured by `measure_growth`, or built by `GrowthReport.of` from activities that
             were measured elsewhere.
         contract: Limits and allowances; default: none.
+
+    Raises:
+        ValueError: `contract` is not a QueryContract.
     """
+    check_contract(contract)
     contract = contract or QueryContract()
     if report.tables is not None:
         misspelt = misspelt_table(
@@ -115,6 +121,8 @@ def _judge_axis(
     yield _judge_bypasses(axis, subject)
     yield queries
     yield from _judge_limits(axis, subject, contract)
+    if axis.same_data:
+        return
     for name, count, next_step in _CONSTANT_COUNTS:
         site = axis.activities[-1].sites.get(name)
         yield _judge_constant(axis, subject, name, count, next_step, site)
@@ -143,7 +151,24 @@ def _judge_bypasses(axis: AxisGrowth, subject: str) -> Verdict:
     )
 
 
+def _no_growth(axis: AxisGrowth, subject: str) -> Verdict:
+    # Not a failure: values can grow inside of rows, such as a list in a JSON column.
+    return Verdict(
+        subject,
+        Outcome.INCONCLUSIVE,
+        expected=f"data that grows along {axis.axis}",
+        seen=f"the data did not grow along {axis.axis}",
+        evidence=(
+            *_counts_by_scale(axis, lambda act: act.queries, "queries"),
+            "every table had the same number of rows at every scale",
+        ),
+        next_step=f"whether populate uses {axis.axis}, and returns a new database at every scale",
+    )
+
+
 def _judge_queries(axis: AxisGrowth, subject: str, contract: QueryContract) -> Verdict:
+    if axis.same_data:
+        return _no_growth(axis, subject)
     unexplained = [contract.unexplained(act) for act in axis.activities]
     first = unexplained[0]
     # A single query that only larger runs need is not growth: it is sent once at any larger size.

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 _COUNTS = pytest.StashKey[list[dict[str, str | int]]]()
+_ADDED = pytest.StashKey[str]()  # the engine's fixture, where the test does not request it
 _REPORTED = "query_counts"  # the attribute of a test report that holds its counts
 
 
@@ -50,6 +51,31 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     fixture = marker.kwargs.get("engine", item.config.getini("query_engine"))
     if isinstance(fixture, str) and fixture not in item.fixturenames:
         item.fixturenames.append(fixture)
+        item.stash[_ADDED] = fixture
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    """Name the marker or the setting where the fixture that it names does not exist."""
+    try:
+        return (yield)
+    except pytest.FixtureLookupError as error:
+        # The test itself does not request this fixture, so pytest's own message would show a name
+        # that is nowhere in the test.
+        if error.argname is None or error.argname != item.stash.get(_ADDED, None):
+            raise
+        marker = item.get_closest_marker("query_budget")
+        named = marker is not None and "engine" in marker.kwargs
+        reason = (
+            f"query_budget: there is no fixture {error.argname!r} to count on; it is named in "
+            + (
+                f"query_budget(engine={error.argname!r})"
+                if named
+                else "the setting query_engine (default: engine)"
+            )
+            + "; name the fixture that gives the engine, as pytest --fixtures lists it"
+        )
+    raise pytest.fail.Exception(reason, pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings, target
 from hypothesis.strategies import SearchStrategy
 
 from querygrowth.activity import Activity
-from querygrowth.contract import QueryContract
+from querygrowth.contract import QueryContract, check_contract
 from querygrowth.verdict import Verdict
 
 Example = TypeVar("Example")
@@ -67,8 +67,9 @@ def find_blow_up(
         subject: The name of the action in verdicts.
 
     Raises:
-        ValueError: The contract sets no limit on queries.
+        ValueError: The contract sets no limit on queries, or is not a QueryContract.
     """
+    check_contract(contract)
     if contract.per_table is None and contract.total is None:
         raise ValueError("a search needs a limit to exceed: set per_table or total")
     smallest: list[BlowUp[Example]] = []

@@ -69,6 +69,10 @@ class VerdictError(AssertionError):
         self.verdicts = verdicts
 
 
+class InconclusiveWarning(UserWarning):
+    """A judgement of a test was inconclusive. The message shows the verdict."""
+
+
 def judge(
     subject: str,
     holds: bool,

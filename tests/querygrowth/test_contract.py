@@ -3,14 +3,19 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis.strategies import integers
 from scenarios.good import constant_lookups, declared_eager_load
 from scenarios.loops import core_loop
 from scenarios.paging import by_key, in_uneven_chunks
 from scenarios.shop import shop
 
 from querygrowth.activity import TRANSACTIONS, Activity, ShapeActivity
+from querygrowth.assertions import assert_query_growth
 from querygrowth.call_sites import CallSite
 from querygrowth.contract import QueryContract
+from querygrowth.growth import GrowthReport
+from querygrowth.growth_verdicts import judge_growth
+from querygrowth.search import find_blow_up
 from querygrowth.watch import action_runner, watch
 
 
@@ -149,13 +154,85 @@ def test_a_failure_names_the_limit_that_was_broken_and_no_other(
     assert failure.site == SENDS_ITEMS
 
 
-@pytest.mark.parametrize("sizes", [{}, {"chunk": 5, "page": 5}, {"chunk": 0}, {"page": -1}])
-def test_an_allowance_needs_one_size(sizes: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {},
+        {"chunk": 5, "page": 5},
+        {"chunk": 0},
+        {"page": -1},
+        {"chunk": True},
+        {"chunk": "5"},
+        {"page": 1.5},
+    ],
+)
+def test_an_allowance_needs_one_size(sizes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="either chunk or page"):
         QueryContract().allow("items", **sizes)
 
 
-@pytest.mark.parametrize("limits", [{"total": -1}, {"per_table": {"items": -1}}])
-def test_negative_limits_are_refused(limits) -> None:
-    with pytest.raises(ValueError, match="cannot be negative"):
-        QueryContract(**limits)
+@pytest.mark.parametrize("table", ["", "*", None, 5])
+def test_an_allowance_is_for_one_table(table: object) -> None:
+    with pytest.raises(ValueError, match=r"allow needs the name of one table, got "):
+        QueryContract().allow(table, chunk=5)
+
+
+# Equal to a number, without a size, or compared with every count as false: none limits anything.
+NO_LIMITS = [-1, True, False, "5", 1.5, float("nan")]
+
+
+@pytest.mark.parametrize("limit", NO_LIMITS)
+@pytest.mark.parametrize("name", ["total", "per_table", "transactions"])
+def test_a_limit_is_a_whole_number(name: str, limit: object) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be a whole number that is not negative"):
+        QueryContract(**{name: limit})
+
+
+@pytest.mark.parametrize("limit", [*NO_LIMITS, None])
+def test_a_limit_of_one_table_is_a_whole_number_and_not_none(limit: object) -> None:
+    with pytest.raises(ValueError, match=r"^per_table\['items'\] must be a whole number .*, got "):
+        QueryContract(per_table={"items": limit, "*": 1})
+
+
+@pytest.mark.parametrize("limit", [-0.5, True, "5", float("nan"), float("inf")])
+def test_rows_per_record_is_a_finite_number(limit: object) -> None:
+    with pytest.raises(ValueError, match=r"^rows_per_record must be a finite number"):
+        QueryContract(rows_per_record=limit)
+
+
+def test_limits_by_table_name_at_least_one_table() -> None:
+    with pytest.raises(ValueError, match="per_table must limit at least one table"):
+        QueryContract(per_table={})
+
+
+@pytest.mark.parametrize("table", [1, None, ""])
+def test_limits_by_table_are_for_names(table: object) -> None:
+    with pytest.raises(ValueError, match="per_table must map names of tables, got the name "):
+        QueryContract(per_table={table: 9})
+
+
+def test_limits_of_zero_and_fractions_of_rows_are_limits() -> None:
+    limits = QueryContract(total=0, per_table={"items": 0}, transactions=0, rows_per_record=0.5)
+    assert len(failures(limits, activity(core_loop, orders=2))) == 4
+
+
+@pytest.mark.parametrize("contract", [5, 0, {}, "items", QueryContract])
+def test_what_is_not_a_contract_is_refused_before_anything_runs(
+    contract: object, count_queries
+) -> None:
+    def never(*_arguments: object, **_sizes: object) -> None:
+        raise AssertionError("something ran")
+
+    complaint = "^contract must be a QueryContract, such as .*, got "
+    with pytest.raises(ValueError, match=complaint):
+        assert_query_growth(never, never, axes=["orders"], contract=contract)
+    with pytest.raises(ValueError, match=complaint):
+        judge_growth(GrowthReport("action", ()), contract)
+    with pytest.raises(ValueError, match=complaint):
+        find_blow_up(integers(), never, contract)
+    with (
+        shop() as engine,
+        pytest.raises(ValueError, match=complaint),
+        count_queries(engine, contract=contract),
+    ):
+        never()

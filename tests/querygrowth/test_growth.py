@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from scenarios.concurrent import async_join
+from scenarios.concurrent import async_join, async_loop
 from scenarios.good import constant_lookups, joined_load, streaming
 from scenarios.loops import core_loop, eager_load_in_chunks, insert_one_by_one, lazy_load
 from scenarios.past_the_count import (
@@ -18,13 +18,14 @@ from scenarios.past_the_count import (
 )
 from scenarios.shop import async_shop, shop
 from sqlalchemy import Engine, StaticPool, create_engine, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from querygrowth.assertions import assert_query_growth
 from querygrowth.contract import QueryContract
 from querygrowth.growth import measure_growth
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.trend import Growth
-from querygrowth.verdict import VerdictError
+from querygrowth.verdict import InconclusiveWarning, Outcome, VerdictError
 from querygrowth.work import VM_STEPS
 
 SCALES = (2, 5, 9)
@@ -155,6 +156,20 @@ def never(**_sizes: int) -> Engine:
         ({"axes": ["orders"], "together": (1, 2)}, "all axes: at least three scales"),
         ({"axes": ["orders"], "scales": {"tokens": SCALES}}, "no such axis: tokens"),
         ({"axes": []}, "at least one axis"),
+        ({"axes": "orders"}, r"^axes must be a list, such as axes=\[.orders.\], got 'orders'$"),
+        ({"axes": 5}, "^axes must be a list"),
+        ({"axes": None}, "^axes must be a list"),
+        ({"axes": [5]}, "^axes must be names"),
+        ({"axes": {"orders": None}}, "^the base size of orders: a size must be a whole number"),
+        ({"axes": {"orders": -2}}, "^the base size of orders: a size cannot be negative"),
+        ({"axes": ["orders"], "scales": "2 20 501"}, "^scales must be a list"),
+        ({"axes": ["orders"], "scales": 501}, "^scales must be a list"),
+        ({"axes": ["orders"], "scales": {"orders": 501}}, r"^scales\['orders'\] must be a list"),
+        ({"axes": ["orders"], "scales": (False, True, 2)}, "^orders: a size must be a whole"),
+        ({"axes": ["orders"], "scales": ("2", "20", "501")}, "^orders: a size must be a whole"),
+        ({"axes": ["orders"], "together": 5}, "^together must be a list"),
+        ({"axes": ["orders"], "together": "abc"}, "^together must be a list"),
+        ({"axes": ["orders"], "work": "vm_steps"}, "^work must be a list"),
     ],
 )
 def test_a_senseless_request_is_refused_before_anything_runs(arguments, complaint: str) -> None:
@@ -213,6 +228,11 @@ class TestTablesOfAContract:
             "there is no table note, the nearest is notes"
         )
 
+    def test_a_name_that_resembles_no_table_is_refused_too(self) -> None:
+        contract = QueryContract().allow("bokos", chunk=5)
+        for action, populate in ((joined_load, shop), (async_join, async_shop)):
+            assert self.refusal(action, populate, contract).startswith("there is no table bokos, ")
+
     def test_the_database_behind_an_async_engine_is_asked(self) -> None:
         contract = QueryContract(per_table={"note": 1, "*": 9})
         assert self.refusal(async_join, async_shop, contract) == (
@@ -259,6 +279,127 @@ class TestTablesOfAContract:
         report = measure_growth(joined_load, shop, axes=["orders"], scales=SCALES)
         assert report.tables is None
         assert judge_growth(report, QueryContract().allow("note", chunk=5))[0].passed
+
+
+class TestDataThatDoesNotGrow:
+    """A population that ignores its axis makes every count constant, that of a loop too."""
+
+    def ignores_its_axis(self, orders: int):
+        return shop(orders=3)
+
+    def takes_any_name(self, **sizes: int):
+        return shop(orders=sizes.get("orders", 3))
+
+    def test_a_loop_on_data_that_does_not_grow_is_inconclusive(self) -> None:
+        for action, populate, axis in (
+            (core_loop, self.ignores_its_axis, "orders"),
+            (lazy_load, self.takes_any_name, "ordres"),
+        ):
+            report = measure_growth(action, populate, axes=[axis], scales=SCALES, work=[VM_STEPS])
+            verdicts = judge_growth(report)
+            # The others are about the action itself, and not about growth.
+            assert [each.seen for each in verdicts if each.passed] == [
+                "did something",
+                "no statement went past SQLAlchemy",
+            ]
+            (verdict,) = [each for each in verdicts if not each.passed]
+            assert verdict.outcome is Outcome.INCONCLUSIVE
+            assert str(verdict) == (
+                f"{action.__name__}: the data did not grow along {axis}\n"
+                f"  {axis}  2, 5, 9  4 queries\n"
+                "  every table had the same number of rows at every scale\n"
+                f"expected: data that grows along {axis}\n"
+                f"look at: whether populate uses {axis}, and returns a new database at every scale"
+            )
+
+    def test_the_same_engine_at_every_scale_is_inconclusive(self) -> None:
+        with shop(orders=3) as engine:
+            report = measure_growth(core_loop, lambda orders: engine, axes=["orders"])
+        assert report.along("orders").same_data
+
+    def test_an_async_engine_is_asked_too(self) -> None:
+        report = measure_growth(
+            async_loop, lambda orders: async_shop(orders=3), axes=["orders"], scales=SCALES
+        )
+        assert report.along("orders").same_data
+
+    def test_only_the_axis_that_does_not_grow_is_inconclusive(self) -> None:
+        report = measure_growth(
+            joined_load,
+            lambda orders, items: shop(orders=orders),
+            axes=["orders", "items"],
+            scales=SCALES,
+        )
+        seen = [each.seen for each in judge_growth(report) if each.outcome is Outcome.INCONCLUSIVE]
+        assert seen == ["the data did not grow along items"]
+
+    def test_the_limits_of_a_contract_still_hold(self) -> None:
+        report = measure_growth(core_loop, self.ignores_its_axis, axes=["orders"], scales=SCALES)
+        failed = [each for each in judge_growth(report, QueryContract(per_table=1)) if each.failed]
+        assert [each.seen for each in failed] == ["3 queries about items"]
+
+    @pytest.mark.parametrize("axis", ["orders", "items", "notes"])
+    def test_a_constant_action_on_data_that_grows_passes(self, axis: str) -> None:
+        """Along items and notes, no table grows that the action reads."""
+
+        def one_order(engine: Engine) -> list[object]:
+            with engine.connect() as connection:
+                return list(connection.scalars(text("SELECT id FROM orders LIMIT 1")))
+
+        for action, populate in ((one_order, shop), (async_constant, async_shop)):
+            report = assert_query_growth(action, populate, axes=[axis], scales=SCALES)
+            assert all(each.passed for each in judge_growth(report))
+            # Counting the rows is not counted.
+            assert [act.queries for act in report.axes[0].activities] == [1, 1, 1]
+            assert [act.checkouts for act in report.axes[0].activities] == [1, 1, 1]
+
+    def test_a_database_that_cannot_be_asked_is_judged_by_its_counts(self) -> None:
+
+        def populate(orders: int) -> Engine:
+            engine = create_engine("sqlite://", poolclass=StaticPool)
+            with engine.begin() as connection:
+                connection.execute(text("CREATE TABLE orders (id INTEGER)"))
+                connection.execute(text("INSERT INTO orders VALUES (1)"))
+            return engine
+
+        def read_orders(engine: Engine) -> int:
+            with engine.connect() as connection:
+                return len(connection.execute(text("SELECT id FROM orders")).all())
+
+        report = measure_growth(read_orders, populate, axes=["orders"], scales=SCALES)
+        assert all(each.passed for each in judge_growth(report))
+
+    def test_postgresql_is_asked_for_the_rows_of_all_schemas(self, postgresql_url: str) -> None:
+        @contextmanager
+        def populate(orders: int) -> Iterator[Engine]:
+            engine = create_engine(postgresql_url)
+            with engine.begin() as connection:
+                connection.execute(text('CREATE SCHEMA "a Shop"'))
+                connection.execute(text('CREATE TABLE "a Shop"."Order" (id INTEGER)'))
+                insert = text('INSERT INTO "a Shop"."Order" SELECT generate_series(1, :n)')
+                connection.execute(insert, {"n": orders})
+            yield engine
+            with engine.begin() as connection:
+                connection.execute(text('DROP SCHEMA "a Shop" CASCADE'))
+            engine.dispose()
+
+        def count_orders(engine: Engine) -> int:
+            with engine.connect() as connection:
+                connection.execute(text('SELECT id FROM "a Shop"."Order" LIMIT 1')).all()
+                return 1
+
+        for filled, same in ((populate, False), (lambda orders: populate(3), True)):
+            report = measure_growth(count_orders, filled, axes=["orders"], scales=SCALES)
+            assert report.along("orders").same_data is same
+
+    def test_an_assertion_warns(self) -> None:
+        with pytest.warns(InconclusiveWarning, match="the data did not grow along orders"):
+            assert_query_growth(core_loop, self.ignores_its_axis, axes=["orders"], scales=SCALES)
+
+
+async def async_constant(engine: AsyncEngine) -> list[object]:
+    async with engine.connect() as connection:
+        return list(await connection.scalars(text("SELECT id FROM orders LIMIT 1")))
 
 
 def test_fetched_rows_that_grow_while_records_do_not_are_over_fetching() -> None:

@@ -213,6 +213,12 @@ def test_a_test_that_sends_nothing_does_not_keep_its_budget(run: Run) -> None:
         ("query_budget(per_table='users')", "query_budget: per_table must be a whole number *"),
         ("query_budget(per_table={'users': 1.5})", "query_budget: per_table?'users'? must be *"),
         ("query_budget(transactions=-1)", "query_budget: transactions must be a whole number *"),
+        ("query_budget(per_table={})", "query_budget: per_table must limit at least one table, *"),
+        ("query_budget(per_table={'users': None})", "query_budget: per_table?'users'? must be *"),
+        ("query_budget(per_table={1: 9})", "query_budget: per_table must map names of *name 1"),
+        ("query_budget(per_table={None: 9})", "query_budget: per_table must map names of *None"),
+        ("query_budget(True)", "query_budget: total must be a whole number *, got True"),
+        ("query_budget(transactions=False)", "query_budget: transactions must be *, got False"),
         ("query_budget(5, engine=3)", "query_budget: engine must be the name of a fixture, got 3"),
         ("query_budget(5, tables=3)", "query_budget() got an unexpected keyword *'tables'*"),
         ("query_budget(5, 3)", "query_budget() takes *positional argument* 2*"),
@@ -504,6 +510,43 @@ def test_the_engine_may_come_from_another_fixture(run: Run, pytester: pytest.Pyt
     )
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["no SQLAlchemy engine in a value of type int: name a fixture*"])
+    result.stdout.no_fnmatch_line("*During handling*")
+
+
+def test_a_fixture_that_does_not_exist_is_named_with_what_names_it(run: Run) -> None:
+    result = run(
+        """
+        import pytest
+
+        @pytest.mark.query_budget(1, engine="engin")
+        def test_marked():
+            pass
+
+        @pytest.mark.query_budget(1)
+        def test_from_the_settings():
+            pass
+
+        @pytest.mark.query_budget(1, engine="engine")
+        def test_that_requests_another(unheard_of):
+            pass
+
+        @pytest.mark.query_budget(1, engine="mine")
+        def test_that_requests_it_itself(mine):
+            pass
+        """,
+        "-o",
+        "query_engine=database",
+    )
+    result.assert_outcomes(errors=4)
+    result.stdout.fnmatch_lines(
+        [
+            "query_budget: * no fixture 'engin' *; it is named in query_budget(engine='engin'); *",
+            "query_budget: * no fixture 'database' *; it is named in the setting query_engine*",
+            "*fixture 'unheard_of' not found*",
+            "*fixture 'mine' not found*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*fixture 'engin' not found*")
     result.stdout.no_fnmatch_line("*During handling*")
 
 

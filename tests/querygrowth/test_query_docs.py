@@ -67,3 +67,13 @@ def test_the_matrix_on_the_page_is_of_the_present_corpus() -> None:
     matrix = GUIDE.read_text().partition("bad: caught")[2].partition("```")[0]
     named = {line[:44].strip() for line in matrix.splitlines()}
     assert {each.name for each in (*BAD, *GOOD)} <= named
+
+
+def test_the_readme_of_the_wheel_needs_no_directory() -> None:
+    """It is read in an index or in site-packages, where a relative path leads nowhere."""
+    text = README.read_text()
+    links = re.findall(r"\]\(([^)]*)\)", text)
+    assert [link for link in links if not link.startswith("https://")] == []
+    installed = re.findall(r"pip install (.*)", text)
+    assert installed
+    assert [target for target in installed if re.match(r"[\"']?\.", target)] == []
