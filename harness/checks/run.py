@@ -198,6 +198,14 @@ def _compare_cases(request: _Request, cases: Iterable[Case]) -> Verdict:
 
 def _check_backends(request: _Request) -> Iterator[Verdict]:
     # The setup has both databases, so this runs once, for the second backend.
+    if "postgresql" not in request.setup.runs:
+        yield Verdict(
+            request.candidate.name,
+            Outcome.SKIPPED,
+            "the same records from SQLite and PostgreSQL",
+            "not compared with PostgreSQL: there is no server",
+            next_step="harness check --postgresql URL",
+        )
     if request.backend == "postgresql":
         databases = {
             name: runs.database(BOTH_BACKENDS) for name, runs in request.setup.runs.items()

@@ -42,6 +42,8 @@ def golden(
     """
     if check == update or (yes and not update):
         raise UsageError("give either --check, or --update with or without --yes")
+    if update and candidate != DEFAULT_CANDIDATE:
+        raise UsageError("--update writes the control's exports: leave out --candidate")
     if yes and directory is None and packaged.IS_INSTALLED:
         raise UsageError(
             "--update --yes would write into the installed package: name a folder with --directory"

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from elspeth.cli.runtime import ExitCode
+from elspeth.cli.runtime import ExitCode, UsageError
 from harness.checks.selftest import (
     SelftestResult,
     SelftestSelection,
@@ -32,6 +32,8 @@ def selftest(
 
     Exit 1 when a fault is missed or caught under another name, or a correct exporter fails.
     """
+    if short and postgresql is not None:
+        raise UsageError("--short checks on SQLite only: leave out --postgresql, or --short")
     faults = load_seeded_faults()
     selection = (
         SelftestSelection.short(faults)
