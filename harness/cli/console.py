@@ -45,7 +45,12 @@ CandidateOption = Annotated[
 ]
 SrcOption = Annotated[
     Path | None,
-    typer.Option("--src", help="Import the candidate from this directory, in its own process."),
+    typer.Option(
+        "--src",
+        exists=True,
+        file_okay=False,
+        help="Import the candidate from this directory, in its own process.",
+    ),
 ]
 PythonOption = Annotated[
     str | None,

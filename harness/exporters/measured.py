@@ -5,6 +5,7 @@
 
 import gc
 import inspect
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from harness.exporters.observation import (
     observe_export,
     project_of_subject,
 )
-from harness.exporters.subject import CONTROL, Subject, load_subject
+from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
 from harness.exporters.subprocess_probe import FIRST_ROW_TRIES, Probe, subject_of
 from querygrowth.call_sites import CallSite
 from querygrowth.work import count_branches
@@ -194,12 +195,19 @@ def measured(
         database: The class that opens the database there, as module:attribute; may be empty.
 
     Raises:
-        SubjectError: It cannot be loaded here.
+        SubjectError: It cannot be loaded, or is imported from outside `src`.
     """
     if src is None and python is None:
         return InThisProcess(load_subject(reference))
-    paths = () if src is None else (src,)
-    return InOwnProcess(Probe(reference, paths, python or sys.executable, database))
+    if python is not None and shutil.which(python) is None:
+        raise SubjectError(f"{python} cannot be run: it is not a program")
+    probe = Probe(reference, () if src is None else (src,), python or sys.executable, database)
+    file = probe.locate()
+    # Otherwise an installed exporter would be judged in place of the one that was meant.
+    if src is not None and (file is None or not file.is_relative_to(src.resolve())):
+        place = "without a file" if file is None else f"from {file}"
+        raise SubjectError(f"{reference} is imported {place}, not from {src.resolve()}")
+    return InOwnProcess(probe)
 
 
 def control_for(db: LandscapeDB, run_id: str, *, clock: Clock, directory: Path) -> Subject:

@@ -1,5 +1,6 @@
 """The commands about checks: `check`, `golden` and `selftest`, by exit code and message."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,31 @@ def test_a_check_that_needs_a_server_is_skipped_without_one(harness_command: Com
     ended = harness_command("check", "--check", "backends")
     assert ended.code == 0, ended.err
     assert ended.out.startswith("skipped  backends  sqlite  LandscapeExporter  not compared with")
+
+
+@pytest.mark.parametrize("command", ["bench", "gate"])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--src", "nosuchdir"), ("'--src'", "'nosuchdir'", "does not exist")),
+        (("--src", "HERE"), ("elspeth.core.landscape:LandscapeExporter", "/src/elspeth/", "HERE")),
+        (("--python", "nosuch"), ("nosuch cannot be run",)),
+        (("--python", "PYTHON", "--candidate", "nosuch:Exporter"), ("No module named 'nosuch'",)),
+    ],
+    ids=lambda each: " ".join(each),
+)
+def test_an_exporter_of_another_place_is_looked_up_before_any_work(
+    harness_command: Command,
+    command: str,
+    arguments: tuple[str, ...],
+    words: tuple[str, ...],
+    tmp_path: Path,
+) -> None:
+    names = {"HERE": str(tmp_path), "PYTHON": sys.executable}
+    given = [names.get(each, each) for each in arguments]
+    ended = harness_command(command, *given, "--output", tmp_path / "out")
+    assert (ended.code, ended.out) == (2, "")
+    # No step of the work was announced before.
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1
+    assert all(names.get(word, word) in ended.err for word in words), ended.err
