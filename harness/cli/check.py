@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy import select
@@ -26,9 +27,9 @@ from harness.checks.run import (
 from harness.cli.console import CandidateOption, output_console
 from harness.compare.capture import MAX_RECORDS
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
-from harness.exporters.measured import measured
+from harness.exporters.measured import Measured, measured
 from harness.exporters.observation import ExportTask
-from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, load_subject
+from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, SubjectError, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.report.text import OUTCOME_STYLES
@@ -133,23 +134,35 @@ def _verdict_table(found: Sequence[CheckVerdict]) -> Table:
     return table
 
 
-def _cost_table(candidate: str) -> Table:
-    """Count one small export of control and candidate, and find the formulas of their queries."""
+def _cost_table(candidate: str) -> Group:
+    """Count one small export of control and candidate, and find the formulas of their queries.
+
+    The row of an exporter that raises is left out, with the reason below the table.
+    """
     # One entry where the candidate is the control.
-    exporters = {name: measured(name) for name in dict.fromkeys((CONTROL, candidate))}
+    exporters = [measured(name) for name in dict.fromkeys((CONTROL, candidate))]
     table = Table(title=f"\none export of {_COUNTED.rows} rows", title_justify="left", box=None)
     for heading in ("exporter", "queries", "transactions", "fetched rows", "work", "formula"):
         table.add_column(heading, justify="left" if heading in ("exporter", "formula") else "right")
-    with tempfile.TemporaryDirectory(prefix="harness-") as temporary:
-        directory = Path(temporary)
-        formulas = attribute_queries(exporters, directory)
-        with LandscapeDB(f"sqlite:///{directory / 'costs.db'}") as db:
-            run = generate_run(db, _COUNTED)
-            task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
-            for name, exporter in exporters.items():
-                seen = exporter.observe(task).activity
-                steps = seen.work.get(VM_STEPS)
-                counts = (seen.queries, seen.transactions, seen.rows_fetched, steps)
-                cells = ("-" if count is None else f"{count:,}" for count in counts)
-                table.add_row(exporter.name, *cells, str(formulas[name]))
-    return table
+    left_out = []
+    for exporter in exporters:
+        with tempfile.TemporaryDirectory(prefix="harness-") as temporary:
+            try:
+                table.add_row(*_cost_cells(exporter, Path(temporary)))
+            except SubjectError:
+                raise
+            except Exception as error:  # The exporter's own, which the checks have reported.
+                reason = " ".join(str(error).split())
+                left_out.append(f"{exporter.name}: left out: {type(error).__name__}: {reason}")
+    return Group(table, *map(Text, left_out))
+
+
+def _cost_cells(exporter: Measured, directory: Path) -> tuple[str, ...]:
+    formulas = attribute_queries({exporter.name: exporter}, directory)
+    with LandscapeDB(f"sqlite:///{directory / 'costs.db'}") as db:
+        run = generate_run(db, _COUNTED)
+        task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
+        seen = exporter.observe(task).activity
+    counts = (seen.queries, seen.transactions, seen.rows_fetched, seen.work.get(VM_STEPS))
+    cells = ("-" if count is None else f"{count:,}" for count in counts)
+    return (exporter.name, *cells, str(formulas[exporter.name]))

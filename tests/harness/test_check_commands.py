@@ -1,5 +1,6 @@
 """The commands about checks: `check`, `golden` and `selftest`, by exit code and message."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from command_line import Command
 
 from elspeth.core.landscape import LandscapeDB
+from harness import packaged
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 
@@ -104,3 +106,56 @@ def test_an_exporter_of_another_place_is_looked_up_before_any_work(
     assert ended.err.startswith("error: ")
     assert ended.err.count("\n") == 1
     assert all(names.get(word, word) in ended.err for word in words), ended.err
+
+
+RAISES = """
+class AtOnce:
+    def __init__(self, db, signing_key=None):
+        pass
+
+    def export_run(self, run_id, sign=False):
+        raise RuntimeError("out of order")
+
+
+class WhenMade(AtOnce):
+    def __init__(self, db, signing_key=None):
+        raise RuntimeError("out of order")
+"""
+
+
+@pytest.mark.parametrize("exporter", ["AtOnce", "WhenMade"])
+def test_an_exporter_that_raises_fails_by_its_own_exception(
+    harness_command: Command, exporter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "exporters_that_raise.py").write_text(RAISES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    ended = harness_command("check", "--candidate", f"exporters_that_raise:{exporter}")
+    assert ended.code == 1, ended.err
+    assert ended.err == ""
+    assert "RuntimeError: out of order" in ended.out.partition("failed  ")[0]
+    assert "FileNotFoundError" not in ended.out
+    # The control's costs are still there.
+    assert "LegacyLandscapeExporter  " in ended.out
+    assert ended.out.endswith(f"{exporter}: left out: RuntimeError: out of order\n")
+
+
+@pytest.mark.parametrize("candidate", [(), ("--candidate", "exporter_of_this_folder:Exporter")])
+def test_a_file_of_the_working_directory_replaces_no_package_of_the_harness(
+    candidate: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "jinja2.py").write_text("raise ImportError('not the package that was meant')")
+    (tmp_path / "exporter_of_this_folder.py").write_text(
+        "from elspeth.core.landscape import LandscapeExporter as Exporter"
+    )
+    script = "from harness.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script, "bench", "--rows", "10", "--rounds", "1", *candidate],
+        cwd=tmp_path,
+        env=packaged.child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "report.html").exists()
