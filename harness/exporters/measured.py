@@ -133,8 +133,8 @@ class InThisProcess:
     def measure_memory(self, task: ExportTask) -> MemoryUse:
         """Return the memory of one export, in a fresh process of this interpreter."""
         # This process has held other runs already, and its peak never falls.
-        root = _import_root(self.loaded.reference)
-        return Probe(self.loaded.reference, (root,)).measure_memory(task)
+        probe = Probe(self.loaded.reference, (self.loaded.import_root,))
+        return probe.measure_memory(task)
 
 
 @dataclass(frozen=True)
@@ -235,18 +235,6 @@ def control_for(db: LandscapeDB, run_id: str, *, clock: Clock, directory: Path) 
 def _is_shared(db: LandscapeDB) -> bool:
     url = db.engine.url
     return url.get_backend_name() != "sqlite" or url.database not in (None, "", ":memory:")
-
-
-def _import_root(reference: str) -> Path:
-    """Return the folder that this process imported the exporter's top-level package from."""
-    # The working directory would be wrong: a folder in it, such as a `harness/` of the user's
-    # project, would be imported in the other process in place of the package that is meant.
-    package = sys.modules.get(reference.partition(":")[0].partition(".")[0])
-    folders = getattr(package, "__path__", None)
-    if folders:
-        return Path(folders[0]).parent
-    file = getattr(package, "__file__", None)
-    return Path(file).parent if file else Path.cwd()
 
 
 def _seconds_of(action: Callable[[], object]) -> float:
