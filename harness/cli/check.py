@@ -24,7 +24,7 @@ from harness.checks.run import (
     prepare_checks,
     run_checks,
 )
-from harness.cli.console import CandidateOption, output_console
+from harness.cli.console import CandidateOption, PostgresqlOption, output_console
 from harness.compare.capture import MAX_RECORDS
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
 from harness.exporters.measured import Measured, measured
@@ -50,9 +50,7 @@ def check(
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Run all checks; takes minutes.")] = False,
-    postgresql: Annotated[
-        str | None, typer.Option(metavar="URL", help="A server to check on PostgreSQL as well.")
-    ] = None,
+    postgresql: PostgresqlOption = None,
     max_records: Annotated[
         int | None, typer.Option(min=1, help="Stop an export with more records as endless.")
     ] = None,

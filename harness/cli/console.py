@@ -26,6 +26,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from elspeth.cli.runtime import OutputConsole, UsageError
 from harness.bench.results import Results
@@ -64,6 +66,35 @@ OutputOption = Annotated[
 ]
 
 _PIPED_WIDTH = 180
+
+
+def _postgresql_url(url: str | None) -> str | None:
+    """Return the URL of --postgresql, refused when no server can be meant by it."""
+    if url is None:
+        return None
+    try:
+        is_postgresql = make_url(url).get_backend_name() == "postgresql"
+    except (ArgumentError, ValueError):
+        is_postgresql = False
+    if not is_postgresql:
+        # Without the text: one that does not parse may still hold a password.
+        raise typer.BadParameter(
+            "not the URL of a server: postgresql://USER:PASSWORD@HOST/DATABASE"
+        )
+    if find_spec("psycopg") is None:
+        raise UsageError("psycopg is not installed: pip install 'elspeth-landscape[postgresql]'")
+    return url
+
+
+PostgresqlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--postgresql",
+        metavar="URL",
+        callback=_postgresql_url,
+        help="A PostgreSQL server to check on as well; databases are created there and dropped.",
+    ),
+]
 
 
 def require_packages(names: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ from elspeth.cli.runtime import ExitCode, UsageError
 from harness import packaged
 from harness.checks.golden import check_golden, update_golden
 from harness.checks.reference_runs import NewDatabase, postgresql_databases, sqlite_files
-from harness.cli.console import CandidateOption, output_console
+from harness.cli.console import CandidateOption, PostgresqlOption, output_console
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
 from harness.report.text import OUTCOME_STYLES
 from querygrowth.verdict import Outcome, Verdict
@@ -27,10 +27,7 @@ def golden(
         bool, typer.Option("--update", help="Show the changes that the control would write.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --update: write it.")] = False,
-    postgresql: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="A server for the golden exports of PostgreSQL."),
-    ] = None,
+    postgresql: PostgresqlOption = None,
     candidate: CandidateOption = DEFAULT_CANDIDATE,
     directory: Annotated[
         Path | None,

@@ -15,7 +15,7 @@ from harness.checks.selftest import (
     load_seeded_faults,
     run_selftest,
 )
-from harness.cli.console import output_console, tell
+from harness.cli.console import PostgresqlOption, output_console, tell
 from harness.report.text import OUTCOME_STYLES
 from querygrowth.verdict import Outcome
 
@@ -24,9 +24,7 @@ def selftest(
     short: Annotated[
         bool, typer.Option("--short", help="Only the first fault of every quick check.")
     ] = False,
-    postgresql: Annotated[
-        str | None, typer.Option(metavar="URL", help="A server for faults that only show there.")
-    ] = None,
+    postgresql: PostgresqlOption = None,
 ) -> int:
     """Check exporters that are faulty on purpose, and correct ones of other designs.
 

@@ -1,5 +1,6 @@
 """The commands about checks: `check`, `golden` and `selftest`, by exit code and message."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -159,3 +160,30 @@ def test_a_file_of_the_working_directory_replaces_no_package_of_the_harness(
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize("arguments", ["check", "check --all", "golden --check", "selftest"])
+def test_a_server_that_cannot_be_reached_is_named_before_any_work(
+    harness_command: Command, arguments: str
+) -> None:
+    with socket.socket() as taken:
+        # Bound, and nothing listens: the connection is refused.
+        taken.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{taken.getsockname()[1]}/landscape"
+        url = f"postgresql://user:secret@{place}"
+        ended = harness_command(*arguments.split(), "--postgresql", url)
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.err.startswith(f"error: postgresql://user:***@{place}: database: connection fail")
+    assert ended.err.count("\n") == 1
+    assert "secret" not in ended.err
+
+
+@pytest.mark.parametrize("arguments", ["check", "golden --check", "selftest", "selftest --short"])
+@pytest.mark.parametrize("url", ["nonsense:secret", "sqlite:///secret.db"])
+def test_a_server_that_is_not_postgresql_is_refused(
+    harness_command: Command, arguments: str, url: str
+) -> None:
+    ended = harness_command(*arguments.split(), "--postgresql", url)
+    assert (ended.code, ended.out) == (2, "")
+    assert "'--postgresql': not the URL of a server: postgresql://USER" in ended.err
+    assert "secret" not in ended.err
