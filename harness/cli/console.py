@@ -5,13 +5,14 @@ elsewhere.
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated, cast
 
 import typer
 from rich.console import Console
@@ -64,6 +65,9 @@ OutputOption = Annotated[
         "--output", file_okay=False, help="The folder that results and reports are written into."
     ),
 ]
+
+PACKAGED = "the one that comes with the harness"
+"""What the help shows as the default for a file of the package, whose path helps no reader."""
 
 _PIPED_WIDTH = 180
 
@@ -122,7 +126,31 @@ def output_console() -> Console:
     if sys.stdout.isatty():
         return OutputConsole(highlight=False)
     # Rich would assume 80 columns, and cut the rows of tables that a file or a pipe receives.
-    return OutputConsole(highlight=False, width=_PIPED_WIDTH)
+    return OutputConsole(
+        highlight=False, width=_PIPED_WIDTH, file=cast("IO[str]", _WithoutTrailingBlanks())
+    )
+
+
+class _WithoutTrailingBlanks:
+    """Standard output without the blanks with which rich fills the last column of a table."""
+
+    # Not an `io` class: the garbage collector would close it, and so flush a broken pipe again.
+
+    def write(self, text: str) -> int:
+        # Rich writes whole lines: it sends the output of a `print` in one piece.
+        sys.stdout.write(_TRAILING_BLANKS.sub("", text))
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+    @property
+    def encoding(self) -> str:
+        """That of standard output: rich draws tables in ASCII where it has to."""
+        return sys.stdout.encoding
+
+
+_TRAILING_BLANKS = re.compile(r" +$", re.MULTILINE)
 
 
 def print_results(console: Console, results: Results, written: Written) -> None:

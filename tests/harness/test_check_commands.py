@@ -10,6 +10,7 @@ from command_line import Command
 
 from elspeth.core.landscape import LandscapeDB
 from harness import packaged
+from harness.cli.main import COMMANDS
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 
@@ -187,3 +188,24 @@ def test_a_server_that_is_not_postgresql_is_refused(
     assert (ended.code, ended.out) == (2, "")
     assert "'--postgresql': not the URL of a server: postgresql://USER" in ended.err
     assert "secret" not in ended.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_shows_no_path_of_this_machine(harness_command: Command, command: str) -> None:
+    ended = harness_command(command, "--help")
+    assert ended.code == 0
+    assert str(packaged.PACKAGE.parent) not in "".join(ended.out.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["check --check plan", "gate --results RESULTS --output OUT", "selftest --short"],
+)
+def test_no_line_of_piped_output_ends_in_blanks(
+    harness_command: Command, arguments: str, tmp_path: Path
+) -> None:
+    names = {"RESULTS": packaged.FIXTURES / "results" / "passed.json", "OUT": tmp_path}
+    ended = harness_command(*(names.get(each, each) for each in arguments.split()))
+    assert ended.code == 0, ended.err
+    assert ended.out
+    assert [line for line in ended.out.splitlines() if line != line.rstrip()] == []
