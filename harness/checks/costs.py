@@ -259,7 +259,7 @@ def judge_memory(
     if not candidate.reference:
         why = "memory not measured: an exporter without a module:attribute has no other process"
         return Verdict(candidate.name, Outcome.SKIPPED, expected, why)
-    probe = Probe(candidate.reference, paths=(Path.cwd(),))
+    probe = Probe(candidate.reference, paths=(candidate.import_root,))
     small, large = (
         _memory_of(probe, RunSpec.typical(rows, run_id="memory"), new_database, directory)
         for rows in (_SMALL_ROWS, _LARGE_ROWS)

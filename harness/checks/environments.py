@@ -98,8 +98,7 @@ def judge_in_environment(
         why = "no other process: an exporter without module:attribute cannot be loaded there"
         return Verdict(candidate.name, Outcome.SKIPPED, expected, why)
     variables = {**os.environ, **environment.variables}
-    # The user's own exporter may lie in the working directory.
-    probe = Probe(candidate.reference, paths=(Path.cwd(),), environment=variables)
+    probe = Probe(candidate.reference, paths=(candidate.import_root,), environment=variables)
     task = ExportTask(db, run_id, SIGNING_KEY, fixed_clock, directory)
     difference = compare_exports(
         db, run_id, candidate=subject_of(probe, task), control=control, signing_key=SIGNING_KEY

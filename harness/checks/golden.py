@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, literal_column, select
 
-from elspeth.core.landscape import LandscapeDB
+from elspeth.core.landscape import LandscapeDB, runs_table
 from elspeth.core.landscape.schema import EXPORTED_TABLES
 from harness import packaged
 from harness.checks.reference_runs import NewDatabase
@@ -28,6 +28,7 @@ from harness.exporters.subject import Subject
 from harness.generate.features import FEATURES
 from harness.generate.features.feature import compatible
 from harness.generate.generator import generate_run
+from harness.generate.plan import NEIGHBOUR
 from harness.generate.presets import preset
 from harness.generate.spec import RunSpec
 from querygrowth.verdict import Verdict, judge
@@ -183,7 +184,22 @@ def _restored(backend: str, new_database: NewDatabase, golden: Path) -> Iterator
 
 
 def _runs(directory: Path) -> list[Path]:
-    return sorted(each for each in directory.iterdir() if each.is_dir())
+    """Return the folders of a backend's golden runs, also those that are missing."""
+    folders = {each for each in directory.iterdir() if each.is_dir()}
+    # The stored tables say which exports have to be there: a removed folder must not pass.
+    return sorted(folders | {directory / run_id for run_id in _stored_runs(directory / _TABLES)})
+
+
+def _stored_runs(tables: Path) -> Iterator[str]:
+    """Yield the ids of the runs in a file of stored tables, without their neighbours."""
+    place = None
+    with tables.open(encoding="ascii") as file:
+        for line in map(json.loads, file):
+            if isinstance(line, dict):
+                is_runs = line["table"] == runs_table.name
+                place = line["columns"].index(runs_table.c.run_id.name) if is_runs else None
+            elif place is not None and NEIGHBOUR not in line[place]:
+                yield line[place]
 
 
 @contextmanager
@@ -201,6 +217,14 @@ def _exported(subject: Subject, db: LandscapeDB, run_id: str) -> Iterator[Captur
 
 def _judge(found: Capture, directory: Path, name: str) -> Verdict:
     refusal = directory / _REFUSAL
+    if not refusal.exists() and not (directory / _JSONL).exists():
+        return judge(
+            found.subject,
+            False,
+            expected=f"the golden export {name}, to the byte",
+            seen=f"{name}: there is no golden export of this stored run in {directory}",
+            next_step="restore the folder, or write it: harness golden --update --yes",
+        )
     if refusal.exists() or found.error:
         expected = refusal.read_text(encoding="utf-8") if refusal.exists() else "no error\n"
         seen = _refusal_text(found.error)
@@ -229,7 +253,7 @@ def _refusal_text(error: Refusal | None) -> str:
 def _write(found: Capture, directory: Path) -> None:
     """Replace a golden export by a new one."""
     # Removed first, because a refusal has other files than an export.
-    shutil.rmtree(directory)
+    shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     if found.error:
         (directory / _REFUSAL).write_text(_refusal_text(found.error), encoding="utf-8")
@@ -239,11 +263,11 @@ def _write(found: Capture, directory: Path) -> None:
 
 
 def _store_new(backend: str, new_database: NewDatabase, golden: Path) -> None:
-    """Generate a backend's golden tables, and an empty folder for the export of every run."""
+    """Generate a backend's golden tables."""
+    (golden / backend).mkdir(parents=True, exist_ok=True)
     with LandscapeDB(new_database()) as db:
         for spec in golden_specs(backend):
             generate_run(db, spec)
-            (golden / backend / spec.run_id).mkdir(parents=True, exist_ok=True)
         dump_tables(db, golden / backend / _TABLES)
 
 

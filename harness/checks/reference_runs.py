@@ -14,14 +14,19 @@ from typing import Self, TypeAlias
 from uuid import uuid4
 
 from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
 
+from elspeth.core.error_text import describe_failure
 from elspeth.core.landscape import LandscapeDB
+from elspeth.core.landscape.database import masked_url
 from harness.checks.cases import Case
 from harness.compare.capture import MAX_RECORDS, Capture, capture
 from harness.compare.exports import SIGNING_KEY, Comparison, compare_captures, fixed_clock
 from harness.compare.records import run_lookup
 from harness.exporters.subject import Subject
 from harness.generate.generator import generate_run
+
+_CONNECT_SECONDS = "10"
 
 NewDatabase: TypeAlias = Callable[[], str]
 """Makes an empty database and returns its URL."""
@@ -43,9 +48,15 @@ def postgresql_databases(server: str, *, options: str = "") -> Iterator[NewDatab
         options: Text to add to the statements CREATE DATABASE.
 
     Raises:
+        ConnectionError: The server cannot be reached; raised on entry, and names the server.
         sqlalchemy.exc.DBAPIError: A database cannot be created.
     """
     url = make_url(server).set(drivername="postgresql+psycopg")
+    # Before any work: the first database may be needed minutes later.
+    try:
+        _execute(url, "SELECT 1")
+    except DBAPIError as error:
+        raise ConnectionError(f"{masked_url(server)}: {describe_failure(error)}") from error
     names: list[str] = []
 
     def new() -> str:
@@ -64,7 +75,10 @@ def postgresql_databases(server: str, *, options: str = "") -> Iterator[NewDatab
 
 def _execute(server: URL, statement: str) -> None:
     # PostgreSQL creates and drops no database inside a transaction.
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    engine = create_engine(
+        server.update_query_dict({"connect_timeout": _CONNECT_SECONDS, **server.query}),
+        isolation_level="AUTOCOMMIT",
+    )
     try:
         with engine.connect() as connection:
             connection.execute(text(statement))

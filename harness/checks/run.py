@@ -176,28 +176,38 @@ def _run_check(check: Check, request: _Request) -> Iterator[Verdict]:
 
 
 def _check_records(request: _Request) -> Iterator[Verdict]:
-    yield _compare_cases(request, record_cases(request.backend))
+    yield _compare_cases(request, record_cases(request.backend), "runs with every feature")
 
 
 def _check_plans(request: _Request) -> Iterator[Verdict]:
-    yield _compare_cases(request, plan_cases(request.backend))
-    yield _compare_cases(request, tie_cases())
+    yield _compare_cases(request, plan_cases(request.backend), "changed query plans")
+    yield _compare_cases(request, tie_cases(), "tied timestamps")
 
 
-def _compare_cases(request: _Request, cases: Iterable[Case]) -> Verdict:
-    """Compare case by case up to the first difference."""
+def _compare_cases(request: _Request, cases: Iterable[Case], named: str) -> Verdict:
+    """Compare case by case up to the first difference; the verdict names the group of cases."""
     verdicts = (request.runs.compare(request.candidate, case).verdict() for case in cases)
     first_failed = next((each for each in verdicts if each.failed), None)
-    return first_failed or judge(
+    if first_failed is not None:
+        return replace(first_failed, seen=f"{first_failed.seen} ({named})")
+    return judge(
         request.candidate.name,
         True,
         expected=f"the export of {request.setup.control.name}, to the byte",
-        seen=f"the same exports to the byte ({request.backend})",
+        seen=f"the same exports to the byte: {named} ({request.backend})",
     )
 
 
 def _check_backends(request: _Request) -> Iterator[Verdict]:
     # The setup has both databases, so this runs once, for the second backend.
+    if "postgresql" not in request.setup.runs:
+        yield Verdict(
+            request.candidate.name,
+            Outcome.SKIPPED,
+            "the same records from SQLite and PostgreSQL",
+            "not compared with PostgreSQL: there is no server",
+            next_step="harness check --postgresql URL",
+        )
     if request.backend == "postgresql":
         databases = {
             name: runs.database(BOTH_BACKENDS) for name, runs in request.setup.runs.items()
@@ -207,8 +217,11 @@ def _check_backends(request: _Request) -> Iterator[Verdict]:
 
 def _check_queries(request: _Request) -> Iterator[Verdict]:
     verdicts = judge_query_growth(request.candidate, request.runs.new_url, request.declared)
-    seen = f"the same queries at every scale ({request.backend})"
-    yield from _failed_or_one_passed(verdicts, seen)
+    yield from _failed_or_one_passed(
+        verdicts,
+        expected="queries, transactions and fetched rows as declared, at every scale",
+        seen=f"the same queries at every scale ({request.backend})",
+    )
 
 
 # The next three checks and that of memory are the same on every backend, or need SQLite.
@@ -227,7 +240,11 @@ def _check_size(request: _Request) -> Iterator[Verdict]:
 def _check_work(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
         verdicts = judge_work(request.candidate, request.runs.new_url, request.declared)
-        yield from _failed_or_one_passed(verdicts, "work in proportion to the records")
+        yield from _failed_or_one_passed(
+            verdicts,
+            expected="branches and machine steps that grow no faster than the records",
+            seen="work in proportion to the records",
+        )
 
 
 def _check_snapshot(request: _Request) -> Iterator[Verdict]:
@@ -255,10 +272,18 @@ def _check_memory(request: _Request) -> Iterator[Verdict]:
         )
 
 
-def _failed_or_one_passed(verdicts: Sequence[Verdict], seen: str) -> Sequence[Verdict]:
-    """Return the failed verdicts. If there are none, return one that passed, for all of them."""
-    passed = [replace(each, seen=seen, evidence=()) for each in verdicts if each.passed]
-    return [each for each in verdicts if each.failed] or passed[:1]
+def _failed_or_one_passed(
+    verdicts: Sequence[Verdict], *, expected: str, seen: str
+) -> Sequence[Verdict]:
+    """Return the failed verdicts; if there are none, one verdict that passed, for all of them.
+
+    Without any that passed, return all: a check that decided nothing has to say so.
+    """
+    failed = [each for each in verdicts if each.failed]
+    passed = [each for each in verdicts if each.passed]
+    # Its own expectation would be that of one axis, and not of the sentence.
+    one = [replace(each, expected=expected, seen=seen, evidence=()) for each in passed[:1]]
+    return failed or one or verdicts
 
 
 _CheckFunction: TypeAlias = Callable[[_Request], Iterator[Verdict]]

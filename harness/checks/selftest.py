@@ -152,6 +152,9 @@ def run_selftest(
         postgresql: URL of a server on which databases may be created. Without it, faults that only
             PostgreSQL shows are skipped, with the reason.
     """
+    if postgresql is not None:
+        with postgresql_databases(postgresql):
+            pass  # A server that cannot be reached is reported before minutes of other checks.
     with ExitStack() as stack:
         # One setup for all exporters with the same needs: the control then exports a run only once.
         setups = {"": stack.enter_context(prepare_checks())}

@@ -10,6 +10,7 @@ from elspeth.cli.runtime import ExitCode
 from harness.bench.experiment import LEAST_ROWS, Experiment, run_experiment, sizes_up_to
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
 from harness.cli.console import (
+    PACKAGED,
     REPORT_PACKAGES,
     CandidateOption,
     OutputOption,
@@ -36,7 +37,9 @@ def bench(
     candidate: CandidateOption = DEFAULT_CANDIDATE,
     src: SrcOption = None,
     python: PythonOption = None,
-    targets: Annotated[Path, typer.Option(help="The agreed targets.")] = DEFAULT_TARGETS,
+    targets: Annotated[
+        Path, typer.Option(show_default=PACKAGED, help="The agreed targets.")
+    ] = DEFAULT_TARGETS,
     output: OutputOption = Path("out"),
     full: Annotated[
         bool,

@@ -2,15 +2,19 @@
 
 import tempfile
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+from sqlalchemy import select
 
+from elspeth.cli.export import chosen_run
 from elspeth.cli.runtime import ExitCode, UsageError, reading_database
-from elspeth.core.landscape import LandscapeDB
+from elspeth.core.landscape import LandscapeDB, runs_table
 from harness.checks.costs import attribute_queries
 from harness.checks.run import (
     ALL_CHECKS,
@@ -20,11 +24,12 @@ from harness.checks.run import (
     prepare_checks,
     run_checks,
 )
-from harness.cli.console import CandidateOption, output_console
+from harness.cli.console import CandidateOption, PostgresqlOption, output_console
+from harness.compare.capture import MAX_RECORDS
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
-from harness.exporters.measured import measured
+from harness.exporters.measured import Measured, measured
 from harness.exporters.observation import ExportTask
-from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, load_subject
+from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, SubjectError, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.report.text import OUTCOME_STYLES
@@ -45,24 +50,30 @@ def check(
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Run all checks; takes minutes.")] = False,
-    postgresql: Annotated[
-        str | None, typer.Option(metavar="URL", help="A server to check on PostgreSQL as well.")
-    ] = None,
+    postgresql: PostgresqlOption = None,
     max_records: Annotated[
         int | None, typer.Option(min=1, help="Stop an export with more records as endless.")
     ] = None,
     db: Annotated[
         str | None, typer.Option(metavar="URL", help="Compare on this database, read-only.")
     ] = None,
-    run: Annotated[str | None, typer.Option(metavar="ID", help="The run to compare on.")] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="ID|latest", help="The run to compare on.")
+    ] = None,
 ) -> int:
     """Compare the candidate with the control, and judge its costs on the database.
 
     On generated runs, unless --db and --run name a stored one. Exit 1 when a check failed; the
     first failure then comes first.
     """
+    if every and checks:
+        raise UsageError("--all runs every check: leave out --check, or --all")
     if db is not None and run is not None:
-        found = [_compare_on_stored_run(candidate, db, run)]
+        # They choose and limit checks on generated runs, and would be ignored.
+        ignored = {"--check": checks, "--all": every, "--postgresql": postgresql}
+        for option in (name for name, value in ignored.items() if value):
+            raise UsageError(f"{option} is for generated runs: leave it out with --db and --run")
+        found = [_compare_on_stored_run(candidate, db, run, max_records)]
     elif db is None and run is None:
         selected = checks or (ALL_CHECKS if every else QUICK_CHECKS)
         with prepare_checks(postgresql=postgresql, max_records=max_records) as setup:
@@ -80,11 +91,35 @@ def check(
     return ExitCode.FAILED if failed else ExitCode.PASSED
 
 
-def _compare_on_stored_run(candidate: str, url: str, run_id: str) -> CheckVerdict:
+def _compare_on_stored_run(
+    candidate: str, url: str, run_id: str, max_records: int | None
+) -> CheckVerdict:
     # Read-only, as the stored run is somebody's evidence: neither exporter may write to it.
     with reading_database(url) as landscape:
-        comparison = compare_exports(landscape, run_id, candidate=load_subject(candidate))
+        # Two exporters that refuse an unknown run alike would pass without an export.
+        stored = _existing_run(run_id, landscape)
+        comparison = compare_exports(
+            landscape,
+            stored,
+            candidate=load_subject(candidate),
+            max_records=max_records or MAX_RECORDS,
+        )
         return CheckVerdict(Check.RECORDS, landscape.engine.dialect.name, comparison.verdict())
+
+
+def _existing_run(run: str, db: LandscapeDB) -> str:
+    """Return the id of the named run; UsageError names the nearest one if there is no such run."""
+    with db.connection() as connection:
+        stored = connection.execute(select(runs_table.c.run_id)).scalars().all()
+    run_id = chosen_run(run, db)
+    if not stored:
+        raise UsageError(f"{db.masked_url} holds no runs")
+    if run_id not in stored:
+        nearest = get_close_matches(run_id, map(str, stored), n=1, cutoff=0)[0]
+        raise UsageError(
+            f"--run: {db.masked_url} has no run {run_id!r}; the nearest is {nearest!r}"
+        )
+    return run_id
 
 
 def _verdict_table(found: Sequence[CheckVerdict]) -> Table:
@@ -97,23 +132,35 @@ def _verdict_table(found: Sequence[CheckVerdict]) -> Table:
     return table
 
 
-def _cost_table(candidate: str) -> Table:
-    """Count one small export of control and candidate, and find the formulas of their queries."""
+def _cost_table(candidate: str) -> Group:
+    """Count one small export of control and candidate, and find the formulas of their queries.
+
+    The row of an exporter that raises is left out, with the reason below the table.
+    """
     # One entry where the candidate is the control.
-    exporters = {name: measured(name) for name in dict.fromkeys((CONTROL, candidate))}
+    exporters = [measured(name) for name in dict.fromkeys((CONTROL, candidate))]
     table = Table(title=f"\none export of {_COUNTED.rows} rows", title_justify="left", box=None)
     for heading in ("exporter", "queries", "transactions", "fetched rows", "work", "formula"):
         table.add_column(heading, justify="left" if heading in ("exporter", "formula") else "right")
-    with tempfile.TemporaryDirectory(prefix="harness-") as temporary:
-        directory = Path(temporary)
-        formulas = attribute_queries(exporters, directory)
-        with LandscapeDB(f"sqlite:///{directory / 'costs.db'}") as db:
-            run = generate_run(db, _COUNTED)
-            task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
-            for name, exporter in exporters.items():
-                seen = exporter.observe(task).activity
-                steps = seen.work.get(VM_STEPS)
-                counts = (seen.queries, seen.transactions, seen.rows_fetched, steps)
-                cells = ("-" if count is None else f"{count:,}" for count in counts)
-                table.add_row(exporter.name, *cells, str(formulas[name]))
-    return table
+    left_out = []
+    for exporter in exporters:
+        with tempfile.TemporaryDirectory(prefix="harness-") as temporary:
+            try:
+                table.add_row(*_cost_cells(exporter, Path(temporary)))
+            except SubjectError:
+                raise
+            except Exception as error:  # The exporter's own, which the checks have reported.
+                reason = " ".join(str(error).split())
+                left_out.append(f"{exporter.name}: left out: {type(error).__name__}: {reason}")
+    return Group(table, *map(Text, left_out))
+
+
+def _cost_cells(exporter: Measured, directory: Path) -> tuple[str, ...]:
+    formulas = attribute_queries({exporter.name: exporter}, directory)
+    with LandscapeDB(f"sqlite:///{directory / 'costs.db'}") as db:
+        run = generate_run(db, _COUNTED)
+        task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
+        seen = exporter.observe(task).activity
+    counts = (seen.queries, seen.transactions, seen.rows_fetched, seen.work.get(VM_STEPS))
+    cells = ("-" if count is None else f"{count:,}" for count in counts)
+    return (exporter.name, *cells, str(formulas[exporter.name]))

@@ -5,13 +5,14 @@ elsewhere.
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated, cast
 
 import typer
 from rich.console import Console
@@ -26,6 +27,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from elspeth.cli.runtime import OutputConsole, UsageError
 from harness.bench.results import Results
@@ -45,7 +48,12 @@ CandidateOption = Annotated[
 ]
 SrcOption = Annotated[
     Path | None,
-    typer.Option("--src", help="Import the candidate from this directory, in its own process."),
+    typer.Option(
+        "--src",
+        exists=True,
+        file_okay=False,
+        help="Import the candidate from this directory, in its own process.",
+    ),
 ]
 PythonOption = Annotated[
     str | None,
@@ -58,7 +66,39 @@ OutputOption = Annotated[
     ),
 ]
 
+PACKAGED = "the one that comes with the harness"
+"""What the help shows as the default for a file of the package, whose path helps no reader."""
+
 _PIPED_WIDTH = 180
+
+
+def _postgresql_url(url: str | None) -> str | None:
+    """Return the URL of --postgresql, refused when no server can be meant by it."""
+    if url is None:
+        return None
+    try:
+        is_postgresql = make_url(url).get_backend_name() == "postgresql"
+    except (ArgumentError, ValueError):
+        is_postgresql = False
+    if not is_postgresql:
+        # Without the text: one that does not parse may still hold a password.
+        raise typer.BadParameter(
+            "not the URL of a server: postgresql://USER:PASSWORD@HOST/DATABASE"
+        )
+    if find_spec("psycopg") is None:
+        raise UsageError("psycopg is not installed: pip install 'elspeth-landscape[postgresql]'")
+    return url
+
+
+PostgresqlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--postgresql",
+        metavar="URL",
+        callback=_postgresql_url,
+        help="A PostgreSQL server to check on as well; databases are created there and dropped.",
+    ),
+]
 
 
 def require_packages(names: tuple[str, ...]) -> None:
@@ -86,7 +126,31 @@ def output_console() -> Console:
     if sys.stdout.isatty():
         return OutputConsole(highlight=False)
     # Rich would assume 80 columns, and cut the rows of tables that a file or a pipe receives.
-    return OutputConsole(highlight=False, width=_PIPED_WIDTH)
+    return OutputConsole(
+        highlight=False, width=_PIPED_WIDTH, file=cast("IO[str]", _WithoutTrailingBlanks())
+    )
+
+
+class _WithoutTrailingBlanks:
+    """Standard output without the blanks with which rich fills the last column of a table."""
+
+    # Not an `io` class: the garbage collector would close it, and so flush a broken pipe again.
+
+    def write(self, text: str) -> int:
+        # Rich writes whole lines: it sends the output of a `print` in one piece.
+        sys.stdout.write(_TRAILING_BLANKS.sub("", text))
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+    @property
+    def encoding(self) -> str:
+        """That of standard output: rich draws tables in ASCII where it has to."""
+        return sys.stdout.encoding
+
+
+_TRAILING_BLANKS = re.compile(r" +$", re.MULTILINE)
 
 
 def print_results(console: Console, results: Results, written: Written) -> None:

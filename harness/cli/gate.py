@@ -24,6 +24,7 @@ from harness.checks.selftest import (
 )
 from harness.cli.compare import MAX_ROUNDS, warn_of_changes
 from harness.cli.console import (
+    PACKAGED,
     REPORT_PACKAGES,
     CandidateOption,
     OutputOption,
@@ -56,8 +57,12 @@ def gate(
     ] = 2000,
     src: SrcOption = None,
     python: PythonOption = None,
-    baseline: Annotated[Path, typer.Option(help="The accepted exact counts.")] = DEFAULT_BASELINE,
-    targets: Annotated[Path, typer.Option(help="The agreed targets.")] = DEFAULT_TARGETS,
+    baseline: Annotated[
+        Path, typer.Option(show_default=PACKAGED, help="The accepted exact counts.")
+    ] = DEFAULT_BASELINE,
+    targets: Annotated[
+        Path, typer.Option(show_default=PACKAGED, help="The agreed targets.")
+    ] = DEFAULT_TARGETS,
     nightly: Annotated[
         bool,
         typer.Option("--nightly", help="Run all checks, and fail on an inconclusive result."),

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from elspeth.cli.runtime import ExitCode, UsageError
 from harness import packaged
 from harness.checks.golden import check_golden, update_golden
 from harness.checks.reference_runs import NewDatabase, postgresql_databases, sqlite_files
-from harness.cli.console import CandidateOption, output_console
+from harness.cli.console import CandidateOption, PostgresqlOption, output_console
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
-from querygrowth.verdict import Verdict
+from harness.report.text import OUTCOME_STYLES
+from querygrowth.verdict import Outcome, Verdict
 
 
 def golden(
@@ -25,10 +27,7 @@ def golden(
         bool, typer.Option("--update", help="Show the changes that the control would write.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --update: write it.")] = False,
-    postgresql: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="A server for the golden exports of PostgreSQL."),
-    ] = None,
+    postgresql: PostgresqlOption = None,
     candidate: CandidateOption = DEFAULT_CANDIDATE,
     directory: Annotated[
         Path | None,
@@ -42,6 +41,8 @@ def golden(
     """
     if check == update or (yes and not update):
         raise UsageError("give either --check, or --update with or without --yes")
+    if update and candidate != DEFAULT_CANDIDATE:
+        raise UsageError("--update writes the control's exports: leave out --candidate")
     if yes and directory is None and packaged.IS_INSTALLED:
         raise UsageError(
             "--update --yes would write into the installed package: name a folder with --directory"
@@ -63,7 +64,8 @@ def _check(subjects: list[Subject], backends: dict[str, NewDatabase], directory:
     failed = False
     for verdict in _verdicts(subjects, backends, directory):
         failed = failed or verdict.failed
-        output_console().print(str(verdict), markup=False, soft_wrap=True)
+        outcome = Text(f"{verdict.outcome}  ", style=OUTCOME_STYLES[verdict.outcome])
+        output_console().print(outcome.append(str(verdict), style="default"), soft_wrap=True)
     return ExitCode.FAILED if failed else ExitCode.PASSED
 
 
@@ -73,6 +75,15 @@ def _verdicts(
     for backend, new_database in backends.items():
         for subject in subjects:
             yield from check_golden(subject, backend, new_database, golden=directory)
+    if "postgresql" not in backends and (directory / "postgresql").is_dir():
+        for subject in subjects:
+            yield Verdict(
+                subject.name,
+                Outcome.SKIPPED,
+                "the golden exports of PostgreSQL, to the byte",
+                "postgresql: not compared, there is no server",
+                next_step="harness golden --check --postgresql URL",
+            )
 
 
 def _update(

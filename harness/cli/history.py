@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from elspeth.cli.runtime import ExitCode
+from elspeth.cli.runtime import ExitCode, UsageError
 from harness.bench.result_file import (
     Entry,
     append_entry,
@@ -38,6 +38,8 @@ def history(
     """Print and plot the trend of the newest result's machine and size; mark where it changed."""
     if output is not None:
         require_packages(REPORT_PACKAGES)
+        if add is None:
+            raise UsageError("--output renders the page of added results: name them with --add")
     if add is not None:
         append_entry(file, entry_of(load_results(add)))
     entries = load_history(file)

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from elspeth.cli.runtime import ExitCode
+from elspeth.cli.runtime import ExitCode, UsageError
 from harness.checks.selftest import (
     SelftestResult,
     SelftestSelection,
@@ -15,7 +15,7 @@ from harness.checks.selftest import (
     load_seeded_faults,
     run_selftest,
 )
-from harness.cli.console import output_console, tell
+from harness.cli.console import PostgresqlOption, output_console, tell
 from harness.report.text import OUTCOME_STYLES
 from querygrowth.verdict import Outcome
 
@@ -24,14 +24,14 @@ def selftest(
     short: Annotated[
         bool, typer.Option("--short", help="Only the first fault of every quick check.")
     ] = False,
-    postgresql: Annotated[
-        str | None, typer.Option(metavar="URL", help="A server for faults that only show there.")
-    ] = None,
+    postgresql: PostgresqlOption = None,
 ) -> int:
     """Check exporters that are faulty on purpose, and correct ones of other designs.
 
     Exit 1 when a fault is missed or caught under another name, or a correct exporter fails.
     """
+    if short and postgresql is not None:
+        raise UsageError("--short checks on SQLite only: leave out --postgresql, or --short")
     faults = load_seeded_faults()
     selection = (
         SelftestSelection.short(faults)

@@ -143,6 +143,8 @@ def capture(
     counted = _Counted(subject.name, max_records)
 
     def records() -> None:
+        # An exporter that raises before its first record has exported none: an empty file.
+        (directory / _RECORDS).touch()
         spool(counted(exporter().export_run(run_id, sign=sign)), directory / _RECORDS)
 
     def jsonl() -> None:

@@ -5,6 +5,7 @@
 
 import gc
 import inspect
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from harness.exporters.observation import (
     observe_export,
     project_of_subject,
 )
-from harness.exporters.subject import CONTROL, Subject, load_subject
+from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
 from harness.exporters.subprocess_probe import FIRST_ROW_TRIES, Probe, subject_of
 from querygrowth.call_sites import CallSite
 from querygrowth.work import count_branches
@@ -132,8 +133,8 @@ class InThisProcess:
     def measure_memory(self, task: ExportTask) -> MemoryUse:
         """Return the memory of one export, in a fresh process of this interpreter."""
         # This process has held other runs already, and its peak never falls.
-        root = _import_root(self.loaded.reference)
-        return Probe(self.loaded.reference, (root,)).measure_memory(task)
+        probe = Probe(self.loaded.reference, (self.loaded.import_root,))
+        return probe.measure_memory(task)
 
 
 @dataclass(frozen=True)
@@ -194,12 +195,19 @@ def measured(
         database: The class that opens the database there, as module:attribute; may be empty.
 
     Raises:
-        SubjectError: It cannot be loaded here.
+        SubjectError: It cannot be loaded, or is imported from outside `src`.
     """
     if src is None and python is None:
         return InThisProcess(load_subject(reference))
-    paths = () if src is None else (src,)
-    return InOwnProcess(Probe(reference, paths, python or sys.executable, database))
+    if python is not None and shutil.which(python) is None:
+        raise SubjectError(f"{python} cannot be run: it is not a program")
+    probe = Probe(reference, () if src is None else (src,), python or sys.executable, database)
+    file = probe.locate()
+    # Otherwise an installed exporter would be judged in place of the one that was meant.
+    if src is not None and (file is None or not file.is_relative_to(src.resolve())):
+        place = "without a file" if file is None else f"from {file}"
+        raise SubjectError(f"{reference} is imported {place}, not from {src.resolve()}")
+    return InOwnProcess(probe)
 
 
 def control_for(db: LandscapeDB, run_id: str, *, clock: Clock, directory: Path) -> Subject:
@@ -227,18 +235,6 @@ def control_for(db: LandscapeDB, run_id: str, *, clock: Clock, directory: Path) 
 def _is_shared(db: LandscapeDB) -> bool:
     url = db.engine.url
     return url.get_backend_name() != "sqlite" or url.database not in (None, "", ":memory:")
-
-
-def _import_root(reference: str) -> Path:
-    """Return the folder that this process imported the exporter's top-level package from."""
-    # The working directory would be wrong: a folder in it, such as a `harness/` of the user's
-    # project, would be imported in the other process in place of the package that is meant.
-    package = sys.modules.get(reference.partition(":")[0].partition(".")[0])
-    folders = getattr(package, "__path__", None)
-    if folders:
-        return Path(folders[0]).parent
-    file = getattr(package, "__file__", None)
-    return Path(file).parent if file else Path.cwd()
 
 
 def _seconds_of(action: Callable[[], object]) -> float:

@@ -6,7 +6,8 @@ request, and reads `answer.json` from the directory that the request names.
 
 The request is an object with `subject` and `database` (module:attribute; `database` may be empty),
 `paths` (to import from first), `url`, `run_id`, `key` (hex; null for an unsigned export), `clock`
-(an ISO time), `task` (one of TASKS), `tries` and `directory`.
+(an ISO time), `task` (one of TASKS), `tries` and `directory`. The task `locate` takes `subject`,
+`paths` and `directory` only.
 """
 
 from __future__ import annotations
@@ -177,6 +178,14 @@ def measure_memory(subject: Subject) -> dict[str, Any]:
     return {"start_bytes": start, "peak_bytes": resident_bytes("VmHWM")}
 
 
+def locate(request: dict[str, Any]) -> dict[str, Any]:
+    """Import the exporter, and return the real path of its module's file."""
+    sys.path[:0] = request["paths"]
+    load(request["subject"])
+    file = getattr(sys.modules[request["subject"].partition(":")[0]], "__file__", None)
+    return {"file": file and str(Path(file).resolve())}
+
+
 TASKS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "describe": describe,
     "records": export_records,
@@ -272,7 +281,9 @@ def resident_bytes(field: str) -> int:
 def main() -> None:
     """Answer one request from standard input."""
     request = json.load(sys.stdin)
-    answer = TASKS[request["task"]](Subject(request))
+    # The only task without a database and a run: it comes before there are any.
+    locates = request["task"] == "locate"
+    answer = locate(request) if locates else TASKS[request["task"]](Subject(request))
     Path(request["directory"], "answer.json").write_text(json.dumps(answer))
 
 

@@ -57,6 +57,18 @@ class Subject:
             # Some callables that are written in C have no signature.
             return False
 
+    @property
+    def import_root(self) -> Path:
+        """The folder that this process imported its top-level package from."""
+        # The working directory would be wrong: a folder in it, such as a `harness/` of the user's
+        # project, would be imported in another process in place of the package that is meant.
+        package = sys.modules.get(self.reference.partition(":")[0].partition(".")[0])
+        folders = getattr(package, "__path__", None)
+        if folders:
+            return Path(folders[0]).parent
+        file = getattr(package, "__file__", None)
+        return Path(file).parent if file else Path.cwd()
+
     def build(self, db: LandscapeDB, signing_key: bytes | None, clock: Clock) -> Exporter:
         """Make an exporter.
 
@@ -76,7 +88,10 @@ class Subject:
 
 
 def load_subject(reference: str) -> Subject:
-    """Import the exporter that `module:attribute` names, also from the working directory.
+    """Import the exporter that `module:attribute` names.
+
+    A module that is not installed is looked for in the working directory as well, unless the name
+    is the control's or the default candidate's.
 
     Raises:
         SubjectError: There is no such module or attribute, or the import fails.
@@ -84,9 +99,10 @@ def load_subject(reference: str) -> Subject:
     module_name, _, attribute = reference.partition(":")
     if not module_name or not attribute:
         raise SubjectError(f"{reference!r} does not name an exporter: write it as module:attribute")
-    if str(Path.cwd()) not in sys.path:
-        # `python -m` imports from there, an installed command does not.
-        sys.path.insert(0, str(Path.cwd()))
+    if reference not in (CONTROL, DEFAULT_CANDIDATE) and str(Path.cwd()) not in sys.path:
+        # `python -m` imports from there, an installed command does not. Last, because a file such
+        # as `jinja2.py` there must not replace a package that the harness needs.
+        sys.path.append(str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # Importing runs the user's code.

@@ -50,6 +50,18 @@ class Probe:
     name: str = ""
     environment: Mapping[str, str] | None = field(default=None, repr=False)
 
+    def locate(self) -> Path | None:
+        """Import the exporter there; return the file of its module, None if it has none.
+
+        Raises:
+            SubjectError: It cannot be imported there.
+        """
+        request = {"task": "locate", "subject": self.reference, "paths": self._import_paths}
+        with tempfile.TemporaryDirectory(prefix="harness-probe-") as directory:
+            self._run(json.dumps({**request, "directory": directory}), "locate")
+            file = json.loads(Path(directory, "answer.json").read_text(encoding="utf-8"))["file"]
+        return None if file is None else Path(file)
+
     def describe(self, task: ExportTask) -> Mapping[str, Any]:
         """Return the exporter's methods and versions; SubjectError if it cannot be used."""
         with self._answered("describe", task) as answer:
@@ -114,7 +126,7 @@ class Probe:
         request = {
             "subject": self.reference,
             "database": self.database,
-            "paths": [str(path.resolve()) for path in self.paths],
+            "paths": self._import_paths,
             "url": task.url,
             "run_id": task.run_id,
             "key": None if task.signing_key is None else task.signing_key.hex(),
@@ -127,6 +139,10 @@ class Probe:
         # Through a file: the exporter may print to standard output.
         answer = (directory / "answer.json").read_text(encoding="utf-8")
         return Answer(json.loads(answer), directory)
+
+    @property
+    def _import_paths(self) -> list[str]:
+        return [str(path.resolve()) for path in self.paths]
 
     def _run(self, request: str, kind: str) -> None:
         try:

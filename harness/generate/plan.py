@@ -68,6 +68,10 @@ def plan(spec: RunSpec) -> Iterator[Section]:
         yield run.closing()
 
 
+NEIGHBOUR = "-neighbour-"
+"""Stands in the id of a neighbouring run, between the run's own id and a number."""
+
+
 def neighbours_of(spec: RunSpec) -> list[RunSpec]:
     """Derive the specs of the neighbouring runs: the same shape with fewer rows, no features."""
     shorter = replace(
@@ -81,7 +85,7 @@ def neighbours_of(spec: RunSpec) -> list[RunSpec]:
         features=frozenset(),
     )
     return [
-        replace(shorter, run_id=f"{spec.run_id}-neighbour-{number}")
+        replace(shorter, run_id=f"{spec.run_id}{NEIGHBOUR}{number}")
         for number in range(1, spec.neighbours + 1)
     ]
 

@@ -223,3 +223,33 @@ def test_the_command_prints_the_outcome_of_a_check(
     assert ended.value.code == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert first.split()[:4] == ["passed", "plan", "sqlite", "LandscapeExporter"]
+
+
+@pytest.mark.parametrize(
+    ("check", "expected", "seen"),
+    [
+        (
+            Check.QUERIES,
+            "queries, transactions and fetched rows as declared, at every scale",
+            "the same queries at every scale (sqlite)",
+        ),
+        (
+            Check.WORK,
+            "branches and machine steps that grow no faster than the records",
+            "work in proportion to the records",
+        ),
+    ],
+)
+def test_a_pass_states_the_expectation_of_its_sentence(
+    setup: CheckSetup, check: Check, expected: str, seen: str
+) -> None:
+    (verdict,) = check_candidate(load_subject(DEFAULT_CANDIDATE), setup, checks=[check])
+    assert (verdict.expected, verdict.seen) == (expected, seen)
+
+
+@pytest.mark.parametrize(
+    "reference", [DEFAULT_CANDIDATE, f"{FAULTY}.order:NodesWithoutTieBreak", CONTROL]
+)
+def test_no_two_lines_of_the_plan_check_are_alike(setup: CheckSetup, reference: str) -> None:
+    verdicts = check_candidate(load_subject(reference), setup, checks=[Check.PLAN])
+    assert len({each.seen for each in verdicts}) == len(verdicts) == 2

@@ -1,10 +1,13 @@
 """Golden exports: both exporters still write them, and a change is reported."""
 
+import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import Command
 from sqlalchemy import text
 
 from elspeth.core.landscape import LandscapeDB
@@ -155,3 +158,36 @@ def test_restored_tables_have_the_same_values_and_physical_order(
         restore_tables(db, golden)
         dump_tables(db, tmp_path / "tables.jsonl")
     assert (tmp_path / "tables.jsonl").read_bytes() == golden.read_bytes()
+
+
+def test_a_removed_golden_export_fails_and_an_update_writes_it_again(
+    control: Subject, new_database: NewDatabase, copy: Path
+) -> None:
+    for name in ("golden_1", "golden_2"):
+        shutil.rmtree(copy / "sqlite" / name)
+    failed = [
+        each for each in check_golden(control, "sqlite", new_database, golden=copy) if each.failed
+    ]
+    assert [each.seen.partition(" in ")[0] for each in failed] == [
+        f"sqlite/{name}: there is no golden export of this stored run"
+        for name in ("golden_1", "golden_2")
+    ]
+    update_golden(control, "sqlite", new_database, golden=copy, write=True)
+    written = copy / "sqlite" / "golden_2" / "export.jsonl"
+    assert (
+        written.read_bytes()
+        == (packaged.GOLDEN / "sqlite" / "golden_2" / "export.jsonl").read_bytes()
+    )
+
+
+def test_the_command_prints_the_outcome_of_every_golden_export(
+    harness_command: Command, copy: Path
+) -> None:
+    (copy / "postgresql").mkdir()
+    shutil.rmtree(copy / "sqlite" / "golden_1")
+    ended = harness_command("golden", "--check", "--directory", copy)
+    assert ended.code == 1
+    runs, exporters = len(golden_specs("sqlite")), ("LegacyLandscapeExporter", "LandscapeExporter")
+    for exporter in exporters:
+        printed = Counter(re.findall(rf"^(\w+)  {exporter}: ", ended.out, re.MULTILINE))
+        assert printed == {"passed": runs - 1, "failed": 1, "skipped": 1}

@@ -1,4 +1,4 @@
-"""Fixtures that run the `landscape` command in the process of the test, on a sample run."""
+"""Fixtures that run the commands `landscape` and `harness` in the process of the test."""
 
 import gc
 import signal
@@ -46,6 +46,26 @@ def landscape(
     yield run
     signal.signal(signal.SIGTERM, handler)
     gc.enable()
+
+
+@pytest.fixture
+def harness_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
+    """A function that runs the `harness` command in this process."""
+    # Imported here: the tests of the audit trail do not need the harness.
+    from harness.cli.main import main
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["harness", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        printed = capsys.readouterr()
+        return Ended(int(stop.value.code or 0), printed.out, printed.err)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture

@@ -147,7 +147,7 @@ class PathExport:
             stop_on_signals(timeout_seconds=options.timeout_seconds) as opened,
             reading_database(self.database_url, opened) as db,
         ):
-            run_id = _chosen_run(run, db)
+            run_id = chosen_run(run, db)
             write = self._writer(_EXPORTERS[self.exporter](db, self.signing_key), options.jobs)
             with _show_progress(db, run_id, quiet=options.quiet) as progress:
                 sign = self.signing_key is not None
@@ -199,7 +199,7 @@ class ConfiguredExport:
             reading_database(url, opened) as source,
             recording_database(url, opened) as db,
         ):
-            run_id = _chosen_run(run, source)
+            run_id = chosen_run(run, source)
             _refuse_unknown_run(run_id, source)
             with _show_progress(source, run_id, quiet=options.quiet) as progress:
                 published = export_after_run(
@@ -240,7 +240,13 @@ def _result(
     return ExportResult(run_id, published, attested, cells, copy)
 
 
-def _chosen_run(run: str, db: LandscapeDB) -> str:
+def chosen_run(run: str, db: LandscapeDB) -> str:
+    """Return the id of the run that an option names: itself, or the latest run for "latest".
+
+    Raises:
+        RunNotFoundError: The id is not text that a query can hold.
+        UsageError: "latest", and the database holds no runs.
+    """
     if run != "latest":
         # Python turns command-line bytes that are not UTF-8 into surrogates, which no driver can
         # encode for a query.

@@ -1,0 +1,211 @@
+"""The commands about checks: `check`, `golden` and `selftest`, by exit code and message."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import Command
+
+from elspeth.core.landscape import LandscapeDB
+from harness import packaged
+from harness.cli.main import COMMANDS
+from harness.generate.generator import generate_run
+from harness.generate.presets import preset
+
+
+@pytest.fixture
+def stored(sqlite_url: str) -> str:
+    """The URL of an SQLite file with the run `run`."""
+    with LandscapeDB(sqlite_url) as db:
+        generate_run(db, preset("tiny", run_id="run"))
+    return sqlite_url
+
+
+@pytest.mark.parametrize("run", ["run", "latest"])
+def test_a_stored_run_is_compared(harness_command: Command, stored: str, run: str) -> None:
+    ended = harness_command("check", "--db", stored, "--run", run)
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("passed  records  sqlite  LandscapeExporter  the same export")
+
+
+def test_a_misspelt_run_is_refused_with_the_nearest(harness_command: Command, stored: str) -> None:
+    ended = harness_command("check", "--db", stored, "--run", "rnu")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.endswith("audit.db has no run 'rnu'; the nearest is 'run'\n")
+
+
+@pytest.mark.parametrize("run", ["run", "latest"])
+def test_a_database_without_runs_is_refused(
+    harness_command: Command, sqlite_url: str, run: str
+) -> None:
+    LandscapeDB(sqlite_url).close()
+    ended = harness_command("check", "--db", sqlite_url, "--run", run)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.endswith("audit.db holds no runs\n")
+
+
+def test_the_limit_of_records_holds_on_a_stored_run(harness_command: Command, stored: str) -> None:
+    ended = harness_command("check", "--db", stored, "--run", "run", "--max-records", 1)
+    assert ended.code == 2
+    assert "LandscapeExporter yields more than 1 records" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("check", "--db", "STORED", "--run", "run", "--check", "memory"), "--check"),
+        (("check", "--db", "STORED", "--run", "run", "--all"), "--all"),
+        (("check", "--db", "STORED", "--run", "run", "--postgresql", "URL"), "--postgresql"),
+        (("check", "--check", "memory", "--all"), "--all"),
+        (("selftest", "--short", "--postgresql", "URL"), "--postgresql"),
+        (("golden", "--update", "--candidate", "mine:Exporter"), "--candidate"),
+        (("history", "--output", "out"), "--add"),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, tuple) else each,
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    harness_command: Command, stored: str, arguments: tuple[str, ...], option: str, tmp_path: Path
+) -> None:
+    names = {"STORED": stored, "URL": "postgresql://localhost/unused", "out": str(tmp_path)}
+    ended = harness_command(*(names.get(each, each) for each in arguments))
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: ")
+    assert option in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_a_check_that_needs_a_server_is_skipped_without_one(harness_command: Command) -> None:
+    ended = harness_command("check", "--check", "backends")
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("skipped  backends  sqlite  LandscapeExporter  not compared with")
+
+
+@pytest.mark.parametrize("command", ["bench", "gate"])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--src", "nosuchdir"), ("'--src'", "'nosuchdir'", "does not exist")),
+        (("--src", "HERE"), ("elspeth.core.landscape:LandscapeExporter", "/src/elspeth/", "HERE")),
+        (("--python", "nosuch"), ("nosuch cannot be run",)),
+        (("--python", "PYTHON", "--candidate", "nosuch:Exporter"), ("No module named 'nosuch'",)),
+    ],
+    ids=lambda each: " ".join(each),
+)
+def test_an_exporter_of_another_place_is_looked_up_before_any_work(
+    harness_command: Command,
+    command: str,
+    arguments: tuple[str, ...],
+    words: tuple[str, ...],
+    tmp_path: Path,
+) -> None:
+    names = {"HERE": str(tmp_path), "PYTHON": sys.executable}
+    given = [names.get(each, each) for each in arguments]
+    ended = harness_command(command, *given, "--output", tmp_path / "out")
+    assert (ended.code, ended.out) == (2, "")
+    # No step of the work was announced before.
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1
+    assert all(names.get(word, word) in ended.err for word in words), ended.err
+
+
+RAISES = """
+class AtOnce:
+    def __init__(self, db, signing_key=None):
+        pass
+
+    def export_run(self, run_id, sign=False):
+        raise RuntimeError("out of order")
+
+
+class WhenMade(AtOnce):
+    def __init__(self, db, signing_key=None):
+        raise RuntimeError("out of order")
+"""
+
+
+@pytest.mark.parametrize("exporter", ["AtOnce", "WhenMade"])
+def test_an_exporter_that_raises_fails_by_its_own_exception(
+    harness_command: Command, exporter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "exporters_that_raise.py").write_text(RAISES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    ended = harness_command("check", "--candidate", f"exporters_that_raise:{exporter}")
+    assert ended.code == 1, ended.err
+    assert ended.err == ""
+    assert "RuntimeError: out of order" in ended.out.partition("failed  ")[0]
+    assert "FileNotFoundError" not in ended.out
+    # The control's costs are still there.
+    assert "LegacyLandscapeExporter  " in ended.out
+    assert ended.out.endswith(f"{exporter}: left out: RuntimeError: out of order\n")
+
+
+@pytest.mark.parametrize("candidate", [(), ("--candidate", "exporter_of_this_folder:Exporter")])
+def test_a_file_of_the_working_directory_replaces_no_package_of_the_harness(
+    candidate: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "jinja2.py").write_text("raise ImportError('not the package that was meant')")
+    (tmp_path / "exporter_of_this_folder.py").write_text(
+        "from elspeth.core.landscape import LandscapeExporter as Exporter"
+    )
+    script = "from harness.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script, "bench", "--rows", "10", "--rounds", "1", *candidate],
+        cwd=tmp_path,
+        env=packaged.child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize("arguments", ["check", "check --all", "golden --check", "selftest"])
+def test_a_server_that_cannot_be_reached_is_named_before_any_work(
+    harness_command: Command, arguments: str
+) -> None:
+    with socket.socket() as taken:
+        # Bound, and nothing listens: the connection is refused.
+        taken.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{taken.getsockname()[1]}/landscape"
+        url = f"postgresql://user:secret@{place}"
+        ended = harness_command(*arguments.split(), "--postgresql", url)
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.err.startswith(f"error: postgresql://user:***@{place}: database: connection fail")
+    assert ended.err.count("\n") == 1
+    assert "secret" not in ended.err
+
+
+@pytest.mark.parametrize("arguments", ["check", "golden --check", "selftest", "selftest --short"])
+@pytest.mark.parametrize("url", ["nonsense:secret", "sqlite:///secret.db"])
+def test_a_server_that_is_not_postgresql_is_refused(
+    harness_command: Command, arguments: str, url: str
+) -> None:
+    ended = harness_command(*arguments.split(), "--postgresql", url)
+    assert (ended.code, ended.out) == (2, "")
+    assert "'--postgresql': not the URL of a server: postgresql://USER" in ended.err
+    assert "secret" not in ended.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_shows_no_path_of_this_machine(harness_command: Command, command: str) -> None:
+    ended = harness_command(command, "--help")
+    assert ended.code == 0
+    assert str(packaged.PACKAGE.parent) not in "".join(ended.out.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["check --check plan", "gate --results RESULTS --output OUT", "selftest --short"],
+)
+def test_no_line_of_piped_output_ends_in_blanks(
+    harness_command: Command, arguments: str, tmp_path: Path
+) -> None:
+    names = {"RESULTS": packaged.FIXTURES / "results" / "passed.json", "OUT": tmp_path}
+    ended = harness_command(*(names.get(each, each) for each in arguments.split()))
+    assert ended.code == 0, ended.err
+    assert ended.out
+    assert [line for line in ended.out.splitlines() if line != line.rstrip()] == []
