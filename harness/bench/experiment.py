@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from math import isqrt
 from pathlib import Path
 
 from elspeth.core.landscape import LandscapeDB
@@ -28,9 +29,13 @@ from querygrowth.call_sites import CallSite
 from querygrowth.growth import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.reports import site_within
-from querygrowth.verdict import Verdict, judge
+from querygrowth.verdict import Outcome, Verdict, judge
 
 STEPS_PER_SIZE = 5
+_SIZES_OF_GROWTH = 3
+_LEAST_SPAN = 2
+# Within less than a factor of two, the slope of a quadratic count rises too little to be told from
+# that of a proportional one.
 LEAST_ROWS = ROWS_TO_TAKE_TURNS
 """The rows of the smallest run that an exporter is measured on."""
 # A smaller run lacks a kind of lineage, and an exporter that loses that kind would pass.
@@ -90,8 +95,12 @@ def run_experiment(experiment: Experiment, directory: Path, on_step: OnStep) -> 
 
 def sizes_up_to(rows: int) -> tuple[int, ...]:
     """The sizes that show how the cost of an export grows, up to a run of `rows` rows."""
-    smaller = (max(LEAST_ROWS, rows // part) for part in (100, 10))
-    return (*dict.fromkeys(size for size in smaller if size < rows), rows)
+    least = max(LEAST_ROWS, rows // 100)
+    if rows < _LEAST_SPAN * least:
+        return tuple(dict.fromkeys((least, rows)))
+    # Two sizes always lie on a line, so that growth faster than in proportion needs a third. Below
+    # 1000 rows a tenth is too close to the least size, and the geometric mean takes its place.
+    return (least, max(rows // 10, isqrt(LEAST_ROWS * rows)), rows)
 
 
 def judge_sizes(
@@ -205,14 +214,21 @@ def _judge_vacuity(sizes: Sequence[SizeResult]) -> Verdict:
 
 
 def _judge_growth(sizes: Sequence[SizeResult]) -> tuple[Verdict, ...]:
-    # One size says nothing about growth.
-    if len(sizes) < 2:
-        return ()
     observed = [size.candidate.observation for size in sizes]
-    report = GrowthReport.of(
+    rows = [size.run.rows for size in sizes]
+    found: tuple[Verdict, ...] = ()
+    if len(sizes) > 1:
+        activities = [each.activity for each in observed]
+        found = judge_growth(GrowthReport.of(observed[0].subject, "rows", rows, activities))
+    if len(sizes) >= _SIZES_OF_GROWTH:
+        return found
+    # Two sizes can prove a failure. They cannot prove a pass: any two counts are in proportion.
+    skipped = Verdict(
         observed[0].subject,
-        "rows",
-        [size.run.rows for size in sizes],
-        [each.activity for each in observed],
+        Outcome.SKIPPED,
+        expected=f"the growth of every count over {_SIZES_OF_GROWTH} sizes",
+        seen=f"{len(sizes)} of {_SIZES_OF_GROWTH} sizes were measured: "
+        f"{', '.join(f'{each:,}' for each in rows)} rows",
+        next_step=f"--rows {_LEAST_SPAN * LEAST_ROWS} or more",
     )
-    return judge_growth(report)
+    return (*(each for each in found if each.failed), skipped)

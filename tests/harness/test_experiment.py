@@ -91,10 +91,48 @@ def test_an_exporter_that_does_nothing_fails_as_vacuous_first(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("rows", "sizes"), [(10, (10,)), (100, (10, 100)), (2000, (20, 200, 2000))]
+    ("rows", "sizes"),
+    [
+        (10, (10,)),
+        (11, (10, 11)),
+        (20, (10, 14, 20)),
+        (100, (10, 31, 100)),
+        (110, (10, 33, 110)),
+        (999, (10, 99, 999)),
+        (1000, (10, 100, 1000)),
+        (2000, (20, 200, 2000)),
+        (12_345, (123, 1234, 12_345)),
+    ],
 )
 def test_smaller_sizes_lead_up_to_the_one_asked_for(rows: int, sizes: tuple[int, ...]) -> None:
     assert sizes_up_to(rows) == sizes
+
+
+class ComparesEachPairOfRows(LandscapeExporter):
+    """Reads every row once more for every row: work that grows with the square of the rows."""
+
+    def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
+        with self._db.connection() as connection:
+            pairs = "SELECT count(*) FROM rows AS a, rows AS b WHERE a.row_index + b.row_index > 3"
+            connection.exec_driver_sql(pairs).scalar()
+        yield from super()._iter_records(run_id)
+
+
+def test_three_sizes_up_to_100_rows_show_quadratic_work(tmp_path: Path) -> None:
+    results = run(ComparesEachPairOfRows, tmp_path, *sizes_up_to(100))
+    growth = [each.verdict.seen for each in results.failures if each.topic is Topic.GROWTH]
+    assert growth == ["vm_steps grew faster than records along rows"]
+
+
+@pytest.mark.parametrize("rows", [(10,), (10, 11)])
+def test_growth_is_skipped_with_the_reason_where_there_are_fewer_than_three_sizes(
+    rows: tuple[int, ...], tmp_path: Path
+) -> None:
+    results = run(LandscapeExporter, tmp_path, *rows)
+    (verdict,) = (each.verdict for each in results.judgements if each.topic is Topic.GROWTH)
+    assert verdict.outcome is Outcome.SKIPPED
+    assert f"{len(rows)} of 3 sizes" in verdict.seen
+    assert "--rows 20" in verdict.next_step
 
 
 def test_the_formulas_of_both_exporters_are_exact(tmp_path: Path) -> None:
