@@ -176,11 +176,15 @@ def judge_costs(found: Costs, baseline: Costs) -> tuple[Verdict, ...]:
 
 
 def merged(found: Costs, earlier: Costs | None) -> Costs:
-    """The costs to accept: the found ones, and the work accepted earlier under other versions."""
-    # A developer has one pair of versions. The counts that CI compares under others must stay.
+    """The costs to accept: the found ones, and those accepted earlier that were not found now."""
+    # A developer has one pair of versions, and a candidate in another process or without source
+    # has no work counts. The counts that CI compares must stay.
     if earlier is None or earlier.rows != found.rows:
         return found
-    return replace(found, work={**earlier.work, **found.work})
+    software = {**earlier.work, **found.work}
+    work = {each: {**earlier.work.get(each, {}), **found.work.get(each, {})} for each in software}
+    fetched = earlier.rows_fetched if found.rows_fetched is None else found.rows_fetched
+    return replace(found, work=work, rows_fetched=fetched)
 
 
 def load_baseline(path: Path) -> Costs:

@@ -21,8 +21,8 @@ from harness.exporters.observation import (
     ExportTask,
     MemoryUse,
     Observation,
+    SourceFolders,
     observe_export,
-    project_of_subject,
 )
 from harness.exporters.subject import CONTROL, Subject, load_subject
 from harness.exporters.subprocess_probe import FIRST_ROW_TRIES, Probe, subject_of
@@ -105,9 +105,9 @@ class InThisProcess:
         return observe_export(self.loaded, task)
 
     def count_branches(self, task: ExportTask) -> int | None:
-        """Count branches in files below the working directory; None without such a file."""
+        """Count branches in the exporter's package and its base classes'; None without source."""
         # A separate pass: tracing Python makes an export many times slower.
-        with count_branches(project_of_subject()) as branches:
+        with count_branches(SourceFolders(self.loaded.factory)) as branches:
             task.perform(self.loaded)
         return branches.count or None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from elspeth.core.landscape import LandscapeDB
 from harness.bench.baseline import (
     BaselineError,
     Costs,
@@ -17,6 +18,12 @@ from harness.bench.baseline import (
     merged,
     save_baseline,
 )
+from harness.compare.exports import SIGNING_KEY, fixed_clock
+from harness.exporters.measured import measured
+from harness.exporters.observation import ExportTask
+from harness.exporters.subject import DEFAULT_CANDIDATE
+from harness.generate.generator import generate_run
+from harness.generate.spec import RunSpec
 from querygrowth.verdict import Outcome, Verdict
 
 ROWS = (10, 30, 100)
@@ -98,6 +105,35 @@ def test_work_under_other_versions_is_not_judged_and_says_which_are_known() -> N
 def test_an_update_keeps_the_work_accepted_under_other_versions() -> None:
     found = costs(work={"SQLite 3.51.0, CPython 3.13": {"vm_steps": (1, 2, 3)}})
     assert set(merged(found, costs()).work) == {SQLITE, "SQLite 3.51.0, CPython 3.13"}
+
+
+def test_an_update_keeps_accepted_counts_that_could_not_be_measured_this_time() -> None:
+    earlier = costs(work={SQLITE: {"vm_steps": (500, 1500, 5000), "branches": (1, 2, 3)}})
+    found = costs(rows_fetched=None, work={SQLITE: {"vm_steps": (400, 1400, 4000)}})
+    accepted = merged(found, earlier)
+    assert accepted.work == {SQLITE: {"vm_steps": (400, 1400, 4000), "branches": (1, 2, 3)}}
+    assert accepted.rows_fetched == earlier.rows_fetched
+
+
+def test_branches_do_not_depend_on_the_working_directory(
+    db: LandscapeDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = generate_run(db, RunSpec.typical(10)).run_id
+    task = ExportTask(db, run_id, SIGNING_KEY, fixed_clock, tmp_path)
+    candidate = measured(DEFAULT_CANDIDATE)
+    candidate.observe(task)  # Caches of SQLAlchemy are filled, and the file exists from now on.
+    here = candidate.count_branches(task)
+    monkeypatch.chdir(tmp_path)
+    assert candidate.count_branches(task) == here
+    assert here is not None
+
+
+def test_branches_of_a_base_class_in_another_package_count(db: LandscapeDB, tmp_path: Path) -> None:
+    run_id = generate_run(db, RunSpec.typical(10)).run_id
+    task = ExportTask(db, run_id, SIGNING_KEY, fixed_clock, tmp_path)
+    plain = measured(DEFAULT_CANDIDATE).count_branches(task)
+    derived = measured("harness.fixtures.faulty_exporters.queries:MembersBatchByBatch")
+    assert (derived.count_branches(task) or 0) > (plain or 0) / 2 > 0
 
 
 def test_slopes_are_further_queries_for_each_further_row() -> None:
