@@ -16,7 +16,7 @@ from harness.bench.measurements import (
     Measurements,
     SizeResult,
 )
-from harness.bench.race import FULL_STEPS, OnStep, measure_full
+from harness.bench.race import FULL_STEPS, TIMES_LARGER, OnStep, measure_full
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.targets import Target, judge_targets
 from harness.bench.timing import Timing, time_in_turn
@@ -24,7 +24,7 @@ from harness.compare.exports import SIGNING_KEY, Comparison, compare_exports, fi
 from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask, Observation
 from harness.generate.generator import GeneratedRun, generate_run
-from harness.generate.spec import ROWS_TO_TAKE_TURNS, RunSpec
+from harness.generate.spec import MAX_COUNT, ROWS_TO_TAKE_TURNS, RunSpec
 from querygrowth.call_sites import CallSite
 from querygrowth.growth import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
@@ -38,6 +38,8 @@ _LEAST_SPAN = 2
 # that of a proportional one.
 LEAST_ROWS = ROWS_TO_TAKE_TURNS
 """The rows of the smallest run that an exporter is measured on."""
+MAX_ROWS = MAX_COUNT // TIMES_LARGER
+"""The rows of the largest usual run: the large run of `bench --full` has to be possible too."""
 # A smaller run lacks a kind of lineage, and an exporter that loses that kind would pass.
 
 

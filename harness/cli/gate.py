@@ -12,7 +12,7 @@ import typer
 
 from harness.bench.baseline import DEFAULT_BASELINE, load_baseline
 from harness.bench.environment import changed_files, checked_out, working_tree
-from harness.bench.experiment import LEAST_ROWS, Experiment, sizes_up_to
+from harness.bench.experiment import LEAST_ROWS, MAX_ROWS, Experiment, sizes_up_to
 from harness.bench.race import Race
 from harness.bench.result_file import load_results
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
@@ -52,7 +52,7 @@ def gate(
         str | None, typer.Option(help="The git revision whose speed must be kept.")
     ] = None,
     rows: Annotated[
-        int, typer.Option(min=LEAST_ROWS, help="Source rows of the largest run.")
+        int, typer.Option(min=LEAST_ROWS, max=MAX_ROWS, help="Source rows of the largest run.")
     ] = 2000,
     src: SrcOption = None,
     python: PythonOption = None,

@@ -14,6 +14,7 @@ from harness.cli.main import COMMANDS, main
 ROOT = Path(__file__).parents[2]
 SAVED = ROOT / "fixtures" / "results"
 TYPO = '[[target]]\nid = "R1"\ntitle = "queries"\nmetric = "querys"\nat_most = 13\n'
+HUGE = "9" * 23
 WITHOUT_EXTRAS = """
 import sys
 from harness.cli.console import EXTRA_PACKAGES
@@ -135,6 +136,11 @@ def test_history_adds_and_shows_the_trend(harness: Harness, tmp_path: Path) -> N
         (("gate", "--rows", "1"), ("'--rows'", "10")),
         (("compare", "HEAD", "--rows", "1"), ("'--rows'", "10")),
         (("compare", "HEAD", "--max-rounds", "1"), ("'--max-rounds'", "6")),
+        (("bench", "--rows", HUGE), ("'--rows'", "20000000")),
+        (("gate", "--rows", HUGE), ("'--rows'", "20000000")),
+        (("compare", "HEAD", "--rows", HUGE), ("'--rows'", "20000000")),
+        (("bench", "--rounds", HUGE), ("'--rounds'", "1000")),
+        (("generate", "--db", "sqlite://", "--rows", HUGE), ("'--rows'", "1000000000")),
         (("bench", "--targets", "typo.toml"), ("typo.toml", "'querys'", "mean 'queries'")),
     ],
 )
