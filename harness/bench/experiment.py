@@ -21,14 +21,14 @@ from harness.bench.results import Judgement, Results, Topic
 from harness.bench.targets import Target, judge_targets
 from harness.bench.timing import Timing, time_in_turn
 from harness.compare.exports import SIGNING_KEY, Comparison, compare_exports, fixed_clock
-from harness.exporters.measured import Measured
+from harness.exporters.measured import ExportFailedError, Measured
 from harness.exporters.observation import ExportTask, Observation
 from harness.generate.generator import GeneratedRun, generate_run
 from harness.generate.spec import MAX_COUNT, ROWS_TO_TAKE_TURNS, RunSpec
 from querygrowth.call_sites import CallSite
 from querygrowth.growth import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
-from querygrowth.reports import site_within
+from querygrowth.reports import site_within, with_relative_site
 from querygrowth.verdict import Outcome, Verdict, judge
 
 STEPS_PER_SIZE = 5
@@ -68,29 +68,37 @@ class Experiment:
 def run_experiment(experiment: Experiment, directory: Path, on_step: OnStep) -> Results:
     """Generate each run in `directory`, export it with both exporters, measure and judge."""
     sizes: list[SizeResult] = []
+    raised: list[Verdict] = []
     for number, spec in enumerate(experiment.specs):
         # A database for a run: rows of other runs would change the plans and the work.
         with LandscapeDB(f"sqlite:///{directory / f'landscape-{number}.db'}") as db:
             on_step(f"recording a run of {spec.rows:,} rows")
+            environment = describe_environment(db, experiment.checkout)
             run = generate_run(db, spec)
             task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
-            sizes.append(_measure(run, task, experiment, on_step))
-            environment = describe_environment(db, experiment.checkout)
+            try:
+                sizes.append(_measure(run, task, experiment, on_step))
+            except ExportFailedError as error:
+                # What was measured before is kept, and larger runs would only take longer.
+                raised.append(_at_size(error.verdict, spec.rows))
+                break
     full = None
-    if experiment.full:
+    if experiment.full and not raised:
         last = experiment.specs[-1]
-        full = measure_full(experiment.candidate, last, experiment.rounds, directory, on_step)
+        try:
+            full = measure_full(experiment.candidate, last, experiment.rounds, directory, on_step)
+        except ExportFailedError as error:
+            raised.append(error.verdict)
+    defined_at = site_within(experiment.candidate.defined_at, experiment.checkout)
     return Results(
         environment=environment,
         measured_at=datetime.now(UTC),
         sizes=tuple(sizes),
         full=full,
         targets=experiment.targets,
-        judgements=judge_sizes(
-            sizes,
-            experiment.targets,
-            full=full,
-            defined_at=site_within(experiment.candidate.defined_at, experiment.checkout),
+        judgements=(
+            *(_of_error(each, experiment.checkout, defined_at) for each in raised),
+            *judge_sizes(sizes, experiment.targets, full=full, defined_at=defined_at),
         ),
     )
 
@@ -114,12 +122,16 @@ def judge_sizes(
 ) -> tuple[Judgement, ...]:
     """Judge every size for vacuity, equivalence and growth, and the last one by the targets.
 
+    Without a size there is nothing to judge, and no judgement.
+
     Args:
         sizes: The measurements, from the smallest run to the largest.
         targets: The agreed numbers.
         full: The measurement of `bench --full`.
         defined_at: The site of a failed verdict that has none: the definition of the candidate.
     """
+    if not sizes:
+        return ()
     verdicts = (
         (Topic.VACUITY, _judge_vacuity(sizes)),
         *((Topic.EQUIVALENCE, each.comparison.verdict()) for each in sizes),
@@ -134,6 +146,15 @@ def judge_sizes(
 def located(verdict: Verdict, default: CallSite | None) -> Verdict:
     """Return a failed verdict with the default site, if it has none."""
     return replace(verdict, site=default) if verdict.failed and not verdict.site else verdict
+
+
+def _of_error(verdict: Verdict, checkout: Path, defined_at: CallSite | None) -> Judgement:
+    # Before all others: what follows from an export that ended early is not its cause.
+    return Judgement(Topic.VACUITY, located(with_relative_site(verdict, checkout), defined_at))
+
+
+def _at_size(verdict: Verdict, rows: int) -> Verdict:
+    return replace(verdict, seen=f"{verdict.seen} (a run of {rows:,} rows)")
 
 
 def _measure(

@@ -1,6 +1,7 @@
 """The main flow on small runs: what comes out of it, for a right exporter and for wrong ones."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from harness.bench.targets import load_targets
 from harness.checks.costs import attribute_queries
 from harness.exporters.measured import InThisProcess, measured
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject
+from harness.gate import completed
 from harness.generate.spec import RunSpec
 from querygrowth.verdict import Outcome
 
@@ -133,6 +135,52 @@ def test_growth_is_skipped_with_the_reason_where_there_are_fewer_than_three_size
     assert verdict.outcome is Outcome.SKIPPED
     assert f"{len(rows)} of 3 sizes" in verdict.seen
     assert "--rows 20" in verdict.next_step
+
+
+class Raises(LandscapeExporter):
+    """Ends every export with an error."""
+
+    def write_jsonl(self, run_id: str, path: Path, sign: bool = False) -> None:  # type: ignore[override]
+        raise ValueError("boom\nand more")
+
+
+class RaisesAfterTheFirstRun(LandscapeExporter):
+    """Exports a small run, and ends a larger one with an error."""
+
+    def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
+        for number, record in enumerate(super()._iter_records(run_id)):
+            if number > 30:
+                raise ValueError("too much")
+            yield record
+
+
+@pytest.mark.parametrize(
+    ("candidate", "rows", "measured_rows"),
+    [(Raises, (2, 4), []), (RaisesAfterTheFirstRun, (2, 20), [2])],
+)
+def test_an_error_of_the_exporter_is_a_failure_at_its_line_and_what_was_measured_is_kept(
+    candidate: type[LandscapeExporter],
+    rows: tuple[int, ...],
+    measured_rows: list[int],
+    tmp_path: Path,
+) -> None:
+    results = run(candidate, tmp_path, *rows)
+    assert [each.run.rows for each in results.sizes] == measured_rows
+    first = results.failures[0].verdict
+    assert "it raised ValueError" in first.seen
+    assert "\n" not in first.seen
+    assert first.site is not None
+    assert first.site.path == "tests/harness/test_experiment.py"
+    assert "raise ValueError" in Path(first.site.path).read_text().splitlines()[first.site.line - 1]
+    save_results(results, tmp_path / "results.json")
+    assert load_results(tmp_path / "results.json") == results
+    assert completed(results).failures[0].verdict == first
+
+
+def test_a_callable_that_takes_no_database_fails_without_a_line_of_its_own(tmp_path: Path) -> None:
+    planned = replace(experiment(LandscapeExporter, 2), candidate=measured("json:dumps"))
+    results = run_experiment(planned, tmp_path, lambda step: None)
+    assert "it raised TypeError" in results.failures[0].verdict.seen
 
 
 def test_the_formulas_of_both_exporters_are_exact(tmp_path: Path) -> None:
