@@ -54,7 +54,7 @@ def baseline(
             found = count_costs(measured(candidate), Path(directory))
     except ExportFailedError as error:
         output_console().print(render_judgements([Judgement(Topic.BASELINE, error.verdict)]))
-        output_console().print(Text(visible_verdict(error.verdict)))
+        output_console().print(Text(f"\n{visible_verdict(error.verdict)}"))
         return ExitCode.FAILED
     if update:
         save_baseline(merged(found, earlier), path)
