@@ -80,6 +80,32 @@ def test_saved_results_that_fail_exit_1_and_annotate_the_line_on_github(
 
 
 @pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--candidate", "elspeth.core.landscape:LandscapeExporter"),
+        ("--base", "HEAD"),
+        ("--rows", "2000"),
+        ("--src", "src"),
+        ("--python", sys.executable),
+        ("--baseline", "fixtures/baseline.json"),
+        ("--targets", "fixtures/targets.toml"),
+    ],
+)
+def test_an_option_that_saved_results_would_ignore_is_refused(
+    harness: Harness, option: str, value: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    saved = ("gate", "--results", str(SAVED / "passed.json"), "--nightly", "--output", str(out))
+    said = harness(*saved, option, value)
+    assert said.code == 2
+    assert said.err == (
+        f"error: {option} does not go with --results: saved results are judged already\n"
+    )
+    assert not out.exists()
+    assert harness(*saved).code == 0
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ("gate", "--results", "empty.json"),
