@@ -1,7 +1,7 @@
 """Targets: the agreed numbers of targets.toml, their metrics, and their verdicts.
 
-To add a target, add a `[[target]]` to targets.toml. For a new metric, add a function to
-SIZE_METRICS.
+To add a target, add a `[[target]]` to targets.toml. For a new metric, add it to SIZE_METRICS with
+its unit and the keys that can bound it.
 """
 
 import tomllib
