@@ -96,8 +96,13 @@ def render_failures(results: Results) -> RenderableType:
     """Explain the first failures, if any, and end with the result in one line."""
     # The result comes last, next to the prompt, where a person looks first.
     failures = results.failures
-    explained = (Text(f"\n{visible_verdict(each.verdict)}") for each in failures[:_EXPLAINED])
-    rest = len(failures) - _EXPLAINED
+    # The same failure at several sizes is explained once, so that it does not hide the others.
+    first_of = {
+        (each.topic, each.verdict.subject, each.verdict.seen): each for each in failures[::-1]
+    }
+    shown = [each for each in failures if each in first_of.values()][:_EXPLAINED]
+    explained = (Text(f"\n{visible_verdict(each.verdict)}") for each in shown)
+    rest = len(failures) - len(shown)
     more = (Text(f"\n... and {rest} more: the reports explain them"),) if rest > 0 else ()
     return Group(*explained, *more, Text(f"\n{visible(headline(results))}"))
 

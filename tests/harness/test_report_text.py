@@ -79,6 +79,18 @@ def test_the_last_line_counts_every_outcome_that_occurs(outcomes: str, last_line
     ).replace(")", "").replace("\\", "")
 
 
+def test_the_same_failure_at_several_sizes_is_explained_once() -> None:
+    same = [Verdict("it", Outcome.FAILED, "", "other bytes", (f"size {each}",)) for each in "123"]
+    other = Verdict("it", Outcome.FAILED, "", "queries grew")
+    judgements = [Judgement(Topic.EQUIVALENCE, each) for each in same]
+    results = replace(PASSED, judgements=(*judgements, Judgement(Topic.GROWTH, other)))
+    shown = on_terminal(results)
+    assert "size 1" in shown
+    assert "size 2" not in shown
+    assert "it: queries grew" in shown
+    assert "... and 2 more" in shown
+
+
 def test_the_summary_of_a_pass_shows_both_exporters_and_their_formulas() -> None:
     text = render_markdown(PASSED)
     assert "control: LegacyLandscapeExporter" in text
