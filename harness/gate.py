@@ -20,11 +20,12 @@ from harness.checks.costs import attribute_queries
 from harness.checks.run import Check, prepare_checks, run_checks
 from harness.checks.selftest import SelftestSelection, run_selftest
 from harness.compare.exports import SIGNING_KEY, fixed_clock
+from harness.exporters.measured import ExportFailedError
 from harness.exporters.observation import ExportTask
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from querygrowth.reports import site_within, with_relative_site
-from querygrowth.verdict import Outcome, judge
+from querygrowth.verdict import Outcome, Verdict, judge
 
 REQUIRED = (
     Topic.VACUITY,
@@ -44,6 +45,9 @@ def completed(results: Results, required: Collection[Topic] = REQUIRED) -> Resul
     # Skipped does not count: a topic with skipped verdicts only must not pass.
     judged = {each.topic for each in results.judgements if each.verdict.outcome in _JUDGED}
     missing = [topic for topic in required if topic not in judged]
+    if not results.sizes and not _exported(results):
+        # The export ended in an error: that failure explains why nothing else was judged.
+        return results
     # A saved file may contain a verdict on vacuity and no measured run that it is about.
     if not results.sizes and Topic.VACUITY not in missing:
         missing.insert(0, Topic.VACUITY)
@@ -57,6 +61,11 @@ def decide(results: Results, *, nightly: bool = False) -> ExitCode:
     # A noisy machine must not block a pull request. The nightly round is stricter.
     undecided = results.outcome is Outcome.INCONCLUSIVE
     return ExitCode.PASSED if undecided and not nightly else ExitCode.FAILED
+
+
+def _exported(results: Results) -> bool:
+    """Whether no verdict says that an exporter did nothing or ended in an error."""
+    return not any(each.topic is Topic.VACUITY for each in results.failures)
 
 
 def _missing(topic: Topic) -> Judgement:
@@ -120,9 +129,10 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
     results = run_experiment(experiment, directory, on_step)
     checked = tuple(_check(gate, directory, on_step))
     on_step("counting the costs that the baseline is about")
-    costs = judge_costs(count_costs(experiment.candidate, directory), gate.baseline)
+    costs = _judge_costs(gate, directory)
     on_step("finding the formulas of the queries")
-    both = (experiment.control, experiment.candidate)
+    # An export that ended in an error has no formula.
+    both = (experiment.control, *((experiment.candidate,) if _exported(results) else ()))
     formulas = attribute_queries({each.name: each for each in both}, directory)
     on_step("checking exporters that are broken on purpose")
     tried = run_selftest(gate.selftest.faults, gate.selftest.correct)
@@ -136,6 +146,16 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
     # A fault that breaks one limit along many axes gives the same verdict many times.
     results = replace(results, judgements=tuple(dict.fromkeys(judgements)), formulas=texts)
     return completed(_raced(results, gate.race, directory, on_step))
+
+
+def _judge_costs(gate: Gate, directory: Path) -> tuple[Verdict, ...]:
+    """Judge the candidate's costs by the baseline; an error of the exporter is a failure."""
+    experiment = gate.experiment
+    try:
+        return judge_costs(count_costs(experiment.candidate, directory), gate.baseline)
+    except ExportFailedError as error:
+        defined_at = site_within(experiment.candidate.defined_at, experiment.checkout)
+        return (located(with_relative_site(error.verdict, experiment.checkout), defined_at),)
 
 
 def _check(gate: Gate, directory: Path, on_step: OnStep) -> Iterator[Judgement]:
@@ -160,6 +180,11 @@ def _raced(results: Results, race: Race | None, directory: Path, on_step: OnStep
     """Return the results with the race against the base revision, if there is one."""
     if race is None:
         return results
+    if not _exported(results):
+        expected = f"not slower than {race.base.name}"
+        seen = "not raced: the export did nothing or ended in an error"
+        skipped = Judgement(Topic.SPEED, Verdict("speed", Outcome.SKIPPED, expected, seen))
+        return replace(results, judgements=(*results.judgements, skipped))
 
     def tell(pairing: Pairing, limit: int) -> None:
         on_step(f"racing {race.base.name}: {pairing.ratio:.3f} after {len(pairing.base.seconds)}")

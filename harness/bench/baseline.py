@@ -1,13 +1,15 @@
 """The baseline: the accepted exact counts of exports of three small runs, shape by shape."""
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.output.atomic import new_file
@@ -18,6 +20,7 @@ from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask, Observation
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
+from querygrowth.reports import visible
 from querygrowth.trend import trend
 from querygrowth.verdict import Outcome, Verdict, judge
 from querygrowth.work import BRANCHES, VM_STEPS
@@ -29,6 +32,9 @@ ROWS = (10, 30, 100)
 """The source rows of the runs."""
 # Small, as counting Python's branches makes an export many times slower. Growth shows all the same.
 
+_SOFTWARE = r"SQLite \d+(\.\d+)+, CPython \d+\.\d+"
+"""The form of `Environment.software` for the runs of a baseline, which are in SQLite."""
+_WORK = (VM_STEPS, BRANCHES)
 _ACCEPT = "if it is intended: harness baseline --update, and say why in the commit"
 _TIGHTEN = "tighten the baseline: harness baseline --update"
 
@@ -68,27 +74,63 @@ class Costs:
 
 # The file is a contract of models apart from the dataclasses, so that a change of those cannot
 # change an accepted baseline by accident.
+Count = Annotated[StrictInt, Field(ge=0, le=2**63 - 1)]
+Counts = tuple[Count, ...]
+
+
 class _SavedShape(BaseModel):
     """One shape in baseline.json."""
 
-    model_config = ConfigDict(from_attributes=True, allow_inf_nan=False)
+    model_config = ConfigDict(from_attributes=True, extra="forbid", allow_inf_nan=False)
 
     table: str
     text: str
-    counts: tuple[int, ...]
+    counts: Counts
     slope: float
 
 
 class _SavedBaseline(BaseModel):
     """The schema of baseline.json."""
 
-    model_config = ConfigDict(from_attributes=True)
+    # Every mistake is refused: a count under a misspelt name would never be judged, and a shape
+    # that is given twice would raise its limit.
+    model_config = ConfigDict(from_attributes=True, extra="forbid")
 
-    rows: tuple[int, ...]
+    rows: Annotated[
+        tuple[Annotated[StrictInt, Field(ge=1, le=2**63 - 1)], ...], Field(min_length=2)
+    ]
     shapes: tuple[_SavedShape, ...]
-    rows_fetched: tuple[int, ...] | None
-    work: Mapping[str, Mapping[str, tuple[int, ...]]] = {}
+    rows_fetched: Counts | None
+    work: Mapping[str, Mapping[str, Counts]] = {}
     format: Literal[1] = 1
+
+    @model_validator(mode="after")
+    def _unambiguous(self) -> Self:
+        if list(self.rows) != sorted(set(self.rows)):
+            raise ValueError(f"rows: {_numbers(self.rows)} do not ascend")
+        for shape in self.shapes:
+            _check_length(f"the shape {shape.text!r}", shape.counts, self.rows)
+        named = Counter((each.table, each.text) for each in self.shapes)
+        if repeated := [text for (_, text), times in named.items() if times > 1]:
+            raise ValueError(f"the shape {repeated[0]!r} is given more than once")
+        if self.rows_fetched is not None:
+            _check_length("rows_fetched", self.rows_fetched, self.rows)
+        for software, counted in self.work.items():
+            if not re.fullmatch(_SOFTWARE, software):
+                raise ValueError(f"work: {software!r} is not like 'SQLite 3.40.1, CPython 3.11'")
+            for name, counts in counted.items():
+                if name not in _WORK:
+                    close = get_close_matches(name, _WORK, n=1, cutoff=0)[0]
+                    raise ValueError(f"work: unknown name {name!r}; did you mean {close!r}?")
+                _check_length(f"work: {name} under {software}", counts, self.rows)
+        return self
+
+
+def _check_length(what: str, counts: Sequence[int], rows: Sequence[int]) -> None:
+    if len(counts) != len(rows):
+        raise ValueError(
+            f"{what} has {len(counts)} counts, expected {len(rows)}, one for each size"
+        )
 
 
 def count_costs(candidate: Measured, directory: Path) -> Costs:
@@ -128,17 +170,21 @@ def judge_costs(found: Costs, baseline: Costs) -> tuple[Verdict, ...]:
         )
     return (
         _judge_queries(found, baseline),
-        *_judge_fetched(found, baseline),
+        _judge_fetched(found, baseline),
         *_judge_work(found, baseline),
     )
 
 
 def merged(found: Costs, earlier: Costs | None) -> Costs:
-    """The costs to accept: the found ones, and the work accepted earlier under other versions."""
-    # A developer has one pair of versions. The counts that CI compares under others must stay.
+    """The costs to accept: the found ones, and those accepted earlier that were not found now."""
+    # A developer has one pair of versions, and a candidate in another process or without source
+    # has no work counts. The counts that CI compares must stay.
     if earlier is None or earlier.rows != found.rows:
         return found
-    return replace(found, work={**earlier.work, **found.work})
+    software = {**earlier.work, **found.work}
+    work = {each: {**earlier.work.get(each, {}), **found.work.get(each, {})} for each in software}
+    fetched = earlier.rows_fetched if found.rows_fetched is None else found.rows_fetched
+    return replace(found, work=work, rows_fetched=fetched)
 
 
 def load_baseline(path: Path) -> Costs:
@@ -149,18 +195,23 @@ def load_baseline(path: Path) -> Costs:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_without_repeats)
+    except BaselineError as error:
+        raise BaselineError(f"no baseline in {path}: {error}") from error
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "not a whole JSON document"
         raise BaselineError(f"no baseline in {path}: {reason}") from error
-    if not isinstance(content, dict) or content.get("format") != BASELINE_FORMAT:
+    found = content.get("format") if isinstance(content, dict) else None
+    # True equals 1 in Python.
+    if type(found) is not int or found != BASELINE_FORMAT:
         raise BaselineError(f"{path} is not a baseline of format {BASELINE_FORMAT}")
     try:
         saved = _SavedBaseline.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BaselineError(f"no baseline in {path}: {where}: {first['msg']}") from error
+        # The checks of the whole file have no location, and name the place themselves.
+        where = f"{'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
+        raise BaselineError(visible(f"no baseline in {path}: {where}{first['msg']}")) from error
     if not saved.shapes:
         # It would accept an exporter that does nothing.
         raise BaselineError(f"{path} accepts no query at all")
@@ -173,6 +224,15 @@ def save_baseline(costs: Costs, path: Path) -> None:
     saved = _SavedBaseline.model_validate(costs)
     with new_file(path) as file:
         file.write(saved.model_dump_json(indent=1).encode() + b"\n")
+
+
+def _without_repeats(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    # Of two equal keys, json keeps the last one, and the first would not be judged.
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        repeated = next(name for name, times in Counter(k for k, _ in pairs).items() if times > 1)
+        raise BaselineError(f"the key {repeated!r} is given more than once")
+    return content
 
 
 def _judge_queries(found: Costs, baseline: Costs) -> Verdict:
@@ -213,9 +273,13 @@ def _judge_counts(
     return replace(verdict, next_step=_TIGHTEN) if fallen else verdict
 
 
-def _judge_fetched(found: Costs, baseline: Costs) -> Iterator[Verdict]:
-    if found.rows_fetched is not None and baseline.rows_fetched is not None:
-        yield _judge_counts("rows fetched", found.rows_fetched, baseline.rows_fetched, found.rows)
+def _judge_fetched(found: Costs, baseline: Costs) -> Verdict:
+    if found.rows_fetched is None or baseline.rows_fetched is None:
+        accepted = "the baseline has no such count"
+        if baseline.rows_fetched is not None:
+            accepted = f"at most {_numbers(baseline.rows_fetched)}"
+        return _not_judged("rows fetched", found.rows_fetched, expected=accepted)
+    return _judge_counts("rows fetched", found.rows_fetched, baseline.rows_fetched, found.rows)
 
 
 def _judge_work(found: Costs, baseline: Costs) -> Iterator[Verdict]:
@@ -229,6 +293,15 @@ def _judge_work(found: Costs, baseline: Costs) -> Iterator[Verdict]:
                 known = ", ".join(baseline.work) or "no versions"
                 seen = f"{_numbers(counts)}; the baseline knows {known}"
                 yield Verdict(name, Outcome.SKIPPED, f"a baseline under {software}", seen)
+    counted_names = {name for counted in found.work.values() for name in counted}
+    accepted_names = {name for counted in baseline.work.values() for name in counted}
+    for name in (each for each in _WORK if each in accepted_names - counted_names):
+        yield _not_judged(name, None, expected="at most the accepted count")
+
+
+def _not_judged(subject: str, found: Sequence[int] | None, *, expected: str) -> Verdict:
+    seen = "not measured" if found is None else _numbers(found)
+    return Verdict(subject, Outcome.SKIPPED, expected, seen)
 
 
 def _grouped(shapes: Sequence[ShapeCost], shared: Collection[str]) -> dict[str, tuple[int, ...]]:

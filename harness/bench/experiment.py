@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from math import isqrt
 from pathlib import Path
 
 from elspeth.core.landscape import LandscapeDB
@@ -15,24 +16,30 @@ from harness.bench.measurements import (
     Measurements,
     SizeResult,
 )
-from harness.bench.race import FULL_STEPS, OnStep, measure_full
+from harness.bench.race import FULL_STEPS, TIMES_LARGER, OnStep, measure_full
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.targets import Target, judge_targets
 from harness.bench.timing import Timing, time_in_turn
 from harness.compare.exports import SIGNING_KEY, Comparison, compare_exports, fixed_clock
-from harness.exporters.measured import Measured
+from harness.exporters.measured import ExportFailedError, Measured
 from harness.exporters.observation import ExportTask, Observation
 from harness.generate.generator import GeneratedRun, generate_run
-from harness.generate.spec import ROWS_TO_TAKE_TURNS, RunSpec
+from harness.generate.spec import MAX_COUNT, ROWS_TO_TAKE_TURNS, RunSpec
 from querygrowth.call_sites import CallSite
 from querygrowth.growth import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
-from querygrowth.reports import site_within
-from querygrowth.verdict import Verdict, judge
+from querygrowth.reports import site_within, with_relative_site
+from querygrowth.verdict import Outcome, Verdict, judge
 
 STEPS_PER_SIZE = 5
+_SIZES_OF_GROWTH = 3
+_LEAST_SPAN = 2
+# Within less than a factor of two, the slope of a quadratic count rises too little to be told from
+# that of a proportional one.
 LEAST_ROWS = ROWS_TO_TAKE_TURNS
 """The rows of the smallest run that an exporter is measured on."""
+MAX_ROWS = MAX_COUNT // TIMES_LARGER
+"""The rows of the largest usual run: the large run of `bench --full` has to be possible too."""
 # A smaller run lacks a kind of lineage, and an exporter that loses that kind would pass.
 
 
@@ -61,37 +68,49 @@ class Experiment:
 def run_experiment(experiment: Experiment, directory: Path, on_step: OnStep) -> Results:
     """Generate each run in `directory`, export it with both exporters, measure and judge."""
     sizes: list[SizeResult] = []
+    raised: list[Verdict] = []
     for number, spec in enumerate(experiment.specs):
         # A database for a run: rows of other runs would change the plans and the work.
         with LandscapeDB(f"sqlite:///{directory / f'landscape-{number}.db'}") as db:
             on_step(f"recording a run of {spec.rows:,} rows")
+            environment = describe_environment(db, experiment.checkout)
             run = generate_run(db, spec)
             task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
-            sizes.append(_measure(run, task, experiment, on_step))
-            environment = describe_environment(db, experiment.checkout)
+            try:
+                sizes.append(_measure(run, task, experiment, on_step))
+            except ExportFailedError as error:
+                # What was measured before is kept, and larger runs would only take longer.
+                raised.append(_at_size(error.verdict, spec.rows))
+                break
     full = None
-    if experiment.full:
+    if experiment.full and not raised:
         last = experiment.specs[-1]
-        full = measure_full(experiment.candidate, last, experiment.rounds, directory, on_step)
+        try:
+            full = measure_full(experiment.candidate, last, experiment.rounds, directory, on_step)
+        except ExportFailedError as error:
+            raised.append(error.verdict)
+    defined_at = site_within(experiment.candidate.defined_at, experiment.checkout)
     return Results(
         environment=environment,
         measured_at=datetime.now(UTC),
         sizes=tuple(sizes),
         full=full,
         targets=experiment.targets,
-        judgements=judge_sizes(
-            sizes,
-            experiment.targets,
-            full=full,
-            defined_at=site_within(experiment.candidate.defined_at, experiment.checkout),
+        judgements=(
+            *(_of_error(each, experiment.checkout, defined_at) for each in raised),
+            *judge_sizes(sizes, experiment.targets, full=full, defined_at=defined_at),
         ),
     )
 
 
 def sizes_up_to(rows: int) -> tuple[int, ...]:
     """The sizes that show how the cost of an export grows, up to a run of `rows` rows."""
-    smaller = (max(LEAST_ROWS, rows // part) for part in (100, 10))
-    return (*dict.fromkeys(size for size in smaller if size < rows), rows)
+    least = max(LEAST_ROWS, rows // 100)
+    if rows < _LEAST_SPAN * least:
+        return tuple(dict.fromkeys((least, rows)))
+    # Two sizes always lie on a line, so that growth faster than in proportion needs a third. Below
+    # 1000 rows a tenth is too close to the least size, and the geometric mean takes its place.
+    return (least, max(rows // 10, isqrt(LEAST_ROWS * rows)), rows)
 
 
 def judge_sizes(
@@ -103,12 +122,16 @@ def judge_sizes(
 ) -> tuple[Judgement, ...]:
     """Judge every size for vacuity, equivalence and growth, and the last one by the targets.
 
+    Without a size there is nothing to judge, and no judgement.
+
     Args:
         sizes: The measurements, from the smallest run to the largest.
         targets: The agreed numbers.
         full: The measurement of `bench --full`.
         defined_at: The site of a failed verdict that has none: the definition of the candidate.
     """
+    if not sizes:
+        return ()
     verdicts = (
         (Topic.VACUITY, _judge_vacuity(sizes)),
         *((Topic.EQUIVALENCE, each.comparison.verdict()) for each in sizes),
@@ -123,6 +146,15 @@ def judge_sizes(
 def located(verdict: Verdict, default: CallSite | None) -> Verdict:
     """Return a failed verdict with the default site, if it has none."""
     return replace(verdict, site=default) if verdict.failed and not verdict.site else verdict
+
+
+def _of_error(verdict: Verdict, checkout: Path, defined_at: CallSite | None) -> Judgement:
+    # Before all others: what follows from an export that ended early is not its cause.
+    return Judgement(Topic.VACUITY, located(with_relative_site(verdict, checkout), defined_at))
+
+
+def _at_size(verdict: Verdict, rows: int) -> Verdict:
+    return replace(verdict, seen=f"{verdict.seen} (a run of {rows:,} rows)")
 
 
 def _measure(
@@ -205,14 +237,21 @@ def _judge_vacuity(sizes: Sequence[SizeResult]) -> Verdict:
 
 
 def _judge_growth(sizes: Sequence[SizeResult]) -> tuple[Verdict, ...]:
-    # One size says nothing about growth.
-    if len(sizes) < 2:
-        return ()
     observed = [size.candidate.observation for size in sizes]
-    report = GrowthReport.of(
+    rows = [size.run.rows for size in sizes]
+    found: tuple[Verdict, ...] = ()
+    if len(sizes) > 1:
+        activities = [each.activity for each in observed]
+        found = judge_growth(GrowthReport.of(observed[0].subject, "rows", rows, activities))
+    if len(sizes) >= _SIZES_OF_GROWTH:
+        return found
+    # Two sizes can prove a failure. They cannot prove a pass: any two counts are in proportion.
+    skipped = Verdict(
         observed[0].subject,
-        "rows",
-        [size.run.rows for size in sizes],
-        [each.activity for each in observed],
+        Outcome.SKIPPED,
+        expected=f"the growth of every count over {_SIZES_OF_GROWTH} sizes",
+        seen=f"{len(sizes)} of {_SIZES_OF_GROWTH} sizes were measured: "
+        f"{', '.join(f'{each:,}' for each in rows)} rows",
+        next_step=f"--rows {_LEAST_SPAN * LEAST_ROWS} or more",
     )
-    return judge_growth(report)
+    return (*(each for each in found if each.failed), skipped)

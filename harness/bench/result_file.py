@@ -4,9 +4,10 @@ A file of an older format is read. One of a newer format is refused, with its nu
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from statistics import median
@@ -15,8 +16,10 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from elspeth.core.landscape.output.atomic import new_file
+from harness.bench.measurements import SizeResult
 from harness.bench.result_schema import FORMAT, Count, Positive, Ratio, SavedResults
 from harness.bench.results import Results, ResultsError
+from harness.bench.targets import METRICS
 from querygrowth.reports import visible
 from querygrowth.work import VM_STEPS
 
@@ -89,7 +92,7 @@ def load_results(path: Path) -> Results:
     try:
         current = content if found == FORMAT else _from_format_1(content)
         # From text: in strict mode pydantic accepts a time or a tuple only as JSON writes it.
-        return SavedResults.model_validate_json(json.dumps(current), strict=True).restored()
+        results = SavedResults.model_validate_json(json.dumps(current), strict=True).restored()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         # A key of the file may hold a line break or a terminal's control codes.
@@ -97,6 +100,44 @@ def load_results(path: Path) -> Results:
         raise ResultsError(f"no results in {path}: {reason}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ResultsError(f"no results in {path}: damaged, though of format {found}") from error
+    for contradiction in _contradictions(results):
+        raise ResultsError(visible(f"no results in {path}: {contradiction}"))
+    return results
+
+
+def _contradictions(results: Results) -> Iterator[str]:
+    """Yield what no round of the harness writes: a file was edited, or is of another program."""
+    # Not in the models: they check what is saved too, and minutes of measurement must not be lost.
+    for number, target in enumerate(results.targets):
+        if target.metric not in METRICS:
+            close = get_close_matches(target.metric, METRICS, n=1, cutoff=0)[0]
+            name = f"unknown metric {target.metric!r}; did you mean {close!r}?"
+            yield f"targets.{number}.metric: {name}"
+    for number, size in enumerate(results.sizes):
+        try:
+            spec = json.loads(size.run.spec)
+        except (ValueError, RecursionError):
+            spec = None
+        if not isinstance(spec, dict):
+            yield f"sizes.{number}.run.spec: not a JSON object"
+        elif spec.get("rows", size.run.rows) != size.run.rows:
+            yield f"sizes.{number}.run.rows: {size.run.rows}, but {spec['rows']} in its spec"
+        if size.comparison.identical and not _digests_agree(size):
+            yield f"sizes.{number}.comparison: no difference, but the sha256 of the files differ"
+
+
+def _digests_agree(size: SizeResult) -> bool:
+    """Whether the digests of a size fit a comparison without a difference."""
+    control, candidate = (each.observation.file.sha256 for each in size.measurements)
+    compared = size.comparison
+    if compared.refusal is not None:
+        return True
+    if compared.control_sha256 != control:
+        return False
+    if compared.candidate_sha256 == control:
+        return candidate == control
+    # The time in the manifest of an exporter that takes no clock gives every export another digest.
+    return candidate not in (control, compared.candidate_sha256)
 
 
 def results_schema() -> str:

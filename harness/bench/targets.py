@@ -1,24 +1,33 @@
 """Targets: the agreed numbers of targets.toml, their metrics, and their verdicts.
 
-To add a target, add a `[[target]]` to targets.toml. For a new metric, add a function to
-SIZE_METRICS.
+To add a target, add a `[[target]]` to targets.toml. For a new metric, add it to SIZE_METRICS with
+its unit and the keys that can bound it.
 """
 
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from harness import packaged
 from harness.bench.measurements import FullMeasurement, Measurements, SizeResult
+from harness.generate.spec import ROWS_TO_TAKE_TURNS
 from querygrowth.verdict import Outcome, Verdict, judge
 
 DEFAULT_TARGETS = packaged.TARGETS
 _MEBIBYTE = 2**20
+
+
+# Strict, as true would be read as 1. A file of results holds numbers below 1e15.
+Word = Annotated[str, Field(pattern=r"\S")]
+Number = Annotated[float, Field(strict=True, ge=0, lt=1e15)]
+Size = Annotated[int, Field(strict=True, ge=ROWS_TO_TAKE_TURNS)]
 
 
 class TargetsError(ValueError):
@@ -30,15 +39,15 @@ class Target(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    id: str
-    title: str
+    id: Word
+    title: Word
     metric: str
     unit: str = ""
-    exactly: bool | float | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-    rows: int | None = None
-    from_rows: int | None = None
+    exactly: StrictBool | Number | None = None
+    at_least: Number | None = None
+    at_most: Number | None = None
+    rows: Size | None = None
+    from_rows: Size | None = None
 
     @model_validator(mode="after")
     def _one_bound(self) -> Self:
@@ -89,16 +98,41 @@ class Target(BaseModel):
         return self.at_most is not None and value <= self.at_most
 
 
-Metric = Callable[[Measurements], float | None]
-"""Returns the value of one metric; None where it was not measured."""
+@dataclass(frozen=True)
+class Metric:
+    """One measured value, its unit, and the keys that can bound it.
+
+    Calling it returns the value; None where it was not measured.
+    """
+
+    value: Callable[[Measurements], float | None]
+    unit: str
+    bounds: tuple[str, ...]
+
+    def __call__(self, measured: Measurements) -> float | None:
+        """Return the value."""
+        return self.value(measured)
 
 
-def _of_candidate(value: Callable[[SizeResult], float]) -> Metric:
-    return lambda measured: value(measured.largest)
+# A bound in the wrong direction would pass whatever was measured.
+_MORE_IS_BETTER = ("at_least",)
+_LESS_IS_BETTER = ("at_most", "exactly")
+_YES = ("exactly = true",)
 
 
-def _of_full(value: Callable[[FullMeasurement], float | None]) -> Metric:
-    return lambda measured: value(measured.full) if measured.full else None
+def _of_candidate(
+    value: Callable[[SizeResult], float], unit: str = "", *, bounds: tuple[str, ...]
+) -> Metric:
+    return Metric(lambda measured: value(measured.largest), unit, bounds)
+
+
+def _of_full(
+    value: Callable[[FullMeasurement], float | None],
+    unit: str = "x",
+    *,
+    bounds: tuple[str, ...] = _MORE_IS_BETTER,
+) -> Metric:
+    return Metric(lambda measured: value(measured.full) if measured.full else None, unit, bounds)
 
 
 def _against_control(database: str) -> Metric:
@@ -129,20 +163,26 @@ def _two_jobs_against_dump(full: FullMeasurement) -> float | None:
 
 SIZE_METRICS: Mapping[str, Metric] = MappingProxyType(
     {
-        "queries": _of_candidate(lambda size: size.candidate.observation.activity.queries),
-        "identical": _of_candidate(lambda size: size.comparison.identical),
-        "speed_up": _of_candidate(lambda size: size.speed_up),
+        "queries": _of_candidate(
+            lambda size: size.candidate.observation.activity.queries, bounds=_LESS_IS_BETTER
+        ),
+        "identical": _of_candidate(lambda size: size.comparison.identical, bounds=_YES),
+        "speed_up": _of_candidate(lambda size: size.speed_up, "x", bounds=_MORE_IS_BETTER),
         "rows_per_second": _of_candidate(
-            lambda size: size.candidate.timing.per_second(size.run.rows)
+            lambda size: size.candidate.timing.per_second(size.run.rows), bounds=_MORE_IS_BETTER
         ),
         "peak_mebibytes": _of_candidate(
-            lambda size: size.candidate.memory.above_start_bytes / _MEBIBYTE
+            lambda size: size.candidate.memory.above_start_bytes / _MEBIBYTE,
+            "MiB",
+            bounds=_LESS_IS_BETTER,
         ),
         "first_row_milliseconds": _of_candidate(
-            lambda size: size.candidate.first_row_seconds * 1000
+            lambda size: size.candidate.first_row_seconds * 1000, "ms", bounds=_LESS_IS_BETTER
         ),
         "export_minutes": _of_candidate(
-            lambda size: size.run.rows / size.candidate.timing.per_second(size.run.rows) / 60
+            lambda size: size.run.rows / size.candidate.timing.per_second(size.run.rows) / 60,
+            "min",
+            bounds=_LESS_IS_BETTER,
         ),
     }
 )
@@ -157,9 +197,13 @@ FULL_METRICS: Mapping[str, Metric] = MappingProxyType(
         "large_rate_ratio": _of_full(lambda full: full.large.rate_ratio),
         "large_two_jobs_speed_up": _of_full(_two_jobs_against_one),
         "large_two_jobs_against_dump": _of_full(_two_jobs_against_dump),
-        "large_first_row_milliseconds": _of_full(lambda full: full.large.first_row_seconds * 1000),
+        "large_first_row_milliseconds": _of_full(
+            lambda full: full.large.first_row_seconds * 1000, "ms", bounds=_LESS_IS_BETTER
+        ),
         "large_peak_mebibytes": _of_full(
-            lambda full: full.large.candidate_memory.above_start_bytes / _MEBIBYTE
+            lambda full: full.large.candidate_memory.above_start_bytes / _MEBIBYTE,
+            "MiB",
+            bounds=_LESS_IS_BETTER,
         ),
     }
 )
@@ -173,8 +217,9 @@ def load_targets(path: Path) -> tuple[Target, ...]:
     """Read the targets of a TOML file.
 
     Raises:
-        TargetsError: The file has no target, or one has an unknown key, an unknown metric or a
-            wrong value. The message names the file, the fault, and the nearest known word.
+        TargetsError: The file has no target, or one has an unknown key, an unknown metric, a
+            bound or a unit that is not its metric's, or an id that another target has. The message
+            names the file, the fault, and the nearest known word.
     """
     # A typo must not pass: a target that nothing judges would look like one that is reached.
     try:
@@ -188,7 +233,11 @@ def load_targets(path: Path) -> tuple[Target, ...]:
     entries = content.get("target")
     if not isinstance(entries, list) or not entries:
         raise TargetsError(f"{path} holds no [[target]]")
-    return tuple(_read_target(path, number, entry) for number, entry in enumerate(entries, 1))
+    targets = tuple(_read_target(path, number, entry) for number, entry in enumerate(entries, 1))
+    for name, times in Counter(each.id for each in targets).items():
+        if times > 1:
+            raise TargetsError(f"{path}: {times} targets have the id {name!r}")
+    return targets
 
 
 def judge_targets(
@@ -251,7 +300,24 @@ def _read_target(path: Path, number: int, entry: object) -> Target:
     if target.metric in FULL_METRICS and (target.rows or target.from_rows):
         key = "rows" if target.rows else "from_rows"
         raise TargetsError(f"{where}: {key}: bench --full decides the size of {target.metric}")
-    return target
+    metric = METRICS[target.metric]
+    if _bound_key(target) not in metric.bounds or target.at_least == 0:
+        allowed = " or ".join(metric.bounds)
+        above = ", above 0" if metric.bounds == _MORE_IS_BETTER else ""
+        raise TargetsError(f"{where}: {target.metric} is bounded by {allowed}{above}")
+    if "unit" in target.model_fields_set and target.unit != metric.unit:
+        unit = repr(metric.unit) if metric.unit else "none"
+        raise TargetsError(f"{where}: unit: {target.unit!r}, expected {unit}: leave it out")
+    return target.model_copy(update={"unit": metric.unit})
+
+
+def _bound_key(target: Target) -> str:
+    """Return the key that bounds a target, with its value if that is a yes or no."""
+    if isinstance(target.exactly, bool):
+        return f"exactly = {str(target.exactly).lower()}"
+    return next(
+        key for key in ("exactly", "at_least", "at_most") if getattr(target, key) is not None
+    )
 
 
 def _nearest(word: str, known: Collection[str]) -> str:

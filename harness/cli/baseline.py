@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from elspeth.cli.runtime import ExitCode, UsageError
 from harness import packaged
@@ -19,9 +20,10 @@ from harness.bench.baseline import (
 )
 from harness.bench.results import Judgement, Topic
 from harness.cli.console import CandidateOption, output_console
-from harness.exporters.measured import measured
+from harness.exporters.measured import ExportFailedError, measured
 from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.report.text import render_judgements
+from querygrowth.reports import visible_verdict
 
 
 def baseline(
@@ -47,8 +49,13 @@ def baseline(
     path = file or DEFAULT_BASELINE
     # A baseline that does not exist yet can be written, but nothing can be judged by it.
     earlier = load_baseline(path) if path.exists() or not update else None
-    with tempfile.TemporaryDirectory(prefix="harness-") as directory:
-        found = count_costs(measured(candidate), Path(directory))
+    try:
+        with tempfile.TemporaryDirectory(prefix="harness-") as directory:
+            found = count_costs(measured(candidate), Path(directory))
+    except ExportFailedError as error:
+        output_console().print(render_judgements([Judgement(Topic.BASELINE, error.verdict)]))
+        output_console().print(Text(f"\n{visible_verdict(error.verdict)}"))
+        return ExitCode.FAILED
     if update:
         save_baseline(merged(found, earlier), path)
         output_console().print(f"wrote {path}", markup=False, soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from elspeth.cli.runtime import ExitCode
-from harness.bench.experiment import LEAST_ROWS, Experiment, run_experiment, sizes_up_to
+from harness.bench.experiment import LEAST_ROWS, MAX_ROWS, Experiment, run_experiment, sizes_up_to
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
 from harness.cli.console import (
     PACKAGED,
@@ -27,12 +27,16 @@ from harness.generate.spec import RunSpec
 from harness.report import write_reports
 from querygrowth.verdict import Outcome
 
+MAX_ROUNDS = 1000
+
 
 def bench(
     rows: Annotated[
-        int, typer.Option(min=LEAST_ROWS, help="Source rows of the largest run.")
+        int, typer.Option(min=LEAST_ROWS, max=MAX_ROWS, help="Source rows of the largest run.")
     ] = 2000,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds of each exporter.")] = 2,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=MAX_ROUNDS, help="Timed rounds of each exporter.")
+    ] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the runs.")] = 0,
     candidate: CandidateOption = DEFAULT_CANDIDATE,
     src: SrcOption = None,

@@ -17,7 +17,7 @@ from harness.bench.environment import (
     describe_environment,
     working_tree,
 )
-from harness.bench.experiment import LEAST_ROWS
+from harness.bench.experiment import LEAST_ROWS, MAX_ROWS
 from harness.bench.race import Race, run_race
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.timing import LEAST_ROUNDS, Pairing
@@ -43,10 +43,12 @@ def compare(
         str | None, typer.Argument(help="The revision to judge; default: the working tree.")
     ] = None,
     candidate: CandidateOption = DEFAULT_CANDIDATE,
-    rows: Annotated[int, typer.Option(min=LEAST_ROWS, help="Source rows of the run.")] = 500,
+    rows: Annotated[
+        int, typer.Option(min=LEAST_ROWS, max=MAX_ROWS, help="Source rows of the run.")
+    ] = 500,
     max_rounds: Annotated[
         int,
-        typer.Option(min=LEAST_ROUNDS, help="Rounds after which it stays inconclusive."),
+        typer.Option(min=LEAST_ROUNDS, max=1000, help="Rounds after which it stays inconclusive."),
     ] = MAX_ROUNDS,
     nightly: Annotated[
         bool, typer.Option("--nightly", help="Exit 1 also when the result is inconclusive.")

@@ -40,7 +40,7 @@ EXTRA_PACKAGES = frozenset({"faker", "hypothesis", "jinja2", "markupsafe", "matp
 """The import names of the extra's packages."""
 # `harness --help` must work without them: only modules of commands import them, not `main`.
 
-REPORT_PACKAGES = ("jinja2", "matplotlib")
+REPORT_PACKAGES = ("jinja2", "markupsafe", "matplotlib")
 """The packages that the report page is made with."""
 
 CandidateOption = Annotated[

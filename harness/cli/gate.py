@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
+from elspeth.cli.runtime import UsageError
 from harness.bench.baseline import DEFAULT_BASELINE, load_baseline
 from harness.bench.environment import changed_files, checked_out, working_tree
-from harness.bench.experiment import LEAST_ROWS, Experiment, sizes_up_to
+from harness.bench.experiment import LEAST_ROWS, MAX_ROWS, Experiment, sizes_up_to
 from harness.bench.race import Race
 from harness.bench.result_file import load_results
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
@@ -47,13 +48,18 @@ _RACED_ROWS = 500
 _OF_THE_HARNESS = ("harness/", "fixtures/", "src/querygrowth/")
 
 
+_BESIDE_RESULTS = ("saved", "nightly", "output")
+# Saved results are judged already, and only these options still change the decision.
+
+
 def gate(
+    context: typer.Context,
     candidate: CandidateOption = DEFAULT_CANDIDATE,
     base: Annotated[
         str | None, typer.Option(help="The git revision whose speed must be kept.")
     ] = None,
     rows: Annotated[
-        int, typer.Option(min=LEAST_ROWS, help="Source rows of the largest run.")
+        int, typer.Option(min=LEAST_ROWS, max=MAX_ROWS, help="Source rows of the largest run.")
     ] = 2000,
     src: SrcOption = None,
     python: PythonOption = None,
@@ -81,6 +87,7 @@ def gate(
     """
     require_packages(REPORT_PACKAGES)
     if saved is not None:
+        _refuse_ignored(context)
         results = completed(load_results(saved))
     else:
         experiment = Experiment(
@@ -106,6 +113,21 @@ def gate(
         for line in render_annotations(results):
             typer.echo(line)
     return decide(results, nightly=nightly)
+
+
+def _refuse_ignored(context: typer.Context) -> None:
+    """Refuse an option beside --results that would be ignored.
+
+    Raises:
+        UsageError: Names the option.
+    """
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        is_given = source is not None and source.name == "COMMANDLINE"
+        if is_given and option.name not in _BESIDE_RESULTS:
+            raise UsageError(
+                f"{option.opts[0]} does not go with --results: saved results are judged already"
+            )
 
 
 def _selection(base: str | None, *, nightly: bool) -> SelftestSelection:

@@ -11,7 +11,7 @@ from elspeth.core.error_text import one_line
 from harness.cli.console import output_console, progress_bar
 from harness.generate.generator import RunExistsError, generate_run
 from harness.generate.presets import PRESETS, preset
-from harness.generate.spec import ImpossibleSpecError, RunSpec, suggestion
+from harness.generate.spec import MAX_COUNT, ImpossibleSpecError, RunSpec, suggestion
 
 _DEFAULT_PRESET = "typical"
 _DEFAULT_RUN_ID = "run"
@@ -28,7 +28,8 @@ def generate(
         typer.Option("--preset", help=f"One of: {', '.join(PRESETS)}. Default: {_DEFAULT_PRESET}."),
     ] = None,
     rows: Annotated[
-        int | None, typer.Option(min=1, help="Source rows. Default: those of the preset.")
+        int | None,
+        typer.Option(min=1, max=MAX_COUNT, help="Source rows. Default: those of the preset."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help=f"Another seed gives another run. Default: {_DEFAULT_SEED}.")

@@ -7,11 +7,13 @@ import gc
 import inspect
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from traceback import walk_tb
 from typing import Protocol
 
 from sqlalchemy import func, select
@@ -22,16 +24,51 @@ from harness.exporters.observation import (
     ExportTask,
     MemoryUse,
     Observation,
+    SourceFolders,
     observe_export,
-    project_of_subject,
 )
 from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
 from harness.exporters.subprocess_probe import FIRST_ROW_TRIES, Probe, subject_of
 from querygrowth.call_sites import CallSite
+from querygrowth.reports import visible
+from querygrowth.verdict import Outcome, Verdict
 from querygrowth.work import count_branches
 
 LARGE_ROWS = 20_000
 """Source rows from which on the control of a comparison runs in another process."""
+
+
+_SHOWN_FRAMES = 3
+
+
+class ExportFailedError(Exception):
+    """An exporter raised an error. `verdict` names the error and the line that raised it."""
+
+    def __init__(self, subject: Subject, error: Exception) -> None:
+        """Keep the error as a failed verdict.
+
+        Args:
+            subject: The exporter.
+            error: Its error, with the traceback.
+        """
+        frames = [
+            CallSite(code.co_filename, line, code.co_qualname)
+            for code, line in ((f.f_code, line) for f, line in walk_tb(error.__traceback__))
+        ]
+        # The last line of its own files: a library below it raised, but was called from there.
+        sources = SourceFolders(subject.factory)
+        own = [each for each in frames if sources.contains(each.path)]
+        message = visible(f"{type(error).__name__}: {error}")
+        self.verdict = Verdict(
+            subject.name,
+            Outcome.FAILED,
+            expected="an export that ends without an error",
+            seen=f"it raised {message}",
+            evidence=tuple(f"called from {each}" for each in own[-2 : -2 - _SHOWN_FRAMES : -1]),
+            next_step="the line of the exporter that raised",
+            site=own[-1] if own else None,
+        )
+        super().__init__(f"{subject.name} raised {message}{f' at {own[-1]}' if own else ''}")
 
 
 # Counting, timing and memory are separate passes. A listener slows small queries by a tenth and
@@ -72,7 +109,7 @@ class Measured(Protocol):
 
 @dataclass(frozen=True)
 class InThisProcess:
-    """An exporter of this environment."""
+    """An exporter of this environment. Its errors are raised as ExportFailedError."""
 
     loaded: Subject
 
@@ -103,18 +140,23 @@ class InThisProcess:
 
     def observe(self, task: ExportTask) -> Observation:
         """Count the queries, fetched rows and work of one export."""
-        return observe_export(self.loaded, task)
+        with self._errors_caught():
+            return observe_export(self.loaded, task)
 
     def count_branches(self, task: ExportTask) -> int | None:
-        """Count branches in files below the working directory; None without such a file."""
+        """Count branches in the exporter's package and its base classes'; None without source."""
         # A separate pass: tracing Python makes an export many times slower.
-        with count_branches(project_of_subject()) as branches:
+        with (
+            self._errors_caught(),
+            count_branches(SourceFolders(self.loaded.factory)) as branches,
+        ):
             task.perform(self.loaded)
         return branches.count or None
 
     def time(self, task: ExportTask) -> float:
         """Return the seconds of one signed export to a file."""
-        return _seconds_of(lambda: task.perform(self.loaded))
+        with self._errors_caught():
+            return _seconds_of(lambda: task.perform(self.loaded))
 
     def time_first_row(self, task: ExportTask) -> float:
         """Return the seconds to the first `row` record: the median of a few exports."""
@@ -128,13 +170,24 @@ class InThisProcess:
             if close is not None:
                 close()
 
-        return median(_seconds_of(read) for _ in range(FIRST_ROW_TRIES))
+        with self._errors_caught():
+            return median(_seconds_of(read) for _ in range(FIRST_ROW_TRIES))
 
     def measure_memory(self, task: ExportTask) -> MemoryUse:
         """Return the memory of one export, in a fresh process of this interpreter."""
         # This process has held other runs already, and its peak never falls.
         probe = Probe(self.loaded.reference, (self.loaded.import_root,))
         return probe.measure_memory(task)
+
+    @contextmanager
+    def _errors_caught(self) -> Iterator[None]:
+        """Raise the exporter's errors as ExportFailedError."""
+        try:
+            yield
+        except SubjectError:
+            raise  # It is not an exporter at all.
+        except Exception as error:  # The user's code may raise any.
+            raise ExportFailedError(self.loaded, error) from error
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ Time and memory are measured elsewhere, in passes without listeners.
 """
 
 import hashlib
+import inspect
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -113,6 +115,42 @@ def project_of_subject(root: Path | None = None) -> Project:
     # Fixtures stand for user code, although an installed harness contains them.
     own = [path for path in Path(__file__).parents[1].iterdir() if path.name != "fixtures"]
     return Project(root, passed_over=own)
+
+
+class SourceFolders(Project):
+    """The code of an exporter and of its base classes, wherever they are installed.
+
+    That is the package of every class, or the folder of a module outside packages. It is empty if
+    there is no source, as for a factory that is written in C.
+    """
+
+    # Not the working directory: exact counts must not depend on where the command is started.
+    def __init__(self, factory: object) -> None:
+        super().__init__()
+        classes = inspect.getmro(factory) if inspect.isclass(factory) else (factory,)
+        folders = dict.fromkeys(folder for each in classes if (folder := _package_of(each)))
+        self._folders = [project_of_subject(folder) for folder in folders]
+
+    def contains(self, filename: str) -> bool:
+        """Whether a file lies in one of the folders."""
+        return any(each.contains(filename) for each in self._folders)
+
+
+def _package_of(code: object) -> Path | None:
+    """Return the folder of the outermost package that holds the code; None for Python's own."""
+    module = inspect.getmodule(code)
+    if module is None or module.__name__.partition(".")[0] in sys.stdlib_module_names:
+        return None
+    file = inspect.getsourcefile(module)
+    if file is None:
+        return None
+    folder = Path(file).resolve().parent
+    if not (folder / "__init__.py").exists():
+        # A single module among installed packages: its folder would count all of them.
+        return None if folder.name in ("site-packages", "dist-packages") else folder
+    while (folder.parent / "__init__.py").exists():
+        folder = folder.parent
+    return folder
 
 
 def observe_export(subject: Subject, task: ExportTask) -> Observation:

@@ -17,6 +17,10 @@ from harness.generate.features import FEATURES, Feature
 MAX_RUN_ID_LENGTH = 48
 """The largest number of characters of a run id."""
 
+# Far above any run that fits on a disk, and low enough for all times of a run to be dates.
+MAX_COUNT = 1_000_000_000
+"""The largest value of an axis."""
+
 # With fewer rows, features that leave tokens out can leave out a whole kind of lineage.
 ROWS_TO_TAKE_TURNS = 10
 """The least number of rows of a run whose rows fork, expand or join in turn."""
@@ -300,6 +304,10 @@ def _check_axis(spec: RunSpec, checked: Axis) -> None:
             f"{checked.name}={value}: {checked.summary}, at least {checked.minimum}",
             field=checked.name,
             least=checked.minimum,
+        )
+    if value > MAX_COUNT:
+        raise ImpossibleSpecError(
+            f"{checked.name}={value}: {checked.summary}, at most {MAX_COUNT:,}", field=checked.name
         )
     if value > checked.minimum:
         _check_needs(spec, f"{checked.name}={value}", checked.needs)

@@ -3,6 +3,7 @@
 The HTML page takes its words and figures from here.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -95,8 +96,13 @@ def render_failures(results: Results) -> RenderableType:
     """Explain the first failures, if any, and end with the result in one line."""
     # The result comes last, next to the prompt, where a person looks first.
     failures = results.failures
-    explained = (Text(f"\n{visible_verdict(each.verdict)}") for each in failures[:_EXPLAINED])
-    rest = len(failures) - _EXPLAINED
+    # The same failure at several sizes is explained once, so that it does not hide the others.
+    first_of = {
+        (each.topic, each.verdict.subject, each.verdict.seen): each for each in failures[::-1]
+    }
+    shown = [each for each in failures if each in first_of.values()][:_EXPLAINED]
+    explained = (Text(f"\n{visible_verdict(each.verdict)}") for each in shown)
+    rest = len(failures) - len(shown)
     more = (Text(f"\n... and {rest} more: the reports explain them"),) if rest > 0 else ()
     return Group(*explained, *more, Text(f"\n{visible(headline(results))}"))
 
@@ -156,17 +162,16 @@ def bytes_line(results: Results) -> str:
 
 
 def headline(results: Results) -> str:
-    """The result in one line: the first failure, or the number of passed verdicts."""
+    """The result in one line: the first failure, and the number of verdicts by outcome."""
+    counts = Counter(each.verdict.outcome for each in results.judgements)
+    counted = ", ".join(f"{counts[each]} {each}" for each in Outcome if counts[each])
     failures = results.failures
     if failures:
         first = failures[0]
-        others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        return f"{first.topic.value}: {first.verdict.subject}: {first.verdict.seen}{others}"
-    passed = sum(each.verdict.passed for each in results.judgements)
-    if not passed:
-        return "nothing was judged"
-    undecided = sum(each.verdict.outcome is Outcome.INCONCLUSIVE for each in results.judgements)
-    return f"{passed} verdicts passed" + (f", {undecided} inconclusive" if undecided else "")
+        return f"{first.topic.value}: {first.verdict.subject}: {first.verdict.seen} ({counted})"
+    if counts.keys() <= {Outcome.SKIPPED}:
+        return f"nothing was judged ({counted})" if counted else "nothing was judged"
+    return f"verdicts: {counted}"
 
 
 def _reported(results: Results) -> tuple[Reported, ...]:

@@ -1,10 +1,14 @@
 """Baseline: a rise in any exact count fails, a fall asks to tighten."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from elspeth.core.landscape import LandscapeDB
 from harness.bench.baseline import (
     BaselineError,
     Costs,
@@ -14,7 +18,13 @@ from harness.bench.baseline import (
     merged,
     save_baseline,
 )
-from querygrowth.verdict import Verdict
+from harness.compare.exports import SIGNING_KEY, fixed_clock
+from harness.exporters.measured import measured
+from harness.exporters.observation import ExportTask
+from harness.exporters.subject import DEFAULT_CANDIDATE
+from harness.generate.generator import generate_run
+from harness.generate.spec import RunSpec
+from querygrowth.verdict import Outcome, Verdict
 
 ROWS = (10, 30, 100)
 SQLITE = "SQLite 3.40.1, CPython 3.11"
@@ -97,6 +107,35 @@ def test_an_update_keeps_the_work_accepted_under_other_versions() -> None:
     assert set(merged(found, costs()).work) == {SQLITE, "SQLite 3.51.0, CPython 3.13"}
 
 
+def test_an_update_keeps_accepted_counts_that_could_not_be_measured_this_time() -> None:
+    earlier = costs(work={SQLITE: {"vm_steps": (500, 1500, 5000), "branches": (1, 2, 3)}})
+    found = costs(rows_fetched=None, work={SQLITE: {"vm_steps": (400, 1400, 4000)}})
+    accepted = merged(found, earlier)
+    assert accepted.work == {SQLITE: {"vm_steps": (400, 1400, 4000), "branches": (1, 2, 3)}}
+    assert accepted.rows_fetched == earlier.rows_fetched
+
+
+def test_branches_do_not_depend_on_the_working_directory(
+    db: LandscapeDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = generate_run(db, RunSpec.typical(10)).run_id
+    task = ExportTask(db, run_id, SIGNING_KEY, fixed_clock, tmp_path)
+    candidate = measured(DEFAULT_CANDIDATE)
+    candidate.observe(task)  # Caches of SQLAlchemy are filled, and the file exists from now on.
+    here = candidate.count_branches(task)
+    monkeypatch.chdir(tmp_path)
+    assert candidate.count_branches(task) == here
+    assert here is not None
+
+
+def test_branches_of_a_base_class_in_another_package_count(db: LandscapeDB, tmp_path: Path) -> None:
+    run_id = generate_run(db, RunSpec.typical(10)).run_id
+    task = ExportTask(db, run_id, SIGNING_KEY, fixed_clock, tmp_path)
+    plain = measured(DEFAULT_CANDIDATE).count_branches(task)
+    derived = measured("harness.fixtures.faulty_exporters.queries:MembersBatchByBatch")
+    assert (derived.count_branches(task) or 0) > (plain or 0) / 2 > 0
+
+
 def test_slopes_are_further_queries_for_each_further_row() -> None:
     assert shape("rows", (10, 30, 100)).slope == 1
     assert shape("rows", (1, 1, 1)).slope == 0
@@ -119,7 +158,12 @@ def test_the_baseline_of_this_repository_accepts_one_query_for_each_table() -> N
         ("", "not a whole JSON document"),
         ("{}", "not a baseline of format"),
         ('{"format": 99}', "not a baseline of format"),
-        ('{"format": 1, "rows": [1], "shapes": [], "rows_fetched": [1]}', "accepts no query"),
+        (
+            '{"format": 1, "rows": [1, 2], "shapes": [], "rows_fetched": [1, 2]}',
+            "accepts no query",
+        ),
+        ('{"format": true}', "not a baseline of format"),
+        ('{"format": 1, "rows": [1, 2], "rows": [1, 3]}', "'rows' is given more than once"),
         ('{"format": 1, "rows": "many", "shapes": []}', "rows"),
     ],
 )
@@ -130,6 +174,63 @@ def test_a_file_that_is_no_baseline_is_refused_with_the_reason(
     path.write_text(text)
     with pytest.raises(BaselineError, match=reason):
         load_baseline(path)
+
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda saved: saved.update(wrok=saved.pop("work")), "wrok: Extra inputs"),
+        (lambda saved: saved["shapes"][0].update(count=1), "count: Extra inputs"),
+        (
+            lambda saved: saved["work"].update({SQLITE: {"vm_step": [1, 2, 3]}}),
+            "'vm_step'; did you mean 'vm_steps'",
+        ),
+        (
+            lambda saved: saved["work"].update({SQLITE.replace("SQLite", "SQLit"): {}}),
+            "'SQLit 3.40.1, CPython 3.11' is not like",
+        ),
+        (lambda saved: saved["work"][SQLITE]["vm_steps"].append(4), "has 4 counts, expected 3"),
+        (lambda saved: saved["rows_fetched"].pop(), "rows_fetched has 2 counts, expected 3"),
+        (lambda saved: saved["shapes"][0].update(counts=[1]), "has 1 counts, expected 3"),
+        (lambda saved: saved["shapes"][0]["counts"].__setitem__(0, -1), "greater than or equal"),
+        (lambda saved: saved["shapes"][0]["counts"].__setitem__(0, True), "valid integer"),
+        (lambda saved: saved["shapes"].append(saved["shapes"][0]), "given more than once"),
+        (lambda saved: saved.update(rows=[10, 10, 30]), "do not ascend"),
+    ],
+)
+def test_a_mistake_in_a_baseline_is_refused_in_one_line(
+    change: Change, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "baseline.json"
+    save_baseline(costs(), path)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(BaselineError, match=reason) as refusal:
+        load_baseline(path)
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("found", "accepted", "subject"),
+    [
+        (costs(rows_fetched=None), costs(), "rows fetched"),
+        (costs(), costs(rows_fetched=None), "rows fetched"),
+        (costs(work={}), costs(), "vm_steps"),
+        (costs(), costs(work={}), "vm_steps"),
+        (
+            costs(),
+            costs(work={SQLITE: {"vm_steps": (500, 1500, 5000), "branches": (1, 2, 3)}}),
+            "branches",
+        ),
+    ],
+)
+def test_a_count_that_is_not_judged_is_skipped(found: Costs, accepted: Costs, subject: str) -> None:
+    assert about(subject, found, accepted).outcome is Outcome.SKIPPED
 
 
 def test_a_baseline_about_other_sizes_is_refused() -> None:

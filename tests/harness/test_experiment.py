@@ -1,6 +1,7 @@
 """The main flow on small runs: what comes out of it, for a right exporter and for wrong ones."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from harness.bench.targets import load_targets
 from harness.checks.costs import attribute_queries
 from harness.exporters.measured import InThisProcess, measured
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject
+from harness.gate import completed
 from harness.generate.spec import RunSpec
 from querygrowth.verdict import Outcome
 
@@ -91,10 +93,94 @@ def test_an_exporter_that_does_nothing_fails_as_vacuous_first(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("rows", "sizes"), [(10, (10,)), (100, (10, 100)), (2000, (20, 200, 2000))]
+    ("rows", "sizes"),
+    [
+        (10, (10,)),
+        (11, (10, 11)),
+        (20, (10, 14, 20)),
+        (100, (10, 31, 100)),
+        (110, (10, 33, 110)),
+        (999, (10, 99, 999)),
+        (1000, (10, 100, 1000)),
+        (2000, (20, 200, 2000)),
+        (12_345, (123, 1234, 12_345)),
+    ],
 )
 def test_smaller_sizes_lead_up_to_the_one_asked_for(rows: int, sizes: tuple[int, ...]) -> None:
     assert sizes_up_to(rows) == sizes
+
+
+class ComparesEachPairOfRows(LandscapeExporter):
+    """Reads every row once more for every row: work that grows with the square of the rows."""
+
+    def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
+        with self._db.connection() as connection:
+            pairs = "SELECT count(*) FROM rows AS a, rows AS b WHERE a.row_index + b.row_index > 3"
+            connection.exec_driver_sql(pairs).scalar()
+        yield from super()._iter_records(run_id)
+
+
+def test_three_sizes_up_to_100_rows_show_quadratic_work(tmp_path: Path) -> None:
+    results = run(ComparesEachPairOfRows, tmp_path, *sizes_up_to(100))
+    growth = [each.verdict.seen for each in results.failures if each.topic is Topic.GROWTH]
+    assert growth == ["vm_steps grew faster than records along rows"]
+
+
+@pytest.mark.parametrize("rows", [(10,), (10, 11)])
+def test_growth_is_skipped_with_the_reason_where_there_are_fewer_than_three_sizes(
+    rows: tuple[int, ...], tmp_path: Path
+) -> None:
+    results = run(LandscapeExporter, tmp_path, *rows)
+    (verdict,) = (each.verdict for each in results.judgements if each.topic is Topic.GROWTH)
+    assert verdict.outcome is Outcome.SKIPPED
+    assert f"{len(rows)} of 3 sizes" in verdict.seen
+    assert "--rows 20" in verdict.next_step
+
+
+class Raises(LandscapeExporter):
+    """Ends every export with an error."""
+
+    def write_jsonl(self, run_id: str, path: Path, sign: bool = False) -> None:  # type: ignore[override]
+        raise ValueError("boom\nand more")
+
+
+class RaisesAfterTheFirstRun(LandscapeExporter):
+    """Exports a small run, and ends a larger one with an error."""
+
+    def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
+        for number, record in enumerate(super()._iter_records(run_id)):
+            if number > 30:
+                raise ValueError("too much")
+            yield record
+
+
+@pytest.mark.parametrize(
+    ("candidate", "rows", "measured_rows"),
+    [(Raises, (2, 4), []), (RaisesAfterTheFirstRun, (2, 20), [2])],
+)
+def test_an_error_of_the_exporter_is_a_failure_at_its_line_and_what_was_measured_is_kept(
+    candidate: type[LandscapeExporter],
+    rows: tuple[int, ...],
+    measured_rows: list[int],
+    tmp_path: Path,
+) -> None:
+    results = run(candidate, tmp_path, *rows)
+    assert [each.run.rows for each in results.sizes] == measured_rows
+    first = results.failures[0].verdict
+    assert "it raised ValueError" in first.seen
+    assert "\n" not in first.seen
+    assert first.site is not None
+    assert first.site.path == "tests/harness/test_experiment.py"
+    assert "raise ValueError" in Path(first.site.path).read_text().splitlines()[first.site.line - 1]
+    save_results(results, tmp_path / "results.json")
+    assert load_results(tmp_path / "results.json") == results
+    assert completed(results).failures[0].verdict == first
+
+
+def test_a_callable_that_takes_no_database_fails_without_a_line_of_its_own(tmp_path: Path) -> None:
+    planned = replace(experiment(LandscapeExporter, 2), candidate=measured("json:dumps"))
+    results = run_experiment(planned, tmp_path, lambda step: None)
+    assert "it raised TypeError" in results.failures[0].verdict.seen
 
 
 def test_the_formulas_of_both_exporters_are_exact(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.console import EXTRA_PACKAGES, REPORT_PACKAGES
 from harness.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 SAVED = ROOT / "fixtures" / "results"
 TYPO = '[[target]]\nid = "R1"\ntitle = "queries"\nmetric = "querys"\nat_most = 13\n'
+HUGE = "9" * 23
 WITHOUT_EXTRAS = """
 import sys
 from harness.cli.console import EXTRA_PACKAGES
@@ -78,6 +80,32 @@ def test_saved_results_that_fail_exit_1_and_annotate_the_line_on_github(
 
 
 @pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--candidate", "elspeth.core.landscape:LandscapeExporter"),
+        ("--base", "HEAD"),
+        ("--rows", "2000"),
+        ("--src", "src"),
+        ("--python", sys.executable),
+        ("--baseline", "fixtures/baseline.json"),
+        ("--targets", "fixtures/targets.toml"),
+    ],
+)
+def test_an_option_that_saved_results_would_ignore_is_refused(
+    harness: Harness, option: str, value: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    saved = ("gate", "--results", str(SAVED / "passed.json"), "--nightly", "--output", str(out))
+    said = harness(*saved, option, value)
+    assert said.code == 2
+    assert said.err == (
+        f"error: {option} does not go with --results: saved results are judged already\n"
+    )
+    assert not out.exists()
+    assert harness(*saved).code == 0
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ("gate", "--results", "empty.json"),
@@ -135,6 +163,11 @@ def test_history_adds_and_shows_the_trend(harness: Harness, tmp_path: Path) -> N
         (("gate", "--rows", "1"), ("'--rows'", "10")),
         (("compare", "HEAD", "--rows", "1"), ("'--rows'", "10")),
         (("compare", "HEAD", "--max-rounds", "1"), ("'--max-rounds'", "6")),
+        (("bench", "--rows", HUGE), ("'--rows'", "20000000")),
+        (("gate", "--rows", HUGE), ("'--rows'", "20000000")),
+        (("compare", "HEAD", "--rows", HUGE), ("'--rows'", "20000000")),
+        (("bench", "--rounds", HUGE), ("'--rounds'", "1000")),
+        (("generate", "--db", "sqlite://", "--rows", HUGE), ("'--rows'", "1000000000")),
         (("bench", "--targets", "typo.toml"), ("typo.toml", "'querys'", "mean 'queries'")),
     ],
 )
@@ -145,6 +178,22 @@ def test_a_wrong_value_is_told_by_its_option_and_what_would_be_right(
     said = harness(*(str(tmp_path / word) if word == "typo.toml" else word for word in arguments))
     assert said.code == 2
     assert all(word in said.err for word in words), said.err
+
+
+def test_a_baseline_of_an_exporter_that_raises_is_a_failure_with_its_line(
+    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "raising.py").write_text(
+        "from elspeth.core.landscape import LandscapeExporter\n"
+        "class Raises(LandscapeExporter):\n"
+        "    def _iter_records(self, run_id):\n"
+        "        raise ValueError('boom')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    said = harness("baseline", "--candidate", "raising:Raises")
+    assert said.code == 1
+    assert "it raised ValueError: boom" in said.out
+    assert "raising.py:4" in said.out
 
 
 def run_without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -183,6 +232,40 @@ def test_a_command_that_needs_an_extra_says_how_to_install_it(
     assert said.returncode == 2
     install = f"{package} is not installed: pip install 'elspeth-landscape[harness]'"
     assert said.stderr == f"error: {install}\n"
+
+
+WITHOUT_ONE = WITHOUT_EXTRAS.replace("dict.fromkeys(EXTRA_PACKAGES)", "{sys.argv.pop(1): None}")
+NEEDED = {
+    "bench": REPORT_PACKAGES,
+    "compare": REPORT_PACKAGES,
+    "gate": (*REPORT_PACKAGES, "hypothesis"),
+}
+
+
+@pytest.mark.parametrize("package", sorted(EXTRA_PACKAGES))
+@pytest.mark.parametrize("command", [("bench", "--rows", "10"), ("compare", "HEAD"), ("gate",)])
+def test_every_single_missing_package_is_told_before_any_work(
+    command: tuple[str, ...], package: str, tmp_path: Path
+) -> None:
+    # A revision that does not exist, and rows that do not, end a command that lacks nothing.
+    lacking_nothing = {
+        "bench": ("--rounds", "0"),
+        "compare": ("--rows", "0"),
+        "gate": ("--rows", "0"),
+    }
+    refused_late = package not in NEEDED[command[0]]
+    arguments = (*command, *(lacking_nothing[command[0]] if refused_late else ()))
+    said = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ONE, package, *arguments, "--output", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 2, said.stderr
+    assert "Traceback" not in said.stderr
+    assert (f"error: {package} is not installed" in said.stderr) is not refused_late
+    assert "..." not in said.stderr
 
 
 def test_a_misspelt_command_is_a_usage_error(harness: Harness) -> None:

@@ -54,6 +54,43 @@ def test_the_summary_explains_the_first_failure_before_any_number() -> None:
     assert "## Every verdict" in text
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "last_line"),
+    [
+        ("inconclusive", "verdicts: 1 inconclusive"),
+        ("passed passed skipped", "verdicts: 2 passed, 1 skipped"),
+        (
+            "passed failed inconclusive skipped failed",
+            "growth: it: seen (1 passed, 2 failed, 1 inconclusive, 1 skipped)",
+        ),
+        ("skipped", "nothing was judged (1 skipped)"),
+        ("", "nothing was judged"),
+    ],
+)
+def test_the_last_line_counts_every_outcome_that_occurs(outcomes: str, last_line: str) -> None:
+    judgements = tuple(
+        Judgement(Topic.GROWTH, Verdict("it", Outcome(each), "expected", "seen"))
+        for each in outcomes.split()
+    )
+    results = replace(PASSED, judgements=judgements)
+    assert on_terminal(results).rstrip().splitlines()[-1] == last_line
+    assert last_line.replace("(", "").replace(")", "") in render_markdown(results).replace(
+        "(", ""
+    ).replace(")", "").replace("\\", "")
+
+
+def test_the_same_failure_at_several_sizes_is_explained_once() -> None:
+    same = [Verdict("it", Outcome.FAILED, "", "other bytes", (f"size {each}",)) for each in "123"]
+    other = Verdict("it", Outcome.FAILED, "", "queries grew")
+    judgements = [Judgement(Topic.EQUIVALENCE, each) for each in same]
+    results = replace(PASSED, judgements=(*judgements, Judgement(Topic.GROWTH, other)))
+    shown = on_terminal(results)
+    assert "size 1" in shown
+    assert "size 2" not in shown
+    assert "it: queries grew" in shown
+    assert "... and 2 more" in shown
+
+
 def test_the_summary_of_a_pass_shows_both_exporters_and_their_formulas() -> None:
     text = render_markdown(PASSED)
     assert "control: LegacyLandscapeExporter" in text

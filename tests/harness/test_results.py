@@ -101,6 +101,15 @@ def change(path: tuple[str | int, ...], value: object, tmp_path: Path) -> Path:
         (("judgements", 0, "verdict", "site"), {"path": "a", "line": 0, "function": ""}, "line"),
         (("targets", 0, "exactly"), None, "exactly one of"),
         (("surprise",), 1, "surprise: Extra inputs"),
+        (("targets", 0, "metric"), "querys", "unknown metric 'querys'; did you mean 'queries'"),
+        (("sizes", 0, "run", "spec"), "not json", r"sizes\.0\.run\.spec: not a JSON object"),
+        (("sizes", 0, "run", "spec"), "[]", "not a JSON object"),
+        (("sizes", 0, "run", "rows"), 19, "19, but 10 in its spec"),
+        (("sizes", 0, "comparison", "control_sha256"), "0" * 64, "the sha256 of the files differ"),
+        (("sizes", 0, "comparison", "candidate_sha256"), "0" * 64, "the sha256 of the files"),
+        (("sizes", 0, "comparison", "candidate_sha256"), None, "the sha256 of the files differ"),
+        (("sizes", 0, "candidate", "observation", "file", "sha256"), "0" * 64, "the sha256 of"),
+        (("sizes", 0, "control", "observation", "file", "sha256"), "0" * 64, "the sha256 of"),
     ],
 )
 def test_a_value_that_no_report_could_show_is_refused_by_its_place(
@@ -109,6 +118,20 @@ def test_a_value_that_no_report_could_show_is_refused_by_its_place(
     with pytest.raises(ResultsError, match=reason) as refusal:
         load_results(change(path, value, tmp_path))
     assert "\n" not in str(refusal.value)
+
+
+def test_an_exporter_without_a_clock_has_another_digest_at_every_export(tmp_path: Path) -> None:
+    results = load_results(SAVED / "passed.json")
+    first, *others = results.sizes
+    file = replace(first.candidate.observation.file, sha256="1" * 64)
+    observation = replace(first.candidate.observation, file=file)
+    size = replace(
+        first,
+        candidate=replace(first.candidate, observation=observation),
+        comparison=replace(first.comparison, candidate_sha256="2" * 64),
+    )
+    save_results(replace(results, sizes=(size, *others)), tmp_path / "results.json")
+    assert load_results(tmp_path / "results.json").sizes[0] == size
 
 
 def test_a_missing_file_is_refused_by_its_name(tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ from harness.generate.spec import AXES, ROWS_TO_TAKE_TURNS, ImpossibleSpecError,
 from harness.generate.strategies import run_specs
 
 IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
+    ({"rows": 10**23}, "at most 1,000,000,000"),
+    ({"nodes": 10**9 + 1}, "nodes=1000000001: nodes, at most 1,000,000,000"),
+    ({"rows": 1e30}, "rows=1e+30: not of type int"),
     ({"rows": 0}, "rows=0: source rows, at least 1"),
     ({"calls": -1}, "calls=-1"),
     ({"rows": True}, "rows=True: not of type int"),

@@ -36,6 +36,8 @@ from querygrowth.verdict import Outcome
 
 PASSED = load_results(Path("fixtures/results/passed.json"))
 RIGHT = '[[target]]\nid = "R1"\ntitle = "queries"\nmetric = "queries"\nat_most = 13\n'
+IDENTICAL = '[[target]]\nid = "R2"\ntitle = "bytes"\nmetric = "identical"\nexactly = true\n'
+FASTER = '[[target]]\nid = "R3"\ntitle = "speed"\nmetric = "speed_up"\nat_least = 18\n'
 
 
 def full(**changes: object) -> FullMeasurement:
@@ -76,6 +78,23 @@ def value(metric: str, measurement: FullMeasurement) -> float | None:
             RIGHT.replace('"queries"\nat', '"large_rate_ratio"\nat') + "rows = 10\n",
             "bench --full decides the size",
         ),
+        (IDENTICAL.replace("exactly = true", "at_most = 1"), "bounded by exactly = true"),
+        (IDENTICAL.replace("exactly = true", "exactly = false"), "bounded by exactly = true"),
+        (IDENTICAL.replace("exactly = true", "exactly = 1"), "bounded by exactly = true"),
+        (RIGHT.replace("at_most", "at_least"), "queries is bounded by at_most or exactly"),
+        (RIGHT.replace("at_most = 13", "exactly = true"), "bounded by at_most or exactly"),
+        (FASTER.replace("at_least", "at_most"), "speed_up is bounded by at_least"),
+        (FASTER.replace("at_least", "exactly"), "speed_up is bounded by at_least"),
+        (FASTER.replace("= 18", "= 0"), "speed_up is bounded by at_least, above 0"),
+        (FASTER.replace("= 18", "= -1"), "at_least: Input should be greater than or equal to 0"),
+        (RIGHT.replace("= 13", "= true"), "at_most: Input should be a valid number"),
+        (RIGHT.replace("= 13", "= 1e300"), "at_most: Input should be less than"),
+        (RIGHT + "rows = 0\n", "rows: Input should be greater than or equal to 10"),
+        (RIGHT + "from_rows = 9\n", "from_rows: Input should be greater than or equal to 10"),
+        (RIGHT + RIGHT, "2 targets have the id 'R1'"),
+        (RIGHT.replace('"R1"', '" "'), "id: String should match"),
+        (RIGHT + 'unit = "ms"\n', "unit: 'ms', expected none"),
+        (FASTER + 'unit = "s"\n', "unit: 's', expected 'x'"),
         ("", "holds no"),
         ("[[target", "no targets in"),
     ],
@@ -89,6 +108,14 @@ def test_a_target_that_would_never_be_judged_is_refused_with_the_nearest_word(
         load_targets(path)
     assert str(path) in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("text", "unit"), [(RIGHT, ""), (IDENTICAL, ""), (FASTER, "x")])
+def test_a_target_takes_its_unit_from_its_metric(text: str, unit: str, tmp_path: Path) -> None:
+    path = tmp_path / "targets.toml"
+    path.write_text(text)
+    (target,) = load_targets(path)
+    assert target.unit == unit
 
 
 def test_the_agreed_targets_are_about_every_metric() -> None:
