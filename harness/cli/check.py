@@ -27,9 +27,9 @@ from harness.checks.run import (
 from harness.cli.console import CandidateOption, PostgresqlOption, output_console
 from harness.compare.capture import MAX_RECORDS
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
-from harness.exporters.measured import Measured, measured
+from harness.exporters.measured import ExportFailedError, Measured, measured
 from harness.exporters.observation import ExportTask
-from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, SubjectError, load_subject
+from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.report.text import OUTCOME_STYLES
@@ -147,11 +147,8 @@ def _cost_table(candidate: str) -> Group:
         with tempfile.TemporaryDirectory(prefix="harness-") as temporary:
             try:
                 table.add_row(*_cost_cells(exporter, Path(temporary)))
-            except SubjectError:
-                raise
-            except Exception as error:  # The exporter's own, which the checks have reported.
-                reason = " ".join(str(error).split())
-                left_out.append(f"{exporter.name}: left out: {type(error).__name__}: {reason}")
+            except ExportFailedError as error:  # The checks have reported it.
+                left_out.append(f"{exporter.name}: left out: {error.verdict.seen}")
     return Group(table, *map(Text, left_out))
 
 

@@ -139,7 +139,7 @@ def test_an_exporter_that_raises_fails_by_its_own_exception(
     assert "FileNotFoundError" not in ended.out
     # The control's costs are still there.
     assert "LegacyLandscapeExporter  " in ended.out
-    assert ended.out.endswith(f"{exporter}: left out: RuntimeError: out of order\n")
+    assert ended.out.endswith(f"{exporter}: left out: it raised RuntimeError: out of order\n")
 
 
 @pytest.mark.parametrize("candidate", [(), ("--candidate", "exporter_of_this_folder:Exporter")])
