@@ -5,7 +5,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -15,6 +14,7 @@ from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.output.atomic import new_file
 from harness import packaged
 from harness.bench.environment import describe_environment
+from harness.bench.targets import nearest_word
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask, Observation
@@ -120,8 +120,7 @@ class _SavedBaseline(BaseModel):
                 raise ValueError(f"work: {software!r} is not like 'SQLite 3.40.1, CPython 3.11'")
             for name, counts in counted.items():
                 if name not in _WORK:
-                    close = get_close_matches(name, _WORK, n=1, cutoff=0)[0]
-                    raise ValueError(f"work: unknown name {name!r}; did you mean {close!r}?")
+                    raise ValueError(f"work: unknown name {name!r}{nearest_word(name, _WORK)}")
                 _check_length(f"work: {name} under {software}", counts, self.rows)
         return self
 

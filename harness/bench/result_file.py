@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from statistics import median
@@ -19,7 +18,7 @@ from elspeth.core.landscape.output.atomic import new_file
 from harness.bench.measurements import SizeResult
 from harness.bench.result_schema import FORMAT, Count, Positive, Ratio, SavedResults
 from harness.bench.results import Results, ResultsError
-from harness.bench.targets import METRICS
+from harness.bench.targets import METRICS, nearest_word
 from querygrowth.reports import visible
 from querygrowth.work import VM_STEPS
 
@@ -110,9 +109,8 @@ def _contradictions(results: Results) -> Iterator[str]:
     # Not in the models: they check what is saved too, and minutes of measurement must not be lost.
     for number, target in enumerate(results.targets):
         if target.metric not in METRICS:
-            close = get_close_matches(target.metric, METRICS, n=1, cutoff=0)[0]
-            name = f"unknown metric {target.metric!r}; did you mean {close!r}?"
-            yield f"targets.{number}.metric: {name}"
+            nearest = nearest_word(target.metric, METRICS)
+            yield f"targets.{number}.metric: unknown metric {target.metric!r}{nearest}"
     for number, size in enumerate(results.sizes):
         try:
             spec = json.loads(size.run.spec)

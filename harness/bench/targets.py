@@ -229,7 +229,7 @@ def load_targets(path: Path) -> tuple[Target, ...]:
         raise TargetsError(f"no targets in {path}: {reason}") from error
     for key in content:
         if key != "target":
-            raise TargetsError(f"{path}: unknown key {key!r}{_nearest(key, ['target'])}")
+            raise TargetsError(f"{path}: unknown key {key!r}{nearest_word(key, ['target'])}")
     entries = content.get("target")
     if not isinstance(entries, list) or not entries:
         raise TargetsError(f"{path} holds no [[target]]")
@@ -291,11 +291,11 @@ def _read_target(path: Path, number: int, entry: object) -> Target:
         first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            close = _nearest(key, Target.model_fields)
+            close = nearest_word(key, Target.model_fields)
             raise TargetsError(f"{where}: unknown key {key!r}{close}") from error
         raise TargetsError(f"{where}: {key or 'target'}: {first['msg']}") from error
     if target.metric not in METRICS:
-        close = _nearest(target.metric, METRICS)
+        close = nearest_word(target.metric, METRICS)
         raise TargetsError(f"{where}: metric: unknown metric {target.metric!r}{close}")
     if target.metric in FULL_METRICS and (target.rows or target.from_rows):
         key = "rows" if target.rows else "from_rows"
@@ -320,7 +320,8 @@ def _bound_key(target: Target) -> str:
     )
 
 
-def _nearest(word: str, known: Collection[str]) -> str:
+def nearest_word(word: str, known: Collection[str]) -> str:
+    """Return the end of a message about an unknown word of a file: the nearest known one."""
     # No cutoff: a far word still shows what kind of word belongs there.
     close = get_close_matches(word, known, n=1, cutoff=0)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -130,7 +130,7 @@ def _is_sound_manifest(expected: Path, found: Path, mismatch: _Mismatch, key: by
 
 
 def _manifest_line(path: Path, offset: int) -> Record:
-    """Read the last line of a JSON Lines file. Raises ValueError if it is no canonical manifest."""
+    """Read the last line of a JSON Lines file. Raises ValueError unless it is a manifest."""
     with path.open("rb") as file:
         file.seek(offset)
         line = file.read(_CHUNK_BYTES)
