@@ -11,7 +11,7 @@ from elspeth.core.error_text import one_line
 from harness.cli.console import output_console, progress_bar
 from harness.generate.generator import RunExistsError, generate_run
 from harness.generate.presets import PRESETS, preset
-from harness.generate.spec import MAX_COUNT, ImpossibleSpecError, RunSpec, suggestion
+from harness.generate.spec import MAX_COUNT, ImpossibleSpecError, RunSpec
 
 _DEFAULT_PRESET = "typical"
 _DEFAULT_RUN_ID = "run"
@@ -84,11 +84,11 @@ def generate(
 
 def _from_preset(name: str, rows: int | None, *, seed: int, run_id: str) -> RunSpec:
     """Return the spec of a preset; UsageError names the option that has to change."""
-    if name not in PRESETS:
-        raise UsageError(f"--preset: no preset {name!r}{suggestion(name, PRESETS)}")
     try:
         return preset(name, rows, seed=seed, run_id=run_id)
     except ImpossibleSpecError as error:
+        if error.field == "preset":
+            raise UsageError(f"--preset: {error}") from error
         if error.field == "run_id":
             raise UsageError(f"--run: {error}") from error
         if error.field == "rows" and rows is not None:

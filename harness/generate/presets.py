@@ -129,7 +129,7 @@ def preset(name: str, rows: int | None = None, **changes: Any) -> RunSpec:
         ImpossibleSpecError: The name is unknown, or RunSpec refuses the result.
     """
     if name not in PRESETS:
-        raise ImpossibleSpecError(f"no preset {name!r}{suggestion(name, PRESETS)}")
+        raise ImpossibleSpecError(f"no preset {name!r}{suggestion(name, PRESETS)}", field="preset")
     make = PRESETS[name]
     return make(**changes) if rows is None else make(rows, **changes)
 

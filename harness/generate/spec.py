@@ -34,7 +34,7 @@ class ImpossibleSpecError(ValueError):
 
         Args:
             message: What is wrong, in the names of RunSpec's fields and features.
-            field: The field of RunSpec that a caller has to change.
+            field: The field of RunSpec that a caller has to change, or "preset".
             least: The least value of `field` without this error.
         """
         super().__init__(message)
