@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +25,8 @@ from harness.checks.environments import (
     judge_snapshot,
 )
 from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, sqlite_files
+from harness.exporters.failure import ExportFailedError
+from harness.exporters.measured import InThisProcess, Measured, as_measured
 from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
 from querygrowth.verdict import Outcome, Verdict, judge
 
@@ -52,11 +54,46 @@ QUICK_CHECKS = (Check.RECORDS, Check.PLAN, Check.QUERIES)
 
 @dataclass(frozen=True)
 class CheckVerdict:
-    """A verdict, with its check and its backend."""
+    """A verdict, with its check and its backend.
+
+    Attributes:
+        check: The check.
+        backend: The backend that it ran on.
+        verdict: The judgement.
+        crashed: Whether the candidate's process did not survive the check.
+        side_effect: Whether the verdict is on what the candidate left changed, and not on the
+            check's question.
+    """
 
     check: Check
     backend: str
     verdict: Verdict
+    crashed: bool = False
+    side_effect: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The seconds after which a candidate hangs, by check. The limit is for one export or script.
+
+    Args:
+        seconds: The limit of checks without their own.
+        by_check: The limits of single checks.
+        hangs: The checks in which a candidate may hang or crash before the others are left out.
+    """
+
+    # About thirty times what the slowest correct exporter takes on a quiet machine.
+    seconds: float = 60.0
+    by_check: Mapping[Check, float] = field(
+        default_factory=lambda: MappingProxyType(
+            {Check.SIZE: 180.0, Check.WORK: 120.0, Check.MEMORY: 120.0}
+        )
+    )
+    hangs: int = 2
+
+    def of(self, check: Check) -> float:
+        """The limit of a check in seconds."""
+        return self.by_check.get(check, self.seconds)
 
 
 @dataclass(frozen=True)
@@ -67,7 +104,7 @@ class CheckSetup:
     """
 
     runs: Mapping[str, ReferenceRuns]
-    control: Subject
+    control: Measured
     directory: Path
 
 
@@ -84,7 +121,7 @@ def prepare_checks(
         max_records: The records after which an export counts as endless. The default depends on the
             number of records that the control exports.
     """
-    control = load_subject(CONTROL)
+    control = InThisProcess(load_subject(CONTROL))
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-")))
         sources = {"sqlite": sqlite_files(directory)}
@@ -103,52 +140,65 @@ def prepare_checks(
 
 
 def check_candidate(
-    candidate: Subject,
+    candidate: Subject | Measured,
     setup: CheckSetup,
     *,
     checks: Sequence[Check] = ALL_CHECKS,
     declared: Declared | None = None,
+    limits: Limits | None = None,
 ) -> list[Verdict]:
     """Return the verdicts of the named checks, in the order of `Check`.
 
     Args:
-        candidate: The exporter to check.
+        candidate: The exporter to check. A class of this process is checked here, and can end it;
+            one of `in_own_process` cannot.
         setup: From `prepare_checks`.
         checks: The checks to run.
         declared: The costs that the candidate declares; default: those of a streaming exporter.
+        limits: The seconds after which an export counts as hanging.
 
     Raises:
         SubjectError: The candidate cannot be used as an exporter.
     """
-    found = run_checks(candidate, setup, checks=checks, declared=declared)
+    found = run_checks(candidate, setup, checks=checks, declared=declared, limits=limits)
     return [each.verdict for each in found]
 
 
 def run_checks(
-    candidate: Subject,
+    candidate: Subject | Measured,
     setup: CheckSetup,
     *,
     checks: Sequence[Check] = ALL_CHECKS,
     declared: Declared | None = None,
+    limits: Limits | None = None,
 ) -> Iterator[CheckVerdict]:
     """Yield a verdict as soon as it is known, so that a caller can stop at the first failure.
 
     Takes the arguments of `check_candidate`, and raises the same.
     """
+    limits, hangs = limits or Limits(), 0
     for check in Check:
         if check not in checks:
             continue
         for backend in setup.runs:
-            request = _Request(candidate, setup, backend, declared or Declared())
-            for verdict in _run_check(check, request):
+            exporter = as_measured(candidate).within(limits.of(check))
+            request = _Request(exporter, setup, backend, declared or Declared())
+            if hangs >= limits.hangs:
+                # Every further one would take as long as its limit, and change no outcome.
+                why = f"not run: the process did not survive {hangs} checks before"
+                verdict = Verdict(exporter.name, Outcome.SKIPPED, _runs_to_its_end(check), why)
                 yield CheckVerdict(check, backend, verdict)
+                continue
+            for found in _run_check(check, request):
+                hangs += found.crashed
+                yield found
 
 
 @dataclass(frozen=True)
 class _Request:
     """One candidate to check on one backend."""
 
-    candidate: Subject
+    candidate: Measured
     setup: CheckSetup
     backend: str
     declared: Declared
@@ -158,21 +208,70 @@ class _Request:
         return self.setup.runs[self.backend]
 
 
-def _run_check(check: Check, request: _Request) -> Iterator[Verdict]:
+# What another process sends cannot be counted, so that these checks say nothing about it.
+_COUNTING = frozenset((Check.QUERIES, Check.SEARCH, Check.WORK))
+
+
+def _run_check(check: Check, request: _Request) -> Iterator[CheckVerdict]:
     """Run one check. An exporter that raises during a check has failed it."""
+    candidate, crashed = request.candidate, False
+    verdicts: list[Verdict] = []
     try:
-        yield from _CHECKS[check](request)
+        for verdict in _CHECKS[check](request):
+            if check not in _COUNTING:
+                yield CheckVerdict(check, request.backend, verdict)
+            else:
+                verdicts.append(verdict)
     except SubjectError:
         # Misuse and no verdict: the command ends with exit code 2.
         raise
-    except Exception as error:
-        yield Verdict(
-            request.candidate.name,
+    except ExportFailedError as error:
+        crashed = error.crashed
+        verdict = replace(error.verdict, expected=_runs_to_its_end(check))
+        yield CheckVerdict(check, request.backend, verdict, crashed=crashed)
+    except (Exception, SystemExit) as error:
+        verdict = Verdict(
+            candidate.name,
             Outcome.FAILED,
-            f"the check {check} runs to its end",
+            _runs_to_its_end(check),
             f"error: {type(error).__name__}: {' '.join(str(error).split())[:200]}",
-            next_step=f"harness check --candidate ... --check {check}",
+            next_step=f"harness check --candidate ... --part {check}",
         )
+        yield CheckVerdict(check, request.backend, verdict)
+    for verdict in _with_processes(verdicts, request):
+        yield CheckVerdict(check, request.backend, verdict)
+    # The databases first: the process that holds a lock is ended with the check.
+    changes = (*request.runs.damage(), *candidate.end_check())
+    for change in changes:
+        verdict = Verdict(
+            candidate.name,
+            Outcome.FAILED,
+            expected="an export that leaves its process and the database as they were",
+            seen=f"it {change} (during the check {check})",
+            next_step="what an export opens it has to close, and what it changes to restore",
+        )
+        yield CheckVerdict(check, request.backend, verdict, side_effect=True)
+
+
+def _runs_to_its_end(check: Check) -> str:
+    return f"the check {check} runs to its end"
+
+
+def _with_processes(verdicts: Sequence[Verdict], request: _Request) -> Sequence[Verdict]:
+    """Replace verdicts on counts by the reason if other processes did a part of the export."""
+    if not verdicts or not request.candidate.used_processes:
+        return verdicts
+    declared = getattr(request.declared, "worker_processes", False)
+    return [
+        Verdict(
+            request.candidate.name,
+            Outcome.SKIPPED if declared else Outcome.FAILED,
+            expected=verdicts[0].expected,
+            seen="not counted: other processes do a part of the export, and what they send cannot "
+            "be counted",
+            next_step="" if declared else "declare them with --worker-processes",
+        )
+    ]
 
 
 def _check_records(request: _Request) -> Iterator[Verdict]:
@@ -260,7 +359,6 @@ def _check_processes(request: _Request) -> Iterator[Verdict]:
             request.setup.control,
             request.runs.database(TYPICAL),
             TYPICAL.run_id,
-            request.setup.directory,
             environment,
         )
 
