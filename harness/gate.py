@@ -130,7 +130,7 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
     both = (experiment.control, *((experiment.candidate,) if _exported(results) else ()))
     formulas = attribute_queries({each.name: each for each in both}, directory)
     on_step("checking exporters that are broken on purpose")
-    tried = run_selftest(gate.selftest.faults, gate.selftest.correct)
+    tried = run_selftest(gate.selftest)
     judgements = (
         *results.judgements,
         *checked,

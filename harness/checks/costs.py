@@ -75,12 +75,14 @@ class Declared:
         rows_per_record: The most fetched rows for a record.
         bytes_per_record: The most bytes of memory that a further record may take.
         allowances: Tables that are read in chunks.
+        worker_processes: Whether the candidate starts processes, whose costs cannot be counted.
     """
 
     transactions: int = 1
     rows_per_record: float = 1.5
     bytes_per_record: int = 300
     allowances: tuple[Allowance, ...] = ()
+    worker_processes: bool = False
 
     @property
     def contract(self) -> QueryContract:

@@ -18,6 +18,7 @@ from harness.checks.costs import (
     judge_work,
     search_blow_up,
 )
+from harness.checks.depth import Depth
 from harness.checks.environments import (
     PROCESS_ENVIRONMENTS,
     judge_across_backends,
@@ -28,7 +29,7 @@ from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, s
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.measured import InThisProcess, Measured, as_measured
 from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
-from querygrowth.verdict import Outcome, Verdict, judge
+from querygrowth.verdict import CRASH, Outcome, Verdict, judge
 
 
 # The order matters, because the first failure has to name the cause: bytes before costs, queries
@@ -49,7 +50,7 @@ class Check(StrEnum):
 
 
 ALL_CHECKS = tuple(Check)
-QUICK_CHECKS = (Check.RECORDS, Check.PLAN, Check.QUERIES)
+_LARGE_ROWS = 100
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,11 @@ class CheckVerdict:
         check: The check.
         backend: The backend that it ran on.
         verdict: The judgement.
-        crashed: Whether the candidate's process did not survive the check.
-        side_effect: Whether the verdict is on what the candidate left changed, and not on the
-            check's question.
     """
 
     check: Check
     backend: str
     verdict: Verdict
-    crashed: bool = False
-    side_effect: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,7 @@ class Limits:
     Args:
         seconds: The limit of checks without their own.
         by_check: The limits of single checks.
-        hangs: The checks in which a candidate may hang or crash before the others are left out.
+        hangs: The number of hangs after which the other checks are left out.
     """
 
     # About thirty times what the slowest correct exporter takes on a quiet machine.
@@ -145,6 +141,7 @@ def check_candidate(
     *,
     checks: Sequence[Check] = ALL_CHECKS,
     declared: Declared | None = None,
+    depth: Depth = Depth.DEFAULT,
     limits: Limits | None = None,
 ) -> list[Verdict]:
     """Return the verdicts of the named checks, in the order of `Check`.
@@ -155,12 +152,15 @@ def check_candidate(
         setup: From `prepare_checks`.
         checks: The checks to run.
         declared: The costs that the candidate declares; default: those of a streaming exporter.
+        depth: How much a check tries.
         limits: The seconds after which an export counts as hanging.
 
     Raises:
         SubjectError: The candidate cannot be used as an exporter.
     """
-    found = run_checks(candidate, setup, checks=checks, declared=declared, limits=limits)
+    found = run_checks(
+        candidate, setup, checks=checks, declared=declared, depth=depth, limits=limits
+    )
     return [each.verdict for each in found]
 
 
@@ -170,28 +170,27 @@ def run_checks(
     *,
     checks: Sequence[Check] = ALL_CHECKS,
     declared: Declared | None = None,
+    depth: Depth = Depth.DEFAULT,
     limits: Limits | None = None,
 ) -> Iterator[CheckVerdict]:
     """Yield a verdict as soon as it is known, so that a caller can stop at the first failure.
 
     Takes the arguments of `check_candidate`, and raises the same.
     """
-    limits, hangs = limits or Limits(), 0
+    limits = limits or Limits()
     for check in Check:
         if check not in checks:
             continue
         for backend in setup.runs:
             exporter = as_measured(candidate).within(limits.of(check))
-            request = _Request(exporter, setup, backend, declared or Declared())
-            if hangs >= limits.hangs:
-                # Every further one would take as long as its limit, and change no outcome.
-                why = f"not run: the process did not survive {hangs} checks before"
+            request = _Request(exporter, setup, backend, declared or Declared(), depth)
+            if exporter.hangs >= limits.hangs:
+                # Every further check would take as long as its limit, and the outcome is known.
+                why = f"not run: exports hung {exporter.hangs} times before"
                 verdict = Verdict(exporter.name, Outcome.SKIPPED, _runs_to_its_end(check), why)
                 yield CheckVerdict(check, backend, verdict)
                 continue
-            for found in _run_check(check, request):
-                hangs += found.crashed
-                yield found
+            yield from _run_check(check, request)
 
 
 @dataclass(frozen=True)
@@ -202,6 +201,7 @@ class _Request:
     setup: CheckSetup
     backend: str
     declared: Declared
+    depth: Depth
 
     @property
     def runs(self) -> ReferenceRuns:
@@ -214,7 +214,7 @@ _COUNTING = frozenset((Check.QUERIES, Check.SEARCH, Check.WORK))
 
 def _run_check(check: Check, request: _Request) -> Iterator[CheckVerdict]:
     """Run one check. An exporter that raises during a check has failed it."""
-    candidate, crashed = request.candidate, False
+    candidate = request.candidate
     verdicts: list[Verdict] = []
     try:
         for verdict in _CHECKS[check](request):
@@ -226,9 +226,8 @@ def _run_check(check: Check, request: _Request) -> Iterator[CheckVerdict]:
         # Misuse and no verdict: the command ends with exit code 2.
         raise
     except ExportFailedError as error:
-        crashed = error.crashed
         verdict = replace(error.verdict, expected=_runs_to_its_end(check))
-        yield CheckVerdict(check, request.backend, verdict, crashed=crashed)
+        yield CheckVerdict(check, request.backend, verdict)
     except (Exception, SystemExit) as error:
         verdict = Verdict(
             candidate.name,
@@ -236,6 +235,7 @@ def _run_check(check: Check, request: _Request) -> Iterator[CheckVerdict]:
             _runs_to_its_end(check),
             f"error: {type(error).__name__}: {' '.join(str(error).split())[:200]}",
             next_step=f"harness check --candidate ... --part {check}",
+            kind=CRASH,
         )
         yield CheckVerdict(check, request.backend, verdict)
     for verdict in _with_processes(verdicts, request):
@@ -250,7 +250,7 @@ def _run_check(check: Check, request: _Request) -> Iterator[CheckVerdict]:
             seen=f"it {change} (during the check {check})",
             next_step="what an export opens it has to close, and what it changes to restore",
         )
-        yield CheckVerdict(check, request.backend, verdict, side_effect=True)
+        yield CheckVerdict(check, request.backend, verdict)
 
 
 def _runs_to_its_end(check: Check) -> str:
@@ -261,7 +261,7 @@ def _with_processes(verdicts: Sequence[Verdict], request: _Request) -> Sequence[
     """Replace verdicts on counts by the reason if other processes did a part of the export."""
     if not verdicts or not request.candidate.used_processes:
         return verdicts
-    declared = getattr(request.declared, "worker_processes", False)
+    declared = request.declared.worker_processes
     return [
         Verdict(
             request.candidate.name,
@@ -275,7 +275,11 @@ def _with_processes(verdicts: Sequence[Verdict], request: _Request) -> Sequence[
 
 
 def _check_records(request: _Request) -> Iterator[Verdict]:
-    yield _compare_cases(request, record_cases(request.backend), "runs with every feature")
+    cases = record_cases(request.backend)
+    if request.depth is Depth.QUICK:
+        # The control takes a second for the two largest runs, and two for all corruptions.
+        cases = (each for each in cases if not each.corruption and each.spec.rows < _LARGE_ROWS)
+    yield _compare_cases(request, cases, "runs with every feature")
 
 
 def _check_plans(request: _Request) -> Iterator[Verdict]:

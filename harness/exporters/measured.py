@@ -140,6 +140,10 @@ class Measured(Protocol):
     def used_processes(self) -> bool:
         """Whether it let processes work for it since `end_check`; what they send is not counted."""
 
+    @property
+    def hangs(self) -> int:
+        """How often it did not end a pass in time."""
+
     def end_check(self) -> tuple[str, ...]:
         """Return what it changed or left behind since the last call, in words."""
 
@@ -273,6 +277,11 @@ class InThisProcess:
         """Always false: it is not watched here."""
         return False
 
+    @property
+    def hangs(self) -> int:
+        """Always 0: nothing can stop it here."""
+        return 0
+
     def end_check(self) -> tuple[str, ...]:
         """Return nothing: it is not watched here."""
         return ()
@@ -398,6 +407,11 @@ class InOwnProcess:
     def used_processes(self) -> bool:
         """Whether a process that it started has ended since `end_check`."""
         return self.process.used_processes
+
+    @property
+    def hangs(self) -> int:
+        """How often it did not end a pass in time."""
+        return self.process.hangs
 
     def end_check(self) -> tuple[str, ...]:
         """Return what it changed or left behind since the last call, in words."""

@@ -121,6 +121,7 @@ class ExporterProcess:
         self.probe = probe
         self.changes: list[str] = []
         self.used_processes = False
+        self.hangs = 0
         self._child: _Child | None = None
         self._description: Mapping[str, Any] = {}
 
@@ -283,7 +284,8 @@ class ExporterProcess:
             self.close()
             limit = f"it did not end within {seconds:g} s and was stopped"
             seen = limit if failure.timed_out else failure.seen
-            raise ExportFailedError(self.probe.label, seen, crashed=True) from None
+            self.hangs += failure.timed_out
+            raise ExportFailedError(self.probe.label, seen) from None
         return answer
 
     def _content(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
