@@ -6,12 +6,13 @@ Time and memory are measured elsewhere, in passes without listeners.
 import hashlib
 import inspect
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
-from harness.exporters.subject import Subject, write_jsonl
+from harness.exporters.subject import Subject, write_jsonl, write_records
 from querygrowth.activity import Activity, ShapeActivity
 from querygrowth.call_sites import CallSite, Project
 from querygrowth.reports import site_within
@@ -87,13 +88,18 @@ class Observation:
 
 @dataclass(frozen=True)
 class ExportTask:
-    """The export that subjects perform: the run, its database, the key, the clock, the folder."""
+    """The export that subjects perform: the run, its database, the key, the clock, the folder.
+
+    With `as_records` the file is written from the records of `export_run`, also for an exporter
+    that has a method of its own for files.
+    """
 
     db: LandscapeDB
     run_id: str
     signing_key: bytes
     clock: Clock
     directory: Path
+    as_records: bool = False
 
     def path_for(self, subject: str) -> Path:
         """The path of the file of the subject with that name."""
@@ -103,7 +109,10 @@ class ExportTask:
         """Write the subject's signed file and return its path."""
         path = self.path_for(subject.name)
         exporter = subject.build(self.db, self.signing_key, self.clock)
-        write_jsonl(exporter, self.run_id, path, sign=True)
+        if self.as_records:
+            write_records(exporter, self.run_id, path, sign=True)
+        else:
+            write_jsonl(exporter, self.run_id, path, sign=True)
         return path
 
 
@@ -153,8 +162,23 @@ def _package_of(code: object) -> Path | None:
     return folder
 
 
-def observe_export(subject: Subject, task: ExportTask) -> Observation:
-    """Perform the export once with all counting listeners attached."""
+def observe_export(
+    subject: Subject,
+    task: ExportTask,
+    *,
+    work: Sequence[str] = (VM_STEPS,),
+    project: Project | None = None,
+) -> Observation:
+    """Perform the export once with all counting listeners attached.
+
+    Args:
+        subject: The exporter.
+        task: The export.
+        work: Deterministic counts to take beside the queries (`VM_STEPS`, `BRANCHES`). Machine
+            steps are left out on a database that does not count them.
+        project: The code in which branches and call sites are looked for; default: the code below
+            the working directory.
+    """
     engine = task.db.engine
     # Listeners, the driver's trace and the step counter at once: one export gives all counts.
     with action_runner() as runner:
@@ -162,8 +186,9 @@ def observe_export(subject: Subject, task: ExportTask) -> Observation:
             lambda _: task.perform(subject),
             engine,
             runner=runner,
-            work=(VM_STEPS,) if has_vm_steps(engine) else (),
-            project=project_of_subject(),
+            work=[name for name in work if name != VM_STEPS or has_vm_steps(engine)],
+            project=project or project_of_subject(),
+            all_connections=True,
         )
     file = WrittenFile.at(task.path_for(subject.name))
     return Observation(subject.name, replace(activity, records=file.records), file)

@@ -111,6 +111,7 @@ def watch(
     runner: ActionRunner,
     work: Iterable[str] = (),
     project: Project | None = None,
+    all_connections: bool = False,
 ) -> Activity:
     """Run `action(engine)` once and record what it did.
 
@@ -120,13 +121,19 @@ def watch(
         runner: Calls the action.
         work: Deterministic counts to take beside the queries (`VM_STEPS`, `BRANCHES`).
         project: The user's own files; default: those below the working directory.
+        all_connections: Whether statements on connections that the engine did not make are
+            bypasses too; see `trace_driver`.
 
     Raises:
         ValueError: The engine cannot count a kind of work. The action has not run.
     """
     # All counters are started before the action, so that one that refuses the engine stops it.
     with ExitStack() as stack:
-        trace = stack.enter_context(trace_driver(engine)) if traceable(engine) else None
+        trace = (
+            stack.enter_context(trace_driver(engine, all_connections=all_connections))
+            if traceable(engine)
+            else None
+        )
         tallies = {name: stack.enter_context(_tally(name, engine, project)) for name in work}
         stacks = stack.enter_context(record_stacks(engine, project))
         log = stack.enter_context(count_queries(engine, project=project))
