@@ -11,7 +11,7 @@ from pathlib import Path
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
 from harness.exporters.probe.observation import observe, project_of_subject
-from harness.exporters.subject import Subject, write_jsonl
+from harness.exporters.subject import Subject, write_jsonl, write_records
 from querygrowth.activity import Activity, ShapeActivity, activity_of_record
 from querygrowth.call_sites import CallSite
 from querygrowth.record import Record
@@ -99,7 +99,8 @@ class Observation:
 class ExportTask:
     """The export that subjects perform: the run, its database, the key, the clock, the folder.
 
-    Without a key the export is unsigned.
+    Without a key the export is unsigned. With `as_records` the file is written from the records of
+    `export_run`, also for an exporter with a method for files.
     """
 
     db: LandscapeDB
@@ -107,6 +108,7 @@ class ExportTask:
     signing_key: bytes | None
     clock: Clock
     directory: Path
+    as_records: bool = False
 
     def path_for(self, subject: str) -> Path:
         """The path of the file of the subject with that name."""
@@ -116,7 +118,11 @@ class ExportTask:
         """Write the subject's file and return its path."""
         path = self.path_for(subject.name)
         exporter = subject.build(self.db, self.signing_key, self.clock)
-        write_jsonl(exporter, self.run_id, path, sign=self.signing_key is not None)
+        signs = self.signing_key is not None
+        if self.as_records:
+            write_records(exporter, self.run_id, path, sign=signs)
+        else:
+            write_jsonl(exporter, self.run_id, path, sign=signs)
         return path
 
 

@@ -174,6 +174,7 @@ class ExporterProcess:
             "key": None if task.signing_key is None else task.signing_key.hex(),
             "clock": task.clock().isoformat(),
             "directory": str(directory),
+            "as_records": task.as_records,
             **options,
         }
         return self._perform(request, seconds, pause)

@@ -112,6 +112,7 @@ def record(
     work: Iterable[str] = (),
     project: Project | None = None,
     branches_in: Project | None = None,
+    all_connections: bool = False,
 ) -> Record:
     """Run `action()` once under all counters of an engine.
 
@@ -121,6 +122,8 @@ def record(
         work: Deterministic counts to take beside the queries (`VM_STEPS`, `BRANCHES`).
         project: The user's own files; default: those below the working directory.
         branches_in: The files in which branches are counted; default: those of the project.
+        all_connections: Whether statements on connections that the engine did not make are
+            bypasses too; see `trace_driver`.
 
     Raises:
         ValueError: The engine cannot count a kind of work. The action has not run.
@@ -129,7 +132,11 @@ def record(
     recording = Recording(walker=StackWalker(project or Project()), keep_parameters=False)
     # All counters are started before the action, so that one that refuses the engine stops it.
     with ExitStack() as stack:
-        trace = stack.enter_context(trace_driver(engine)) if traceable(engine) else None
+        trace = (
+            stack.enter_context(trace_driver(engine, all_connections=all_connections))
+            if traceable(engine)
+            else None
+        )
         tallies = {
             name: stack.enter_context(_tally(name, engine, branches_in or project)) for name in work
         }

@@ -104,6 +104,7 @@ def watch(
     runner: ActionRunner,
     work: Iterable[str] = (),
     project: Project | None = None,
+    all_connections: bool = False,
 ) -> Activity:
     """Run `action(engine)` once and record what it did.
 
@@ -113,10 +114,18 @@ def watch(
         runner: Calls the action.
         work: Deterministic counts to take beside the queries (`VM_STEPS`, `BRANCHES`).
         project: The user's own files; default: those below the working directory.
+        all_connections: Whether statements on connections that the engine did not make are
+            bypasses too; see `trace_driver`.
 
     Raises:
         ValueError: The engine cannot count a kind of work. The action has not run.
     """
     return activity_of_record(
-        record(lambda: runner.call(action, engine), engine, work=work, project=project)
+        record(
+            lambda: runner.call(action, engine),
+            engine,
+            work=work,
+            project=project,
+            all_connections=all_connections,
+        )
     )

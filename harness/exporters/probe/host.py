@@ -207,11 +207,11 @@ class Host:
         """Write a file with the exporter's method, or else its records as plain JSON.
 
         Returns:
-            Whether the exporter has such a method.
+            Whether a method of the exporter wrote it.
         """
         path = self._directory / exports.JSONL
         exporter, run_id, sign = self.build(), self._request["run_id"], self._key is not None
-        writes = hasattr(exporter, "write_jsonl")
+        writes = hasattr(exporter, "write_jsonl") and not self._request["as_records"]
         if writes:
             exporter.write_jsonl(run_id, path, sign=sign)
         else:

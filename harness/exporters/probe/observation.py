@@ -97,7 +97,12 @@ def observe(
     counted = [each for each in work if each != VM_STEPS or has_vm_steps(engine)]
     branches_in = SourceFolders(factory) if BRANCHES in counted else None
     return record(
-        export, engine, work=counted, project=project_of(factory), branches_in=branches_in
+        export,
+        engine,
+        work=counted,
+        project=project_of(factory),
+        branches_in=branches_in,
+        all_connections=True,
     )
 
 
