@@ -225,6 +225,9 @@ def _first_difference_in_records(
 
     Two exports that end in the same error are the same if the longer one starts with the shorter.
     """
+    if candidate.error and not candidate.error.type_name:
+        # The export was stopped: what differs before that follows from the same cause.
+        return _difference_in_errors(control, candidate, None)
     sides: tuple[Records, Records] = (control.records, candidate.records)
     if not candidate.fixed_clock and signing_key is not None:
         sides = (

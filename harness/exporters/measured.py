@@ -107,10 +107,16 @@ class Measured(Protocol):
         """
 
     def observe(self, task: ExportTask, *, work: Iterable[str] = (VM_STEPS,)) -> Observation:
-        """Count the queries and fetched rows of one export, and its work of the named kinds."""
+        """Count the queries and fetched rows of one export, and its work of the named kinds.
+
+        Branches are counted in the folder of the exporter's source.
+        """
 
     def count_branches(self, task: ExportTask) -> int | None:
-        """Count the branches of Python in the exporter's files in one export; None if unknown."""
+        """Count the branches of Python in one export; None if unknown.
+
+        They are counted in the packages of the exporter and its base classes.
+        """
 
     def perform(self, script: Any, databases: Sequence[LandscapeDB], directory: Path) -> Any:
         """Perform a script of calls; see `call_script.perform`.
@@ -365,8 +371,14 @@ class InOwnProcess:
 
     def observe(self, task: ExportTask, *, work: Iterable[str] = (VM_STEPS,)) -> Observation:
         """Count the queries, fetched rows and work of one export there."""
+        return self._observe(task, work)
+
+    def _observe(
+        self, task: ExportTask, work: Iterable[str], *, in_packages: bool = False
+    ) -> Observation:
         with self._folder(task) as folder:
-            answer = self._ask("observe", task, folder, work=list(work))
+            options = {"work": list(work), "in_packages": in_packages}
+            answer = self._ask("observe", task, folder, **options)
             path = folder / exports.JSONL
             if not answer["writes_jsonl"]:
                 _make_canonical(path)
@@ -376,7 +388,8 @@ class InOwnProcess:
 
     def count_branches(self, task: ExportTask) -> int | None:
         """Count branches in the exporter's package and its base classes'; None without source."""
-        return self.observe(task, work=(BRANCHES,)).activity.work[BRANCHES] or None
+        seen = self._observe(task, (BRANCHES,), in_packages=True)
+        return seen.activity.work[BRANCHES] or None
 
     def perform(self, script: Any, databases: Sequence[LandscapeDB], directory: Path) -> Any:
         """Perform a script of calls there."""

@@ -104,6 +104,7 @@ def test_an_exporter_is_observed_there_as_it_is_here(task: ExportTask, exporter:
     here = InThisProcess(subject)
     # Statements are compiled once in a process, which shows in the branches of a first export.
     here.observe(task)
+    task.path_for(here.name).unlink()
     expected = here.observe(task, work=WORK)
     with in_own_process(exporter) as there:
         there.observe(task)

@@ -221,7 +221,11 @@ class Host:
     def observe(self) -> dict[str, Any]:
         """Export to a file with all counters, and write the record of it beside the file."""
         record = self._observation().observe(
-            self.write_file, self.db.engine, self.factory, self._request["work"]
+            self.write_file,
+            self.db.engine,
+            self.factory,
+            self._request["work"],
+            in_packages=self._request["in_packages"],
         )
         path = self._directory / "record.json"
         path.write_text(json.dumps(record.to_json()), encoding="ascii")

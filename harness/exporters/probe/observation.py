@@ -82,7 +82,12 @@ class SourceFolders(Project):
 
 
 def observe(
-    export: Callable[[], object], engine: Any, factory: object, work: Iterable[str]
+    export: Callable[[], object],
+    engine: Any,
+    factory: object,
+    work: Iterable[str],
+    *,
+    in_packages: bool = False,
 ) -> Record:
     """Perform an export with all counters attached.
 
@@ -91,11 +96,15 @@ def observe(
         engine: The engine of the export.
         factory: The class or function that makes the exporter.
         work: The deterministic counts to take: VM_STEPS (left out where the database has none), and
-            BRANCHES, in the exporter's package and those of its base classes. Branches make an
-            export about 20 times slower.
+            BRANCHES, which make an export about 20 times slower.
+        in_packages: Where branches are counted: in the packages of the exporter and its base
+            classes, or only in the folder of the exporter.
     """
     counted = [each for each in work if each != VM_STEPS or has_vm_steps(engine)]
-    branches_in = SourceFolders(factory) if BRANCHES in counted else None
+    # In the folder alone, a loop in the exporter is not lost among the branches of its bases.
+    source = source_file(factory)
+    folder = project_of_subject(source.parent if source else None)
+    branches_in = SourceFolders(factory) if in_packages else folder
     return record(
         export,
         engine,
