@@ -18,9 +18,9 @@ from harness.bench.environment import (
     working_tree,
 )
 from harness.bench.experiment import LEAST_ROWS, MAX_ROWS
+from harness.bench.paired_ratio import LEAST_ROUNDS, MOST_ROUNDS, Pairing
 from harness.bench.race import Race, run_race
 from harness.bench.results import Judgement, Results, Topic
-from harness.bench.timing import LEAST_ROUNDS, Pairing
 from harness.cli.console import (
     REPORT_PACKAGES,
     CandidateOption,
@@ -34,7 +34,8 @@ from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.report import write_reports
 from querygrowth.verdict import Outcome
 
-MAX_ROUNDS = 60
+MAX_ROUNDS = 96
+"""The default limit of rounds: three minutes on a quiet machine."""
 
 
 def compare(
@@ -48,7 +49,9 @@ def compare(
     ] = 500,
     max_rounds: Annotated[
         int,
-        typer.Option(min=LEAST_ROUNDS, max=1000, help="Rounds after which it stays inconclusive."),
+        typer.Option(
+            min=LEAST_ROUNDS, max=MOST_ROUNDS, help="Rounds after which it stays inconclusive."
+        ),
     ] = MAX_ROUNDS,
     nightly: Annotated[
         bool, typer.Option("--nightly", help="Exit 1 also when the result is inconclusive.")
@@ -92,5 +95,6 @@ def warn_of_changes(head: Checkout) -> None:
 
 
 def _print_rounds(pairing: Pairing, limit: int) -> None:
-    done = len(pairing.base.seconds)
-    tell(f"{done} of at most {limit} rounds: ratio {pairing.ratio:.3f}, {pairing.interval}")
+    cpu = f"; CPU time {pairing.cpu.ratio:.3f}, {pairing.cpu.interval}" if pairing.cpu else ""
+    wall = f"{pairing.wall.ratio:.3f}, {pairing.wall.interval}"
+    tell(f"{pairing.rounds} of at most {limit} rounds: ratio {wall}{cpu}")
