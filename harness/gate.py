@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from elspeth.cli.runtime import ExitCode
 from elspeth.core.landscape import LandscapeDB
 from harness.bench.baseline import Costs, accepts_versions_of, count_costs, judge_costs
 from harness.bench.experiment import Experiment, located, run_experiment
@@ -26,7 +25,7 @@ from harness.exporters.observation import ExportTask
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from querygrowth.reports import site_within, with_relative_site
-from querygrowth.verdict import Outcome, Verdict, judge
+from querygrowth.verdict import Outcome, Verdict, exit_code, judge
 
 REQUIRED = (
     Topic.VACUITY,
@@ -55,13 +54,10 @@ def completed(results: Results, required: Collection[Topic] = REQUIRED) -> Resul
     return replace(results, judgements=(*results.judgements, *map(_missing, missing)))
 
 
-def decide(results: Results, *, nightly: bool = False) -> ExitCode:
-    """Decide by the outcome of the whole. Inconclusive passes, but fails with `nightly`."""
-    if results.outcome is Outcome.PASSED:
-        return ExitCode.PASSED
-    # A noisy machine must not block a pull request. The nightly round is stricter.
-    undecided = results.outcome is Outcome.INCONCLUSIVE
-    return ExitCode.PASSED if undecided and not nightly else ExitCode.FAILED
+def decide(results: Results, *, nightly: bool = False) -> int:
+    """Return the exit code by the outcome of the whole: inconclusive passes, but not `nightly`."""
+    # A noisy machine must not block a pull request. The nightly gate has the time to decide.
+    return exit_code(results.outcome, strict=nightly)
 
 
 def _exported(results: Results) -> bool:
@@ -165,8 +161,12 @@ def _judge_costs(gate: Gate, directory: Path, on_step: OnStep) -> tuple[Verdict,
     try:
         base = count_revision(race.base, race.reference, race.python, directory / "base-costs")
     except RevisionCostsError as error:
-        on_step(str(error))
-        return judge_costs(found, gate.baseline)
+        return tuple(
+            replace(each, evidence=(*each.evidence, str(error)))
+            if each.outcome is Outcome.INCONCLUSIVE
+            else each
+            for each in judge_costs(found, gate.baseline)
+        )
     return judge_costs(found, gate.baseline, base)
 
 

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from elspeth.cli.runtime import ExitCode
 from elspeth.core.landscape import LandscapeDB
 from harness.bench.environment import (
     Checkout,
@@ -32,7 +31,7 @@ from harness.cli.console import (
 )
 from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.report import write_reports
-from querygrowth.verdict import Outcome
+from querygrowth.verdict import exit_code
 
 MAX_ROUNDS = 96
 """The default limit of rounds: three minutes on a quiet machine."""
@@ -53,14 +52,13 @@ def compare(
             min=LEAST_ROUNDS, max=MOST_ROUNDS, help="Rounds after which it stays inconclusive."
         ),
     ] = MAX_ROUNDS,
-    nightly: Annotated[
-        bool, typer.Option("--nightly", help="Exit 1 also when the result is inconclusive.")
-    ] = False,
     output: OutputOption = Path("out"),
 ) -> int:
     """Give the ratio of head's rows/s to base's, with its interval. Higher is better.
 
-    Fails when head is surely below 0.95 of base, passes when it is surely above 0.90.
+    Fails when head is surely below 0.95 of base, in wall time or in CPU time, and passes when it is
+    surely above 0.90. Measures until one of the two is sure, up to --max-rounds; then it is
+    inconclusive, which is exit code 1 as well.
     """
     # First: without them, the reports would fail after minutes of measurement.
     require_packages(REPORT_PACKAGES)
@@ -84,8 +82,7 @@ def compare(
         judgements=(Judgement(Topic.SPEED, pairing.verdict()),),
     )
     print_results(output_console(), results, write_reports(results, output))
-    decided_badly = (Outcome.FAILED, Outcome.INCONCLUSIVE) if nightly else (Outcome.FAILED,)
-    return ExitCode.FAILED if results.outcome in decided_badly else ExitCode.PASSED
+    return exit_code(results.outcome)
 
 
 def warn_of_changes(head: Checkout) -> None:

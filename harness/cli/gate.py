@@ -35,6 +35,7 @@ from harness.cli.console import (
     print_results,
     require_packages,
     steps_bar,
+    warn_if_undecided,
 )
 from harness.exporters.measured import measured
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
@@ -115,6 +116,8 @@ def gate(
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in render_annotations(results):
             typer.echo(line)
+    if not nightly:
+        warn_if_undecided(results)
     return decide(results, nightly=nightly)
 
 

@@ -6,6 +6,9 @@ from enum import Enum
 
 from querygrowth.call_sites import CallSite
 
+CRASH = "crash"
+"""The kind of a failed verdict on code that raised, hung, or ended its process."""
+
 
 class Outcome(str, Enum):
     """The outcome of a judgement. Only FAILED fails a test, and only PASSED is a pass."""
@@ -18,8 +21,8 @@ class Outcome(str, Enum):
     __str__ = str.__str__  # enum.StrEnum needs Python 3.11
 
 
-# The first outcome that occurs is that of the whole.
-_BY_URGENCY = (Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.PASSED, Outcome.SKIPPED)
+BY_URGENCY = (Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.PASSED, Outcome.SKIPPED)
+"""The outcomes, the most urgent first: the first that occurs is the outcome of the whole."""
 
 
 def overall_outcome(outcomes: Iterable[Outcome]) -> Outcome:
@@ -30,7 +33,7 @@ def overall_outcome(outcomes: Iterable[Outcome]) -> Outcome:
     was judged.
     """
     occurring = set(outcomes)
-    return next((each for each in _BY_URGENCY if each in occurring), Outcome.SKIPPED)
+    return next((each for each in BY_URGENCY if each in occurring), Outcome.SKIPPED)
 
 
 def exit_code(outcome: Outcome, *, strict: bool = True) -> int:

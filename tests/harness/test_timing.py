@@ -1,6 +1,7 @@
 """Timing: rates of the median round, and actions that take turns in an order that is drawn."""
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_the_order_within_a_round_is_drawn_and_favours_no_action() -> None:
         first.append(performed[0])
     # Four standard deviations around one half.
     assert 160 <= first.count("base") <= 240
-    changes = sum(before != after for before, after in zip(first, first[1:], strict=False))
+    changes = sum(before != after for before, after in pairwise(first))
     assert 160 <= changes <= 240
 
 
