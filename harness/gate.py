@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from elspeth.cli.runtime import ExitCode
 from elspeth.core.landscape import LandscapeDB
-from harness.bench.baseline import Costs, count_costs, judge_costs
+from harness.bench.baseline import Costs, accepts_versions_of, count_costs, judge_costs
 from harness.bench.experiment import Experiment, located, run_experiment
+from harness.bench.paired_ratio import Pairing
 from harness.bench.race import OnStep, Race, run_race
 from harness.bench.results import Judgement, Results, Topic
-from harness.bench.timing import Pairing
+from harness.bench.revision_costs import RevisionCostsError, count_revision
 from harness.checks.costs import attribute_queries
 from harness.checks.run import Check, prepare_checks, run_checks
 from harness.checks.selftest import SelftestSelection, run_selftest
@@ -25,7 +25,7 @@ from harness.exporters.observation import ExportTask
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from querygrowth.reports import site_within, with_relative_site
-from querygrowth.verdict import Outcome, Verdict, judge
+from querygrowth.verdict import Outcome, Verdict, exit_code, judge
 
 REQUIRED = (
     Topic.VACUITY,
@@ -54,13 +54,10 @@ def completed(results: Results, required: Collection[Topic] = REQUIRED) -> Resul
     return replace(results, judgements=(*results.judgements, *map(_missing, missing)))
 
 
-def decide(results: Results, *, nightly: bool = False) -> ExitCode:
-    """Decide by the outcome of the whole. Inconclusive passes, but fails with `nightly`."""
-    if results.outcome is Outcome.PASSED:
-        return ExitCode.PASSED
-    # A noisy machine must not block a pull request. The nightly round is stricter.
-    undecided = results.outcome is Outcome.INCONCLUSIVE
-    return ExitCode.PASSED if undecided and not nightly else ExitCode.FAILED
+def decide(results: Results, *, nightly: bool = False) -> int:
+    """Return the exit code by the outcome of the whole: inconclusive passes, but not `nightly`."""
+    # A noisy machine must not block a pull request. The nightly gate has the time to decide.
+    return exit_code(results.outcome, strict=nightly)
 
 
 def _exported(results: Results) -> bool:
@@ -129,7 +126,7 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
     results = run_experiment(experiment, directory, on_step)
     checked = tuple(_check(gate, directory, on_step))
     on_step("counting the costs that the baseline is about")
-    costs = _judge_costs(gate, directory)
+    costs = _judge_costs(gate, directory, on_step)
     on_step("finding the formulas of the queries")
     # An export that ended in an error has no formula.
     both = (experiment.control, *((experiment.candidate,) if _exported(results) else ()))
@@ -148,14 +145,29 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
     return completed(_raced(results, gate.race, directory, on_step))
 
 
-def _judge_costs(gate: Gate, directory: Path) -> tuple[Verdict, ...]:
+def _judge_costs(gate: Gate, directory: Path, on_step: OnStep) -> tuple[Verdict, ...]:
     """Judge the candidate's costs by the baseline; an error of the exporter is a failure."""
     experiment = gate.experiment
     try:
-        return judge_costs(count_costs(experiment.candidate, directory), gate.baseline)
+        found = count_costs(experiment.candidate, directory)
     except ExportFailedError as error:
         defined_at = site_within(experiment.candidate.defined_at, experiment.checkout)
         return (located(with_relative_site(error.verdict, experiment.checkout), defined_at),)
+    if gate.race is None or accepts_versions_of(gate.baseline, found):
+        return judge_costs(found, gate.baseline)
+    # Work counts of other versions of SQLite or Python cannot be compared with the baseline's.
+    race = gate.race
+    on_step(f"counting the costs of {race.base.name}, as the baseline lacks these versions")
+    try:
+        base = count_revision(race.base, race.reference, race.python, directory / "base-costs")
+    except RevisionCostsError as error:
+        return tuple(
+            replace(each, evidence=(*each.evidence, str(error)))
+            if each.outcome is Outcome.INCONCLUSIVE
+            else each
+            for each in judge_costs(found, gate.baseline)
+        )
+    return judge_costs(found, gate.baseline, base)
 
 
 def _check(gate: Gate, directory: Path, on_step: OnStep) -> Iterator[Judgement]:
@@ -187,7 +199,7 @@ def _raced(results: Results, race: Race | None, directory: Path, on_step: OnStep
         return replace(results, judgements=(*results.judgements, skipped))
 
     def tell(pairing: Pairing, limit: int) -> None:
-        on_step(f"racing {race.base.name}: {pairing.ratio:.3f} after {len(pairing.base.seconds)}")
+        on_step(f"racing {race.base.name}: {pairing.wall.ratio:.3f} after {pairing.rounds}")
 
     pairing = run_race(race, directory, tell)
     judgement = Judgement(Topic.SPEED, pairing.verdict())

@@ -16,6 +16,7 @@ import gc
 import importlib
 import inspect
 import json
+import resource
 import sys
 import time
 from collections import Counter
@@ -152,7 +153,16 @@ def time_exports(subject: Subject) -> dict[str, Any]:
     """Time exports to a file, after a warm-up, without listeners."""
     for _ in range(WARMUPS):
         subject.write()
-    return {"seconds": [seconds_of(subject.write) for _ in range(subject.request["tries"])]}
+    seconds, cpu_seconds, core_waits = [], [], []
+    for _ in range(subject.request["tries"]):
+        # The collection of garbage would count as CPU time of the export.
+        gc.collect()
+        started = time.perf_counter(), cpu_time(), waited_for_a_core()
+        subject.write()
+        seconds.append(time.perf_counter() - started[0])
+        cpu_seconds.append(cpu_time() - started[1])
+        core_waits.append(waited_for_a_core() - started[2])
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "core_waits": core_waits}
 
 
 def time_first_row(subject: Subject) -> dict[str, Any]:
@@ -253,6 +263,21 @@ def seconds_of(action: Callable[[], object]) -> float:
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
+
+
+def cpu_time() -> float:
+    """Return the CPU seconds of this process and of the finished ones that it started."""
+    own, children = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def waited_for_a_core() -> float:
+    """Return the seconds that the main thread could run and had no core; 0 where unknown."""
+    # Linux counts them in nanoseconds, in the second field.
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def call_site(paths: list[str]) -> tuple[str, int, str] | None:
