@@ -7,7 +7,6 @@ saved results are decided about like fresh ones.
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 from elspeth.core.landscape import LandscapeDB
 from harness.bench.baseline import Costs, accepts_versions_of, count_costs, judge_costs
@@ -16,8 +15,11 @@ from harness.bench.paired_ratio import Pairing
 from harness.bench.race import OnStep, Race, run_race
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.revision_costs import RevisionCostsError, count_revision
-from harness.checks.costs import attribute_queries
-from harness.checks.run import Check, prepare_checks, run_checks
+from harness.checks.costs import Declared, attribute_queries
+from harness.checks.depth import Depth
+from harness.checks.gravity import GRAVITY_OF_CHECK, by_gravity
+from harness.checks.run import Check, prepare_checks
+from harness.checks.selection import Selection, run_selection
 from harness.checks.selftest import SelftestSelection, run_selftest
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import ExportFailedError
@@ -76,28 +78,11 @@ def _missing(topic: Topic) -> Judgement:
     return Judgement(topic, verdict)
 
 
-CHECKED = (
-    Check.RECORDS,
-    Check.PLAN,
-    Check.QUERIES,
-    Check.SIZE,
-    Check.WORK,
-    Check.SNAPSHOT,
-)
-"""The checks of a pull request; the others take longer and run nightly."""
-
-_TOPICS = MappingProxyType(
-    {
-        Check.QUERIES: Topic.GROWTH,
-        Check.SEARCH: Topic.GROWTH,
-        Check.WORK: Topic.GROWTH,
-        Check.MEMORY: Topic.GROWTH,
-    }
-)
-"""The topics of checks that are not about equivalence."""
-
 _COUNTING = frozenset(Check) - {Check.RECORDS, Check.PLAN, Check.BACKENDS}
 """The checks that need the exporter in this process."""
+
+_DEFAULT_CHECKS = Selection.of_depth(Depth.DEFAULT)
+_NOTHING_DECLARED = Declared()
 
 _FURTHER_STEPS = 3
 # The costs, the formulas and the self-test.
@@ -110,13 +95,19 @@ class Gate:
     experiment: Experiment
     baseline: Costs
     selftest: SelftestSelection
-    checks: tuple[Check, ...] = CHECKED
+    selection: Selection = _DEFAULT_CHECKS
     race: Race | None = None
+    declared: Declared = _NOTHING_DECLARED
 
     @property
     def steps(self) -> int:
         """The number of steps that it announces."""
-        return self.experiment.steps + len(self.checks) + _FURTHER_STEPS + (self.race is not None)
+        return (
+            self.experiment.steps
+            + len(self.selection.checks)
+            + _FURTHER_STEPS
+            + (self.race is not None)
+        )
 
 
 def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
@@ -178,14 +169,24 @@ def _check(gate: Gate, directory: Path, on_step: OnStep) -> Iterator[Judgement]:
         # Only an exporter in another process looks at the task, to describe what it offers.
         run = generate_run(db, RunSpec())
         subject = candidate.subject(ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory))
-        for check in gate.checks:
-            if check in _COUNTING and not candidate.is_here:
-                # A listener hears only the engines of this process.
-                continue
-            on_step(f"checking: {check}")
-            for found in run_checks(subject, setup, checks=(check,)):
-                verdict = located(with_relative_site(found.verdict, checkout), defined_at)
-                yield Judgement(_TOPICS.get(check, Topic.EQUIVALENCE), verdict)
+        selection = gate.selection
+        if not candidate.is_here:
+            # A listener hears only the engines of this process.
+            selection = selection.without(_COUNTING, "needs the candidate in this process")
+        found = sorted(
+            run_selection(
+                subject,
+                setup,
+                selection,
+                declared=gate.declared,
+                on_step=lambda check: on_step(f"checking: {check}"),
+            ),
+            key=by_gravity,
+        )
+    for each in found:
+        verdict = located(with_relative_site(each.verdict, checkout), defined_at)
+        topic = Topic.GROWTH if each.check in GRAVITY_OF_CHECK else Topic.EQUIVALENCE
+        yield Judgement(topic, verdict)
 
 
 def _raced(results: Results, race: Race | None, directory: Path, on_step: OnStep) -> Results:

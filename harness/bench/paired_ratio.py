@@ -174,7 +174,8 @@ class Pairing:
             f"{PASS_ABOVE:.2f} and {FAIL_BELOW:.2f}"
         )
         if rounds <= MOST_ROUNDS:
-            return f"{undecided}. About {rounds} rounds decide it: --max-rounds {rounds}"
+            enough = f"harness compare --max-rounds {rounds}"
+            return f"{undecided}. About {rounds} rounds decide it: {enough}"
         return f"{undecided}. More than {MOST_ROUNDS:,} rounds are needed: use a quieter machine"
 
 

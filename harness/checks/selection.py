@@ -4,8 +4,8 @@ The options --part, --quick and --all choose a selection. `run_selection` runs i
 check`, the self-test and the gate.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 
@@ -57,11 +57,13 @@ class Selection:
         depth: How much they try.
         named: The checks that a person asked for by their names. Such a check is inconclusive if it
             could not judge. Any other is skipped then.
+        impossible: Selected checks that cannot run, with the reasons.
     """
 
     checks: tuple[Check, ...]
     depth: Depth = Depth.DEFAULT
     named: frozenset[Check] = frozenset()
+    impossible: Mapping[Check, str] = field(default_factory=dict)
 
     @classmethod
     def of_depth(cls, depth: Depth) -> "Selection":
@@ -83,6 +85,10 @@ class Selection:
         chosen = {check for name in parts for check in _checks_of(name)}
         named = frozenset(each for each in chosen if each.value in parts)
         return cls(tuple(each for each in Check if each in chosen), depth, named)
+
+    def without(self, checks: Collection[Check], reason: str) -> "Selection":
+        """Return the selection with checks marked as impossible, for a reason."""
+        return replace(self, impossible=dict.fromkeys(checks, reason))
 
     @property
     def left_out(self) -> tuple[Check, ...]:
@@ -120,6 +126,10 @@ def run_selection(
     declared = declared or Declared()
     for check in selection.checks:
         on_step(check.value)
+        reason = selection.impossible.get(check)
+        if reason is not None:
+            yield _as_asked(_skipped(candidate.name, check, reason), selection)
+            continue
         judged = False
         for found in run_checks(
             candidate, setup, checks=(check,), declared=declared, depth=selection.depth
@@ -133,14 +143,18 @@ def run_selection(
             )
             yield CheckVerdict(check, "", nothing)
     for check in selection.left_out:
-        verdict = Verdict(
-            candidate.name,
-            Outcome.SKIPPED,
-            f"the check {check}",
-            _reason_left_out(check, selection),
-            next_step=f"harness check --part {check}",
-        )
-        yield CheckVerdict(check, "", verdict)
+        yield _skipped(candidate.name, check, _reason_left_out(check, selection))
+
+
+def _skipped(candidate: str, check: Check, reason: str) -> CheckVerdict:
+    verdict = Verdict(
+        candidate,
+        Outcome.SKIPPED,
+        f"the check {check}",
+        reason,
+        next_step=f"harness check --part {check}",
+    )
+    return CheckVerdict(check, "", verdict)
 
 
 def _reason_left_out(check: Check, selection: Selection) -> str:

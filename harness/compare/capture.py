@@ -193,7 +193,7 @@ class _Counted:
             if self.count == self._max_records:
                 raise SubjectError(
                     f"{self._subject} yields more than {self._max_records:,} records: "
-                    "raise --max-records if the run is that large"
+                    "raise the limit of harness check --max-records if the run is that large"
                 )
             self.count += 1
             yield record
