@@ -140,8 +140,8 @@ def time_by_both_clocks(probe: Probe, task: ExportTask) -> Elapsed:
     """Export in a new process, after a warm-up, and return the least seconds by each clock."""
     with TemporaryDirectory(prefix="harness-race-", dir=task.directory) as folder:
         found = probe.ask("time", ProbeTask.of(task), Path(folder), tries=TRIES).content
-    # Waits for a core are the load of other processes. With them, the ratio of a revision to
-    # itself was off by 41 % in the median round at a load of 10, and by 7 % without.
+    # Waits for a core are the load of other processes. At a load of 8 on two cores, the ratio of a
+    # revision to itself was off by 25 % in the median round with them, and by 4 % without.
     walls = map(sub, found["seconds"], found["core_waits"])
     return Elapsed(min(walls), min(found["cpu_seconds"]))
 
