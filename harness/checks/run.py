@@ -29,6 +29,7 @@ from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, s
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.measured import InThisProcess, Measured, as_measured
 from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
+from querygrowth.reports import visible
 from querygrowth.verdict import CRASH, Outcome, Verdict, judge
 
 
@@ -368,10 +369,16 @@ def _check_processes(request: _Request) -> Iterator[Verdict]:
 
 
 def _check_memory(request: _Request) -> Iterator[Verdict]:
-    if request.backend == "sqlite":
+    if request.backend != "sqlite":
+        return
+    candidate, expected = request.candidate, "an export in another process"
+    try:
         yield judge_memory(
-            request.candidate, request.runs.new_url, request.declared, request.setup.directory
+            candidate, request.runs.new_url, request.declared, request.setup.directory
         )
+    except SubjectError as error:
+        # This process could load it, so the export itself has failed there.
+        yield Verdict(candidate.name, Outcome.FAILED, expected, visible(str(error)), kind=CRASH)
 
 
 def _failed_or_one_passed(
