@@ -99,6 +99,9 @@ def ran(
     monkeypatch.syspath_prepend(repository)
     monkeypatch.setenv("PYTHONPATH", str(repository))
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    # The page's plotting library takes seconds to import, and decides nothing.
+    page = SimpleNamespace(render_page=lambda results, history=(): "a page")
+    monkeypatch.setitem(sys.modules, "harness.report.page", page)
 
     def run(*arguments: str) -> SimpleNamespace:
         monkeypatch.setattr(sys, "argv", ["harness", *arguments])
@@ -215,9 +218,7 @@ def test_a_failure_of_the_experiment_decides(
 ) -> None:
     failed = Judgement(Topic.EQUIVALENCE, Verdict("bytes", Outcome.FAILED, "same", "others"))
     experiment = passing_parts["experiment"]
-    passing_parts["experiment"] = replace(
-        experiment, judgements=(*experiment.judgements, failed)
-    )
+    passing_parts["experiment"] = replace(experiment, judgements=(*experiment.judgements, failed))
     said, results = decided(ran)
     assert said.code == 1
     assert results.failures == (failed,)
