@@ -430,7 +430,7 @@ def test_a_revision_is_counted_with_its_own_exporter(repository: Path, tmp_path:
     assert at_base.rows == at_head.rows == ROWS
     ((_, work),) = at_base.work.items()
     assert set(work) == {"vm_steps", "branches"}
-    with pytest.raises(RevisionCostsError, match="working tree could not be counted: .*no_such"):
+    with pytest.raises(RevisionCostsError, match=r"working tree could not be counted: .*no_such"):
         count_revision(tree, "no_such:It", sys.executable, tmp_path / "three")
 
 
