@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from elspeth.core.landscape import LandscapeDB
 from harness.bench.baseline import Costs, accepts_versions_of, count_costs, judge_costs
 from harness.bench.experiment import Experiment, located, run_experiment
 from harness.bench.paired_ratio import Pairing
@@ -18,14 +17,10 @@ from harness.bench.revision_costs import RevisionCostsError, count_revision
 from harness.checks.costs import Declared, attribute_queries
 from harness.checks.depth import Depth
 from harness.checks.gravity import GRAVITY_OF_CHECK, by_gravity
-from harness.checks.run import Check, prepare_checks
+from harness.checks.run import prepare_checks
 from harness.checks.selection import Selection, run_selection
 from harness.checks.selftest import SelftestSelection, run_selftest
-from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import ExportFailedError
-from harness.exporters.observation import ExportTask
-from harness.generate.generator import generate_run
-from harness.generate.spec import RunSpec
 from querygrowth.reports import site_within, with_relative_site
 from querygrowth.verdict import Outcome, Verdict, exit_code, judge
 
@@ -77,9 +72,6 @@ def _missing(topic: Topic) -> Judgement:
     )
     return Judgement(topic, verdict)
 
-
-_COUNTING = frozenset(Check) - {Check.RECORDS, Check.PLAN, Check.BACKENDS}
-"""The checks that need the exporter in this process."""
 
 _DEFAULT_CHECKS = Selection.of_depth(Depth.DEFAULT)
 _NOTHING_DECLARED = Declared()
@@ -165,19 +157,12 @@ def _check(gate: Gate, directory: Path, on_step: OnStep) -> Iterator[Judgement]:
     """Yield the judgements of all checks, with sites relative to the checkout."""
     candidate, checkout = gate.experiment.candidate, gate.experiment.checkout
     defined_at = site_within(candidate.defined_at, checkout)
-    with prepare_checks() as setup, LandscapeDB(f"sqlite:///{directory / 'check.db'}") as db:
-        # Only an exporter in another process looks at the task, to describe what it offers.
-        run = generate_run(db, RunSpec())
-        subject = candidate.subject(ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory))
-        selection = gate.selection
-        if not candidate.is_here:
-            # A listener hears only the engines of this process.
-            selection = selection.without(_COUNTING, "needs the candidate in this process")
+    with prepare_checks() as setup:
         found = sorted(
             run_selection(
-                subject,
+                candidate,
                 setup,
-                selection,
+                gate.selection,
                 declared=gate.declared,
                 on_step=lambda check: on_step(f"checking: {check}"),
             ),

@@ -22,10 +22,10 @@ from harness.bench.measurements import DesignTimings, FullMeasurement, LargeRun
 from harness.bench.paired_ratio import Pairing, pair, planned_looks
 from harness.bench.timing import TimedAction, Timing, perform_in_turn, time_in_turn
 from harness.compare.exports import SIGNING_KEY, fixed_clock
-from harness.exporters.measured import Measured, measured
+from harness.exporters.measured import InThisProcess, Measured, measured
 from harness.exporters.observation import ExportTask
 from harness.exporters.subject import CONTROL
-from harness.exporters.subprocess_probe import Probe, ProbeTask
+from harness.exporters.subprocess_probe import Probe
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 
@@ -138,8 +138,7 @@ def pairings(
 
 def time_by_both_clocks(probe: Probe, task: ExportTask) -> Elapsed:
     """Export in a new process, after a warm-up, and return the least seconds by each clock."""
-    with TemporaryDirectory(prefix="harness-race-", dir=task.directory) as folder:
-        found = probe.ask("time", ProbeTask.of(task), Path(folder), tries=TRIES).content
+    found = probe.clocks(task, tries=TRIES)
     # Waits for a core are the load of other processes. At a load of 8 on two cores, the ratio of a
     # revision to itself was off by 25 % in the median round with them, and by 4 % without.
     walls = map(sub, found["seconds"], found["core_waits"])
@@ -207,7 +206,8 @@ def _measure_large(
         "small run": partial(candidate.time, usual_task),
         "one job": partial(candidate.time, large_task),
     }
-    if _takes_jobs(candidate, large_task):
+    # Another process may have an exporter of another interface.
+    if isinstance(candidate, InThisProcess) and _takes_jobs(candidate, large_task):
         actions["two jobs"] = partial(_seconds_of_two_jobs, candidate, large_task)
     if shutil.which("sqlite3"):
         actions["dump"] = partial(_seconds_of_dump, large_task)
@@ -234,14 +234,14 @@ def _time_after_warm_up(actions: Mapping[str, TimedAction], rounds: int) -> Mapp
     return time_in_turn(actions, rounds=rounds)
 
 
-def _takes_jobs(candidate: Measured, task: ExportTask) -> bool:
-    exporter = candidate.subject(task).build(task.db, task.signing_key, task.clock)
+def _takes_jobs(candidate: InThisProcess, task: ExportTask) -> bool:
+    exporter = candidate.loaded.build(task.db, task.signing_key, task.clock)
     write = getattr(exporter, "write_jsonl", None)
     return write is not None and "jobs" in inspect.signature(write).parameters
 
 
-def _seconds_of_two_jobs(candidate: Measured, task: ExportTask) -> float:
-    exporter = candidate.subject(task).build(task.db, task.signing_key, task.clock)
+def _seconds_of_two_jobs(candidate: InThisProcess, task: ExportTask) -> float:
+    exporter = candidate.loaded.build(task.db, task.signing_key, task.clock)
     write = getattr(exporter, "write_jsonl")  # noqa: B009 - not part of every exporter
     started = perf_counter()
     write(task.run_id, task.path_for("two-jobs"), sign=True, jobs=2)

@@ -13,6 +13,7 @@ from harness.checks.costs import Declared
 from harness.checks.depth import Depth
 from harness.checks.gravity import GRAVITY_OF_CHECK, Gravity
 from harness.checks.run import ALL_CHECKS, Check, CheckSetup, CheckVerdict, run_checks
+from harness.exporters.measured import Measured
 from harness.exporters.subject import Subject
 from querygrowth.verdict import Outcome, Verdict
 
@@ -102,7 +103,7 @@ def least_depth(check: Check) -> Depth:
 
 
 def run_selection(
-    candidate: Subject,
+    candidate: Subject | Measured,
     setup: CheckSetup,
     selection: Selection,
     *,

@@ -35,9 +35,9 @@ from harness.cli.options import (
 )
 from harness.compare.capture import MAX_RECORDS
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
-from harness.exporters.measured import ExportFailedError, Measured, measured
+from harness.exporters.measured import ExportFailedError, Measured, in_own_process, measured
 from harness.exporters.observation import ExportTask
-from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, load_subject
+from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.report.text import OUTCOME_STYLES
@@ -101,10 +101,11 @@ def check(
         bytes_per_record=bytes_per_record,
         worker_processes=worker_processes,
     )
-    subject = load_subject(candidate)
     found = []
     counts_costs = Check.QUERIES in selection.checks and not quick
     with (
+        # In its own process: an exporter can end the process, hang, or change it.
+        in_own_process(candidate) as subject,
         prepare_checks(postgresql=postgresql, max_records=max_records) as setup,
         steps_bar(len(selection.checks)) as on_step,
     ):
@@ -113,8 +114,8 @@ def check(
             _print_verdict(each)
             if fail_fast and each.verdict.failed:
                 break
-    if counts_costs and not (fail_fast and found[-1].verdict.failed):
-        output_console().print(_cost_table(candidate))
+        if counts_costs and not (fail_fast and found[-1].verdict.failed):
+            output_console().print(_cost_table(candidate, subject))
     return _conclude(found)
 
 
@@ -122,16 +123,16 @@ def _compare_on_stored_run(
     candidate: str, url: str, run_id: str, max_records: int | None
 ) -> CheckVerdict:
     # Read-only, as the stored run is somebody's evidence: neither exporter may write to it.
-    with reading_database(url) as landscape:
+    with reading_database(url) as landscape, in_own_process(candidate) as exporter:
         # Two exporters that refuse an unknown run alike would pass without an export.
         stored = _existing_run(run_id, landscape)
-        comparison = compare_exports(
-            landscape,
-            stored,
-            candidate=load_subject(candidate),
-            max_records=max_records or MAX_RECORDS,
-        )
-        return CheckVerdict(Check.RECORDS, landscape.engine.dialect.name, comparison.verdict())
+        try:
+            verdict = compare_exports(
+                landscape, stored, candidate=exporter, max_records=max_records or MAX_RECORDS
+            ).verdict()
+        except ExportFailedError as error:
+            verdict = error.verdict
+        return CheckVerdict(Check.RECORDS, landscape.engine.dialect.name, verdict)
 
 
 def _existing_run(run: str, db: LandscapeDB) -> str:
@@ -177,14 +178,14 @@ def _conclude(found: Sequence[CheckVerdict]) -> int:
     return exit_code(overall_outcome(each.verdict.outcome for each in found))
 
 
-def _cost_table(candidate: str) -> Group:
+def _cost_table(reference: str, candidate: Measured) -> Group:
     """Count one small export of control and candidate, and find the formulas of their queries.
 
     The row of an exporter that raises is left out, with the reason below the table.
     """
     # One entry where the candidate is the control. Names of classes need not differ, so that
     # exporters are told apart by module:attribute.
-    exporters = {name: measured(name) for name in dict.fromkeys((CONTROL, candidate))}
+    exporters = {CONTROL: measured(CONTROL), reference: candidate}
     table = Table(title=f"\none export of {_COUNTED.rows} rows", title_justify="left", box=None)
     for heading in ("exporter", "queries", "transactions", "fetched rows", "work", "formula"):
         table.add_column(heading, justify="left" if heading in ("exporter", "formula") else "right")

@@ -14,7 +14,7 @@ from harness.compare.difference import Difference, Kind, Mismatch, classify, sam
 from harness.compare.files import first_difference_in_files, line_offset
 from harness.compare.hints import of_signature
 from harness.compare.records import Record, Records, RunLookup, WithoutTime, label, run_lookup
-from harness.exporters.measured import control_for
+from harness.exporters.measured import Measured, control_for
 from harness.exporters.subject import Subject
 from querygrowth.verdict import CRASH, Verdict, judge, require
 
@@ -111,8 +111,8 @@ def compare_exports(
     db: LandscapeDB,
     run_id: str,
     *,
-    candidate: Subject,
-    control: Subject | None = None,
+    candidate: Subject | Measured,
+    control: Subject | Measured | None = None,
     signing_key: bytes | None = SIGNING_KEY,
     clock: Clock = fixed_clock,
     directory: Path | None = None,
@@ -133,16 +133,17 @@ def compare_exports(
         max_records: The records after which the candidate's export counts as endless.
 
     Raises:
-        SubjectError: The candidate cannot be used as an exporter, or its export is endless.
+        SubjectError: The candidate cannot be used as an exporter.
+        ExportFailedError: The process of an exporter did not survive the export.
     """
     with tempfile.TemporaryDirectory(prefix="harness-") as temporary:
         where = directory or Path(temporary)
         if control is None:
-            control = control_for(db, run_id, clock=clock, directory=Path(temporary))
+            control = control_for(db, run_id)
 
-        def captured(subject: Subject, name: str, limit: int) -> Capture:
+        def captured(exporter: Subject | Measured, name: str, limit: int) -> Capture:
             return capture(
-                subject,
+                exporter,
                 db,
                 run_id,
                 signing_key=signing_key,
@@ -164,8 +165,8 @@ def assert_same_export(
     db: LandscapeDB,
     run_id: str,
     *,
-    candidate: Subject,
-    control: Subject | None = None,
+    candidate: Subject | Measured,
+    control: Subject | Measured | None = None,
     signing_key: bytes | None = SIGNING_KEY,
     clock: Clock = fixed_clock,
 ) -> None:
@@ -224,6 +225,9 @@ def _first_difference_in_records(
 
     Two exports that end in the same error are the same if the longer one starts with the shorter.
     """
+    if candidate.error and not candidate.error.type_name:
+        # The export was stopped: what differs before that follows from the same cause.
+        return _difference_in_errors(control, candidate, None)
     sides: tuple[Records, Records] = (control.records, candidate.records)
     if not candidate.fixed_clock and signing_key is not None:
         sides = (

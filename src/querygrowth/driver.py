@@ -3,11 +3,12 @@
 A statement on a raw cursor fires no event of SQLAlchemy, so that `count_queries` does not see it.
 The driver sees it: sqlite3 through a trace callback, psycopg through its cursor classes. A
 statement that the driver sees between `before_cursor_execute` and `after_cursor_execute` of its
-connection is SQLAlchemy's. All others went past SQLAlchemy. No texts are compared.
+connection is SQLAlchemy's. All others went past SQLAlchemy. No texts are compared. The connections
+that the engine did not make are traced on request.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -17,6 +18,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from querygrowth.engine import AnyEngine, sync_engine
 from querygrowth.listener import listening
+from querygrowth.other_connections import observe_other_connections
 from querygrowth.statements import StatementKind, kind_of, skeleton
 
 SQLITE_DRIVERS = frozenset({"pysqlite", "aiosqlite"})
@@ -51,6 +53,7 @@ class HookedConnections(Generic[H]):
         # kept as well, so that its id is not used again meanwhile.
         self._hooked: dict[int, tuple[DriverConnection, H]] = {}
         self._retired: list[H] = []
+        self._known: set[int] = set()
 
     @property
     def hooks(self) -> list[H]:
@@ -65,7 +68,12 @@ class HookedConnections(Generic[H]):
             known = (connection, self._make_hook())
             _on_driver(connection, known[1].install)
             self._hooked[id(connection)] = known
+            self._known.add(id(connection))
         return known[1]
+
+    def was_hooked(self, connection: DriverConnection) -> bool:
+        """Whether a connection has had a hook. The caller must have kept it all the time."""
+        return id(connection) in self._known
 
     def unhook(self, connection: DriverConnection) -> None:
         """Remove the hook of a connection, if it has one."""
@@ -138,24 +146,30 @@ async def _awaitable(result: Awaitable[object] | None) -> None:
 
 
 class DriverTrace:
-    """The statements that the driver saw on an engine's connections and SQLAlchemy did not report.
+    """The statements that the driver saw and the engine did not report.
 
-    Connections that are made outside the engine (`sqlite3.connect`) are not traced. SQLite reports
-    a raw statement that fires triggers once more for every step of a trigger.
+    SQLite reports a raw statement that fires triggers once more for every step of a trigger.
     """
 
-    def __init__(self, connections: HookedConnections["_ConnectionTrace"]) -> None:
+    def __init__(
+        self, connections: HookedConnections["_ConnectionTrace"], uncounted: Sequence[str] = ()
+    ) -> None:
         self._connections = connections
+        self._uncounted = uncounted
 
     @property
     def bypassed(self) -> tuple[str, ...]:
-        """The queries and other statements that went past SQLAlchemy, without their values."""
-        return tuple(
+        """The queries and other statements that went past SQLAlchemy, without their values.
+
+        After them comes a line for each way in which data was read without a statement.
+        """
+        statements = (
             sql
             for trace in self._connections.hooks
             for sql in trace.unannounced
             if kind_of(sql) is not StatementKind.SESSION
         )
+        return (*statements, *self._uncounted)
 
     @property
     def session_statements(self) -> int:
@@ -181,8 +195,13 @@ def traceable(engine: AnyEngine) -> bool:
 
 
 @contextmanager
-def trace_driver(engine: AnyEngine) -> Iterator[DriverTrace]:
+def trace_driver(engine: AnyEngine, *, all_connections: bool = False) -> Iterator[DriverTrace]:
     """Trace the statements that the engine's driver sees inside the block.
+
+    Args:
+        engine: The engine. Its statements are not reported, unless they go past SQLAlchemy.
+        all_connections: Whether to trace also the connections of this process that the engine did
+            not make. All statements on them are reported.
 
     Raises:
         ValueError: The driver cannot be traced.
@@ -197,8 +216,12 @@ def trace_driver(engine: AnyEngine) -> Iterator[DriverTrace]:
     with (
         hooked_connections(target, make_hook) as connections,
         listening(target, _announcements(connections)),
+        ExitStack() as others,
     ):
-        yield DriverTrace(connections)
+        uncounted: Sequence[str] = ()
+        if all_connections:
+            uncounted = others.enter_context(observe_other_connections(target, connections))
+        yield DriverTrace(connections, uncounted)
 
 
 def _announcements(

@@ -215,9 +215,7 @@ def test_a_failure_of_the_experiment_decides(
 ) -> None:
     failed = Judgement(Topic.EQUIVALENCE, Verdict("bytes", Outcome.FAILED, "same", "others"))
     experiment = passing_parts["experiment"]
-    passing_parts["experiment"] = replace(
-        experiment, judgements=(*experiment.judgements, failed)
-    )
+    passing_parts["experiment"] = replace(experiment, judgements=(*experiment.judgements, failed))
     said, results = decided(ran)
     assert said.code == 1
     assert results.failures == (failed,)

@@ -185,9 +185,7 @@ def test_absolute_times_can_be_recorded_without_a_judgement(
     metric: str, bound: dict[str, float], is_time: bool, judges_times: bool
 ) -> None:
     target = Target(id="R", title="it", metric=metric, **bound)
-    (verdict,) = judge_targets(
-        [target], Measurements(PASSED.largest), judges_times=judges_times
-    )
+    (verdict,) = judge_targets([target], Measurements(PASSED.largest), judges_times=judges_times)
     recorded = is_time and not judges_times
     assert verdict.outcome is (Outcome.SKIPPED if recorded else Outcome.FAILED)
     measured_value = METRICS[metric](Measurements(PASSED.largest))

@@ -1,0 +1,91 @@
+"""Time exports and measure their memory, in passes without listeners."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+WARMUPS = 1
+"""Exports before the first timed one. They import modules and compile statements."""
+
+
+def seconds_of(action: Callable[[], object]) -> float:
+    """Perform an action and return its seconds."""
+    # Otherwise the collection of earlier garbage could fall into the measured time.
+    gc.collect()
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def times_after_warm_up(action: Callable[[], object], tries: int) -> list[float]:
+    """Perform an action without and then with a clock, and return the seconds of each try."""
+    for _ in range(WARMUPS):
+        action()
+    return [seconds_of(action) for _ in range(tries)]
+
+
+def clocks_after_warm_up(action: Callable[[], object], tries: int) -> dict[str, list[float]]:
+    """Perform an action without and then with clocks.
+
+    Returns:
+        For each try: its seconds, its CPU seconds, and the seconds that it waited for a core.
+    """
+    for _ in range(WARMUPS):
+        action()
+    seconds, cpu_seconds, core_waits = [], [], []
+    for _ in range(tries):
+        # The collection of garbage would count as CPU time of the export.
+        gc.collect()
+        started = time.perf_counter(), cpu_time(), waited_for_a_core()
+        action()
+        seconds.append(time.perf_counter() - started[0])
+        cpu_seconds.append(cpu_time() - started[1])
+        core_waits.append(waited_for_a_core() - started[2])
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "core_waits": core_waits}
+
+
+def cpu_time() -> float:
+    """Return the CPU seconds of this process and of the finished ones that it started."""
+    own, children = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def waited_for_a_core() -> float:
+    """Return the seconds that the main thread could run and had no core; 0 where unknown."""
+    # Linux counts them in nanoseconds, in the second field.
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
+def read_to_first_row(exporter: Any, run_id: str, *, sign: bool = True) -> None:
+    """Read the records of an export up to its first `row` record."""
+    records = iter(exporter.export_run(run_id, sign=sign))
+    next((each for each in records if each["record_type"] == "row"), None)
+    # An abandoned generator keeps its transaction open until it is collected.
+    close = getattr(records, "close", None)
+    if close is not None:
+        close()
+
+
+def memory_of(export: Callable[[], object]) -> dict[str, int]:
+    """Return the resident bytes of this process before an export, and at its highest."""
+    start = resident_bytes("VmRSS")
+    export()
+    return {"start_bytes": start, "peak_bytes": resident_bytes("VmHWM")}
+
+
+def resident_bytes(field: str) -> int:
+    """Read a field of Linux's /proc/self/status, in bytes."""
+    # `getrusage` reports a maximum that includes the process before `exec`: the harness.
+    for line in Path("/proc/self/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return int(value.split()[0]) * 1024
+    raise LookupError(f"/proc/self/status has no {field}")
