@@ -52,8 +52,8 @@ def test_a_database_without_runs_is_refused(
 
 def test_the_limit_of_records_holds_on_a_stored_run(harness_command: Command, stored: str) -> None:
     ended = harness_command("check", "--db", stored, "--run", "run", "--max-records", 1)
-    assert ended.code == 2
-    assert "LandscapeExporter yields more than 1 records" in ended.err
+    assert ended.code == 1
+    assert "LandscapeExporter: error, expected no error, found more than 1 records" in ended.out
 
 
 @pytest.mark.parametrize(
@@ -113,6 +113,8 @@ def test_an_option_that_would_be_ignored_is_refused(
             "check --bytes-per-record -1",
             "'--bytes-per-record': Input should be greater than",
         ),
+        ("check --limit 0", "'--limit': Input should be greater than or equal to 1"),
+        ("check --limit soon", "'--limit': Input should be a valid number"),
         ("check --max-records 0", "'--max-records': Input should be greater than or equal to 1"),
         ("check --candidate nonsense", "nonsense"),
         ("check --db sqlite:///a.db", "--db and --run go together"),
@@ -181,14 +183,6 @@ def test_declared_chunks_pass_the_check_of_queries(harness_command: Command) -> 
     assert harness_command(*given).code == 1
     ended = harness_command(*given, *declared)
     assert ended.code == 0, ended.out
-
-
-def test_what_worker_processes_send_is_said_not_to_be_counted(harness_command: Command) -> None:
-    ended = harness_command("check", "--quick", "--worker-processes")
-    assert ended.code == 0, ended.out
-    (line,) = (each for each in ended.out.splitlines() if " queries " in each)
-    assert line.startswith("skipped ")
-    assert line.endswith("not judged: what worker processes send and hold cannot be counted")
 
 
 def test_a_failure_of_a_candidate_with_worker_processes_stays_one(harness_command: Command) -> None:
