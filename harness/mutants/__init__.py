@@ -4,9 +4,15 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 
+from harness.mutants.calls import call_mutants
+from harness.mutants.costs import cost_mutants
 from harness.mutants.designs import DESIGNS, Design
 from harness.mutants.fields import field_mutants
+from harness.mutants.files import file_mutants
 from harness.mutants.mutant import Mutant
+from harness.mutants.outside import outside_mutants
+from harness.mutants.records import record_mutants
+from harness.mutants.signatures import signature_mutants
 from harness.mutants.statements import statement_mutants
 
 __all__ = ["OPERATORS", "Design", "Mutant", "all_mutants", "mutants_by_identifier"]
@@ -14,6 +20,12 @@ __all__ = ["OPERATORS", "Design", "Mutant", "all_mutants", "mutants_by_identifie
 OPERATORS: tuple[Callable[[Design], Iterator[Mutant]], ...] = (
     statement_mutants,
     field_mutants,
+    record_mutants,
+    call_mutants,
+    signature_mutants,
+    file_mutants,
+    cost_mutants,
+    outside_mutants,
 )
 """The families of operators, in the order in which their mutants are listed."""
 
