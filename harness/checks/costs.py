@@ -3,38 +3,33 @@
 `attribute_queries` expresses the queries as a formula of what a run contains.
 """
 
-import inspect
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Engine, event
-
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.reference_runs import NewDatabase
+from harness.compare.capture import Refusal
 from harness.compare.exports import SIGNING_KEY, fixed_clock
-from harness.exporters.measured import Measured
-from harness.exporters.observation import ExportTask, MemoryUse, project_of_subject
-from harness.exporters.subject import Subject
-from harness.exporters.subprocess_probe import Probe
+from harness.exporters.database_access import limit_variables
+from harness.exporters.failure import ExportFailedError
+from harness.exporters.measured import InThisProcess, Measured
+from harness.exporters.observation import ExportTask, MemoryUse
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.generate.strategies import run_specs
 from querygrowth.activity import Activity
-from querygrowth.call_sites import Project
 from querygrowth.contract import Allowance, QueryContract
 from querygrowth.formula import Attribution, CountedRun, attribute
-from querygrowth.growth import measure_growth
+from querygrowth.growth import AxisGrowth, GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.search import find_blow_up
 from querygrowth.verdict import Outcome, Verdict, judge
-from querygrowth.watch import action_runner, watch
-from querygrowth.work import BRANCHES, VM_STEPS, has_vm_steps
+from querygrowth.work import BRANCHES, VM_STEPS
 
 # SQLITE_MAX_VARIABLE_NUMBER, unless SQLite was built to take more.
 VARIABLES = 32_766
@@ -66,6 +61,7 @@ _BASE = RunSpec(
 # Two sizes, because their difference leaves out the memory of modules and the connection.
 _SMALL_ROWS, _LARGE_ROWS = 200, 2000
 _EXAMPLES = 60
+_ENDLESS_FACTOR = 10
 # More than there are cardinalities, so that a cost that is not linear shows as inexact.
 _FORMULA_RUNS = 16
 
@@ -79,12 +75,14 @@ class Declared:
         rows_per_record: The most fetched rows for a record.
         bytes_per_record: The most bytes of memory that a further record may take.
         allowances: Tables that are read in chunks.
+        worker_processes: Whether the candidate starts processes, whose costs cannot be counted.
     """
 
     transactions: int = 1
     rows_per_record: float = 1.5
     bytes_per_record: int = 300
     allowances: tuple[Allowance, ...] = ()
+    worker_processes: bool = False
 
     @property
     def contract(self) -> QueryContract:
@@ -96,38 +94,44 @@ class Declared:
         )
 
 
-class _Runs:
-    """Makes databases with a run of given sizes, and exports that run with the candidate."""
+def _observe(
+    candidate: Measured, new_database: NewDatabase, spec: RunSpec, work: Sequence[str] = ()
+) -> Activity:
+    """Generate a run in a new database, and observe a signed export of it."""
+    with TemporaryDirectory(prefix="harness-") as directory, LandscapeDB(new_database()) as db:
+        generate_run(db, spec)
+        task = ExportTask(db, spec.run_id, SIGNING_KEY, fixed_clock, Path(directory))
+        activity = candidate.observe(task, work=work).activity
+    if activity.written:
+        tables = ", ".join(activity.written)
+        raise ExportFailedError(candidate.name, f"it wrote to {tables} but should only read")
+    return activity
 
-    def __init__(self, candidate: Subject, new_database: NewDatabase) -> None:
-        self._candidate = candidate
-        self._new_database = new_database
-        self._db: LandscapeDB | None = None
 
-    @contextmanager
-    def populate(self, **sizes: int) -> Iterator[Engine]:
-        """Generate a run of these sizes in a new database, and yield its engine."""
-        changes: dict[str, Any] = sizes
-        with self.generated(replace(_BASE, **changes)) as db:
-            yield db.engine
+def _growth(
+    candidate: Measured,
+    new_database: NewDatabase,
+    axes: Mapping[str, int],
+    scales: Mapping[str, Sequence[int]],
+    work: Sequence[str] = (),
+) -> GrowthReport:
+    """Observe exports at every scale of every axis, with the other axes at their base sizes."""
 
-    @contextmanager
-    def generated(self, spec: RunSpec) -> Iterator[LandscapeDB]:
-        """Generate a run in a new database, and yield the database."""
-        with LandscapeDB(self._new_database()) as self._db:
-            generate_run(self._db, spec)
-            yield self._db
+    def activity(axis: str, scale: int) -> Activity:
+        changes: dict[str, Any] = {**axes, axis: scale}
+        return _observe(candidate, new_database, replace(_BASE, **changes), work)
 
-    def export(self, engine: object, run_id: str = _BASE.run_id) -> int:
-        """Export the run, signed, and return the number of its records."""
-        if self._db is None or engine is not self._db.engine:
-            raise ValueError("only the run that was generated last can be exported")
-        exporter = self._candidate.build(self._db, SIGNING_KEY, fixed_clock)
-        return sum(1 for _ in exporter.export_run(run_id, sign=True))
+    return GrowthReport(
+        candidate.name,
+        tuple(
+            AxisGrowth(axis, tuple(scales[axis]), tuple(activity(axis, x) for x in scales[axis]))
+            for axis in axes
+        ),
+    )
 
 
 def judge_query_growth(
-    candidate: Subject, new_database: NewDatabase, declared: Declared
+    candidate: Measured, new_database: NewDatabase, declared: Declared
 ) -> Sequence[Verdict]:
     """Judge queries, transactions and fetched rows as the run grows along each axis.
 
@@ -139,20 +143,12 @@ def judge_query_growth(
     Returns:
         The verdicts of all axes, failed ones first.
     """
-    runs = _Runs(candidate, new_database)
     scales = dict.fromkeys(_AXES, _FEW) | {"rows": _MANY}
-    report = measure_growth(
-        runs.export,
-        runs.populate,
-        axes=_AXES,
-        scales=scales,
-        subject=candidate.name,
-        project=_project_of(candidate),
-    )
+    report = _growth(candidate, new_database, _AXES, scales)
     return judge_growth(report, declared.contract)
 
 
-def search_blow_up(candidate: Subject, new_database: NewDatabase, declared: Declared) -> Verdict:
+def search_blow_up(candidate: Measured, new_database: NewDatabase, declared: Declared) -> Verdict:
     """Search small runs of all kinds for one that takes more queries than the smallest run.
 
     Args:
@@ -160,12 +156,14 @@ def search_blow_up(candidate: Subject, new_database: NewDatabase, declared: Decl
         new_database: Returns the URL of a new, empty database.
         declared: The costs that the candidate declares.
     """
-    runs = _Runs(candidate, new_database)
-    project = _project_of(candidate)
-    contract = replace(declared.contract, total=_observe(runs, RunSpec(), project).queries)
+
+    def observe(spec: RunSpec) -> Activity:
+        return _observe(candidate, new_database, spec)
+
+    contract = replace(declared.contract, total=observe(RunSpec()).queries)
     found = find_blow_up(
         run_specs(max_rows=4),
-        lambda spec: _observe(runs, spec, project),
+        observe,
         contract,
         max_examples=_EXAMPLES,
         subject=candidate.name,
@@ -188,22 +186,23 @@ def search_blow_up(candidate: Subject, new_database: NewDatabase, declared: Decl
     )
 
 
-def judge_large_run(candidate: Subject, new_database: NewDatabase) -> Verdict:
+def judge_large_run(candidate: Measured, new_database: NewDatabase) -> Verdict:
     """Judge whether a run is exported that has more rows than a statement can have variables."""
     # Without node states, to keep a run of so many rows small.
     spec = RunSpec(run_id="large", rows=VARIABLES + 1, states=0)
     with LandscapeDB(new_database()) as db:
         run = generate_run(db, spec)
-        _limit_variables(db.engine)
+        limit_variables(db, VARIABLES)
         expected = run.cardinalities.records
-        exporter = candidate.build(db, None, fixed_clock)
-        try:
-            exported = sum(1 for _ in exporter.export_run(spec.run_id))
-            seen = f"{exported:,} records of {spec.rows:,} rows"
-        except Exception as error:  # The exporter's own code and its driver may raise anything.
+        with TemporaryDirectory(prefix="harness-") as directory:
+            task = ExportTask(db, spec.run_id, None, fixed_clock, Path(directory))
+            found = candidate.export_records(task, max_records=_ENDLESS_FACTOR * expected)
+        exported, error = found["record_count"], found["error"]
+        seen = f"{exported:,} records of {spec.rows:,} rows"
+        if error:
             exported = -1
-            message = str(error).splitlines()[0][:100]
-            seen = f"error at {spec.rows:,} rows: {type(error).__name__}: {message}"
+            message = Refusal(**error)
+            seen = f"error at {spec.rows:,} rows: {str(message)[:120]}"
     return judge(
         candidate.name,
         exported == expected,
@@ -214,7 +213,7 @@ def judge_large_run(candidate: Subject, new_database: NewDatabase) -> Verdict:
 
 
 def judge_work(
-    candidate: Subject, new_database: NewDatabase, declared: Declared
+    candidate: Measured, new_database: NewDatabase, declared: Declared
 ) -> Sequence[Verdict]:
     """Judge whether the work of the database and of Python grows in proportion to the records.
 
@@ -226,26 +225,14 @@ def judge_work(
     Returns:
         The verdicts on work and on everything else that growth is judged by.
     """
-    runs, source = _Runs(candidate, new_database), _source_file(candidate)
-    with LandscapeDB(new_database()) as db:
-        # Machine steps need a driver that counts them: SQLite's.
-        counted = (BRANCHES, VM_STEPS) if has_vm_steps(db.engine) else (BRANCHES,)
-    report = measure_growth(
-        runs.export,
-        runs.populate,
-        axes={"rows": _WORK_SCALES[0]},
-        scales=_WORK_SCALES,
-        work=counted,
-        subject=candidate.name,
-        # Only the candidate's own directory, wherever it is installed: branches of other code in
-        # the working directory are not the candidate's.
-        project=project_of_subject(source.parent if source else None),
-    )
+    scales = {"rows": _WORK_SCALES}
+    axes = {"rows": _WORK_SCALES[0]}
+    report = _growth(candidate, new_database, axes, scales, (BRANCHES, VM_STEPS))
     return judge_growth(report, declared.contract)
 
 
 def judge_memory(
-    candidate: Subject, new_database: NewDatabase, declared: Declared, directory: Path
+    candidate: Measured, new_database: NewDatabase, declared: Declared, directory: Path
 ) -> Verdict:
     """Judge how much memory a further record takes, with every export in a new process.
 
@@ -256,12 +243,11 @@ def judge_memory(
         directory: The folder for the written exports.
     """
     expected = f"at most {declared.bytes_per_record} bytes held for each record"
-    if not candidate.reference:
+    if isinstance(candidate, InThisProcess) and not candidate.loaded.reference:
         why = "memory not measured: an exporter without a module:attribute has no other process"
         return Verdict(candidate.name, Outcome.SKIPPED, expected, why)
-    probe = Probe(candidate.reference, paths=(candidate.import_root,))
     small, large = (
-        _memory_of(probe, RunSpec.typical(rows, run_id="memory"), new_database, directory)
+        _memory_of(candidate, RunSpec.typical(rows, run_id="memory"), new_database, directory)
         for rows in (_SMALL_ROWS, _LARGE_ROWS)
     )
     # Peaks grow for good in a process, so the two sizes are measured in two processes.
@@ -331,18 +317,6 @@ def varied_specs() -> Iterator[RunSpec]:
         )
 
 
-def _limit_variables(engine: Engine) -> None:
-    """Set SQLite's default limit on every connection, as on a machine of a user."""
-
-    # Distributions build SQLite with a higher limit, and the exporter must not rely on that.
-    @event.listens_for(engine, "connect")
-    def limit(driver_connection: sqlite3.Connection, _: object) -> None:
-        driver_connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, VARIABLES)
-
-    # The limit belongs to a connection, and those in the pool were opened without it.
-    engine.dispose()
-
-
 @dataclass(frozen=True)
 class _MemoryOfRun:
     records: int
@@ -350,40 +324,9 @@ class _MemoryOfRun:
 
 
 def _memory_of(
-    probe: Probe, spec: RunSpec, new_database: NewDatabase, directory: Path
+    candidate: Measured, spec: RunSpec, new_database: NewDatabase, directory: Path
 ) -> _MemoryOfRun:
     with LandscapeDB(new_database()) as db:
         run = generate_run(db, spec)
         task = ExportTask(db, spec.run_id, SIGNING_KEY, fixed_clock, directory)
-        return _MemoryOfRun(run.cardinalities.records, probe.measure_memory(task))
-
-
-def _observe(runs: _Runs, spec: RunSpec, project: Project) -> Activity:
-    with runs.generated(spec) as db, action_runner() as runner:
-        return watch(
-            lambda engine: runs.export(engine, spec.run_id),
-            db.engine,
-            runner=runner,
-            project=project,
-        )
-
-
-def _project_of(candidate: Subject) -> Project:
-    """Return the files in which call sites are looked for.
-
-    These are the files below the working directory if the candidate is one of them, else the files
-    of the candidate's directory.
-    """
-    # An installed candidate lies in site-packages, and an empty working directory has no call site.
-    here, source = project_of_subject(), _source_file(candidate)
-    if source is None or here.contains(str(source)):
-        return here
-    return project_of_subject(source.parent)
-
-
-def _source_file(candidate: Subject) -> Path | None:
-    """Return the file of the candidate's source; None if it has none."""
-    try:
-        return Path(inspect.getfile(candidate.factory))
-    except (OSError, TypeError):  # A builtin, an object such as a partial, or code from a prompt.
-        return None
+        return _MemoryOfRun(run.cardinalities.records, candidate.measure_memory(task))

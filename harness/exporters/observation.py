@@ -4,19 +4,29 @@ Time and memory are measured elsewhere, in passes without listeners.
 """
 
 import hashlib
-import inspect
-import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
+from harness.exporters.probe.observation import observe, project_of_subject
 from harness.exporters.subject import Subject, write_jsonl
-from querygrowth.activity import Activity, ShapeActivity
-from querygrowth.call_sites import CallSite, Project
+from querygrowth.activity import Activity, ShapeActivity, activity_of_record
+from querygrowth.call_sites import CallSite
+from querygrowth.record import Record
 from querygrowth.reports import site_within
-from querygrowth.watch import action_runner, watch
-from querygrowth.work import VM_STEPS, has_vm_steps
+from querygrowth.work import VM_STEPS
+
+__all__ = [
+    "ExportTask",
+    "MemoryUse",
+    "Observation",
+    "WrittenFile",
+    "observation_of",
+    "observe_export",
+    "project_of_subject",
+]
 
 
 @dataclass(frozen=True)
@@ -87,11 +97,14 @@ class Observation:
 
 @dataclass(frozen=True)
 class ExportTask:
-    """The export that subjects perform: the run, its database, the key, the clock, the folder."""
+    """The export that subjects perform: the run, its database, the key, the clock, the folder.
+
+    Without a key the export is unsigned.
+    """
 
     db: LandscapeDB
     run_id: str
-    signing_key: bytes
+    signing_key: bytes | None
     clock: Clock
     directory: Path
 
@@ -100,70 +113,27 @@ class ExportTask:
         return self.directory / f"{subject}.jsonl"
 
     def perform(self, subject: Subject) -> Path:
-        """Write the subject's signed file and return its path."""
+        """Write the subject's file and return its path."""
         path = self.path_for(subject.name)
         exporter = subject.build(self.db, self.signing_key, self.clock)
-        write_jsonl(exporter, self.run_id, path, sign=True)
+        write_jsonl(exporter, self.run_id, path, sign=self.signing_key is not None)
         return path
 
 
-def project_of_subject(root: Path | None = None) -> Project:
-    """The code below `root` (default: the working directory), without the harness's own frames.
+def observation_of(name: str, record: Record, file: WrittenFile) -> Observation:
+    """Interpret the record of an export.
 
-    An installed harness holds the exporters of `harness.fixtures`: those are subjects.
+    Args:
+        name: The exporter's name in results.
+        record: From this process or another.
+        file: The file that it wrote.
     """
-    # Fixtures stand for user code, although an installed harness contains them.
-    own = [path for path in Path(__file__).parents[1].iterdir() if path.name != "fixtures"]
-    return Project(root, passed_over=own)
+    return Observation(name, replace(activity_of_record(record), records=file.records), file)
 
 
-class SourceFolders(Project):
-    """The code of an exporter and of its base classes, wherever they are installed.
-
-    That is the package of every class, or the folder of a module outside packages. It is empty if
-    there is no source, as for a factory that is written in C.
-    """
-
-    # Not the working directory: exact counts must not depend on where the command is started.
-    def __init__(self, factory: object) -> None:
-        super().__init__()
-        classes = inspect.getmro(factory) if inspect.isclass(factory) else (factory,)
-        folders = dict.fromkeys(folder for each in classes if (folder := _package_of(each)))
-        self._folders = [project_of_subject(folder) for folder in folders]
-
-    def contains(self, filename: str) -> bool:
-        """Whether a file lies in one of the folders."""
-        return any(each.contains(filename) for each in self._folders)
-
-
-def _package_of(code: object) -> Path | None:
-    """Return the folder of the outermost package that holds the code; None for Python's own."""
-    module = inspect.getmodule(code)
-    if module is None or module.__name__.partition(".")[0] in sys.stdlib_module_names:
-        return None
-    file = inspect.getsourcefile(module)
-    if file is None:
-        return None
-    folder = Path(file).resolve().parent
-    if not (folder / "__init__.py").exists():
-        # A single module among installed packages: its folder would count all of them.
-        return None if folder.name in ("site-packages", "dist-packages") else folder
-    while (folder.parent / "__init__.py").exists():
-        folder = folder.parent
-    return folder
-
-
-def observe_export(subject: Subject, task: ExportTask) -> Observation:
-    """Perform the export once with all counting listeners attached."""
-    engine = task.db.engine
-    # Listeners, the driver's trace and the step counter at once: one export gives all counts.
-    with action_runner() as runner:
-        activity = watch(
-            lambda _: task.perform(subject),
-            engine,
-            runner=runner,
-            work=(VM_STEPS,) if has_vm_steps(engine) else (),
-            project=project_of_subject(),
-        )
-    file = WrittenFile.at(task.path_for(subject.name))
-    return Observation(subject.name, replace(activity, records=file.records), file)
+def observe_export(
+    subject: Subject, task: ExportTask, work: Iterable[str] = (VM_STEPS,)
+) -> Observation:
+    """Perform the export once in this process with all counters attached."""
+    record = observe(lambda: task.perform(subject), task.db.engine, subject.factory, work)
+    return observation_of(subject.name, record, WrittenFile.at(task.path_for(subject.name)))
