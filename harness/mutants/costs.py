@@ -40,15 +40,17 @@ _LEAK_BYTES = 1_000_000
 def cost_mutants(design: Design) -> Iterator[Mutant]:
     """Yield the mutants of all cost operators over one design."""
     for kind in RECORD_TYPES:
-        for operator, description, fault in _table_faults(design, kind):
+        for name, description, fault in _table_faults(design, kind):
+            operator, _, place = name.partition("/")
+            part = f"{kind.table.name}/{place}" if place else kind.table.name
             change = partial(with_row_fault, fault=fault, record_type=kind)
-            yield Mutant(operator, design.name, kind.table.name, description, change)
+            yield Mutant(operator, design.name, part, description, change)
     for operator, description, apply in _export_faults():
         yield Mutant(operator, design.name, "export", description, apply)
 
 
 def _table_faults(design: Design, kind: RecordType) -> Iterator[tuple[str, str, RowFault]]:
-    """Yield operator, description and fault of what can go wrong at one table."""
+    """Yield operator with place, description and fault of what can go wrong at one table."""
     yield "fetch-whole-table", "rows of all runs are fetched and dropped", _whole_table
     yield "work-cross-join", "one query joins the table with itself", _cross_join
     yield "transaction-per-table", "the table is read in a transaction apart", _own_transaction
@@ -56,23 +58,23 @@ def _table_faults(design: Design, kind: RecordType) -> Iterator[tuple[str, str, 
         return  # A run has one entity of this type: nothing grows.
     for threshold in THRESHOLDS:
         yield (
-            f"query-per-entity-after-{threshold}",
+            f"query-per-entity/after-{threshold}",
             f"one query more for every row after the first {threshold:,}",
             partial(_query_per_row, threshold, _on_snapshot),
         )
     for size in BLOCKS:
         yield (
-            f"query-per-block-{size}",
+            f"query-per-block/{size}",
             f"one query more for every {size:,} rows",
             partial(_query_per_block, size),
         )
     yield (
-        "query-per-entity-on-another-engine",
+        "query-per-entity/another-engine",
         "one query for every row, on an engine that the exporter makes",
         partial(_query_per_row, 0, _on_another_engine),
     )
     yield (
-        "query-per-entity-on-a-driver-connection",
+        "query-per-entity/driver-connection",
         "one query for every row, on a connection of sqlite3",
         partial(_query_per_row, 0, _on_driver_connection),
     )

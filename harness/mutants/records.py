@@ -98,26 +98,26 @@ def record_mutants(design: Design) -> Iterator[Mutant]:
     for kind in RECORD_TYPES:
         # A run has one record of this type, and an export without it ends in an error.
         if kind is not RUN:
-            for operator, description, change in _changes():
+            for operator, place, description, change in _changes():
                 fault = partial(_changed, change)
                 apply = partial(with_row_fault, fault=fault, record_type=kind)
-                yield Mutant(operator, design.name, kind.table.name, description, apply)
+                part = f"{kind.table.name}/{place}"
+                yield Mutant(operator, design.name, part, description, apply)
 
 
-def _changes() -> Iterator[tuple[str, str, Callable[[Rows], Rows]]]:
-    """Yield operator, description and the change of the rows of a table."""
-    yield "drop-first-row", "the first row is lost", lambda rows: islice(rows, 1, None)
-    yield "drop-last-row", "the last row is lost", _without_last
-    yield "swap-last-rows", "the last two rows change places", _last_swapped
+def _changes() -> Iterator[tuple[str, str, str, Callable[[Rows], Rows]]]:
+    """Yield operator, place, description and the change of the rows of a table."""
+    yield "drop-row", "first", "the first row is lost", lambda rows: islice(rows, 1, None)
+    yield "drop-row", "last", "the last row is lost", _without_last
+    yield "swap-rows", "last", "the last two rows change places", _last_swapped
     for place in (1, 1_000, 10_000):
         description = f"rows {place:,} and {place + 1:,} change places"
-        yield f"swap-rows-{place}", description, partial(_swapped, place)
+        yield "swap-rows", str(place), description, partial(_swapped, place)
     for place in (7, *BOUNDARIES):
-        yield f"drop-row-{place}", f"row {place:,} is lost", partial(_dropped, place)
-        yield f"repeat-row-{place}", f"row {place:,} comes twice", partial(_repeated, place)
+        yield "drop-row", str(place), f"row {place:,} is lost", partial(_dropped, place)
+        yield "repeat-row", str(place), f"row {place:,} comes twice", partial(_repeated, place)
     for size in (1_000, 20_000):
-        description = f"all rows after {size:,} are lost"
-        yield f"cut-after-{size}", description, partial(_cut, size)
+        yield "cut-rows", str(size), f"all rows after {size:,} are lost", partial(_cut, size)
 
 
 def _changed(change: Callable[[Rows], Rows], read: TableRead) -> Rows:
