@@ -4,7 +4,7 @@ An operator is a generator function. It takes a `Design` and yields one `Mutant`
 the exporter that it can change.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -12,13 +12,14 @@ from sqlalchemy import Connection, Engine, Select, event
 
 from elspeth.core.clock import Clock, utc_now
 from elspeth.core.landscape.export.exporter import Database
-from elspeth.core.landscape.export.record_types import RECORD_TYPES, RecordType
+from elspeth.core.landscape.export.record_types import RECORD_TYPES, Record, RecordType
+from elspeth.core.landscape.export.signed_lines import Block
 from elspeth.core.landscape.exporter import LandscapeExporter
 
 ExporterClass: TypeAlias = type[LandscapeExporter]
 Rewrite: TypeAlias = Callable[[Select[Any]], Select[Any]]
 """Returns the statement to send in place of the one that the exporter sends."""
-RecordChange: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+RecordChange: TypeAlias = Callable[[Record], Record]
 """Returns the record to export in place of the one that the exporter makes."""
 
 REFERENCE_PREFIX = "harness.mutants.exporters:"
@@ -93,10 +94,21 @@ def changes_records(
 
     def apply(exporter: ExporterClass) -> ExporterClass:
         class Changed(exporter):  # type: ignore[valid-type, misc]
-            def _iter_records(self, run_id: str) -> Any:
+            def _iter_records(self, run_id: str) -> Iterator[Record]:
                 for record in super()._iter_records(run_id):
                     is_changed = record["record_type"] == record_type.name
                     yield change(record) if is_changed else record
+
+            def export_blocks(
+                self, run_id: str, sign: bool = False, **options: Any
+            ) -> Iterator[Block]:
+                # The files of an exporter with an overridden method come from its records, in one
+                # process. The batched exporter accepts several jobs, so this class does too: the
+                # change must not show as a refusal of jobs.
+                if exporter is LandscapeExporter:
+                    options = {}
+                blocks: Iterator[Block] = super().export_blocks(run_id, sign, **options)
+                return blocks
 
         return cast("ExporterClass", Changed)
 
