@@ -65,7 +65,7 @@ def proof_of(mutant: Mutant) -> Proof | None:
     match mutant.operator:
         case "distinct":
             reason = f"the selected columns hold a unique key of {record_type.table.name}"
-            return Proof(mutant, reason, partial(_rows_differ, record_type, query))
+            return Proof(mutant, reason, partial(require_distinct_rows, record_type, query))
         case "outer-join":
             places = [_place(query, position) for position in range(len(query.joins))]
             position = places.index(mutant.part.partition("/")[2])
@@ -131,12 +131,16 @@ def shows_difference(
     return any(expected != seen for expected, seen in zip_longest(designed, found))
 
 
-def _require(holds: bool, premise: str) -> None:
-    if not holds:
-        raise ProofError(f"it does not hold that {premise}")
+def require_distinct_rows(record_type: RecordType, query: Query) -> None:
+    """Require that a statement returns no row twice.
 
+    Args:
+        record_type: The record type of the statement.
+        query: The statement.
 
-def _rows_differ(record_type: RecordType, query: Query) -> None:
+    Raises:
+        ProofError: It may return a row twice.
+    """
     table = record_type.table
     selected = {column_of(column).name for column in query.columns}
     keys = [{column.name for column in table.primary_key}] + [
@@ -155,6 +159,11 @@ def _rows_differ(record_type: RecordType, query: Query) -> None:
             list(parent.table.primary_key) == [parent],
             f"a row of {table.name} joins one row of {parent.table.name} at most",
         )
+
+
+def _require(holds: bool, premise: str) -> None:
+    if not holds:
+        raise ProofError(f"it does not hold that {premise}")
 
 
 def _next_join_rejects_null(query: Query, position: int) -> None:

@@ -215,16 +215,16 @@ class Witness:
                 return choose(_TEXTS)
 
     def _new_id(self, kind: str) -> str:
+        # Most ids resemble the one before, which belongs to the same run.
+        if kind not in self._last_id or self._random.random() < 0.3:
+            self._last_id[kind] = f"{self._random.choice('abXY')}{len(self._ids)}"
+        base = self._last_id[kind]
         while True:
-            base = f"{self._random.choice('abXY')}{self._random.randrange(10 * self.size)}"
-            # Half of the ids resemble the one before, which belongs to the same run.
-            if self._random.random() < 0.5:
-                base = self._last_id.get(kind, base)
-            self._last_id[kind] = base
             found = self._random.choice(_DECORATIONS)(base)
             if (kind, found) not in self._ids:
                 self._ids.add((kind, found))
                 return found
+            base = self._last_id[kind] = f"{base}{self._random.choice('abXY')}"
 
 
 _DECORATIONS: tuple[Callable[[str], str], ...] = (
