@@ -149,12 +149,14 @@ class RewritingDatabase:
         # An engine with options has events apart from those of its source.
         engine = source.execution_options()
 
+        # SQLite replaces no function while a statement is active on the connection.
+        event.listen(engine, "engine_connect", add_functions)
+
         @event.listens_for(engine, "before_execute", retval=True)
         def rewrite(
             connection: Connection, statement: Any, many: Any, parameters: Any, _: Mapping[str, Any]
         ) -> Any:
             if selected_type(statement) is self._record_type:
-                add_functions(connection)
                 statement = self._rewrite(statement)
             return statement, many, parameters
 

@@ -89,25 +89,21 @@ class Query:
         """Return the statement with one of its joins changed."""
         return replace(self, source=_with_join(self.source, position, change)).select()
 
-    def numbered(
-        self, *order: Key, keep: Callable[[Any], Condition], repeat: bool = False
-    ) -> Select[Any]:
+    def numbered(self, keep: Callable[[Any], Condition], *, repeat: bool = False) -> Select[Any]:
         """Return the statement with some of its rows, chosen by their numbers.
 
         Args:
-            *order: The order that gives the numbers; default: that of the statement.
-            keep: Makes a condition on the column of numbers, which start at 1.
+            keep: Makes a condition on the number of a row, which starts at 1.
             repeat: Whether the chosen rows come in addition to all rows, instead of alone.
         """
-        number = func.row_number().over(order_by=[*(order or self.keys)]).label("number")
-        place = func.row_number().over(order_by=[*self.keys]).label("place")
-        inner = replace(self, columns=(*self.columns, number, place), keys=()).select().subquery()
-        *columns, numbers, places = inner.c
-        chosen = select(*columns, places).where(keep(numbers))
-        if not repeat:
-            return select(*columns).where(keep(numbers)).order_by(places)
-        both = select(*columns, places).union_all(chosen).subquery()
-        return select(*list(both.c)[:-1]).order_by(both.c[-1])
+        number = func.row_number().over(order_by=[*self.keys]).label("number")
+        inner = replace(self, columns=(*self.columns, number), keys=()).select().subquery()
+        if repeat:
+            chosen = select(*inner.c).where(keep(inner.c.number))
+            inner = select(*inner.c).union_all(chosen).subquery()
+        *columns, numbers = inner.c
+        statement = select(*columns).order_by(numbers)
+        return statement if repeat else statement.where(keep(numbers))
 
 
 def _with_join(source: FromClause, position: int, change: Callable[[Join], Join]) -> FromClause:

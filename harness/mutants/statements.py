@@ -412,11 +412,11 @@ def _limit(query: Query, limit: int) -> Select[Any]:
 
 
 def _lose_at_pages(query: Query) -> Select[Any]:
-    return query.numbered(keep=lambda number: number % (PAGE_ROWS + 1) != 0)
+    return query.numbered(lambda number: number % (PAGE_ROWS + 1) != 0)
 
 
 def _repeat_at_pages(query: Query) -> Select[Any]:
-    return query.numbered(keep=lambda number: number % PAGE_ROWS == 0, repeat=True)
+    return query.numbered(lambda number: number % PAGE_ROWS == 0, repeat=True)
 
 
 def _sort_chunks(query: Query, by: Column[Any]) -> Select[Any]:
@@ -424,7 +424,7 @@ def _sort_chunks(query: Query, by: Column[Any]) -> Select[Any]:
     place = func.row_number().over(order_by=[*query.keys]).label("place")
     inner = replace(query, columns=(*query.columns, number, place), keys=()).select().subquery()
     *columns, numbers, places = inner.c
-    return select(*columns).order_by((numbers - 1) / PAGE_ROWS, places)
+    return select(*columns).order_by((numbers - 1) // PAGE_ROWS, places)
 
 
 def _keyset_pages(query: Query) -> Select[Any]:
@@ -434,7 +434,7 @@ def _keyset_pages(query: Query) -> Select[Any]:
     last = inner.alias("last")
     *columns, keys, numbers = inner.c
     # The last row of the page before. Rows that tie with it are lost.
-    before = ((numbers - 1) / PAGE_ROWS) * PAGE_ROWS
+    before = ((numbers - 1) // PAGE_ROWS) * PAGE_ROWS
     is_tied = exists(
         select(literal(1)).where(
             last.c.number == before, last.c.key_of_page.is_not_distinct_from(keys)

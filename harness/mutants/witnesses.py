@@ -72,6 +72,7 @@ class Witness:
     size: int = 12
     seed: int = 0
     _ids: set[tuple[str, str]] = field(default_factory=set)
+    _last_id: dict[str, str] = field(default_factory=dict)
     _rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -92,7 +93,8 @@ class Witness:
 
     def _write_run(self, number: int, run_id: str) -> None:
         s, size, choose = schema, self.size, self._random.choice
-        self._number = number
+        # In every other run most integers and times tie.
+        self._choices = 2 if number % 2 else None
         few = max(3, size // 3)
         self._add(s.runs_table, run_id=run_id)
         nodes = [self._add(s.nodes_table, run_id=run_id)["node_id"] for _ in range(size)]
@@ -204,21 +206,25 @@ class Witness:
             return choose(_CHOICES[table.name, column.name])
         match column.type:
             case Integer():
-                return choose(_INTEGERS)
+                return choose(_INTEGERS[: self._choices])
             case Float():
                 return choose(_FLOATS)
             case DateTime():
-                return choose(_MOMENTS)
+                return choose(_MOMENTS[: self._choices])
             case _:
                 return choose(_TEXTS)
 
     def _new_id(self, kind: str) -> str:
+        # Most ids resemble the one before, which belongs to the same run.
+        if kind not in self._last_id or self._random.random() < 0.3:
+            self._last_id[kind] = f"{self._random.choice('abXY')}{len(self._ids)}"
+        base = self._last_id[kind]
         while True:
-            base = f"{self._random.choice('abXY')}{self._random.randrange(10 * self.size)}"
             found = self._random.choice(_DECORATIONS)(base)
             if (kind, found) not in self._ids:
                 self._ids.add((kind, found))
                 return found
+            base = self._last_id[kind] = f"{base}{self._random.choice('abXY')}"
 
 
 _DECORATIONS: tuple[Callable[[str], str], ...] = (
