@@ -21,8 +21,6 @@ from harness.mutants import all_mutants
 from harness.mutants.run import MutantResult, MutantSelectionError, read_results
 from querygrowth.verdict import Outcome
 
-SCORE = packaged.FIXTURES / "mutants.json"
-"""The saved score of this checkout."""
 PAGE = packaged.FIXTURES.parent / "docs" / "comparison.md"
 """The page with its table."""
 
@@ -207,7 +205,7 @@ def _percent(part: int, whole: int) -> str:
     return f"{(1000 * part // whole) / 10:.1f} %" if whole else "none"
 
 
-def load_score(path: Path = SCORE) -> MutationScore:
+def load_score(path: Path = packaged.MUTATION_SCORE) -> MutationScore:
     """Read a saved score.
 
     Raises:
@@ -220,7 +218,7 @@ def load_score(path: Path = SCORE) -> MutationScore:
         raise MutantSelectionError(f"{path} holds no mutation score: {reason}") from None
 
 
-def save_score(score: MutationScore, path: Path = SCORE) -> None:
+def save_score(score: MutationScore, path: Path = packaged.MUTATION_SCORE) -> None:
     """Save a score; default: as that of this checkout."""
     path.write_text(f"{score.model_dump_json(indent=1)}\n", encoding="utf-8")
 

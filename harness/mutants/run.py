@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -30,7 +31,9 @@ from harness.checks.run import CheckSetup, CheckVerdict, prepare_checks
 from harness.checks.selection import Selection, run_selection
 from harness.exporters.measured import in_own_process
 from harness.mutants import Mutant, all_mutants, mutants_by_identifier
-from harness.mutants.designs import DESIGN_OF
+from harness.mutants.designs import DESIGN_OF, DESIGNS
+from harness.mutants.equivalents import proof_of
+from harness.mutants.statements import statement_mutants
 from querygrowth.verdict import Outcome
 
 RunDepth: TypeAlias = Literal["default", "all"]
@@ -205,12 +208,9 @@ def _results(mutants: Sequence[Mutant], depth: RunDepth, workers: int) -> Iterat
             yield future.result()
 
 
-def proof_of(mutant: Mutant) -> str | None:
-    return None
-
-
 def _equivalent(mutant: Mutant, depth: RunDepth) -> MutantResult | None:
-    proof = proof_of(mutant)
+    # Proofs are about statements. Other operators generate nothing that is equivalent.
+    proof = proof_of(mutant) if mutant.operator in _statement_operators() else None
     if proof is None:
         return None
     return MutantResult(
@@ -219,8 +219,13 @@ def _equivalent(mutant: Mutant, depth: RunDepth) -> MutantResult | None:
         description=mutant.description,
         outcome=Outcome.SKIPPED,
         depth=depth,
-        proof=str(proof),
+        proof=proof.reason,
     )
+
+
+@cache
+def _statement_operators() -> frozenset[str]:
+    return frozenset(mutant.operator for each in DESIGNS for mutant in statement_mutants(each))
 
 
 _setups: list[CheckSetup] = []

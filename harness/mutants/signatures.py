@@ -318,10 +318,6 @@ _RUNNING_HASHES: dict[str, tuple[str, Callable[[], Any]]] = {
     "last-only": ("only the last signature is covered", _new_hash(keep=lambda p: p[-1:])),
     "reversed": ("signatures are covered in the opposite order", _new_hash(keep=lambda p: p[::-1])),
     "sorted": ("signatures are sorted before", _new_hash(keep=sorted)),
-    "distinct": (
-        "equal signatures are covered once",
-        _new_hash(keep=lambda p: list(dict.fromkeys(p))),
-    ),
     "cut": ("half of every signature is covered", _new_hash(lambda r: _signature(r)[:32])),
     "upper": ("signatures are covered in upper case", _new_hash(lambda r: _signature(r).upper())),
     "sha512": ("the hash is SHA-512", _new_hash(algorithm="sha512")),

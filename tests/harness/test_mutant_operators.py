@@ -201,7 +201,6 @@ CALLS = [
 # The checks run with another time zone, other values and larger runs.
 NEEDS_MORE = (
     "change-clock/local",
-    "change-running-hash/distinct",
     "change-running-hash/first-",
     "change-manifest/count-at-most",
     "change-jsonl/cut-1-mb",
