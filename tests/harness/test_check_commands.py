@@ -68,6 +68,10 @@ def test_the_limit_of_records_holds_on_a_stored_run(harness_command: Command, st
         (("check", "--quick", "--all"), "--quick and --all contradict each other"),
         (("selftest", "--quick", "--all"), "--quick and --all contradict each other"),
         (("selftest", "--quick", "--postgresql", "URL"), "--postgresql"),
+        (("selftest", "--mutants", "--part", "records"), "--part does not go with --mutants"),
+        (("selftest", "--mutants", "--quick"), "--quick does not go with --mutants"),
+        (("selftest", "--sample", "5"), "--sample chooses mutants: give --mutants as well"),
+        (("selftest", "--resume", "results.jsonl"), "--resume chooses mutants"),
         (("golden", "--update", "--candidate", "mine:Exporter"), "--candidate"),
         (("history", "--output", "out"), "--add"),
     ],
@@ -113,6 +117,11 @@ def test_an_option_that_would_be_ignored_is_refused(
             "check --bytes-per-record -1",
             "'--bytes-per-record': Input should be greater than",
         ),
+        ("selftest --mutants --shard 3/2", "--shard '3/2': not I/N, with I from 1 to N"),
+        ("selftest --mutants --shard 1", "--shard '1': not I/N, with I from 1 to N"),
+        ("selftest --mutants --operator drop-rwo", "the nearest is 'drop-row'"),
+        ("selftest --mutants --design bathced", "there is no design 'bathced'; the nearest is"),
+        ("selftest --mutants --sample 0", "'--sample': Input should be greater than or equal to"),
         ("check --limit 0", "'--limit': Input should be greater than or equal to 1"),
         ("check --limit soon", "'--limit': Input should be a valid number"),
         ("check --max-records 0", "'--max-records': Input should be greater than or equal to 1"),
@@ -221,6 +230,32 @@ def test_an_exporter_of_another_place_is_looked_up_before_any_work(
     assert all(names.get(word, word) in ended.err for word in words), ended.err
 
 
+HANGS = """
+import time
+
+
+class Hangs:
+    def __init__(self, db, signing_key=None):
+        pass
+
+    def export_run(self, run_id, sign=False):
+        time.sleep(600)
+"""
+
+
+def test_an_exporter_that_hangs_is_stopped_at_the_limit(
+    harness_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "exporter_that_hangs.py").write_text(HANGS)
+    monkeypatch.chdir(tmp_path)
+    candidate = ("--candidate", "exporter_that_hangs:Hangs")
+    ended = harness_command("check", "--part", "plan", "--fail-fast", "--limit", 1, *candidate)
+    assert ended.code == 1, ended.err
+    assert ended.out.splitlines()[-1] == (
+        "failed: Hangs: it did not end within 1 s and was stopped: failed 1"
+    )
+
+
 RAISES = """
 class AtOnce:
     def __init__(self, db, signing_key=None):
@@ -324,3 +359,17 @@ def test_no_line_of_piped_output_ends_in_blanks(
     assert ended.code == 0, ended.err
     assert ended.out
     assert [line for line in ended.out.splitlines() if line != line.rstrip()] == []
+
+
+def test_mutants_are_checked_in_the_selftest(harness_command: Command, tmp_path: Path) -> None:
+    results = tmp_path / "results.jsonl"
+    given = ("selftest", "--mutants", "--operator", "drop-row", "--sample", 1, "--resume", results)
+    ended = harness_command(*given)
+    assert ended.code == 0, ended.out
+    lines = ended.out.splitlines()
+    assert lines[0].split()[0] == "passed"
+    assert "drop-row" in lines[0]
+    assert lines[-1].startswith("1 of ")
+    assert lines[-1].endswith("missed 0.")
+    # The second time nothing runs: the file has the result.
+    assert harness_command(*given).out == ended.out
