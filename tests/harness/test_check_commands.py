@@ -10,8 +10,10 @@ from command_line import Command
 
 from elspeth.core.landscape import LandscapeDB
 from harness import packaged
+from harness.checks.depth import Depth
 from harness.checks.run import Check
-from harness.cli.main import COMMANDS
+from harness.checks.selection import GROUPS, Selection
+from harness.cli.main import COMMANDS, load_command
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 
@@ -373,3 +375,22 @@ def test_mutants_are_checked_in_the_selftest(harness_command: Command, tmp_path:
     assert lines[-1].endswith("missed 0.")
     # The second time nothing runs: the file has the result.
     assert harness_command(*given).out == ended.out
+
+
+def test_the_docs_list_every_check_and_every_option_of_check() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "comparison.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")}
+    assert {each.value for each in Check} <= rows
+    assert {name for name in GROUPS if f"`{name}`" not in page} == set()
+    options = {option for each in load_command("check").params for option in each.opts}
+    # Those that choose a stored run are told by the help alone.
+    told = options - {"--candidate", "--db", "--run", "--max-records"}
+    assert {option for option in told if f"`{option}" not in page} == set()
+
+
+def test_the_docs_say_which_checks_the_depths_leave_out() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "comparison.md").read_text(encoding="utf-8")
+    by_default = " and ".join(f"`{each}`" for each in Selection.of_depth(Depth.DEFAULT).left_out)
+    assert f"all but {by_default} |" in page
+    assert Selection.of_depth(Depth.QUICK).checks == (Check.RECORDS, Check.QUERIES)
+    assert "`records` without corruptions and large runs, and `queries` |" in page
