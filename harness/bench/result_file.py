@@ -22,7 +22,7 @@ from harness.bench.targets import METRICS, nearest_word
 from querygrowth.reports import visible
 from querygrowth.work import VM_STEPS
 
-HISTORY_FORMAT = 1
+HISTORY_FORMAT = 2
 """The version of a line of history.jsonl."""
 
 _FORMAT = "format"
@@ -36,7 +36,8 @@ _CHANGED_BY = 0.10
 class Entry:
     """The figures of one round, at its largest run, that the history keeps.
 
-    `speed_up` is against the control in the same process. `changed` marks an entry whose speed-up
+    `speed_up` is against the control in the same process. `rows_per_second` is None in lines of an
+    older format. `changed` marks an entry whose speed-up
     is a tenth away from the median of the entries before it; it is computed, and not saved.
     """
 
@@ -47,6 +48,7 @@ class Entry:
     queries: int
     records_per_second: float
     speed_up: float
+    rows_per_second: float | None = None
     changed: bool = False
 
 
@@ -55,7 +57,7 @@ class SavedEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", from_attributes=True, allow_inf_nan=False)
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     measured_at: AwareDatetime
     commit: str
     machine: str
@@ -63,6 +65,7 @@ class SavedEntry(BaseModel):
     queries: Count
     records_per_second: Ratio
     speed_up: Ratio
+    rows_per_second: Ratio | None = None
 
 
 def save_results(results: Results, path: Path) -> None:
@@ -159,6 +162,7 @@ def entry_of(results: Results) -> Entry:
         queries=largest.candidate.observation.activity.queries,
         records_per_second=largest.candidate.records_per_second,
         speed_up=largest.speed_up,
+        rows_per_second=largest.candidate.timing.per_second(largest.run.rows),
     )
 
 
@@ -207,9 +211,12 @@ def _read_entry(line: bytes, where: str) -> Entry:
         content = json.loads(line)
         if isinstance(content, dict) and _FORMAT not in content:
             # Before format 1, a line was a dump of Entry, with its mark.
-            content = {_FORMAT: HISTORY_FORMAT, **content}
+            content = {_FORMAT: 1, **content}
             content.pop("changed", None)
         _refuse_newer(content, HISTORY_FORMAT, where)
+        if isinstance(content, dict) and type(content[_FORMAT]) is int and content[_FORMAT] == 1:
+            # Format 1 lacks the rows/s, and is otherwise the same.
+            content = {**content, _FORMAT: HISTORY_FORMAT}
         saved = SavedEntry.model_validate_json(json.dumps(content), strict=True)
     except ResultsError:
         raise

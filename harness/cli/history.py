@@ -58,7 +58,9 @@ def history(
 
 def _table(entries: tuple[Entry, ...]) -> Table:
     table = Table(
-        "when", "revision", "records/s", "times control", "", "", box=None, pad_edge=False
+        *("when", "revision", "records/s", "rows/s", "times control", "", ""),
+        box=None,
+        pad_edge=False,
     )
     most = max(each.speed_up for each in entries)
     for each in entries:
@@ -66,6 +68,7 @@ def _table(entries: tuple[Entry, ...]) -> Table:
             f"{each.measured_at:%Y-%m-%d %H:%M}",
             Text(each.commit[:12]),
             f"{each.records_per_second:,.0f}",
+            f"{each.rows_per_second:,.0f}" if each.rows_per_second else "unknown",
             f"{each.speed_up:.1f}",
             "█" * round(_BAR_LENGTH * each.speed_up / most),
             "changed here" if each.changed else "",

@@ -237,23 +237,23 @@ def _design_figures(designs: DesignTimings) -> Iterator[tuple[str, str]]:
         "candidate": designs.candidate,
     }
     for name, timing in timings.items():
-        yield f"{where}, {name}", _records_per_second(timing, designs.records)
+        yield f"{where}, {name}", _rates(timing, designs.records, designs.rows)
 
 
 def _large_figures(large: LargeRun) -> Iterator[tuple[str, str]]:
     where = f"SQLite, {large.rows:,} rows"
-    yield f"{where}, one job", _records_per_second(large.one_job, large.records)
+    yield f"{where}, one job", _rates(large.one_job, large.records, large.rows)
     if large.two_jobs:
-        yield f"{where}, two jobs", _records_per_second(large.two_jobs, large.records)
+        yield f"{where}, two jobs", _rates(large.two_jobs, large.records, large.rows)
     if large.dump:
-        yield f"{where}, the sqlite3 shell's dump", _records_per_second(large.dump, large.records)
+        yield f"{where}, the sqlite3 shell's dump", _rates(large.dump, large.records, large.rows)
     yield f"{where}, first row record", f"{large.first_row_seconds * 1000:,.1f} ms"
     yield f"{where}, memory of the candidate", _mebibytes(large.candidate_memory)
     yield f"{where}, memory of in-memory maps", _mebibytes(large.in_memory_maps_memory)
 
 
-def _records_per_second(timing: Timing, records: int) -> str:
-    return f"{timing.per_second(records):,.0f} records/s"
+def _rates(timing: Timing, records: int, rows: int) -> str:
+    return f"{timing.per_second(records):,.0f} records/s, {timing.per_second(rows):,.0f} rows/s"
 
 
 def _mebibytes(memory: MemoryUse) -> str:

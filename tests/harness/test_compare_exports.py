@@ -153,16 +153,28 @@ def test_a_csv_file_that_differs_is_named(one_run: LandscapeDB) -> None:
     assert difference.headline == "bytes, csv/edge.csv, line 1"
 
 
-def test_a_stale_csv_file_is_extra_and_a_forgotten_one_missing(one_run: LandscapeDB) -> None:
-    class OnlyRuns(LandscapeExporter):
+def test_a_forgotten_csv_file_is_missing(one_run: LandscapeDB) -> None:
+    class ForgetsCalls(LandscapeExporter):
         def write_csv(self, run_id: str, directory: Path, sign: bool = False, **_: Any) -> Any:
             published = super().write_csv(run_id, directory, sign=sign)
             (directory / "call.csv").unlink()
             return published
 
-    difference = compare_exports(one_run, SPEC.run_id, candidate=subject(OnlyRuns)).difference
+    difference = compare_exports(one_run, SPEC.run_id, candidate=subject(ForgetsCalls)).difference
     assert difference is not None
     assert (difference.kind, difference.place) == (Kind.MISSING_FILE, "csv/call.csv")
+
+
+def test_a_csv_file_that_no_record_belongs_to_is_extra(one_run: LandscapeDB) -> None:
+    class LeavesAFile(LandscapeExporter):
+        def write_csv(self, run_id: str, directory: Path, sign: bool = False, **_: Any) -> Any:
+            published = super().write_csv(run_id, directory, sign=sign)
+            (directory / "stale.csv").write_text("record_type\r\n")
+            return published
+
+    difference = compare_exports(one_run, SPEC.run_id, candidate=subject(LeavesAFile)).difference
+    assert difference is not None
+    assert (difference.kind, difference.place) == (Kind.EXTRA_FILE, "csv/stale.csv")
 
 
 def test_a_file_that_was_never_written_is_missing(one_run: LandscapeDB) -> None:

@@ -33,25 +33,25 @@ def with_outcome(topic: Topic, outcome: Outcome) -> Results:
 
 def test_complete_results_without_a_failure_pass() -> None:
     assert completed(PASSED) == PASSED
-    assert decide(PASSED) is ExitCode.PASSED
+    assert decide(PASSED) == ExitCode.PASSED
 
 
 @pytest.mark.parametrize("topic", Topic)
 def test_one_failure_of_any_topic_does_not_pass(topic: Topic) -> None:
-    assert decide(with_outcome(topic, Outcome.FAILED)) is ExitCode.FAILED
+    assert decide(with_outcome(topic, Outcome.FAILED)) == ExitCode.FAILED
 
 
 def test_inconclusive_passes_a_pull_request_and_not_the_night() -> None:
     results = with_outcome(Topic.SPEED, Outcome.INCONCLUSIVE)
-    assert decide(results) is ExitCode.PASSED
-    assert decide(results, nightly=True) is ExitCode.FAILED
+    assert decide(results) == ExitCode.PASSED
+    assert decide(results, nightly=True) == ExitCode.FAILED
 
 
 @pytest.mark.parametrize("topic", REQUIRED)
 def test_a_topic_that_nothing_judged_does_not_pass(topic: Topic) -> None:
     rest = tuple(each for each in PASSED.judgements if each.topic is not topic)
     results = completed(replace(PASSED, judgements=rest))
-    assert decide(results) is ExitCode.FAILED
+    assert decide(results) == ExitCode.FAILED
     assert [each.topic for each in results.failures] == [topic]
 
 
@@ -63,17 +63,17 @@ def test_a_topic_of_which_everything_was_skipped_does_not_pass() -> None:
         for each in PASSED.judgements
     )
     results = completed(replace(PASSED, judgements=skipped))
-    assert decide(results) is ExitCode.FAILED
+    assert decide(results) == ExitCode.FAILED
 
 
 def test_results_of_nothing_do_not_pass() -> None:
     empty = replace(PASSED, sizes=(), judgements=())
-    assert decide(empty) is ExitCode.FAILED
+    assert decide(empty) == ExitCode.FAILED
     assert {each.topic for each in completed(empty).failures} == set(REQUIRED)
 
 
 def test_results_without_a_measured_run_do_not_pass_whatever_they_claim() -> None:
-    assert decide(completed(replace(PASSED, sizes=()))) is ExitCode.FAILED
+    assert decide(completed(replace(PASSED, sizes=()))) == ExitCode.FAILED
 
 
 @pytest.mark.parametrize("name", ["MembersBatchByBatch", "TransactionPerQuery"])

@@ -99,6 +99,9 @@ def ran(
     monkeypatch.syspath_prepend(repository)
     monkeypatch.setenv("PYTHONPATH", str(repository))
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    # The page's plotting library takes seconds to import, and decides nothing.
+    page = SimpleNamespace(render_page=lambda results, history=(): "a page")
+    monkeypatch.setitem(sys.modules, "harness.report.page", page)
 
     def run(*arguments: str) -> SimpleNamespace:
         monkeypatch.setattr(sys, "argv", ["harness", *arguments])
@@ -342,6 +345,39 @@ def test_a_change_of_what_judges_selects_the_whole_self_test(
     assert gate_command._selection(None, nightly=True).correct
 
 
+LOSES_A_RECORD = """    def _iter_records(self, run_id):
+        yield from list(super()._iter_records(run_id))[:-1]
+"""
+
+
+@pytest.mark.parametrize("change", ["", LOSES_A_RECORD], ids=["no change", "loses a record"])
+def test_the_gate_measures_and_checks_the_exporter_of_the_working_tree(
+    ran: Callable[..., SimpleNamespace],
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+) -> None:
+    # The real experiment and the real check; the other parts take long and have tests above.
+    accepted = load_baseline(ROOT / "fixtures" / "baseline.json")
+    passed = SimpleNamespace(verdict=Verdict("the self-test", Outcome.PASSED, "", ""))
+    monkeypatch.setattr(gate, "count_costs", lambda *_: accepted)
+    monkeypatch.setattr(gate, "attribute_queries", lambda *_: {})
+    monkeypatch.setattr(gate, "run_selftest", lambda *_: [passed])
+    monkeypatch.setattr(gate_command, "CHECKED", (Check.RECORDS,))
+    (repository / f"{MODULE}.py").write_text(EXPORTER.replace("REVISION", "head") + change)
+    said = ran("gate", "--candidate", CANDIDATE, "--rows", "20", "--output", "out")
+    results = load_results(Path("out/results.json"))
+    assert [each.run.rows for each in results.sizes] == [10, 14, 20]
+    assert results.outcome is (Outcome.FAILED if change else Outcome.PASSED), said.out
+    assert said.code == bool(change)
+    differ = [each.verdict for each in results.failures if each.topic is Topic.EQUIVALENCE]
+    assert bool(differ) is bool(change)
+    recorded = [
+        each.verdict for each in results.judgements if "a time of this machine" in each.verdict.seen
+    ]
+    assert [each.subject[:2] for each in recorded] == ["R4", "R6", "R7"]
+
+
 # Work under versions that the baseline does not have.
 
 
@@ -427,7 +463,7 @@ def test_a_revision_is_counted_with_its_own_exporter(repository: Path, tmp_path:
     assert at_base.rows == at_head.rows == ROWS
     ((_, work),) = at_base.work.items()
     assert set(work) == {"vm_steps", "branches"}
-    with pytest.raises(RevisionCostsError, match="working tree could not be counted: .*no_such"):
+    with pytest.raises(RevisionCostsError, match=r"working tree could not be counted: .*no_such"):
         count_revision(tree, "no_such:It", sys.executable, tmp_path / "three")
 
 

@@ -27,6 +27,7 @@ def entry(day: int, speed_up: float, **changes: object) -> Entry:
         queries=12,
         records_per_second=1000 * speed_up,
         speed_up=speed_up,
+        rows_per_second=100 * speed_up,
     )
     return replace(plain, **changes)  # type: ignore[arg-type]
 
@@ -43,6 +44,9 @@ def test_an_entry_is_taken_from_the_largest_run() -> None:
     taken = entry_of(results)
     assert taken.rows == results.largest.run.rows
     assert taken.queries == 12
+    timing = results.largest.candidate.timing
+    assert taken.rows_per_second == timing.per_second(taken.rows)
+    assert taken.records_per_second > taken.rows_per_second > 0
 
 
 def test_the_revision_where_the_speed_changed_is_marked_and_no_other() -> None:
@@ -73,34 +77,45 @@ def test_a_line_has_a_version_and_no_mark(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     append_entry(path, entry(1, 20.0, changed=True))
     line = json.loads(path.read_text())
-    assert line["format"] == 1
+    assert line["format"] == 2
     assert "changed" not in line
     assert load_history(path) == (entry(1, 20.0),)
 
 
-@pytest.mark.parametrize("changed", [{}, {"changed": False}, {"changed": True}])
-def test_a_line_from_before_versions_is_read(tmp_path: Path, changed: dict[str, bool]) -> None:
+@pytest.mark.parametrize(
+    "changed", [{}, {"changed": False}, {"changed": True}, {"format": 1}], ids=str
+)
+def test_a_line_of_an_older_format_is_read_without_rows_per_second(
+    tmp_path: Path, changed: dict[str, object]
+) -> None:
     path = tmp_path / "history.jsonl"
     append_entry(path, entry(1, 20.0))
     line = json.loads(path.read_text())
-    del line["format"]
+    del line["format"], line["rows_per_second"]
     path.write_text(json.dumps(line | changed) + "\n")
     append_entry(path, entry(2, 21.0))
-    assert load_history(path) == (entry(1, 20.0), entry(2, 21.0))
+    assert load_history(path) == (entry(1, 20.0, rows_per_second=None), entry(2, 21.0))
 
 
 def test_a_line_of_a_newer_format_is_refused_with_its_number(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     append_entry(path, entry(1, 20.0))
-    newer = json.loads(path.read_text()) | {"format": 2, "memory": 17}
+    newer = json.loads(path.read_text()) | {"format": 3, "memory": 17}
     path.write_text(path.read_text() + json.dumps(newer) + "\n")
-    with pytest.raises(ResultsError, match="line 2 is of format 2, newer than 1"):
+    with pytest.raises(ResultsError, match="line 2 is of format 3, newer than 2"):
         load_history(path)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"format": 0}, {"format": "1"}, {"rows": "2000"}, {"speed_up": -1}, {"unknown": 1}],
+    [
+        {"format": 0},
+        {"format": "1"},
+        {"format": True},
+        {"rows": "2000"},
+        {"speed_up": -1},
+        {"unknown": 1},
+    ],
 )
 def test_a_line_with_a_wrong_value_is_refused_by_its_number(
     tmp_path: Path, change: dict[str, object]

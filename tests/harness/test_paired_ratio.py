@@ -87,7 +87,8 @@ def test_the_ratio_is_the_median_of_the_averages_of_pairs_and_higher_is_better()
 
 def test_the_interval_is_cut_at_the_same_rank_on_both_sides() -> None:
     # With 12 rounds and a tail of 0.005, 7 averages are left out at both ends.
-    logs = [float(number) for number in range(12)]
+    # Powers, whose averages are all different.
+    logs = [1.3**number for number in range(12)]
     averages = sorted((a + b) / 2 for i, a in enumerate(logs) for b in logs[i:])
     found = paired(logs)
     assert log(found.interval.low) == pytest.approx(averages[7])

@@ -9,7 +9,7 @@ from harness.fixtures.usual_exporter import UsualExporter
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from harness.bench import race
-from harness.bench.measurements import FullMeasurement, LargeRun, Measurements
+from harness.bench.measurements import DesignTimings, FullMeasurement, LargeRun, Measurements
 from harness.bench.race import FULL_STEPS, measure_full
 from harness.bench.result_file import load_results, save_results
 from harness.bench.results import Judgement, Topic
@@ -30,7 +30,7 @@ from harness.exporters.observation import MemoryUse
 from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
-from harness.report.text import render_markdown
+from harness.report.text import full_figures, render_markdown
 from querygrowth.log import count_queries
 from querygrowth.verdict import Outcome
 
@@ -207,6 +207,17 @@ def test_without_the_full_measurement_its_targets_are_skipped_by_name() -> None:
     assert "bench --full" in last.seen
     ids = [each.id for each in targets if each.metric in FULL_METRICS]
     assert last.subject.split(", ") == ids
+
+
+def test_every_figure_of_a_rate_is_in_records_and_in_rows() -> None:
+    figures = full_figures(full())
+    assert figures["SQLite, 500 rows, one job"] == "10 records/s, 5 rows/s"
+    assert figures["SQLite, 500 rows, two jobs"] == "20 records/s, 10 rows/s"
+    assert figures["SQLite, 500 rows, the sqlite3 shell's dump"] == "40 records/s, 20 rows/s"
+    design = DesignTimings("SQLite", 50, 100, *(Timing("it", (each,)) for each in (50, 20, 10)))
+    figures = full_figures(FullMeasurement((design,), full().large))
+    assert figures["SQLite, 50 rows, control"] == "2 records/s, 1 rows/s"
+    assert figures["SQLite, 50 rows, candidate"] == "10 records/s, 5 rows/s"
 
 
 def test_a_value_that_just_misses_its_bound_is_shown_with_enough_digits() -> None:
