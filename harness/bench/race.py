@@ -138,7 +138,7 @@ def pairings(
 
 def time_by_both_clocks(probe: Probe, task: ExportTask) -> Elapsed:
     """Export in a new process, after a warm-up, and return the least seconds by each clock."""
-    found = probe.clocks(task, tries=TRIES)
+    found = probe.ask("time", task, tries=TRIES)
     # Waits for a core are the load of other processes. At a load of 8 on two cores, the ratio of a
     # revision to itself was off by 25 % in the median round with them, and by 4 % without.
     walls = map(sub, found["seconds"], found["core_waits"])

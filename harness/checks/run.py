@@ -241,8 +241,10 @@ def _run_check(check: Check, request: _Request) -> Iterator[CheckVerdict]:
         yield CheckVerdict(check, request.backend, verdict)
     for verdict in _with_processes(verdicts, request):
         yield CheckVerdict(check, request.backend, verdict)
-    # The databases first: the process that holds a lock is ended with the check.
-    changes = (*request.runs.damage(), *candidate.end_check())
+    damage = request.runs.damage()
+    changes = (*damage, *candidate.end_check())
+    if damage:
+        candidate.close()  # It may hold a lock or a deleted file.
     for change in changes:
         verdict = Verdict(
             candidate.name,

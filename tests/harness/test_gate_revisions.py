@@ -28,7 +28,7 @@ from harness.checks.selftest import SelftestSelection
 from harness.cli import gate as gate_command
 from harness.cli.main import main
 from harness.exporters.observation import ExportTask
-from harness.exporters.subprocess_probe import Answer, Probe
+from harness.exporters.subprocess_probe import Probe
 from harness.gate import CHECKED, Gate
 from querygrowth.verdict import Outcome, Verdict
 
@@ -527,9 +527,9 @@ def test_a_round_is_the_fastest_export_by_each_clock_without_waits_for_a_core(
         "core_waits": [1.0, 0.0, 7.0, 1.5, 2.0],
     }
 
-    def ask(probe: Probe, kind: str, task: object, directory: Path, *, tries: int = 1) -> Answer:
+    def ask(probe: Probe, kind: str, task: object, *, tries: int) -> dict[str, list[float]]:
         asked.append((kind, tries))
-        return Answer(content, directory)
+        return content
 
     monkeypatch.setattr(Probe, "ask", ask)
     probe = working_tree(repository).exporter(CANDIDATE, role="head", python=sys.executable)

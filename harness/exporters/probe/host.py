@@ -242,7 +242,7 @@ class Host:
 
     def time_exports(self) -> dict[str, Any]:
         """Time exports to a file, after a warm-up."""
-        return measures.clocks_after_warm_up(self.write_file, self._request["tries"])
+        return measures.times_after_warm_up(self.write_file, self._request["tries"])
 
     def time_first_row(self) -> dict[str, Any]:
         """Time from the start of an export to its first `row` record, after a warm-up."""
@@ -251,7 +251,7 @@ class Host:
             run_id, sign = self._request["run_id"], self._key is not None
             measures.read_to_first_row(self.build(), run_id, sign=sign)
 
-        return {"seconds": measures.times_after_warm_up(read, self._request["tries"])}
+        return measures.times_after_warm_up(read, self._request["tries"])
 
     def measure_memory(self) -> dict[str, Any]:
         """Measure the resident memory before one export, and at its highest."""

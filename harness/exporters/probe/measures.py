@@ -22,31 +22,25 @@ def seconds_of(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def times_after_warm_up(action: Callable[[], object], tries: int) -> list[float]:
-    """Perform an action without and then with a clock, and return the seconds of each try."""
-    for _ in range(WARMUPS):
-        action()
-    return [seconds_of(action) for _ in range(tries)]
-
-
-def clocks_after_warm_up(action: Callable[[], object], tries: int) -> dict[str, list[float]]:
+def times_after_warm_up(action: Callable[[], object], tries: int) -> dict[str, list[float]]:
     """Perform an action without and then with clocks.
 
     Returns:
-        For each try: its seconds, its CPU seconds, and the seconds that it waited for a core.
+        For every try `seconds` of wall time, `cpu_seconds` of all threads and processes, and
+        `core_waits`, the seconds in which the main thread could run and had no core.
     """
     for _ in range(WARMUPS):
         action()
-    seconds, cpu_seconds, core_waits = [], [], []
+    times: dict[str, list[float]] = {"seconds": [], "cpu_seconds": [], "core_waits": []}
     for _ in range(tries):
-        # The collection of garbage would count as CPU time of the export.
+        # The collection of garbage would count as time of the action.
         gc.collect()
         started = time.perf_counter(), cpu_time(), waited_for_a_core()
         action()
-        seconds.append(time.perf_counter() - started[0])
-        cpu_seconds.append(cpu_time() - started[1])
-        core_waits.append(waited_for_a_core() - started[2])
-    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "core_waits": core_waits}
+        times["seconds"].append(time.perf_counter() - started[0])
+        times["cpu_seconds"].append(cpu_time() - started[1])
+        times["core_waits"].append(waited_for_a_core() - started[2])
+    return times
 
 
 def cpu_time() -> float:
