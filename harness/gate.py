@@ -17,7 +17,7 @@ from harness.bench.revision_costs import RevisionCostsError, count_revision
 from harness.checks.costs import Declared, attribute_queries
 from harness.checks.depth import Depth
 from harness.checks.gravity import GRAVITY_OF_CHECK, by_gravity
-from harness.checks.run import prepare_checks
+from harness.checks.run import Limits, prepare_checks
 from harness.checks.selection import Selection, run_selection
 from harness.checks.selftest import SelftestSelection, run_selftest
 from harness.exporters.measured import ExportFailedError
@@ -90,6 +90,7 @@ class Gate:
     selection: Selection = _DEFAULT_CHECKS
     race: Race | None = None
     declared: Declared = _NOTHING_DECLARED
+    limits: Limits | None = None
 
     @property
     def steps(self) -> int:
@@ -164,6 +165,7 @@ def _check(gate: Gate, directory: Path, on_step: OnStep) -> Iterator[Judgement]:
                 setup,
                 gate.selection,
                 declared=gate.declared,
+                limits=gate.limits,
                 on_step=lambda check: on_step(f"checking: {check}"),
             ),
             key=by_gravity,

@@ -22,6 +22,7 @@ BASELINE = FIXTURES / "baseline.json"
 GOLDEN = FIXTURES / "golden"
 SEEDED_FAULTS = FIXTURES / "faulty_exporters" / "seeded.toml"
 CORRECT_EXPORTERS = FIXTURES / "correct_exporters" / "designs.toml"
+MUTATION_SCORE = FIXTURES / "mutants.json"
 
 
 def child_environment() -> Mapping[str, str]:

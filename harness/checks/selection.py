@@ -120,13 +120,12 @@ def run_selection(
         setup: From `prepare_checks`.
         selection: The checks.
         declared: The costs that the candidate declares; default: those of a streaming exporter.
-        limits: The seconds after which an export counts as hanging.
+        limits: The seconds after which an export counts as hanging; default: those of `Limits`.
         on_step: Called with the name of a check before it starts.
 
     Raises:
         SubjectError: The candidate cannot be used as an exporter.
     """
-    declared = declared or Declared()
     for check in selection.checks:
         on_step(check.value)
         reason = selection.impossible.get(check)
@@ -143,7 +142,7 @@ def run_selection(
             limits=limits,
         ):
             judged = True
-            yield _as_asked(_as_countable(found, declared), selection)
+            yield _as_asked(found, selection)
         if not judged:
             # A check that judges nothing must not look like one that passed.
             nothing = Verdict(
@@ -170,23 +169,6 @@ def _reason_left_out(check: Check, selection: Selection) -> str:
     if least <= selection.depth:
         return "not asked for"
     return f"not asked for: runs {'with --all' if least is Depth.ALL else 'without --quick'}"
-
-
-def _as_countable(found: CheckVerdict, declared: Declared) -> CheckVerdict:
-    """Return a pass as skipped where a part of the costs could not be counted.
-
-    A failure stays one: what was counted breaks the limit already.
-    """
-    uncountable = declared.worker_processes and found.check in GRAVITY_OF_CHECK
-    if not (uncountable and found.verdict.passed):
-        return found
-    verdict = replace(
-        found.verdict,
-        outcome=Outcome.SKIPPED,
-        seen="not judged: what worker processes send and hold cannot be counted",
-        next_step="leave out --worker-processes, if the candidate starts none",
-    )
-    return replace(found, verdict=verdict)
 
 
 def _as_asked(found: CheckVerdict, selection: Selection) -> CheckVerdict:

@@ -21,7 +21,8 @@ from harness.checks.depth import Depth
 from harness.checks.reference_runs import postgresql_databases
 from harness.checks.run import Check, CheckSetup, CheckVerdict, prepare_checks
 from harness.checks.selection import OnStep, Selection, least_depth, run_selection
-from harness.exporters.subject import SubjectError, load_subject
+from harness.exporters.measured import in_own_process
+from harness.exporters.subject import SubjectError
 from querygrowth.contract import Allowance
 from querygrowth.verdict import Outcome, Verdict
 
@@ -218,14 +219,14 @@ def try_fault(
     fault: SeededFault, setup: CheckSetup, selection: SelftestSelection = _EVERYTHING
 ) -> SelftestResult:
     """Check a faulty exporter up to its first failed verdict, and judge that failure."""
-    subject = load_subject(fault.exporter)
     failed = None
-    # The default first: most faults fail there, and all that checks can try takes minutes.
-    for depth in dict.fromkeys((min(Depth.DEFAULT, selection.depth), selection.depth)):
-        found = run_selection(subject, setup, selection.checks_at(depth))
-        failed = next((each for each in found if each.verdict.failed), None)
-        if failed is not None:
-            break
+    with in_own_process(fault.exporter) as candidate:
+        # The default first: most faults fail there, and all that checks can try takes minutes.
+        for depth in dict.fromkeys((min(Depth.DEFAULT, selection.depth), selection.depth)):
+            found = run_selection(candidate, setup, selection.checks_at(depth))
+            failed = next((each for each in found if each.verdict.failed), None)
+            if failed is not None:
+                break
     if failed is None:
         return _fault_result(fault, fault.check, Outcome.FAILED, "missed: no check failed")
     line = _first_line(failed)
@@ -239,19 +240,19 @@ def try_correct(
     correct: CorrectExporter, setup: CheckSetup, selection: SelftestSelection = _EVERYTHING
 ) -> SelftestResult:
     """Check a correct exporter with the costs that it declares, up to the first failed verdict."""
-    found = run_selection(
-        load_subject(correct.exporter),
-        setup,
-        selection.checks_at(selection.depth),
-        declared=correct.declared,
-    )
     alarm = undecided = None
-    for each in found:
-        if each.verdict.failed:
-            alarm = each
-            break
-        if each.verdict.outcome is Outcome.INCONCLUSIVE:
-            undecided = undecided or each
+    with in_own_process(correct.exporter) as candidate:
+        for each in run_selection(
+            candidate,
+            setup,
+            selection.checks_at(selection.depth),
+            declared=correct.declared,
+        ):
+            if each.verdict.failed:
+                alarm = each
+                break
+            if each.verdict.outcome is Outcome.INCONCLUSIVE:
+                undecided = undecided or each
     cause = alarm or undecided
     verdict = Verdict(
         subject=f"{_short(correct.exporter)} (correct)",

@@ -24,12 +24,14 @@ from harness.cli.options import (
     AllOption,
     BytesPerRecordOption,
     ChunkedOption,
+    LimitOption,
     PartOption,
     QuickOption,
     RowsPerRecordOption,
     TransactionsOption,
     WorkerProcessesOption,
     declared_costs,
+    limits_of,
     refuse_options,
     selection_of,
 )
@@ -49,7 +51,10 @@ from querygrowth.work import VM_STEPS
 _COUNTED = RunSpec.typical(20)
 # Small: the formulas give the queries of a run of any other size.
 
-_WITH_STORED_RUN = ("candidate", "db", "run", "max_records")
+_STORED_RUN_SECONDS = 3600.0
+# Long, as a stored run can be of any size.
+
+_WITH_STORED_RUN = ("candidate", "db", "run", "max_records", "limit")
 
 
 def check(
@@ -70,6 +75,7 @@ def check(
     rows_per_record: RowsPerRecordOption = None,
     bytes_per_record: BytesPerRecordOption = None,
     worker_processes: WorkerProcessesOption = False,
+    limit: LimitOption = None,
     db: Annotated[
         str | None, typer.Option(metavar="URL", help="Compare on this database, read-only.")
     ] = None,
@@ -90,7 +96,7 @@ def check(
         refuse_options(
             context, _WITH_STORED_RUN, "is for generated runs: leave it out with --db and --run"
         )
-        compared = _compare_on_stored_run(candidate, db, run, max_records)
+        compared = _compare_on_stored_run(candidate, db, run, max_records, limit)
         _print_verdict(compared)
         return _conclude([compared])
     selection = selection_of(parts, quick=quick, every=every)
@@ -109,7 +115,14 @@ def check(
         prepare_checks(postgresql=postgresql, max_records=max_records) as setup,
         steps_bar(len(selection.checks)) as on_step,
     ):
-        for each in run_selection(subject, setup, selection, declared=declared, on_step=on_step):
+        for each in run_selection(
+            subject,
+            setup,
+            selection,
+            declared=declared,
+            limits=limits_of(limit),
+            on_step=on_step,
+        ):
             found.append(each)
             _print_verdict(each)
             if fail_fast and each.verdict.failed:
@@ -120,7 +133,7 @@ def check(
 
 
 def _compare_on_stored_run(
-    candidate: str, url: str, run_id: str, max_records: int | None
+    candidate: str, url: str, run_id: str, max_records: int | None, limit: float | None
 ) -> CheckVerdict:
     # Read-only, as the stored run is somebody's evidence: neither exporter may write to it.
     with reading_database(url) as landscape, in_own_process(candidate) as exporter:
@@ -128,7 +141,10 @@ def _compare_on_stored_run(
         stored = _existing_run(run_id, landscape)
         try:
             verdict = compare_exports(
-                landscape, stored, candidate=exporter, max_records=max_records or MAX_RECORDS
+                landscape,
+                stored,
+                candidate=exporter.within(limit or _STORED_RUN_SECONDS),
+                max_records=max_records or MAX_RECORDS,
             ).verdict()
         except ExportFailedError as error:
             verdict = error.verdict

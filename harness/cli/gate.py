@@ -40,12 +40,14 @@ from harness.cli.options import (
     AllOption,
     BytesPerRecordOption,
     ChunkedOption,
+    LimitOption,
     PartOption,
     QuickOption,
     RowsPerRecordOption,
     TransactionsOption,
     WorkerProcessesOption,
     declared_costs,
+    limits_of,
     refuse_options,
     selection_of,
 )
@@ -84,6 +86,7 @@ def gate(
     rows_per_record: RowsPerRecordOption = None,
     bytes_per_record: BytesPerRecordOption = None,
     worker_processes: WorkerProcessesOption = False,
+    limit: LimitOption = None,
     baseline: Annotated[
         Path, typer.Option(show_default=PACKAGED, help="The accepted exact counts.")
     ] = DEFAULT_BASELINE,
@@ -141,7 +144,9 @@ def gate(
             tempfile.TemporaryDirectory(prefix="harness-") as directory,
             _race(candidate, base, Path(directory)) as race,
         ):
-            planned = Gate(experiment, accepted, selftest, selection, race, declared)
+            planned = Gate(
+                experiment, accepted, selftest, selection, race, declared, limits_of(limit)
+            )
             with steps_bar(planned.steps) as on_step:
                 results = run_gate(planned, Path(directory), on_step)
     print_results(output_console(), results, write_reports(results, output))

@@ -6,6 +6,7 @@ The advice of a verdict names these options, so every command that prints verdic
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from math import isfinite
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ from elspeth.cli.runtime import UsageError
 from elspeth.core.landscape.schema import metadata
 from harness.checks.costs import Declared
 from harness.checks.depth import Depth
-from harness.checks.run import Check
+from harness.checks.run import Check, Limits
 from harness.checks.selection import GROUPS, Selection, UnknownPartError
 from querygrowth.contract import Allowance
 
@@ -78,6 +79,23 @@ WorkerProcessesOption = Annotated[
         help="Declare that the candidate starts processes. What they send cannot be counted.",
     ),
 ]
+
+
+LimitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--limit",
+        min=1,
+        metavar="SECONDS",
+        show_default=f"{Limits.seconds:g}, more for slow checks",
+        help="Stop an export that takes longer: it hangs.",
+    ),
+]
+
+
+def limits_of(seconds: float | None) -> Limits:
+    """Return the limits of --limit: one for all checks, or those of `Limits` without it."""
+    return Limits() if seconds is None else Limits(seconds, MappingProxyType({}))
 
 
 def refuse_options(context: typer.Context, taken: Collection[str], reason: str) -> None:

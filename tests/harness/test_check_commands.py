@@ -10,8 +10,10 @@ from command_line import Command
 
 from elspeth.core.landscape import LandscapeDB
 from harness import packaged
+from harness.checks.depth import Depth
 from harness.checks.run import Check
-from harness.cli.main import COMMANDS
+from harness.checks.selection import GROUPS, Selection
+from harness.cli.main import COMMANDS, load_command
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 
@@ -52,8 +54,8 @@ def test_a_database_without_runs_is_refused(
 
 def test_the_limit_of_records_holds_on_a_stored_run(harness_command: Command, stored: str) -> None:
     ended = harness_command("check", "--db", stored, "--run", "run", "--max-records", 1)
-    assert ended.code == 2
-    assert "LandscapeExporter yields more than 1 records" in ended.err
+    assert ended.code == 1
+    assert "LandscapeExporter: error, expected no error, found more than 1 records" in ended.out
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,10 @@ def test_the_limit_of_records_holds_on_a_stored_run(harness_command: Command, st
         (("check", "--quick", "--all"), "--quick and --all contradict each other"),
         (("selftest", "--quick", "--all"), "--quick and --all contradict each other"),
         (("selftest", "--quick", "--postgresql", "URL"), "--postgresql"),
+        (("selftest", "--mutants", "--part", "records"), "--part does not go with --mutants"),
+        (("selftest", "--mutants", "--quick"), "--quick does not go with --mutants"),
+        (("selftest", "--sample", "5"), "--sample chooses mutants: give --mutants as well"),
+        (("selftest", "--resume", "results.jsonl"), "--resume chooses mutants"),
         (("golden", "--update", "--candidate", "mine:Exporter"), "--candidate"),
         (("history", "--output", "out"), "--add"),
     ],
@@ -113,6 +119,13 @@ def test_an_option_that_would_be_ignored_is_refused(
             "check --bytes-per-record -1",
             "'--bytes-per-record': Input should be greater than",
         ),
+        ("selftest --mutants --shard 3/2", "--shard '3/2': not I/N, with I from 1 to N"),
+        ("selftest --mutants --shard 1", "--shard '1': not I/N, with I from 1 to N"),
+        ("selftest --mutants --operator drop-rwo", "the nearest is 'drop-row'"),
+        ("selftest --mutants --design bathced", "there is no design 'bathced'; the nearest is"),
+        ("selftest --mutants --sample 0", "'--sample': Input should be greater than or equal to"),
+        ("check --limit 0", "'--limit': Input should be greater than or equal to 1"),
+        ("check --limit soon", "'--limit': Input should be a valid number"),
         ("check --max-records 0", "'--max-records': Input should be greater than or equal to 1"),
         ("check --candidate nonsense", "nonsense"),
         ("check --db sqlite:///a.db", "--db and --run go together"),
@@ -183,14 +196,6 @@ def test_declared_chunks_pass_the_check_of_queries(harness_command: Command) -> 
     assert ended.code == 0, ended.out
 
 
-def test_what_worker_processes_send_is_said_not_to_be_counted(harness_command: Command) -> None:
-    ended = harness_command("check", "--quick", "--worker-processes")
-    assert ended.code == 0, ended.out
-    (line,) = (each for each in ended.out.splitlines() if " queries " in each)
-    assert line.startswith("skipped ")
-    assert line.endswith("not judged: what worker processes send and hold cannot be counted")
-
-
 def test_a_failure_of_a_candidate_with_worker_processes_stays_one(harness_command: Command) -> None:
     exporter = "harness.fixtures.faulty_exporters.queries:MembersBatchByBatch"
     given = ("check", "--part", "queries", "--worker-processes", "--candidate", exporter)
@@ -225,6 +230,32 @@ def test_an_exporter_of_another_place_is_looked_up_before_any_work(
     assert ended.err.startswith("error: ")
     assert ended.err.count("\n") == 1
     assert all(names.get(word, word) in ended.err for word in words), ended.err
+
+
+HANGS = """
+import time
+
+
+class Hangs:
+    def __init__(self, db, signing_key=None):
+        pass
+
+    def export_run(self, run_id, sign=False):
+        time.sleep(600)
+"""
+
+
+def test_an_exporter_that_hangs_is_stopped_at_the_limit(
+    harness_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "exporter_that_hangs.py").write_text(HANGS)
+    monkeypatch.chdir(tmp_path)
+    candidate = ("--candidate", "exporter_that_hangs:Hangs")
+    ended = harness_command("check", "--part", "plan", "--fail-fast", "--limit", 1, *candidate)
+    assert ended.code == 1, ended.err
+    assert ended.out.splitlines()[-1] == (
+        "failed: Hangs: it did not end within 1 s and was stopped: failed 1"
+    )
 
 
 RAISES = """
@@ -330,3 +361,36 @@ def test_no_line_of_piped_output_ends_in_blanks(
     assert ended.code == 0, ended.err
     assert ended.out
     assert [line for line in ended.out.splitlines() if line != line.rstrip()] == []
+
+
+def test_mutants_are_checked_in_the_selftest(harness_command: Command, tmp_path: Path) -> None:
+    results = tmp_path / "results.jsonl"
+    given = ("selftest", "--mutants", "--operator", "drop-row", "--sample", 1, "--resume", results)
+    ended = harness_command(*given)
+    assert ended.code == 0, ended.out
+    lines = ended.out.splitlines()
+    assert lines[0].split()[0] == "passed"
+    assert "drop-row" in lines[0]
+    assert lines[-1].startswith("1 of ")
+    assert lines[-1].endswith("missed 0.")
+    # The second time nothing runs: the file has the result.
+    assert harness_command(*given).out == ended.out
+
+
+def test_the_docs_list_every_check_and_every_option_of_check() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "comparison.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")}
+    assert {each.value for each in Check} <= rows
+    assert {name for name in GROUPS if f"`{name}`" not in page} == set()
+    options = {option for each in load_command("check").params for option in each.opts}
+    # Those that choose a stored run are told by the help alone.
+    told = options - {"--candidate", "--db", "--run", "--max-records"}
+    assert {option for option in told if f"`{option}" not in page} == set()
+
+
+def test_the_docs_say_which_checks_the_depths_leave_out() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "comparison.md").read_text(encoding="utf-8")
+    by_default = " and ".join(f"`{each}`" for each in Selection.of_depth(Depth.DEFAULT).left_out)
+    assert f"all but {by_default} |" in page
+    assert Selection.of_depth(Depth.QUICK).checks == (Check.RECORDS, Check.QUERIES)
+    assert "`records` without corruptions and large runs, and `queries` |" in page

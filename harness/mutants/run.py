@@ -1,0 +1,370 @@
+"""Run the checks on mutants: the default checks first, and all of them on what those missed.
+
+A mutant is checked up to its first failed verdict, in a process that it has for itself. Results are
+appended to a file, so that a run can be resumed and shards can be joined.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import resource
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from multiprocessing.util import Finalize
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+import elspeth
+import querygrowth
+from harness import packaged
+from harness.checks.depth import Depth
+from harness.checks.run import CheckSetup, CheckVerdict, prepare_checks
+from harness.checks.selection import Selection, run_selection
+from harness.exporters.measured import in_own_process
+from harness.mutants import Mutant, all_mutants, mutants_by_identifier
+from harness.mutants.designs import DESIGN_OF, DESIGNS
+from harness.mutants.equivalents import proof_of
+from harness.mutants.statements import statement_mutants
+from querygrowth.verdict import Outcome
+
+RunDepth: TypeAlias = Literal["default", "all"]
+"""The checks that a mutant went through: those of the default, or those of `--all` too."""
+
+_DEPTHS: Mapping[RunDepth, Depth] = {"default": Depth.DEFAULT, "all": Depth.ALL}
+# Long enough for the whole of a check's first line, short enough for a line of a terminal.
+_LINE_CHARACTERS = 200
+
+
+class MutantSelectionError(ValueError):
+    """A selection names no mutant, or a file of results cannot be resumed."""
+
+
+@dataclass(frozen=True)
+class MutantSelection:
+    """The mutants to run.
+
+    Attributes:
+        operators: Names of operators; empty for all.
+        designs: Names of designs; empty for all.
+        sample: The number of mutants to draw; None for all.
+        seed: Another seed draws another sample. A sample does not depend on the order of mutants.
+        shard: The number of this shard and the number of shards; (1, 1) for all mutants.
+        mutants: Identifiers; empty for all.
+    """
+
+    operators: tuple[str, ...] = ()
+    designs: tuple[str, ...] = ()
+    sample: int | None = None
+    seed: int = 0
+    shard: tuple[int, int] = (1, 1)
+    mutants: tuple[str, ...] = ()
+
+    def of(self, mutants: Sequence[Mutant]) -> list[Mutant]:
+        """Return the selected ones, in the order in which they are given.
+
+        Raises:
+            MutantSelectionError: A name is unknown, the shard does not exist, or nothing is left.
+        """
+        _refuse_unknown("operator", self.operators, {each.operator for each in mutants})
+        _refuse_unknown("design", self.designs, {each.design for each in mutants})
+        _refuse_unknown("mutant", self.mutants, {each.identifier for each in mutants})
+        number, shards = self.shard
+        if not 1 <= number <= shards:
+            raise MutantSelectionError(f"there is no shard {number} of {shards}")
+        chosen = [
+            each
+            for each in mutants
+            if each.operator in (self.operators or (each.operator,))
+            and each.design in (self.designs or (each.design,))
+            and each.identifier in (self.mutants or (each.identifier,))
+        ]
+        if self.sample is not None:
+            drawn = set(sorted(map(self._draw, chosen))[: self.sample])
+            chosen = [each for each in chosen if self._draw(each) in drawn]
+        # Every n-th: neighbours take similar times, so that shards do too.
+        chosen = chosen[number - 1 :: shards]
+        if not chosen:
+            raise MutantSelectionError("the selection has no mutants")
+        return chosen
+
+    def _draw(self, mutant: Mutant) -> bytes:
+        return hashlib.sha256(f"{self.seed} {mutant.identifier}".encode()).digest()
+
+
+def _refuse_unknown(what: str, names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            nearest = get_close_matches(name, sorted(known), n=1, cutoff=0)
+            raise MutantSelectionError(
+                f"there is no {what} {name!r}; the nearest is {nearest[0]!r}"
+            )
+
+
+class MutantResult(BaseModel):
+    """What the checks said about one mutant.
+
+    Attributes:
+        mutant: The identifier.
+        operator: The operator that made it.
+        description: The change.
+        outcome: passed: a check caught it. failed: no check did. skipped: it is equivalent, which
+            `proof` shows. inconclusive: no check caught it, and one could not judge.
+        depth: The checks that it went through last.
+        check: The check that caught it; empty if none did.
+        line: The first line of that verdict, or of the one that could not judge.
+        proof: Why it is equivalent to the exporter that it was made of.
+        cpu_seconds: The CPU seconds of the checks and of the mutant's processes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mutant: str
+    operator: str
+    description: str
+    outcome: Outcome
+    depth: RunDepth
+    check: str = ""
+    line: str = ""
+    proof: str = ""
+    cpu_seconds: float = 0.0
+
+
+class _Header(BaseModel):
+    """The first line of a file of results."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["harness mutant results"] = "harness mutant results"
+    version: Literal[1] = 1
+    source: str
+
+
+def run_mutants(
+    selection: MutantSelection | None = None,
+    *,
+    every: bool = False,
+    resume: Path | None = None,
+    workers: int = 2,
+    on_start: Callable[[int], None] = lambda number: None,
+) -> Iterator[MutantResult]:
+    """Check mutants, and yield a result as soon as it is known.
+
+    Args:
+        selection: The mutants; default: all.
+        every: Whether all checks run on what the default missed.
+        resume: A file that results are appended to. The results that it holds already are yielded
+            first, and their mutants do not run again.
+        workers: The number of processes that check mutants side by side.
+        on_start: Called once, with the number of results to come.
+
+    Raises:
+        MutantSelectionError: Nothing is selected, or the file holds results of another source.
+    """
+    chosen = (selection or MutantSelection()).of(all_mutants())
+    depth: RunDepth = "all" if every else "default"
+    known = _known_results(resume, depth) if resume is not None else {}
+    on_start(len(chosen))
+    yield from (known[each.identifier] for each in chosen if each.identifier in known)
+    remaining = [each for each in chosen if each.identifier not in known]
+    with resume.open("a", encoding="utf-8") if resume else nullcontext() as file:
+        for result in _results(remaining, depth, workers):
+            if file is not None:
+                # Flushed: a run of hours must not lose what it knows when it is ended.
+                file.write(f"{result.model_dump_json()}\n")
+                file.flush()
+            yield result
+
+
+def _results(mutants: Sequence[Mutant], depth: RunDepth, workers: int) -> Iterator[MutantResult]:
+    tried = []
+    for mutant in mutants:
+        equivalent = _equivalent(mutant, depth)
+        if equivalent is None:
+            tried.append(mutant.identifier)
+        else:
+            yield equivalent
+    with ExitStack() as stack:
+        # The databases of all workers, removed also if a worker was killed.
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-mutants-"))
+        # spawn: a fork would copy open databases and locks into the worker.
+        pool = ProcessPoolExecutor(
+            max(1, min(workers, len(tried))),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_prepare_worker,
+            initargs=(folder,),
+        )
+        stack.callback(pool.shutdown, cancel_futures=True)
+        futures = [pool.submit(check_mutant_here, identifier, depth) for identifier in tried]
+        for future in as_completed(futures):
+            yield future.result()
+
+
+def _equivalent(mutant: Mutant, depth: RunDepth) -> MutantResult | None:
+    # Proofs are about statements. Other operators generate nothing that is equivalent.
+    proof = proof_of(mutant) if mutant.operator in _statement_operators() else None
+    if proof is None:
+        return None
+    return MutantResult(
+        mutant=mutant.identifier,
+        operator=mutant.operator,
+        description=mutant.description,
+        outcome=Outcome.SKIPPED,
+        depth=depth,
+        proof=proof.reason,
+    )
+
+
+@cache
+def _statement_operators() -> frozenset[str]:
+    return frozenset(mutant.operator for each in DESIGNS for mutant in statement_mutants(each))
+
+
+_setups: list[CheckSetup] = []
+
+
+def _prepare_worker(folder: str) -> None:
+    """Prepare the checks in a worker. Its mutants share the databases and the control's exports."""
+    tempfile.tempdir = folder
+    stack = ExitStack()
+    _setups.append(stack.enter_context(prepare_checks()))
+    # A worker of a pool ends without the handlers of atexit.
+    Finalize(None, stack.close, exitpriority=10)
+
+
+def check_mutant_here(identifier: str, depth: RunDepth) -> MutantResult:
+    """Check one mutant in a prepared worker; see `check_mutant`."""
+    return check_mutant(mutants_by_identifier()[identifier], _setups[0], depth)
+
+
+def check_mutant(mutant: Mutant, setup: CheckSetup, depth: RunDepth) -> MutantResult:
+    """Check a mutant by default and, if that misses it, with everything that `depth` includes.
+
+    Args:
+        mutant: The mutant. It runs in another process.
+        setup: From `prepare_checks`.
+        depth: The most to try.
+    """
+    started = _cpu_seconds()
+    declared = DESIGN_OF[mutant.design].declared
+    found: CheckVerdict | None = None
+    tried: RunDepth = "default"
+    with in_own_process(mutant.reference) as candidate:
+        for tried in _DEPTHS:
+            selection = Selection.of_depth(_DEPTHS[tried])
+            found = _gravest(run_selection(candidate, setup, selection, declared=declared))
+            if tried == depth or (found is not None and found.verdict.failed):
+                break
+    outcome = Outcome.FAILED
+    if found is not None:
+        outcome = Outcome.PASSED if found.verdict.failed else Outcome.INCONCLUSIVE
+    return MutantResult(
+        mutant=mutant.identifier,
+        operator=mutant.operator,
+        description=mutant.description,
+        outcome=outcome,
+        depth=tried,
+        check=found.check if found and found.verdict.failed else "",
+        line=str(found.verdict).splitlines()[0][:_LINE_CHARACTERS] if found else "",
+        cpu_seconds=round(_cpu_seconds() - started, 2),
+    )
+
+
+def _gravest(found: Iterator[CheckVerdict]) -> CheckVerdict | None:
+    """Return the first failed verdict, or else one that could not judge; None if all passed."""
+    undecided = None
+    for each in found:
+        if each.verdict.failed:
+            return each
+        if each.verdict.outcome is Outcome.INCONCLUSIVE:
+            undecided = undecided or each
+    return undecided
+
+
+def _cpu_seconds() -> float:
+    """Return the CPU seconds of this process and of those that it has ended."""
+    parts = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(part.ru_utime + part.ru_stime for part in parts)
+
+
+def read_results(paths: Iterable[Path]) -> list[MutantResult]:
+    """Read files of results, such as those of all shards. A later result of a mutant counts.
+
+    Raises:
+        MutantSelectionError: A file does not hold results, or the files are of several sources.
+    """
+    files = [_read_file(path) for path in paths]
+    if len({each.source for each in files}) > 1:
+        raise MutantSelectionError("the files hold results of several sources: run one again")
+    found = {result.mutant: result for each in files for result in each.results}
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class _ResultFile:
+    """A file of results: the source that its header names, its results, and its whole lines."""
+
+    source: str
+    results: tuple[MutantResult, ...]
+    content: str
+
+
+def _read_file(path: Path) -> _ResultFile:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        header = _Header.model_validate_json(lines[0] if lines else "")
+        if not _is_json(lines[-1]):
+            del lines[-1]  # It was cut when a run was ended.
+        results = tuple(MutantResult.model_validate_json(line) for line in lines[1:])
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise MutantSelectionError(f"{path} holds no results of mutants: {reason}") from None
+    return _ResultFile(header.source, results, "".join(f"{line}\n" for line in lines))
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return True
+
+
+def _known_results(path: Path, depth: RunDepth) -> dict[str, MutantResult]:
+    """Return the results in a file that need no other run; make the file if it does not exist."""
+    header = _Header(source=source_digest())
+    if not path.exists():
+        path.write_text(f"{header.model_dump_json()}\n", encoding="utf-8")
+        return {}
+    file = _read_file(path)
+    if file.source != header.source:
+        raise MutantSelectionError(
+            f"{path} holds results of another source: the checks, the exporters, Python or SQLite "
+            "changed since. Name a new file"
+        )
+    # Without the line that was cut, which the next result would be appended to.
+    path.write_text(file.content, encoding="utf-8")
+    return {
+        each.mutant: each
+        for each in file.results
+        # What the default missed has to go through the other checks.
+        if depth == "default" or each.depth == "all" or each.outcome is Outcome.PASSED
+    }
+
+
+def source_digest() -> str:
+    """Return a hash of what a result depends on: the checks, the exporters, Python and SQLite."""
+    digest = hashlib.sha256(f"{sys.version} {sqlite3.sqlite_version}".encode())
+    packages = (Path(elspeth.__path__[0]), Path(querygrowth.__path__[0]))
+    for folder in (packaged.PACKAGE, packaged.FIXTURES, *packages):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

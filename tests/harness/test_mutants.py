@@ -1,0 +1,281 @@
+"""Mutants: their identifiers, what they change, the runs that show them wrong, and the proofs."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from zlib import crc32
+
+import pytest
+from sqlalchemy import event
+
+from elspeth.core.landscape import LandscapeDB, LegacyLandscapeExporter
+from elspeth.core.landscape.export.record_types import RECORD_TYPES
+from harness.checks.cases import PLAN_CHANGES
+from harness.exporters.subject import SubjectError, load_subject
+from harness.generate.generator import generate_run
+from harness.generate.spec import RunSpec
+from harness.mutants import Mutant, all_mutants, mutants_by_identifier
+from harness.mutants.designs import DESIGN_OF, DESIGNS, Design
+from harness.mutants.equivalents import (
+    ProofError,
+    exported,
+    proof_of,
+    require_distinct_rows,
+    shows_difference,
+)
+from harness.mutants.exporters import faulty_exporter
+from harness.mutants.fields import field_mutants
+from harness.mutants.query import Query, column_of
+from harness.mutants.statements import PAGE_ROWS, statement_mutants
+from harness.mutants.witnesses import MISSING_RUN, RUN_IDS, Witness
+
+STATEMENTS = [mutant for design in DESIGNS for mutant in statement_mutants(design)]
+FIELDS = [mutant for design in DESIGNS for mutant in field_mutants(design)]
+OURS = STATEMENTS + FIELDS
+EQUIVALENT = [mutant for mutant in OURS if proof_of(mutant)]
+
+NEED_ROWS = {
+    "limit": 1_000,
+    "page-loses-row": PAGE_ROWS,
+    "page-repeats-row": PAGE_ROWS,
+    "chunks-unsorted": PAGE_ROWS,
+    "keyset-not-unique": PAGE_ROWS,
+}
+"""By operator: the rows of a table that a run needs to show a mutant of it."""
+
+
+def sample(mutants: list[Mutant], *, one_in: int) -> list[Mutant]:
+    """One mutant of every operator, and a part of the others: the same ones everywhere."""
+    chosen = {mutant.operator: mutant for mutant in mutants if not proof_of(mutant)}
+    chosen |= {
+        mutant.identifier: mutant
+        for mutant in mutants
+        if crc32(mutant.identifier.encode()) % one_in == 0 and not proof_of(mutant)
+    }
+    return list(chosen.values())
+
+
+SEEDS = (0, 1, 2, 3)
+
+
+@pytest.fixture(scope="module")
+def witnesses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[LandscapeDB]]:
+    """Databases of witness runs. The last reverses every order that no statement asks for."""
+    folder = tmp_path_factory.mktemp("witnesses")
+    with ExitStack() as stack:
+        found = [
+            stack.enter_context(LandscapeDB(f"sqlite:///{folder / f'{seed}.db'}")) for seed in SEEDS
+        ]
+        for seed, db in zip(SEEDS, found, strict=True):
+            Witness(db, size=4, seed=seed).write()
+        (reverse,) = (each for each in PLAN_CHANGES if each.name == "reverse_unordered_selects")
+        assert reverse.apply is not None
+        reverse.apply(found[-1])
+        yield found
+
+
+@pytest.fixture
+def witness(witnesses: list[LandscapeDB]) -> LandscapeDB:
+    return witnesses[0]
+
+
+@dataclass(frozen=True)
+class Designed:
+    """An export of a witness run by a design."""
+
+    design: Design
+    db: LandscapeDB
+    run_id: str
+    export: list[object]
+
+
+@pytest.fixture(scope="module")
+def designed(witnesses: list[LandscapeDB]) -> list[Designed]:
+    return [
+        Designed(design, db, run_id, list(exported(design.exporter(db), run_id)))
+        for design in DESIGNS
+        for db in witnesses
+        for run_id in (*RUN_IDS[1:], RUN_IDS[0], MISSING_RUN)
+    ]
+
+
+def sent_by(exporter: type, db: LandscapeDB) -> list[str]:
+    """The statements of an export, with their arguments."""
+    sent: list[str] = []
+
+    def listen(*args: object) -> None:
+        sent.append(f"{args[2]} {args[3]}")
+
+    event.listen(db.engine, "before_cursor_execute", listen)
+    try:
+        list(exported(exporter(db), "run"))
+    finally:
+        event.remove(db.engine, "before_cursor_execute", listen)
+    return sent
+
+
+def test_every_identifier_is_unique_and_names_its_exporter() -> None:
+    assert len(mutants_by_identifier()) == len(all_mutants())
+    mutant = OURS[0]
+    subject = load_subject(mutant.reference)
+    assert subject.name == mutant.identifier
+    assert subject.takes_clock
+    assert issubclass(faulty_exporter(mutant.identifier), DESIGN_OF[mutant.design].exporter)
+
+
+def test_another_process_lists_the_same_mutants() -> None:
+    program = (
+        "from harness.mutants import all_mutants\n"
+        "for mutant in all_mutants():\n    print(mutant.identifier)"
+    )
+    # Another seed of the hashes of texts: no order may come from a set.
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONHASHSEED": "7", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.splitlines() == [mutant.identifier for mutant in all_mutants()]
+
+
+def test_an_unknown_mutant_is_refused_by_name() -> None:
+    with pytest.raises(SubjectError, match="batched/no-such-operator"):
+        load_subject("harness.mutants.exporters:batched/no-such-operator/rows")
+
+
+def test_every_part_of_every_statement_has_mutants() -> None:
+    parts = Counter((mutant.operator, mutant.part) for mutant in STATEMENTS)
+    for record_type, statement in DESIGNS[0].statements.items():
+        query, table = Query.of(statement), record_type.table
+        named = {part for operator, part in parts if part.split("/")[0] == table.name}
+        for expression in (*query.keys, *query.conditions):
+            column = column_of(expression)
+            name = column.name if column.table is table else str(column)
+            assert f"{table.name}/{name}" in named
+        joins = [part for operator, part in parts if operator == "outer-join"]
+        assert len([part for part in joins if part.startswith(f"{table.name}/")]) == len(
+            query.joins
+        )
+
+
+def test_every_field_has_mutants_in_both_designs() -> None:
+    parts = Counter(
+        (mutant.design, *mutant.part.split("/")[:2]) for mutant in FIELDS if "/" in mutant.part
+    )
+    for design in DESIGNS:
+        for record_type in RECORD_TYPES:
+            for column in record_type.columns:
+                assert parts[design.name, record_type.table.name, column.name] >= 3
+
+
+def plain(export: list[object]) -> str:
+    """An export as text, with the enums of the control as their values."""
+    return str(
+        [
+            [(name, getattr(value, "value", value)) for name, (_, value) in record]
+            if isinstance(record, list)
+            else record
+            for record in export
+        ]
+    )
+
+
+def test_the_designs_export_the_witness_runs_as_the_control_does(designed: list[Designed]) -> None:
+    for each in designed:
+        control = exported(LegacyLandscapeExporter(each.db), each.run_id)
+        # The control's export under the usual plan: every order of the designs is total.
+        assert plain(each.export) == plain(list(control)), (each.design.name, each.run_id)
+        assert len(each.export) > 100 or each.run_id == MISSING_RUN
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.name)
+def test_a_mutant_of_a_statement_sends_other_sql(design: Design, witness: LandscapeDB) -> None:
+    unchanged = sent_by(design.exporter, witness)
+    assert len(unchanged) == len(RECORD_TYPES)
+    ours = [mutant for mutant in STATEMENTS if mutant.design == design.name]
+    for mutant in sample(ours, one_in=10):
+        sent = sent_by(faulty_exporter(mutant.identifier), witness)
+        # A difference at the first statement may end the export.
+        changed = [text for text in sent if text not in unchanged]
+        assert len(changed) == 1, mutant.identifier
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.name)
+def test_a_witness_run_shows_what_a_mutant_does_wrong(
+    design: Design, designed: list[Designed]
+) -> None:
+    ours = [
+        mutant
+        for mutant in OURS
+        if mutant.design == design.name and mutant.operator not in NEED_ROWS
+    ]
+    unseen = [
+        mutant.identifier
+        for mutant in sample(ours, one_in=20)
+        if not any(
+            shows_difference(mutant, each.db, each.run_id, each.export)
+            for each in designed
+            if each.design is design
+        )
+    ]
+    assert unseen == []
+
+
+@pytest.mark.parametrize("operator", sorted(NEED_ROWS))
+def test_a_large_table_shows_a_limit_and_a_page(operator: str) -> None:
+    spec = RunSpec(
+        rows=3,
+        nodes=NEED_ROWS[operator] + 10,
+        features=frozenset({"shared_timestamps", "null_sequences", "shuffled_ids"}),
+    )
+    part = f"nodes/{NEED_ROWS[operator]}"
+    with LandscapeDB.in_memory() as db:
+        generate_run(db, spec)
+        for design in DESIGNS:
+            (mutant,) = (
+                each
+                for each in OURS
+                if (each.operator, each.design) == (operator, design.name)
+                and each.part in (part, "nodes/sequence_in_pipeline")
+            )
+            unchanged = list(exported(design.exporter(db), "run"))
+            assert shows_difference(mutant, db, "run", unchanged), mutant.identifier
+
+
+def test_a_mutant_leaves_other_exporters_of_the_database_alone(witness: LandscapeDB) -> None:
+    for design in DESIGNS:
+        before = list(exported(design.exporter(witness), "run"))
+        list(exported(faulty_exporter(f"{design.name}/offset-one/nodes")(witness), "run"))
+        assert list(exported(design.exporter(witness), "run")) == before
+
+
+def test_few_mutants_are_equivalent() -> None:
+    assert 0 < len(EQUIVALENT) < 0.1 * len(OURS)
+
+
+@pytest.mark.parametrize("operator", sorted({mutant.operator for mutant in EQUIVALENT}))
+def test_the_proofs_of_equivalence_hold(operator: str, witness: LandscapeDB) -> None:
+    for mutant in EQUIVALENT:
+        proof = proof_of(mutant)
+        if mutant.operator == operator and proof is not None:
+            proof.check(witness)
+
+
+def test_a_false_proof_is_refused(witness: LandscapeDB) -> None:
+    proof = proof_of(mutants_by_identifier()["batched/distinct/nodes"])
+    assert proof is not None
+    wrong = replace(proof, mutant=mutants_by_identifier()["batched/limit/nodes/1"])
+    with pytest.raises(ProofError, match="batched/limit/nodes/1 exports the run"):
+        wrong.check(witness)
+
+
+def test_a_select_list_without_a_unique_key_refutes_the_proof() -> None:
+    parent = next(each for each in RECORD_TYPES if each.name == "token_parent")
+    query = Query.of(DESIGNS[0].statements[parent])
+    require_distinct_rows(parent, query)
+    with pytest.raises(ProofError, match="token_parents selects or fixes a unique key"):
+        require_distinct_rows(parent, replace(query, columns=query.columns[:1]))

@@ -1,0 +1,186 @@
+"""Tests of the run over mutants: selection, first catch, resumed files, and the fixed sample."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.checks.depth import Depth
+from harness.mutants import all_mutants, run
+from harness.mutants.report import load_score
+from harness.mutants.run import (
+    MutantResult,
+    MutantSelection,
+    MutantSelectionError,
+    read_results,
+    run_mutants,
+)
+from querygrowth.verdict import Outcome
+
+CAUGHT = "batched/drop-row/nodes/first"
+EQUIVALENT = "batched/distinct/nodes"
+
+SAMPLE = 30
+"""The mutants of the fixed sample. With the databases of two workers they take 90 CPU seconds."""
+
+
+def result_of(identifier: str, outcome: Outcome, depth: str = "default") -> MutantResult:
+    """Return a result without a run."""
+    return MutantResult(
+        mutant=identifier,
+        operator=identifier.split("/")[1],
+        description="",
+        outcome=outcome,
+        depth=depth,  # type: ignore[arg-type]
+        check="records" if outcome is Outcome.PASSED else "",
+    )
+
+
+def file_of(path: Path, *results: MutantResult, source: str | None = None) -> Path:
+    """Write a file of results."""
+    header = run._Header(source=source or run.source_digest())
+    path.write_text("".join(f"{each.model_dump_json()}\n" for each in (header, *results)))
+    return path
+
+
+def test_a_sample_depends_on_the_seed_and_not_on_the_other_mutants() -> None:
+    mutants = all_mutants()
+    drawn = MutantSelection(sample=20).of(mutants)
+    assert len(drawn) == 20
+    assert MutantSelection(sample=20).of(mutants[::-1]) == drawn[::-1]
+    # Without a mutant that was not drawn, the same ones are drawn.
+    others = [each for each in mutants if each in drawn or each.operator != "drop-row"]
+    assert MutantSelection(sample=20).of(others) == drawn
+    assert MutantSelection(sample=20, seed=1).of(mutants) != drawn
+
+
+def test_the_shards_together_hold_every_mutant_once() -> None:
+    mutants = all_mutants()
+    shards = [MutantSelection(shard=(number, 3)).of(mutants) for number in (1, 2, 3)]
+    together = [each.identifier for shard in shards for each in shard]
+    assert sorted(together) == sorted(each.identifier for each in mutants)
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("selection", "words"),
+    [
+        (MutantSelection(operators=("drop-rows",)), "the nearest is 'drop-row'"),
+        (MutantSelection(designs=("batchd",)), "the nearest is 'batched'"),
+        (MutantSelection(mutants=(CAUGHT[:-1],)), f"the nearest is '{CAUGHT}'"),
+        (MutantSelection(shard=(4, 3)), "no shard 4 of 3"),
+        (MutantSelection(sample=0), "no mutants"),
+    ],
+)
+def test_a_selection_without_mutants_is_refused(selection: MutantSelection, words: str) -> None:
+    with pytest.raises(MutantSelectionError, match=words):
+        list(run_mutants(selection))
+
+
+def test_an_equivalent_mutant_is_skipped_with_its_proof_and_no_process() -> None:
+    (result,) = run_mutants(MutantSelection(mutants=(EQUIVALENT,)))
+    assert result.outcome is Outcome.SKIPPED
+    assert "unique key" in result.proof
+    assert result.cpu_seconds == 0
+
+
+def test_a_mutant_is_checked_up_to_its_first_failure_and_only_once(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    selection = MutantSelection(mutants=(CAUGHT,))
+    announced: list[int] = []
+    (result,) = run_mutants(selection, resume=path, workers=1, on_start=announced.append)
+    assert announced == [1]
+    assert (result.outcome, result.depth, result.check) == (Outcome.PASSED, "default", "records")
+    assert "missing, node" in result.line
+    assert result.cpu_seconds > 0
+    # Resumed, also under --all: what the default caught does not run again.
+    written = path.read_bytes()
+    assert list(run_mutants(selection, resume=path, every=True)) == [result]
+    assert path.read_bytes() == written
+
+
+def test_a_missed_mutant_goes_through_all_checks_when_they_are_asked_for(tmp_path: Path) -> None:
+    missed = result_of(CAUGHT, Outcome.FAILED)
+    path = file_of(tmp_path / "results.jsonl", missed)
+    assert set(run._known_results(path, "default")) == {CAUGHT}
+    assert not run._known_results(path, "all")
+    file_of(path, result_of(CAUGHT, Outcome.FAILED, "all"))
+    assert set(run._known_results(path, "all")) == {CAUGHT}
+
+
+def test_the_deeper_checks_run_only_on_what_the_default_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    depths: list[Depth] = []
+
+    def nothing_found(
+        candidate: object, setup: object, selection: run.Selection, **_: object
+    ) -> object:
+        depths.append(selection.depth)
+        return iter(())
+
+    monkeypatch.setattr(run, "run_selection", nothing_found)
+    mutant = run.mutants_by_identifier()[CAUGHT]
+    setup: run.CheckSetup = None  # type: ignore[assignment]
+    assert run.check_mutant(mutant, setup, "default").outcome is Outcome.FAILED
+    assert depths == [Depth.DEFAULT]
+    assert run.check_mutant(mutant, setup, "all").depth == "all"
+    assert depths == [Depth.DEFAULT, Depth.DEFAULT, Depth.ALL]
+
+
+def test_a_line_that_was_cut_is_run_again(tmp_path: Path) -> None:
+    path = file_of(tmp_path / "results.jsonl", result_of(CAUGHT, Outcome.PASSED))
+    whole = path.read_text()
+    path.write_text(whole + '{"mutant": "batched/dr')
+    assert set(run._known_results(path, "default")) == {CAUGHT}
+    assert path.read_text() == whole
+
+
+def test_results_of_another_source_are_not_resumed(tmp_path: Path) -> None:
+    path = file_of(tmp_path / "results.jsonl", source="before")
+    with pytest.raises(MutantSelectionError, match="another source"):
+        list(run_mutants(MutantSelection(mutants=(CAUGHT,)), resume=path))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}\n", "not JSON\n", "\xff", '{"version": 1}\n{"a": 1}\n']
+)
+def test_a_file_of_anything_else_is_refused(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(MutantSelectionError, match="holds no results of mutants"):
+        list(run_mutants(MutantSelection(mutants=(CAUGHT,)), resume=path))
+
+
+def test_the_files_of_shards_are_joined_and_the_later_result_counts(tmp_path: Path) -> None:
+    early = file_of(tmp_path / "1.jsonl", result_of(CAUGHT, Outcome.FAILED))
+    late = file_of(
+        tmp_path / "2.jsonl",
+        result_of(CAUGHT, Outcome.FAILED, "all"),
+        result_of(EQUIVALENT, Outcome.SKIPPED),
+    )
+    joined = {each.mutant: each.depth for each in read_results([early, late])}
+    assert joined == {CAUGHT: "all", EQUIVALENT: "default"}
+    file_of(early, source="before")
+    with pytest.raises(MutantSelectionError, match="several sources"):
+        read_results([early, late])
+
+
+def test_a_file_of_results_holds_one_json_object_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    list(run_mutants(MutantSelection(mutants=(EQUIVALENT,)), resume=path))
+    header, result = map(json.loads, path.read_text().splitlines())
+    assert (header["format"], header["version"]) == ("harness mutant results", 1)
+    assert (result["mutant"], result["outcome"]) == (EQUIVALENT, "skipped")
+
+
+def test_the_checks_catch_the_fixed_sample() -> None:
+    listed = load_score().missed
+    results = list(run_mutants(MutantSelection(sample=SAMPLE)))
+    assert len(results) == SAMPLE
+    missed = {
+        each.mutant: each.line
+        for each in results
+        if each.outcome in (Outcome.FAILED, Outcome.INCONCLUSIVE) and each.mutant not in listed
+    }
+    assert not missed
