@@ -20,15 +20,19 @@ from querygrowth.verdict import Outcome
 DAY = date(2026, 1, 2)
 
 
-def results(*outcomes: tuple[Outcome, str, str], rest: Outcome | None = None) -> list[MutantResult]:
+def results(
+    *outcomes: tuple[Outcome, str, str], rest: Outcome | None = None, operator: str = ""
+) -> list[MutantResult]:
     """Return results of the first mutants, by outcome, depth and check.
 
     Args:
         outcomes: Of the first mutants.
         rest: The outcome of all others; None leaves them out.
+        operator: The operator of the mutants; empty for all.
     """
     found = []
-    for number, mutant in enumerate(all_mutants()):
+    mutants = [each for each in all_mutants() if operator in ("", each.operator)]
+    for number, mutant in enumerate(mutants):
         if number < len(outcomes):
             outcome, depth, check = outcomes[number]
         elif rest is not None:
@@ -111,10 +115,10 @@ def test_a_saved_score_is_read_as_it_was(tmp_path: Path) -> None:
 
 
 def test_the_table_names_the_checks_and_the_missed() -> None:
-    rendered = render_score(MutationScore.of(results(MISSED, LATE, CAUGHT), DAY))
-    operator = all_mutants()[0].operator
-    assert f"| {operator} | 3 | 0 | 1 (records 1) | 1 (process 1) | 1 |" in rendered
-    assert f"- `{all_mutants()[0].identifier}`" in rendered
+    found = results(MISSED, LATE, CAUGHT, operator="drop-row")
+    rendered = render_score(MutationScore.of(found, DAY))
+    assert "| drop-row | 3 | 0 | 1 (records 1) | 1 (process 1) | 1 |" in rendered
+    assert f"- `{found[0].mutant}`" in rendered
 
 
 def test_the_page_shows_the_saved_score() -> None:
