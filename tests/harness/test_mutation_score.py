@@ -69,6 +69,11 @@ def test_the_headline_counts_equivalents_apart_and_cuts_shares() -> None:
     )
 
 
+def test_the_headline_says_that_only_the_default_ran() -> None:
+    score = MutationScore.of(results((Outcome.FAILED, "default", ""), CAUGHT), DAY)
+    assert score.headline.endswith("(50.0 %), the others did not run on the 1 that these missed.")
+
+
 def test_what_could_not_be_judged_counts_as_missed() -> None:
     score = MutationScore.of(results(UNDECIDED, CAUGHT), DAY)
     assert score.missed == (all_mutants()[0].identifier,)
