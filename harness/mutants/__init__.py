@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 
+from harness.mutants.call_forms import call_form_mutants
 from harness.mutants.calls import call_mutants
 from harness.mutants.costs import cost_mutants
 from harness.mutants.designs import DESIGNS, Design
 from harness.mutants.fields import field_mutants
 from harness.mutants.files import file_mutants
+from harness.mutants.manifests import manifest_mutants
 from harness.mutants.mutant import Mutant
 from harness.mutants.outside import outside_mutants
 from harness.mutants.records import record_mutants
@@ -22,7 +24,9 @@ OPERATORS: tuple[Callable[[Design], Iterator[Mutant]], ...] = (
     field_mutants,
     record_mutants,
     call_mutants,
+    call_form_mutants,
     signature_mutants,
+    manifest_mutants,
     file_mutants,
     cost_mutants,
     outside_mutants,

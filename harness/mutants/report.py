@@ -191,12 +191,16 @@ class MutationScore(BaseModel):
             if self.mutants == self.existing
             else f"{self.mutants:,} of {self.existing:,} mutants"
         )
+        rest = (
+            f"all checks {caught:,} ({_percent(caught, self.faulty)}); missed {len(self.missed):,}."
+            if self.all_checks
+            else f"the others did not run on the {len(self.missed):,} that these missed."
+        )
         return (
             f"{which}, {self.equivalent:,} of them equivalent "
             f"({_percent(self.equivalent, self.mutants)}). The default checks catch "
             f"{self.caught_by_default:,} of the other {self.faulty:,} "
-            f"({_percent(self.caught_by_default, self.faulty)}), all checks {caught:,} "
-            f"({_percent(caught, self.faulty)}); missed {len(self.missed):,}."
+            f"({_percent(self.caught_by_default, self.faulty)}), {rest}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Signature operators: keys, HMAC, canonical JSON, running hash, manifest and clock."""
+"""Signature operators: keys, HMAC, canonical JSON and the clock."""
 
 import base64
 import hashlib
@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 from elspeth.core.clock import Clock, utc_now
 from elspeth.core.landscape.export.encoding import encode_record
 from elspeth.core.landscape.export.record_types import RECORD_TYPES, Record
-from elspeth.core.landscape.export.signed_lines import MANIFEST, RunningHash
 from harness.mutants.designs import Design
 from harness.mutants.mutant import ExporterClass, Mutant
 
@@ -43,24 +42,8 @@ def signature_mutants(design: Design) -> Iterator[Mutant]:
             design.name,
             kind.table.name,
             f"the records of {kind.table.name} get no signature",
-            _signed(partial(_no_signature, kind.name)),
+            change_signed(partial(_no_signature, kind.name)),
         )
-    for part, (description, running_hash) in _RUNNING_HASHES.items():
-        yield Mutant("change-running-hash", design.name, part, description, _hashed(running_hash))
-    for part, (description, manifest_change) in _MANIFESTS.items():
-        yield Mutant(
-            "change-manifest", design.name, part, description, _with_manifest(manifest_change)
-        )
-    for field in _MANIFEST_FIELDS:
-        yield Mutant(
-            "drop-manifest-field",
-            design.name,
-            field,
-            f"the manifest lacks {field}",
-            _with_manifest(partial(_without, field)),
-        )
-    for part, (description, records_change) in _RECORDS.items():
-        yield Mutant("change-signed-records", design.name, part, description, records_change)
     for part, (description, clock_change) in _CLOCKS.items():
         yield Mutant("change-clock", design.name, part, description, _with_clock(clock_change))
 
@@ -146,12 +129,13 @@ def _json(record: Record, **options: Any) -> bytes:
     return json.dumps(record, **settings).encode("utf-8", "surrogatepass")
 
 
-def _without(field: str, record: Record) -> Record:
+def without(field: str, record: Record) -> Record:
+    """Return a record without a field."""
     return {name: value for name, value in record.items() if name != field}
 
 
 def _without_field(kind: str, field: str, key: bytes, record: Record) -> str:
-    covered = _without(field, record) if record["record_type"] == kind else record
+    covered = without(field, record) if record["record_type"] == kind else record
     return _hmac(key, encode_record(covered))
 
 
@@ -203,11 +187,11 @@ _SIGNATURES: dict[str, tuple[str, Sign]] = {
     ),
     "without-type": (
         "the record type is not covered",
-        _signs_bytes(lambda r: encode_record(_without("record_type", r))),
+        _signs_bytes(lambda r: encode_record(without("record_type", r))),
     ),
     "without-run": (
         "the run id is not covered",
-        _signs_bytes(lambda r: encode_record(_without("run_id", r))),
+        _signs_bytes(lambda r: encode_record(without("run_id", r))),
     ),
     "values": (
         "the values are signed, without their names",
@@ -224,7 +208,7 @@ _SIGNATURES: dict[str, tuple[str, Sign]] = {
 }
 
 
-def _signed(change: Callable[[Records], Records]) -> Change:
+def change_signed(change: Callable[[Records], Records]) -> Change:
     """Change the records of signed exports after they are signed."""
 
     def apply(base: ExporterClass) -> ExporterClass:
@@ -240,226 +224,7 @@ def _signed(change: Callable[[Records], Records]) -> Change:
 
 def _no_signature(kind: str, records: Records) -> Records:
     for record in records:
-        yield _without("signature", record) if record["record_type"] == kind else record
-
-
-def _hashed(new_hash: Callable[[], Any]) -> Change:
-    """Compute the running hash of the manifest in another way."""
-
-    def apply(base: ExporterClass) -> ExporterClass:
-        class Faulty(base):  # type: ignore[valid-type, misc]
-            def export_run(self, run_id: str, sign: bool = False) -> Records:
-                running = new_hash()
-                for record in super().export_run(run_id, sign):
-                    if record["record_type"] != MANIFEST:
-                        running.add(record)
-                        yield record
-                    else:
-                        manifest = {**_without("signature", record), "final_hash": running.end()}
-                        yield {**manifest, "signature": self._sign_record(manifest)}
-
-        return Faulty
-
-    return apply
-
-
-class _Hash:
-    """A hash over one text for every record.
-
-    Args:
-        part: Returns the bytes of a record to hash.
-        keep: Which of the parts are hashed, at the end.
-        separator: Bytes between parts.
-    """
-
-    def __init__(
-        self,
-        part: Callable[[Record], bytes],
-        keep: Callable[[list[bytes]], list[bytes]] = list,
-        separator: bytes = b"",
-        algorithm: str = "sha256",
-    ) -> None:
-        self._part, self._keep = part, keep
-        self._separator, self._algorithm = separator, algorithm
-        self._parts: list[bytes] = []
-
-    def add(self, record: Record) -> None:
-        # The signature is missing in unsigned exports, which have no manifest either.
-        if "signature" in record:
-            self._parts.append(self._part(record))
-
-    def end(self) -> str:
-        return hashlib.new(
-            self._algorithm, self._separator.join(self._keep(self._parts))
-        ).hexdigest()
-
-
-def _signature(record: Record) -> bytes:
-    return str(record["signature"]).encode()
-
-
-def _new_hash(part: Callable[[Record], bytes] = _signature, **options: Any) -> Callable[[], _Hash]:
-    return partial(_Hash, part, **options)
-
-
-_RUNNING_HASHES: dict[str, tuple[str, Callable[[], Any]]] = {
-    "records": (
-        "the hash covers records without signatures",
-        _new_hash(lambda r: encode_record(_without("signature", r))),
-    ),
-    "signed-records": ("the hash covers signed records", _new_hash(encode_record)),
-    "digests": (
-        "the hash covers the bytes of signatures",
-        _new_hash(lambda r: bytes.fromhex(r["signature"])),
-    ),
-    "newlines": ("newlines separate the signatures", _new_hash(separator=b"\n")),
-    "without-first": ("the first signature is not covered", _new_hash(keep=lambda p: p[1:])),
-    "without-last": ("the last signature is not covered", _new_hash(keep=lambda p: p[:-1])),
-    "last-only": ("only the last signature is covered", _new_hash(keep=lambda p: p[-1:])),
-    "reversed": ("signatures are covered in the opposite order", _new_hash(keep=lambda p: p[::-1])),
-    "sorted": ("signatures are sorted before", _new_hash(keep=sorted)),
-    "cut": ("half of every signature is covered", _new_hash(lambda r: _signature(r)[:32])),
-    "upper": ("signatures are covered in upper case", _new_hash(lambda r: _signature(r).upper())),
-    "sha512": ("the hash is SHA-512", _new_hash(algorithm="sha512")),
-    "first-1000": ("1,000 signatures are covered", _new_hash(keep=lambda p: p[:1000])),
-    "first-20000": ("20,000 signatures are covered", _new_hash(keep=lambda p: p[:20_000])),
-}
-
-
-def _with_manifest(change: Callable[[Record], Record]) -> Change:
-    """Change the manifest before it is signed."""
-
-    def apply(base: ExporterClass) -> ExporterClass:
-        class Faulty(base):  # type: ignore[valid-type, misc]
-            def export_run(self, run_id: str, sign: bool = False) -> Records:
-                for record in super().export_run(run_id, sign):
-                    if record["record_type"] == MANIFEST:
-                        manifest = change(_without("signature", record))
-                        record = {**manifest, "signature": self._sign_record(manifest)}
-                    yield record
-
-        return Faulty
-
-    return apply
-
-
-_MANIFEST_FIELDS = tuple(RunningHash().manifest("", utc_now))
-
-_MANIFESTS: dict[str, tuple[str, Callable[[Record], Record]]] = {
-    "count-with-manifest": (
-        "the count includes the manifest",
-        lambda m: {**m, "record_count": m["record_count"] + 1},
-    ),
-    "count-less-one": (
-        "the count lacks a record",
-        lambda m: {**m, "record_count": m["record_count"] - 1},
-    ),
-    "count-as-text": (
-        "the count is text",
-        lambda m: {**m, "record_count": str(m["record_count"])},
-    ),
-    "count-as-float": (
-        "the count is a float",
-        lambda m: {**m, "record_count": float(m["record_count"])},
-    ),
-    "count-at-most-20000": (
-        "the count ends at 20,000",
-        lambda m: {**m, "record_count": min(m["record_count"], 20_000)},
-    ),
-    "algorithm-names": ("the hash has another name", lambda m: {**m, "hash_algorithm": "SHA-256"}),
-    "signature-algorithm": (
-        "the signature has another name",
-        lambda m: {**m, "signature_algorithm": "HMAC-SHA256"},
-    ),
-    "hash-upper": (
-        "the hash is upper case",
-        lambda m: {**m, "final_hash": m["final_hash"].upper()},
-    ),
-    "no-hash": ("the hash is null", lambda m: {**m, "final_hash": None}),
-    "additional-field": ("a field is added", lambda m: {**m, "version": 1}),
-    "key-order": ("keys are sorted", lambda m: dict(sorted(m.items()))),
-    "type-last": (
-        "the record type is the last key",
-        lambda m: {**_without("record_type", m), "record_type": m["record_type"]},
-    ),
-}
-
-
-def _manifest_first(records: Records) -> Records:
-    held = list(records)
-    yield from (*held[-1:], *held[:-1])
-
-
-def _without_manifest(records: Records) -> Records:
-    return (record for record in records if record["record_type"] != MANIFEST)
-
-
-def _manifest_unsigned(records: Records) -> Records:
-    for record in records:
-        yield _without("signature", record) if record["record_type"] == MANIFEST else record
-
-
-def _manifest_twice(records: Records) -> Records:
-    for record in records:
-        yield record
-        if record["record_type"] == MANIFEST:
-            yield dict(record)
-
-
-def _signature_first(records: Records) -> Records:
-    for record in records:
-        yield {"signature": record["signature"], **_without("signature", record)}
-
-
-def _always_signs(base: ExporterClass, *, manifest: bool) -> ExporterClass:
-    """Sign unsigned exports as well, where there is a key."""
-
-    class Faulty(base):  # type: ignore[valid-type, misc]
-        def export_run(self, run_id: str, sign: bool = False) -> Records:
-            asked = sign or self._signer is not None
-            for record in super().export_run(run_id, asked):
-                if sign or manifest or record["record_type"] != MANIFEST:
-                    yield record
-
-    return Faulty
-
-
-def _manifest_when_unsigned(base: ExporterClass) -> ExporterClass:
-    class Faulty(base):  # type: ignore[valid-type, misc]
-        def export_run(self, run_id: str, sign: bool = False) -> Records:
-            count = 0
-            for record in super().export_run(run_id, sign):
-                count += 1
-                yield record
-            if not sign:
-                yield {"record_type": MANIFEST, "run_id": run_id, "record_count": count}
-
-    return Faulty
-
-
-def _null_signature(base: ExporterClass) -> ExporterClass:
-    class Faulty(base):  # type: ignore[valid-type, misc]
-        def export_run(self, run_id: str, sign: bool = False) -> Records:
-            for record in super().export_run(run_id, sign):
-                yield record if sign else {**record, "signature": None}
-
-    return Faulty
-
-
-_RECORDS: dict[str, tuple[str, Change]] = {
-    "no-manifest": ("the manifest is lost", _signed(_without_manifest)),
-    "manifest-first": ("the manifest comes first", _signed(_manifest_first)),
-    "manifest-unsigned": ("the manifest has no signature", _signed(_manifest_unsigned)),
-    "manifest-twice": ("the manifest comes twice", _signed(_manifest_twice)),
-    "signature-first": ("the signature is the first key", _signed(_signature_first)),
-    "always": ("an unsigned export is signed", partial(_always_signs, manifest=True)),
-    "always-without-manifest": (
-        "the records of an unsigned export have signatures",
-        partial(_always_signs, manifest=False),
-    ),
-    "manifest-when-unsigned": ("an unsigned export has a manifest", _manifest_when_unsigned),
-    "null-when-unsigned": ("records of an unsigned export have null signatures", _null_signature),
-}
+        yield without("signature", record) if record["record_type"] == kind else record
 
 
 class _Time(datetime):

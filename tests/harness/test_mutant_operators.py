@@ -20,10 +20,12 @@ from elspeth.core.landscape import LandscapeDB
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.mutants import Mutant
+from harness.mutants.call_forms import call_form_mutants
 from harness.mutants.calls import call_mutants
 from harness.mutants.costs import cost_mutants
 from harness.mutants.designs import DESIGN_OF
 from harness.mutants.files import file_mutants
+from harness.mutants.manifests import manifest_mutants
 from harness.mutants.mutant import ExporterClass
 from harness.mutants.outside import outside_mutants
 from harness.mutants.records import _changes, record_mutants
@@ -194,7 +196,7 @@ def name_of(mutant: Mutant) -> str:
 
 CALLS = [
     each
-    for each in call_mutants(BATCHED)
+    for each in (*call_mutants(BATCHED), *call_form_mutants(BATCHED))
     # Workers need processes; the checks of calls show these.
     if each.operator != "break-jobs"
 ]
@@ -224,7 +226,7 @@ def test_a_mutant_of_calls_differs_in_one_of_the_uses(
     "mutant",
     [
         each
-        for each in signature_mutants(BATCHED)
+        for each in (*signature_mutants(BATCHED), *manifest_mutants(BATCHED))
         if not any(n in each.identifier for n in NEEDS_MORE)
     ],
     ids=name_of,

@@ -20,7 +20,7 @@ from querygrowth.verdict import Outcome
 CAUGHT = "batched/drop-row/nodes/first"
 EQUIVALENT = "batched/distinct/nodes"
 
-SAMPLE = 30
+SAMPLE = 24
 """The mutants of the fixed sample. With the databases of two workers they take 90 CPU seconds."""
 
 

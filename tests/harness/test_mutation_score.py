@@ -20,15 +20,19 @@ from querygrowth.verdict import Outcome
 DAY = date(2026, 1, 2)
 
 
-def results(*outcomes: tuple[Outcome, str, str], rest: Outcome | None = None) -> list[MutantResult]:
+def results(
+    *outcomes: tuple[Outcome, str, str], rest: Outcome | None = None, operator: str = ""
+) -> list[MutantResult]:
     """Return results of the first mutants, by outcome, depth and check.
 
     Args:
         outcomes: Of the first mutants.
         rest: The outcome of all others; None leaves them out.
+        operator: The operator of the mutants; empty for all.
     """
     found = []
-    for number, mutant in enumerate(all_mutants()):
+    mutants = [each for each in all_mutants() if operator in ("", each.operator)]
+    for number, mutant in enumerate(mutants):
         if number < len(outcomes):
             outcome, depth, check = outcomes[number]
         elif rest is not None:
@@ -63,6 +67,11 @@ def test_the_headline_counts_equivalents_apart_and_cuts_shares() -> None:
         f"7 of {total:,} mutants, 1 of them equivalent (14.2 %). The default checks catch 4 of the "
         "other 6 (66.6 %), all checks 5 (83.3 %); missed 1."
     )
+
+
+def test_the_headline_says_that_only_the_default_ran() -> None:
+    score = MutationScore.of(results((Outcome.FAILED, "default", ""), CAUGHT), DAY)
+    assert score.headline.endswith("(50.0 %), the others did not run on the 1 that these missed.")
 
 
 def test_what_could_not_be_judged_counts_as_missed() -> None:
@@ -111,10 +120,10 @@ def test_a_saved_score_is_read_as_it_was(tmp_path: Path) -> None:
 
 
 def test_the_table_names_the_checks_and_the_missed() -> None:
-    rendered = render_score(MutationScore.of(results(MISSED, LATE, CAUGHT), DAY))
-    operator = all_mutants()[0].operator
-    assert f"| {operator} | 3 | 0 | 1 (records 1) | 1 (process 1) | 1 |" in rendered
-    assert f"- `{all_mutants()[0].identifier}`" in rendered
+    found = results(MISSED, LATE, CAUGHT, operator="drop-row")
+    rendered = render_score(MutationScore.of(found, DAY))
+    assert "| drop-row | 3 | 0 | 1 (records 1) | 1 (process 1) | 1 |" in rendered
+    assert f"- `{found[0].mutant}`" in rendered
 
 
 def test_the_page_shows_the_saved_score() -> None:
