@@ -16,7 +16,7 @@ from harness.bench.experiment import Experiment, located, run_experiment
 from harness.bench.race import OnStep, Race, run_race
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.timing import Pairing
-from harness.checks.costs import attribute_queries
+from harness.checks.formulas import attribute_queries
 from harness.checks.run import Check, prepare_checks, run_checks
 from harness.checks.selftest import SelftestSelection, run_selftest
 from harness.compare.exports import SIGNING_KEY, fixed_clock

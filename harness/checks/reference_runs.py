@@ -20,6 +20,7 @@ from elspeth.core.error_text import describe_failure
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.database import masked_url
 from harness.checks.cases import Case
+from harness.checks.cost_runs import CostRuns
 from harness.compare.capture import MAX_RECORDS, Capture, capture
 from harness.compare.exports import SIGNING_KEY, Comparison, compare_captures, fixed_clock
 from harness.compare.records import run_lookup
@@ -110,6 +111,7 @@ class ReferenceRuns:
         max_records: int | None = None,
     ) -> None:
         self.new_url = new_database
+        self.costs = CostRuns(new_database)
         self._directory = directory
         self._control = control
         self._max_records = max_records
@@ -122,6 +124,7 @@ class ReferenceRuns:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.costs.close()
         self._open.close()
 
     def database(self, case: Case) -> LandscapeDB:

@@ -10,11 +10,11 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from harness.checks.cases import BOTH_BACKENDS, TYPICAL, Case, plan_cases, record_cases, tie_cases
+from harness.checks.cost_runs import CostRuns
 from harness.checks.costs import (
     Declared,
-    judge_large_run,
-    judge_memory,
     judge_query_growth,
+    judge_variables,
     judge_work,
     search_blow_up,
 )
@@ -24,7 +24,10 @@ from harness.checks.environments import (
     judge_in_environment,
     judge_snapshot,
 )
+from harness.checks.large_runs import judge_boundaries, judge_large_run
+from harness.checks.memory import judge_memory
 from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, sqlite_files
+from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
 from querygrowth.verdict import Outcome, Verdict, judge
 
@@ -41,6 +44,7 @@ class Check(StrEnum):
     SEARCH = "search"
     WORK = "work"
     SIZE = "size"
+    BOUNDARIES = "boundaries"
     SNAPSHOT = "snapshot"
     PROCESS = "process"
     MEMORY = "memory"
@@ -157,6 +161,18 @@ class _Request:
     def runs(self) -> ReferenceRuns:
         return self.setup.runs[self.backend]
 
+    @property
+    def measured(self) -> Measured:
+        return InThisProcess(self.candidate)
+
+    @property
+    def costs(self) -> tuple[CostRuns, Declared]:
+        return self.runs.costs, self.declared
+
+    @property
+    def directory(self) -> Path:
+        return self.setup.directory
+
 
 def _run_check(check: Check, request: _Request) -> Iterator[Verdict]:
     """Run one check. An exporter that raises during a check has failed it."""
@@ -216,7 +232,7 @@ def _check_backends(request: _Request) -> Iterator[Verdict]:
 
 
 def _check_queries(request: _Request) -> Iterator[Verdict]:
-    verdicts = judge_query_growth(request.candidate, request.runs.new_url, request.declared)
+    verdicts = judge_query_growth(request.measured, *request.costs, request.directory)
     yield from _failed_or_one_passed(
         verdicts,
         expected="queries, transactions and fetched rows as declared, at every scale",
@@ -229,17 +245,33 @@ def _check_queries(request: _Request) -> Iterator[Verdict]:
 
 def _check_search(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
-        yield search_blow_up(request.candidate, request.runs.new_url, request.declared)
+        yield search_blow_up(request.measured, *request.costs, request.directory)
 
 
 def _check_size(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
-        yield judge_large_run(request.candidate, request.runs.new_url)
+        verdicts = judge_large_run(request.measured, *request.costs, request.directory)
+        yield from _failed_or_one_passed(
+            verdicts,
+            expected="the same bytes and queries with more than 5,000 entities in every table",
+            seen="the same bytes and queries past 5,000 entities in every table",
+        )
+        yield judge_variables(request.measured, request.runs.costs, request.directory)
+
+
+def _check_boundaries(request: _Request) -> Iterator[Verdict]:
+    if request.backend == "sqlite":
+        verdicts = judge_boundaries(request.measured, *request.costs, request.directory)
+        yield from _failed_or_one_passed(
+            verdicts,
+            expected="the same bytes and queries at every size of a table",
+            seen="the same bytes and queries at all sizes, up to 20,000 in every table",
+        )
 
 
 def _check_work(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
-        verdicts = judge_work(request.candidate, request.runs.new_url, request.declared)
+        verdicts = judge_work(request.measured, *request.costs, request.directory)
         yield from _failed_or_one_passed(
             verdicts,
             expected="branches and machine steps that grow no faster than the records",
@@ -267,9 +299,7 @@ def _check_processes(request: _Request) -> Iterator[Verdict]:
 
 def _check_memory(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
-        yield judge_memory(
-            request.candidate, request.runs.new_url, request.declared, request.setup.directory
-        )
+        yield judge_memory(request.measured, *request.costs, request.directory)
 
 
 def _failed_or_one_passed(
@@ -295,6 +325,7 @@ _CHECKS: Mapping[Check, _CheckFunction] = MappingProxyType(
         Check.QUERIES: _check_queries,
         Check.SEARCH: _check_search,
         Check.SIZE: _check_size,
+        Check.BOUNDARIES: _check_boundaries,
         Check.WORK: _check_work,
         Check.SNAPSHOT: _check_snapshot,
         Check.PROCESS: _check_processes,

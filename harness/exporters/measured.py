@@ -7,7 +7,7 @@ import gc
 import inspect
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ from harness.exporters.subprocess_probe import FIRST_ROW_TRIES, Probe, subject_o
 from querygrowth.call_sites import CallSite
 from querygrowth.reports import visible
 from querygrowth.verdict import Outcome, Verdict
-from querygrowth.work import count_branches
+from querygrowth.work import VM_STEPS, count_branches
 
 LARGE_ROWS = 20_000
 """Source rows from which on the control of a comparison runs in another process."""
@@ -91,8 +91,8 @@ class Measured(Protocol):
     def subject(self, task: ExportTask) -> Subject:
         """Return the subject that represents it in comparisons."""
 
-    def observe(self, task: ExportTask) -> Observation:
-        """Count the queries of one export."""
+    def observe(self, task: ExportTask, *, work: Iterable[str] = (VM_STEPS,)) -> Observation:
+        """Count the queries of one export, and the named kinds of work."""
 
     def count_branches(self, task: ExportTask) -> int | None:
         """Count the branches of Python in the project's files in one export; None if unknown."""
@@ -138,10 +138,10 @@ class InThisProcess:
         """Return the loaded subject."""
         return self.loaded
 
-    def observe(self, task: ExportTask) -> Observation:
+    def observe(self, task: ExportTask, *, work: Iterable[str] = (VM_STEPS,)) -> Observation:
         """Count the queries, fetched rows and work of one export."""
         with self._errors_caught():
-            return observe_export(self.loaded, task)
+            return observe_export(self.loaded, task, work)
 
     def count_branches(self, task: ExportTask) -> int | None:
         """Count branches in the exporter's package and its base classes'; None without source."""
@@ -215,7 +215,7 @@ class InOwnProcess:
         """Return a subject that exports through the probe."""
         return subject_of(self.probe, task)
 
-    def observe(self, task: ExportTask) -> Observation:
+    def observe(self, task: ExportTask, *, work: Iterable[str] = (VM_STEPS,)) -> Observation:
         """Count the queries of one export there; fetched rows and work stay unknown."""
         return self.probe.observe(task)
 

@@ -5,19 +5,20 @@ Time and memory are measured elsewhere, in passes without listeners.
 
 import hashlib
 import inspect
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
-from harness.exporters.subject import Subject, write_jsonl, write_records
+from harness.exporters.subject import Subject, write_jsonl
 from querygrowth.activity import Activity, ShapeActivity
 from querygrowth.call_sites import CallSite, Project
 from querygrowth.reports import site_within
 from querygrowth.watch import action_runner, watch
-from querygrowth.work import VM_STEPS, has_vm_steps
+from querygrowth.work import BRANCHES, VM_STEPS, has_vm_steps
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ class Observation:
 class ExportTask:
     """The export that subjects perform: the run, its database, the key, the clock, the folder.
 
-    With `as_records` the file is written from the records of `export_run`, also for an exporter
-    that has a method of its own for files.
+    With `as_records` the file holds the records of `export_run` as plain JSON, also for an exporter
+    that has a method for files. That shows what the records cost, without what a file costs.
     """
 
     db: LandscapeDB
@@ -110,7 +111,10 @@ class ExportTask:
         path = self.path_for(subject.name)
         exporter = subject.build(self.db, self.signing_key, self.clock)
         if self.as_records:
-            write_records(exporter, self.run_id, path, sign=True)
+            # Not canonical JSON, which takes longer than most exports, and without a flush.
+            with path.open("w", encoding="ascii") as file:
+                for record in exporter.export_run(self.run_id, sign=True):
+                    file.write(f"{json.dumps(dict(record), default=repr)}\n")
         else:
             write_jsonl(exporter, self.run_id, path, sign=True)
         return path
@@ -124,6 +128,21 @@ def project_of_subject(root: Path | None = None) -> Project:
     # Fixtures stand for user code, although an installed harness contains them.
     own = [path for path in Path(__file__).parents[1].iterdir() if path.name != "fixtures"]
     return Project(root, passed_over=own)
+
+
+def project_of(factory: object) -> Project:
+    """The files in which the call sites of an exporter are looked for.
+
+    These are the files below the working directory if the exporter is one of them, else the files
+    of the exporter's directory.
+    """
+    # An installed exporter lies in site-packages, and an empty working directory has no call site.
+    here = project_of_subject()
+    try:
+        source = Path(inspect.getfile(factory))  # type: ignore[arg-type]  # TypeError is expected
+    except (OSError, TypeError):  # A builtin, an object such as a partial, or code from a prompt.
+        return here
+    return here if here.contains(str(source)) else project_of_subject(source.parent)
 
 
 class SourceFolders(Project):
@@ -163,31 +182,27 @@ def _package_of(code: object) -> Path | None:
 
 
 def observe_export(
-    subject: Subject,
-    task: ExportTask,
-    *,
-    work: Sequence[str] = (VM_STEPS,),
-    project: Project | None = None,
+    subject: Subject, task: ExportTask, work: Iterable[str] = (VM_STEPS,)
 ) -> Observation:
-    """Perform the export once with all counting listeners attached.
+    """Perform the export once in this process with all counters attached.
 
     Args:
         subject: The exporter.
         task: The export.
         work: Deterministic counts to take beside the queries (`VM_STEPS`, `BRANCHES`). Machine
             steps are left out on a database that does not count them.
-        project: The code in which branches and call sites are looked for; default: the code below
-            the working directory.
     """
-    engine = task.db.engine
+    engine, names = task.db.engine, tuple(work)
+    # Branches are those of the exporter's own code, wherever the command is started.
+    branches = BRANCHES in names
     # Listeners, the driver's trace and the step counter at once: one export gives all counts.
     with action_runner() as runner:
         activity = watch(
             lambda _: task.perform(subject),
             engine,
             runner=runner,
-            work=[name for name in work if name != VM_STEPS or has_vm_steps(engine)],
-            project=project or project_of_subject(),
+            work=[name for name in names if name != VM_STEPS or has_vm_steps(engine)],
+            project=SourceFolders(subject.factory) if branches else project_of(subject.factory),
             all_connections=True,
         )
     file = WrittenFile.at(task.path_for(subject.name))
