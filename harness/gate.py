@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 from elspeth.cli.runtime import ExitCode
-from elspeth.core.landscape import LandscapeDB
 from harness.bench.baseline import Costs, count_costs, judge_costs
 from harness.bench.experiment import Experiment, located, run_experiment
 from harness.bench.race import OnStep, Race, run_race
@@ -19,11 +18,7 @@ from harness.bench.timing import Pairing
 from harness.checks.formulas import attribute_queries
 from harness.checks.run import Check, prepare_checks, run_checks
 from harness.checks.selftest import SelftestSelection, run_selftest
-from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import ExportFailedError
-from harness.exporters.observation import ExportTask
-from harness.generate.generator import generate_run
-from harness.generate.spec import RunSpec
 from querygrowth.reports import site_within, with_relative_site
 from querygrowth.verdict import Outcome, Verdict, judge
 
@@ -135,7 +130,7 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
     both = (experiment.control, *((experiment.candidate,) if _exported(results) else ()))
     formulas = attribute_queries({each.name: each for each in both}, directory)
     on_step("checking exporters that are broken on purpose")
-    tried = run_selftest(gate.selftest.faults, gate.selftest.correct)
+    tried = run_selftest(gate.selftest)
     judgements = (
         *results.judgements,
         *checked,
@@ -162,16 +157,10 @@ def _check(gate: Gate, directory: Path, on_step: OnStep) -> Iterator[Judgement]:
     """Yield the judgements of all checks, with sites relative to the checkout."""
     candidate, checkout = gate.experiment.candidate, gate.experiment.checkout
     defined_at = site_within(candidate.defined_at, checkout)
-    with prepare_checks() as setup, LandscapeDB(f"sqlite:///{directory / 'check.db'}") as db:
-        # Only an exporter in another process looks at the task, to describe what it offers.
-        run = generate_run(db, RunSpec())
-        subject = candidate.subject(ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory))
+    with prepare_checks() as setup:
         for check in gate.checks:
-            if check in _COUNTING and not candidate.is_here:
-                # A listener hears only the engines of this process.
-                continue
             on_step(f"checking: {check}")
-            for found in run_checks(subject, setup, checks=(check,)):
+            for found in run_checks(candidate, setup, checks=(check,)):
                 verdict = located(with_relative_site(found.verdict, checkout), defined_at)
                 yield Judgement(_TOPICS.get(check, Topic.EQUIVALENCE), verdict)
 

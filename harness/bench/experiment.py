@@ -203,8 +203,8 @@ def _compare(
         return compare_exports(
             task.db,
             task.run_id,
-            control=experiment.control.subject(task),
-            candidate=experiment.candidate.subject(task),
+            control=experiment.control,
+            candidate=experiment.candidate,
         )
     return Comparison(
         control=expected.subject,

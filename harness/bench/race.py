@@ -19,7 +19,7 @@ from harness.bench.environment import Checkout
 from harness.bench.measurements import DesignTimings, FullMeasurement, LargeRun
 from harness.bench.timing import LEAST_ROUNDS, Pairing, TimedAction, Timing, pair, time_in_turn
 from harness.compare.exports import SIGNING_KEY, fixed_clock
-from harness.exporters.measured import Measured, measured
+from harness.exporters.measured import InThisProcess, Measured, measured
 from harness.exporters.observation import ExportTask
 from harness.exporters.subject import CONTROL
 from harness.generate.generator import generate_run
@@ -165,7 +165,8 @@ def _measure_large(
         "small run": partial(candidate.time, usual_task),
         "one job": partial(candidate.time, large_task),
     }
-    if _takes_jobs(candidate, large_task):
+    # Another process may have an exporter of another interface.
+    if isinstance(candidate, InThisProcess) and _takes_jobs(candidate, large_task):
         actions["two jobs"] = partial(_seconds_of_two_jobs, candidate, large_task)
     if shutil.which("sqlite3"):
         actions["dump"] = partial(_seconds_of_dump, large_task)
@@ -192,14 +193,14 @@ def _time_after_warm_up(actions: Mapping[str, TimedAction], rounds: int) -> Mapp
     return time_in_turn(actions, rounds=rounds)
 
 
-def _takes_jobs(candidate: Measured, task: ExportTask) -> bool:
-    exporter = candidate.subject(task).build(task.db, task.signing_key, task.clock)
+def _takes_jobs(candidate: InThisProcess, task: ExportTask) -> bool:
+    exporter = candidate.loaded.build(task.db, task.signing_key, task.clock)
     write = getattr(exporter, "write_jsonl", None)
     return write is not None and "jobs" in inspect.signature(write).parameters
 
 
-def _seconds_of_two_jobs(candidate: Measured, task: ExportTask) -> float:
-    exporter = candidate.subject(task).build(task.db, task.signing_key, task.clock)
+def _seconds_of_two_jobs(candidate: InThisProcess, task: ExportTask) -> float:
+    exporter = candidate.loaded.build(task.db, task.signing_key, task.clock)
     write = getattr(exporter, "write_jsonl")  # noqa: B009 - not part of every exporter
     started = perf_counter()
     write(task.run_id, task.path_for("two-jobs"), sign=True, jobs=2)

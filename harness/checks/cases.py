@@ -6,13 +6,13 @@ corruption is one stored value that no export may carry, so an exporter has to r
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
-from sqlalchemy import Select, event, func, literal_column, select, text
+from sqlalchemy import Select, func, literal_column, select, text
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.schema import metadata
 from harness.compare.records import path_to_run
+from harness.exporters.database_access import execute_on_connect
 from harness.generate.plan import neighbours_of
 from harness.generate.presets import preset
 from harness.generate.spec import RunSpec
@@ -74,12 +74,7 @@ def _covering(index: str) -> str:
 
 
 def _reverse_unordered_selects(db: LandscapeDB) -> None:
-    @event.listens_for(db.engine, "connect")
-    def reverse(driver_connection: Any, _: object) -> None:
-        driver_connection.execute("PRAGMA reverse_unordered_selects = ON")
-
-    # The pragma belongs to a connection, and those in the pool were opened without it.
-    db.engine.dispose()
+    execute_on_connect(db, "PRAGMA reverse_unordered_selects = ON")
 
 
 def _cluster(db: LandscapeDB) -> None:

@@ -4,16 +4,16 @@ One axis grows at a time, and the other runs in the database do. `large_runs` ju
 `memory` judges memory.
 """
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sqlalchemy import Engine, event
-
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.cost_runs import CostRuns
+from harness.compare.capture import Refusal
 from harness.compare.exports import SIGNING_KEY, fixed_clock
+from harness.exporters.database_access import limit_variables
+from harness.exporters.failure import ExportFailedError
 from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask
 from harness.generate.spec import RunSpec
@@ -58,7 +58,7 @@ _AXES = (
 _FEW, _MANY = (3, 20, 100), (2, 20, 501)
 # Small, because counting branches makes an export about 20 times slower. Three times the size in
 # the last step: the slope of a quadratic count then rises by far more than that of a sort.
-_WORK_SCALES = (3, 12, 48)
+_WORK_SCALES = (3, 10, 40)
 
 # The rows, nodes, edges, batches and artifacts of the other runs. The other tables follow the rows.
 _OTHER_RUNS = (10, 100, 1000)
@@ -66,6 +66,7 @@ _OTHER_RUNS = (10, 100, 1000)
 _STEPS_TOLERATED = 1.1
 
 _EXAMPLES = 60
+_ENDLESS_FACTOR = 10
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,17 @@ class Declared:
     Args:
         transactions: The most transactions of an export.
         rows_per_record: The most fetched rows for a record.
-        bytes_per_record: The most bytes of memory that a further record may take.
+        bytes_per_record: The most bytes of memory that a further record may take. A streaming
+            exporter takes about one, for a length that varies.
         allowances: Tables that are read in chunks.
+        worker_processes: Whether the candidate starts processes, whose costs cannot be counted.
     """
 
     transactions: int = 1
     rows_per_record: float = 1.5
-    bytes_per_record: int = 300
+    bytes_per_record: int = 4
     allowances: tuple[Allowance, ...] = ()
+    worker_processes: bool = False
 
     @property
     def contract(self) -> QueryContract:
@@ -269,22 +273,30 @@ def search_blow_up(
     )
 
 
-def judge_variables(candidate: Measured, runs: CostRuns, directory: Path) -> Verdict:
-    """Judge whether a run is exported that has more rows than a statement can have variables."""
+def judge_variables(
+    candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
+) -> Verdict:
+    """Judge whether a run is exported that has more rows than a statement can have variables.
+
+    Args:
+        candidate: The exporter on trial.
+        runs: The databases of these runs.
+        declared: The costs that the candidate declares.
+        directory: The folder for the written export.
+    """
     # Without node states, to keep a run of so many rows small.
-    spec = RunSpec(run_id="large", rows=VARIABLES + 1, states=0)
+    spec = RunSpec(run_id="variables", rows=VARIABLES + 1, states=0)
     stored = runs.stored([spec])
-    runs.keep(("limited", stored.db), lambda: _limit_variables(stored.db.engine))
+    # Distributions build SQLite with a higher limit, and the exporter must not rely on that.
+    runs.keep(("limited", stored.db), lambda: limit_variables(stored.db, VARIABLES))
     expected = stored.runs[spec.run_id].cardinalities.records
-    task = _task(stored.db, spec.run_id, directory)
-    try:
-        exporter = candidate.subject(task).build(stored.db, None, fixed_clock)
-        exported = sum(1 for _ in exporter.export_run(spec.run_id))
-        seen = f"{exported:,} records of {spec.rows:,} rows"
-    except Exception as error:  # The exporter's own code and its driver may raise anything.
+    task = ExportTask(stored.db, spec.run_id, None, fixed_clock, directory)
+    found = candidate.export_records(task, max_records=_ENDLESS_FACTOR * expected)
+    exported, error = found["record_count"], found["error"]
+    seen = f"{exported:,} records of {spec.rows:,} rows"
+    if error:
         exported = -1
-        message = str(error).splitlines()[0][:100]
-        seen = f"error at {spec.rows:,} rows: {type(error).__name__}: {message}"
+        seen = f"error at {spec.rows:,} rows: {str(Refusal(**error))[:120]}"
     return judge(
         candidate.name,
         exported == expected,
@@ -294,23 +306,12 @@ def judge_variables(candidate: Measured, runs: CostRuns, directory: Path) -> Ver
     )
 
 
-def _limit_variables(engine: Engine) -> None:
-    """Set SQLite's default limit on every connection, as on a machine of a user."""
-
-    # Distributions build SQLite with a higher limit, and the exporter must not rely on that.
-    @event.listens_for(engine, "connect")
-    def limit(driver_connection: sqlite3.Connection, _: object) -> None:
-        driver_connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, VARIABLES)
-
-    # The limit belongs to a connection, and those in the pool were opened without it.
-    engine.dispose()
-
-
-def _task(db: LandscapeDB, run_id: str, directory: Path) -> ExportTask:
-    return ExportTask(db, run_id, SIGNING_KEY, fixed_clock, directory, as_records=True)
-
-
 def _observe(
     candidate: Measured, db: LandscapeDB, run_id: str, work: Sequence[str], directory: Path
 ) -> Activity:
-    return candidate.observe(_task(db, run_id, directory), work=work).activity
+    task = ExportTask(db, run_id, SIGNING_KEY, fixed_clock, directory, as_records=True)
+    activity = candidate.observe(task, work=work).activity
+    if activity.written:
+        tables = ", ".join(activity.written)
+        raise ExportFailedError(candidate.name, f"it wrote to {tables} but should only read")
+    return activity

@@ -7,27 +7,24 @@ another process write to the run during the export, which must not show.
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
-
-from sqlalchemy import Engine, event
 
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.concurrent_writer import ConcurrentWriter
 from harness.checks.reference_runs import NewDatabase
-from harness.compare.capture import spool
+from harness.compare.capture import Refusal, Spool
 from harness.compare.exports import SIGNING_KEY, compare_exports, first_difference, fixed_clock
 from harness.compare.records import Records, WithoutTime
+from harness.exporters.failure import ExportFailedError
+from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask
-from harness.exporters.subject import Subject
-from harness.exporters.subprocess_probe import Probe, subject_of
+from harness.exporters.probe.exports import RECORDS
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
-from querygrowth.statements import StatementKind, kind_of
 from querygrowth.verdict import Outcome, Verdict, judge
 
 
@@ -76,11 +73,10 @@ _SNAPSHOT_SPEC = preset("tiny", 4, run_id="snapshot")
 
 
 def judge_in_environment(
-    candidate: Subject,
-    control: Subject,
+    candidate: Measured,
+    control: Measured,
     db: LandscapeDB,
     run_id: str,
-    directory: Path,
     environment: ProcessEnvironment,
 ) -> Verdict:
     """Compare the candidate's export from a child process with the control's from this one.
@@ -90,19 +86,17 @@ def judge_in_environment(
         control: The exporter to compare with.
         db: A database that the child process can open by its URL.
         run_id: The run to export.
-        directory: The folder for the files of the child process.
         environment: What differs in the child process.
     """
     expected = f"the same bytes in another process ({environment.name})"
-    if not candidate.reference:
+    there = candidate.in_environment({**os.environ, **environment.variables})
+    if there is None:
         why = "no other process: an exporter without module:attribute cannot be loaded there"
         return Verdict(candidate.name, Outcome.SKIPPED, expected, why)
-    variables = {**os.environ, **environment.variables}
-    probe = Probe(candidate.reference, paths=(candidate.import_root,), environment=variables)
-    task = ExportTask(db, run_id, SIGNING_KEY, fixed_clock, directory)
-    difference = compare_exports(
-        db, run_id, candidate=subject_of(probe, task), control=control, signing_key=SIGNING_KEY
-    ).difference
+    with there:
+        difference = compare_exports(
+            db, run_id, candidate=there, control=control, signing_key=SIGNING_KEY
+        ).difference
     seen = f"{difference.headline}," if difference else "the same export"
     return judge(
         candidate.name,
@@ -115,7 +109,7 @@ def judge_in_environment(
 
 
 def judge_across_backends(
-    subject: Subject, *, sqlite: LandscapeDB, postgresql: LandscapeDB, run_id: str
+    subject: Measured, *, sqlite: LandscapeDB, postgresql: LandscapeDB, run_id: str
 ) -> Verdict:
     """Compare the exports of one run that both databases hold, without offsets from UTC.
 
@@ -126,12 +120,15 @@ def judge_across_backends(
         run_id: The run.
     """
     # Unsigned, because a signature covers timestamps with their offsets.
-    difference = first_difference(
-        *(
-            _without_offsets(subject.build(db, None, fixed_clock).export_run(run_id))
-            for db in (sqlite, postgresql)
-        )
-    )
+    with TemporaryDirectory(prefix="harness-") as temporary:
+        sides = []
+        for db in (sqlite, postgresql):
+            directory = Path(temporary, db.engine.dialect.name)
+            directory.mkdir()
+            task = ExportTask(db, run_id, None, fixed_clock, directory)
+            _raise_error(subject, subject.export_records(task))
+            sides.append(_without_offsets(Spool(directory / RECORDS)))
+        difference = first_difference(*sides)
     return judge(
         subject.name,
         difference is None,
@@ -155,11 +152,12 @@ def _without_offsets(records: Iterable[Mapping[str, Any]]) -> Iterator[dict[str,
 
 
 def judge_snapshot(
-    candidate: Subject, control: Subject, new_database: NewDatabase, directory: Path
+    candidate: Measured, control: Measured, new_database: NewDatabase, directory: Path
 ) -> Verdict:
     """Have a second process commit during the candidate's export.
 
-    The export must equal the control's export from before.
+    The export must equal the control's export from before. An exporter that sends no query after
+    the commit has read everything from one state, and passes as well.
 
     Args:
         candidate: The exporter to judge.
@@ -167,25 +165,31 @@ def judge_snapshot(
         new_database: Makes the database.
         directory: The folder for the records of both exports.
     """
+    sides: list[Records] = []
     with LandscapeDB(new_database()) as db:
         generate_run(db, _SNAPSHOT_SPEC)
-        expected = spool(_export(control, db), directory / "before")
-        with ConcurrentWriter(db.connection_string, _SNAPSHOT_SPEC.run_id) as writer:
-            # It commits before the candidate's second query or after its first record, at the
-            # earlier of the two. Before the first query a snapshot has not begun, and a later state
-            # would be right.
-            with _writing_before_second_query(db.engine, writer):
-                records = _writing_after_first_record(_export(candidate, db), writer)
-                found = spool(records, directory / "while")
+        run_id = _SNAPSHOT_SPEC.run_id
+        before, during = directory / "before", directory / "during"
+        for folder in (before, during):
+            folder.mkdir(exist_ok=True)
+        task = ExportTask(db, run_id, SIGNING_KEY, fixed_clock, before)
+        _raise_error(control, control.export_records(task))
+        with ConcurrentWriter(db.connection_string, run_id) as writer:
+            found = candidate.export_with_pause(replace(task, directory=during), writer.write)
             has_written = writer.has_written
-    sides: tuple[Records, Records] = (expected, found)
-    if not candidate.takes_clock:
-        sides = (WithoutTime(expected, SIGNING_KEY), WithoutTime(found, SIGNING_KEY))
-    difference = first_difference(*sides)
+        _raise_error(candidate, found)
+        for folder in (before, during):
+            records = Spool(folder / RECORDS)
+            # Both sides, or neither: a manifest without its time is not that of a fixed clock.
+            sides.append(records if candidate.takes_clock else WithoutTime(records, SIGNING_KEY))
+        difference = first_difference(*sides)
     if not has_written:
+        # Such an export has at most one record, and the run has more.
         seen = "vacuous: no second query and no second record"
     elif difference:
         seen = f"not a snapshot: {difference.headline}"
+    elif not found["queries_after"]:
+        seen = "a snapshot: no query after the first record, so all was read from one state"
     else:
         seen = "a snapshot, while a second process wrote"
     return judge(
@@ -198,31 +202,8 @@ def judge_snapshot(
     )
 
 
-def _export(subject: Subject, db: LandscapeDB) -> Iterable[Mapping[str, Any]]:
-    exporter = subject.build(db, SIGNING_KEY, fixed_clock)
-    return exporter.export_run(_SNAPSHOT_SPEC.run_id, sign=True)
-
-
-def _writing_after_first_record(
-    records: Iterable[Mapping[str, Any]], writer: ConcurrentWriter
-) -> Iterator[Mapping[str, Any]]:
-    # An exporter that reads everything in one query sends no second one.
-    for number, record in enumerate(records):
-        if number == 1:
-            writer.write()
-        yield record
-
-
-@contextmanager
-def _writing_before_second_query(engine: Engine, writer: ConcurrentWriter) -> Iterator[None]:
-    sent = count(1)
-
-    def write(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if kind_of(statement) is StatementKind.QUERY and next(sent) == 2:
-            writer.write()
-
-    event.listen(engine, "before_cursor_execute", write)
-    try:
-        yield
-    finally:
-        event.remove(engine, "before_cursor_execute", write)
+def _raise_error(exporter: Measured, found: Mapping[str, Any]) -> None:
+    """Raise the error that the records of an export ended in."""
+    if found["error"]:
+        refusal = Refusal(**found["error"])
+        raise ExportFailedError(exporter.name, f"it raised {refusal}")

@@ -5,6 +5,7 @@ candidates share it, because an exporter only reads.
 """
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -24,6 +25,7 @@ from harness.checks.cost_runs import CostRuns
 from harness.compare.capture import MAX_RECORDS, Capture, capture
 from harness.compare.exports import SIGNING_KEY, Comparison, compare_captures, fixed_clock
 from harness.compare.records import run_lookup
+from harness.exporters.measured import Measured
 from harness.exporters.subject import Subject
 from harness.generate.generator import generate_run
 
@@ -87,6 +89,62 @@ def _execute(server: URL, statement: str) -> None:
         engine.dispose()
 
 
+class DatabaseFileWatch:
+    """Tells whether the file of an SQLite database was written to, deleted or locked.
+
+    Other databases are not watched.
+    """
+
+    def __init__(self, db: LandscapeDB) -> None:
+        """Remember the state of the file."""
+        url = db.engine.url
+        named = url.database if db.engine.dialect.name == "sqlite" else None
+        self._path = Path(named) if named else None
+        self._connection: sqlite3.Connection | None = None
+        self.is_changed = False
+        if self._path is not None:
+            # Without a wait: a lock that is still held after an export is what is looked for.
+            self._connection = sqlite3.connect(self._path, timeout=0, isolation_level=None)
+            self._file, self._version = self._file_id(), self._data_version()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def harm(self) -> str:
+        """Return what was done to the file, in words; empty if nothing was."""
+        if self._connection is None:
+            return ""
+        if self._file_id() != self._file:
+            self.is_changed = True
+            return "deleted or replaced the database file"
+        try:
+            if self._data_version() != self._version:
+                self.is_changed = True
+                return "wrote to the database"
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return "holds a lock on the database"
+        return ""
+
+    def _file_id(self) -> tuple[int, int] | None:
+        if self._path is None or not self._path.exists():
+            return None
+        state = self._path.stat()
+        return state.st_dev, state.st_ino
+
+    def _data_version(self) -> int | None:
+        # SQLite changes the number when another connection has committed a change. The time of the
+        # file would not do: a checkpoint of the write-ahead log changes it as well.
+        if self._connection is None:
+            return None
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+
 _ENDLESS_FACTOR = 10
 """An export with this many times the control's records counts as endless."""
 
@@ -107,16 +165,17 @@ class ReferenceRuns:
         new_database: NewDatabase,
         directory: Path,
         *,
-        control: Subject,
+        control: Subject | Measured,
         max_records: int | None = None,
     ) -> None:
         self.new_url = new_database
-        self.costs = CostRuns(new_database)
+        self.costs = CostRuns(new_database, DatabaseFileWatch)
         self._directory = directory
         self._control = control
         self._max_records = max_records
         self._numbers = count(1)
         self._databases: dict[object, LandscapeDB] = {}
+        self._watches: dict[object, DatabaseFileWatch] = {}
         self._captures: dict[Case, Capture] = {}
         self._open = ExitStack()
 
@@ -141,7 +200,25 @@ class ReferenceRuns:
             if case.plan_change.apply:
                 case.plan_change.apply(db)
             self._databases[identity] = db
+            # After the run is stored: what another connection changes from now on is damage.
+            self._watches[identity] = self._open.enter_context(DatabaseFileWatch(db))
         return self._databases[identity]
+
+    def damage(self) -> tuple[str, ...]:
+        """Return what was done to the databases since the last call, in words.
+
+        A changed or deleted database is not used again: its run is generated anew. A write lock is
+        reported, and has to be released by ending the process that holds it.
+        """
+        found = dict.fromkeys(self.costs.damage())
+        for identity, watch in list(self._watches.items()):
+            harm = watch.harm()
+            if harm:
+                found[harm] = None
+            if watch.is_changed:
+                # Left open until exit, because a comparison may still hold it.
+                del self._databases[identity], self._watches[identity]
+        return tuple(found)
 
     def control(self, case: Case) -> Capture:
         """Return the control's export of a case, always under the usual query plans."""
@@ -151,7 +228,7 @@ class ReferenceRuns:
             self._captures[case] = self._capture(self._control, case, MAX_RECORDS)
         return self._captures[case]
 
-    def compare(self, candidate: Subject, case: Case) -> Comparison:
+    def compare(self, candidate: Subject | Measured, case: Case) -> Comparison:
         """Export a case with a candidate, and compare the export with the control's."""
         control = self.control(case)
         limit = self._max_records or _ENDLESS_FACTOR * (control.record_count + 100)
@@ -167,9 +244,9 @@ class ReferenceRuns:
         finally:
             shutil.rmtree(found.directory)
 
-    def _capture(self, subject: Subject, case: Case, max_records: int) -> Capture:
+    def _capture(self, exporter: Subject | Measured, case: Case, max_records: int) -> Capture:
         return capture(
-            subject,
+            exporter,
             self.database(case),
             case.run_id,
             signing_key=_key(case),

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from harness.checks.costs import (
     judge_work,
     search_blow_up,
 )
+from harness.checks.depth import Depth
 from harness.checks.environments import (
     PROCESS_ENVIRONMENTS,
     judge_across_backends,
@@ -25,11 +26,12 @@ from harness.checks.environments import (
     judge_snapshot,
 )
 from harness.checks.large_runs import judge_boundaries, judge_large_run
-from harness.checks.memory import judge_memory
+from harness.checks.memory import judge_leaks, judge_memory
 from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, sqlite_files
-from harness.exporters.measured import InThisProcess, Measured
+from harness.exporters.failure import ExportFailedError
+from harness.exporters.measured import InThisProcess, Measured, as_measured
 from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
-from querygrowth.verdict import Outcome, Verdict, judge
+from querygrowth.verdict import CRASH, Outcome, Verdict, judge
 
 
 # The order matters, because the first failure has to name the cause: bytes before costs, queries
@@ -44,23 +46,52 @@ class Check(StrEnum):
     SEARCH = "search"
     WORK = "work"
     SIZE = "size"
-    BOUNDARIES = "boundaries"
     SNAPSHOT = "snapshot"
     PROCESS = "process"
     MEMORY = "memory"
 
 
 ALL_CHECKS = tuple(Check)
-QUICK_CHECKS = (Check.RECORDS, Check.PLAN, Check.QUERIES)
+_LARGE_ROWS = 100
 
 
 @dataclass(frozen=True)
 class CheckVerdict:
-    """A verdict, with its check and its backend."""
+    """A verdict, with its check and its backend.
+
+    Attributes:
+        check: The check.
+        backend: The backend that it ran on.
+        verdict: The judgement.
+    """
 
     check: Check
     backend: str
     verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The seconds after which a candidate hangs, by check. The limit is for one export or script.
+
+    Args:
+        seconds: The limit of checks without their own.
+        by_check: The limits of single checks.
+        hangs: The number of hangs after which the other checks are left out.
+    """
+
+    # About thirty times what the slowest correct exporter takes on a quiet machine.
+    seconds: float = 60.0
+    by_check: Mapping[Check, float] = field(
+        default_factory=lambda: MappingProxyType(
+            {Check.SIZE: 180.0, Check.WORK: 120.0, Check.MEMORY: 120.0}
+        )
+    )
+    hangs: int = 2
+
+    def of(self, check: Check) -> float:
+        """The limit of a check in seconds."""
+        return self.by_check.get(check, self.seconds)
 
 
 @dataclass(frozen=True)
@@ -71,7 +102,7 @@ class CheckSetup:
     """
 
     runs: Mapping[str, ReferenceRuns]
-    control: Subject
+    control: Measured
     directory: Path
 
 
@@ -88,7 +119,7 @@ def prepare_checks(
         max_records: The records after which an export counts as endless. The default depends on the
             number of records that the control exports.
     """
-    control = load_subject(CONTROL)
+    control = InThisProcess(load_subject(CONTROL))
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-")))
         sources = {"sqlite": sqlite_files(directory)}
@@ -107,92 +138,155 @@ def prepare_checks(
 
 
 def check_candidate(
-    candidate: Subject,
+    candidate: Subject | Measured,
     setup: CheckSetup,
     *,
     checks: Sequence[Check] = ALL_CHECKS,
     declared: Declared | None = None,
+    depth: Depth = Depth.DEFAULT,
+    limits: Limits | None = None,
 ) -> list[Verdict]:
     """Return the verdicts of the named checks, in the order of `Check`.
 
     Args:
-        candidate: The exporter to check.
+        candidate: The exporter to check. A class of this process is checked here, and can end it;
+            one of `in_own_process` cannot.
         setup: From `prepare_checks`.
         checks: The checks to run.
         declared: The costs that the candidate declares; default: those of a streaming exporter.
+        depth: How much a check tries.
+        limits: The seconds after which an export counts as hanging.
 
     Raises:
         SubjectError: The candidate cannot be used as an exporter.
     """
-    found = run_checks(candidate, setup, checks=checks, declared=declared)
+    found = run_checks(
+        candidate, setup, checks=checks, declared=declared, depth=depth, limits=limits
+    )
     return [each.verdict for each in found]
 
 
 def run_checks(
-    candidate: Subject,
+    candidate: Subject | Measured,
     setup: CheckSetup,
     *,
     checks: Sequence[Check] = ALL_CHECKS,
     declared: Declared | None = None,
+    depth: Depth = Depth.DEFAULT,
+    limits: Limits | None = None,
 ) -> Iterator[CheckVerdict]:
     """Yield a verdict as soon as it is known, so that a caller can stop at the first failure.
 
     Takes the arguments of `check_candidate`, and raises the same.
     """
+    limits = limits or Limits()
     for check in Check:
         if check not in checks:
             continue
         for backend in setup.runs:
-            request = _Request(candidate, setup, backend, declared or Declared())
-            for verdict in _run_check(check, request):
+            exporter = as_measured(candidate).within(limits.of(check))
+            request = _Request(exporter, setup, backend, declared or Declared(), depth)
+            if exporter.hangs >= limits.hangs:
+                # Every further check would take as long as its limit, and the outcome is known.
+                why = f"not run: exports hung {exporter.hangs} times before"
+                verdict = Verdict(exporter.name, Outcome.SKIPPED, _runs_to_its_end(check), why)
                 yield CheckVerdict(check, backend, verdict)
+                continue
+            yield from _run_check(check, request)
 
 
 @dataclass(frozen=True)
 class _Request:
     """One candidate to check on one backend."""
 
-    candidate: Subject
+    candidate: Measured
     setup: CheckSetup
     backend: str
     declared: Declared
+    depth: Depth
 
     @property
     def runs(self) -> ReferenceRuns:
         return self.setup.runs[self.backend]
 
     @property
-    def measured(self) -> Measured:
-        return InThisProcess(self.candidate)
-
-    @property
-    def costs(self) -> tuple[CostRuns, Declared]:
-        return self.runs.costs, self.declared
-
-    @property
-    def directory(self) -> Path:
-        return self.setup.directory
+    def costs(self) -> tuple[Measured, CostRuns, Declared, Path]:
+        """The arguments of a check of costs."""
+        return self.candidate, self.runs.costs, self.declared, self.setup.directory
 
 
-def _run_check(check: Check, request: _Request) -> Iterator[Verdict]:
+# What another process sends cannot be counted, so that these checks say nothing about it.
+_COUNTING = frozenset((Check.QUERIES, Check.SEARCH, Check.WORK))
+
+
+def _run_check(check: Check, request: _Request) -> Iterator[CheckVerdict]:
     """Run one check. An exporter that raises during a check has failed it."""
+    candidate = request.candidate
+    verdicts: list[Verdict] = []
     try:
-        yield from _CHECKS[check](request)
+        for verdict in _CHECKS[check](request):
+            if check not in _COUNTING:
+                yield CheckVerdict(check, request.backend, verdict)
+            else:
+                verdicts.append(verdict)
     except SubjectError:
         # Misuse and no verdict: the command ends with exit code 2.
         raise
-    except Exception as error:
-        yield Verdict(
-            request.candidate.name,
+    except ExportFailedError as error:
+        verdict = replace(error.verdict, expected=_runs_to_its_end(check))
+        yield CheckVerdict(check, request.backend, verdict)
+    except (Exception, SystemExit) as error:
+        verdict = Verdict(
+            candidate.name,
             Outcome.FAILED,
-            f"the check {check} runs to its end",
+            _runs_to_its_end(check),
             f"error: {type(error).__name__}: {' '.join(str(error).split())[:200]}",
-            next_step=f"harness check --candidate ... --check {check}",
+            next_step=f"harness check --candidate ... --part {check}",
+            kind=CRASH,
         )
+        yield CheckVerdict(check, request.backend, verdict)
+    for verdict in _with_processes(verdicts, request):
+        yield CheckVerdict(check, request.backend, verdict)
+    # The databases first: the process that holds a lock is ended with the check.
+    changes = (*request.runs.damage(), *candidate.end_check())
+    for change in changes:
+        verdict = Verdict(
+            candidate.name,
+            Outcome.FAILED,
+            expected="an export that leaves its process and the database as they were",
+            seen=f"it {change} (during the check {check})",
+            next_step="what an export opens it has to close, and what it changes to restore",
+        )
+        yield CheckVerdict(check, request.backend, verdict)
+
+
+def _runs_to_its_end(check: Check) -> str:
+    return f"the check {check} runs to its end"
+
+
+def _with_processes(verdicts: Sequence[Verdict], request: _Request) -> Sequence[Verdict]:
+    """Replace verdicts on counts by the reason if other processes did a part of the export."""
+    if not verdicts or not request.candidate.used_processes:
+        return verdicts
+    declared = request.declared.worker_processes
+    return [
+        Verdict(
+            request.candidate.name,
+            Outcome.SKIPPED if declared else Outcome.FAILED,
+            expected=verdicts[0].expected,
+            seen="not counted: other processes do a part of the export, and what they send cannot "
+            "be counted",
+            next_step="" if declared else "declare them with --worker-processes",
+        )
+    ]
 
 
 def _check_records(request: _Request) -> Iterator[Verdict]:
-    yield _compare_cases(request, record_cases(request.backend), "runs with every feature")
+    cases = record_cases(request.backend)
+    if request.depth is Depth.QUICK:
+        # The control takes a second for the two largest runs, and two for all corruptions.
+        cases = (each for each in cases if not each.corruption and each.spec.rows < _LARGE_ROWS)
+    yield _compare_cases(request, cases, "runs with every feature")
 
 
 def _check_plans(request: _Request) -> Iterator[Verdict]:
@@ -232,7 +326,7 @@ def _check_backends(request: _Request) -> Iterator[Verdict]:
 
 
 def _check_queries(request: _Request) -> Iterator[Verdict]:
-    verdicts = judge_query_growth(request.measured, *request.costs, request.directory)
+    verdicts = judge_query_growth(*request.costs)
     yield from _failed_or_one_passed(
         verdicts,
         expected="queries, transactions and fetched rows as declared, at every scale",
@@ -245,33 +339,28 @@ def _check_queries(request: _Request) -> Iterator[Verdict]:
 
 def _check_search(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
-        yield search_blow_up(request.measured, *request.costs, request.directory)
+        yield search_blow_up(*request.costs)
 
 
 def _check_size(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
-        verdicts = judge_large_run(request.measured, *request.costs, request.directory)
         yield from _failed_or_one_passed(
-            verdicts,
+            judge_large_run(*request.costs),
             expected="the same bytes and queries with more than 5,000 entities in every table",
             seen="the same bytes and queries past 5,000 entities in every table",
         )
-        yield judge_variables(request.measured, request.runs.costs, request.directory)
-
-
-def _check_boundaries(request: _Request) -> Iterator[Verdict]:
-    if request.backend == "sqlite":
-        verdicts = judge_boundaries(request.measured, *request.costs, request.directory)
-        yield from _failed_or_one_passed(
-            verdicts,
-            expected="the same bytes and queries at every size of a table",
-            seen="the same bytes and queries at all sizes, up to 20,000 in every table",
-        )
+        yield judge_variables(*request.costs)
+        if request.depth is Depth.ALL:
+            yield from _failed_or_one_passed(
+                judge_boundaries(*request.costs),
+                expected="the same bytes and queries at every size of a table",
+                seen="the same bytes and queries around the usual sizes, and past 20,000",
+            )
 
 
 def _check_work(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
-        verdicts = judge_work(request.measured, *request.costs, request.directory)
+        verdicts = judge_work(*request.costs)
         yield from _failed_or_one_passed(
             verdicts,
             expected="branches and machine steps that grow no faster than the records",
@@ -292,14 +381,14 @@ def _check_processes(request: _Request) -> Iterator[Verdict]:
             request.setup.control,
             request.runs.database(TYPICAL),
             TYPICAL.run_id,
-            request.setup.directory,
             environment,
         )
 
 
 def _check_memory(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
-        yield judge_memory(request.measured, *request.costs, request.directory)
+        yield from judge_memory(*request.costs)
+        yield judge_leaks(*request.costs)
 
 
 def _failed_or_one_passed(
@@ -325,7 +414,6 @@ _CHECKS: Mapping[Check, _CheckFunction] = MappingProxyType(
         Check.QUERIES: _check_queries,
         Check.SEARCH: _check_search,
         Check.SIZE: _check_size,
-        Check.BOUNDARIES: _check_boundaries,
         Check.WORK: _check_work,
         Check.SNAPSHOT: _check_snapshot,
         Check.PROCESS: _check_processes,

@@ -17,15 +17,10 @@ from sqlalchemy.exc import DBAPIError
 from elspeth.core.landscape import LandscapeDB
 from harness import packaged
 from harness.checks.costs import Declared
+from harness.checks.depth import Depth
 from harness.checks.reference_runs import postgresql_databases
-from harness.checks.run import (
-    QUICK_CHECKS,
-    Check,
-    CheckSetup,
-    CheckVerdict,
-    prepare_checks,
-    run_checks,
-)
+from harness.checks.run import Check, CheckSetup, CheckVerdict, prepare_checks
+from harness.checks.selection import OnStep, Selection, least_depth, run_selection
 from harness.exporters.subject import SubjectError, load_subject
 from querygrowth.contract import Allowance
 from querygrowth.verdict import Outcome, Verdict
@@ -34,6 +29,7 @@ from querygrowth.verdict import Outcome, Verdict
 ICU_OPTIONS = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en' LOCALE 'C'"
 """Options of CREATE DATABASE with which PostgreSQL sorts text in English order, not by bytes."""
 
+_DECLARED = ("transactions", "rows_per_record", "bytes_per_record", "worker_processes")
 _EXPORTERS = "harness.fixtures.faulty_exporters"
 _NEXT_STEP = "the last changes in harness/ and fixtures/, and in the code that the exporters extend"
 
@@ -48,6 +44,7 @@ class SeededFault:
         check: The check that gives the first failed verdict.
         words: The words that the first line of that verdict contains.
         needs: Empty, "postgresql", or "icu" for a PostgreSQL with the collations of languages.
+        depth: The smallest depth at which the check must catch it.
     """
 
     number: int
@@ -55,6 +52,7 @@ class SeededFault:
     check: Check
     words: tuple[str, ...]
     needs: str = ""
+    depth: Depth = Depth.DEFAULT
 
 
 @dataclass(frozen=True)
@@ -65,20 +63,58 @@ class CorrectExporter:
     declared: Declared
 
 
+# One for bytes, one for query plans and one for counts: enough to show that checks work at all.
+_FIRST_CHECKS = (Check.RECORDS, Check.PLAN, Check.QUERIES)
+
+
 @dataclass(frozen=True)
 class SelftestSelection:
-    """The exporters that the self-test checks: faulty ones, and correct ones."""
+    """The exporters that the self-test checks, and how.
+
+    Attributes:
+        faults: The faulty exporters. They come first.
+        correct: The correct exporters.
+        depth: How much the checks try. With ALL, only on what the default misses.
+        parts: The names of checks and groups to run; all that the depth includes if empty.
+    """
 
     faults: tuple[SeededFault, ...]
     correct: tuple[CorrectExporter, ...] = ()
+    depth: Depth = Depth.ALL
+    parts: tuple[str, ...] = ()
 
     @classmethod
     def short(cls, faults: Sequence[SeededFault]) -> "SelftestSelection":
-        """Select the first fault of every quick check: whether the check works at all."""
-        first = {
-            check: next((f for f in faults if f.check is check), None) for check in QUICK_CHECKS
-        }
-        return cls(tuple(fault for fault in first.values() if fault is not None))
+        """Select the first fault of a few checks, and no correct exporter."""
+        first = (next((f for f in faults if f.check is each), None) for each in _FIRST_CHECKS)
+        return cls(tuple(fault for fault in first if fault is not None), depth=Depth.DEFAULT)
+
+    @classmethod
+    def of_parts(
+        cls,
+        faults: Sequence[SeededFault],
+        correct: Sequence[CorrectExporter],
+        parts: tuple[str, ...],
+        depth: Depth,
+    ) -> "SelftestSelection":
+        """Select the faults of the named checks and groups, and all correct exporters.
+
+        Args:
+            faults: The faults to choose from.
+            correct: The correct exporters.
+            parts: Names of checks and of groups.
+            depth: How much the checks try.
+
+        Raises:
+            UnknownPartError: A name is unknown.
+        """
+        checks = Selection.of_parts(parts).checks
+        chosen = tuple(each for each in faults if each.check in checks)
+        return cls(chosen, tuple(correct), depth, parts)
+
+    def checks_at(self, depth: Depth) -> Selection:
+        """Return the checks to run at a depth."""
+        return Selection.of_parts(self.parts, depth) if self.parts else Selection.of_depth(depth)
 
 
 @dataclass(frozen=True)
@@ -117,6 +153,7 @@ def load_seeded_faults(path: Path = packaged.SEEDED_FAULTS) -> tuple[SeededFault
             check=Check(entry["check"]),
             words=tuple(entry["words"]),
             needs=entry.get("needs", ""),
+            depth=Depth.ALL if entry.get("all") else Depth.DEFAULT,
         )
         for entry in _entries(path, "fault")
     )
@@ -128,7 +165,7 @@ def load_correct_exporters(path: Path = packaged.CORRECT_EXPORTERS) -> tuple[Cor
         CorrectExporter(
             entry["exporter"],
             Declared(
-                bytes_per_record=entry.get("bytes_per_record", Declared.bytes_per_record),
+                **{name: entry[name] for name in _DECLARED if name in entry},
                 allowances=tuple(
                     Allowance(table, chunk=size) for table, size in entry.get("chunked", {}).items()
                 ),
@@ -139,18 +176,18 @@ def load_correct_exporters(path: Path = packaged.CORRECT_EXPORTERS) -> tuple[Cor
 
 
 def run_selftest(
-    faults: Sequence[SeededFault],
-    correct: Sequence[CorrectExporter],
+    selection: SelftestSelection,
     *,
     postgresql: str | None = None,
+    on_step: OnStep = lambda step: None,
 ) -> Iterator[SelftestResult]:
     """Check every exporter, and yield a result as soon as it is known.
 
     Args:
-        faults: The faulty exporters. They come first.
-        correct: The correct exporters.
+        selection: The exporters and the checks.
         postgresql: URL of a server on which databases may be created. Without it, faults that only
             PostgreSQL shows are skipped, with the reason.
+        on_step: Called with the name of an exporter before it is checked.
     """
     if postgresql is not None:
         with postgresql_databases(postgresql):
@@ -158,8 +195,9 @@ def run_selftest(
     with ExitStack() as stack:
         # One setup for all exporters with the same needs: the control then exports a run only once.
         setups = {"": stack.enter_context(prepare_checks())}
-        for fault in faults:
-            reason = _unmet_need(fault.needs, postgresql)
+        for fault in selection.faults:
+            on_step(_short(fault.exporter))
+            reason = _unmet_need(fault, selection, postgresql)
             if reason:
                 yield _fault_result(fault, fault.check, Outcome.SKIPPED, reason)
                 continue
@@ -167,14 +205,27 @@ def run_selftest(
                 options = ICU_OPTIONS if fault.needs == "icu" else ""
                 setup = prepare_checks(postgresql=postgresql, options=options)
                 setups[fault.needs] = stack.enter_context(setup)
-            yield try_fault(fault, setups[fault.needs])
-        for each in correct:
-            yield try_correct(each, setups[""])
+            yield try_fault(fault, setups[fault.needs], selection)
+        for each in selection.correct:
+            on_step(_short(each.exporter))
+            yield try_correct(each, setups[""], selection)
 
 
-def try_fault(fault: SeededFault, setup: CheckSetup) -> SelftestResult:
+_EVERYTHING = SelftestSelection(())
+
+
+def try_fault(
+    fault: SeededFault, setup: CheckSetup, selection: SelftestSelection = _EVERYTHING
+) -> SelftestResult:
     """Check a faulty exporter up to its first failed verdict, and judge that failure."""
-    failed = _first_failed(run_checks(load_subject(fault.exporter), setup))
+    subject = load_subject(fault.exporter)
+    failed = None
+    # The default first: most faults fail there, and all that checks can try takes minutes.
+    for depth in dict.fromkeys((min(Depth.DEFAULT, selection.depth), selection.depth)):
+        found = run_selection(subject, setup, selection.checks_at(depth))
+        failed = next((each for each in found if each.verdict.failed), None)
+        if failed is not None:
+            break
     if failed is None:
         return _fault_result(fault, fault.check, Outcome.FAILED, "missed: no check failed")
     line = _first_line(failed)
@@ -184,19 +235,35 @@ def try_fault(fault: SeededFault, setup: CheckSetup) -> SelftestResult:
     return _fault_result(fault, failed.check, Outcome.FAILED, "caught under another name", line)
 
 
-def try_correct(correct: CorrectExporter, setup: CheckSetup) -> SelftestResult:
-    """Run all checks on a correct exporter, with the costs that it declares."""
-    subject = load_subject(correct.exporter)
-    failed = _first_failed(run_checks(subject, setup, declared=correct.declared))
+def try_correct(
+    correct: CorrectExporter, setup: CheckSetup, selection: SelftestSelection = _EVERYTHING
+) -> SelftestResult:
+    """Check a correct exporter with the costs that it declares, up to the first failed verdict."""
+    found = run_selection(
+        load_subject(correct.exporter),
+        setup,
+        selection.checks_at(selection.depth),
+        declared=correct.declared,
+    )
+    alarm = undecided = None
+    for each in found:
+        if each.verdict.failed:
+            alarm = each
+            break
+        if each.verdict.outcome is Outcome.INCONCLUSIVE:
+            undecided = undecided or each
+    cause = alarm or undecided
     verdict = Verdict(
         subject=f"{_short(correct.exporter)} (correct)",
-        outcome=Outcome.FAILED if failed else Outcome.PASSED,
+        outcome=cause.verdict.outcome if cause else Outcome.PASSED,
         expected="no check fails",
-        seen=f"false alarm by the check {failed.check}" if failed else "no alarm",
-        evidence=(_first_line(failed),) if failed else (),
-        next_step=_NEXT_STEP if failed else "",
+        seen="no alarm"
+        if cause is None
+        else f"{'false alarm' if alarm else 'no verdict'} by the check {cause.check}",
+        evidence=(_first_line(cause),) if cause else (),
+        next_step=_NEXT_STEP if cause else "",
     )
-    return SelftestResult(correct.exporter, None, failed.check if failed else None, verdict)
+    return SelftestResult(correct.exporter, None, cause.check if cause else None, verdict)
 
 
 def _fault_result(
@@ -217,16 +284,17 @@ def _short(exporter: str) -> str:
     return exporter.removeprefix("harness.fixtures.")
 
 
-def _first_failed(found: Iterator[CheckVerdict]) -> CheckVerdict | None:
-    return next((each for each in found if each.verdict.failed), None)
-
-
 def _first_line(failed: CheckVerdict) -> str:
     return str(failed.verdict).splitlines()[0]
 
 
-def _unmet_need(needs: str, postgresql: str | None) -> str:
-    """Return the need of a fault that this environment does not meet, in words; may be empty."""
+def _unmet_need(fault: SeededFault, selection: SelftestSelection, postgresql: str | None) -> str:
+    """Return the need of a fault that is not met, in words; empty if all are."""
+    needs = fault.needs
+    # A check that is named runs at any depth.
+    least = fault.depth if selection.parts else max(fault.depth, least_depth(fault.check))
+    if selection.depth < least:
+        return "shows with all checks only: --all"
     if needs and postgresql is None:
         return "shows on PostgreSQL only: give a server with --postgresql"
     if needs != "icu" or postgresql is None:

@@ -1,10 +1,10 @@
 """`harness check`: run the checks on an exporter, and count what one export costs."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 from rich.console import Group
@@ -13,47 +13,62 @@ from rich.text import Text
 from sqlalchemy import select
 
 from elspeth.cli.export import chosen_run
-from elspeth.cli.runtime import ExitCode, UsageError, reading_database
+from elspeth.cli.runtime import UsageError, reading_database
 from elspeth.core.landscape import LandscapeDB, runs_table
 from harness.checks.formulas import attribute_queries
-from harness.checks.run import (
-    ALL_CHECKS,
-    QUICK_CHECKS,
-    Check,
-    CheckVerdict,
-    prepare_checks,
-    run_checks,
+from harness.checks.gravity import by_gravity, headline
+from harness.checks.run import Check, CheckVerdict, prepare_checks
+from harness.checks.selection import run_selection
+from harness.cli.console import CandidateOption, PostgresqlOption, output_console, steps_bar
+from harness.cli.options import (
+    AllOption,
+    BytesPerRecordOption,
+    ChunkedOption,
+    PartOption,
+    QuickOption,
+    RowsPerRecordOption,
+    TransactionsOption,
+    WorkerProcessesOption,
+    declared_costs,
+    refuse_options,
+    selection_of,
 )
-from harness.cli.console import CandidateOption, PostgresqlOption, output_console
 from harness.compare.capture import MAX_RECORDS
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
-from harness.exporters.measured import ExportFailedError, Measured, measured
+from harness.exporters.measured import ExportFailedError, Measured, in_own_process, measured
 from harness.exporters.observation import ExportTask
-from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, load_subject
+from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.report.text import OUTCOME_STYLES
+from querygrowth.activity import Activity
+from querygrowth.verdict import Outcome, exit_code, overall_outcome
 from querygrowth.work import VM_STEPS
 
 _COUNTED = RunSpec.typical(20)
 # Small: the formulas give the queries of a run of any other size.
 
+_WITH_STORED_RUN = ("candidate", "db", "run", "max_records")
+
 
 def check(
+    context: typer.Context,
     candidate: CandidateOption = DEFAULT_CANDIDATE,
-    checks: Annotated[
-        list[Check] | None,
-        typer.Option(
-            "--check",
-            "--part",
-            help=f"Run only this check; repeatable. Without it: {', '.join(QUICK_CHECKS)}.",
-        ),
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Run all checks; takes minutes.")] = False,
+    parts: PartOption = None,
+    quick: QuickOption = False,
+    every: AllOption = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first failed verdict.")
+    ] = False,
     postgresql: PostgresqlOption = None,
     max_records: Annotated[
         int | None, typer.Option(min=1, help="Stop an export with more records as endless.")
     ] = None,
+    chunked: ChunkedOption = None,
+    transactions: TransactionsOption = None,
+    rows_per_record: RowsPerRecordOption = None,
+    bytes_per_record: BytesPerRecordOption = None,
+    worker_processes: WorkerProcessesOption = False,
     db: Annotated[
         str | None, typer.Option(metavar="URL", help="Compare on this database, read-only.")
     ] = None,
@@ -63,48 +78,58 @@ def check(
 ) -> int:
     """Compare the candidate with the control, and judge its costs on the database.
 
-    On generated runs, unless --db and --run name a stored one. Exit 1 when a check failed; the
-    first failure then comes first.
+    On generated runs, unless --db and --run name a stored one. Prints every verdict when it is
+    found, and the gravest failure last. Exit 1 when a check failed, or was asked for and could not
+    judge.
     """
-    if every and checks:
-        raise UsageError("--all runs every check: leave out --check, or --all")
+    if (db is None) != (run is None):
+        raise UsageError("--db and --run go together: a database, and the run in it to compare on")
     if db is not None and run is not None:
         # They choose and limit checks on generated runs, and would be ignored.
-        ignored = {"--check": checks, "--all": every, "--postgresql": postgresql}
-        for option in (name for name, value in ignored.items() if value):
-            raise UsageError(f"{option} is for generated runs: leave it out with --db and --run")
-        found = [_compare_on_stored_run(candidate, db, run, max_records)]
-    elif db is None and run is None:
-        selected = checks or (ALL_CHECKS if every else QUICK_CHECKS)
-        with prepare_checks(postgresql=postgresql, max_records=max_records) as setup:
-            found = list(run_checks(load_subject(candidate), setup, checks=selected))
-    else:
-        raise UsageError("--db and --run go together: a database, and the run in it to compare on")
-    failed = [each.verdict for each in found if each.verdict.failed]
-    console = output_console()
-    # One cause can fail several checks. Their order makes the first failure the one to read.
-    for verdict in failed[:1]:
-        console.print(Text(f"{verdict}\n"))
-    console.print(_verdict_table(found))
-    if db is None:
-        console.print(_cost_table(candidate))
-    return ExitCode.FAILED if failed else ExitCode.PASSED
+        refuse_options(
+            context, _WITH_STORED_RUN, "is for generated runs: leave it out with --db and --run"
+        )
+        return _conclude([_compare_on_stored_run(candidate, db, run, max_records)])
+    selection = selection_of(parts, quick=quick, every=every)
+    declared = declared_costs(
+        chunked=chunked,
+        transactions=transactions,
+        rows_per_record=rows_per_record,
+        bytes_per_record=bytes_per_record,
+        worker_processes=worker_processes,
+    )
+    found = []
+    counts_costs = Check.QUERIES in selection.checks and not quick
+    with (
+        # In its own process: an exporter can end the process, hang, or change it.
+        in_own_process(candidate) as subject,
+        prepare_checks(postgresql=postgresql, max_records=max_records) as setup,
+        steps_bar(len(selection.checks)) as on_step,
+    ):
+        for each in run_selection(subject, setup, selection, declared=declared, on_step=on_step):
+            found.append(each)
+            _print_verdict(each)
+            if fail_fast and each.verdict.failed:
+                break
+        if counts_costs and not (fail_fast and found[-1].verdict.failed):
+            output_console().print(_cost_table(candidate, subject))
+    return _conclude(found)
 
 
 def _compare_on_stored_run(
     candidate: str, url: str, run_id: str, max_records: int | None
 ) -> CheckVerdict:
     # Read-only, as the stored run is somebody's evidence: neither exporter may write to it.
-    with reading_database(url) as landscape:
+    with reading_database(url) as landscape, in_own_process(candidate) as exporter:
         # Two exporters that refuse an unknown run alike would pass without an export.
         stored = _existing_run(run_id, landscape)
-        comparison = compare_exports(
-            landscape,
-            stored,
-            candidate=load_subject(candidate),
-            max_records=max_records or MAX_RECORDS,
-        )
-        return CheckVerdict(Check.RECORDS, landscape.engine.dialect.name, comparison.verdict())
+        try:
+            verdict = compare_exports(
+                landscape, stored, candidate=exporter, max_records=max_records or MAX_RECORDS
+            ).verdict()
+        except ExportFailedError as error:
+            verdict = error.verdict
+        return CheckVerdict(Check.RECORDS, landscape.engine.dialect.name, verdict)
 
 
 def _existing_run(run: str, db: LandscapeDB) -> str:
@@ -122,42 +147,83 @@ def _existing_run(run: str, db: LandscapeDB) -> str:
     return run_id
 
 
-def _verdict_table(found: Sequence[CheckVerdict]) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for each in found:
-        verdict = each.verdict
-        outcome = Text(verdict.outcome.value, style=OUTCOME_STYLES[verdict.outcome])
-        cells = (each.check.value, each.backend, verdict.subject, verdict.seen)
-        table.add_row(outcome, *map(Text, cells))
-    return table
+_CHECK_WIDTH = max(map(len, Check))
+_OUTCOME_WIDTH = max(len(each.value) for each in Outcome)
 
 
-def _cost_table(candidate: str) -> Group:
+def _print_verdict(found: CheckVerdict) -> None:
+    """Print a verdict on one line. The columns have fixed widths, as more verdicts follow."""
+    verdict = found.verdict
+    line = Text(f"{verdict.outcome:<{_OUTCOME_WIDTH}}", style=OUTCOME_STYLES[verdict.outcome])
+    cells = (
+        f"{found.check:<{_CHECK_WIDTH}}",
+        *([found.backend] if found.backend else []),
+        f"{verdict.subject}: {verdict.seen}",
+    )
+    line.append("  " + "  ".join(cells), style="default")
+    output_console().print(line, soft_wrap=True)
+
+
+def _conclude(found: Sequence[CheckVerdict]) -> int:
+    """Print the gravest failure and the headline, and return the exit code."""
+    console = output_console()
+    gravest = min(found, key=by_gravity).verdict
+    if gravest.outcome in (Outcome.FAILED, Outcome.INCONCLUSIVE):
+        console.print(Text(f"\n{gravest}"), soft_wrap=True)
+    console.print(Text(f"\n{headline(found)}"), soft_wrap=True)
+    return exit_code(overall_outcome(each.verdict.outcome for each in found))
+
+
+def _cost_table(reference: str, candidate: Measured) -> Group:
     """Count one small export of control and candidate, and find the formulas of their queries.
 
     The row of an exporter that raises is left out, with the reason below the table.
     """
-    # One entry where the candidate is the control.
-    exporters = [measured(name) for name in dict.fromkeys((CONTROL, candidate))]
+    # One entry where the candidate is the control. Names of classes need not differ, so that
+    # exporters are told apart by module:attribute.
+    exporters = {CONTROL: measured(CONTROL), reference: candidate}
     table = Table(title=f"\none export of {_COUNTED.rows} rows", title_justify="left", box=None)
     for heading in ("exporter", "queries", "transactions", "fetched rows", "work", "formula"):
         table.add_column(heading, justify="left" if heading in ("exporter", "formula") else "right")
     left_out = []
-    for exporter in exporters:
-        with tempfile.TemporaryDirectory(prefix="harness-") as temporary:
-            try:
-                table.add_row(*_cost_cells(exporter, Path(temporary)))
-            except ExportFailedError as error:  # The checks have reported it.
-                left_out.append(f"{exporter.name}: left out: {error.verdict.seen}")
-    return Group(table, *map(Text, left_out))
+    for reference, cells in _costs(exporters).items():
+        name = exporters[reference].name
+        if isinstance(cells, str):
+            left_out.append(Text(f"{name}: left out: {cells}"))
+        else:
+            table.add_row(name, *cells)
+    return Group(table, *left_out)
 
 
-def _cost_cells(exporter: Measured, directory: Path) -> tuple[str, ...]:
-    formulas = attribute_queries({exporter.name: exporter}, directory)
+_Costs: TypeAlias = dict[str, tuple[str, ...] | str]
+
+
+def _costs(exporters: Mapping[str, Measured]) -> _Costs:
+    """Return the cells of every exporter, or the error that its export ended in."""
+    with tempfile.TemporaryDirectory(prefix="harness-") as temporary:
+        try:
+            return _costs_together(exporters, Path(temporary))
+        except ExportFailedError as error:  # The checks have reported it.
+            if len(exporters) == 1:
+                return dict.fromkeys(exporters, error.verdict.seen)
+    costs: _Costs = {}
+    for reference, exporter in exporters.items():
+        costs |= _costs({reference: exporter})
+    return costs
+
+
+def _costs_together(exporters: Mapping[str, Measured], directory: Path) -> _Costs:
+    # Together, because generating the runs takes as long as exporting them.
+    formulas = attribute_queries(exporters, directory)
     with LandscapeDB(f"sqlite:///{directory / 'costs.db'}") as db:
         run = generate_run(db, _COUNTED)
         task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
-        seen = exporter.observe(task).activity
+        return {
+            reference: (*_counts(exporter.observe(task).activity), str(formulas[reference]))
+            for reference, exporter in exporters.items()
+        }
+
+
+def _counts(seen: Activity) -> Iterator[str]:
     counts = (seen.queries, seen.transactions, seen.rows_fetched, seen.work.get(VM_STEPS))
-    cells = ("-" if count is None else f"{count:,}" for count in counts)
-    return (exporter.name, *cells, str(formulas[exporter.name]))
+    return ("-" if count is None else f"{count:,}" for count in counts)

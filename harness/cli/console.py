@@ -197,14 +197,20 @@ def steps_bar(total: int) -> Iterator[Callable[[str], None]]:
     """Show the current one of `total` steps, and the remaining time.
 
     Yields a function to call with the name of a step before it starts. Where standard error is not
-    a terminal, it prints a line.
+    a terminal, it prints a line. Results can be printed while the bar is shown.
     """
     if not sys.stderr.isatty():
         yield tell
         return
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
-        *columns, TextColumn("{task.description}"), console=Console(stderr=True), transient=True
+        *columns,
+        TextColumn("{task.description}"),
+        console=Console(stderr=True),
+        transient=True,
+        # Rich would move what is printed to standard output to the bar's console. On a terminal
+        # that keeps the bar below the results, but a file or a pipe must still receive them.
+        redirect_stdout=sys.stdout.isatty(),
     ) as bar:
         # A step is announced before it starts: the first announcement completes nothing.
         task = bar.add_task("", total=total, completed=-1)

@@ -5,17 +5,21 @@ in memory allows one transaction), records can be read twice, and memory does no
 """
 
 import hashlib
-import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import rfc8785
+
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
-from elspeth.core.landscape.output.publish import CSV_NAMES
-from harness.exporters.subject import Exporter, Subject, SubjectError, write_csv, write_jsonl
+from elspeth.core.landscape.output.publish import CSV_NAMES, publish_csv, publish_jsonl
+from harness.exporters.measured import Measured, as_measured
+from harness.exporters.observation import ExportTask
+from harness.exporters.probe.exports import CSV, JSONL, RECORDS, error_of, write_lines
+from harness.exporters.subject import Subject
 
 MAX_RECORDS = 10_000_000
 """An export with more records counts as endless."""
@@ -24,18 +28,19 @@ STALE = "left by an earlier export\r\n"
 """The content of all files in the CSV directory before the export, which has to replace them."""
 
 
-_RECORDS, _JSONL, _CSV = "records", "export.jsonl", "csv"
-
-
 @dataclass(frozen=True)
 class Refusal:
-    """The exception that an export ended in."""
+    """The exception that an export ended in.
+
+    Without the name of a class the message alone says why the export was stopped.
+    """
 
     type_name: str
     message: str
 
     def __str__(self) -> str:
-        return f"{self.type_name}: {self.message.splitlines()[0] if self.message else ''}"
+        message = self.message.splitlines()[0] if self.message else ""
+        return f"{self.type_name}: {message}" if self.type_name else message
 
 
 @dataclass(frozen=True)
@@ -79,17 +84,17 @@ class Capture:
     @property
     def records(self) -> Spool:
         """The records that `export_run` yielded before its end or its error."""
-        return Spool(self.directory / _RECORDS)
+        return Spool(self.directory / RECORDS)
 
     @property
     def jsonl(self) -> Path:
         """The JSON Lines file; absent when writing it was refused."""
-        return self.directory / _JSONL
+        return self.directory / JSONL
 
     @property
     def csv(self) -> Path:
         """The directory of CSV files."""
-        return self.directory / _CSV
+        return self.directory / CSV
 
     @property
     def sha256(self) -> str | None:
@@ -101,7 +106,7 @@ class Capture:
 
 
 def capture(
-    subject: Subject,
+    exporter: Subject | Measured,
     db: LandscapeDB,
     run_id: str,
     *,
@@ -112,10 +117,11 @@ def capture(
 ) -> Capture:
     """Export a run in every form.
 
-    An exception of the exporter is part of the capture.
+    An exception of the exporter is part of the capture. So is an export that is stopped because it
+    yields objects that are no records, or does not end.
 
     Args:
-        subject: The exporter.
+        exporter: The exporter.
         db: The database with the run.
         run_id: The run to export.
         signing_key: The key to sign with; None for an unsigned export.
@@ -124,117 +130,50 @@ def capture(
         max_records: The records after which the export counts as endless.
 
     Raises:
-        SubjectError: The subject cannot be used as an exporter: it cannot be called as one, yields
-            records that are not dicts, or does not end.
+        SubjectError: The object cannot be called as an exporter.
+        ExportFailedError: The exporter's process did not survive the export.
     """
     directory.mkdir(parents=True)
     # An exporter has to replace the directory of an earlier export as a whole: a file that it left
     # there would belong to another run.
-    stale = directory / _CSV
+    stale = directory / CSV
     stale.mkdir()
     for name in CSV_NAMES:
         (stale / name).write_text(STALE, encoding="ascii", newline="")
-    sign = signing_key is not None
+    exporter = as_measured(exporter)
+    task = ExportTask(db, run_id, signing_key, clock, directory)
+    found = exporter.export(task, max_records=max_records)
+    records, error = Spool(directory / RECORDS), found["error"]
 
-    # A new exporter for every form, because one may keep state from one call to the next.
-    def exporter() -> Exporter:
-        return _build(subject, db, signing_key, clock)
-
-    counted = _Counted(subject.name, max_records)
-
-    def records() -> None:
-        # An exporter that raises before its first record has exported none: an empty file.
-        (directory / _RECORDS).touch()
-        spool(counted(exporter().export_run(run_id, sign=sign)), directory / _RECORDS)
-
+    # The files of an exporter that does not write them are made here, from its records.
     def jsonl() -> None:
-        write_jsonl(exporter(), run_id, directory / _JSONL, sign=sign)
+        publish_jsonl(directory / JSONL, (rfc8785.dumps(each) + b"\n" for each in records))
 
     def csv() -> None:
-        write_csv(exporter(), run_id, directory / _CSV, sign=sign)
+        publish_csv(directory / CSV, records)
+
+    def error_of_form(form: str, write: Callable[[], None]) -> Refusal | None:
+        own = found[f"{form}_error"]
+        if own or found[f"writes_{form}"]:
+            return _refusal(own)
+        return _refusal(error or error_of(write))
 
     return Capture(
-        subject=subject.name,
-        fixed_clock=subject.takes_clock,
+        subject=exporter.name,
+        fixed_clock=exporter.takes_clock,
         directory=directory,
-        # The count is read after this call, which counts.
-        error=_refusal(records),
-        record_count=counted.count,
-        jsonl_error=_refusal(jsonl),
-        csv_error=_refusal(csv),
+        record_count=found["record_count"],
+        error=_refusal(error),
+        jsonl_error=error_of_form("jsonl", jsonl),
+        csv_error=error_of_form("csv", csv),
     )
 
 
 def spool(records: Iterable[Mapping[str, Any]], path: Path) -> Spool:
     """Write records to a file. An exception of their iterator is raised after the last record."""
-    # JSON keeps what a comparison must see: the order of keys, and 1 apart from 1.0 and True.
-    with path.open("w", encoding="ascii") as file:
-        for record in records:
-            file.write(json.dumps(dict(record), default=_foreign))
-            file.write("\n")
+    write_lines(records, path)
     return Spool(path)
 
 
-class _Counted:
-    """Counts records as they are yielded, and raises SubjectError for an object that is none."""
-
-    def __init__(self, subject: str, max_records: int) -> None:
-        self._subject = subject
-        self._max_records = max_records
-        self.count = 0
-
-    def __call__(self, records: Iterable[object]) -> Iterator[Mapping[str, Any]]:
-        for record in records:
-            if not isinstance(record, Mapping) or not all(type(key) is str for key in record):
-                raise SubjectError(
-                    f"{self._subject}: record {self.count + 1} is not a dict with text keys, "
-                    f"but {_shortened(record)}"
-                )
-            if self.count == self._max_records:
-                raise SubjectError(
-                    f"{self._subject} yields more than {self._max_records:,} records: "
-                    "raise --max-records if the run is that large"
-                )
-            self.count += 1
-            yield record
-
-
-def _build(subject: Subject, db: LandscapeDB, signing_key: bytes | None, clock: Clock) -> Exporter:
-    options = {"clock": clock} if subject.takes_clock else {}
-    _require_call(subject.name, subject.factory, db, signing_key, **options)
-    exporter = subject.build(db, signing_key, clock)
-    _require_call(f"{subject.name}.export_run", exporter.export_run, "run", sign=True)
-    return exporter
-
-
-def _require_call(
-    name: str, function: Callable[..., object], *args: object, **options: object
-) -> None:
-    # Before the call: a TypeError from the exporter's own code is part of its capture instead.
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return  # A builtin without a signature: the call shows it.
-    try:
-        signature.bind(*args, **options)
-    except TypeError as error:
-        raise SubjectError(f"{name}{signature} cannot be called as an exporter: {error}") from None
-
-
-def _refusal(export: Callable[[], None]) -> Refusal | None:
-    try:
-        export()
-    except SubjectError:
-        raise
-    except Exception as error:
-        return Refusal(type(error).__qualname__, str(error))
-    return None
-
-
-def _foreign(value: object) -> dict[str, str]:
-    return {"class": type(value).__qualname__, "repr": repr(value)}
-
-
-def _shortened(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _refusal(error: Mapping[str, str] | None) -> Refusal | None:
+    return None if error is None else Refusal(error["type_name"], error["message"])

@@ -14,9 +14,12 @@ from harness.compare.difference import Difference, Kind, Mismatch, classify, sam
 from harness.compare.files import first_difference_in_files, line_offset
 from harness.compare.hints import of_signature
 from harness.compare.records import Record, Records, RunLookup, WithoutTime, label, run_lookup
-from harness.exporters.measured import control_for
+from harness.exporters.measured import Measured, control_for
 from harness.exporters.subject import Subject
-from querygrowth.verdict import Verdict, judge, require
+from querygrowth.verdict import CRASH, Verdict, judge, require
+
+NO_ERROR = "no error"
+"""What a difference in errors shows for the exporter that ended in none."""
 
 # Not a secret: only the two exports of a comparison are signed with it.
 SIGNING_KEY = b"the harness signs with this key of its own, which proves nothing"
@@ -69,7 +72,16 @@ class Comparison:
             seen=f"{same} ({self.records} records)" if found is None else found.headline,
             evidence=(f"run        {self.run_id}", *(found.evidence if found else ())),
             next_step=found.hint if found else "",
+            kind=self._kind_of_failure(found) if found else "",
         )
+
+    def _kind_of_failure(self, found: Difference) -> str:
+        """Return the class of the difference, and tell apart which exporter ended in an error."""
+        if found.kind is not Kind.ERROR:
+            return found.kind.value
+        if self.refusal is None:
+            return CRASH
+        return Kind.BYTES.value if found.found == NO_ERROR else Kind.ERROR.value
 
 
 def first_difference(
@@ -99,8 +111,8 @@ def compare_exports(
     db: LandscapeDB,
     run_id: str,
     *,
-    candidate: Subject,
-    control: Subject | None = None,
+    candidate: Subject | Measured,
+    control: Subject | Measured | None = None,
     signing_key: bytes | None = SIGNING_KEY,
     clock: Clock = fixed_clock,
     directory: Path | None = None,
@@ -121,16 +133,17 @@ def compare_exports(
         max_records: The records after which the candidate's export counts as endless.
 
     Raises:
-        SubjectError: The candidate cannot be used as an exporter, or its export is endless.
+        SubjectError: The candidate cannot be used as an exporter.
+        ExportFailedError: The process of an exporter did not survive the export.
     """
     with tempfile.TemporaryDirectory(prefix="harness-") as temporary:
         where = directory or Path(temporary)
         if control is None:
-            control = control_for(db, run_id, clock=clock, directory=Path(temporary))
+            control = control_for(db, run_id)
 
-        def captured(subject: Subject, name: str, limit: int) -> Capture:
+        def captured(exporter: Subject | Measured, name: str, limit: int) -> Capture:
             return capture(
-                subject,
+                exporter,
                 db,
                 run_id,
                 signing_key=signing_key,
@@ -152,8 +165,8 @@ def assert_same_export(
     db: LandscapeDB,
     run_id: str,
     *,
-    candidate: Subject,
-    control: Subject | None = None,
+    candidate: Subject | Measured,
+    control: Subject | Measured | None = None,
     signing_key: bytes | None = SIGNING_KEY,
     clock: Clock = fixed_clock,
 ) -> None:
@@ -212,6 +225,9 @@ def _first_difference_in_records(
 
     Two exports that end in the same error are the same if the longer one starts with the shorter.
     """
+    if candidate.error and not candidate.error.type_name:
+        # The export was stopped: what differs before that follows from the same cause.
+        return _difference_in_errors(control, candidate, None)
     sides: tuple[Records, Records] = (control.records, candidate.records)
     if not candidate.fixed_clock and signing_key is not None:
         sides = (
@@ -239,8 +255,8 @@ def _difference_in_errors(
     next_record = mismatch and (mismatch.found or mismatch.expected)
     return Difference(
         kind=Kind.ERROR,
-        expected=str(control.error or "no error"),
-        found=str(candidate.error or "no error"),
+        expected=str(control.error or NO_ERROR),
+        found=str(candidate.error or NO_ERROR),
         number=min(control.record_count, candidate.record_count) + 1,
         record=label(next_record) if next_record else "",
         hint="" if candidate.error else "the candidate exports a value that no export may carry",

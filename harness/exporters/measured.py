@@ -1,80 +1,71 @@
-"""Exporters under measurement: count, time and weigh an export, in this process or in another.
+"""Exporters under measurement: export, count, time and weigh, in this process or in another.
 
-`measured` makes one from a name. `control_for` gives the control for comparisons.
+All checks and measurements work with a `Measured`. `measured` and `in_own_process` make one from a
+name, `as_measured` from a class of this process. `control_for` gives the control of comparisons.
 """
 
-import gc
-import inspect
+import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from statistics import median
-from time import perf_counter
-from traceback import walk_tb
-from typing import Protocol
+from typing import Any, Protocol, Self
 
+import rfc8785
 from sqlalchemy import func, select
 
-from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB, rows_table
+from harness.exporters.failure import ExportFailedError
 from harness.exporters.observation import (
     ExportTask,
     MemoryUse,
     Observation,
-    SourceFolders,
+    WrittenFile,
+    observation_of,
     observe_export,
 )
-from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
-from harness.exporters.subprocess_probe import FIRST_ROW_TRIES, Probe, subject_of
+from harness.exporters.probe import exports, measures
+from harness.exporters.probe.observation import (
+    SourceFolders,
+    defined_at,
+    frames_of_error,
+    write_records_with_pause,
+)
+from harness.exporters.subject import CONTROL, Exporter, Subject, SubjectError, load_subject
+from harness.exporters.subprocess_probe import FIRST_ROW_TRIES, ExporterProcess, Probe
 from querygrowth.call_sites import CallSite
-from querygrowth.reports import visible
-from querygrowth.verdict import Outcome, Verdict
-from querygrowth.work import VM_STEPS, count_branches
+from querygrowth.record import Record
+from querygrowth.work import BRANCHES, VM_STEPS, count_branches
+
+__all__ = [
+    "ExportFailedError",
+    "InOwnProcess",
+    "InThisProcess",
+    "Measured",
+    "as_measured",
+    "control_for",
+    "in_own_process",
+    "measured",
+]
 
 LARGE_ROWS = 20_000
 """Source rows from which on the control of a comparison runs in another process."""
 
 
-_SHOWN_FRAMES = 3
-
-
-class ExportFailedError(Exception):
-    """An exporter raised an error. `verdict` names the error and the line that raised it."""
-
-    def __init__(self, subject: Subject, error: Exception) -> None:
-        """Keep the error as a failed verdict.
-
-        Args:
-            subject: The exporter.
-            error: Its error, with the traceback.
-        """
-        frames = [
-            CallSite(code.co_filename, line, code.co_qualname)
-            for code, line in ((f.f_code, line) for f, line in walk_tb(error.__traceback__))
-        ]
-        # The last line of its own files: a library below it raised, but was called from there.
-        sources = SourceFolders(subject.factory)
-        own = [each for each in frames if sources.contains(each.path)]
-        message = visible(f"{type(error).__name__}: {error}")
-        self.verdict = Verdict(
-            subject.name,
-            Outcome.FAILED,
-            expected="an export that ends without an error",
-            seen=f"it raised {message}",
-            evidence=tuple(f"called from {each}" for each in own[-2 : -2 - _SHOWN_FRAMES : -1]),
-            next_step="the line of the exporter that raised",
-            site=own[-1] if own else None,
-        )
-        super().__init__(f"{subject.name} raised {message}{f' at {own[-1]}' if own else ''}")
-
-
 # Counting, timing and memory are separate passes. A listener slows small queries by a tenth and
 # more, and only a fresh process holds the memory of one export alone.
 class Measured(Protocol):
-    """An exporter under measurement. A pass exports the task's run once or more."""
+    """An exporter under measurement. A pass exports the task's run once or more.
+
+    Every pass raises ExportFailedError if the exporter did not finish it, and SubjectError if the
+    object is no exporter. The passes that return errors keep those of `export_run` and `write_*`.
+    """
 
     @property
     def name(self) -> str:
@@ -85,17 +76,56 @@ class Measured(Protocol):
         """Whether it exports in this process, where listeners can be attached to its engine."""
 
     @property
-    def defined_at(self) -> CallSite | None:
-        """The first line of its source; None if this process does not know it."""
+    def takes_clock(self) -> bool:
+        """Whether the time in its manifest can be set."""
 
-    def subject(self, task: ExportTask) -> Subject:
-        """Return the subject that represents it in comparisons."""
+    @property
+    def defined_at(self) -> CallSite | None:
+        """The first line of its source; None if it is not known."""
+
+    def export(self, task: ExportTask, *, max_records: int = sys.maxsize) -> Mapping[str, Any]:
+        """Export in every form into the task's directory.
+
+        Returns:
+            As `probe.exports.write_forms`.
+        """
+
+    def export_records(
+        self, task: ExportTask, *, max_records: int = sys.maxsize
+    ) -> Mapping[str, Any]:
+        """Export the records into the task's directory.
+
+        Returns:
+            As `probe.exports.write_records`.
+        """
+
+    def export_with_pause(self, task: ExportTask, pause: Callable[[], object]) -> Mapping[str, Any]:
+        """Export the records, and call `pause` here before the second query or record.
+
+        Returns:
+            As `probe.observation.write_records_with_pause`.
+        """
 
     def observe(self, task: ExportTask, *, work: Iterable[str] = (VM_STEPS,)) -> Observation:
-        """Count the queries of one export, and the named kinds of work."""
+        """Count the queries and fetched rows of one export, and its work of the named kinds.
+
+        Branches are counted in the folder of the exporter's source.
+        """
 
     def count_branches(self, task: ExportTask) -> int | None:
-        """Count the branches of Python in the project's files in one export; None if unknown."""
+        """Count the branches of Python in one export; None if unknown.
+
+        They are counted in the packages of the exporter and its base classes.
+        """
+
+    def perform(self, script: Any, databases: Sequence[LandscapeDB], directory: Path) -> Any:
+        """Perform a script of calls; see `call_script.perform`.
+
+        Args:
+            script: The script, as JSON values.
+            databases: The databases that its steps refer to by their place.
+            directory: An existing folder for records and files.
+        """
 
     def time(self, task: ExportTask) -> float:
         """Return the seconds of one export to a file, without listeners."""
@@ -106,12 +136,49 @@ class Measured(Protocol):
     def measure_memory(self, task: ExportTask) -> MemoryUse:
         """Return the memory of one export, in a fresh process."""
 
+    def measure_held(self, task: ExportTask, *, tries: int) -> Mapping[str, Sequence[int]]:
+        """Return the bytes that Python holds during and after exports, one after the other.
+
+        Returns:
+            As `probe.measures.held_bytes_of`.
+        """
+
+    def in_environment(self, variables: Mapping[str, str]) -> "Measured | None":
+        """Return the exporter in a new process with these variables; None if it has no name."""
+
+    def within(self, seconds: float) -> "Measured":
+        """Return the same exporter with another limit, in seconds, for every pass."""
+
+    @property
+    def used_processes(self) -> bool:
+        """Whether it let processes work for it since `end_check`; what they send is not counted."""
+
+    @property
+    def hangs(self) -> int:
+        """How often it did not end a pass in time."""
+
+    def end_check(self) -> tuple[str, ...]:
+        """Return what it changed or left behind since the last call, in words."""
+
+    def close(self) -> None:
+        """End its process, if it has one."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
 
 @dataclass(frozen=True)
 class InThisProcess:
-    """An exporter of this environment. Its errors are raised as ExportFailedError."""
+    """An exporter of this process. Hostile exporters are not survived here."""
 
     loaded: Subject
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     @property
     def name(self) -> str:
@@ -124,19 +191,47 @@ class InThisProcess:
         return True
 
     @property
+    def takes_clock(self) -> bool:
+        """Whether its class or function has a parameter `clock`."""
+        return self.loaded.takes_clock
+
+    @property
     def defined_at(self) -> CallSite | None:
         """The first line of its class or function."""
-        try:
-            path = inspect.getsourcefile(self.loaded.factory)
-            line = inspect.getsourcelines(self.loaded.factory)[1]
-        except (OSError, TypeError):
-            # A class that was built at run time, or a callable object, has no source.
-            return None
-        return CallSite(path, line, self.name) if path else None
+        return defined_at(self.loaded.factory, self.name)
 
-    def subject(self, task: ExportTask) -> Subject:
-        """Return the loaded subject."""
-        return self.loaded
+    def export(self, task: ExportTask, *, max_records: int = sys.maxsize) -> Mapping[str, Any]:
+        """Export in every form, each with a new exporter."""
+        return exports.write_forms(
+            self._build(task),
+            task.run_id,
+            task.directory,
+            sign=task.signing_key is not None,
+            max_records=max_records,
+        )
+
+    def export_records(
+        self, task: ExportTask, *, max_records: int = sys.maxsize
+    ) -> Mapping[str, Any]:
+        """Export the records."""
+        return exports.write_records(
+            self._build(task),
+            task.run_id,
+            task.directory / exports.RECORDS,
+            sign=task.signing_key is not None,
+            max_records=max_records,
+        )
+
+    def export_with_pause(self, task: ExportTask, pause: Callable[[], object]) -> Mapping[str, Any]:
+        """Export the records, and call `pause` in the thread of the export."""
+        return write_records_with_pause(
+            self._build(task),
+            task.run_id,
+            task.directory / exports.RECORDS,
+            sign=task.signing_key is not None,
+            engine=task.db.engine,
+            pause=pause,
+        )
 
     def observe(self, task: ExportTask, *, work: Iterable[str] = (VM_STEPS,)) -> Observation:
         """Count the queries, fetched rows and work of one export."""
@@ -153,25 +248,25 @@ class InThisProcess:
             task.perform(self.loaded)
         return branches.count or None
 
+    def perform(self, script: Any, databases: Sequence[LandscapeDB], directory: Path) -> Any:
+        """Perform a script of calls."""
+        call_script = import_module("harness.exporters.call_script")
+        with self._errors_caught():
+            return call_script.perform(script, self.loaded.factory, databases, directory)
+
     def time(self, task: ExportTask) -> float:
         """Return the seconds of one signed export to a file."""
         with self._errors_caught():
-            return _seconds_of(lambda: task.perform(self.loaded))
+            return measures.seconds_of(lambda: task.perform(self.loaded))
 
     def time_first_row(self, task: ExportTask) -> float:
         """Return the seconds to the first `row` record: the median of a few exports."""
 
         def read() -> None:
-            exporter = self.loaded.build(task.db, task.signing_key, task.clock)
-            records = iter(exporter.export_run(task.run_id, sign=True))
-            next((record for record in records if record["record_type"] == "row"), None)
-            # An abandoned generator keeps its transaction open until it is collected.
-            close = getattr(records, "close", None)
-            if close is not None:
-                close()
+            measures.read_to_first_row(self._build(task)(), task.run_id)
 
         with self._errors_caught():
-            return median(_seconds_of(read) for _ in range(FIRST_ROW_TRIES))
+            return median(measures.seconds_of(read) for _ in range(FIRST_ROW_TRIES))
 
     def measure_memory(self, task: ExportTask) -> MemoryUse:
         """Return the memory of one export, in a fresh process of this interpreter."""
@@ -179,22 +274,77 @@ class InThisProcess:
         probe = Probe(self.loaded.reference, (self.loaded.import_root,))
         return probe.measure_memory(task)
 
+    def measure_held(self, task: ExportTask, *, tries: int) -> Mapping[str, Sequence[int]]:
+        """Return the bytes that Python holds here."""
+        with self._errors_caught():
+            return measures.held_bytes_of(lambda: task.perform(self.loaded), tries)
+
+    def in_environment(self, variables: Mapping[str, str]) -> "Measured | None":
+        """Return the exporter in a process with these variables; None without a reference."""
+        if not self.loaded.reference:
+            return None
+        paths = (self.loaded.import_root,)
+        return InOwnProcess(Probe(self.loaded.reference, paths, environment=variables))
+
+    def within(self, seconds: float) -> "Measured":
+        """Return the exporter as it is: nothing can stop it here."""
+        return self
+
+    @property
+    def used_processes(self) -> bool:
+        """Always false: it is not watched here."""
+        return False
+
+    @property
+    def hangs(self) -> int:
+        """Always 0: nothing can stop it here."""
+        return 0
+
+    def end_check(self) -> tuple[str, ...]:
+        """Return nothing: it is not watched here."""
+        return ()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def _build(self, task: ExportTask) -> Callable[[], Exporter]:
+        return partial(self.loaded.build, task.db, task.signing_key, task.clock)
+
     @contextmanager
     def _errors_caught(self) -> Iterator[None]:
         """Raise the exporter's errors as ExportFailedError."""
         try:
             yield
-        except SubjectError:
-            raise  # It is not an exporter at all.
-        except Exception as error:  # The user's code may raise any.
-            raise ExportFailedError(self.loaded, error) from error
+        except (SubjectError, ExportFailedError):
+            raise  # It is not an exporter at all, or failed in a process of its own.
+        except (Exception, SystemExit) as error:  # The user's code may raise any.
+            frames = frames_of_error(error, self.loaded.factory)
+            seen = f"it raised {type(error).__name__}: {error}"
+            raise ExportFailedError(self.name, seen, frames=frames) from error
 
 
-@dataclass(frozen=True)
 class InOwnProcess:
-    """An exporter of another checkout or environment, in a process for each pass."""
+    """An exporter in a process that it has for itself: of this environment or another."""
 
-    probe: Probe
+    def __init__(
+        self, probe: Probe, seconds: float | None = None, process: ExporterProcess | None = None
+    ) -> None:
+        """Remember the exporter; its process is started when it is first asked.
+
+        Args:
+            probe: The exporter and its environment.
+            seconds: The limit of a pass; default: DEFAULT_SECONDS of the process.
+            process: A process that it shares with another object; default: a new one.
+        """
+        self.probe = probe
+        self.process = process or ExporterProcess(probe)
+        self._seconds = seconds
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def name(self) -> str:
@@ -207,33 +357,140 @@ class InOwnProcess:
         return False
 
     @property
-    def defined_at(self) -> CallSite | None:
-        """Always None: this process does not import the exporter."""
-        return None
+    def takes_clock(self) -> bool:
+        """Whether its class or function has a parameter `clock`."""
+        return bool(self.process.description["takes_clock"])
 
-    def subject(self, task: ExportTask) -> Subject:
-        """Return a subject that exports through the probe."""
-        return subject_of(self.probe, task)
+    @property
+    def defined_at(self) -> CallSite | None:
+        """The first line of its class or function."""
+        place = self.process.description["defined_at"]
+        return CallSite(*place) if place else None
+
+    def export(self, task: ExportTask, *, max_records: int = sys.maxsize) -> Mapping[str, Any]:
+        """Export in every form, each with a new exporter."""
+        return self._ask("export", task, task.directory, max_records=max_records)
+
+    def export_records(
+        self, task: ExportTask, *, max_records: int = sys.maxsize
+    ) -> Mapping[str, Any]:
+        """Export the records."""
+        return self._ask("records", task, task.directory, max_records=max_records)
+
+    def export_with_pause(self, task: ExportTask, pause: Callable[[], object]) -> Mapping[str, Any]:
+        """Export the records; the export there waits while `pause` runs here."""
+        return self._ask("paused", task, task.directory, pause=pause)
 
     def observe(self, task: ExportTask, *, work: Iterable[str] = (VM_STEPS,)) -> Observation:
-        """Count the queries of one export there; fetched rows and work stay unknown."""
-        return self.probe.observe(task)
+        """Count the queries, fetched rows and work of one export there."""
+        return self._observe(task, work)
+
+    def _observe(
+        self, task: ExportTask, work: Iterable[str], *, in_packages: bool = False
+    ) -> Observation:
+        with self._folder(task) as folder:
+            options = {"work": list(work), "in_packages": in_packages}
+            answer = self._ask("observe", task, folder, **options)
+            path = folder / exports.JSONL
+            if not answer["writes_jsonl"]:
+                _make_canonical(path)
+            written = (folder / "record.json").read_text(encoding="ascii")
+            record = Record.from_json(json.loads(written))
+            return observation_of(self.name, record, WrittenFile.at(path))
 
     def count_branches(self, task: ExportTask) -> int | None:
-        """Return None: a probe does not trace."""
-        return None
+        """Count branches in the exporter's package and its base classes'; None without source."""
+        seen = self._observe(task, (BRANCHES,), in_packages=True)
+        return seen.activity.work[BRANCHES] or None
+
+    def perform(self, script: Any, databases: Sequence[LandscapeDB], directory: Path) -> Any:
+        """Perform a script of calls there."""
+        answer = self.process.ask_script(script, databases, directory, seconds=self._seconds)
+        return answer["outcomes"]
 
     def time(self, task: ExportTask) -> float:
-        """Return the seconds of one export there, without the start of its process."""
+        """Return the seconds of one export in a new process, without its start."""
         return self.probe.time(task)
 
     def time_first_row(self, task: ExportTask) -> float:
-        """Return the seconds to the first `row` record there."""
+        """Return the seconds to the first `row` record in a new process."""
         return self.probe.time_first_row(task)
 
     def measure_memory(self, task: ExportTask) -> MemoryUse:
-        """Return the memory of one export there."""
-        return self.probe.measure_memory(task)
+        """Return the memory of one export in a new process."""
+        return self.probe.measure_memory(task, seconds=self._seconds)
+
+    def measure_held(self, task: ExportTask, *, tries: int) -> Mapping[str, Sequence[int]]:
+        """Return the bytes that Python holds there."""
+        with self._folder(task) as folder:
+            return self._ask("held", task, folder, tries=tries)
+
+    def in_environment(self, variables: Mapping[str, str]) -> "Measured | None":
+        """Return the exporter in a new process with these variables."""
+        return InOwnProcess(replace(self.probe, environment=variables), self._seconds)
+
+    def within(self, seconds: float) -> "Measured":
+        """Return the exporter in the same process, with another limit for a pass."""
+        return InOwnProcess(self.probe, seconds, self.process)
+
+    @property
+    def used_processes(self) -> bool:
+        """Whether a process that it started has ended since `end_check`."""
+        return self.process.used_processes
+
+    @property
+    def hangs(self) -> int:
+        """How often it did not end a pass in time."""
+        return self.process.hangs
+
+    def end_check(self) -> tuple[str, ...]:
+        """Return what it changed or left behind since the last call, in words."""
+        return self.process.end_check()
+
+    def close(self) -> None:
+        """End its process, and all that it started."""
+        self.process.close()
+
+    @contextmanager
+    def _folder(self, task: ExportTask) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="harness-probe-", dir=task.directory) as folder:
+            yield Path(folder)
+
+    def _ask(self, kind: str, task: ExportTask, folder: Path, **options: Any) -> Mapping[str, Any]:
+        return self.process.ask(kind, task, folder, seconds=self._seconds, **options)
+
+
+def as_measured(exporter: Subject | Measured) -> Measured:
+    """Return the exporter itself, or a class of this process as an exporter of this process."""
+    return InThisProcess(exporter) if isinstance(exporter, Subject) else exporter
+
+
+def in_own_process(
+    reference: str, *, src: Path | None = None, python: str | None = None, database: str = ""
+) -> InOwnProcess:
+    """Return the exporter that `module:attribute` names, in a process that it has for itself.
+
+    This process never imports it. The arguments are those of `measured`.
+
+    Raises:
+        SubjectError: It cannot be loaded, or is imported from outside `src`.
+    """
+    if reference.count(":") != 1 or not all(reference.split(":")):
+        raise SubjectError(f"{reference!r} does not name an exporter: write it as module:attribute")
+    if python is not None and shutil.which(python) is None:
+        raise SubjectError(f"{python} cannot be run: it is not a program")
+    probe = Probe(reference, () if src is None else (src,), python or sys.executable, database)
+    exporter = InOwnProcess(probe)
+    try:
+        place = exporter.process.description["file"]
+        # Otherwise an installed exporter would be judged in place of the one that was meant.
+        if src is not None and (place is None or not Path(place).is_relative_to(src.resolve())):
+            found = "without a file" if place is None else f"from {place}"
+            raise SubjectError(f"{reference} is imported {found}, not from {src.resolve()}")
+    except SubjectError:
+        exporter.close()
+        raise
+    return exporter
 
 
 def measured(
@@ -250,27 +507,18 @@ def measured(
     Raises:
         SubjectError: It cannot be loaded, or is imported from outside `src`.
     """
+    # In this process, where control and candidate are timed in turn.
     if src is None and python is None:
         return InThisProcess(load_subject(reference))
-    if python is not None and shutil.which(python) is None:
-        raise SubjectError(f"{python} cannot be run: it is not a program")
-    probe = Probe(reference, () if src is None else (src,), python or sys.executable, database)
-    file = probe.locate()
-    # Otherwise an installed exporter would be judged in place of the one that was meant.
-    if src is not None and (file is None or not file.is_relative_to(src.resolve())):
-        place = "without a file" if file is None else f"from {file}"
-        raise SubjectError(f"{reference} is imported {place}, not from {src.resolve()}")
-    return InOwnProcess(probe)
+    return in_own_process(reference, src=src, python=python, database=database)
 
 
-def control_for(db: LandscapeDB, run_id: str, *, clock: Clock, directory: Path) -> Subject:
+def control_for(db: LandscapeDB, run_id: str) -> Measured:
     """Return the control for comparisons on one run: in another process if the run is large.
 
     Args:
         db: The database of the run. No other process can open one in memory.
         run_id: The run.
-        clock: The clock of its manifests.
-        directory: The folder for the files of the other process.
     """
     in_run = select(func.count()).select_from(rows_table).where(rows_table.c.run_id == run_id)
     with db.connection() as connection:
@@ -278,21 +526,15 @@ def control_for(db: LandscapeDB, run_id: str, *, clock: Clock, directory: Path) 
     control = load_subject(CONTROL)
     # The control holds all rows of a run, about 0.85 KB for a row. Another process gives that
     # memory back, so that a comparison takes the same memory for a run of any size.
-    if rows < LARGE_ROWS or not _is_shared(db):
-        return control
-    # This task only describes the exporter; the signing key comes later, with the export.
-    task = ExportTask(db, run_id, b"", clock, directory)
-    return subject_of(Probe(CONTROL, name=control.name), task)
+    if rows < LARGE_ROWS or db.is_in_memory:
+        return InThisProcess(control)
+    return InOwnProcess(Probe(CONTROL, name=control.name))
 
 
-def _is_shared(db: LandscapeDB) -> bool:
-    url = db.engine.url
-    return url.get_backend_name() != "sqlite" or url.database not in (None, "", ":memory:")
-
-
-def _seconds_of(action: Callable[[], object]) -> float:
-    # Otherwise the collection of the previous action's garbage could fall into this one's time.
-    gc.collect()
-    started = perf_counter()
-    action()
-    return perf_counter() - started
+def _make_canonical(path: Path) -> None:
+    """Rewrite a file of JSON lines as canonical JSON, as `write_jsonl` of `subject` writes it."""
+    plain = path.with_suffix(".plain")
+    path.rename(plain)
+    with plain.open(encoding="ascii") as lines, path.open("wb") as file:
+        for line in lines:
+            file.write(rfc8785.dumps(json.loads(line)) + b"\n")

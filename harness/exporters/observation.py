@@ -4,21 +4,29 @@ Time and memory are measured elsewhere, in passes without listeners.
 """
 
 import hashlib
-import inspect
-import json
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
-from harness.exporters.subject import Subject, write_jsonl
-from querygrowth.activity import Activity, ShapeActivity
-from querygrowth.call_sites import CallSite, Project
+from harness.exporters.probe.observation import observe, project_of_subject
+from harness.exporters.subject import Subject, write_jsonl, write_records
+from querygrowth.activity import Activity, ShapeActivity, activity_of_record
+from querygrowth.call_sites import CallSite
+from querygrowth.record import Record
 from querygrowth.reports import site_within
-from querygrowth.watch import action_runner, watch
-from querygrowth.work import BRANCHES, VM_STEPS, has_vm_steps
+from querygrowth.work import VM_STEPS
+
+__all__ = [
+    "ExportTask",
+    "MemoryUse",
+    "Observation",
+    "WrittenFile",
+    "observation_of",
+    "observe_export",
+    "project_of_subject",
+]
 
 
 @dataclass(frozen=True)
@@ -91,13 +99,13 @@ class Observation:
 class ExportTask:
     """The export that subjects perform: the run, its database, the key, the clock, the folder.
 
-    With `as_records` the file holds the records of `export_run` as plain JSON, also for an exporter
-    that has a method for files. That shows what the records cost, without what a file costs.
+    Without a key the export is unsigned. With `as_records` the file is written from the records of
+    `export_run`, also for an exporter with a method for files.
     """
 
     db: LandscapeDB
     run_id: str
-    signing_key: bytes
+    signing_key: bytes | None
     clock: Clock
     directory: Path
     as_records: bool = False
@@ -107,103 +115,31 @@ class ExportTask:
         return self.directory / f"{subject}.jsonl"
 
     def perform(self, subject: Subject) -> Path:
-        """Write the subject's signed file and return its path."""
+        """Write the subject's file and return its path."""
         path = self.path_for(subject.name)
         exporter = subject.build(self.db, self.signing_key, self.clock)
+        signs = self.signing_key is not None
         if self.as_records:
-            # Not canonical JSON, which takes longer than most exports, and without a flush.
-            with path.open("w", encoding="ascii") as file:
-                for record in exporter.export_run(self.run_id, sign=True):
-                    file.write(f"{json.dumps(dict(record), default=repr)}\n")
+            write_records(exporter, self.run_id, path, sign=signs)
         else:
-            write_jsonl(exporter, self.run_id, path, sign=True)
+            write_jsonl(exporter, self.run_id, path, sign=signs)
         return path
 
 
-def project_of_subject(root: Path | None = None) -> Project:
-    """The code below `root` (default: the working directory), without the harness's own frames.
+def observation_of(name: str, record: Record, file: WrittenFile) -> Observation:
+    """Interpret the record of an export.
 
-    An installed harness holds the exporters of `harness.fixtures`: those are subjects.
+    Args:
+        name: The exporter's name in results.
+        record: From this process or another.
+        file: The file that it wrote.
     """
-    # Fixtures stand for user code, although an installed harness contains them.
-    own = [path for path in Path(__file__).parents[1].iterdir() if path.name != "fixtures"]
-    return Project(root, passed_over=own)
-
-
-def project_of(factory: object) -> Project:
-    """The files in which the call sites of an exporter are looked for.
-
-    These are the files below the working directory if the exporter is one of them, else the files
-    of the exporter's directory.
-    """
-    # An installed exporter lies in site-packages, and an empty working directory has no call site.
-    here = project_of_subject()
-    try:
-        source = Path(inspect.getfile(factory))  # type: ignore[arg-type]  # TypeError is expected
-    except (OSError, TypeError):  # A builtin, an object such as a partial, or code from a prompt.
-        return here
-    return here if here.contains(str(source)) else project_of_subject(source.parent)
-
-
-class SourceFolders(Project):
-    """The code of an exporter and of its base classes, wherever they are installed.
-
-    That is the package of every class, or the folder of a module outside packages. It is empty if
-    there is no source, as for a factory that is written in C.
-    """
-
-    # Not the working directory: exact counts must not depend on where the command is started.
-    def __init__(self, factory: object) -> None:
-        super().__init__()
-        classes = inspect.getmro(factory) if inspect.isclass(factory) else (factory,)
-        folders = dict.fromkeys(folder for each in classes if (folder := _package_of(each)))
-        self._folders = [project_of_subject(folder) for folder in folders]
-
-    def contains(self, filename: str) -> bool:
-        """Whether a file lies in one of the folders."""
-        return any(each.contains(filename) for each in self._folders)
-
-
-def _package_of(code: object) -> Path | None:
-    """Return the folder of the outermost package that holds the code; None for Python's own."""
-    module = inspect.getmodule(code)
-    if module is None or module.__name__.partition(".")[0] in sys.stdlib_module_names:
-        return None
-    file = inspect.getsourcefile(module)
-    if file is None:
-        return None
-    folder = Path(file).resolve().parent
-    if not (folder / "__init__.py").exists():
-        # A single module among installed packages: its folder would count all of them.
-        return None if folder.name in ("site-packages", "dist-packages") else folder
-    while (folder.parent / "__init__.py").exists():
-        folder = folder.parent
-    return folder
+    return Observation(name, replace(activity_of_record(record), records=file.records), file)
 
 
 def observe_export(
     subject: Subject, task: ExportTask, work: Iterable[str] = (VM_STEPS,)
 ) -> Observation:
-    """Perform the export once in this process with all counters attached.
-
-    Args:
-        subject: The exporter.
-        task: The export.
-        work: Deterministic counts to take beside the queries (`VM_STEPS`, `BRANCHES`). Machine
-            steps are left out on a database that does not count them.
-    """
-    engine, names = task.db.engine, tuple(work)
-    # Branches are those of the exporter's own code, wherever the command is started.
-    branches = BRANCHES in names
-    # Listeners, the driver's trace and the step counter at once: one export gives all counts.
-    with action_runner() as runner:
-        activity = watch(
-            lambda _: task.perform(subject),
-            engine,
-            runner=runner,
-            work=[name for name in names if name != VM_STEPS or has_vm_steps(engine)],
-            project=SourceFolders(subject.factory) if branches else project_of(subject.factory),
-            all_connections=True,
-        )
-    file = WrittenFile.at(task.path_for(subject.name))
-    return Observation(subject.name, replace(activity, records=file.records), file)
+    """Perform the export once in this process with all counters attached."""
+    record = observe(lambda: task.perform(subject), task.db.engine, subject.factory, work)
+    return observation_of(subject.name, record, WrittenFile.at(task.path_for(subject.name)))

@@ -5,7 +5,6 @@ exporter that has no methods for that.
 """
 
 import importlib
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,12 +16,13 @@ import rfc8785
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.output.publish import publish_csv, publish_jsonl
+from harness.exporters.probe import exports
 
 DEFAULT_CANDIDATE = "elspeth.core.landscape:LandscapeExporter"
 CONTROL = "elspeth.core.landscape:LegacyLandscapeExporter"
 
 
-class SubjectError(ValueError):
+class SubjectError(exports.NotAnExporterError):
     """The named exporter cannot be loaded, or is not an exporter."""
 
 
@@ -51,11 +51,7 @@ class Subject:
     @property
     def takes_clock(self) -> bool:
         """Whether the time in its manifest can be set, so that whole files can be compared."""
-        try:
-            return "clock" in inspect.signature(self.factory).parameters
-        except (TypeError, ValueError):
-            # Some callables that are written in C have no signature.
-            return False
+        return exports.takes_clock(self.factory)
 
     @property
     def import_root(self) -> Path:
@@ -78,12 +74,14 @@ class Subject:
             clock: The clock of the manifest, given only to an exporter that takes one.
 
         Raises:
-            SubjectError: The object that the factory returns has no `export_run`.
+            SubjectError: It cannot be called as an exporter. The message is one line.
         """
-        options: dict[str, Any] = {"clock": clock} if self.takes_clock else {}
-        exporter = self.factory(db, signing_key, **options)
-        if not callable(getattr(exporter, "export_run", None)):
-            raise SubjectError(f"{self.name} does not make an exporter: no export_run method")
+        try:
+            exporter: Exporter = exports.build_exporter(
+                self.name, self.factory, db, signing_key, clock
+            )
+        except exports.NotAnExporterError as error:
+            raise SubjectError(str(error)) from None
         return exporter
 
 
@@ -129,8 +127,20 @@ def write_jsonl(exporter: Exporter, run_id: str, path: Path, *, sign: bool) -> N
     if own is not None:
         own(run_id, path, sign=sign)
     else:
-        records = exporter.export_run(run_id, sign=sign)
-        publish_jsonl(path, (rfc8785.dumps(dict(record)) + b"\n" for record in records))
+        write_records(exporter, run_id, path, sign=sign)
+
+
+def write_records(exporter: Exporter, run_id: str, path: Path, *, sign: bool) -> None:
+    """Write the records of `export_run` to a JSON Lines file, as canonical JSON.
+
+    Args:
+        exporter: The exporter.
+        run_id: The run to export.
+        path: The file to write.
+        sign: Whether to sign.
+    """
+    records = exporter.export_run(run_id, sign=sign)
+    publish_jsonl(path, (rfc8785.dumps(dict(record)) + b"\n" for record in records))
 
 
 def write_csv(exporter: Exporter, run_id: str, directory: Path, *, sign: bool) -> None:

@@ -1,12 +1,12 @@
 """Activity: the exact counts of what one action did to its engine.
 
-`activity_of` builds an `Activity` from a `QueryLog`, `activity_of_counts` from statements that
-another process counted. `querygrowth.contract` and `querygrowth.growth_verdicts` judge it.
+`activity_of` builds an `Activity` from a `QueryLog`, `activity_of_record` from a record that may
+come from another process. `querygrowth.contract` and `querygrowth.growth_verdicts` judge it.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -16,7 +16,8 @@ from sqlalchemy import Row
 from querygrowth.call_sites import CallSite
 from querygrowth.driver import DriverTrace
 from querygrowth.log import Query, QueryLog
-from querygrowth.statements import Shape, StatementKind, first_keyword, kind_of, shape_of
+from querygrowth.record import Record, TraceCounts
+from querygrowth.statements import Shape, StatementKind, first_keyword
 
 TRANSACTIONS = "transactions"
 CHECKOUTS = "checkouts"
@@ -129,7 +130,7 @@ class Activity:
 def activity_of(
     log: QueryLog,
     *,
-    trace: DriverTrace | None = None,
+    trace: DriverTrace | TraceCounts | None = None,
     result: object = None,
     work: Mapping[str, int] | None = None,
     origins: Mapping[str, CallSite] | None = None,
@@ -159,6 +160,17 @@ def activity_of(
         cursor_fetches=trace.cursor_fetches if trace else 0,
         work=work or {},
         sites=_sites_of_counts(statements, sites),
+    )
+
+
+def activity_of_record(record: Record) -> Activity:
+    """Build the activity that a record of this process or of another one shows."""
+    return activity_of(
+        QueryLog(record.recording, record.dialect),
+        trace=record.trace,
+        result=record.result,
+        work=record.work,
+        origins=record.origins,
     )
 
 
@@ -229,54 +241,6 @@ def _sites_of_counts(
                 seen.add((name, number))
                 causes[name][site] += 1
     return {name: counted.most_common(1)[0][0] for name, counted in causes.items()}
-
-
-@dataclass(frozen=True)
-class StatementCount:
-    """How often one statement text was sent from one line, as another process counted it."""
-
-    sql: str
-    count: int
-    site: CallSite | None = None
-
-
-def activity_of_counts(
-    statements: Iterable[StatementCount],
-    *,
-    dialect: str,
-    transactions: int = 0,
-    records: int | None = None,
-) -> Activity:
-    """Build the activity that another process counted. Counts that it did not take stay None.
-
-    Args:
-        statements: All statements sent, session statements included.
-        dialect: SQLAlchemy's name of the database ("sqlite", "postgresql").
-        transactions: Transactions begun.
-        records: Records that the action emitted.
-    """
-    by_shape: dict[Shape, ShapeActivity] = {}
-    senders: defaultdict[Shape, Counter[CallSite]] = defaultdict(Counter)
-    session_statements = 0
-    for statement in statements:
-        kind = kind_of(statement.sql)
-        if kind is StatementKind.SESSION:
-            session_statements += statement.count
-        elif kind is StatementKind.QUERY:
-            shape = shape_of(statement.sql, dialect)
-            known = by_shape.get(shape, ShapeActivity(shape, 0))
-            by_shape[shape] = replace(known, count=known.count + statement.count)
-            if statement.site is not None:
-                senders[shape][statement.site] += statement.count
-    return Activity(
-        shapes=tuple(
-            replace(sent, site=senders[shape].most_common(1)[0][0]) if senders[shape] else sent
-            for shape, sent in by_shape.items()
-        ),
-        session_statements=session_statements,
-        transactions=transactions,
-        records=records,
-    )
 
 
 _PLAIN = (str, bytes, int, float, Decimal, date, time, timedelta, UUID, type(None))

@@ -102,8 +102,8 @@ class RawSite(NamedTuple):
 class Callers(NamedTuple):
     """The two callers of interest: the nearest one, and the nearest one in the user's project."""
 
-    nearest: RawSite | None
-    project: RawSite | None
+    nearest: RawSite | CallSite | None
+    project: RawSite | CallSite | None
 
 
 class _FrameKind(Enum):
@@ -172,9 +172,9 @@ class StackWalker:
         return kind
 
 
-def call_site(raw: RawSite | None) -> CallSite | None:
-    """The readable form of a recorded place."""
-    return _readable(*raw) if raw else None
+def call_site(place: RawSite | CallSite | None) -> CallSite | None:
+    """The readable form of a recorded place. A place of another process is readable already."""
+    return _readable(*place) if isinstance(place, RawSite) else place
 
 
 def distinct_sites(stacks: Mapping[str, Sequence[CallSite]]) -> Mapping[str, CallSite]:

@@ -15,7 +15,8 @@ from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from querygrowth.call_sites import Callers, StackWalker
+from querygrowth.call_sites import Callers, CallSite, Project, StackWalker
+from querygrowth.engine import AnyEngine, sync_engine
 
 DBAPIRow = Sequence[object]
 
@@ -286,3 +287,32 @@ class Recording:
     ) -> None:
         self.checkouts += 1
         self._checkout_of[id(proxy)] = self.checkouts
+
+
+@contextmanager
+def record_stacks(
+    engine: AnyEngine, project: Project | None = None
+) -> Iterator[dict[str, tuple[CallSite, ...]]]:
+    """Record the stack of every statement text inside the block, when it is first sent.
+
+    Args:
+        engine: An `Engine` or an `AsyncEngine`.
+        project: Decides which files are the user's own. Default: those below the working directory.
+
+    Yields:
+        The project's lines on the stack, the innermost first, by statement text.
+
+    Raises:
+        ValueError: `engine` is not an engine.
+    """
+    walker = StackWalker(project or Project())
+    stacks: dict[str, tuple[CallSite, ...]] = {}
+
+    def before(*arguments: object) -> None:
+        statement = str(arguments[2])
+        # A full stack costs more than a call site, so it is taken once for a text.
+        if statement not in stacks:
+            stacks[statement] = walker.project_stack(sys._getframe(1))
+
+    with listening(sync_engine(engine), {"before_cursor_execute": before}):
+        yield stacks

@@ -6,7 +6,6 @@ recognised by their first keyword and counted separately. So are transactions, c
 and pool checkouts.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -216,32 +215,3 @@ def count_queries(
     recording = Recording(walker=walker, keep_parameters=keep_parameters)
     with listening(target, recording.listeners()):
         yield QueryLog(recording, target.dialect.name)
-
-
-@contextmanager
-def record_stacks(
-    engine: AnyEngine, project: Project | None = None
-) -> Iterator[dict[str, tuple[CallSite, ...]]]:
-    """Record the stack of every statement text inside the block, when it is first sent.
-
-    Args:
-        engine: An `Engine` or an `AsyncEngine`.
-        project: Decides which files are the user's own. Default: those below the working directory.
-
-    Yields:
-        The project's lines on the stack, the innermost first, by statement text.
-
-    Raises:
-        ValueError: `engine` is not an engine.
-    """
-    walker = StackWalker(project or Project())
-    stacks: dict[str, tuple[CallSite, ...]] = {}
-
-    def before(*arguments: object) -> None:
-        statement = str(arguments[2])
-        # A full stack costs more than a call site, so it is taken once for a text.
-        if statement not in stacks:
-            stacks[statement] = walker.project_stack(sys._getframe(1))
-
-    with listening(sync_engine(engine), {"before_cursor_execute": before}):
-        yield stacks

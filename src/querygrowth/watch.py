@@ -5,20 +5,13 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    ExitStack,
-    contextmanager,
-)
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from typing import TypeVar
 
-from querygrowth.activity import Activity, activity_of
-from querygrowth.call_sites import Project, distinct_sites
-from querygrowth.driver import trace_driver, traceable
+from querygrowth.activity import Activity, activity_of_record
+from querygrowth.call_sites import Project
 from querygrowth.engine import AnyEngine
-from querygrowth.log import count_queries, record_stacks
-from querygrowth.work import BRANCHES, VM_STEPS, Tally, count_branches, count_vm_steps
+from querygrowth.record import record
 
 Action = Callable[..., object]
 T = TypeVar("T")
@@ -127,29 +120,12 @@ def watch(
     Raises:
         ValueError: The engine cannot count a kind of work. The action has not run.
     """
-    # All counters are started before the action, so that one that refuses the engine stops it.
-    with ExitStack() as stack:
-        trace = (
-            stack.enter_context(trace_driver(engine, all_connections=all_connections))
-            if traceable(engine)
-            else None
+    return activity_of_record(
+        record(
+            lambda: runner.call(action, engine),
+            engine,
+            work=work,
+            project=project,
+            all_connections=all_connections,
         )
-        tallies = {name: stack.enter_context(_tally(name, engine, project)) for name in work}
-        stacks = stack.enter_context(record_stacks(engine, project))
-        log = stack.enter_context(count_queries(engine, project=project))
-        result = runner.call(action, engine)
-    return activity_of(
-        log,
-        trace=trace,
-        result=result,
-        work={name: tally.count for name, tally in tallies.items()},
-        origins=distinct_sites(stacks),
     )
-
-
-def _tally(name: str, engine: AnyEngine, project: Project | None) -> AbstractContextManager[Tally]:
-    if name == VM_STEPS:
-        return count_vm_steps(engine)
-    if name == BRANCHES:
-        return count_branches(project)
-    raise ValueError(f"unknown kind of work {name!r}: choose from {VM_STEPS}, {BRANCHES}")

@@ -17,6 +17,7 @@ from harness.checks.environments import (
 )
 from harness.checks.run import Check, CheckSetup, check_candidate, prepare_checks, run_checks
 from harness.cli.main import main
+from harness.exporters.measured import measured
 from harness.exporters.subject import (
     CONTROL,
     DEFAULT_CANDIDATE,
@@ -112,7 +113,7 @@ def test_an_exporter_that_raises_during_a_check_has_failed_it(setup: CheckSetup)
             raise RuntimeError("out of order")
 
     verdicts = check_candidate(Subject("Breaks", Breaks), setup, checks=[Check.SNAPSHOT])
-    assert [each.seen for each in verdicts] == ["error: RuntimeError: out of order"]
+    assert [each.seen for each in verdicts] == ["it raised RuntimeError: out of order"]
 
 
 def test_a_class_that_is_not_an_exporter_raises_subject_error(setup: CheckSetup) -> None:
@@ -145,11 +146,10 @@ def test_an_order_that_depends_on_the_hash_seed_is_caught(
         generate_run(db, preset("tiny", run_id="elsewhere"))
         seen = [
             judge_in_environment(
-                load_subject("sorted_by_set:SortedBySet"),
-                load_subject(CONTROL),
+                measured("sorted_by_set:SortedBySet"),
+                measured(CONTROL),
                 db,
                 "elsewhere",
-                tmp_path,
                 environment,
             ).seen
             for environment in PROCESS_ENVIRONMENTS
@@ -163,12 +163,7 @@ def test_hash_seed_locale_and_time_zone_move_no_byte_on_any_backend(
     generate_run(db, preset("tiny", run_id="elsewhere"))
     for environment in PROCESS_ENVIRONMENTS:
         verdict = judge_in_environment(
-            load_subject(DEFAULT_CANDIDATE),
-            load_subject(CONTROL),
-            db,
-            "elsewhere",
-            tmp_path,
-            environment,
+            measured(DEFAULT_CANDIDATE), measured(CONTROL), db, "elsewhere", environment
         )
         assert verdict.passed, verdict
 
@@ -182,7 +177,7 @@ def test_sqlite_and_postgresql_export_the_same_but_for_offsets(
         generate_run(postgresql, spec)
         for reference in (CONTROL, DEFAULT_CANDIDATE):
             verdict = judge_across_backends(
-                load_subject(reference), sqlite=sqlite, postgresql=postgresql, run_id="both"
+                measured(reference), sqlite=sqlite, postgresql=postgresql, run_id="both"
             )
             assert verdict.passed, verdict
 
@@ -193,7 +188,7 @@ def test_a_difference_between_the_backends_is_named(sqlite_url: str, postgres_ur
         generate_run(sqlite, spec)
         generate_run(postgresql, preset("tiny", 3, run_id="both"))
         verdict = judge_across_backends(
-            load_subject(CONTROL), sqlite=sqlite, postgresql=postgresql, run_id="both"
+            measured(CONTROL), sqlite=sqlite, postgresql=postgresql, run_id="both"
         )
     assert verdict.failed
     assert "between SQLite (expected) and PostgreSQL (found)" in verdict.seen

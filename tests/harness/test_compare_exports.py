@@ -19,7 +19,6 @@ from harness.compare.exports import (
     SIGNING_KEY,
     assert_same_export,
     compare_exports,
-    fixed_clock,
 )
 from harness.exporters.measured import control_for
 from harness.exporters.subject import (
@@ -280,8 +279,8 @@ def test_the_control_exports_a_large_run_in_a_separate_process(
     one_run: LandscapeDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.exporters.measured.LARGE_ROWS", 1)
-    control = control_for(one_run, SPEC.run_id, clock=fixed_clock, directory=tmp_path)
-    assert control.factory is not load_subject(CONTROL).factory
+    with control_for(one_run, SPEC.run_id) as control:
+        assert not control.is_here
     comparison = compare_exports(one_run, SPEC.run_id, candidate=load_subject(DEFAULT_CANDIDATE))
     assert comparison.identical, comparison.verdict()
     assert comparison.control == "LegacyLandscapeExporter"
@@ -364,11 +363,6 @@ class NeedsMore(LandscapeExporter):
 @pytest.mark.parametrize(
     ("candidate", "words"),
     [
-        (
-            YieldsTuples,
-            "YieldsTuples: record 1 is not a dict with text keys, but ('run', 'compared')",
-        ),
-        (NeverEnds, "NeverEnds yields more than 50 records: raise --max-records"),
         (TakesNoRun, "TakesNoRun.export_run"),
         (NeedsMore, "missing a required argument: 'more'"),
     ],
@@ -377,9 +371,24 @@ def test_an_object_that_is_not_an_exporter_is_refused_by_name_in_one_line(
     one_run: LandscapeDB, candidate: type[Any], words: str
 ) -> None:
     with pytest.raises(SubjectError) as caught:
-        compare_exports(one_run, SPEC.run_id, candidate=subject(candidate), max_records=50)
+        compare_exports(one_run, SPEC.run_id, candidate=subject(candidate))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "words"),
+    [
+        (YieldsTuples, "record 1 is not a dict with text keys, but ('run', 'compared')"),
+        (NeverEnds, "more than 50 records: raise --max-records"),
+    ],
+)
+def test_an_export_of_no_records_or_without_end_has_failed(
+    one_run: LandscapeDB, candidate: type[Any], words: str
+) -> None:
+    comparison = compare_exports(one_run, SPEC.run_id, candidate=subject(candidate), max_records=50)
+    assert comparison.verdict().failed
+    assert words in comparison.verdict().seen + str(comparison.difference)
 
 
 def test_a_module_that_raises_on_import_is_refused(

@@ -13,6 +13,7 @@ from harness.checks.concurrent_writer import (
     add_records_of_every_type,
 )
 from harness.checks.environments import judge_snapshot
+from harness.exporters.measured import InThisProcess, in_own_process, measured
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
@@ -21,7 +22,12 @@ NOT_A_SNAPSHOT = "harness.fixtures.faulty_exporters.resources:NotASnapshot"
 
 
 def judged(reference: str, url: str, directory: Path) -> str:
-    verdict = judge_snapshot(load_subject(reference), load_subject(CONTROL), lambda: url, directory)
+    return judged_subject(load_subject(reference), url, directory)
+
+
+def judged_subject(subject: Subject, url: str, directory: Path) -> str:
+    control = measured(CONTROL)
+    verdict = judge_snapshot(InThisProcess(subject), control, lambda: url, directory)
     return f"{verdict.outcome}: {verdict.seen}"
 
 
@@ -41,10 +47,8 @@ def test_an_exporter_that_reads_query_by_query_is_torn_on_every_backend(
 
 
 def test_an_exporter_without_a_second_query_is_vacuous(sqlite_url: str, tmp_path: Path) -> None:
-    nothing = load_subject("harness.fixtures.faulty_exporters.output:ExportsNothing")
-    verdict = judge_snapshot(nothing, load_subject(CONTROL), lambda: sqlite_url, tmp_path)
-    assert verdict.failed
-    assert verdict.seen.startswith("vacuous")
+    nothing = "harness.fixtures.faulty_exporters.output:ExportsNothing"
+    assert judged(nothing, sqlite_url, tmp_path).startswith("failed: vacuous")
 
 
 def rows_by_table(db: LandscapeDB) -> dict[str, int]:
@@ -101,5 +105,20 @@ def test_an_exporter_without_a_clock_can_hold_a_snapshot_too(
 ) -> None:
     batched = load_subject(DEFAULT_CANDIDATE)
     clockless = Subject("clockless", lambda db, signing_key=None: batched.factory(db, signing_key))
-    verdict = judge_snapshot(clockless, load_subject(CONTROL), lambda: sqlite_url, tmp_path)
-    assert verdict.passed, verdict
+    seen = judged_subject(clockless, sqlite_url, tmp_path)
+    assert seen == "passed: a snapshot, while a second process wrote"
+
+
+@pytest.mark.parametrize(
+    ("reference", "seen"),
+    [
+        (DEFAULT_CANDIDATE, "passed: a snapshot, while a second process wrote"),
+        (NOT_A_SNAPSHOT, "failed: not a snapshot: "),
+    ],
+)
+def test_the_export_of_another_process_waits_for_the_writer(
+    reference: str, seen: str, sqlite_url: str, tmp_path: Path
+) -> None:
+    with in_own_process(reference) as candidate:
+        verdict = judge_snapshot(candidate, measured(CONTROL), lambda: sqlite_url, tmp_path)
+    assert f"{verdict.outcome}: {verdict.seen}".startswith(seen)

@@ -12,13 +12,15 @@ import pytest
 
 from elspeth.core.landscape import LandscapeDB
 from harness.bench.race import IN_MEMORY_MAPS
-from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
-from harness.exporters.measured import InOwnProcess, measured
+from harness.checks.selftest import load_correct_exporters
+from harness.compare.exports import SIGNING_KEY, Comparison, compare_exports, fixed_clock
+from harness.exporters.measured import InOwnProcess, InThisProcess, in_own_process, measured
 from harness.exporters.observation import ExportTask
-from harness.exporters.subject import DEFAULT_CANDIDATE, SubjectError
-from harness.exporters.subprocess_probe import Probe, subject_of
+from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, SubjectError, load_subject
+from harness.exporters.subprocess_probe import Probe
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
+from querygrowth.work import BRANCHES, VM_STEPS
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "other-exporters.md"
@@ -68,28 +70,72 @@ def elsewhere(tmp_path: Path) -> Path:
 
 
 def test_the_probe_needs_the_standard_library_and_sqlalchemy_alone() -> None:
-    tree = ast.parse((ROOT / "harness" / "exporters" / "probe_script.py").read_text())
-    imported = {
-        name.split(".")[0]
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [])
-        + ([each.name for each in node.names] if isinstance(node, ast.Import) else [])
+    folder = ROOT / "harness" / "exporters"
+    imported: dict[str, set[str]] = {}
+    for path in (folder / "probe_script.py", *(folder / "probe").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names.append(node.module or "")
+            for name in names:
+                imported.setdefault(name.split(".")[0], set()).add(path.name)
+    others = {
+        name: files for name, files in imported.items() if name not in sys.stdlib_module_names
     }
-    assert imported - sys.stdlib_module_names == {"sqlalchemy"}
+    assert others.keys() == {"sqlalchemy", "querygrowth"}
+    assert others["querygrowth"] == {"observation.py"}
 
 
-def test_an_exporter_is_counted_there_as_it_is_here(task: ExportTask) -> None:
-    here = measured(DEFAULT_CANDIDATE).observe(task)
-    there = measured(DEFAULT_CANDIDATE, src=ROOT / "src").observe(task)
-    assert there.file == here.file
-    counted = [
-        (seen.queries, seen.transactions, {each.shape.text: each.count for each in seen.shapes})
-        for seen in (here.activity, there.activity)
-    ]
-    assert counted[0] == counted[1]
-    assert all(each.site is not None for each in there.activity.shapes)
-    assert there.activity.rows_fetched is None
+def test_what_records_an_export_there_needs_no_sqlglot() -> None:
+    code = (
+        "import sys; sys.modules['sqlglot'] = None\n"
+        "import querygrowth.record, querygrowth.driver, querygrowth.work\n"
+        "assert 'elspeth' not in sys.modules and 'harness' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+WORK = (VM_STEPS, BRANCHES)
+
+
+@pytest.mark.parametrize("exporter", [CONTROL, *(e.exporter for e in load_correct_exporters())])
+def test_an_exporter_is_observed_there_as_it_is_here(task: ExportTask, exporter: str) -> None:
+    subject = load_subject(exporter)
+    here = InThisProcess(subject)
+    # Statements are compiled once in a process, which shows in the branches of a first export.
+    here.observe(task)
+    task.path_for(here.name).unlink()
+    expected = here.observe(task, work=WORK)
+    with in_own_process(exporter) as there:
+        there.observe(task)
+        found = there.observe(task, work=WORK)
+    assert found.file == expected.file
+    assert found.activity == expected.activity
+    assert found.activity.queries
+    assert found.activity.rows_fetched
+    assert found.activity.work.keys() == set(WORK)
+    assert all(each.site is not None for each in found.activity.shapes)
+
+
+def test_an_exporter_without_writer_is_observed_there_as_it_is_here(
+    task: ExportTask, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(elsewhere)
+    expected = measured("their_exporters:WithoutClock").observe(task)
+    with in_own_process("their_exporters:WithoutClock") as there:
+        found = there.observe(task)
+    # Its manifest has the time of the export, so that the bytes differ.
+    assert found.file.records == expected.file.records
+    assert found.activity == expected.activity
+
+
+def test_the_parent_never_imports_the_exporter(task: ExportTask, elsewhere: Path) -> None:
+    (elsewhere / "never_here.py").write_text(ELSEWHERE)
+    with in_own_process("never_here:WithoutClock", src=elsewhere) as there:
+        assert there.observe(task).activity.queries
+        assert there.defined_at is not None
+        assert Path(there.defined_at.path) == elsewhere / "never_here.py"
+    assert "never_here" not in sys.modules
 
 
 def test_times_and_memory_come_from_there(task: ExportTask) -> None:
@@ -122,8 +168,9 @@ def test_an_exporter_of_the_working_directory_is_imported_from_there(
     assert found.peak_bytes > 2**20
 
 
-def compare(task: ExportTask, probe: Probe):
-    return compare_exports(task.db, task.run_id, candidate=subject_of(probe, task))
+def compare(task: ExportTask, probe: Probe) -> Comparison:
+    with InOwnProcess(probe) as candidate:
+        return compare_exports(task.db, task.run_id, candidate=candidate)
 
 
 def test_the_same_exporter_of_another_checkout_is_identical(task: ExportTask) -> None:
@@ -152,15 +199,15 @@ def test_an_error_there_is_known_here_by_its_name(task: ExportTask, elsewhere: P
     ("probe", "reason"),
     [
         (Probe("no_such_module:Exporter"), "No module named 'no_such_module'"),
-        (Probe("json:Exporter"), "has no attribute 'Exporter'"),
+        (Probe("json:Exporter"), "json has no class or function Exporter"),
         (Probe(DEFAULT_CANDIDATE, python="/no/such/python"), "/no/such/python cannot be run"),
     ],
 )
 def test_what_cannot_be_probed_is_refused_in_one_line(
     task: ExportTask, probe: Probe, reason: str
 ) -> None:
-    with pytest.raises(SubjectError, match=reason) as refusal:
-        probe.observe(task)
+    with InOwnProcess(probe) as exporter, pytest.raises(SubjectError, match=reason) as refusal:
+        exporter.observe(task)
     assert "\n" not in str(refusal.value)
 
 

@@ -13,8 +13,6 @@ from querygrowth.activity import (
     TRANSACTIONS,
     Activity,
     ShapeActivity,
-    StatementCount,
-    activity_of_counts,
 )
 from querygrowth.call_sites import CallSite
 from querygrowth.contract import QueryContract
@@ -188,25 +186,6 @@ def test_a_count_that_was_not_taken_is_skipped_with_the_reason() -> None:
         "fetched rows were not counted",
     ]
     assert not [each for each in verdicts if each.failed]
-
-
-def test_counts_of_another_process_make_an_activity() -> None:
-    sql = "SELECT id FROM states WHERE row_id = "
-    activity = activity_of_counts(
-        [
-            StatementCount("BEGIN", 2, READS_ROWS),
-            StatementCount("CREATE TABLE t (id INTEGER)", 1),
-            StatementCount(f"{sql}1", 1, READS_ROWS),
-            StatementCount(f"{sql}2", 3, LOOPS),
-        ],
-        dialect="sqlite",
-        transactions=2,
-        records=7,
-    )
-    assert (activity.queries, activity.session_statements, activity.transactions) == (4, 2, 2)
-    (shape,) = activity.shapes
-    assert (shape.shape.table, shape.count, shape.site) == ("states", 4, LOOPS)
-    assert (activity.rows_fetched, activity.checkouts, activity.bypassed) == (None, None, None)
 
 
 @pytest.mark.parametrize("scales", [(10,), (10, 10), (100, 10), (1, 2, 3)])

@@ -1,0 +1,81 @@
+"""Gravity: the order of causes in which a candidate's failures are shown, and their summary.
+
+A crash explains everything that is missing after it. Lost or wrong bytes matter more than costs. An
+error in other words than the control's matters least.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from types import MappingProxyType
+
+from harness.checks.run import Check, CheckVerdict
+from harness.compare.difference import Kind
+from querygrowth.verdict import BY_URGENCY, CRASH, Outcome
+
+
+class Gravity(IntEnum):
+    """The causes of failures, the gravest first."""
+
+    CRASH = 0
+    BYTES = 1
+    GROWTH = 2
+    WORK = 3
+    REFUSAL = 4
+
+
+GRAVITY_OF_CHECK: Mapping[Check, Gravity] = MappingProxyType(
+    {
+        Check.QUERIES: Gravity.GROWTH,
+        Check.SEARCH: Gravity.GROWTH,
+        Check.WORK: Gravity.WORK,
+        Check.MEMORY: Gravity.WORK,
+    }
+)
+"""The causes that the checks of costs find. All other checks are about bytes."""
+
+# Every check can show a crash, or a refusal in other words, so the kind of a verdict decides first.
+_OF_KIND: Mapping[str, Gravity] = MappingProxyType(
+    {CRASH: Gravity.CRASH, Kind.ERROR.value: Gravity.REFUSAL}
+)
+
+
+def gravity(found: CheckVerdict) -> Gravity:
+    """Return the cause that a failed verdict shows."""
+    of_check = GRAVITY_OF_CHECK.get(found.check, Gravity.BYTES)
+    return _OF_KIND.get(found.verdict.kind, of_check)
+
+
+def by_gravity(found: CheckVerdict) -> tuple[int, Gravity]:
+    """Return the key that sorts verdicts: failed ones first, and the gravest of them first.
+
+    The sort keeps the order of the checks among verdicts of one gravity.
+    """
+    return BY_URGENCY.index(found.verdict.outcome), gravity(found)
+
+
+def headline(found: Sequence[CheckVerdict]) -> str:
+    """Return the result in one line: the gravest failure, and the number of verdicts by outcome.
+
+    Skipped checks are named with the reason, for example `passed 9, skipped 1 (process: not asked
+    for: runs with --all)`.
+    """
+    gravest = min(found, key=by_gravity).verdict
+    if gravest.outcome not in (Outcome.FAILED, Outcome.INCONCLUSIVE):
+        return count_outcomes(found)
+    return f"{gravest.outcome}: {gravest.subject}: {gravest.seen}: {count_outcomes(found)}"
+
+
+def count_outcomes(found: Sequence[CheckVerdict]) -> str:
+    """Count verdicts by outcome, and name the skipped checks with the reasons."""
+    counts = Counter(each.verdict.outcome for each in found)
+    reasons: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for each in found:
+        if each.verdict.outcome is Outcome.SKIPPED:
+            reasons[each.verdict.seen][each.check.value] = None
+    skipped = "; ".join(f"{', '.join(checks)}: {seen}" for seen, checks in reasons.items())
+    return ", ".join(
+        f"{outcome} {counts[outcome]}" + (f" ({skipped})" if outcome is Outcome.SKIPPED else "")
+        for outcome in BY_URGENCY
+        if counts[outcome]
+    )

@@ -1,0 +1,40 @@
+"""The error of an exporter that did not finish an export, with the verdict on it."""
+
+from collections.abc import Sequence
+
+from querygrowth.call_sites import CallSite
+from querygrowth.reports import visible
+from querygrowth.verdict import CRASH, Outcome, Verdict
+
+_SHOWN_FRAMES = 3
+
+
+class ExportFailedError(Exception):
+    """An exporter raised an error, or its process ended, hung or answered nonsense.
+
+    Attributes:
+        verdict: The failed verdict, in one line, with the line of the exporter if one is known.
+    """
+
+    def __init__(self, name: str, seen: str, *, frames: Sequence[CallSite] = ()) -> None:
+        """Keep the failure as a verdict.
+
+        Args:
+            name: The exporter's name.
+            seen: What it did, such as "it raised KeyError: 'x'".
+            frames: The lines of its files that an error passed through, the outermost first.
+        """
+        message = visible(seen)
+        # The last line of its own files: a library below it raised, but was called from there.
+        site = frames[-1] if frames else None
+        self.verdict = Verdict(
+            name,
+            Outcome.FAILED,
+            expected="an export that ends without an error",
+            seen=message,
+            evidence=tuple(f"called from {each}" for each in frames[-2 : -2 - _SHOWN_FRAMES : -1]),
+            next_step="the line of the exporter that raised" if site else "",
+            site=site,
+            kind=CRASH,
+        )
+        super().__init__(f"{name}: {message}{f' at {site}' if site else ''}")

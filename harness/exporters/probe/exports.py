@@ -1,0 +1,195 @@
+"""Export a run: build the exporter, and write its records and files with the errors they end in."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+RECORDS, JSONL, CSV = "records", "export.jsonl", "csv"
+"""The names of the written files, in the directory of an export."""
+
+Build = Callable[[], Any]
+"""Makes a new exporter."""
+
+
+class NotAnExporterError(ValueError):
+    """The named object cannot be loaded, or cannot be called as an exporter."""
+
+
+class RecordsError(Exception):
+    """The records of an export are no records, or do not end."""
+
+
+def takes_clock(factory: Callable[..., Any]) -> bool:
+    """Whether the time in its manifest can be set, so that whole files can be compared."""
+    try:
+        return "clock" in inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return False  # Some callables that are written in C have no signature.
+
+
+def build_exporter(name: str, factory: Callable[..., Any], db: Any, key: Any, clock: Any) -> Any:
+    """Make an exporter.
+
+    Args:
+        name: The exporter's name in messages.
+        factory: The class or function.
+        db: The database to export from.
+        key: The key to sign with; None for unsigned exports.
+        clock: The clock of the manifest, given only to an exporter that takes one.
+
+    Raises:
+        NotAnExporterError: It cannot be called as an exporter. The message is one line.
+    """
+    options = {"clock": clock} if takes_clock(factory) else {}
+    _require_call(name, factory, db, key, **options)
+    exporter = factory(db, key, **options)
+    export_run = getattr(exporter, "export_run", None)
+    if not callable(export_run):
+        raise NotAnExporterError(f"{name} does not make an exporter: no export_run method")
+    _require_call(f"{name}.export_run", export_run, "run", sign=True)
+    return exporter
+
+
+def write_forms(
+    build: Build, run_id: str, directory: Path, *, sign: bool, max_records: int
+) -> dict[str, Any]:
+    """Export a run as records, and to files by the exporter's own methods where it has them.
+
+    Args:
+        build: Makes a new exporter. One is made for every form, because an exporter may keep state
+            from one call to the next.
+        run_id: The run to export.
+        directory: The directory to write into.
+        sign: Whether to sign.
+        max_records: The records after which the export counts as endless.
+
+    Returns:
+        `record_count`, `error`, and for both file forms `writes_*` and `*_error`.
+    """
+    answer = write_records(build, run_id, directory / RECORDS, sign=sign, max_records=max_records)
+    error = answer["error"]
+    if error and not error["type_name"]:
+        # Its files would hold no records either, or would not end.
+        stopped = {"writes_jsonl": True, "writes_csv": True}
+        return {**answer, **stopped, "jsonl_error": error, "csv_error": error}
+    for form, name in (("jsonl", JSONL), ("csv", CSV)):
+        writes = False
+
+        def write(form: str = form, name: str = name) -> None:
+            nonlocal writes
+            method = getattr(build(), f"write_{form}", None)
+            writes = method is not None
+            if method is not None:
+                method(run_id, directory / name, sign=sign)
+
+        error = error_of(write)
+        answer.update({f"writes_{form}": writes, f"{form}_error": error})
+    return answer
+
+
+def write_records(
+    build: Build,
+    run_id: str,
+    path: Path,
+    *,
+    sign: bool,
+    max_records: int,
+    on_record: Callable[[int], object] | None = None,
+) -> dict[str, Any]:
+    """Write the records of an export to a file, up to the error that they end in.
+
+    Args:
+        build: Makes the exporter.
+        run_id: The run to export.
+        path: The file to write. An exporter that fails before its first record leaves it empty.
+        sign: Whether to sign.
+        max_records: The records after which the export counts as endless.
+        on_record: Called with the number of records so far, before each further record is written.
+
+    Returns:
+        `record_count` and `error`.
+    """
+    count = 0
+
+    def write() -> None:
+        nonlocal count
+        with path.open("w", encoding="ascii") as file:
+            for record in build().export_run(run_id, sign=sign):
+                check_record(record, count + 1, max_records)
+                if on_record is not None:
+                    on_record(count)
+                file.write(encoded(record))
+                count += 1
+
+    error = error_of(write)
+    return {"record_count": count, "error": error}
+
+
+def check_record(record: object, number: int, max_records: int) -> None:
+    """Raise RecordsError for an object that is no record, or for one record too many."""
+    if not isinstance(record, Mapping) or not all(type(key) is str for key in record):
+        text = repr(record)
+        shown = text if len(text) <= 60 else f"{text[:57]}..."
+        raise RecordsError(f"record {number} is not a dict with text keys, but {shown}")
+    if number > max_records:
+        raise RecordsError(
+            f"more than {max_records:,} records: raise --max-records if the run is that large"
+        )
+
+
+def write_lines(records: Iterable[Mapping[str, Any]], path: Path) -> int:
+    """Write records to a file as JSON, one a line, and return their number."""
+    count = 0
+    with path.open("w", encoding="ascii") as file:
+        for record in records:
+            file.write(encoded(record))
+            count += 1
+    return count
+
+
+def encoded(record: Mapping[str, Any]) -> str:
+    """Return a record as a line of JSON that keeps the order of keys, and 1 apart from 1.0."""
+    return f"{json.dumps(dict(record), default=_foreign)}\n"
+
+
+def error_of(action: Callable[[], object]) -> dict[str, str] | None:
+    """Perform an action and return the error that it raises, if any.
+
+    Raises:
+        NotAnExporterError: The object is no exporter: that is misuse, and not part of an export.
+    """
+    pid = os.getpid()
+    try:
+        action()
+    except NotAnExporterError:
+        raise
+    except Exception as error:
+        if os.getpid() != pid:
+            os._exit(1)  # A process that the exporter forked must not answer in its place.
+        kind = "" if isinstance(error, RecordsError) else type(error).__qualname__
+        return {"type_name": kind, "message": str(error)}
+    return None
+
+
+def _require_call(
+    name: str, function: Callable[..., object], *args: object, **options: object
+) -> None:
+    # Before the call: a TypeError from the exporter's own code is part of its export instead.
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # A builtin without a signature: the call shows it.
+    try:
+        signature.bind(*args, **options)
+    except TypeError as error:
+        message = f"{name}{signature} cannot be called as an exporter: {error}"
+        raise NotAnExporterError(message) from None
+
+
+def _foreign(value: object) -> dict[str, str]:
+    return {"class": type(value).__qualname__, "repr": repr(value)}

@@ -1,0 +1,332 @@
+"""Answer requests about one exporter, in the exporter's own process, one after the other.
+
+A request and its answer are lines of JSON on two pipes that belong to the harness. The exporter
+prints to standard output and error, which the harness reads elsewhere. `TASKS` lists the requests.
+Every one but `load` names the databases and a directory for files; those that export one run also
+name it, the key and the clock. An answer holds one of
+
+- `answer`: what the task returned;
+- `raised`: the exporter's error, with the lines of its source;
+- `refused`: the object is no exporter;
+- `pause`: the export has come to a point where the harness acts before it goes on.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.util
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from . import exports, measures
+from .database import DatabaseWatch, open_database
+from .state import changes_of_process, children_faults, state_of_process
+
+_EXPORTERS = Path(__file__).parents[1]
+
+MESSAGE_LENGTH = 500
+"""The longest message of an error, in characters."""
+
+
+class Pipes:
+    """The two pipes of the harness, which no program that the exporter starts inherits."""
+
+    def __init__(self, requests: int, answers: int) -> None:
+        """Take over two descriptors."""
+        for descriptor in (requests, answers):
+            os.set_inheritable(descriptor, False)
+        self._requests = os.fdopen(requests, encoding="utf-8")
+        self._answers = answers
+        self._pid = os.getpid()
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the next request; None at the end."""
+        line = self._requests.readline()
+        return json.loads(line) if line else None
+
+    def write(self, answer: dict[str, Any]) -> None:
+        """Send one line."""
+        if os.getpid() != self._pid:
+            os._exit(1)  # A process that the exporter forked must not answer in its place.
+        data = f"{json.dumps(answer)}\n".encode()
+        while data:
+            data = data[os.write(self._answers, data) :]
+
+
+class Host:
+    """One exporter, its database, and the tasks that are done with them."""
+
+    def __init__(self, pipes: Pipes) -> None:
+        """Wait for the request `load`, which names the exporter."""
+        self._pipes = pipes
+        self.factory: Any = None
+        self.name = ""
+        self._accesses: list[dict[str, Any]] = []
+        self._watches: list[DatabaseWatch] = []
+        self._request: dict[str, Any] = {}
+        self._querygrowth = Path()
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Perform one task, and say what the exporter left changed."""
+        if request["task"] == "load":
+            return self._answer_of(lambda: self.load(request))
+        self._request = request
+        before, faults = state_of_process(), children_faults()
+        task = TASKS[request["task"]]
+        answer = self._answer_of(lambda: task(self))
+        # Exporters and generators that the task dropped are in reference cycles at times.
+        gc.collect()
+        answer["changes"] = [
+            *changes_of_process(before),
+            *(change for each in self._watches for change in each.changes()),
+        ]
+        answer["used_processes"] = children_faults() > faults
+        return answer
+
+    def _answer_of(self, task: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        # The message of an error could raise another one, as could SystemExit with any argument.
+        try:
+            return {"answer": task()}
+        except exports.NotAnExporterError as error:
+            return {"refused": _one_line(error)}
+        except BaseException as error:
+            frames = [
+                [each.path, each.line, each.function]
+                for each in self._observation().frames_of_error(error, self.factory)
+            ]
+            return {"raised": _one_line(error, named=True), "frames": frames}
+
+    def load(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Import the exporter, and describe it and its environment."""
+        sys.path[:] = [*request["paths"], *(request["path"] or sys.path), *request["last_paths"]]
+        self._querygrowth = Path(request["querygrowth"])
+        reference = request["subject"]
+        module_name, _, attribute = reference.partition(":")
+        try:
+            module = importlib.import_module(module_name)
+        except (Exception, SystemExit) as error:  # Importing runs the user's code.
+            raise exports.NotAnExporterError(
+                f"{reference}: importing {module_name} failed: {_one_line(error, named=True)}"
+            ) from None
+        self.factory = getattr(module, attribute, None)
+        if not callable(self.factory):
+            raise exports.NotAnExporterError(
+                f"{reference}: {module_name} has no class or function {attribute}"
+            )
+        self.name = request["name"]
+        file = getattr(module, "__file__", None)
+        return {
+            "python": sys.version.split()[0],
+            "takes_clock": exports.takes_clock(self.factory),
+            "file": file and str(Path(file).resolve()),
+            "defined_at": _definition(self.factory, self.name),
+        }
+
+    @property
+    def db(self) -> Any:
+        """The first database of the request."""
+        return self.databases[0]
+
+    @property
+    def databases(self) -> list[Any]:
+        """The databases of the request; they stay open until others are asked for."""
+        accesses = self._request["databases"]
+        if accesses != self._accesses:
+            self.close()
+            # One by one, so that those before one that cannot be opened are closed later.
+            for access in accesses:
+                self._watches.append(DatabaseWatch(open_database(access)))
+            self._accesses = accesses
+        return [each.db for each in self._watches]
+
+    def close(self) -> None:
+        """Close the databases."""
+        for each in self._watches:
+            each.db.close()
+        self._watches, self._accesses = [], []
+
+    def build(self) -> Any:
+        """Make an exporter; one that takes a clock gets a fixed one."""
+        moment = datetime.fromisoformat(self._request["clock"])
+        return exports.build_exporter(self.name, self.factory, self.db, self._key, lambda: moment)
+
+    @property
+    def _key(self) -> bytes | None:
+        key = self._request["key"]
+        return None if key is None else bytes.fromhex(key)
+
+    @property
+    def _directory(self) -> Path:
+        return Path(self._request["directory"])
+
+    def export(self) -> dict[str, Any]:
+        """Export in every form."""
+        return exports.write_forms(
+            self.build,
+            self._request["run_id"],
+            self._directory,
+            sign=self._key is not None,
+            max_records=self._request["max_records"],
+        )
+
+    def export_records(self) -> dict[str, Any]:
+        """Export the records, and pause once for the harness if it asked for that."""
+        return exports.write_records(
+            self.build,
+            self._request["run_id"],
+            self._directory / exports.RECORDS,
+            sign=self._key is not None,
+            max_records=self._request["max_records"],
+        )
+
+    def export_with_pause(self) -> dict[str, Any]:
+        """Export the records, and have the harness act before the second query or record."""
+
+        def pause() -> None:
+            self._pipes.write({"pause": True})
+            self._pipes.read()
+
+        found: dict[str, Any] = self._observation().write_records_with_pause(
+            self.build,
+            self._request["run_id"],
+            self._directory / exports.RECORDS,
+            sign=self._key is not None,
+            engine=self.db.engine,
+            pause=pause,
+        )
+        return found
+
+    def write_file(self) -> bool:
+        """Write a file with the exporter's method, or else its records as plain JSON.
+
+        Returns:
+            Whether a method of the exporter wrote it.
+        """
+        path = self._directory / exports.JSONL
+        exporter, run_id, sign = self.build(), self._request["run_id"], self._key is not None
+        writes = hasattr(exporter, "write_jsonl") and not self._request["as_records"]
+        if writes:
+            exporter.write_jsonl(run_id, path, sign=sign)
+        else:
+            exports.write_lines(exporter.export_run(run_id, sign=sign), path)
+        return writes
+
+    def observe(self) -> dict[str, Any]:
+        """Export to a file with all counters, and write the record of it beside the file."""
+        record = self._observation().observe(
+            self.write_file,
+            self.db.engine,
+            self.factory,
+            self._request["work"],
+            in_packages=self._request["in_packages"],
+        )
+        path = self._directory / "record.json"
+        path.write_text(json.dumps(record.to_json()), encoding="ascii")
+        return {"writes_jsonl": record.result}
+
+    def perform(self) -> dict[str, Any]:
+        """Perform a script of calls."""
+        if "harness_calls" not in sys.modules:
+            load_package("harness_calls", _EXPORTERS)
+        found = importlib.import_module("harness_calls.call_script").perform(
+            self._request["script"], self.factory, self.databases, self._directory
+        )
+        return {"outcomes": found}
+
+    def time_exports(self) -> dict[str, Any]:
+        """Time exports to a file, after a warm-up."""
+        return {"seconds": measures.times_after_warm_up(self.write_file, self._request["tries"])}
+
+    def time_first_row(self) -> dict[str, Any]:
+        """Time from the start of an export to its first `row` record, after a warm-up."""
+
+        def read() -> None:
+            run_id, sign = self._request["run_id"], self._key is not None
+            measures.read_to_first_row(self.build(), run_id, sign=sign)
+
+        return {"seconds": measures.times_after_warm_up(read, self._request["tries"])}
+
+    def measure_memory(self) -> dict[str, Any]:
+        """Measure the resident memory before one export, and at its highest."""
+        # An exporter may import modules when it is made: that is not memory of the export.
+        self.build()
+        return measures.memory_of(self.write_file)
+
+    def measure_held(self) -> dict[str, Any]:
+        """Measure what Python's allocator holds during and after several exports."""
+        self.build()
+        return measures.held_bytes_of(self.write_file, self._request["tries"])
+
+    def _observation(self) -> Any:
+        """Import what needs querygrowth, which is then loaded from the harness's folder."""
+        if "querygrowth" not in sys.modules:
+            load_package("querygrowth", self._querygrowth)
+        return importlib.import_module(f"{__package__}.observation")
+
+
+TASKS: dict[str, Callable[[Host], dict[str, Any]]] = {
+    "export": Host.export,
+    "records": Host.export_records,
+    "paused": Host.export_with_pause,
+    "observe": Host.observe,
+    "script": Host.perform,
+    "time": Host.time_exports,
+    "first_row": Host.time_first_row,
+    "memory": Host.measure_memory,
+    "held": Host.measure_held,
+}
+
+
+def load_package(name: str, folder: Path) -> None:
+    """Import the package in a folder, without making its neighbours importable."""
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{folder} is not a package")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+def run(requests: int, answers: int) -> None:
+    """Answer requests until the harness closes its end.
+
+    Args:
+        requests: The descriptor that the requests come from.
+        answers: The descriptor that the answers go to.
+    """
+    pipes = Pipes(requests, answers)
+    host = Host(pipes)
+    while (request := pipes.read()) is not None:
+        pipes.write(host.answer(request))
+    # A normal exit waits for threads and runs the exporter's exit handlers. Only the helper
+    # processes of multiprocessing need it.
+    if "multiprocessing.util" not in sys.modules:
+        os._exit(0)
+
+
+def _definition(factory: Any, name: str) -> list[Any] | None:
+    """Return file, line and name of a class or function; None if it was built at run time."""
+    try:
+        return [inspect.getsourcefile(factory), inspect.getsourcelines(factory)[1], name]
+    except (OSError, TypeError):
+        return None
+
+
+def _one_line(error: BaseException, *, named: bool = False) -> str:
+    """Return the message of an error, cut to a line."""
+    # A hostile exporter's exception may raise from __str__ too.
+    try:
+        message = str(error)
+    except BaseException as other:
+        message = f"(its message raised {type(other).__name__})"
+    text = f"{type(error).__name__}: {message}" if named else message
+    return " ".join(text.split())[:MESSAGE_LENGTH]
