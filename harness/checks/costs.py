@@ -31,7 +31,14 @@ VARIABLES = 32_766
 """The most variables that SQLite takes in a statement by default."""
 
 _BASE = RunSpec(
-    run_id="growth", forks=1, retries=1, routing_groups=1, calls=1, batches=1, members=2, artifacts=2
+    run_id="growth",
+    forks=1,
+    retries=1,
+    routing_groups=1,
+    calls=1,
+    batches=1,
+    members=2,
+    artifacts=2,
 )
 _AXES = (
     "rows",
@@ -160,9 +167,7 @@ def _along_axes(
         yield (
             axis,
             {
-                size: _observe(
-                    candidate, stored.db, specs[axis, size].run_id, work, directory
-                )
+                size: _observe(candidate, stored.db, specs[axis, size].run_id, work, directory)
                 for size in scales[axis]
             },
         )

@@ -206,13 +206,13 @@ def _maker(kind: str, fields: Sequence[str], run_id: str) -> _Make:
     times = [field for field in fields if field in _TIMES]
 
     def make(row: Stored) -> Record:
-        record = {"record_type": kind, "run_id": run_id}
+        record: Record = {"record_type": kind, "run_id": run_id}
         for field in fields:
             record[field] = row[field]
         for field in times:
             record[field] = _isoformat(row[field])
         if kind == "node_state" and row["status"] == "open":
-            record.update(dict.fromkeys(_LEFT_OUT_OF_OPEN_STATES))
+            record |= dict.fromkeys(_LEFT_OUT_OF_OPEN_STATES)
         return record
 
     return make

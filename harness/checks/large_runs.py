@@ -9,6 +9,7 @@ import filecmp
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -114,9 +115,7 @@ def _judge_runs(
     small = _Exported.by(candidate, db, _SMALL.run_id, directory).activity
     for spec in specs:
         run_id = spec.run_id
-        expected = runs.keep(
-            ("expected", spec), lambda run=run_id: ExpectedExport.of(db, run, directory)
-        )
+        expected = runs.keep(("expected", spec), partial(ExpectedExport.of, db, run_id, directory))
         exported = _Exported.by(candidate, db, run_id, directory)
         differs = _judge_bytes(expected, exported)
         yield differs

@@ -113,9 +113,7 @@ class GrowthReport:
         return cls(subject, (AxisGrowth(axis, tuple(scales), tuple(activities)),))
 
     @classmethod
-    def of_axes(
-        cls, subject: str, axes: Mapping[str, Mapping[int, Activity]]
-    ) -> "GrowthReport":
+    def of_axes(cls, subject: str, axes: Mapping[str, Mapping[int, Activity]]) -> "GrowthReport":
         """Build a report from activities that were measured elsewhere, along several axes.
 
         Args:
@@ -125,7 +123,9 @@ class GrowthReport:
         Raises:
             ValueError: As for `of`.
         """
-        reports = (cls.of(subject, axis, [*tried], [*tried.values()]) for axis, tried in axes.items())
+        reports = (
+            cls.of(subject, axis, [*tried], [*tried.values()]) for axis, tried in axes.items()
+        )
         return cls(subject, tuple(axis for report in reports for axis in report.axes))
 
     def along(self, axis: str) -> AxisGrowth:

@@ -82,10 +82,18 @@ def judge_growth(
         if misspelt is not None:
             return (misspelt,)  # other failures may only follow from the misspelling
     grown = [_judge_queries(axis, report.subject, contract) for axis in report.axes]
+    # What goes past SQLAlchemy does so along all axes: it is reported once, where it is the most.
+    worst = max(report.axes, key=_most_bypassed)
     verdicts = [
         verdict
         for axis, queries in zip(report.axes, grown, strict=True)
-        for verdict in _judge_axis(axis, report.subject, contract, queries)
+        for verdict in _judge_axis(
+            axis,
+            report.subject,
+            contract,
+            queries,
+            bypasses=axis is worst or not _most_bypassed(axis),
+        )
     ]
     return (
         *_by_cause([verdict for verdict in verdicts if verdict.failed], grown),
@@ -114,11 +122,17 @@ def _by_cause(failed: Sequence[Verdict], grown: Sequence[Verdict]) -> tuple[Verd
 
 
 def _judge_axis(
-    axis: AxisGrowth, subject: str, contract: QueryContract, queries: Verdict
+    axis: AxisGrowth,
+    subject: str,
+    contract: QueryContract,
+    queries: Verdict,
+    *,
+    bypasses: bool,
 ) -> Iterator[Verdict]:
     # An action that did nothing explains all other verdicts, so that is judged first.
     yield _first_failed([judge_vacuity(act, subject) for act in axis.activities])
-    yield _judge_bypasses(axis, subject)
+    if bypasses:
+        yield _judge_bypasses(axis, subject)
     yield queries
     yield from _judge_limits(axis, subject, contract)
     if axis.same_data:
@@ -129,6 +143,10 @@ def _judge_axis(
     yield _judge_rows(axis, subject)
     for name in dict.fromkeys(name for act in axis.activities for name in act.work):
         yield _judge_work(axis, subject, name)
+
+
+def _most_bypassed(axis: AxisGrowth) -> int:
+    return max(len(act.bypassed or ()) for act in axis.activities)
 
 
 def _judge_bypasses(axis: AxisGrowth, subject: str) -> Verdict:
@@ -147,7 +165,8 @@ def _judge_bypasses(axis: AxisGrowth, subject: str) -> Verdict:
             *_counts_by_scale(axis, lambda act: len(act.bypassed or ()), "bypassing"),
             *dict.fromkeys(bypassed[:_SHOWN_SHAPES]),
         ],
-        next_step="cursors taken from raw_connection() or connection.connection",
+        next_step="cursors taken from raw_connection() or connection.connection, another engine, "
+        "or a connection of the driver",
     )
 
 

@@ -15,6 +15,7 @@ import sqlite3.dbapi2
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import Engine
@@ -97,8 +98,9 @@ class _Found:
     def may_have_other_connections(self, engine: Engine) -> bool:
         """Whether this process may have the database file open outside the engine's pool."""
         try:
-            opened = [os.readlink(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd")]
-            pooled = engine.pool.checkedin() + engine.pool.checkedout()  # type: ignore[attr-defined]
+            opened = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir()]
+            # The pools that SQLAlchemy uses for files count their connections.
+            pooled = int(engine.pool.checkedin() + engine.pool.checkedout())  # type: ignore[attr-defined]
         except (OSError, AttributeError):
             return True  # not Linux, or a pool that does not count
         return sum(path in self._files for path in opened if not path.endswith("-wal")) > pooled

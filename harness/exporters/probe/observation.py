@@ -14,7 +14,7 @@ from sqlalchemy import event
 from querygrowth.call_sites import CallSite, Project
 from querygrowth.record import Record, record
 from querygrowth.statements import StatementKind, kind_of
-from querygrowth.work import BRANCHES, VM_STEPS, has_vm_steps
+from querygrowth.work import VM_STEPS, has_vm_steps
 
 from .exports import Build, write_records
 
