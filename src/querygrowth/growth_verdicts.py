@@ -82,19 +82,11 @@ def judge_growth(
         if misspelt is not None:
             return (misspelt,)  # other failures may only follow from the misspelling
     grown = [_judge_queries(axis, report.subject, contract) for axis in report.axes]
-    # What goes past SQLAlchemy does so along all axes: it is reported once, where it is the most.
-    worst = max(report.axes, key=_most_bypassed)
-    verdicts = [
-        verdict
-        for axis, queries in zip(report.axes, grown, strict=True)
-        for verdict in _judge_axis(
-            axis,
-            report.subject,
-            contract,
-            queries,
-            bypasses=axis is worst or not _most_bypassed(axis),
-        )
-    ]
+    # What goes past SQLAlchemy does so along all axes: it is reported where it is the most.
+    bypassing = max(report.axes, key=lambda axis: len(_most_bypassed(axis)))
+    verdicts = [_judge_bypasses(bypassing, report.subject)]
+    for axis, queries in zip(report.axes, grown, strict=True):
+        verdicts += _judge_axis(axis, report.subject, contract, queries)
     return (
         *_by_cause([verdict for verdict in verdicts if verdict.failed], grown),
         *(verdict for verdict in verdicts if not verdict.failed),
@@ -122,17 +114,10 @@ def _by_cause(failed: Sequence[Verdict], grown: Sequence[Verdict]) -> tuple[Verd
 
 
 def _judge_axis(
-    axis: AxisGrowth,
-    subject: str,
-    contract: QueryContract,
-    queries: Verdict,
-    *,
-    bypasses: bool,
+    axis: AxisGrowth, subject: str, contract: QueryContract, queries: Verdict
 ) -> Iterator[Verdict]:
     # An action that did nothing explains all other verdicts, so that is judged first.
     yield _first_failed([judge_vacuity(act, subject) for act in axis.activities])
-    if bypasses:
-        yield _judge_bypasses(axis, subject)
     yield queries
     yield from _judge_limits(axis, subject, contract)
     if axis.same_data:
@@ -145,15 +130,15 @@ def _judge_axis(
         yield _judge_work(axis, subject, name)
 
 
-def _most_bypassed(axis: AxisGrowth) -> int:
-    return max(len(act.bypassed or ()) for act in axis.activities)
+def _most_bypassed(axis: AxisGrowth) -> Sequence[str]:
+    return max((act.bypassed or () for act in axis.activities), key=len)
 
 
 def _judge_bypasses(axis: AxisGrowth, subject: str) -> Verdict:
     expected = "every statement sent through SQLAlchemy, where it is counted"
     if any(act.bypassed is None for act in axis.activities):
         return Verdict(subject, Outcome.SKIPPED, expected, "the driver was not traced")
-    bypassed = max((act.bypassed or () for act in axis.activities), key=len)
+    bypassed = _most_bypassed(axis)
     return judge(
         subject,
         not bypassed,
