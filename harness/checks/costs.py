@@ -1,69 +1,79 @@
-"""Judge what a candidate's exports cost as runs grow: queries, fetched rows, work and memory.
+"""Judge what a candidate's exports cost as runs grow: queries, fetched rows, and work.
 
-`attribute_queries` expresses the queries as a formula of what a run contains.
+One axis grows at a time, and the other runs in the database do. `large_runs` judges large runs, and
+`memory` judges memory.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from random import Random
-from tempfile import TemporaryDirectory
-from types import MappingProxyType
-from typing import Any
 
 from elspeth.core.landscape import LandscapeDB
-from harness.checks.reference_runs import NewDatabase
+from harness.checks.cost_runs import CostRuns
 from harness.compare.capture import Refusal
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.database_access import limit_variables
 from harness.exporters.failure import ExportFailedError
-from harness.exporters.measured import InThisProcess, Measured
-from harness.exporters.observation import ExportTask, MemoryUse
-from harness.generate.generator import generate_run
+from harness.exporters.measured import Measured
+from harness.exporters.observation import ExportTask
 from harness.generate.spec import RunSpec
 from harness.generate.strategies import run_specs
 from querygrowth.activity import Activity
 from querygrowth.contract import Allowance, QueryContract
-from querygrowth.formula import Attribution, CountedRun, attribute
-from querygrowth.growth import AxisGrowth, GrowthReport
+from querygrowth.growth import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.search import find_blow_up
-from querygrowth.verdict import Outcome, Verdict, judge
+from querygrowth.verdict import Verdict, judge
 from querygrowth.work import BRANCHES, VM_STEPS
 
 # SQLITE_MAX_VARIABLE_NUMBER, unless SQLite was built to take more.
 VARIABLES = 32_766
 """The most variables that SQLite takes in a statement by default."""
 
-_AXES: Mapping[str, int] = MappingProxyType(
-    {
-        "rows": 2,
-        "states": 1,
-        "routing_groups": 2,
-        "calls": 2,
-        "nodes": 3,
-        "edges": 2,
-        "batches": 2,
-        "artifacts": 2,
-        "neighbour_rows": 2,
-    }
+_BASE = RunSpec(
+    run_id="growth",
+    forks=1,
+    retries=1,
+    routing_groups=1,
+    calls=1,
+    batches=1,
+    members=2,
+    artifacts=2,
 )
-"""The axes along which runs grow, with their base sizes. The search covers forks and joins."""
+_AXES = (
+    "rows",
+    "states",
+    "retries",
+    "routing_groups",
+    "routing_events",
+    "calls",
+    "nodes",
+    "edges",
+    "batches",
+    "batch_retries",
+    "artifacts",
+    "forks",
+    "expansions",
+    "joins",
+    "members",
+    "parents",
+)
+"""The axes along which runs grow."""
 
 # Lists of ids hold rows or their children, and are usually 500 long: the second query comes at 501
-# rows. Along the other axes only a loop can grow, and a loop shows at any size.
-_FEW, _MANY = (2, 6, 24), (2, 20, 501)
-# Small, because counting branches makes an export about 20 times slower.
-_WORK_SCALES = (8, 24, 72)
-_BASE = RunSpec(
-    run_id="growth", forks=1, retries=1, routing_groups=1, batches=1, members=2, neighbours=1
-)
-# Two sizes, because their difference leaves out the memory of modules and the connection.
-_SMALL_ROWS, _LARGE_ROWS = 200, 2000
+# rows. Along the other axes a loop shows at any size; their sizes past 5,000 are in `large_runs`.
+_FEW, _MANY = (3, 20, 100), (2, 20, 501)
+# Small, because counting branches makes an export about 20 times slower. Three times the size in
+# the last step: the slope of a quadratic count then rises by far more than that of a sort.
+_WORK_SCALES = (3, 10, 40)
+
+# The rows, nodes, edges, batches and artifacts of the other runs. The other tables follow the rows.
+_OTHER_RUNS = (10, 100, 1000)
+# Machine steps on the same run. A planner that knows the sizes of tables may take another way.
+_STEPS_TOLERATED = 1.1
+
 _EXAMPLES = 60
 _ENDLESS_FACTOR = 10
-# More than there are cardinalities, so that a cost that is not linear shows as inexact.
-_FORMULA_RUNS = 16
 
 
 @dataclass(frozen=True)
@@ -73,14 +83,15 @@ class Declared:
     Args:
         transactions: The most transactions of an export.
         rows_per_record: The most fetched rows for a record.
-        bytes_per_record: The most bytes of memory that a further record may take.
+        bytes_per_record: The most bytes of memory that a further record may take. A streaming
+            exporter takes about one, for a length that varies.
         allowances: Tables that are read in chunks.
         worker_processes: Whether the candidate starts processes, whose costs cannot be counted.
     """
 
     transactions: int = 1
     rows_per_record: float = 1.5
-    bytes_per_record: int = 300
+    bytes_per_record: int = 4
     allowances: tuple[Allowance, ...] = ()
     worker_processes: bool = False
 
@@ -94,76 +105,157 @@ class Declared:
         )
 
 
-def _observe(
-    candidate: Measured, new_database: NewDatabase, spec: RunSpec, work: Sequence[str] = ()
-) -> Activity:
-    """Generate a run in a new database, and observe a signed export of it."""
-    with TemporaryDirectory(prefix="harness-") as directory, LandscapeDB(new_database()) as db:
-        generate_run(db, spec)
-        task = ExportTask(db, spec.run_id, SIGNING_KEY, fixed_clock, Path(directory))
-        activity = candidate.observe(task, work=work).activity
-    if activity.written:
-        tables = ", ".join(activity.written)
-        raise ExportFailedError(candidate.name, f"it wrote to {tables} but should only read")
-    return activity
-
-
-def _growth(
-    candidate: Measured,
-    new_database: NewDatabase,
-    axes: Mapping[str, int],
-    scales: Mapping[str, Sequence[int]],
-    work: Sequence[str] = (),
-) -> GrowthReport:
-    """Observe exports at every scale of every axis, with the other axes at their base sizes."""
-
-    def activity(axis: str, scale: int) -> Activity:
-        changes: dict[str, Any] = {**axes, axis: scale}
-        return _observe(candidate, new_database, replace(_BASE, **changes), work)
-
-    return GrowthReport(
-        candidate.name,
-        tuple(
-            AxisGrowth(axis, tuple(scales[axis]), tuple(activity(axis, x) for x in scales[axis]))
-            for axis in axes
-        ),
-    )
-
-
 def judge_query_growth(
-    candidate: Measured, new_database: NewDatabase, declared: Declared
+    candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
 ) -> Sequence[Verdict]:
-    """Judge queries, transactions and fetched rows as the run grows along each axis.
+    """Judge queries, transactions and fetched rows along each axis, and beside other runs.
 
     Args:
         candidate: The exporter on trial.
-        new_database: Returns the URL of a new, empty database.
+        runs: The databases of these runs.
         declared: The costs that the candidate declares.
+        directory: The folder for the written exports.
 
     Returns:
         The verdicts of all axes, failed ones first.
     """
     scales = dict.fromkeys(_AXES, _FEW) | {"rows": _MANY}
-    report = _growth(candidate, new_database, _AXES, scales)
-    return judge_growth(report, declared.contract)
+    axes = dict(_along_axes(candidate, runs, scales, (), directory))
+    axes["rows of other runs"] = _beside_other_runs(candidate, runs, (), directory)
+    return judge_growth(GrowthReport.of_axes(candidate.name, axes), declared.contract)
 
 
-def search_blow_up(candidate: Measured, new_database: NewDatabase, declared: Declared) -> Verdict:
+def judge_work(
+    candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
+) -> Sequence[Verdict]:
+    """Judge whether the work of the database and of Python grows in proportion to the records.
+
+    Beside other runs the machine steps of the database must stay the same. Those are the steps of
+    `export_run`: the file methods of an exporter may look for orphans in the whole database.
+
+    Args:
+        candidate: The exporter on trial.
+        runs: The databases of these runs.
+        declared: The costs that the candidate declares.
+        directory: The folder for the written exports.
+
+    Returns:
+        The verdicts on work and on everything else that growth is judged by.
+    """
+    scales = dict.fromkeys(_AXES, _WORK_SCALES)
+    axes = dict(_along_axes(candidate, runs, scales, (BRANCHES, VM_STEPS), directory))
+    verdicts = judge_growth(GrowthReport.of_axes(candidate.name, axes), declared.contract)
+    beside = _beside_other_runs(candidate, runs, (VM_STEPS,), directory)
+    return (*_judge_steps_beside(candidate.name, beside), *verdicts)
+
+
+def _along_axes(
+    candidate: Measured,
+    runs: CostRuns,
+    scales: Mapping[str, Sequence[int]],
+    work: Sequence[str],
+    directory: Path,
+) -> Iterator[tuple[str, Mapping[int, Activity]]]:
+    """Yield the activities along each axis. All runs are in one database."""
+    specs = {
+        (axis, size): _spec_of(axis, size, max(scales[axis]))
+        for axis in _AXES
+        for size in scales[axis]
+    }
+    stored = runs.stored([*specs.values()])
+    for axis in _AXES:
+        yield (
+            axis,
+            {
+                size: _observe(candidate, stored.db, specs[axis, size].run_id, work, directory)
+                for size in scales[axis]
+            },
+        )
+
+
+def _spec_of(axis: str, size: int, largest: int) -> RunSpec:
+    changes = {axis: size}
+    if axis == "members":  # Members of a batch are tokens of the run,
+        changes["forks"] = largest
+    elif axis == "parents":  # and parents are tokens of the row.
+        changes |= {"forks": largest, "joins": 1}
+    return replace(_BASE, run_id=f"{axis}-{size}", **changes)  # type: ignore[arg-type]
+
+
+def _beside_other_runs(
+    candidate: Measured, runs: CostRuns, work: Sequence[str], directory: Path
+) -> Mapping[int, Activity]:
+    """Return the activities for the same run beside another run of rising size in every table."""
+    run = replace(_BASE, rows=10)
+    others = {size: everything(size, run_id="other") for size in _OTHER_RUNS}
+    return {
+        size: _observe(candidate, runs.stored([other, run]).db, run.run_id, work, directory)
+        for size, other in others.items()
+    }
+
+
+def everything(size: int, *, run_id: str, features: Iterable[str] = ()) -> RunSpec:
+    """Describe a run with `size` entities or more in every table, 12 to 15 times `size` in all.
+
+    Args:
+        size: At least 10.
+        run_id: The run's id.
+        features: Features of the run.
+    """
+    return RunSpec(
+        run_id=run_id,
+        rows=size,
+        forks=1,
+        expansions=1,
+        lineage_in_turn=True,
+        routing_groups=1,
+        calls=1,
+        nodes=size,
+        edges=size,
+        batches=size,
+        members=1,
+        artifacts=size,
+        features=frozenset(features),
+    )
+
+
+def _judge_steps_beside(name: str, beside: Mapping[int, Activity]) -> Iterator[Verdict]:
+    steps = {size: act.work[VM_STEPS] for size, act in beside.items() if VM_STEPS in act.work}
+    if not steps:
+        return
+    least, most = min(steps.values()), max(steps.values())
+    grew = most > least * _STEPS_TOLERATED
+    yield judge(
+        name,
+        not grew,
+        expected="the same machine steps for a run, however large the other runs are",
+        seen="vm_steps grew with the rows of other runs"
+        if grew
+        else "vm_steps constant beside other runs",
+        evidence=[f"rows of other runs  {size}  {count} vm_steps" for size, count in steps.items()],
+        next_step="a condition on the run that no index supports, or a missing one",
+    )
+
+
+def search_blow_up(
+    candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
+) -> Verdict:
     """Search small runs of all kinds for one that takes more queries than the smallest run.
 
     Args:
         candidate: The exporter on trial.
-        new_database: Returns the URL of a new, empty database.
+        runs: The databases of these runs.
         declared: The costs that the candidate declares.
+        directory: The folder for the written exports.
     """
 
-    def observe(spec: RunSpec) -> Activity:
-        return _observe(candidate, new_database, spec)
+    def observed(spec: RunSpec) -> Activity:
+        return _observe(candidate, runs.stored([spec]).db, spec.run_id, (), directory)
 
-    contract = replace(declared.contract, total=observe(RunSpec()).queries)
+    contract = replace(declared.contract, total=observed(RunSpec()).queries)
     found = find_blow_up(
         run_specs(max_rows=4),
-        observe,
+        observed,
         contract,
         max_examples=_EXAMPLES,
         subject=candidate.name,
@@ -186,23 +278,30 @@ def search_blow_up(candidate: Measured, new_database: NewDatabase, declared: Dec
     )
 
 
-def judge_large_run(candidate: Measured, new_database: NewDatabase) -> Verdict:
-    """Judge whether a run is exported that has more rows than a statement can have variables."""
+def judge_variables(
+    candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
+) -> Verdict:
+    """Judge whether a run is exported that has more rows than a statement can have variables.
+
+    Args:
+        candidate: The exporter on trial.
+        runs: The databases of these runs.
+        declared: The costs that the candidate declares.
+        directory: The folder for the written export.
+    """
     # Without node states, to keep a run of so many rows small.
-    spec = RunSpec(run_id="large", rows=VARIABLES + 1, states=0)
-    with LandscapeDB(new_database()) as db:
-        run = generate_run(db, spec)
-        limit_variables(db, VARIABLES)
-        expected = run.cardinalities.records
-        with TemporaryDirectory(prefix="harness-") as directory:
-            task = ExportTask(db, spec.run_id, None, fixed_clock, Path(directory))
-            found = candidate.export_records(task, max_records=_ENDLESS_FACTOR * expected)
-        exported, error = found["record_count"], found["error"]
-        seen = f"{exported:,} records of {spec.rows:,} rows"
-        if error:
-            exported = -1
-            message = Refusal(**error)
-            seen = f"error at {spec.rows:,} rows: {str(message)[:120]}"
+    spec = RunSpec(run_id="variables", rows=VARIABLES + 1, states=0)
+    stored = runs.stored([spec])
+    # Distributions build SQLite with a higher limit, and the exporter must not rely on that.
+    runs.keep(("limited", stored.db), lambda: limit_variables(stored.db, VARIABLES))
+    expected = stored.runs[spec.run_id].cardinalities.records
+    task = ExportTask(stored.db, spec.run_id, None, fixed_clock, directory)
+    found = candidate.export_records(task, max_records=_ENDLESS_FACTOR * expected)
+    exported, error = found["record_count"], found["error"]
+    seen = f"{exported:,} records of {spec.rows:,} rows"
+    if error:
+        exported = -1
+        seen = f"error at {spec.rows:,} rows: {str(Refusal(**error))[:120]}"
     return judge(
         candidate.name,
         exported == expected,
@@ -212,121 +311,12 @@ def judge_large_run(candidate: Measured, new_database: NewDatabase) -> Verdict:
     )
 
 
-def judge_work(
-    candidate: Measured, new_database: NewDatabase, declared: Declared
-) -> Sequence[Verdict]:
-    """Judge whether the work of the database and of Python grows in proportion to the records.
-
-    Args:
-        candidate: The exporter on trial.
-        new_database: Returns the URL of a new, empty database.
-        declared: The costs that the candidate declares.
-
-    Returns:
-        The verdicts on work and on everything else that growth is judged by.
-    """
-    scales = {"rows": _WORK_SCALES}
-    axes = {"rows": _WORK_SCALES[0]}
-    report = _growth(candidate, new_database, axes, scales, (BRANCHES, VM_STEPS))
-    return judge_growth(report, declared.contract)
-
-
-def judge_memory(
-    candidate: Measured, new_database: NewDatabase, declared: Declared, directory: Path
-) -> Verdict:
-    """Judge how much memory a further record takes, with every export in a new process.
-
-    Args:
-        candidate: The exporter on trial; skipped if another process cannot import it.
-        new_database: Returns the URL of a new, empty database.
-        declared: The costs that the candidate declares.
-        directory: The folder for the written exports.
-    """
-    expected = f"at most {declared.bytes_per_record} bytes held for each record"
-    if isinstance(candidate, InThisProcess) and not candidate.loaded.reference:
-        why = "memory not measured: an exporter without a module:attribute has no other process"
-        return Verdict(candidate.name, Outcome.SKIPPED, expected, why)
-    small, large = (
-        _memory_of(candidate, RunSpec.typical(rows, run_id="memory"), new_database, directory)
-        for rows in (_SMALL_ROWS, _LARGE_ROWS)
-    )
-    # Peaks grow for good in a process, so the two sizes are measured in two processes.
-    further = large.records - small.records
-    per_record = (large.use.above_start_bytes - small.use.above_start_bytes) / further
-    grew = per_record > declared.bytes_per_record
-    return judge(
-        candidate.name,
-        not grew,
-        expected=expected,
-        seen=f"memory grew with rows: {per_record:,.0f} bytes for each record"
-        if grew
-        else f"memory flat: {max(0.0, per_record):,.0f} bytes for each record",
-        evidence=[
-            f"{each.records:,} records  {each.use.above_start_bytes / 2**20:.1f} MiB above start"
-            for each in (small, large)
-        ],
-        next_step="lists and maps of records; or declare what is held with --bytes-per-record",
-    )
-
-
-def attribute_queries(
-    exporters: Mapping[str, Measured], directory: Path
-) -> Mapping[str, Attribution]:
-    """Count the queries of exporters on a few varied runs, and find their formulas.
-
-    Args:
-        exporters: The exporters to count, by name.
-        directory: The folder for the databases of the runs.
-
-    Returns:
-        The formulas of an exporter by its name in `exporters`.
-    """
-    counted: dict[str, list[CountedRun]] = {name: [] for name in exporters}
-    for number, spec in enumerate(varied_specs()):
-        with LandscapeDB(f"sqlite:///{directory / f'formula-{number}.db'}") as db:
-            run = generate_run(db, spec)
-            task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
-            contents = asdict(run.cardinalities)
-            del contents["runs"]  # Always one, and so part of the constant term.
-            for name, exporter in exporters.items():
-                counts = exporter.observe(task).activity.by_table
-                counted[name].append(CountedRun(contents, counts))
-    return {name: attribute(runs) for name, runs in counted.items()}
-
-
-def varied_specs() -> Iterator[RunSpec]:
-    """Yield small runs in which the numbers of records of all types vary independently."""
-    # A fixed seed, so that formulas repeat. With this one, the runs tell all cardinalities apart.
-    draw = Random(7)  # noqa: S311 - not for secrets
-    for number in range(_FORMULA_RUNS):
-        yield RunSpec(
-            run_id=f"formula-{number}",
-            rows=draw.randint(1, 6),
-            forks=draw.randint(1, 2),
-            joins=draw.randint(1, 2),
-            parents=draw.randint(1, 2),
-            states=draw.randint(1, 3),
-            retries=draw.randint(0, 2),
-            routing_groups=draw.randint(0, 2),
-            calls=draw.randint(0, 3),
-            nodes=draw.randint(3, 9),
-            edges=draw.randint(1, 9),
-            batches=draw.randint(1, 4),
-            members=draw.randint(0, 1),
-            artifacts=draw.randint(0, 5),
-        )
-
-
-@dataclass(frozen=True)
-class _MemoryOfRun:
-    records: int
-    use: MemoryUse
-
-
-def _memory_of(
-    candidate: Measured, spec: RunSpec, new_database: NewDatabase, directory: Path
-) -> _MemoryOfRun:
-    with LandscapeDB(new_database()) as db:
-        run = generate_run(db, spec)
-        task = ExportTask(db, spec.run_id, SIGNING_KEY, fixed_clock, directory)
-        return _MemoryOfRun(run.cardinalities.records, candidate.measure_memory(task))
+def _observe(
+    candidate: Measured, db: LandscapeDB, run_id: str, work: Sequence[str], directory: Path
+) -> Activity:
+    task = ExportTask(db, run_id, SIGNING_KEY, fixed_clock, directory, as_records=True)
+    activity = candidate.observe(task, work=work).activity
+    if activity.written:
+        tables = ", ".join(activity.written)
+        raise ExportFailedError(candidate.name, f"it wrote to {tables} but should only read")
+    return activity

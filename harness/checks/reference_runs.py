@@ -21,6 +21,7 @@ from elspeth.core.error_text import describe_failure
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.database import masked_url
 from harness.checks.cases import Case
+from harness.checks.cost_runs import CostRuns
 from harness.compare.capture import MAX_RECORDS, Capture, capture
 from harness.compare.exports import SIGNING_KEY, Comparison, compare_captures, fixed_clock
 from harness.compare.records import run_lookup
@@ -181,6 +182,7 @@ class ReferenceRuns:
         max_records: int | None = None,
     ) -> None:
         self.new_url = new_database
+        self.costs = CostRuns(new_database, DatabaseFileWatch)
         self._directory = directory
         self._control = control
         self._max_records = max_records
@@ -194,6 +196,7 @@ class ReferenceRuns:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.costs.close()
         self._open.close()
 
     def database(self, case: Case) -> LandscapeDB:
@@ -220,7 +223,7 @@ class ReferenceRuns:
         A changed or deleted database is not used again: its run is generated anew. A write lock is
         reported, and has to be released by ending the process that holds it.
         """
-        found: dict[str, None] = {}
+        found = dict.fromkeys(self.costs.damage())
         for identity, watch in list(self._watches.items()):
             harm = watch.harm()
             if harm:

@@ -10,11 +10,11 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from harness.checks.cases import BOTH_BACKENDS, TYPICAL, Case, plan_cases, record_cases, tie_cases
+from harness.checks.cost_runs import CostRuns
 from harness.checks.costs import (
     Declared,
-    judge_large_run,
-    judge_memory,
     judge_query_growth,
+    judge_variables,
     judge_work,
     search_blow_up,
 )
@@ -25,6 +25,8 @@ from harness.checks.environments import (
     judge_in_environment,
     judge_snapshot,
 )
+from harness.checks.large_runs import judge_boundaries, judge_large_run
+from harness.checks.memory import judge_leaks, judge_memory
 from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, sqlite_files
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.measured import InThisProcess, Measured, as_measured
@@ -208,6 +210,11 @@ class _Request:
     def runs(self) -> ReferenceRuns:
         return self.setup.runs[self.backend]
 
+    @property
+    def costs(self) -> tuple[Measured, CostRuns, Declared, Path]:
+        """The arguments of a check of costs."""
+        return self.candidate, self.runs.costs, self.declared, self.setup.directory
+
 
 # What another process sends cannot be counted, so that these checks say nothing about it.
 _COUNTING = frozenset((Check.QUERIES, Check.SEARCH, Check.WORK))
@@ -322,7 +329,7 @@ def _check_backends(request: _Request) -> Iterator[Verdict]:
 
 
 def _check_queries(request: _Request) -> Iterator[Verdict]:
-    verdicts = judge_query_growth(request.candidate, request.runs.new_url, request.declared)
+    verdicts = judge_query_growth(*request.costs)
     yield from _failed_or_one_passed(
         verdicts,
         expected="queries, transactions and fetched rows as declared, at every scale",
@@ -335,17 +342,29 @@ def _check_queries(request: _Request) -> Iterator[Verdict]:
 
 def _check_search(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
-        yield search_blow_up(request.candidate, request.runs.new_url, request.declared)
+        yield search_blow_up(*request.costs)
 
 
 def _check_size(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
-        yield judge_large_run(request.candidate, request.runs.new_url)
+        # An error is graver than a statement that grows, and may have the same cause.
+        yield judge_variables(*request.costs)
+        yield from _failed_or_one_passed(
+            judge_large_run(*request.costs),
+            expected="the same bytes and queries with more than 5,000 entities in every table",
+            seen="the same bytes and queries past 5,000 entities in every table",
+        )
+        if request.depth is Depth.ALL:
+            yield from _failed_or_one_passed(
+                judge_boundaries(*request.costs),
+                expected="the same bytes and queries at every size of a table",
+                seen="the same bytes and queries around the usual sizes, and past 20,000",
+            )
 
 
 def _check_work(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
-        verdicts = judge_work(request.candidate, request.runs.new_url, request.declared)
+        verdicts = judge_work(*request.costs)
         yield from _failed_or_one_passed(
             verdicts,
             expected="branches and machine steps that grow no faster than the records",
@@ -375,9 +394,8 @@ def _check_memory(request: _Request) -> Iterator[Verdict]:
         return
     candidate, expected = request.candidate, "an export in another process"
     try:
-        yield judge_memory(
-            candidate, request.runs.new_url, request.declared, request.setup.directory
-        )
+        yield from judge_memory(*request.costs)
+        yield judge_leaks(*request.costs)
     except SubjectError as error:
         # This process could load it, so the export itself has failed there.
         yield Verdict(candidate.name, Outcome.FAILED, expected, visible(str(error)), kind=CRASH)

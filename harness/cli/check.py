@@ -15,7 +15,7 @@ from sqlalchemy import select
 from elspeth.cli.export import chosen_run
 from elspeth.cli.runtime import UsageError, reading_database
 from elspeth.core.landscape import LandscapeDB, runs_table
-from harness.checks.costs import attribute_queries
+from harness.checks.formulas import attribute_queries
 from harness.checks.gravity import by_gravity, headline
 from harness.checks.run import Check, CheckVerdict, prepare_checks
 from harness.checks.selection import run_selection

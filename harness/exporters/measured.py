@@ -136,6 +136,13 @@ class Measured(Protocol):
     def measure_memory(self, task: ExportTask) -> MemoryUse:
         """Return the memory of one export, in a fresh process."""
 
+    def measure_held(self, task: ExportTask, *, tries: int) -> Mapping[str, Sequence[int]]:
+        """Return the bytes that Python holds during and after exports, one after the other.
+
+        Returns:
+            As `probe.measures.held_bytes_of`.
+        """
+
     def in_environment(self, variables: Mapping[str, str]) -> "Measured | None":
         """Return the exporter in a new process with these variables; None if it has no name."""
 
@@ -266,6 +273,11 @@ class InThisProcess:
         # This process has held other runs already, and its peak never falls.
         probe = Probe(self.loaded.reference, (self.loaded.import_root,))
         return probe.measure_memory(task)
+
+    def measure_held(self, task: ExportTask, *, tries: int) -> Mapping[str, Sequence[int]]:
+        """Return the bytes that Python holds here."""
+        with self._errors_caught():
+            return measures.held_bytes_of(lambda: task.perform(self.loaded), tries)
 
     def in_environment(self, variables: Mapping[str, str]) -> "Measured | None":
         """Return the exporter in a process with these variables; None without a reference."""
@@ -407,6 +419,11 @@ class InOwnProcess:
     def measure_memory(self, task: ExportTask) -> MemoryUse:
         """Return the memory of one export in a new process."""
         return self.probe.measure_memory(task, seconds=self._seconds)
+
+    def measure_held(self, task: ExportTask, *, tries: int) -> Mapping[str, Sequence[int]]:
+        """Return the bytes that Python holds there."""
+        with self._folder(task) as folder:
+            return self._ask("held", task, folder, tries=tries)
 
     def in_environment(self, variables: Mapping[str, str]) -> "Measured | None":
         """Return the exporter in a new process with these variables."""

@@ -36,6 +36,8 @@ class ShapeActivity:
         rows_fetched: Rows that its queries fetched.
         site: The line that sent most of them. If several shapes share that line, as they do in a
             wrapper, the nearest line further out that is not shared.
+        most_parameters: The most parameters of one of its queries.
+        longest_sql: The most characters of one of its queries.
     """
 
     shape: Shape
@@ -43,6 +45,8 @@ class ShapeActivity:
     values: int = 0
     rows_fetched: int = 0
     site: CallSite | None = None
+    most_parameters: int = 0
+    longest_sql: int = 0
 
     @classmethod
     def named(
@@ -187,6 +191,8 @@ def _by_shape(
             ),
             rows_fetched=sum(query.rows_fetched for query in group),
             site=sites.get(shape),
+            most_parameters=max(query.parameter_count for query in group),
+            longest_sql=max(len(query.sql) for query in group),
         )
         for shape, group in groups.items()
     )

@@ -112,6 +112,22 @@ class GrowthReport:
         _check_rising(axis, tuple(scales))
         return cls(subject, (AxisGrowth(axis, tuple(scales), tuple(activities)),))
 
+    @classmethod
+    def of_axes(cls, subject: str, axes: Mapping[str, Mapping[int, Activity]]) -> "GrowthReport":
+        """Build a report from activities that were measured elsewhere, along several axes.
+
+        Args:
+            subject: The name of the action.
+            axes: By the name of an axis, the activities by the sizes that were tried, rising.
+
+        Raises:
+            ValueError: As for `of`.
+        """
+        reports = (
+            cls.of(subject, axis, [*tried], [*tried.values()]) for axis, tried in axes.items()
+        )
+        return cls(subject, tuple(axis for report in reports for axis in report.axes))
+
     def along(self, axis: str) -> AxisGrowth:
         """The measurements along one axis.
 

@@ -82,11 +82,11 @@ def judge_growth(
         if misspelt is not None:
             return (misspelt,)  # other failures may only follow from the misspelling
     grown = [_judge_queries(axis, report.subject, contract) for axis in report.axes]
-    verdicts = [
-        verdict
-        for axis, queries in zip(report.axes, grown, strict=True)
-        for verdict in _judge_axis(axis, report.subject, contract, queries)
-    ]
+    # What goes past SQLAlchemy does so along all axes: it is reported where it is the most.
+    bypassing = max(report.axes, key=lambda axis: len(_most_bypassed(axis)))
+    verdicts = [_judge_bypasses(bypassing, report.subject)]
+    for axis, queries in zip(report.axes, grown, strict=True):
+        verdicts += _judge_axis(axis, report.subject, contract, queries)
     return (
         *_by_cause([verdict for verdict in verdicts if verdict.failed], grown),
         *(verdict for verdict in verdicts if not verdict.failed),
@@ -118,7 +118,6 @@ def _judge_axis(
 ) -> Iterator[Verdict]:
     # An action that did nothing explains all other verdicts, so that is judged first.
     yield _first_failed([judge_vacuity(act, subject) for act in axis.activities])
-    yield _judge_bypasses(axis, subject)
     yield queries
     yield from _judge_limits(axis, subject, contract)
     if axis.same_data:
@@ -131,11 +130,15 @@ def _judge_axis(
         yield _judge_work(axis, subject, name)
 
 
+def _most_bypassed(axis: AxisGrowth) -> Sequence[str]:
+    return max((act.bypassed or () for act in axis.activities), key=len)
+
+
 def _judge_bypasses(axis: AxisGrowth, subject: str) -> Verdict:
     expected = "every statement sent through SQLAlchemy, where it is counted"
     if any(act.bypassed is None for act in axis.activities):
         return Verdict(subject, Outcome.SKIPPED, expected, "the driver was not traced")
-    bypassed = max((act.bypassed or () for act in axis.activities), key=len)
+    bypassed = _most_bypassed(axis)
     return judge(
         subject,
         not bypassed,
@@ -147,7 +150,8 @@ def _judge_bypasses(axis: AxisGrowth, subject: str) -> Verdict:
             *_counts_by_scale(axis, lambda act: len(act.bypassed or ()), "bypassing"),
             *dict.fromkeys(bypassed[:_SHOWN_SHAPES]),
         ],
-        next_step="cursors taken from raw_connection() or connection.connection",
+        next_step="cursors taken from raw_connection() or connection.connection, another engine, "
+        "or a connection of the driver",
     )
 
 

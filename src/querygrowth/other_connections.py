@@ -15,6 +15,7 @@ import sqlite3.dbapi2
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import Engine
@@ -56,9 +57,10 @@ def observe_other_connections(engine: Engine, hooked: Hooks) -> Iterator[list[st
     found = _Found(engine, hooked)
     reported: list[str] = []
     with ExitStack() as stack:
-        if found.is_sqlite:
-            # A connection that an earlier action has left open, such as one in a class attribute.
-            for each in [each for each in gc.get_objects() if isinstance(each, sqlite3.Connection)]:
+        # A connection that an earlier action has left open, such as one in a class attribute. The
+        # search looks at all objects, 10 ms for 100,000, so a glance at open files comes first.
+        if found.is_sqlite and found.may_have_other_connections(engine):
+            for each in [each for each in gc.get_objects() if type(each) is sqlite3.Connection]:
                 found.connection(each)
         stack.enter_context(_observer(found.observe))
         # SQLAlchemy and its users look the function up in one of the two modules.
@@ -92,6 +94,16 @@ class _Found:
         """Hook a connection; sqlite3 refuses that in a thread that did not make it."""
         with suppress(Exception):
             self._connections.hook(connection)
+
+    def may_have_other_connections(self, engine: Engine) -> bool:
+        """Whether this process may have the database file open outside the engine's pool."""
+        try:
+            opened = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir()]
+            # The pools that SQLAlchemy uses for files count their connections.
+            pooled = int(engine.pool.checkedin() + engine.pool.checkedout())  # type: ignore[attr-defined]
+        except (OSError, AttributeError):
+            return True  # not Linux, or a pool that does not count
+        return sum(path in self._files for path in opened if not path.endswith("-wal")) > pooled
 
     def returned_by(self, connect: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that does what `connect` does, and hooks the connection."""

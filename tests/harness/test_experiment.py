@@ -12,7 +12,7 @@ from harness.bench.experiment import Experiment, run_experiment, sizes_up_to
 from harness.bench.result_file import load_results, save_results
 from harness.bench.results import Results, Topic
 from harness.bench.targets import load_targets
-from harness.checks.costs import attribute_queries
+from harness.checks.formulas import attribute_queries
 from harness.exporters.measured import InThisProcess, measured
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject
 from harness.gate import completed

@@ -259,6 +259,11 @@ class Host:
         self.build()
         return measures.memory_of(self.write_file)
 
+    def measure_held(self) -> dict[str, Any]:
+        """Measure what Python's allocator holds during and after several exports."""
+        self.build()
+        return measures.held_bytes_of(self.write_file, self._request["tries"])
+
     def _observation(self) -> Any:
         """Import what needs querygrowth, which is then loaded from the harness's folder."""
         if "querygrowth" not in sys.modules:
@@ -275,6 +280,7 @@ TASKS: dict[str, Callable[[Host], dict[str, Any]]] = {
     "time": Host.time_exports,
     "first_row": Host.time_first_row,
     "memory": Host.measure_memory,
+    "held": Host.measure_held,
 }
 
 

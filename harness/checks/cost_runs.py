@@ -1,0 +1,94 @@
+"""The databases of cost checks: runs of many sizes, generated once and shared by all candidates.
+
+Several runs of different sizes are stored in one database, because a database costs more than a
+small run.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeAlias, TypeVar, cast
+
+from elspeth.core.landscape import LandscapeDB
+from harness.generate.generator import GeneratedRun, generate_run
+from harness.generate.spec import RunSpec
+
+Value = TypeVar("Value")
+
+
+class FileWatch(Protocol):
+    """Tells what was done to the file of a database; see `reference_runs.DatabaseFileWatch`."""
+
+    is_changed: bool
+
+    def harm(self) -> str:
+        """Return what was done to the file, in words; empty if nothing was."""
+
+
+WatchDatabase: TypeAlias = Callable[[LandscapeDB], AbstractContextManager[FileWatch]]
+"""Begins to watch the file of a database."""
+
+
+@dataclass(frozen=True)
+class StoredRuns:
+    """Runs in one database, by their ids."""
+
+    db: LandscapeDB
+    runs: dict[str, GeneratedRun]
+
+
+class CostRuns:
+    """Keeps databases and what was computed from them until exit.
+
+    Args:
+        new_database: Returns the URL of a new, empty database.
+        watch: Watches a database for changes by a candidate.
+    """
+
+    def __init__(self, new_database: Callable[[], str], watch: WatchDatabase) -> None:
+        self._new_url = new_database
+        self._watch = watch
+        self._open = ExitStack()
+        self._stored: dict[tuple[RunSpec, ...], tuple[StoredRuns, FileWatch]] = {}
+        self._kept: dict[Hashable, Any] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all databases."""
+        self._open.close()
+
+    def stored(self, specs: Sequence[RunSpec]) -> StoredRuns:
+        """Return a database with the runs of these specs, written in this order."""
+        key = tuple(specs)
+        if key not in self._stored:
+            db = self._open.enter_context(LandscapeDB(self._new_url()))
+            runs = {spec.run_id: generate_run(db, spec) for spec in key}
+            # After the generation: another connection would keep the journal mode from changing.
+            watch = self._open.enter_context(self._watch(db))
+            self._stored[key] = (StoredRuns(db, runs), watch)
+        return self._stored[key][0]
+
+    def damage(self) -> tuple[str, ...]:
+        """Return what was done to the databases since the last call, in words.
+
+        A changed or deleted database is not used again: its runs are generated anew.
+        """
+        found: dict[str, None] = {}
+        for key, (_, watch) in list(self._stored.items()):
+            if harm := watch.harm():
+                found[harm] = None
+            if watch.is_changed:
+                # Left open until exit: a check may still read it.
+                del self._stored[key]
+        return tuple(found)
+
+    def keep(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return the value of a key, which is made when it is needed first."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast("Value", self._kept[key])

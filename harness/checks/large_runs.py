@@ -1,0 +1,301 @@
+"""Judge exports of large runs: the bytes, signed and unsigned, and the queries.
+
+Some faults begin above a size: a page that ends too early, a list of ids that is cut, a query for
+every entity past the thousandth. The expected export is computed from the stored rows, because the
+control is too slow for such runs.
+"""
+
+import filecmp
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from elspeth.core.landscape import LandscapeDB
+from harness.checks.cost_runs import CostRuns
+from harness.checks.costs import VARIABLES, Declared, everything
+from harness.checks.expected_records import Record, canonical, expected_records, signed
+from harness.compare.capture import Refusal, Spool, spool
+from harness.compare.difference import Difference, Kind
+from harness.compare.exports import SIGNING_KEY, first_difference, fixed_clock
+from harness.compare.records import Records, WithoutTime
+from harness.exporters.measured import Measured
+from harness.exporters.observation import ExportTask, Observation
+from harness.exporters.probe import exports
+from harness.generate.spec import RunSpec
+from querygrowth.activity import Activity
+from querygrowth.contract import QueryContract
+from querygrowth.growth import GrowthReport
+from querygrowth.growth_verdicts import judge_growth
+from querygrowth.verdict import Verdict, judge
+
+# Every size up to a round number of thousands lies inside. Ids in shuffled order, so that the order
+# of ids is not that of the export.
+_LARGE = everything(5_001, run_id="large", features=("shuffled_ids",))
+_LARGER = everything(20_001, run_id="larger", features=("shuffled_ids",))
+_SMALL = everything(10, run_id="small", features=("shuffled_ids",))
+
+# The usual lengths of lists of ids and pages, and their neighbours.
+_LIST_LENGTHS = (500, 512, 1_000, 1_024, 2_000, 4_096)
+# SQL text may differ by the digits of numbers in it.
+_SQL_TOLERATED = 100
+_ENDLESS_FACTOR = 10
+
+
+def judge_large_run(
+    candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
+) -> Sequence[Verdict]:
+    """Judge an export with more than 5,000 entities in every table.
+
+    Args:
+        candidate: The exporter on trial.
+        runs: The databases of these runs.
+        declared: The costs that the candidate declares.
+        directory: The folder for the exports.
+
+    Returns:
+        The verdict on the bytes, then those on queries.
+    """
+    return [*_judge_runs(candidate, runs, (_LARGE,), declared.contract, directory)]
+
+
+def judge_boundaries(
+    candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
+) -> Sequence[Verdict]:
+    """Judge exports with more than 20,000 entities, and with as many as usual lists and pages hold.
+
+    Takes the arguments of `judge_large_run`.
+    """
+    by_length = [
+        spec
+        for length in _LIST_LENGTHS
+        for size in (length - 1, length, length + 1)
+        for spec in _of_exact_size(size)
+    ]
+    long_lists = [
+        RunSpec(run_id=f"rows-{size}", rows=size, states=0)
+        for size in (VARIABLES, VARIABLES + 1, VARIABLES + 2)
+    ]
+    return [
+        verdict
+        for specs in ((_LARGER,), tuple(by_length), tuple(long_lists))
+        for verdict in _judge_runs(candidate, runs, specs, declared.contract, directory)
+    ]
+
+
+def _of_exact_size(size: int) -> Iterator[RunSpec]:
+    """Yield runs that together have exactly `size` entities in every table."""
+    yield RunSpec(
+        run_id=f"exactly-{size}",
+        rows=size,
+        routing_groups=1,
+        calls=1,
+        nodes=size,
+        edges=size,
+        batches=size,
+        members=1,
+        artifacts=size,
+    )
+    # One row that forks: a run with parents has more tokens than parents.
+    yield RunSpec(run_id=f"forked-{size}", rows=1, forks=size, states=0, batches=1, members=size)
+
+
+def _judge_runs(
+    candidate: Measured,
+    runs: CostRuns,
+    specs: Sequence[RunSpec],
+    contract: QueryContract,
+    directory: Path,
+) -> Iterator[Verdict]:
+    """Yield the verdicts on large runs in one database, the first of failed bytes and no more."""
+    db = runs.stored([_SMALL, *specs]).db
+    small = _Exported.by(candidate, db, _SMALL.run_id, directory).activity
+    for spec in specs:
+        run_id = spec.run_id
+        expected = runs.keep(("expected", spec), partial(ExpectedExport.of, db, run_id, directory))
+        exported = _Exported.by(candidate, db, run_id, directory)
+        differs = _judge_bytes(expected, exported)
+        yield differs
+        if differs.failed:
+            return
+        axis = "entities of every table"
+        report = GrowthReport.of(
+            candidate.name,
+            axis,
+            (small.records or 0, exported.activity.records or 0),
+            (small, exported.activity),
+        )
+        yield from judge_growth(report, contract)
+        yield _judge_statements(candidate.name, small, exported.activity, contract)
+
+
+@dataclass(frozen=True)
+class ExpectedExport:
+    """The expected export of a stored run, in files.
+
+    Attributes:
+        records: The records of the unsigned export.
+        signed_records: The file of the records of the signed export, in their order of keys.
+        signed_file: The signed JSON Lines file.
+        sha256: Its hash.
+        count: The number of records of the unsigned export.
+    """
+
+    records: Spool
+    signed_records: Path
+    signed_file: Path
+    sha256: str
+    count: int
+
+    @classmethod
+    def of(cls, db: LandscapeDB, run_id: str, directory: Path) -> "ExpectedExport":
+        """Compute the export of a run.
+
+        Args:
+            db: The SQLite database.
+            run_id: The run.
+            directory: The folder of the files.
+        """
+        found = list(expected_records(db, run_id))
+        records = spool(found, directory / f"expected-{run_id}.records")
+        signed_records = directory / f"expected-{run_id}.signed"
+        path, digest = directory / f"expected-{run_id}.jsonl", hashlib.sha256()
+
+        def written() -> Iterator[Record]:
+            with path.open("wb") as file:
+                for record in signed(found, run_id, SIGNING_KEY, fixed_clock):
+                    line = canonical(record) + b"\n"
+                    digest.update(line)
+                    file.write(line)
+                    yield record
+
+        spool(written(), signed_records)
+        return cls(records, signed_records, path, digest.hexdigest(), len(found))
+
+
+@dataclass(frozen=True)
+class _Exported:
+    """A candidate's signed file of a run, and what that export did."""
+
+    candidate: Measured
+    task: ExportTask
+    observation: Observation
+
+    @classmethod
+    def by(cls, candidate: Measured, db: LandscapeDB, run_id: str, directory: Path) -> "_Exported":
+        task = ExportTask(db, run_id, SIGNING_KEY, fixed_clock, directory)
+        return cls(candidate, task, candidate.observe(task, work=()))
+
+    @property
+    def activity(self) -> Activity:
+        return self.observation.activity
+
+
+def _judge_bytes(expected: ExpectedExport, exported: _Exported) -> Verdict:
+    found = None
+    if exported.observation.file.sha256 != expected.sha256:
+        found = _difference_in_files(expected, exported)
+    found = found or _difference_in_records(expected, exported)
+    return judge(
+        exported.candidate.name,
+        found is None,
+        expected="the export of a large run as its stored rows give it, to the byte",
+        seen=f"{found.headline} (large runs)"
+        if found
+        else f"the same large export to the byte, signed and not ({expected.count:,} records)",
+        evidence=(f"run        {exported.task.run_id}", *(found.evidence if found else ())),
+        next_step=found.hint if found else "",
+    )
+
+
+def _difference_in_records(expected: ExpectedExport, exported: _Exported) -> Difference | None:
+    """Export the run again, unsigned, and find the first difference."""
+    task = replace(exported.task, signing_key=None)
+    answer = exported.candidate.export_records(task, max_records=_ENDLESS_FACTOR * expected.count)
+    if answer["error"]:
+        return Difference(
+            Kind.ERROR, "no error", str(Refusal(**answer["error"])), number=answer["record_count"]
+        )
+    path = task.directory / exports.RECORDS
+    # Nearly all candidates are right, and comparing bytes takes a tenth of comparing records.
+    if filecmp.cmp(expected.records.path, path, shallow=False):
+        return None
+    return first_difference(expected.records, Spool(path))
+
+
+def _difference_in_files(expected: ExpectedExport, exported: _Exported) -> Difference | None:
+    """Export the run again, signed, and find the first difference; None if only the time differs.
+
+    The hash has shown that the file differs, and the file of the observation is gone.
+    """
+    candidate = exported.candidate
+    with TemporaryDirectory(prefix="harness-", dir=exported.task.directory) as folder:
+        task = replace(exported.task, directory=Path(folder))
+        candidate.export(task, max_records=_ENDLESS_FACTOR * expected.count)
+        sides: tuple[Records, Records] = (
+            Spool(expected.signed_records),
+            Spool(Path(folder, exports.RECORDS)),
+        )
+        if not candidate.takes_clock:
+            sides = (WithoutTime(sides[0], SIGNING_KEY), WithoutTime(sides[1], SIGNING_KEY))
+        difference = first_difference(*sides)
+        return difference or _difference_in_lines(
+            expected, Path(folder, exports.JSONL), with_manifest=candidate.takes_clock
+        )
+
+
+def _difference_in_lines(
+    expected: ExpectedExport, path: Path, *, with_manifest: bool
+) -> Difference | None:
+    """Find the first line that differs in a JSON Lines file; None if no line does.
+
+    The records of the two are the same. The line of the manifest holds a time.
+    """
+    if not path.exists():
+        # Without a method for files: the harness writes the records, which are the same.
+        return None
+    with expected.signed_file.open("rb") as first, path.open("rb") as second:
+        for number, (line, found) in enumerate(zip_longest(first, second), start=1):
+            if line != found and (with_manifest or number != expected.count + 1):
+                return Difference(
+                    Kind.BYTES,
+                    expected=str(line),
+                    found=str(found),
+                    place=path.name,
+                    number=number,
+                    hint="canonical JSON (RFC 8785), one record a line",
+                )
+    return None
+
+
+def _judge_statements(
+    name: str, small: Activity, large: Activity, contract: QueryContract
+) -> Verdict:
+    """Judge that the statements of a large run are as long, and have as many parameters."""
+    chunks = {each.table: each.chunk or each.page or 0 for each in contract.allowances}
+    known = {shape.shape.text: shape for shape in small.shapes}
+    longer = []
+    for shape in large.shapes:
+        before = known.get(shape.shape.text)
+        if before is None:
+            continue  # a query that the small run does not send: the counts of queries judge it
+        # A declared list of ids is as long as its chunk, in parameters or in the text.
+        granted = chunks.get(shape.shape.table, 0)
+        parameters = shape.most_parameters - before.most_parameters
+        characters = shape.longest_sql - before.longest_sql
+        if parameters > granted or (not granted and characters > _SQL_TOLERATED):
+            longer.append(
+                f"{shape.shape.table}: {before.most_parameters} -> {shape.most_parameters} "
+                f"parameters, {before.longest_sql:,} -> {shape.longest_sql:,} characters"
+            )
+    return judge(
+        name,
+        not longer,
+        expected="statements of the same length at every size, or a declared chunk",
+        seen=f"statements grew with the run: {longer[0]}" if longer else "statements constant",
+        evidence=longer[1:4],
+        next_step="a list of ids in a statement: a join, or a declared chunk",
+    )

@@ -1,0 +1,152 @@
+"""Judge the memory of exports: by further record, and what is left after each of several exports.
+
+Two measures complete each other. The resident memory of a fresh process includes that of the
+database library, and is rough. Python's allocator counts to the byte, and shows a slow leak.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from elspeth.core.landscape import LandscapeDB
+from harness.checks.cost_runs import CostRuns
+from harness.checks.costs import Declared, everything
+from harness.compare.exports import SIGNING_KEY, fixed_clock
+from harness.exporters.measured import InThisProcess, Measured
+from harness.exporters.observation import ExportTask
+from harness.generate.spec import RunSpec
+from querygrowth.verdict import Outcome, Verdict, judge
+
+# Two sizes, because their difference leaves out what every export needs: modules, the connection,
+# and buffers of rows, which both sizes fill.
+_RESIDENT = (RunSpec.typical(200, run_id="resident-200"), RunSpec.typical(2000, run_id="resident"))
+_HELD = (everything(2_100, run_id="held-2100"), everything(4_000, run_id="held-4000"))
+# Tried only if memory grew between the first two: a buffer of thousands of rows is no leak.
+_HELD_BEYOND_BUFFERS = (
+    everything(8_001, run_id="held-8001"),
+    everything(11_001, run_id="held-11001"),
+)
+# Resident memory comes in pages and arenas: 300 bytes a record are not told apart from none.
+_RESIDENT_BYTES_PER_RECORD = 300
+
+_LEAKS = everything(100, run_id="leaks")
+# The first exports compile statements and fill caches.
+_WARMUPS, _EXPORTS = 3, 3
+# Correct exporters leave up to 3 KB an export: entries of SQLAlchemy's caches and pool.
+_LEFT_BYTES = 16_384
+
+
+def judge_memory(
+    candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
+) -> Iterator[Verdict]:
+    """Judge how much memory a further record takes.
+
+    The run has as many entities of every table, so that a leak for those of one table shows.
+
+    Args:
+        candidate: The exporter on trial. Resident memory is skipped if another process cannot
+            import it.
+        runs: The databases of these runs.
+        declared: The costs that the candidate declares.
+        directory: The folder for the written exports.
+    """
+    yield _judge_resident(candidate, runs, declared, directory)
+    # Once without a count: a first export compiles statements, which later ones find.
+    leaks = runs.stored([_LEAKS]).db
+    candidate.measure_held(_task(leaks, _LEAKS, directory), tries=1)
+    limit = declared.bytes_per_record
+    held = _held_by(candidate, runs, _HELD, directory)
+    if _per_record(held) > limit:
+        held |= _held_by(candidate, runs, _HELD_BEYOND_BUFFERS, directory)
+    per_record = _per_record(held)
+    grew = per_record > limit
+    yield judge(
+        candidate.name,
+        not grew,
+        expected=f"at most {limit} bytes held by Python for each record",
+        seen=f"memory grew with records: {per_record:,.1f} bytes for each"
+        if grew
+        else f"memory flat: {max(0.0, per_record):,.1f} bytes for each record",
+        evidence=[f"{count:,} records  {peak:,} bytes" for count, peak in held.items()],
+        next_step="lists and maps of records or ids, of any table; or declare what is held with "
+        "--bytes-per-record",
+    )
+
+
+def _held_by(
+    candidate: Measured, runs: CostRuns, specs: Sequence[RunSpec], directory: Path
+) -> dict[int, int]:
+    """Return the bytes that were held at most, by the number of records of the run."""
+    stored = runs.stored(specs)
+    return {
+        stored.runs[spec.run_id].cardinalities.records: candidate.measure_held(
+            _task(stored.db, spec, directory), tries=1
+        )["peaks"][0]
+        for spec in specs
+    }
+
+
+def _per_record(held: Mapping[int, int]) -> float:
+    """Return the bytes for a further record, between the two largest runs."""
+    (records, small), (more_records, large) = list(held.items())[-2:]
+    return (large - small) / (more_records - records)
+
+
+def _judge_resident(
+    candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
+) -> Verdict:
+    limit = max(declared.bytes_per_record, _RESIDENT_BYTES_PER_RECORD)
+    expected = f"at most {limit} bytes held for each record"
+    if isinstance(candidate, InThisProcess) and not candidate.loaded.reference:
+        why = "memory not measured: an exporter without a module:attribute has no other process"
+        return Verdict(candidate.name, Outcome.SKIPPED, expected, why)
+    stored = runs.stored(_RESIDENT)
+    # Peaks grow for good in a process, so the two sizes are measured in two processes.
+    used = {
+        stored.runs[spec.run_id].cardinalities.records: candidate.measure_memory(
+            _task(stored.db, spec, directory)
+        ).above_start_bytes
+        for spec in _RESIDENT
+    }
+    (records, small), (more_records, large) = used.items()
+    per_record = (large - small) / (more_records - records)
+    grew = per_record > limit
+    return judge(
+        candidate.name,
+        not grew,
+        expected=expected,
+        seen=f"memory grew with rows: {per_record:,.0f} bytes for each record"
+        if grew
+        else f"memory flat: {max(0.0, per_record):,.0f} bytes for each record",
+        evidence=[
+            f"{count:,} records  {above / 2**20:.1f} MiB above start"
+            for count, above in used.items()
+        ],
+        next_step="lists and maps of records; or declare what is held with --bytes-per-record",
+    )
+
+
+def judge_leaks(
+    candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
+) -> Verdict:
+    """Judge what exports in one process leave behind, each with a new exporter.
+
+    Takes the arguments of `judge_memory`.
+    """
+    task = _task(runs.stored([_LEAKS]).db, _LEAKS, directory)
+    left = candidate.measure_held(task, tries=_WARMUPS + _EXPORTS)["left"]
+    leaked = (left[-1] - left[_WARMUPS - 1]) // _EXPORTS
+    grew = leaked > _LEFT_BYTES
+    return judge(
+        candidate.name,
+        not grew,
+        expected=f"at most {_LEFT_BYTES:,} bytes left in the process by each export",
+        seen=f"memory leaked: {leaked:,} bytes left by each export"
+        if grew
+        else f"memory given back: {max(0, leaked):,} bytes left by each export",
+        evidence=[f"after {n} exports  {held:,} bytes" for n, held in enumerate(left, start=1)],
+        next_step="what a class or a module keeps: caches by run, lists that only grow",
+    )
+
+
+def _task(db: LandscapeDB, spec: RunSpec, directory: Path) -> ExportTask:
+    return ExportTask(db, spec.run_id, SIGNING_KEY, fixed_clock, directory)
