@@ -1,13 +1,15 @@
 """Perform a call script: a sequence of calls on exporters, given as plain JSON values.
 
-It imports the standard library and SQLAlchemy only, so it runs under any interpreter that has the
-exporter's dependencies, loaded by its path. It performs and reports; it does not judge.
+This module and the two that it imports use the standard library and SQLAlchemy only, so they run
+under any interpreter that has the exporter's dependencies. A child process without the harness
+loads this folder as a package under any name. Scripts are performed here, and judged elsewhere.
 
 A script is an object with a list of `steps`. A step is an object whose `step` names one of
 `STEPS`; the other keys are the arguments of that method. `perform` returns one outcome for every
 step: an object of plain JSON values. Its common keys:
 
-- `error`: null, or the exception that the call ended in, as `type_name` and `message`.
+- `error`: null, or the exception that the call ended in: `classes` has the names of its class and
+  of the base classes, the nearest first, and `message` its text.
 - `missing`: the method that the exporter does not have. The step did nothing.
 - `records`: the file in the directory with the records of this step, one JSON object a line. A str
   enum is written as its value, and another foreign value as `{"class": name, "repr": text}`.
@@ -16,27 +18,20 @@ step: an object of plain JSON values. Its common keys:
 from __future__ import annotations
 
 import contextlib
-import decimal
 import gc
 import hashlib
 import inspect
 import json
-import locale
-import logging
 import os
-import re
-import resource
-import signal
-import sqlite3
-import sys
 import tempfile
-import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from .database_fault import DatabaseFault
+from .shared_state import is_locked, process_state
 
 Script = Mapping[str, Any]
 Outcome = dict[str, Any]
@@ -48,8 +43,6 @@ MAX_RECORDS = 1_000_000
 """An export with more records counts as endless."""
 
 _FIRST_TIME = "2026-01-01T12:30:15.250000+00:00"
-_QUERY_KEYWORDS = frozenset(("SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE"))
-_LOCK_TRIES, _LOCK_PAUSE_SECONDS = 20, 0.05
 
 
 def perform(
@@ -85,7 +78,7 @@ class _Performer:
         self._exporters: dict[str, Any] = {}
         self._iterators: dict[str, Iterator[Any]] = {}
         self._time = datetime.fromisoformat(_FIRST_TIME)
-        self._faults: list[_Fault] = []
+        self._faults: list[DatabaseFault] = []
         self._number = 0
 
     def __enter__(self) -> _Performer:
@@ -103,7 +96,8 @@ class _Performer:
         try:
             outcome.update(STEPS[step["step"]](self, **arguments) or {})
         except Exception as error:
-            outcome["error"] = {"type_name": type(error).__qualname__, "message": str(error)}
+            classes = [each.__qualname__ for each in type(error).__mro__]
+            outcome["error"] = {"classes": classes, "message": str(error)}
             # The records before an error are part of the outcome.
             outcome.update(self._spooled())
         return outcome
@@ -223,6 +217,10 @@ class _Performer:
         if mode is not None:
             path.chmod(mode)
 
+    def umask(self, mask: int) -> None:
+        """Set the umask until the end of the script."""
+        os.umask(mask)
+
     def files(self) -> Outcome:
         """List the files of the three folders: name, mode in octal digits, and hash."""
         return {
@@ -245,7 +243,7 @@ class _Performer:
         checked_out = getattr(engine.pool, "checkedout", None)
         return {
             "checked_out": None if checked_out is None else checked_out(),
-            "locked": _has_open_transaction(engine),
+            "locked": is_locked(engine),
         }
 
     def fail(self, query: int | None = None, row: int | None = None, database: int = 0) -> None:
@@ -259,7 +257,7 @@ class _Performer:
         """
         for earlier in self._faults:
             earlier.detach()
-        self._faults = [_Fault(self._databases[database].engine, query, row)]
+        self._faults = [DatabaseFault(self._databases[database].engine, query, row)]
 
     def seen(self) -> Outcome:
         """Return the queries since the last `fail` step, and whether the fault was raised.
@@ -309,6 +307,7 @@ STEPS: Mapping[str, Callable[..., Outcome | None]] = {
     "group": _Performer.group,
     "write": _Performer.write,
     "place": _Performer.place,
+    "umask": _Performer.umask,
     "files": _Performer.files,
     "state": _Performer.state,
     "connections": _Performer.connections,
@@ -324,154 +323,14 @@ class _Text(str):
     __slots__ = ()
 
 
-class _Fault:
-    """Counts the queries of an engine, and raises the driver's OperationalError at one of them."""
-
-    def __init__(self, engine: Any, query: int | None, row: int | None) -> None:
-        from sqlalchemy import event
-
-        self.queries: list[dict[str, Any]] = []
-        self.raised = False
-        self._query, self._row = query, row
-        self._error = engine.dialect.dbapi.OperationalError
-        # `do_execute` stands in the place of the driver: SQLAlchemy wraps the error like a real
-        # one, and rolls back alike.
-        listeners = (
-            ("do_execute", self._execute),
-            ("do_execute_no_params", self._execute),
-            ("after_cursor_execute", self._executed),
-        )
-        for name, listener in listeners:
-            event.listen(engine, name, listener)
-        self._remove = [(engine, name, listener) for name, listener in listeners]
-
-    def detach(self) -> None:
-        """Remove the listeners."""
-        from sqlalchemy import event
-
-        for registration in self._remove:
-            event.remove(*registration)
-        self._remove = []
-
-    def fetched(self, query: int, rows: int, *, more: bool) -> None:
-        """Count rows that leave the cursor of a query, and fail instead if the row is among them.
-
-        Args:
-            query: The query, counted from 1.
-            rows: The number of rows.
-            more: Whether the fetch found a row, so that it was not the end of the result.
-        """
-        seen = self.queries[query - 1]
-        reached = seen["rows"] + (rows if more else 1)
-        if query == self._query and self._row is not None and seen["rows"] < self._row <= reached:
-            self._raise()
-        seen["rows"] += rows
-
-    def _execute(self, _cursor: Any, statement: str, *_: Any) -> None:
-        if _first_word(statement) not in _QUERY_KEYWORDS:
-            return
-        table = re.search(r"\bFROM\s+\"?(\w+)", statement, re.IGNORECASE)
-        self.queries.append({"table": table[1] if table else "", "rows": 0})
-        if len(self.queries) == self._query and self._row is None:
-            self._raise()
-
-    def _executed(
-        self, _connection: Any, cursor: Any, statement: str, _parameters: Any, context: Any, _: bool
-    ) -> None:
-        is_query = _first_word(statement) in _QUERY_KEYWORDS and self.queries
-        if is_query and context is not None and cursor.description is not None:
-            context.cursor = _FailingCursor(context.cursor, self, len(self.queries))
-
-    def _raise(self) -> None:
-        if not self.raised:
-            self.raised = True
-            raise self._error("disk I/O error (raised by the harness)")
-
-
-class _FailingCursor:
-    """A DBAPI cursor whose rows pass through a `_Fault`."""
-
-    __slots__ = ("_cursor", "_fault", "_query")
-
-    def __init__(self, cursor: Any, fault: _Fault, query: int) -> None:
-        for name, value in (("_cursor", cursor), ("_fault", fault), ("_query", query)):
-            object.__setattr__(self, name, value)
-
-    def fetchone(self) -> Any:
-        row = self._cursor.fetchone()
-        self._fault.fetched(self._query, int(row is not None), more=row is not None)
-        return row
-
-    def fetchmany(self, *size: int) -> Any:
-        rows = self._cursor.fetchmany(*size)
-        self._fault.fetched(self._query, len(rows), more=bool(rows))
-        return rows
-
-    def fetchall(self) -> Any:
-        rows = self._cursor.fetchall()
-        self._fault.fetched(self._query, len(rows), more=bool(rows))
-        self._fault.fetched(self._query, 0, more=False)
-        return rows
-
-    def __iter__(self) -> Iterator[Any]:
-        for row in self._cursor:
-            self._fault.fetched(self._query, 1, more=True)
-            yield row
-        self._fault.fetched(self._query, 0, more=False)
-
-    def __next__(self) -> Any:
-        row = self.fetchone()
-        if row is None:
-            raise StopIteration
-        return row
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cursor, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._cursor, name, value)
-
-
-def process_state() -> dict[str, Any]:
-    """Describe the settings of this process that an export must leave as they were, by name."""
-    umask = os.umask(0)
-    os.umask(umask)
-    limits = ("RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_CORE")
-    return {
-        # As hashes: a variable may hold a password, and outcomes are written to files.
-        "environment": {
-            name: _digest(value.encode("utf-8", "surrogateescape"))
-            for name, value in os.environ.items()
-        },
-        "current directory": str(Path.cwd()),
-        "umask": f"{umask:04o}",
-        "locale": locale.setlocale(locale.LC_ALL),
-        "time zone": list(time.tzname),
-        "signal handlers": {
-            str(each): repr(signal.getsignal(each)) for each in sorted(signal.valid_signals())
-        },
-        # A library that is imported during an export may add filters for messages of its modules.
-        "warnings filters": [
-            [each[0], str(each[2])]
-            for each in warnings.filters
-            if each[1] is None and each[3] is None
-        ],
-        "logging": [logging.root.level, logging.root.manager.disable, len(logging.root.handlers)],
-        "garbage collection": [gc.isenabled(), *gc.get_threshold()],
-        "recursion limit": sys.getrecursionlimit(),
-        "standard streams": [id(sys.stdin), id(sys.stdout), id(sys.stderr)],
-        "exception hook": repr(sys.excepthook),
-        "decimal context": repr(decimal.getcontext()),
-        "resource limits": [list(resource.getrlimit(getattr(resource, each))) for each in limits],
-    }
-
-
 @contextlib.contextmanager
 def _own_folders(directory: Path) -> Iterator[None]:
     """Make the three folders, and use one as TMPDIR and one as the current directory."""
     for name in (TARGETS, TEMPORARY, WORKING):
         (directory / name).mkdir()
-    before, variable, cached = Path.cwd(), os.environ.get("TMPDIR"), tempfile.tempdir
+    folder, environment, temporary = Path.cwd(), dict(os.environ), tempfile.tempdir
+    umask = os.umask(0)
+    os.umask(umask)
     os.environ["TMPDIR"] = str(directory / TEMPORARY)
     # `tempfile` reads the variable once, and keeps what it found.
     tempfile.tempdir = None
@@ -479,49 +338,13 @@ def _own_folders(directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        os.chdir(before)
-        tempfile.tempdir = cached
-        if variable is None:
-            os.environ.pop("TMPDIR", None)
-        else:
-            os.environ["TMPDIR"] = variable
-
-
-def _has_open_transaction(engine: Any) -> bool | None:
-    """Whether another connection holds a transaction; None if that cannot be seen."""
-    if engine.dialect.name == "sqlite":
-        path = engine.url.database
-        if path in (None, "", ":memory:"):
-            return None
-        return not _becomes_true(lambda: _can_be_locked(path))
-    from sqlalchemy import create_engine, pool, text
-
-    idle = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-        "AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%'"
-    )
-    watcher = create_engine(engine.url, poolclass=pool.NullPool)
-    with watcher.connect() as connection:
-        return not _becomes_true(lambda: connection.execute(idle).scalar() == 0)
-
-
-def _becomes_true(condition: Callable[[], bool]) -> bool:
-    # A thread of the exporter may still be ending its transaction.
-    for _ in range(_LOCK_TRIES):
-        if condition():
-            return True
-        time.sleep(_LOCK_PAUSE_SECONDS)
-    return False
-
-
-def _can_be_locked(path: str) -> bool:
-    with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
-        try:
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:
-            return False
-        connection.execute("ROLLBACK")
-    return True
+        # All of it, because the exporter may have changed it too.
+        os.chdir(folder)
+        os.umask(umask)
+        tempfile.tempdir = temporary
+        if dict(os.environ) != environment:
+            os.environ.clear()
+            os.environ.update(environment)
 
 
 def _listed(folder: Path) -> Iterator[list[str]]:
@@ -535,10 +358,6 @@ def _takes(function: Callable[..., Any], parameter: str) -> bool:
         return parameter in inspect.signature(function).parameters
     except (TypeError, ValueError):
         return False  # Some callables that are written in C have no signature.
-
-
-def _first_word(statement: str) -> str:
-    return statement.lstrip(" \t\r\n(").partition(" ")[0].partition("\n")[0].upper()
 
 
 def _digest(content: bytes) -> str:
