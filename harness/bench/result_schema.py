@@ -82,6 +82,7 @@ class SavedVerdict(Saved):
     evidence: tuple[str, ...]
     next_step: str
     site: SavedSite | None
+    kind: str = ""  # Older files lack it.
 
 
 class SavedJudgement(Saved):

@@ -12,7 +12,7 @@ from harness.bench.environment import Environment
 from harness.bench.measurements import FullMeasurement, SizeResult
 from harness.bench.targets import Target
 from harness.bench.timing import Pairing
-from querygrowth.verdict import Outcome, Verdict
+from querygrowth.verdict import BY_URGENCY, Outcome, Verdict, overall_outcome
 
 
 class ResultsError(ValueError):
@@ -40,10 +40,6 @@ class Judgement:
 
     topic: Topic
     verdict: Verdict
-
-
-# In the order of importance: the first outcome that occurs is that of the whole.
-_BY_URGENCY = (Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.PASSED, Outcome.SKIPPED)
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class Results:
             sorted(
                 self.judgements,
                 key=lambda each: (
-                    _BY_URGENCY.index(each.verdict.outcome),
+                    BY_URGENCY.index(each.verdict.outcome),
                     topics.index(each.topic),
                 ),
             )
@@ -87,8 +83,7 @@ class Results:
     @property
     def outcome(self) -> Outcome:
         """The outcome of the whole. Nothing judged, or everything skipped, is a failure."""
-        outcomes = {each.verdict.outcome for each in self.judgements}
-        found = next((each for each in _BY_URGENCY if each in outcomes), Outcome.FAILED)
+        found = overall_outcome(each.verdict.outcome for each in self.judgements)
         # A round that judged nothing must not pass a gate.
         return Outcome.FAILED if found is Outcome.SKIPPED else found
 

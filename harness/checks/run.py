@@ -18,6 +18,7 @@ from harness.checks.costs import (
     judge_work,
     search_blow_up,
 )
+from harness.checks.depth import Depth
 from harness.checks.environments import (
     PROCESS_ENVIRONMENTS,
     judge_across_backends,
@@ -26,7 +27,7 @@ from harness.checks.environments import (
 )
 from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, sqlite_files
 from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
-from querygrowth.verdict import Outcome, Verdict, judge
+from querygrowth.verdict import CRASH, Outcome, Verdict, judge
 
 
 # The order matters, because the first failure has to name the cause: bytes before costs, queries
@@ -108,6 +109,7 @@ def check_candidate(
     *,
     checks: Sequence[Check] = ALL_CHECKS,
     declared: Declared | None = None,
+    depth: Depth = Depth.DEFAULT,
 ) -> list[Verdict]:
     """Return the verdicts of the named checks, in the order of `Check`.
 
@@ -116,11 +118,12 @@ def check_candidate(
         setup: From `prepare_checks`.
         checks: The checks to run.
         declared: The costs that the candidate declares; default: those of a streaming exporter.
+        depth: How much a check tries.
 
     Raises:
         SubjectError: The candidate cannot be used as an exporter.
     """
-    found = run_checks(candidate, setup, checks=checks, declared=declared)
+    found = run_checks(candidate, setup, checks=checks, declared=declared, depth=depth)
     return [each.verdict for each in found]
 
 
@@ -130,6 +133,7 @@ def run_checks(
     *,
     checks: Sequence[Check] = ALL_CHECKS,
     declared: Declared | None = None,
+    depth: Depth = Depth.DEFAULT,
 ) -> Iterator[CheckVerdict]:
     """Yield a verdict as soon as it is known, so that a caller can stop at the first failure.
 
@@ -139,7 +143,7 @@ def run_checks(
         if check not in checks:
             continue
         for backend in setup.runs:
-            request = _Request(candidate, setup, backend, declared or Declared())
+            request = _Request(candidate, setup, backend, declared or Declared(), depth)
             for verdict in _run_check(check, request):
                 yield CheckVerdict(check, backend, verdict)
 
@@ -152,6 +156,7 @@ class _Request:
     setup: CheckSetup
     backend: str
     declared: Declared
+    depth: Depth
 
     @property
     def runs(self) -> ReferenceRuns:
@@ -171,7 +176,8 @@ def _run_check(check: Check, request: _Request) -> Iterator[Verdict]:
             Outcome.FAILED,
             f"the check {check} runs to its end",
             f"error: {type(error).__name__}: {' '.join(str(error).split())[:200]}",
-            next_step=f"harness check --candidate ... --check {check}",
+            next_step=f"harness check --candidate ... --part {check}",
+            kind=CRASH,
         )
 
 

@@ -16,7 +16,10 @@ from harness.compare.hints import of_signature
 from harness.compare.records import Record, Records, RunLookup, WithoutTime, label, run_lookup
 from harness.exporters.measured import control_for
 from harness.exporters.subject import Subject
-from querygrowth.verdict import Verdict, judge, require
+from querygrowth.verdict import CRASH, Verdict, judge, require
+
+NO_ERROR = "no error"
+"""What a difference in errors shows for the exporter that ended in none."""
 
 # Not a secret: only the two exports of a comparison are signed with it.
 SIGNING_KEY = b"the harness signs with this key of its own, which proves nothing"
@@ -69,7 +72,16 @@ class Comparison:
             seen=f"{same} ({self.records} records)" if found is None else found.headline,
             evidence=(f"run        {self.run_id}", *(found.evidence if found else ())),
             next_step=found.hint if found else "",
+            kind=self._kind_of_failure(found) if found else "",
         )
+
+    def _kind_of_failure(self, found: Difference) -> str:
+        """Return the class of the difference, and tell apart which exporter ended in an error."""
+        if found.kind is not Kind.ERROR:
+            return found.kind.value
+        if self.refusal is None:
+            return CRASH
+        return Kind.BYTES.value if found.found == NO_ERROR else Kind.ERROR.value
 
 
 def first_difference(
@@ -239,8 +251,8 @@ def _difference_in_errors(
     next_record = mismatch and (mismatch.found or mismatch.expected)
     return Difference(
         kind=Kind.ERROR,
-        expected=str(control.error or "no error"),
-        found=str(candidate.error or "no error"),
+        expected=str(control.error or NO_ERROR),
+        found=str(candidate.error or NO_ERROR),
         number=min(control.record_count, candidate.record_count) + 1,
         record=label(next_record) if next_record else "",
         hint="" if candidate.error else "the candidate exports a value that no export may carry",

@@ -6,6 +6,9 @@ from enum import Enum
 
 from querygrowth.call_sites import CallSite
 
+CRASH = "crash"
+"""The kind of a failed verdict on code that raised, hung, or ended its process."""
+
 
 class Outcome(str, Enum):
     """The outcome of a judgement. Only FAILED fails a test, and only PASSED is a pass."""
@@ -16,6 +19,35 @@ class Outcome(str, Enum):
     SKIPPED = "skipped"
 
     __str__ = str.__str__  # enum.StrEnum needs Python 3.11
+
+
+BY_URGENCY = (Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.PASSED, Outcome.SKIPPED)
+"""The outcomes, the most urgent first: the first that occurs is the outcome of the whole."""
+
+
+def overall_outcome(outcomes: Iterable[Outcome]) -> Outcome:
+    """Return the outcome of several judgements together: the most urgent one that occurs.
+
+    A failure comes before an inconclusive judgement, and that before a pass. Judgements that were
+    skipped change nothing. Without any, or with skipped ones only, the outcome is SKIPPED: nothing
+    was judged.
+    """
+    occurring = set(outcomes)
+    return next((each for each in BY_URGENCY if each in occurring), Outcome.SKIPPED)
+
+
+def exit_code(outcome: Outcome, *, strict: bool = True) -> int:
+    """Return the exit code of a command by the outcome of the whole.
+
+    Args:
+        outcome: The outcome of all judgements together.
+        strict: Whether an inconclusive outcome fails.
+
+    Returns:
+        0 for a pass, and 1 otherwise. Skipped is no pass, because nothing was judged.
+    """
+    undecided = outcome is Outcome.INCONCLUSIVE and not strict
+    return 0 if outcome is Outcome.PASSED or undecided else 1
 
 
 @dataclass(frozen=True)
@@ -30,6 +62,7 @@ class Verdict:
         evidence: Further lines, the most important first. `site` is not among them.
         next_step: Where to look or what to try; empty after a pass.
         site: The line of source that the verdict is about, if it is known.
+        kind: The kind of failure in one word, for programs that sort failures; may be empty.
     """
 
     subject: str
@@ -39,6 +72,7 @@ class Verdict:
     evidence: tuple[str, ...] = ()
     next_step: str = ""
     site: CallSite | None = None
+    kind: str = ""
 
     @property
     def passed(self) -> bool:
@@ -82,6 +116,7 @@ def judge(
     evidence: Iterable[str] = (),
     next_step: str = "",
     site: CallSite | None = None,
+    kind: str = "",
 ) -> Verdict:
     """Build a verdict that passes or fails on one condition.
 
@@ -93,6 +128,7 @@ def judge(
         evidence: Further lines, the most important first.
         next_step: What to try after a failure. A pass does not keep it.
         site: The line of source that caused a failure. A pass does not keep it.
+        kind: The kind of failure in one word. A pass does not keep it.
     """
     return Verdict(
         subject=subject,
@@ -102,6 +138,7 @@ def judge(
         evidence=tuple(evidence),
         next_step="" if holds else next_step,
         site=None if holds else site,
+        kind="" if holds else kind,
     )
 
 

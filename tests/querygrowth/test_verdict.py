@@ -2,7 +2,15 @@
 
 import pytest
 
-from querygrowth.verdict import Outcome, Verdict, VerdictError, judge, require
+from querygrowth.verdict import (
+    Outcome,
+    Verdict,
+    VerdictError,
+    exit_code,
+    judge,
+    overall_outcome,
+    require,
+)
 
 GREW = judge(
     "LandscapeExporter",
@@ -41,3 +49,28 @@ def test_all_failures_are_raised_together_as_an_assertion() -> None:
         require([GREW, GREW])
     assert isinstance(failure.value, VerdictError)
     assert failure.value.verdicts == (GREW, GREW)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "whole"),
+    [
+        ("passed failed inconclusive skipped", "failed"),
+        ("passed inconclusive skipped", "inconclusive"),
+        ("skipped passed", "passed"),
+        ("skipped", "skipped"),
+        ("", "skipped"),
+    ],
+)
+def test_the_most_urgent_outcome_is_that_of_the_whole(outcomes: str, whole: str) -> None:
+    assert overall_outcome(map(Outcome, outcomes.split())) is Outcome(whole)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "strict", "tolerant"),
+    [("passed", 0, 0), ("failed", 1, 1), ("inconclusive", 1, 0), ("skipped", 1, 1)],
+)
+def test_only_an_inconclusive_outcome_may_be_tolerated(
+    outcome: str, strict: int, tolerant: int
+) -> None:
+    assert exit_code(Outcome(outcome)) == strict
+    assert exit_code(Outcome(outcome), strict=False) == tolerant
