@@ -292,6 +292,7 @@ def judge_calls(
                     seen=found.headline,
                     evidence=found.evidence,
                     next_step=script.next_step,
+                    kind=found.kind,
                 )
     return judge(
         candidate.name,

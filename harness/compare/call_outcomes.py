@@ -82,6 +82,12 @@ class CallDifference:
         return f"{self.difference.headline}: {self.script.name}"
 
     @property
+    def kind(self) -> str:
+        """The kind of the difference; empty for an error that only one of the two raised."""
+        one_sided = "no error" in (self.difference.expected, self.difference.found)
+        return "" if one_sided else self.difference.kind.value
+
+    @property
     def evidence(self) -> tuple[str, ...]:
         """The expected and the found value, and the calls up to the difference."""
         calls = self.script.steps[: self.number + 1]

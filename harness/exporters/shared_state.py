@@ -49,18 +49,27 @@ def process_state() -> dict[str, Any]:
             for each in warnings.filters
             if each[1] is None and each[3] is None
         ],
-        "logging": [logging.root.level, logging.root.manager.disable, len(logging.root.handlers)],
+        "logging": [logging.root.level, logging.root.manager.disable, *_log_handlers()],
         "garbage collection": [gc.isenabled(), *gc.get_threshold()],
         "recursion limit": sys.getrecursionlimit(),
         "standard streams": [id(sys.stdin), id(sys.stdout), id(sys.stderr)],
         "exception hook": repr(sys.excepthook),
-        "decimal context": repr(decimal.getcontext()),
+        "decimal context": [decimal.getcontext().prec, decimal.getcontext().rounding],
         "resource limits": [list(resource.getrlimit(getattr(resource, each))) for each in limits],
     }
 
 
+def _log_handlers() -> list[str]:
+    # Without the one to standard error, which `logging.info()` adds if there is no other.
+    return [repr(each) for each in logging.root.handlers if type(each) is not logging.StreamHandler]
+
+
 def is_locked(engine: Any) -> bool | None:
-    """Whether another connection holds a transaction; None if that cannot be seen."""
+    """Whether another connection holds a transaction; None if that cannot be seen.
+
+    On SQLite with a write-ahead log only a transaction that writes is seen: one that reads locks
+    nobody out.
+    """
     if engine.dialect.name == "sqlite":
         path = engine.url.database
         if path in (None, "", ":memory:"):
