@@ -25,7 +25,13 @@ from harness.checks.script_runs import (
     write_csv,
     write_jsonl,
 )
-from harness.compare.call_outcomes import CallScript, Performance, Step, first_difference_in_calls
+from harness.compare.call_outcomes import (
+    CallScript,
+    Performance,
+    Step,
+    error_text,
+    first_difference_in_calls,
+)
 from harness.exporters.call_script import TEMPORARY, WORKING
 from harness.exporters.subject import Subject
 from querygrowth.verdict import Verdict, judge
@@ -161,6 +167,14 @@ def _left_behind(performance: Performance) -> Iterator[str]:
                 names = [name for name, *_ in outcome.get(folder, ())]
                 if names:
                     yield f"files left in {words}: {', '.join(names[:3])}"
+    broken = [
+        f"{step['step']} can no longer be seen: {error_text(outcome)}"
+        for step, outcome in outcomes
+        if step in (CONNECTIONS, STATE, FILES) and outcome["error"]
+    ]
+    if broken:
+        yield broken[0]
+        return
     connections = [outcome for step, outcome in outcomes if step is CONNECTIONS]
     for later in connections[1:]:
         if (later["checked_out"] or 0) > (connections[0]["checked_out"] or 0):
