@@ -212,7 +212,7 @@ _KEYS = (
     ("of 63 bytes", bytes(range(65, 128))),
     ("of 64 bytes", bytes(range(64, 128))),
     ("of 65 bytes", bytes(range(63, 128))),
-    ("of 4,096 bytes", bytes(range(256)) * 16),
+    ("of 4,080 bytes", bytes(range(1, 256)) * 16),
     ("with a NUL at its start and inside", b"\0a key\0around a NUL, and more of it"),
     ("longer than a block, with a NUL at its end", b"k" * 70 + b"\0"),
     ("that is not UTF-8", b"\xff\xfe\x80 no text in any sense \xc3\x28"),

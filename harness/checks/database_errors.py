@@ -6,6 +6,7 @@ old file has to stay, and the next export of the same object has to be right aga
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from harness.checks.depth import Depth
 from harness.checks.reference_runs import ReferenceRuns
@@ -161,10 +162,8 @@ class _Records:
     def failures(self, faults: Sequence[Fault]) -> Iterator[tuple[Fault, tuple[str, ...]]]:
         """Yield the faults after which an export was wrong, and the reasons."""
         # One object for all faults: each export shows what the error before it has left.
-        one = [(fault.step, export(sign=True), SEEN, CONNECTIONS, export()) for fault in faults]
-        script = CallScript(
-            "faults", (CONNECTIONS, build(), *(step for each in one for step in each))
-        )
+        each = ((fault.step, export(sign=True), SEEN, CONNECTIONS, export()) for fault in faults)
+        script = CallScript("faults", (CONNECTIONS, build(), *chain.from_iterable(each)))
         with self._script_runs.performed(self._candidate, script) as performance:
             for number, fault in enumerate(faults):
                 failure = self._failure(performance, 2 + 5 * number)
@@ -222,19 +221,20 @@ class _Files:
 
     def failures(self, faults: Sequence[Fault]) -> Iterator[tuple[Fault, tuple[str, ...]]]:
         """Yield the faults after which a file was wrong, and the reasons."""
-        one = [(place(self.old, _OLD), each.step, self.write, SEEN, FILES) for each in faults]
-        before = (CONNECTIONS, build(), place(self.old, _OLD), FILES)
-        good = CallScript("a file without a fault", (*before, self.write, FILES))
+        clear: Step = {"step": "clear"}
+        anew = (clear, place(self.old, _OLD))
+        good = CallScript("one file", (*anew, FILES, build(), self.write, FILES))
+        each = ((*anew, fault.step, self.write, SEEN, FILES) for fault in faults)
         script = CallScript(
-            "faults", (*before, *(step for each in one for step in each), CONNECTIONS)
+            "faults", (CONNECTIONS, build(), *chain.from_iterable(each), CONNECTIONS)
         )
         with (
             self.script_runs.performed(self.candidate, good) as usual,
             self.script_runs.performed(self.candidate, script) as performance,
         ):
-            old, new = usual.outcomes[3][TARGETS], usual.outcomes[5][TARGETS]
+            old, new = usual.outcomes[2][TARGETS], usual.outcomes[5][TARGETS]
             for number, fault in enumerate(faults):
-                failure = self._failure(performance, 4 + 5 * number, old, new)
+                failure = self._failure(performance, 2 + 6 * number, old, new)
                 if failure:
                     yield fault, failure
             left = _connections_left(performance.outcomes[0], performance.outcomes[-1])
@@ -244,7 +244,7 @@ class _Files:
     def _failure(
         self, performance: Performance, first: int, old: Sequence[object], new: Sequence[object]
     ) -> tuple[str, ...]:
-        _, _, written, seen, files = performance.outcomes[first : first + 5]
+        written, seen, files = performance.outcomes[first + 3 : first + 6]
         if not seen.get("raised") or (written["error"] is None and files[TARGETS] == new):
             return ()
         if written["error"] is None:

@@ -23,6 +23,7 @@ import hashlib
 import inspect
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -216,6 +217,11 @@ class _Performer:
         if mode is not None:
             path.chmod(mode)
 
+    def clear(self) -> None:
+        """Remove everything below the folder of targets."""
+        shutil.rmtree(self._directory / TARGETS)
+        (self._directory / TARGETS).mkdir()
+
     def umask(self, mask: int) -> None:
         """Set the umask until the end of the script."""
         os.umask(mask)
@@ -307,6 +313,7 @@ STEPS: Mapping[str, Callable[..., Outcome | None]] = {
     "group": _Performer.group,
     "write": _Performer.write,
     "place": _Performer.place,
+    "clear": _Performer.clear,
     "umask": _Performer.umask,
     "files": _Performer.files,
     "state": _Performer.state,
