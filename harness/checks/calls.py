@@ -30,25 +30,34 @@ _FORMS = "how the records are made and handed over in this form of the call"
 FORM_SCRIPTS = (
     CallScript(
         "an unsigned export of every record type",
-        (build(), export(sign=False), export(), build("a", key=None), export()),
+        (build(), export(sign=False), build(), export(), build(key=None), export()),
         "what only a signed export goes through",
     ),
     CallScript(
         "sign passed by its position",
-        (build(), export(sign=True, positional=True), export(sign=False, positional=True)),
+        (
+            *(build(), export(sign=True, positional=True)),
+            *(build(), export(sign=False, positional=True)),
+        ),
         "the signature export_run(run_id, sign=False)",
     ),
-    CallScript("records grouped by type", (build(), group(), group(sign=True)), _FORMS),
     CallScript(
         "all records held before the first is read",
-        (build(), export(sign=True, consume="list"), export(consume="tuple")),
+        (
+            *(build(), export(sign=True, consume="list")),
+            *(build(), export(consume="tuple")),
+        ),
         "one dict that is filled again for every record",
     ),
     CallScript(
         "records changed by the consumer",
-        (build(), export(sign=True, consume="change"), export(consume="change")),
+        (
+            *(build(), export(sign=True, consume="change")),
+            *(build(), export(consume="change")),
+        ),
         "what is read from a record after it was yielded",
     ),
+    CallScript("records grouped by type", (build(), group(), build(), group(sign=True)), _FORMS),
     CallScript(
         "a run id of a subclass of str",
         (build(), export(subclass=True, sign=True)),
@@ -62,6 +71,7 @@ FORM_SCRIPTS = (
             export(UNKNOWN_RUN, sign=True),
             group(sign=True),
             write_jsonl("unsigned.jsonl"),
+            write_csv("unsigned"),
             FILES,
             export(),
         ),

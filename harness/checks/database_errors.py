@@ -39,6 +39,7 @@ from querygrowth.verdict import Verdict, judge
 MAX_QUERIES = {Depth.QUICK: 3, Depth.DEFAULT: 40, Depth.ALL: 200}
 """The number of queries of one export at which the database fails, by depth."""
 
+_FAULTS_OF_ONE_OBJECT = 6
 _OLD = "an earlier export\n"
 _GOOD = CallScript("an export without a fault", (build(), export(sign=True), export()))
 _EXPECTED = "an error, and no false export, when the database fails during an export"
@@ -161,7 +162,11 @@ class _Records:
 
     def failures(self, faults: Sequence[Fault]) -> Iterator[tuple[Fault, tuple[str, ...]]]:
         """Yield the faults after which an export was wrong, and the reasons."""
-        # One object for all faults: each export shows what the error before it has left.
+        for few in _groups(faults):
+            yield from self._failures_in(few)
+
+    def _failures_in(self, faults: Sequence[Fault]) -> Iterator[tuple[Fault, tuple[str, ...]]]:
+        # One object for several faults: each export shows what the error before it has left.
         each = ((fault.step, export(sign=True), SEEN, CONNECTIONS, export()) for fault in faults)
         script = CallScript("faults", (CONNECTIONS, build(), *chain.from_iterable(each)))
         with self._script_runs.performed(self._candidate, script) as performance:
@@ -221,6 +226,10 @@ class _Files:
 
     def failures(self, faults: Sequence[Fault]) -> Iterator[tuple[Fault, tuple[str, ...]]]:
         """Yield the faults after which a file was wrong, and the reasons."""
+        for few in _groups(faults):
+            yield from self._failures_in(few)
+
+    def _failures_in(self, faults: Sequence[Fault]) -> Iterator[tuple[Fault, tuple[str, ...]]]:
         clear: Step = {"step": "clear"}
         anew = (clear, place(self.old, _OLD))
         good = CallScript("one file", (*anew, FILES, build(), self.write, FILES))
@@ -238,7 +247,7 @@ class _Files:
                 if failure:
                     yield fault, failure
             left = _connections_left(performance.outcomes[0], performance.outcomes[-1])
-            if left and faults:
+            if left:
                 yield faults[-1], left
 
     def _failure(
@@ -266,6 +275,13 @@ def _files(
     )
     # No query: the exporter has no such method.
     return [each for each in forms if counted[each.name]]
+
+
+def _groups(faults: Sequence[Fault]) -> Iterator[Sequence[Fault]]:
+    # A pool holds 15 connections, and waits for half a minute when they are used up: a group of
+    # faults must be judged before an exporter that loses one with every error has lost them all.
+    for start in range(0, len(faults), _FAULTS_OF_ONE_OBJECT):
+        yield faults[start : start + _FAULTS_OF_ONE_OBJECT]
 
 
 def _connections_left(before: Outcome, after: Outcome) -> tuple[str, ...]:

@@ -41,8 +41,8 @@ class Check(StrEnum):
     RECORDS = "records"
     PLAN = "plan"
     BACKENDS = "backends"
-    CALLS = "calls"
     SIDE_EFFECTS = "side-effects"
+    CALLS = "calls"
     ERRORS = "errors"
     QUERIES = "queries"
     SEARCH = "search"
@@ -317,8 +317,8 @@ _CHECKS: Mapping[Check, _CheckFunction] = MappingProxyType(
         Check.RECORDS: _check_records,
         Check.PLAN: _check_plans,
         Check.BACKENDS: _check_backends,
-        Check.CALLS: _check_calls,
         Check.SIDE_EFFECTS: _check_side_effects,
+        Check.CALLS: _check_calls,
         Check.ERRORS: _check_errors,
         Check.QUERIES: _check_queries,
         Check.SEARCH: _check_search,

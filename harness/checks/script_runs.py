@@ -16,6 +16,7 @@ from harness.compare.call_outcomes import CallScript, Performance, Step
 from harness.compare.exports import SIGNING_KEY
 from harness.exporters.call_script import Outcome, perform
 from harness.exporters.subject import Subject
+from harness.generate.generator import generate_run
 from harness.generate.plan import neighbours_of
 from harness.generate.presets import preset
 
@@ -52,7 +53,7 @@ class ScriptRuns:
         key = ("call script", json.dumps(script.steps, sort_keys=True))
 
         def perform_once() -> Performance:
-            return self._perform(self._replayed_control, script)
+            return self._perform(self._replayed_control, script, self.databases)
 
         kept: Performance = self._runs.kept(key, perform_once)
         return replace(kept, script=script)
@@ -64,17 +65,44 @@ class ScriptRuns:
         return replace(control, factory=factory)
 
     @contextmanager
-    def performed(self, candidate: Subject, script: CallScript) -> Iterator[Performance]:
-        """Perform a script with a candidate, and remove its files on exit."""
-        performance = self._perform(candidate, script)
+    def fresh_database(self) -> Iterator[LandscapeDB]:
+        """Make a database like the first one, for a candidate that may write to it.
+
+        In the shared one a candidate may have written before, and the second time changes nothing.
+        """
+        with LandscapeDB(self._runs.new_url()) as db:
+            generate_run(db, _SPEC)
+            yield db
+        if db.connection_string.startswith("sqlite:///"):
+            # Thousands of candidates may follow, and the folder stays until the last.
+            Path(db.connection_string.removeprefix("sqlite:///")).unlink(missing_ok=True)
+
+    @contextmanager
+    def performed(
+        self,
+        candidate: Subject,
+        script: CallScript,
+        *,
+        databases: Sequence[LandscapeDB] | None = None,
+    ) -> Iterator[Performance]:
+        """Perform a script with a candidate, and remove its files on exit.
+
+        Args:
+            candidate: The exporter.
+            script: The calls.
+            databases: The databases; default: the two that all candidates share.
+        """
+        performance = self._perform(candidate, script, databases or self.databases)
         try:
             yield performance
         finally:
             shutil.rmtree(performance.directory)
 
-    def _perform(self, subject: Subject, script: CallScript) -> Performance:
+    def _perform(
+        self, subject: Subject, script: CallScript, databases: Sequence[LandscapeDB]
+    ) -> Performance:
         directory = self._runs.new_directory()
-        outcomes = perform_steps(subject, script.steps, self.databases, directory)
+        outcomes = perform_steps(subject, script.steps, databases, directory)
         return Performance(script, outcomes, directory)
 
 

@@ -29,8 +29,8 @@ from harness.compare.call_outcomes import (
     CallScript,
     Performance,
     Step,
+    difference_in_files,
     error_text,
-    first_difference_in_calls,
 )
 from harness.exporters.call_script import TEMPORARY, WORKING
 from harness.exporters.subject import Subject
@@ -92,11 +92,10 @@ SCRIPTS = (
         (
             *_SETTINGS,
             place("old.jsonl", _OLD),
-            build(key=None),
-            export(sign=True),
-            write_jsonl("old.jsonl"),
-            write_jsonl("old.jsonl", UNKNOWN_RUN, sign=False),
-            write_jsonl("new.jsonl", UNKNOWN_RUN, sign=False),
+            build(),
+            export(UNKNOWN_RUN, sign=True),
+            write_jsonl("old.jsonl", UNKNOWN_RUN),
+            write_jsonl("new.jsonl", UNKNOWN_RUN),
             *_END,
         ),
     ),
@@ -105,10 +104,9 @@ SCRIPTS = (
         (
             *_SETTINGS,
             place("old_csv/call.csv", _OLD),
-            build(key=None),
-            write_csv("old_csv"),
-            write_csv("old_csv", UNKNOWN_RUN, sign=False),
-            write_csv("new_csv", UNKNOWN_RUN, sign=False),
+            build(),
+            write_csv("old_csv", UNKNOWN_RUN),
+            write_csv("new_csv", UNKNOWN_RUN),
             *_END,
         ),
     ),
@@ -124,15 +122,18 @@ def judge_side_effects(candidate: Subject, runs: ReferenceRuns) -> Verdict:
         runs: The runs of one backend.
     """
     script_runs = ScriptRuns(runs)
-    db = script_runs.databases[0]
     expected = "an export that leaves behind its file, and nothing else"
-    for script in SCRIPTS:
-        with _Watch(db) as watch, script_runs.performed(candidate, script) as performance:
-            effects = [
-                *watch.changes(),
-                *_left_behind(performance),
-                *_differences(script_runs.control(script), performance),
-            ]
+    with script_runs.fresh_database() as db:
+        for script in SCRIPTS:
+            with (
+                _Watch(db) as watch,
+                script_runs.performed(candidate, script, databases=(db,)) as performance,
+            ):
+                effects = [
+                    *watch.changes(),
+                    *_left_behind(performance),
+                    *_files_left(script_runs.control(script), performance),
+                ]
             if effects:
                 return judge(
                     candidate.name,
@@ -150,10 +151,13 @@ def judge_side_effects(candidate: Subject, runs: ReferenceRuns) -> Verdict:
     )
 
 
-def _differences(control: Performance, candidate: Performance) -> Iterator[str]:
-    difference = first_difference_in_calls(control, candidate)
+def _files_left(control: Performance, candidate: Performance) -> Iterator[str]:
+    """Yield the first file that is too much, missing, or of another mode than the control's."""
+    # Contents are the matter of other checks.
+    number = control.script.steps.index(FILES)
+    difference = difference_in_files(control, candidate, number, contents=False)
     if difference is not None:
-        yield difference.difference.headline
+        yield difference.headline
         yield from difference.evidence
 
 

@@ -150,6 +150,37 @@ def difference_in_records(
     return first_difference(*sides)
 
 
+def difference_in_files(
+    control: Performance, candidate: Performance, number: int, *, contents: bool = True
+) -> Difference | None:
+    """Compare the files that a step lists, by name and mode, and by their contents if asked.
+
+    Args:
+        control: The control's performance.
+        candidate: The candidate's performance.
+        number: The step.
+        contents: Whether to compare the contents of the files.
+    """
+    if TARGETS not in control.outcomes[number] or not candidate.wrote_all_files:
+        return None
+    # The manifest of an exporter without a clock has another time.
+    signs = any(each.get("sign") for each in control.script.steps)
+    with_content = contents and (candidate.takes_clock or not signs)
+    files = (_files(control.outcomes[number]), _files(candidate.outcomes[number]))
+    for name in sorted({*files[0], *files[1]}):
+        wanted, seen = files[0].get(name), files[1].get(name)
+        if wanted is None:
+            return Difference(Kind.EXTRA_FILE, "no file", "a file", place=name)
+        if seen is None:
+            return Difference(Kind.MISSING_FILE, "a file", "none", place=name)
+        if wanted[0] != seen[0]:
+            return Difference(Kind.MODE, f"mode {wanted[0]}", f"mode {seen[0]}", place=name)
+        if with_content and wanted[1] != seen[1]:
+            paths = [each.directory / TARGETS / name for each in (control, candidate)]
+            return _first_different_line(name, *paths)
+    return None
+
+
 def _in_step(
     control: Performance, candidate: Performance, number: int, key: str | None
 ) -> Difference | None:
@@ -159,9 +190,9 @@ def _in_step(
         return None
     return (
         _in_errors(expected, found)
-        or difference_in_records(control, candidate, (number, number), key)
         or _in_groups(expected, found)
-        or _in_files(control, candidate, number)
+        or difference_in_records(control, candidate, (number, number), key)
+        or difference_in_files(control, candidate, number)
     )
 
 
@@ -185,27 +216,6 @@ def _in_groups(expected: Outcome, found: Outcome) -> Difference | None:
     if wanted == seen:
         return None
     return Difference(Kind.ORDER, f"{wanted}", f"{seen}", place="groups")
-
-
-def _in_files(control: Performance, candidate: Performance, number: int) -> Difference | None:
-    if TARGETS not in control.outcomes[number] or not candidate.wrote_all_files:
-        return None
-    # The manifest of an exporter without a clock has another time.
-    signs = any(each.get("sign") for each in control.script.steps)
-    with_content = candidate.takes_clock or not signs
-    files = (_files(control.outcomes[number]), _files(candidate.outcomes[number]))
-    for name in sorted({*files[0], *files[1]}):
-        wanted, seen = files[0].get(name), files[1].get(name)
-        if wanted is None:
-            return Difference(Kind.EXTRA_FILE, "no file", "a file", place=name)
-        if seen is None:
-            return Difference(Kind.MISSING_FILE, "a file", "none", place=name)
-        if wanted[0] != seen[0]:
-            return Difference(Kind.MODE, f"mode {wanted[0]}", f"mode {seen[0]}", place=name)
-        if with_content and wanted[1] != seen[1]:
-            paths = [each.directory / TARGETS / name for each in (control, candidate)]
-            return _first_different_line(name, *paths)
-    return None
 
 
 def _files(outcome: Outcome) -> dict[str, tuple[str, str]]:
