@@ -6,12 +6,12 @@ candidates share it, because an exporter only reads.
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 from uuid import uuid4
 
 from sqlalchemy import URL, create_engine, make_url, text
@@ -190,6 +190,7 @@ class ReferenceRuns:
         self._databases: dict[object, LandscapeDB] = {}
         self._watches: dict[object, DatabaseFileWatch] = {}
         self._captures: dict[Case, Capture] = {}
+        self._kept: dict[Hashable, Any] = {}
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -198,6 +199,23 @@ class ReferenceRuns:
     def __exit__(self, *_: object) -> None:
         self.costs.close()
         self._open.close()
+
+    @property
+    def control_subject(self) -> Subject:
+        """The exporter to compare with."""
+        return self._control
+
+    def kept(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return what `make` returned for this key at the first call, such as control outcomes."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def new_directory(self) -> Path:
+        """Make an empty folder. Its content stays until the folder of all exports is removed."""
+        directory = self._directory / f"calls-{next(self._numbers)}"
+        directory.mkdir()
+        return directory
 
     def database(self, case: Case) -> LandscapeDB:
         """Return the database of a case. No later case changes it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
+from harness.checks.calls import JOBS_SCRIPTS, SCRIPTS, judge_calls
 from harness.checks.cases import BOTH_BACKENDS, TYPICAL, Case, plan_cases, record_cases, tie_cases
 from harness.checks.cost_runs import CostRuns
 from harness.checks.costs import (
@@ -18,6 +19,7 @@ from harness.checks.costs import (
     judge_work,
     search_blow_up,
 )
+from harness.checks.database_errors import judge_database_errors
 from harness.checks.depth import Depth
 from harness.checks.environments import (
     PROCESS_ENVIRONMENTS,
@@ -28,6 +30,7 @@ from harness.checks.environments import (
 from harness.checks.large_runs import judge_boundaries, judge_large_run
 from harness.checks.memory import judge_leaks, judge_memory
 from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, sqlite_files
+from harness.checks.side_effects import judge_side_effects
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.measured import InThisProcess, Measured, as_measured
 from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
@@ -43,6 +46,9 @@ class Check(StrEnum):
     RECORDS = "records"
     PLAN = "plan"
     BACKENDS = "backends"
+    SIDE_EFFECTS = "side-effects"
+    CALLS = "calls"
+    ERRORS = "errors"
     QUERIES = "queries"
     SEARCH = "search"
     WORK = "work"
@@ -328,6 +334,19 @@ def _check_backends(request: _Request) -> Iterator[Verdict]:
         yield judge_across_backends(request.candidate, run_id=BOTH_BACKENDS.run_id, **databases)
 
 
+def _check_calls(request: _Request) -> Iterator[Verdict]:
+    scripts = (*SCRIPTS, *(JOBS_SCRIPTS if request.depth is Depth.ALL else ()))
+    yield judge_calls(request.candidate, request.runs, scripts)
+
+
+def _check_side_effects(request: _Request) -> Iterator[Verdict]:
+    yield judge_side_effects(request.candidate, request.runs)
+
+
+def _check_errors(request: _Request) -> Iterator[Verdict]:
+    yield judge_database_errors(request.candidate, request.runs, request.depth)
+
+
 def _check_queries(request: _Request) -> Iterator[Verdict]:
     verdicts = judge_query_growth(*request.costs)
     yield from _failed_or_one_passed(
@@ -421,6 +440,9 @@ _CHECKS: Mapping[Check, _CheckFunction] = MappingProxyType(
         Check.RECORDS: _check_records,
         Check.PLAN: _check_plans,
         Check.BACKENDS: _check_backends,
+        Check.SIDE_EFFECTS: _check_side_effects,
+        Check.CALLS: _check_calls,
+        Check.ERRORS: _check_errors,
         Check.QUERIES: _check_queries,
         Check.SEARCH: _check_search,
         Check.SIZE: _check_size,

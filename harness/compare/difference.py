@@ -45,6 +45,7 @@ class Kind(StrEnum):
     BYTES = "bytes"
     MISSING_FILE = "missing file"
     EXTRA_FILE = "extra file"
+    MODE = "file mode"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,312 @@
+"""Judge calls that one export to a file never makes: a second call, other keys, other forms.
+
+A script is a list of calls on exporters. The candidate has to give what the control gives in it.
+"""
+
+from harness.checks.reference_runs import ReferenceRuns
+from harness.checks.script_runs import (
+    FILES,
+    OTHER_RUN,
+    UNKNOWN_RUN,
+    ScriptRuns,
+    build,
+    clock,
+    export,
+    group,
+    read,
+    start,
+    write_csv,
+    write_jsonl,
+)
+from harness.compare.call_outcomes import CallScript, first_difference_in_calls
+from harness.exporters.subject import Subject
+from querygrowth.verdict import Verdict, judge
+
+_OTHER_KEY = b"another key of the harness, which proves as little as the first".hex()
+
+_STATE = "state that one call leaves to the next: in the object, its class or its module"
+_FORMS = "how the records are made and handed over in this form of the call"
+
+FORM_SCRIPTS = (
+    CallScript(
+        "an unsigned export of every record type",
+        (build(), export(sign=False), build(), export(), build(key=None), export()),
+        "what only a signed export goes through",
+    ),
+    CallScript(
+        "sign passed by its position",
+        (
+            *(build(), export(sign=True, positional=True)),
+            *(build(), export(sign=False, positional=True)),
+        ),
+        "the signature export_run(run_id, sign=False)",
+    ),
+    CallScript(
+        "all records held before the first is read",
+        (
+            *(build(), export(sign=True, consume="list")),
+            *(build(), export(consume="tuple")),
+        ),
+        "one dict that is filled again for every record",
+    ),
+    CallScript(
+        "records changed by the consumer",
+        (
+            *(build(), export(sign=True, consume="change")),
+            *(build(), export(consume="change")),
+        ),
+        "what is read from a record after it was yielded",
+    ),
+    CallScript("records grouped by type", (build(), group(), build(), group(sign=True)), _FORMS),
+    CallScript(
+        "a run id of a subclass of str",
+        (build(), export(subclass=True, sign=True)),
+        "tests for the class str",
+    ),
+    CallScript(
+        "signing without a key",
+        (
+            build(key=None),
+            export(sign=True),
+            export(UNKNOWN_RUN, sign=True),
+            group(sign=True),
+            write_jsonl("unsigned.jsonl"),
+            write_csv("unsigned"),
+            FILES,
+            export(),
+        ),
+        "a ValueError before the first record, and only for a missing key",
+    ),
+)
+"""Forms of one call."""
+
+SEQUENCE_SCRIPTS = (
+    CallScript(
+        "a second call for the same run",
+        (
+            build(),
+            export(sign=True),
+            clock("2026-01-01T12:30:16.000001+00:00"),
+            export(sign=True),
+            export(),
+            export(),
+        ),
+        _STATE,
+    ),
+    CallScript(
+        "a second call for another run",
+        (build(), export(sign=True), export(OTHER_RUN, sign=True), export(sign=True), group()),
+        _STATE,
+    ),
+    CallScript(
+        "signed, then unsigned",
+        (build(), export(sign=True), export(), group(), export(OTHER_RUN), export(OTHER_RUN)),
+        _STATE,
+    ),
+    CallScript(
+        "unsigned, then signed",
+        (build(), export(), export(sign=True), export(OTHER_RUN), export(OTHER_RUN, sign=True)),
+        _STATE,
+    ),
+    CallScript(
+        "an unknown run, then a known one",
+        (
+            build(),
+            export(UNKNOWN_RUN, sign=True),
+            export(sign=True),
+            export(UNKNOWN_RUN),
+            export(),
+        ),
+        _STATE,
+    ),
+    CallScript(
+        "an abandoned export, then a whole one",
+        (
+            build(),
+            start("first", sign=True),
+            read("first", 5),
+            {"step": "close", "iterator": "first"},
+            export(sign=True),
+            start("second", OTHER_RUN, sign=True),
+            read("second", 40),
+            {"step": "drop", "iterators": ["second"]},
+            export(sign=True),
+        ),
+        _STATE,
+    ),
+    CallScript(
+        "two exports of one object at the same time",
+        (
+            build(),
+            start("first", sign=True),
+            start("second", OTHER_RUN, sign=True),
+            read("first", 3),
+            read("second", 5),
+            read("first", 40),
+            read("second"),
+            read("first"),
+            start("third"),
+            start("fourth", sign=True),
+            read("third", 10),
+            read("fourth", 20),
+            read("third"),
+            read("fourth"),
+        ),
+        _STATE,
+    ),
+    CallScript(
+        "two objects with two keys at the same time",
+        (
+            build("a"),
+            build("b", key=_OTHER_KEY),
+            start("first", sign=True, exporter="a"),
+            read("first", 10),
+            export(sign=True, exporter="b"),
+            read("first"),
+            export(OTHER_RUN, sign=True, exporter="a"),
+        ),
+        _STATE,
+    ),
+    CallScript(
+        "two databases that hold a run of the same id",
+        (
+            build("a"),
+            build("b", database=1),
+            export(sign=True, exporter="a"),
+            export(sign=True, exporter="b"),
+            start("first", exporter="a"),
+            start("second", exporter="b"),
+            read("first", 4),
+            read("second", 20),
+            read("first"),
+            read("second"),
+        ),
+        _STATE,
+    ),
+    CallScript(
+        "JSON Lines files, one after the other",
+        (
+            build(),
+            write_jsonl("export.jsonl"),
+            FILES,
+            write_jsonl("export.jsonl", OTHER_RUN, sign=False),
+            FILES,
+            write_jsonl("unknown.jsonl", UNKNOWN_RUN),
+            write_jsonl("export.txt"),
+            FILES,
+        ),
+        "how files are written and replaced, and what one file leaves to the next",
+    ),
+    CallScript(
+        "CSV directories, one after the other",
+        (
+            build(),
+            write_csv("csv"),
+            FILES,
+            write_csv("csv", OTHER_RUN, sign=False),
+            FILES,
+            write_csv("unknown", UNKNOWN_RUN),
+            write_csv("csv"),
+            FILES,
+        ),
+        "how files are written and replaced, and what one file leaves to the next",
+    ),
+)
+"""Several calls on one object, or on two."""
+
+# An HMAC of SHA-256 hashes a key that is longer than its block of 64 bytes, and fills up a shorter
+# one with NULs. A NUL at the end of a short key therefore changes nothing, one at the end of a long
+# key does.
+_KEYS = (
+    ("with blanks at its ends", b" \t a key between blanks, as a file with a line end has \r\n"),
+    ("of 63 bytes", bytes(range(65, 128))),
+    ("of 64 bytes", bytes(range(64, 128))),
+    ("of 65 bytes", bytes(range(63, 128))),
+    ("of 4,080 bytes", bytes(range(1, 256)) * 16),
+    ("with a NUL at its start and inside", b"\0a key\0around a NUL, and more of it"),
+    ("longer than a block, with a NUL at its end", b"k" * 70 + b"\0"),
+    ("that is not UTF-8", b"\xff\xfe\x80 no text in any sense \xc3\x28"),
+    (
+        "in UTF-8, not normalised",
+        "Schlu\u0308ssel, cl\u00e9, \u212b, \U0001f511, 32 bytes".encode(),
+    ),
+    ("with capital letters", b"A Key With Capitals, Which Somebody Lowers"),
+    ("of hexadecimal digits", b"00ff" * 16),
+    ("of base64", b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+    ("of one byte", b"k"),
+    # The reference: only None counts as missing.
+    ("of no byte", b""),
+)
+_TIMES = (
+    ("on a whole second", "2026-03-04T05:06:07+00:00"),
+    ("at midnight", "2026-03-04T00:00:00+00:00"),
+    ("one microsecond past a second", "2026-03-04T05:06:07.000001+00:00"),
+    ("on a tenth of a second", "2026-03-04T05:06:07.100000+00:00"),
+    ("at the last microsecond of a year", "2026-12-31T23:59:59.999999+00:00"),
+    ("at the first second of a year", "2027-01-01T00:00:00+00:00"),
+    ("on a leap day", "2028-02-29T12:00:00.000010+00:00"),
+    ("in the year 9999", "9999-12-31T23:59:59+00:00"),
+)
+KEY_SCRIPTS = tuple(
+    CallScript(
+        f"a key {name}",
+        (build(key=key.hex()), export(OTHER_RUN, sign=True)),
+        "the key goes to the HMAC as it is",
+    )
+    for name, key in _KEYS
+)
+"""Keys that any bytes may make."""
+CLOCK_SCRIPTS = tuple(
+    CallScript(
+        f"a clock {name}",
+        (build(), clock(time), export(OTHER_RUN, sign=True)),
+        "exported_at is isoformat() of the clock's time, asked once more for every export",
+    )
+    for name, time in _TIMES
+)
+"""Times of the manifest."""
+
+SCRIPTS = (*FORM_SCRIPTS, *SEQUENCE_SCRIPTS, *KEY_SCRIPTS, *CLOCK_SCRIPTS)
+"""The scripts of the default check, the simplest first: the first failure names the cause."""
+
+JOBS_SCRIPTS = (
+    CallScript(
+        "a file by two jobs",
+        (build(), write_jsonl("one.jsonl", jobs=1), write_jsonl("two.jsonl", jobs=2), FILES),
+        "how the jobs share the run, and how their parts are joined",
+    ),
+)
+"""Scripts that start processes, which takes long."""
+
+
+def judge_calls(
+    candidate: Subject, runs: ReferenceRuns, scripts: tuple[CallScript, ...] = SCRIPTS
+) -> Verdict:
+    """Have a candidate perform call scripts, up to the first that differs from the control's.
+
+    Args:
+        candidate: The exporter to judge.
+        runs: The runs of one backend.
+        scripts: The scripts.
+    """
+    script_runs = ScriptRuns(runs)
+    expected = "in every sequence of calls what the control gives"
+    for script in scripts:
+        with script_runs.performed(candidate, script) as performance:
+            found = first_difference_in_calls(script_runs.control(script), performance)
+            if found is not None:
+                return judge(
+                    candidate.name,
+                    False,
+                    expected=expected,
+                    seen=found.headline,
+                    evidence=found.evidence,
+                    next_step=script.next_step,
+                    kind=found.kind,
+                )
+    return judge(
+        candidate.name,
+        True,
+        expected=expected,
+        seen=f"the same records and files in {len(scripts)} sequences of calls",
+    )

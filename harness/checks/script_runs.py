@@ -1,0 +1,214 @@
+"""Call scripts on stored runs: their databases, their steps, and the control's outcomes."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from elspeth.core.clock import Clock
+from elspeth.core.landscape import LandscapeDB
+from harness.checks.cases import Case
+from harness.checks.reference_runs import ReferenceRuns
+from harness.compare.call_outcomes import CallScript, Performance, Step
+from harness.compare.exports import SIGNING_KEY
+from harness.exporters.call_script import Outcome, perform
+from harness.exporters.subject import Subject
+from harness.generate.generator import generate_run
+from harness.generate.plan import neighbours_of
+from harness.generate.presets import preset
+
+_SPEC = preset("tiny", run_id="calls")
+_SAME_ID = preset("tiny", 3, run_id="calls", nodes=5, calls=2, artifacts=3)
+
+RUN = _SPEC.run_id
+"""A run with every record type, in both databases with other contents."""
+OTHER_RUN = neighbours_of(_SPEC)[0].run_id
+"""Another run in the first database."""
+UNKNOWN_RUN = "no such run"
+KEY = SIGNING_KEY.hex()
+"""The signing key of most scripts, in hexadecimal digits."""
+
+
+class ScriptRuns:
+    """Performs call scripts on the reference runs of one backend.
+
+    Args:
+        runs: The reference runs. They keep the control's outcomes for other candidates.
+    """
+
+    def __init__(self, runs: ReferenceRuns) -> None:
+        self._runs = runs
+
+    @property
+    def databases(self) -> tuple[LandscapeDB, LandscapeDB]:
+        """The two databases that scripts refer to as 0 and 1."""
+        first, second = (self._runs.database(Case(spec, RUN)) for spec in (_SPEC, _SAME_ID))
+        return first, second
+
+    def control(self, script: CallScript) -> Performance:
+        """Return the control's performance of a script."""
+        key = ("call script", json.dumps(script.steps, sort_keys=True))
+
+        def perform_once() -> Performance:
+            return self._perform(self._replayed_control, script, self.databases)
+
+        kept: Performance = self._runs.kept(key, perform_once)
+        return replace(kept, script=script)
+
+    @property
+    def _replayed_control(self) -> Subject:
+        control = self._runs.control_subject
+        factory: type = self._runs.kept("replayed control", lambda: _replaying(control.factory))
+        return replace(control, factory=factory)
+
+    @contextmanager
+    def fresh_database(self) -> Iterator[LandscapeDB]:
+        """Make a database like the first one, for a candidate that may write to it.
+
+        In the shared one a candidate may have written before, and the second time changes nothing.
+        """
+        with LandscapeDB(self._runs.new_url()) as db:
+            generate_run(db, _SPEC)
+            yield db
+        if db.connection_string.startswith("sqlite:///"):
+            # Thousands of candidates may follow, and the folder stays until the last.
+            Path(db.connection_string.removeprefix("sqlite:///")).unlink(missing_ok=True)
+
+    @contextmanager
+    def performed(
+        self,
+        candidate: Subject,
+        script: CallScript,
+        *,
+        databases: Sequence[LandscapeDB] | None = None,
+    ) -> Iterator[Performance]:
+        """Perform a script with a candidate, and remove its files on exit.
+
+        Args:
+            candidate: The exporter.
+            script: The calls.
+            databases: The databases; default: the two that all candidates share.
+        """
+        performance = self._perform(candidate, script, databases or self.databases)
+        try:
+            yield performance
+        finally:
+            shutil.rmtree(performance.directory)
+
+    def _perform(
+        self, subject: Subject, script: CallScript, databases: Sequence[LandscapeDB]
+    ) -> Performance:
+        directory = self._runs.new_directory()
+        outcomes = perform_steps(subject, script.steps, databases, directory)
+        return Performance(script, outcomes, directory)
+
+
+def _replaying(control: Any) -> type:
+    """Return a subclass of the control that reads a run from its database only once.
+
+    It signs, groups and writes like the control. Scripts export the same three runs a hundred
+    times, and the control needs a query for every entity: this takes a fifth of the time.
+    """
+    read_before: dict[object, list[Any]] = {}
+
+    class Replaying(control):  # type: ignore[misc]  # the base class comes in as an argument
+        def __init__(self, db: LandscapeDB, signing_key: bytes | None, *, clock: Clock) -> None:
+            super().__init__(db, signing_key, clock=clock)
+            self._url = db.connection_string
+
+        def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
+            key = (self._url, run_id)
+            if key not in read_before:
+                read_before[key] = list(super()._iter_records(run_id))
+            yield from map(dict, read_before[key])
+
+    return Replaying
+
+
+def perform_steps(
+    subject: Subject, steps: Sequence[Step], databases: Sequence[LandscapeDB], directory: Path
+) -> list[Outcome]:
+    """Perform the steps of a script with an exporter, where that exporter runs.
+
+    Args:
+        subject: The exporter.
+        steps: The calls.
+        databases: The databases that the steps refer to by their place.
+        directory: An existing folder for records and files.
+    """
+    return perform({"steps": list(steps)}, subject.factory, databases, directory)
+
+
+# The steps of `call_script` as functions, so that scripts are short and their arguments checked.
+
+
+def build(exporter: str = "a", *, key: str | None = KEY, database: int = 0) -> Step:
+    """Make an exporter."""
+    return {"step": "build", "exporter": exporter, "key": key, "database": database}
+
+
+def export(
+    run_id: str = RUN, *, sign: bool | None = None, exporter: str = "a", **options: Any
+) -> Step:
+    """Export a run and write its records; `options` are those of the step `export`."""
+    return {"step": "export", "exporter": exporter, "run_id": run_id, "sign": sign, **options}
+
+
+def start(
+    iterator: str, run_id: str = RUN, *, sign: bool | None = None, exporter: str = "a"
+) -> Step:
+    """Start an export without reading a record."""
+    return {
+        "step": "open",
+        "iterator": iterator,
+        "exporter": exporter,
+        "run_id": run_id,
+        "sign": sign,
+    }
+
+
+def read(iterator: str, count: int | None = None) -> Step:
+    """Read the next records of a started export, or all that remain."""
+    return {"step": "read", "iterator": iterator, "count": count}
+
+
+def group(run_id: str = RUN, *, sign: bool | None = None) -> Step:
+    """Export a run grouped by record type."""
+    return {"step": "group", "exporter": "a", "run_id": run_id, "sign": sign}
+
+
+def write_jsonl(target: str, run_id: str = RUN, *, sign: bool = True, **options: Any) -> Step:
+    """Write a JSON Lines file; `options` are those of the step `write`."""
+    return {
+        "step": "write",
+        "exporter": "a",
+        "run_id": run_id,
+        "target": target,
+        "method": "write_jsonl",
+        "sign": sign,
+        **options,
+    }
+
+
+def write_csv(target: str, run_id: str = RUN, *, sign: bool = True) -> Step:
+    """Write a directory of CSV files."""
+    return {**write_jsonl(target, run_id, sign=sign), "method": "write_csv"}
+
+
+def clock(time: str) -> Step:
+    """Set the clock of all exporters."""
+    return {"step": "clock", "time": time}
+
+
+def place(target: str, text: str, mode: int | None = None) -> Step:
+    """Put an old file below the folder of targets."""
+    return {"step": "place", "target": target, "text": text, "mode": mode}
+
+
+FILES: Step = {"step": "files"}
+STATE: Step = {"step": "state"}
+CONNECTIONS: Step = {"step": "connections"}
+SEEN: Step = {"step": "seen"}

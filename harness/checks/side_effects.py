@@ -1,0 +1,283 @@
+"""Judge what an export leaves behind: in the database, in folders, in the process, in the pool."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from elspeth.core.landscape import LandscapeDB
+from harness.checks.reference_runs import ReferenceRuns
+from harness.checks.script_runs import (
+    CONNECTIONS,
+    FILES,
+    OTHER_RUN,
+    STATE,
+    UNKNOWN_RUN,
+    ScriptRuns,
+    build,
+    export,
+    place,
+    read,
+    start,
+    write_csv,
+    write_jsonl,
+)
+from harness.compare.call_outcomes import (
+    CallScript,
+    Performance,
+    Step,
+    difference_in_files,
+    error_text,
+)
+from harness.exporters.call_script import TEMPORARY, WORKING
+from harness.exporters.subject import Subject
+from querygrowth.verdict import Verdict, judge
+
+_OLD = "an earlier export\n"
+_NO_EXPORTER: Step = {"step": "drop", "exporters": ["a"]}
+
+# The umask differs from the usual one, so that a fixed mode shows.
+_SETTINGS: tuple[Step, ...] = ({"step": "umask", "mask": 0o027}, STATE, CONNECTIONS)
+_END: tuple[Step, ...] = (_NO_EXPORTER, FILES, CONNECTIONS, STATE)
+
+SCRIPTS = (
+    CallScript(
+        "whole exports",
+        (
+            *_SETTINGS,
+            place("old.jsonl", _OLD, 0o604),
+            place("old_csv/run.csv", _OLD),
+            build(),
+            export(sign=True),
+            CONNECTIONS,
+            write_jsonl("new.jsonl"),
+            write_jsonl("old.jsonl"),
+            *_END,
+        ),
+    ),
+    CallScript(
+        "whole exports to CSV",
+        (
+            *_SETTINGS,
+            place("old_csv/call.csv", _OLD),
+            build(),
+            write_csv("new_csv"),
+            write_csv("old_csv", OTHER_RUN),
+            *_END,
+        ),
+    ),
+    CallScript(
+        "abandoned exports",
+        (
+            *_SETTINGS,
+            build(),
+            start("closed", sign=True),
+            read("closed", 3),
+            {"step": "close", "iterator": "closed"},
+            CONNECTIONS,
+            start("dropped", sign=True),
+            read("dropped", 30),
+            {"step": "drop", "iterators": ["dropped"]},
+            CONNECTIONS,
+            start("not read"),
+            {"step": "drop", "iterators": ["not read"]},
+            *_END,
+        ),
+    ),
+    CallScript(
+        "refused exports",
+        (
+            *_SETTINGS,
+            place("old.jsonl", _OLD),
+            build(),
+            export(UNKNOWN_RUN, sign=True),
+            write_jsonl("old.jsonl", UNKNOWN_RUN),
+            write_jsonl("new.jsonl", UNKNOWN_RUN),
+            *_END,
+        ),
+    ),
+    CallScript(
+        "refused exports to CSV",
+        (
+            *_SETTINGS,
+            place("old_csv/call.csv", _OLD),
+            build(),
+            write_csv("old_csv", UNKNOWN_RUN),
+            write_csv("new_csv", UNKNOWN_RUN),
+            *_END,
+        ),
+    ),
+)
+"""What a candidate does while its side effects are watched."""
+
+
+def judge_side_effects(candidate: Subject, runs: ReferenceRuns) -> Verdict:
+    """Have a candidate export in full, in part and in vain, and look for what it left behind.
+
+    Args:
+        candidate: The exporter to judge.
+        runs: The runs of one backend.
+    """
+    script_runs = ScriptRuns(runs)
+    expected = "an export that leaves behind its file, and nothing else"
+    with script_runs.fresh_database() as db:
+        for script in SCRIPTS:
+            with (
+                _Watch(db) as watch,
+                script_runs.performed(candidate, script, databases=(db,)) as performance,
+            ):
+                effects = [
+                    *watch.changes(),
+                    *_left_behind(performance),
+                    *_files_left(script_runs.control(script), performance),
+                ]
+            if effects:
+                return judge(
+                    candidate.name,
+                    False,
+                    expected=expected,
+                    seen=f"{effects[0]}: {script.name}",
+                    evidence=effects[1:],
+                    next_step="the clean-up of the exporter: finally, with, close",
+                )
+    return judge(
+        candidate.name,
+        True,
+        expected=expected,
+        seen=f"nothing left behind by {', '.join(each.name for each in SCRIPTS[::2])} and others",
+    )
+
+
+def _files_left(control: Performance, candidate: Performance) -> Iterator[str]:
+    """Yield the first file that is too much, missing, or of another mode than the control's."""
+    # Contents are the matter of other checks.
+    number = control.script.steps.index(FILES)
+    difference = difference_in_files(control, candidate, number, contents=False)
+    if difference is not None:
+        yield difference.headline
+        yield from difference.evidence
+
+
+def _left_behind(performance: Performance) -> Iterator[str]:
+    """Yield what differs between the start and the end of a script, one line a side effect."""
+    steps = performance.script.steps
+    outcomes = list(zip(steps, performance.outcomes, strict=True))
+    for step, outcome in outcomes:
+        if step is FILES:
+            for folder, words in ((TEMPORARY, "TMPDIR"), (WORKING, "the current directory")):
+                names = [name for name, *_ in outcome.get(folder, ())]
+                if names:
+                    yield f"files left in {words}: {', '.join(names[:3])}"
+    broken = [
+        f"{step['step']} can no longer be seen: {error_text(outcome)}"
+        for step, outcome in outcomes
+        if step in (CONNECTIONS, STATE, FILES) and outcome["error"]
+    ]
+    if broken:
+        yield broken[0]
+        return
+    connections = [outcome for step, outcome in outcomes if step is CONNECTIONS]
+    for later in connections[1:]:
+        if (later["checked_out"] or 0) > (connections[0]["checked_out"] or 0):
+            yield f"{later['checked_out']} connections not given back to the pool"
+        elif later["locked"] and not connections[0]["locked"]:
+            yield "a transaction left open"
+    states = [outcome["state"] for step, outcome in outcomes if step is STATE]
+    if states:
+        yield from _changed_settings(states[0], states[-1])
+
+
+def _changed_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    for name, old in before.items():
+        new = after[name]
+        if old == new:
+            continue
+        if isinstance(old, dict):
+            keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+            yield f"{name} of the process changed: {', '.join(keys[:3])}"
+        elif name == "standard streams":
+            yield f"{name} of the process replaced"
+        else:
+            yield f"{name} of the process changed from {old} to {new}"
+
+
+class _Watch:
+    """Sees what others write to a database while the block runs."""
+
+    def __init__(self, db: LandscapeDB) -> None:
+        self._db = db
+        path = db.engine.url.database
+        self._watcher = (
+            sqlite3.connect(path)
+            if db.engine.dialect.name == "sqlite" and path and not db.is_in_memory
+            else None
+        )
+
+    def __enter__(self) -> "_Watch":
+        self._version, self._before = self._commits(), contents(self._db)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
+
+    def changes(self) -> Iterator[str]:
+        """Yield what changed since the start of the block, one line a table."""
+        after = contents(self._db)
+        changed = [
+            name for name in {**self._before, **after} if self._before.get(name) != after.get(name)
+        ]
+        for name in changed:
+            yield f"the exporter wrote to the database: {name}"
+        if not changed and self._version != self._commits():
+            yield "the exporter wrote to the database, and took it back"
+
+    def _commits(self) -> object:
+        # SQLite's counter of commits by other connections to the file.
+        if self._watcher is None:
+            return None
+        with closing(self._watcher.execute("PRAGMA data_version")) as cursor:
+            return cursor.fetchone()
+
+
+def contents(db: LandscapeDB) -> dict[str, str]:
+    """Return a hash of every table of a database by its name, and of its schema and settings."""
+    with db.engine.connect() as connection:
+        described = _on_sqlite if db.engine.dialect.name == "sqlite" else _on_postgresql
+        found = described(connection)
+        quote = db.engine.dialect.identifier_preparer.quote
+        for name in list(found.pop("tables")):
+            rows = connection.exec_driver_sql(f"SELECT * FROM {quote(name)}").fetchall()  # noqa: S608
+            found[f"table {name}"] = sorted(map(repr, rows))
+    return {name: hashlib.sha256(repr(value).encode()).hexdigest() for name, value in found.items()}
+
+
+_SQLITE_SETTINGS = ("user_version", "application_id", "journal_mode", "auto_vacuum", "encoding")
+
+
+def _on_sqlite(connection: Connection) -> dict[str, Any]:
+    schema = connection.exec_driver_sql(
+        "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
+    ).fetchall()
+    settings = [
+        connection.exec_driver_sql(f"PRAGMA {name}").fetchone() for name in _SQLITE_SETTINGS
+    ]
+    tables = [name for kind, name, _ in schema if kind == "table"]
+    return {"tables": tables, "its schema": schema, "its settings": settings}
+
+
+def _on_postgresql(connection: Connection) -> dict[str, Any]:
+    columns = connection.execute(
+        text(
+            "SELECT table_name, column_name, data_type FROM information_schema.columns "
+            "WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position"
+        )
+    ).fetchall()
+    indexes = connection.execute(
+        text("SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema() ORDER BY 1")
+    ).fetchall()
+    tables = dict.fromkeys(name for name, *_ in columns)
+    return {"tables": tables, "its schema": [columns, indexes]}

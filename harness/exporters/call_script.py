@@ -1,0 +1,375 @@
+"""Perform a call script: a sequence of calls on exporters, given as plain JSON values.
+
+This module and the two that it imports use the standard library and SQLAlchemy only, so they run
+under any interpreter that has the exporter's dependencies. A child process without the harness
+loads this folder as a package under any name. Scripts are performed here, and judged elsewhere.
+
+A script is an object with a list of `steps`. A step is an object whose `step` names one of
+`STEPS`; the other keys are the arguments of that method. `perform` returns one outcome for every
+step: an object of plain JSON values. Its common keys:
+
+- `error`: null, or the exception that the call ended in: `classes` has the names of its class and
+  of the base classes, the nearest first, and `message` its text.
+- `missing`: the method that the exporter does not have. The step did nothing.
+- `records`: the file in the directory with the records of this step, one JSON object a line. A str
+  enum is written as its value, and another foreign value as `{"class": name, "repr": text}`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import inspect
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from .database_fault import DatabaseFault
+from .shared_state import is_locked, process_state
+
+Script = Mapping[str, Any]
+Outcome = dict[str, Any]
+
+TARGETS, TEMPORARY, WORKING = "targets", "temporary", "working"
+"""The folders below the directory of a script: written files, TMPDIR and the current directory."""
+
+MAX_RECORDS = 1_000_000
+"""An export with more records counts as endless."""
+
+_FIRST_TIME = "2026-01-01T12:30:15.250000+00:00"
+
+
+def perform(
+    script: Script, factory: Callable[..., Any], databases: Sequence[Any], directory: Path
+) -> list[Outcome]:
+    """Perform all steps of a script, also after one that ended in an error.
+
+    The current directory and TMPDIR are empty folders below `directory` meanwhile.
+
+    Args:
+        script: The script.
+        factory: Makes an exporter: `(db, signing_key=None)`, and `clock` if it takes one.
+        databases: The databases that steps refer to by their place.
+        directory: An existing folder for records, written files and temporary files.
+
+    Returns:
+        One outcome a step.
+    """
+    directory = directory.resolve()
+    with _own_folders(directory), _Performer(factory, databases, directory) as performer:
+        return [performer.perform(number, step) for number, step in enumerate(script["steps"])]
+
+
+class _Performer:
+    """The exporters, iterators and faults of one script. Its public methods are the steps."""
+
+    def __init__(
+        self, factory: Callable[..., Any], databases: Sequence[Any], directory: Path
+    ) -> None:
+        self._factory = factory
+        self._databases = databases
+        self._directory = directory
+        self._exporters: dict[str, Any] = {}
+        self._iterators: dict[str, Iterator[Any]] = {}
+        self._time = datetime.fromisoformat(_FIRST_TIME)
+        self._faults: list[DatabaseFault] = []
+        self._number = 0
+
+    def __enter__(self) -> _Performer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fault in self._faults:
+            fault.detach()
+
+    def perform(self, number: int, step: Mapping[str, Any]) -> Outcome:
+        """Perform one step. An exception of the exporter becomes part of its outcome."""
+        self._number = number
+        arguments = {name: value for name, value in step.items() if name != "step"}
+        outcome: Outcome = {"error": None}
+        try:
+            outcome.update(STEPS[step["step"]](self, **arguments) or {})
+        except Exception as error:
+            classes = [each.__qualname__ for each in type(error).__mro__]
+            outcome["error"] = {"classes": classes, "message": str(error)}
+            # The records before an error are part of the outcome.
+            outcome.update(self._spooled())
+        return outcome
+
+    def build(self, exporter: str, key: str | None = None, database: int = 0) -> Outcome:
+        """Make an exporter under a name, with a signing key in hexadecimal digits."""
+        takes_clock = _takes(self._factory, "clock")
+        # The clock is asked again at every call, so that a `clock` step changes it.
+        options = {"clock": lambda: self._time} if takes_clock else {}
+        signing_key = None if key is None else bytes.fromhex(key)
+        self._exporters[exporter] = self._factory(self._databases[database], signing_key, **options)
+        return {"takes_clock": takes_clock}
+
+    def clock(self, time: str) -> None:
+        """Set the clock of all exporters to an ISO 8601 time."""
+        self._time = datetime.fromisoformat(time)
+
+    def export(
+        self,
+        exporter: str,
+        run_id: str,
+        sign: bool | None = None,
+        positional: bool = False,
+        consume: str = "one by one",
+        subclass: bool = False,
+    ) -> Outcome:
+        """Export a run and write its records.
+
+        Args:
+            exporter: The name of the exporter.
+            run_id: The run.
+            sign: The argument `sign`; None leaves it out.
+            positional: Whether `sign` is passed by its position.
+            consume: "one by one"; "list" or "tuple" for all at once before the first is written;
+                "change" to change every record after it is written.
+            subclass: Whether the run id is passed as an instance of a subclass of str.
+        """
+        run: str = _Text(run_id) if subclass else run_id
+        records = self._call(self._exporters[exporter].export_run, run, sign, positional)
+        if consume in ("list", "tuple"):
+            held = islice(records, MAX_RECORDS + 1)
+            records = list(held) if consume == "list" else tuple(held)
+        self._spool(records, change=consume == "change")
+        return self._spooled()
+
+    def open(self, iterator: str, exporter: str, run_id: str, sign: bool | None = None) -> None:
+        """Start an export under a name, without reading a record."""
+        records = self._call(self._exporters[exporter].export_run, run_id, sign, False)
+        self._iterators[iterator] = iter(records)
+
+    def read(self, iterator: str, count: int | None = None) -> Outcome:
+        """Write the next records of a started export, or all that remain."""
+        self._spool(islice(self._iterators[iterator], count))
+        return self._spooled()
+
+    def close(self, iterator: str) -> None:
+        """Close a started export, if its iterator can be closed, and forget it."""
+        getattr(self._iterators.pop(iterator), "close", lambda: None)()
+
+    def drop(self, iterators: Sequence[str] = (), exporters: Sequence[str] = ()) -> None:
+        """Forget iterators and exporters without closing them."""
+        for name in iterators:
+            del self._iterators[name]
+        for name in exporters:
+            self._exporters.pop(name, None)
+
+    def group(self, exporter: str, run_id: str, sign: bool | None = None) -> Outcome:
+        """Export a run grouped by record type.
+
+        The outcome's `groups` lists the types in the order of the mapping, with their numbers of
+        records; the records are written in that order.
+        """
+        method = getattr(self._exporters[exporter], "export_run_grouped", None)
+        if method is None:
+            return {"missing": "export_run_grouped"}
+        grouped = self._call(method, run_id, sign, False)
+        groups = {str(kind): list(records) for kind, records in grouped.items()}
+        self._spool(record for records in groups.values() for record in records)
+        counts = [[kind, len(records)] for kind, records in groups.items()]
+        return {"groups": counts, **self._spooled()}
+
+    def write(
+        self,
+        exporter: str,
+        run_id: str,
+        target: str,
+        method: str = "write_jsonl",
+        sign: bool | None = None,
+        jobs: int | None = None,
+    ) -> Outcome:
+        """Write a file or a directory with the exporter's method, in the folder of targets.
+
+        Args:
+            exporter: The name of the exporter.
+            run_id: The run.
+            target: The path below the folder of targets.
+            method: `write_jsonl` or `write_csv`.
+            sign: The argument `sign`; None leaves it out.
+            jobs: The argument `jobs`, for a method that takes it; others are called without.
+        """
+        function = getattr(self._exporters[exporter], method, None)
+        if function is None:
+            return {"missing": method}
+        options: dict[str, Any] = {} if sign is None else {"sign": sign}
+        takes_jobs = jobs is not None and _takes(function, "jobs")
+        if takes_jobs:
+            options["jobs"] = jobs
+        function(run_id, self._directory / TARGETS / target, **options)
+        return {"took_jobs": takes_jobs}
+
+    def place(self, target: str, text: str, mode: int | None = None) -> None:
+        """Put an old file below the folder of targets, with the usual mode or a given one."""
+        path = self._directory / TARGETS / target
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="")
+        if mode is not None:
+            path.chmod(mode)
+
+    def clear(self) -> None:
+        """Remove everything below the folder of targets."""
+        shutil.rmtree(self._directory / TARGETS)
+        (self._directory / TARGETS).mkdir()
+
+    def umask(self, mask: int) -> None:
+        """Set the umask until the end of the script."""
+        os.umask(mask)
+
+    def files(self) -> Outcome:
+        """List the files of the three folders: name, mode in octal digits, and hash."""
+        if any((self._directory / TEMPORARY).iterdir()):
+            gc.collect()  # A temporary folder of an object in a cycle goes with that object.
+        return {
+            folder: list(_listed(self._directory / folder))
+            for folder in (TARGETS, TEMPORARY, WORKING)
+        }
+
+    def state(self) -> Outcome:
+        """Describe what the process shares with the exporter, such as its umask and locale."""
+        return {"state": process_state()}
+
+    def connections(self, database: int = 0) -> Outcome:
+        """Count the connections in use, and look for an open transaction, from another connection.
+
+        `checked_out` is null for a pool that does not count, and `locked` for a database in memory.
+        """
+        engine = self._databases[database].engine
+        count = getattr(engine.pool, "checkedout", lambda: None)
+        if count():
+            # A generator that was dropped in a cycle keeps its connection until a collection, which
+            # takes 0.05 s in the harness: only where it can change the answer.
+            gc.collect()
+        return {"checked_out": count(), "locked": is_locked(engine)}
+
+    def fail(self, query: int | None = None, row: int | None = None, database: int = 0) -> None:
+        """Have the database fail once from now on, or only count its queries.
+
+        Args:
+            query: The query that fails, counted from 1; None for none.
+            row: The row of its result at which it fails, counted from 1. One more than it has:
+                after the last. None: it fails when it is sent.
+            database: The database.
+        """
+        for earlier in self._faults:
+            earlier.detach()
+        self._faults = [DatabaseFault(self._databases[database].engine, query, row)]
+
+    def seen(self) -> Outcome:
+        """Return the queries since the last `fail` step, and whether the fault was raised.
+
+        Each of `queries` has the `table` after FROM and the number of fetched `rows`.
+        """
+        (fault,) = self._faults
+        return {"queries": fault.queries, "raised": fault.raised}
+
+    def _call(
+        self, method: Callable[..., Any], run_id: str, sign: bool | None, positional: bool
+    ) -> Any:
+        if sign is None:
+            return method(run_id)
+        return method(run_id, sign) if positional else method(run_id, sign=sign)
+
+    @property
+    def _path(self) -> Path:
+        return self._directory / f"records-{self._number}"
+
+    def _spooled(self) -> Outcome:
+        return {"records": self._path.name} if self._path.exists() else {}
+
+    def _spool(self, records: Iterable[Any], *, change: bool = False) -> None:
+        # JSON keeps what a comparison must see: the order of keys, and 1 apart from 1.0 and True.
+        with self._path.open("w", encoding="ascii") as file:
+            for number, record in enumerate(records, start=1):
+                if not isinstance(record, Mapping) or not all(type(key) is str for key in record):
+                    raise TypeError(f"record {number} is not a dict with text keys: {record!r:.60}")
+                if number > MAX_RECORDS:
+                    raise OverflowError(f"more than {MAX_RECORDS:,} records")
+                file.write(json.dumps(dict(record), default=_foreign))
+                file.write("\n")
+                if change and isinstance(record, dict):
+                    record["changed by the consumer"] = True
+                    record["signature"] = ""
+
+
+STEPS: Mapping[str, Callable[..., Outcome | None]] = {
+    "build": _Performer.build,
+    "clock": _Performer.clock,
+    "export": _Performer.export,
+    "open": _Performer.open,
+    "read": _Performer.read,
+    "close": _Performer.close,
+    "drop": _Performer.drop,
+    "group": _Performer.group,
+    "write": _Performer.write,
+    "place": _Performer.place,
+    "clear": _Performer.clear,
+    "umask": _Performer.umask,
+    "files": _Performer.files,
+    "state": _Performer.state,
+    "connections": _Performer.connections,
+    "fail": _Performer.fail,
+    "seen": _Performer.seen,
+}
+"""The steps of scripts by name."""
+
+
+class _Text(str):
+    """A run id that is a str, but not of the class str."""
+
+    __slots__ = ()
+
+
+@contextlib.contextmanager
+def _own_folders(directory: Path) -> Iterator[None]:
+    """Make the three folders, and use one as TMPDIR and one as the current directory."""
+    for name in (TARGETS, TEMPORARY, WORKING):
+        (directory / name).mkdir()
+    folder, environment, temporary = Path.cwd(), dict(os.environ), tempfile.tempdir
+    umask = os.umask(0)
+    os.umask(umask)
+    os.environ["TMPDIR"] = str(directory / TEMPORARY)
+    # `tempfile` reads the variable once, and keeps what it found.
+    tempfile.tempdir = None
+    os.chdir(directory / WORKING)
+    try:
+        yield
+    finally:
+        # All of it, because the exporter may have changed it too.
+        os.chdir(folder)
+        os.umask(umask)
+        tempfile.tempdir = temporary
+        if dict(os.environ) != environment:
+            os.environ.clear()
+            os.environ.update(environment)
+
+
+def _listed(folder: Path) -> Iterator[list[str]]:
+    for path in sorted(folder.rglob("*")):
+        content = "folder" if path.is_dir() else _digest(path.read_bytes())
+        yield [str(path.relative_to(folder)), f"{path.lstat().st_mode & 0o7777:o}", content]
+
+
+def _takes(function: Callable[..., Any], parameter: str) -> bool:
+    try:
+        return parameter in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False  # Some callables that are written in C have no signature.
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _foreign(value: object) -> dict[str, str]:
+    return {"class": type(value).__qualname__, "repr": repr(value)}

@@ -1,0 +1,139 @@
+"""Calls that one export never makes, side effects, and database errors: faults and correct ones."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import URL
+
+from elspeth.core.landscape import LandscapeDB, LandscapeExporter
+from harness.checks.calls import JOBS_SCRIPTS, SCRIPTS, judge_calls
+from harness.checks.database_errors import Fault, faults_in, judge_database_errors
+from harness.checks.depth import Depth
+from harness.checks.run import Check, CheckSetup, prepare_checks, run_checks
+from harness.checks.selftest import load_correct_exporters, load_seeded_faults
+from harness.checks.side_effects import contents, judge_side_effects
+from harness.exporters.subject import CONTROL, Exporter, Subject, load_subject
+from harness.generate.generator import generate_run
+from harness.generate.presets import preset
+from querygrowth.verdict import Outcome
+
+NEW_CHECKS = (Check.SIDE_EFFECTS, Check.CALLS, Check.ERRORS)
+FAULTS = [each for each in load_seeded_faults() if each.check in NEW_CHECKS]
+CORRECT = [each.exporter for each in load_correct_exporters()]
+
+
+@pytest.fixture(scope="module")
+def setup() -> Iterator[CheckSetup]:
+    with prepare_checks() as setup:
+        yield setup
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.exporter.partition(":")[2])
+def test_a_fault_is_caught_first_by_its_check_and_named(setup: CheckSetup, fault: Any) -> None:
+    depth = Depth.ALL if "Jobs" in fault.exporter else Depth.DEFAULT
+    found = run_checks(load_subject(fault.exporter), setup, checks=NEW_CHECKS, depth=depth)
+    first = next(each for each in found if each.verdict.failed)
+    line = str(first.verdict).splitlines()[0]
+    assert first.check is fault.check, line
+    assert all(word in line for word in fault.words), line
+
+
+@pytest.mark.parametrize("exporter", CORRECT)
+def test_a_correct_exporter_passes(setup: CheckSetup, exporter: str) -> None:
+    for found in run_checks(load_subject(exporter), setup, checks=NEW_CHECKS):
+        assert found.verdict.passed, found.verdict
+
+
+def test_the_control_passes(setup: CheckSetup) -> None:
+    subject = load_subject(CONTROL)
+    runs = setup.runs["sqlite"]
+    assert judge_calls(subject, runs).passed
+    assert judge_side_effects(subject, runs).passed
+    assert judge_database_errors(subject, runs, Depth.QUICK).passed
+
+
+def test_several_jobs_give_the_bytes_of_one(setup: CheckSetup) -> None:
+    verdict = judge_calls(load_subject(CORRECT[0]), setup.runs["sqlite"], JOBS_SCRIPTS)
+    assert verdict.passed, verdict
+
+
+def test_an_exporter_on_postgresql_passes(postgres_server: URL) -> None:
+    server = postgres_server.render_as_string(hide_password=False)
+    with prepare_checks(postgresql=server) as setup:
+        runs = setup.runs["postgresql"]
+        subject = load_subject(CORRECT[0])
+        for verdict in (
+            judge_side_effects(subject, runs),
+            judge_calls(subject, runs),
+            judge_database_errors(subject, runs),
+        ):
+            assert verdict.passed, verdict
+
+
+def test_every_script_has_another_name() -> None:
+    names = [each.name for each in (*SCRIPTS, *JOBS_SCRIPTS)]
+    assert len(names) == len(set(names))
+
+
+class WithoutClockAndFiles:
+    """Takes no clock, and writes no files: the smallest interface of an exporter."""
+
+    def __init__(self, db: LandscapeDB, signing_key: bytes | None = None) -> None:
+        self._exporter = LandscapeExporter(db, signing_key)
+
+    def export_run(self, run_id: str, sign: bool = False) -> Any:
+        return list(self._exporter.export_run(run_id, sign=sign))
+
+
+def test_an_exporter_without_clock_and_files_that_returns_a_list_passes(setup: CheckSetup) -> None:
+    subject = Subject("WithoutClockAndFiles", WithoutClockAndFiles)
+    for found in run_checks(subject, setup, checks=NEW_CHECKS):
+        assert found.verdict.passed, found.verdict
+
+
+def test_an_exporter_of_another_engine_is_inconclusive_about_errors(setup: CheckSetup) -> None:
+    def build(db: LandscapeDB, signing_key: bytes | None = None) -> Exporter:
+        return LandscapeExporter(LandscapeDB(db.connection_string), signing_key)
+
+    verdict = judge_database_errors(Subject("other engine", build), setup.runs["sqlite"])
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.seen.startswith("no query was seen")
+
+
+def test_faults_are_spread_over_the_queries_of_an_export() -> None:
+    queries = [{"table": f"t{number}", "rows": 4} for number in range(1000)]
+    sent = [each.query for each in faults_in(queries) if each.row is None]
+    assert sent[0] == 1
+    assert sent[-1] == 1000
+    assert 30 < len(sent) <= 41
+
+
+def test_a_query_fails_when_it_is_sent_and_at_a_row() -> None:
+    (query,) = [{"table": "rows", "rows": 4}]
+    assert list(faults_in([query])) == [Fault(1, None, "rows"), Fault(1, 3, "rows")]
+    every = [each.row for each in faults_in([query], Depth.ALL)]
+    assert every == [None, 1, 3, 5]
+    assert str(Fault(1, 3, "rows")) == "row 3 of query 1 (rows)"
+
+
+@pytest.mark.parametrize(
+    ("statement", "changed"),
+    [
+        ("UPDATE runs SET export_status = 'failed'", ["table runs"]),
+        ("CREATE INDEX left_behind ON rows (row_id)", ["its schema"]),
+        ("PRAGMA user_version = 7", ["its settings"]),
+    ],
+)
+def test_a_change_of_the_database_is_seen_and_named(
+    tmp_path: Path, statement: str, changed: list[str]
+) -> None:
+    with LandscapeDB(f"sqlite:///{tmp_path / 'x.db'}") as db:
+        generate_run(db, preset("tiny"))
+        before = contents(db)
+        assert contents(db) == before
+        with db.engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+        after = contents(db)
+    assert [name for name in before if before[name] != after[name]] == changed
