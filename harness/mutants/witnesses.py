@@ -93,12 +93,14 @@ class Witness:
 
     def _write_run(self, number: int, run_id: str) -> None:
         s, size, choose = schema, self.size, self._random.choice
-        # In every other run most integers and times tie.
-        self._choices = 2 if number % 2 else None
+        # In some runs all integers and times tie, in others most of them, and in the first few do.
+        self._choices = (None, 1, 2)[number % 3]
         few = max(3, size // 3)
         self._add(s.runs_table, run_id=run_id)
         nodes = [self._add(s.nodes_table, run_id=run_id)["node_id"] for _ in range(size)]
-        reachable = nodes + [each["node_id"] for each in self._rows["nodes"]]
+        # Most references stay in the run, others lead to an earlier one.
+        known = [each["node_id"] for each in self._rows["nodes"]]
+        reachable = nodes + known
         edges = [
             self._add(
                 s.edges_table,
@@ -130,7 +132,7 @@ class Witness:
         states = []
         for token in tokens[:size]:
             steps = self._random.sample(range(-1, 11), k=3)
-            for at, node in enumerate(self._random.sample(nodes, k=3)):
+            for at, node in enumerate(self._random.sample(known, k=3)):
                 for attempt in self._random.sample((0, 1, 2, 10, -1, -3), k=2):
                     states.append(self._state(token, node, steps[at], attempt))
         states += [
@@ -156,17 +158,17 @@ class Witness:
                 aggregation_node_id=choose(reachable),
                 aggregation_state_id=choose((None, *states)),
             )["batch_id"]
-            if at:  # The first has no members.
+            if at < size - 1:  # The last has no members.
                 members = self._random.sample(tokens, k=3)
                 for ordinal, token in zip(self._indexes(3), members, strict=True):
                     self._add(
                         s.batch_members_table, batch_id=batch, token_id=token, ordinal=ordinal
                     )
-        for _ in range(size):
+        for at in range(size):
             self._add(
                 s.artifacts_table,
                 run_id=run_id,
-                produced_by_state_id=choose(states),
+                produced_by_state_id=states[at // 2],
                 sink_node_id=choose(reachable),
             )
 
@@ -215,8 +217,12 @@ class Witness:
                 return choose(_TEXTS)
 
     def _new_id(self, kind: str) -> str:
-        # Most ids resemble the one before, which belongs to the same run.
-        if kind not in self._last_id or self._random.random() < 0.3:
+        # The first id of a kind is empty. Most others resemble the one before, of the same run.
+        if kind not in self._last_id:
+            self._ids.add((kind, ""))
+            self._last_id[kind] = "x"
+            return ""
+        if self._random.random() < 0.3:
             self._last_id[kind] = f"{self._random.choice('abXY')}{len(self._ids)}"
         base = self._last_id[kind]
         while True:
@@ -239,7 +245,6 @@ _DECORATIONS: tuple[Callable[[str], str], ...] = (
     lambda text: f"{text}\0nul",
     lambda text: text.ljust(64, "-"),
     lambda text: text.ljust(300, "-"),
-    lambda _: "",
 )
 
 
