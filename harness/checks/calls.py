@@ -66,14 +66,11 @@ FORM_SCRIPTS = (
     CallScript(
         "signing without a key",
         (
-            build(key=None),
-            export(sign=True),
-            export(UNKNOWN_RUN, sign=True),
-            group(sign=True),
-            write_jsonl("unsigned.jsonl"),
-            write_csv("unsigned"),
-            FILES,
-            export(),
+            *(build(key=None), export(sign=True)),
+            *(build(key=None), export(UNKNOWN_RUN, sign=True)),
+            *(build(key=None), group(sign=True)),
+            *(build(key=None), write_jsonl("unsigned.jsonl")),
+            *(build(key=None), write_csv("unsigned"), FILES),
         ),
         "a ValueError before the first record, and only for a missing key",
     ),
@@ -117,6 +114,11 @@ SEQUENCE_SCRIPTS = (
             export(UNKNOWN_RUN),
             export(),
         ),
+        _STATE,
+    ),
+    CallScript(
+        "signing without a key, then an unsigned export",
+        (build(key=None), export(sign=True), export(), export(sign=True), group()),
         _STATE,
     ),
     CallScript(

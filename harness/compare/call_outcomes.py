@@ -110,9 +110,14 @@ def first_difference_in_calls(
     A method that the candidate does not have is not compared. The class of an error is compared as
     far as callers can rely on it: a ValueError has to be one.
     """
-    key: str | None = None
+    # The key of the exporter that an exporter or an iterator of a step belongs to, by their names.
+    keys: dict[str, str | None] = {}
     for number, step in enumerate(control.script.steps):
-        key = step.get("key", key)
+        if step["step"] == "build":
+            keys[step["exporter"]] = step["key"]
+        elif step["step"] == "open":
+            keys[step["iterator"]] = keys[step["exporter"]]
+        key = keys.get(step.get("exporter", step.get("iterator", "")))
         difference = _in_step(control, candidate, number, key)
         if difference is not None:
             return CallDifference(difference, control.script, number)
