@@ -4,7 +4,7 @@ A plan change leaves the contents alone, so an exporter with a total order write
 corruption is one stored value that no export may carry, so an exporter has to refuse the run.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,9 +13,11 @@ from sqlalchemy import Select, event, func, literal_column, select, text
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.schema import metadata
 from harness.compare.records import path_to_run
+from harness.generate.generator import generate_run
 from harness.generate.plan import neighbours_of
 from harness.generate.presets import preset
 from harness.generate.spec import RunSpec
+from querygrowth.reports import visible
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ class Case:
         corruption: A bad value to store after the run.
         plan_change: A change of the database's query plans.
         signed: Whether the export is signed.
+        beside: All runs of the database with this one among them; empty if it is alone.
     """
 
     spec: RunSpec
@@ -201,11 +204,28 @@ class Case:
     corruption: Corruption | None = None
     plan_change: PlanChange = UNCHANGED
     signed: bool = True
+    beside: tuple[RunSpec, ...] = ()
+
+    @property
+    def stored(self) -> Hashable:
+        """The contents of its database. Cases with the same contents share one."""
+        return (self.beside or self.spec, self.corruption, self.plan_change.name)
+
+    def store(self, db: LandscapeDB) -> None:
+        """Generate its runs in an empty database, and change the database as the case says."""
+        feature = self.plan_change.feature
+        for spec in self.beside or (self.spec,):
+            features = spec.features | {feature} if feature else spec.features
+            generate_run(db, replace(spec, features=features))
+        if self.corruption:
+            self.corruption.apply(db, self.spec.run_id)
+        if self.plan_change.apply:
+            self.plan_change.apply(db)
 
     @property
     def name(self) -> str:
         """The case in a few words."""
-        words = [self.run_id]
+        words = [visible(self.run_id)]
         words += [f"with {self.corruption.name}"] if self.corruption else []
         words += [self.plan_change.name] if self.plan_change is not UNCHANGED else []
         words += [] if self.signed else ["unsigned"]
@@ -219,13 +239,14 @@ class Case:
 
 def record_cases(dialect: str) -> Iterator[Case]:
     """Yield runs that together have every feature, on databases with their usual plans."""
-    for spec in _specs():
+    for spec in (*_specs(), *_CONTENTS):
         if dialect == "sqlite" or spec.is_portable:
             # Neighbours first: a wrong join adds records to a neighbour's export and can lose them
             # from this one. "extra, cross-run" names that cause better than "missing".
             neighbours = neighbours_of(spec) if "references_to_other_runs" in spec.features else ()
             yield from (Case(spec, each.run_id) for each in neighbours)
             yield Case(spec, spec.run_id)
+    yield from (Case(each, each.run_id, beside=_SMALL_RUNS) for each in _SMALL_RUNS)
     yield Case(_SPARSE, _SPARSE.run_id, signed=False)
     yield Case(_SPARSE, "no such run")
     if dialect == "sqlite":
@@ -239,11 +260,12 @@ def plan_cases(dialect: str) -> Iterator[Case]:
 
 
 def tie_cases() -> Iterator[Case]:
-    """Yield runs in which all timestamps tie, and ids sort against every other order."""
+    """Yield runs in which times tie or run backwards, and ids sort against every other order."""
     for ids in ("descending_ids", "shuffled_ids", "hostile_ids"):
         features = _TIED.features | {"whole_seconds", ids}
         spec = replace(_TIED, run_id=f"tied_{ids}", features=features)
         yield Case(spec, spec.run_id)
+    yield from (Case(spec, spec.run_id) for spec in _ORDERED)
 
 
 _SPARSE = RunSpec(
@@ -267,7 +289,19 @@ _SPARSE = RunSpec(
         )
     ),
 )
-_TO_CORRUPT = preset("tiny", rows=2, run_id="corrupt", retries=1, features={"failed_states"})
+# One of everything: there are many corruptions, and the control exports the run for each.
+_TO_CORRUPT = RunSpec(
+    run_id="corrupt",
+    forks=1,
+    states=2,
+    retries=1,
+    routing_groups=1,
+    calls=1,
+    batches=1,
+    members=1,
+    artifacts=1,
+    features=frozenset(("failed_states",)),
+)
 _TIED = RunSpec(
     run_id="tied",
     rows=6,
@@ -286,6 +320,175 @@ _TIED = RunSpec(
     artifacts=8,
     features=frozenset(("shared_timestamps", "null_sequences", "groups_in_one_state")),
 )
+
+# Enough entities that no key is in the right order by luck. tests/harness/test_order_keys.py
+# measures it.
+_MANY_CHILDREN = RunSpec(
+    run_id="backwards",
+    rows=3,
+    forks=1,
+    joins=1,
+    parents=2,
+    states=2,
+    retries=1,
+    routing_groups=3,
+    routing_events=2,
+    calls=12,
+    nodes=12,
+    edges=26,
+    batches=3,
+    members=5,
+    artifacts=8,
+    features=frozenset(("backward_timestamps", "groups_in_one_state", "null_sequences")),
+)
+_ORDERED = (
+    _MANY_CHILDREN,
+    replace(
+        _MANY_CHILDREN,
+        run_id="batch_retried",
+        batch_retries=3,
+        features=frozenset(
+            ("shared_timestamps", "groups_in_one_state", "null_sequences", "descending_ids")
+        ),
+    ),
+    replace(
+        _MANY_CHILDREN,
+        run_id="no_order",
+        rows=8,
+        calls=4,
+        batches=8,
+        artifacts=24,
+        features=frozenset(
+            (
+                "groups_in_one_state",
+                "duplicate_sequences",
+                "integers_of_every_kind",
+                "times_of_every_kind",
+                "twin_ids",
+                "shuffled_insertion",
+            )
+        ),
+    ),
+)
+
+# Together they hold every kind of value in every column: docs/generated-runs.md.
+_EVERY_KIND = RunSpec(
+    run_id="every_kind",
+    rows=25,
+    forks=1,
+    joins=1,
+    parents=2,
+    states=1,
+    routing_groups=1,
+    routing_events=2,
+    calls=2,
+    nodes=26,
+    edges=30,
+    batches=25,
+    members=4,
+    artifacts=26,
+    neighbours=1,
+    features=frozenset(
+        (
+            "nulls_in_all_columns",
+            "texts_of_every_kind",
+            "json_of_every_form",
+            "integers_at_the_limits",
+            "times_at_the_limits",
+            "values_against_the_status",
+            "twin_ids",
+            "edge_floats",
+            "null_sequences",
+            "edges_and_events_of_other_runs",
+        )
+    ),
+)
+_CONTENTS = (
+    _EVERY_KIND,
+    replace(
+        _EVERY_KIND,
+        run_id="every_portable_kind",
+        seed=13,
+        rows=6,
+        batches=6,
+        artifacts=6,
+        features=_EVERY_KIND.features
+        - {"integers_at_the_limits", "times_at_the_limits", "null_sequences"}
+        | {"integers_of_every_kind", "times_of_every_kind", "references_to_other_runs"},
+    ),
+    RunSpec(
+        run_id="empty_ids",
+        forks=1,
+        states=1,
+        routing_groups=1,
+        calls=1,
+        batches=1,
+        members=2,
+        artifacts=1,
+        neighbours=1,
+        features=frozenset(("empty_ids",)),
+    ),
+)
+
+_TWINS = (
+    "twin",
+    "Twin",
+    "TWIN",
+    "twin ",
+    " twin",
+    "twi",
+    "twin1",
+    "tw_n",
+    "tw%",
+    "%",
+    "tw*",
+    "tw[i]n",
+    "twin'",
+    'twin"',
+    "twin\\",
+    "tw\u00edn",
+    "twi\u0301n",
+    "1",
+    "01",
+    "1.0",
+)
+"""Run ids that a pattern, a folded case, a cast or a stripped blank takes for one another."""
+
+_TWIN = RunSpec(
+    rows=3,
+    states=1,
+    routing_groups=1,
+    calls=1,
+    nodes=3,
+    edges=1,
+    batches=1,
+    members=1,
+    artifacts=1,
+)
+_SMALL_RUNS = (
+    *(
+        replace(
+            _TWIN,
+            run_id=run_id,
+            seed=seed,
+            features=frozenset(
+                (
+                    "nulls_in_all_columns",
+                    "texts_of_every_kind",
+                    "json_of_every_form",
+                    "times_of_every_kind",
+                    "values_against_the_status",
+                )
+            ),
+        )
+        for seed, run_id in enumerate(_TWINS)
+    ),
+    RunSpec(run_id="bare", features=frozenset(("bare_run",))),
+    RunSpec(run_id="no_rows", batches=2, features=frozenset(("run_without_rows",))),
+    replace(_TWIN, run_id="no_nodes", neighbours=1, features=frozenset(("run_without_nodes",))),
+    replace(_TWIN, run_id="no_edges", features=frozenset(("run_without_edges",))),
+)
+"""Small runs, all in one database."""
 
 
 TYPICAL = Case(preset("typical", 20, run_id="typical"), "typical")

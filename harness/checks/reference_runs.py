@@ -7,7 +7,6 @@ candidates share it, because an exporter only reads.
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Self, TypeAlias
@@ -24,7 +23,6 @@ from harness.compare.capture import MAX_RECORDS, Capture, capture
 from harness.compare.exports import SIGNING_KEY, Comparison, compare_captures, fixed_clock
 from harness.compare.records import run_lookup
 from harness.exporters.subject import Subject
-from harness.generate.generator import generate_run
 
 _CONNECT_SECONDS = "10"
 
@@ -126,19 +124,11 @@ class ReferenceRuns:
 
     def database(self, case: Case) -> LandscapeDB:
         """Return the database of a case. No later case changes it."""
-        spec, run_id = case.spec, case.spec.run_id
-        identity = (spec, case.corruption, case.plan_change.name)
-        if identity not in self._databases:
+        if case.stored not in self._databases:
             db = self._open.enter_context(LandscapeDB(self.new_url()))
-            feature = case.plan_change.feature
-            features = spec.features | {feature} if feature else spec.features
-            generate_run(db, replace(spec, features=features))
-            if case.corruption:
-                case.corruption.apply(db, run_id)
-            if case.plan_change.apply:
-                case.plan_change.apply(db)
-            self._databases[identity] = db
-        return self._databases[identity]
+            case.store(db)
+            self._databases[case.stored] = db
+        return self._databases[case.stored]
 
     def control(self, case: Case) -> Capture:
         """Return the control's export of a case, always under the usual query plans."""

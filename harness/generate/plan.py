@@ -55,8 +55,8 @@ def plan(spec: RunSpec) -> Iterator[Section]:
     main = _RunPlan(spec, features)
     neighbours = [_RunPlan(each, features) for each in neighbours_of(spec)]
     for each in neighbours:
-        # The rows of the main run are stored last, so a neighbour can refer to its nodes only.
-        each.other_run = FirstIds(main.first_ids.node_id)
+        # The rows of the main run are stored last, so a neighbour can refer to its graph only.
+        each.other_run = replace(main.first_ids, token_id=None, state_id=None)
         main.other_run = each.first_ids
     # Foreign keys hold at any moment: the nodes and edges of all runs come first, because features
     # refer to nodes of another run, and the rows of the neighbours come before those of the run.
@@ -118,7 +118,8 @@ class _RunPlan:
     def first_ids(self) -> FirstIds:
         """The first ids of this run, which other runs may refer to once it is stored."""
         state_id = self._sources.id("sta", 0) if self._spec.states else None
-        return FirstIds(self._node_ids[0], self._sources.id("tok", 0), state_id)
+        edge_id = self._edge_ids[0] if self._edge_ids else None
+        return FirstIds(self._node_ids[0], edge_id, self._sources.id("tok", 0), state_id)
 
     def opening(self) -> Section:
         """Plan the run itself and its nodes."""
@@ -223,7 +224,8 @@ class _RunPlan:
         state_id = self._last_state_id
         artifacts = (
             [self._artifact(number, state_id) for number in range(self._spec.artifacts)]
-            if state_id
+            # The empty text is an id as well.
+            if state_id is not None
             else []
         )
         return self._finish(Section(self._spec.run_id, 0, artifacts=artifacts))
@@ -244,7 +246,9 @@ class _RunPlan:
 
     def _finish(self, section: Section) -> Section:
         """Apply the features to a section, and keep the ids that later sections refer to."""
-        context = EditContext(self._sources.pools, self._earlier_token_id, self.other_run)
+        context = EditContext(
+            self._sources.pools, self._spec.seed, self._earlier_token_id, self.other_run
+        )
         for edit in self._edits:
             edit(section, context)
         # Between edits and renames: an entity that an edit removed must not be referred to, and a
