@@ -353,6 +353,13 @@ _ORDERED = (
     ),
     replace(
         _MANY_CHILDREN,
+        run_id="descending_integers",
+        retries=3,
+        calls=3,
+        features=frozenset(("descending_integers",)),
+    ),
+    replace(
+        _MANY_CHILDREN,
         run_id="no_order",
         rows=8,
         calls=4,

@@ -48,6 +48,8 @@ ALTERED = frozenset(
         "json_of_every_form",
         "integers_of_every_kind",
         "integers_at_the_limits",
+        "descending_integers",
+        "empty_ids",
         "times_of_every_kind",
         "times_at_the_limits",
         "values_against_the_status",

@@ -231,6 +231,30 @@ def _spread_integers(section: Section, context: EditContext, *, least: int, most
     _change_columns(section, context, lambda column: isinstance(column.type, Integer), changed)
 
 
+@edits_sections(
+    "SELECT 1 FROM rows WHERE run_id = :run_id AND row_index = -2",
+    needs={"rows": 3},
+    excludes=frozenset(
+        (
+            "integers_of_31_bits",
+            "integers_of_53_bits",
+            "integers_of_every_kind",
+            "integers_at_the_limits",
+        )
+    ),
+    in_presets=False,
+)
+def descending_integers(section: Section, context: EditContext) -> None:
+    """Integers descend in the order in which entities are recorded, identified and timed."""
+    _change_columns(
+        section,
+        context,
+        lambda column: isinstance(column.type, Integer),
+        # As text these do not descend: 20, 9, -2, -13.
+        lambda _column, value, _number: None if value is None else 20 - 11 * value,
+    )
+
+
 _EPOCH = datetime(1970, 1, 1)
 _MICROSECONDS = (
     0,
