@@ -21,7 +21,7 @@ from harness.generate.entities import (
 from harness.generate.features import Feature
 from harness.generate.features.feature import EditContext, FirstIds, is_renamed_id
 from harness.generate.row_plan import MODES, RowPlan
-from harness.generate.sources import SIZE, Clock, Sources
+from harness.generate.sources import SIZE, Clock, Sources, is_generated_id
 from harness.generate.spec import RunSpec
 
 OPENING_MICROSECONDS = 1_000_000
@@ -29,6 +29,9 @@ OPENING_MICROSECONDS = 1_000_000
 
 ROW_MICROSECONDS = 100_000
 """The time from one row to the next."""
+
+_RECENT_STATES = 128
+"""The number of node states that an edit may refer to."""
 
 _NODE_TYPES = ("transform", "gate", "aggregation", "coalesce")
 _DETERMINISMS = (
@@ -111,6 +114,7 @@ class _RunPlan:
         self._recent_token_ids: deque[str] = deque(maxlen=spec.members)
         self._earlier_token_id: str | None = None
         self._last_state_id: str | None = None
+        self._recent_state_ids: deque[str] = deque(maxlen=_RECENT_STATES)
         self.other_run: FirstIds | None = None
         """Another run that features may refer to."""
 
@@ -247,20 +251,34 @@ class _RunPlan:
     def _finish(self, section: Section) -> Section:
         """Apply the features to a section, and keep the ids that later sections refer to."""
         context = EditContext(
-            self._sources.pools, self._spec.seed, self._earlier_token_id, self.other_run
+            self._sources.pools,
+            self._spec.seed,
+            self._earlier_token_id,
+            self.other_run,
+            self._node_ids,
+            self._recent_state_ids,
         )
         for edit in self._edits:
             edit(section, context)
         # Between edits and renames: an entity that an edit removed must not be referred to, and a
         # reference is renamed together with the id that it refers to.
         self._keep_ids(section)
-        for rename in self._renames:
-            section.change(is_renamed_id, rename)
+        if self._renames:
+            section.change(is_renamed_id, self._renamed)
         return section
+
+    def _renamed(self, id_: str) -> str:
+        # An edit may have put another text in place of an id.
+        if not is_generated_id(id_):
+            return id_
+        for rename in self._renames:
+            id_ = rename(id_)
+        return id_
 
     def _keep_ids(self, section: Section) -> None:
         if section.tokens:
             self._recent_token_ids.extend(token.token_id for token in section.tokens)
             self._earlier_token_id = section.tokens[0].token_id
         if section.node_states:
+            self._recent_state_ids.extend(each.state_id for each in section.node_states)
             self._last_state_id = section.node_states[-1].state_id

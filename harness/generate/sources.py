@@ -186,6 +186,7 @@ STEP_MICROSECONDS = 130
 """The time between two recorded entities, where nothing takes longer."""
 
 _SECOND = 1_000_000
+_ID_DIGITS = 19
 
 # Hot path: a large run has millions of ids and times. Formatting their numbers took half of the
 # time of its planning, so the digits are formatted once here and joined later.
@@ -225,6 +226,11 @@ class Clock:
 def id_start(run_id: str) -> str:
     """Return what the ids of a run have between their kind and their number."""
     return f"-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}-"
+
+
+def is_generated_id(text: str) -> bool:
+    """Return whether a text has the form of an id that Sources makes."""
+    return text[3:4] == "-" and text[-_ID_DIGITS:].isdigit()
 
 
 class Sources:

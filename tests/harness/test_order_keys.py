@@ -8,7 +8,6 @@ order of ids and the order of times would all put them the other way round.
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,12 +38,8 @@ ORDERS = (
     Order("rows", "run_id", ("row_index",), id_="row_id", time="created_at"),
     Order("tokens", "row_id", ("created_at", "token_id"), id_="token_id", time="created_at"),
     Order("token_parents", "token_id", ("ordinal",), id_="parent_token_id", time=""),
-    Order(
-        "node_states", "token_id", ("step_index", "attempt"), id_="state_id", time="started_at"
-    ),
-    Order(
-        "routing_events", "state_id", ("ordinal", "event_id"), id_="event_id", time="created_at"
-    ),
+    Order("node_states", "token_id", ("step_index", "attempt"), id_="state_id", time="started_at"),
+    Order("routing_events", "state_id", ("ordinal", "event_id"), id_="event_id", time="created_at"),
     Order("calls", "state_id", ("call_index",), id_="call_id", time="created_at"),
     Order("batches", "run_id", ("created_at", "batch_id"), id_="batch_id", time="created_at"),
     Order("batch_members", "batch_id", ("ordinal",), id_="token_id", time=""),

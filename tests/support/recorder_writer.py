@@ -49,7 +49,7 @@ ALTERED = frozenset(
         "integers_of_every_kind",
         "integers_at_the_limits",
         "descending_integers",
-        "empty_ids",
+        "short_ids",
         "times_of_every_kind",
         "times_at_the_limits",
         "values_against_the_status",

@@ -26,10 +26,11 @@ _Change: TypeAlias = Callable[[Column[Any], Any, int], Any]
 """Returns the new value for a column, its old value, and a number that differs between entities."""
 
 _TABLES = {table.name: table for table in EXPORTED_TABLES}
-_MEMBERS = frozenset(
-    ("status", "node_type", "determinism", "default_mode", "mode", "call_type", "schema_mode")
-)
+_MEMBERS = frozenset(("status", "node_type", "determinism", "default_mode", "mode", "call_type"))
 """The columns that hold the members of an enum."""
+
+
+_GROUPS = frozenset(("fork_group_id", "join_group_id", "expand_group_id"))
 
 
 def _change_columns(
@@ -70,27 +71,7 @@ def _change_columns(
         )
 
 
-# NULL and text.
-
-_OTHER_FEATURES = frozenset(("output_hash", "duration_ms", "completed_at", "sequence_in_pipeline"))
-"""The columns whose NULL depends on a status, or has a feature already: `null_sequences`."""
-
-
-@edits_sections(
-    "SELECT 1 FROM nodes WHERE run_id = :run_id AND schema_mode IS NULL",
-    needs={"nodes": 3},
-    excludes=frozenset(("hostile_text",)),
-    in_presets=False,
-)
-def nulls_in_all_columns(section: Section, context: EditContext) -> None:
-    """Every column that may be NULL is NULL in a third of the entities."""
-    _change_columns(
-        section,
-        context,
-        lambda column: bool(column.nullable) and column.name not in _OTHER_FEATURES,
-        lambda _, value, number: None if number % 3 == 0 else value,
-    )
-
+# Text.
 
 TEXTS = (
     "",
@@ -136,7 +117,8 @@ def _text(column: Column[Any], number: int) -> str:
 def _is_free_text(column: Column[Any]) -> bool:
     return (
         isinstance(column.type, String)
-        and not column.name.endswith(("_id", "_json"))
+        # The group of a token is an id that refers to no table.
+        and (not column.name.endswith(("_id", "_json")) or column.name in _GROUPS)
         and column.name not in _MEMBERS
     )
 
@@ -153,7 +135,7 @@ def texts_of_every_kind(section: Section, context: EditContext) -> None:
         section,
         context,
         lambda column: _is_free_text(column) and column.name != "label",
-        lambda column, value, number: None if value is None else _text(column, number),
+        lambda column, _, number: _text(column, number),
     )
     # A label has to stay unique among the edges of its node.
     used: set[tuple[str, str]] = set()
@@ -178,14 +160,17 @@ _JSON_LISTS = ("[]", " [ ] ", '[{"type": "str", "name": "b"}, {"name": "a"}]', "
 def json_of_every_form(section: Section, context: EditContext) -> None:
     """JSON columns hold blanks, unsorted and repeated keys, and text that is not JSON."""
 
-    def reform(column: Column[Any], value: object, number: int) -> object:
+    def reform(column: Column[Any], _: object, number: int) -> object:
         forms = _JSON_LISTS if column.name == "schema_fields_json" else _JSON
-        return None if value is None else forms[number % len(forms)]
+        return forms[number % len(forms)]
 
     _change_columns(section, context, lambda column: isinstance(column.type, Text), reform)
 
 
 # Numbers and times.
+
+
+_BELOW_A_PARENT = frozenset(("ordinal", "step_index", "attempt", "call_index", "step_in_pipeline"))
 
 
 def spread(number: int) -> int:
@@ -225,6 +210,11 @@ def _spread_integers(section: Section, context: EditContext, *, least: int, most
             return None
         if column.name == "size_bytes":
             return (0, least, most, -1, 10, 9)[number % 6]
+        if column.name == "step_in_pipeline":
+            value -= 1
+        if column.name in _BELOW_A_PARENT:
+            # The same for all children of a parent, so that they stay unique.
+            value += section.number % 4
         # Two numbers become the limits, and no other number does: constraints still hold.
         return {2: most, 3: least}.get(value, spread(value))
 
@@ -298,7 +288,8 @@ def times_of_every_kind(section: Section, context: EditContext) -> None:
 
 @edits_sections(
     "SELECT 1 FROM runs WHERE run_id = :run_id AND (started_at LIKE '0001-%' "
-    "OR started_at LIKE '9999-%' OR started_at LIKE '2026-01-01 00:00:00.5%')",
+    "OR started_at LIKE '9999-%' OR started_at LIKE '1969-%' "
+    "OR started_at LIKE '2026-01-01 00:00:00.5%')",
     excludes=frozenset(
         ("backward_timestamps", "shared_timestamps", "whole_seconds", "times_of_every_kind")
     ),
@@ -307,9 +298,14 @@ def times_of_every_kind(section: Section, context: EditContext) -> None:
     in_presets=False,
 )
 def times_at_the_limits(section: Section, context: EditContext) -> None:
-    """Timestamps are the first and the last that exist, and one between them."""
-    limits = ("0001-01-01 00:00:00.000000", "9999-12-31 23:59:59.999999")
-    _times(section, context, (limits[0], "2026-01-01 00:00:00.500000", limits[1]))
+    """Timestamps are the first and the last that exist, and two between them."""
+    texts = (
+        "0001-01-01 00:00:00.000000",
+        "2026-01-01 00:00:00.500000",
+        "9999-12-31 23:59:59.999999",
+        "1969-12-31 23:59:59.999999",
+    )
+    _times(section, context, texts)
 
 
 # Values that a status does not go with.
@@ -348,7 +344,7 @@ def values_against_the_status(section: Section, context: EditContext) -> None:
         for place, batch in enumerate(section.batches)
     ]
     section.calls = [
-        call._replace(status=_turns(CallStatus, turn + place), error_json='{"type":"stray"}')
+        call._replace(status=_turns(CallStatus, turn + place))
         for place, call in enumerate(section.calls)
     ]
 
@@ -357,15 +353,43 @@ def _against_status(state: Any, number: int) -> Any:
     """Return a node state as open with an output, failed without an error, or the like."""
     match number % 4:
         case 0:
-            return state._replace(
-                status="open", output_hash=state.output_hash or "stray", error_json="stray"
-            )
+            return state._replace(status="open", output_hash=state.output_hash or "stray")
         case 1:
             return state._replace(status="failed", error_json=None)
         case 2 if state.output_hash is not None and state.duration_ms is not None:
             return state._replace(status="completed", error_json='{"type":"stray"}')
         case _:
             return state
+
+
+# NULL, last: other features fill what this one empties.
+
+_OTHER_FEATURES = frozenset(
+    (
+        "output_hash",
+        "duration_ms",
+        "completed_at",
+        "sequence_in_pipeline",
+        "aggregation_state_id",
+    )
+)
+"""The columns whose NULL depends on a status, or has a feature already."""
+
+
+@edits_sections(
+    "SELECT 1 FROM nodes WHERE run_id = :run_id AND schema_mode IS NULL",
+    needs={"nodes": 3},
+    excludes=frozenset(("hostile_text",)),
+    in_presets=False,
+)
+def nulls_in_all_columns(section: Section, context: EditContext) -> None:
+    """Every column that may be NULL is NULL in a third of the entities."""
+    _change_columns(
+        section,
+        context,
+        lambda column: bool(column.nullable) and column.name not in _OTHER_FEATURES,
+        lambda _, value, number: None if number % 3 == 0 else value,
+    )
 
 
 # Ids.
@@ -378,6 +402,7 @@ _ID_FORMS = (
     "t{tag}%{number}",
     "t{tag}_{number}",
     "t{tag}*{number}",
+    "t{tag}?{number}",
     "t{tag}[{number}]",
     "t{tag}'{number}",
     't{tag}"{number}',
@@ -412,7 +437,7 @@ def twin_ids(id_: str) -> str:
 
 @edits_sections(
     "SELECT 1 FROM nodes WHERE run_id = :run_id AND node_id = ''",
-    needs={"neighbours": 1},
+    needs={"neighbours": 1, "nodes": 5},
     excludes=frozenset(
         (
             "descending_ids",
@@ -426,16 +451,22 @@ def twin_ids(id_: str) -> str:
     ),
     in_presets=False,
 )
-def empty_ids(section: Section, context: EditContext) -> None:
-    """The first entity of every table has the empty text as its id."""
+def short_ids(section: Section, context: EditContext) -> None:
+    """The first ids of every table are empty, blank, and numbers that are equal but for zeros."""
     # Only the main run: an id occurs once in a table, and neighbours have the same features.
     if context.other_run is None or context.other_run.token_id is None:
         return
     start = id_start(section.run_id)
-    section.change(
-        is_renamed_id,
-        lambda id_: "" if id_[3:].startswith(start) and not int(id_[-_FIRST_DIGITS:]) else id_,
-    )
+
+    def shortened(id_: str) -> str:
+        number = int(id_[-_FIRST_DIGITS:]) if id_[3:].startswith(start) else len(_SHORT_IDS)
+        return _SHORT_IDS[number] if number < len(_SHORT_IDS) else id_
+
+    section.change(is_renamed_id, shortened)
+
+
+# In this order parents, children and routing groups have one of every kind.
+_SHORT_IDS = ("7", " ", "07", "  ", "", "7.0")
 
 
 # Runs that lack whole tables.

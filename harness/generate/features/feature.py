@@ -1,6 +1,6 @@
 """The class Feature, and the decorators that declare a feature."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypedDict, Unpack
 
@@ -30,12 +30,16 @@ class EditContext:
         seed: The seed of the run, where an edit that varies values starts.
         earlier_token_id: A token of an earlier row of the same run; None in the first row.
         other_run: Another run in the same database, if there is one.
+        node_ids: All nodes of the run.
+        recent_state_ids: The last node states of earlier sections.
     """
 
     pools: Pools
     seed: int = 0
     earlier_token_id: str | None = None
     other_run: FirstIds | None = None
+    node_ids: Sequence[str] = ()
+    recent_state_ids: Sequence[str] = ()
 
 
 Edit: TypeAlias = Callable[[Section, EditContext], None]

@@ -6,6 +6,41 @@ from harness.generate.entities import Section
 from harness.generate.features.feature import EditContext, edits_sections
 
 
+# First: the features below replace some of these references by others.
+@edits_sections(
+    "SELECT 1 FROM rows a JOIN rows b ON b.run_id = a.run_id "
+    "JOIN nodes m ON m.node_id = a.source_node_id JOIN nodes n ON n.node_id = b.source_node_id "
+    "WHERE a.run_id = :run_id AND m.run_id = a.run_id AND n.run_id = a.run_id "
+    "AND m.node_id <> n.node_id",
+    needs={"rows": 3, "nodes": 2},
+    in_presets=False,
+)
+def references_to_all_entities(section: Section, context: EditContext) -> None:
+    """Rows, states, batches and artifacts refer to all nodes and to many states of the run."""
+    nodes, states = context.node_ids, context.recent_state_ids
+    first = section.number
+    section.rows = [row._replace(source_node_id=nodes[first % len(nodes)]) for row in section.rows]
+    # A token has one state for a node and an attempt.
+    used = {(state.token_id, state.node_id, state.attempt) for state in section.node_states}
+    for place, state in enumerate(section.node_states):
+        node_id = nodes[(first + place) % len(nodes)]
+        if (state.token_id, node_id, state.attempt) not in used:
+            used.add((state.token_id, node_id, state.attempt))
+            section.node_states[place] = state._replace(node_id=node_id)
+    if states:
+        section.batches = [
+            batch._replace(aggregation_state_id=states[(first + place) % len(states)])
+            for place, batch in enumerate(section.batches)
+        ]
+    section.artifacts = [
+        each._replace(
+            sink_node_id=nodes[place % len(nodes)],
+            produced_by_state_id=states[place % len(states)],
+        )
+        for place, each in enumerate(section.artifacts)
+    ]
+
+
 def _replace_last_parents(section: Section, parent_token_id: str) -> None:
     """Replace the last parent of each coalesced token."""
     joined = {token.token_id for token in section.tokens if token.join_group_id is not None}
@@ -68,7 +103,7 @@ def _refer_to_token(section: Section, token_id: str) -> None:
 @edits_sections(
     "SELECT 1 FROM edges e JOIN nodes n ON n.node_id = e.from_node_id "
     "WHERE e.run_id = :run_id AND n.run_id <> e.run_id",
-    needs={"neighbours": 1, "edges": 2},
+    needs={"neighbours": 1, "edges": 3},
     in_presets=False,
 )
 def edges_and_events_of_other_runs(section: Section, context: EditContext) -> None:
@@ -78,7 +113,7 @@ def edges_and_events_of_other_runs(section: Section, context: EditContext) -> No
         return
     # A label is unique among the edges of a node. The labels of the first edges all differ.
     section.edges = [
-        edge._replace(from_node_id=other.node_id) if place % 2 == 1 and place < 48 else edge
+        edge._replace(from_node_id=other.node_id) if place % 4 == 2 and place < 48 else edge
         for place, edge in enumerate(section.edges)
     ]
     if other.edge_id is not None:
