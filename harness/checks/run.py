@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
+from harness.checks.byte_search import search_differences
 from harness.checks.cases import BOTH_BACKENDS, TYPICAL, Case, plan_cases, record_cases, tie_cases
 from harness.checks.costs import (
     Declared,
@@ -229,6 +230,9 @@ def _check_queries(request: _Request) -> Iterator[Verdict]:
 
 def _check_search(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
+        yield search_differences(
+            request.candidate.name, lambda case: request.runs.compare(request.candidate, case)
+        )
         yield search_blow_up(request.candidate, request.runs.new_url, request.declared)
 
 

@@ -29,7 +29,10 @@ def references_to_all_entities(section: Section, context: EditContext) -> None:
             section.node_states[place] = state._replace(node_id=node_id)
     if states:
         section.batches = [
+            # An open batch has no state.
             batch._replace(aggregation_state_id=states[(first + place) % len(states)])
+            if batch.aggregation_state_id is not None
+            else batch
             for place, batch in enumerate(section.batches)
         ]
     section.artifacts = [

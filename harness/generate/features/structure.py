@@ -1,11 +1,11 @@
-"""Features of a run's structure: missing children, unfinished entities, order ties."""
+"""Features of a run's structure: missing children and tables, unfinished entities, order ties."""
 
 # Every third row, every second batch: most edits leave some entities alone, so that a run with a
 # feature also has entities without it.
 
 from collections.abc import Callable
 
-from harness.generate.entities import Section, StoredNodeState
+from harness.generate.entities import TABLES, Section, StoredNodeState
 from harness.generate.features.feature import NODE_STATES_OF_THE_RUN, EditContext, edits_sections
 
 # Parents without children.
@@ -161,3 +161,70 @@ def groups_in_one_state(section: Section, _: EditContext) -> None:
         section.routing_events = [
             event._replace(state_id=state_id) for event in section.routing_events
         ]
+
+
+# Runs that lack whole tables.
+
+
+def _keep_only(section: Section, *kept: str) -> None:
+    for table in TABLES:
+        if table not in kept:
+            setattr(section, table, [])
+
+
+@edits_sections(
+    "SELECT 1 FROM runs r WHERE r.run_id = :run_id "
+    "AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.run_id = r.run_id) "
+    "AND NOT EXISTS (SELECT 1 FROM rows w WHERE w.run_id = r.run_id)",
+    alone=True,
+    in_presets=False,
+)
+def bare_run(section: Section, _: EditContext) -> None:
+    """The run has nothing but its own record."""
+    _keep_only(section, "runs")
+
+
+@edits_sections(
+    "SELECT 1 FROM nodes n WHERE n.run_id = :run_id "
+    "AND NOT EXISTS (SELECT 1 FROM rows w WHERE w.run_id = n.run_id)",
+    alone=True,
+    in_presets=False,
+)
+def run_without_rows(section: Section, _: EditContext) -> None:
+    """The run has nodes, edges and batches, and no row."""
+    _keep_only(section, "runs", "nodes", "edges", "batches")
+
+
+@edits_sections(
+    "SELECT 1 FROM rows w WHERE w.run_id = :run_id "
+    "AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.run_id = w.run_id)",
+    needs={"neighbours": 1, "rows": 1},
+    alone=True,
+    in_presets=False,
+)
+def run_without_nodes(section: Section, context: EditContext) -> None:
+    """The run has rows, tokens, batches and artifacts, but no node and no edge."""
+    other = context.other_run
+    # Of a neighbour, a token cannot be referred to. A neighbour keeps its nodes.
+    if other is None or other.token_id is None:
+        return
+    section.nodes, section.edges, section.routing_events = [], [], []
+    section.change(lambda column: column.endswith("node_id"), lambda _: other.node_id)
+    # A token has one state for a node and an attempt.
+    first = {(state.token_id, state.attempt): state for state in reversed(section.node_states)}
+    section.node_states = list(first.values())[::-1]
+    kept = {state.state_id for state in section.node_states}
+    section.calls = [call for call in section.calls if call.state_id in kept]
+
+
+@edits_sections(
+    "SELECT 1 FROM nodes n WHERE n.run_id = :run_id "
+    "AND NOT EXISTS (SELECT 1 FROM edges e WHERE e.run_id = n.run_id) "
+    "AND EXISTS (SELECT 1 FROM rows w WHERE w.run_id = n.run_id)",
+    needs={"rows": 1, "edges": 1},
+    alone=True,
+    in_presets=False,
+)
+def run_without_edges(section: Section, _: EditContext) -> None:
+    """The run has rows and nodes, and no edge."""
+    section.edges, section.routing_events = [], []
