@@ -19,7 +19,7 @@ from harness.checks.script_runs import (
     write_jsonl,
 )
 from harness.compare.call_outcomes import CallScript, first_difference_in_calls
-from harness.exporters.subject import Subject
+from harness.exporters.measured import Measured
 from querygrowth.verdict import Verdict, judge
 
 _OTHER_KEY = b"another key of the harness, which proves as little as the first".hex()
@@ -282,7 +282,7 @@ JOBS_SCRIPTS = (
 
 
 def judge_calls(
-    candidate: Subject, runs: ReferenceRuns, scripts: tuple[CallScript, ...] = SCRIPTS
+    candidate: Measured, runs: ReferenceRuns, scripts: tuple[CallScript, ...] = SCRIPTS
 ) -> Verdict:
     """Have a candidate perform call scripts, up to the first that differs from the control's.
 

@@ -1,181 +1,22 @@
-"""The stored runs that a candidate is compared on, and the changes to their databases.
+"""The cases that a candidate is compared on: stored runs, and the changes to their databases."""
 
-A plan change leaves the contents alone, so an exporter with a total order writes the same bytes. A
-corruption is one stored value that no export may carry, so an exporter has to refuse the run.
-"""
-
-from collections.abc import Callable, Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Select, func, literal_column, select, text
-
 from elspeth.core.landscape import LandscapeDB
-from elspeth.core.landscape.schema import metadata
-from harness.compare.records import path_to_run
-from harness.exporters.database_access import execute_on_connect
+from harness.checks.database_changes import (
+    CORRUPTIONS,
+    PLAN_CHANGES,
+    UNCHANGED,
+    Corruption,
+    PlanChange,
+)
+from harness.checks.specs import ORDERED, RECORD_SPECS, SPARSE, TIED, TO_CORRUPT, small_runs
+from harness.generate.generator import generate_run
 from harness.generate.plan import neighbours_of
 from harness.generate.presets import preset
 from harness.generate.spec import RunSpec
-
-
-@dataclass(frozen=True)
-class PlanChange:
-    """A change of how a database answers queries, which leaves its contents alone.
-
-    Attributes:
-        name: The change in a few words.
-        dialect: The only backend that supports it; empty for both.
-        feature: A feature to add to the run before it is generated; may be empty.
-        apply: Changes the database once the run is stored.
-    """
-
-    name: str
-    dialect: str = ""
-    feature: str = ""
-    apply: Callable[[LandscapeDB], None] | None = None
-
-    def suits(self, dialect: str) -> bool:
-        """Whether a backend supports this change."""
-        return self.dialect in ("", dialect)
-
-
-_MISLEADING_INDEXES = (
-    "nodes (run_id, sequence_in_pipeline, node_id DESC)",
-    "edges (run_id, edge_id DESC)",
-    "rows (run_id, row_id DESC)",
-    "tokens (row_id, token_id DESC)",
-    "token_parents (token_id, parent_token_id DESC)",
-    "node_states (token_id, step_index, state_id DESC)",
-    "routing_events (state_id, event_id DESC)",
-    "calls (state_id, call_id DESC)",
-    "batches (run_id, batch_id DESC)",
-    "batch_members (batch_id, token_id DESC)",
-    "artifacts (run_id, artifact_id DESC)",
-)
-"""Indexes that suit a filter by run or by parent, and give ties in the opposite order."""
-
-
-def _add_indexes(db: LandscapeDB) -> None:
-    with db.connection() as connection:
-        for number, index in enumerate(_MISLEADING_INDEXES):
-            connection.execute(
-                text(f"CREATE INDEX harness_plan_change_{number} ON {_covering(index)}")
-            )
-        # Without statistics planners keep to the indexes of the schema.
-        connection.execute(text("ANALYZE"))
-
-
-def _covering(index: str) -> str:
-    """Add the table's other columns, so that the index alone answers a query."""
-    # Planners prefer a covering index to that of a unique constraint, which has the right order.
-    table = metadata.tables[index.partition(" ")[0]]
-    others = [column.name for column in table.columns if column.name not in index]
-    return f"{index.removesuffix(')')}, {', '.join(others)})" if others else index
-
-
-def _reverse_unordered_selects(db: LandscapeDB) -> None:
-    execute_on_connect(db, "PRAGMA reverse_unordered_selects = ON")
-
-
-def _cluster(db: LandscapeDB) -> None:
-    _add_indexes(db)
-    with db.connection() as connection:
-        for number, index in enumerate(_MISLEADING_INDEXES):
-            table = index.partition(" ")[0]
-            connection.execute(text(f"CLUSTER {table} USING harness_plan_change_{number}"))
-        connection.execute(text("ANALYZE"))
-
-
-UNCHANGED = PlanChange("none")
-PLAN_CHANGES = (
-    UNCHANGED,
-    PlanChange("shuffled physical order", feature="shuffled_insertion"),
-    PlanChange("extra indexes and ANALYZE", apply=_add_indexes),
-    PlanChange("reverse_unordered_selects", dialect="sqlite", apply=_reverse_unordered_selects),
-    PlanChange("CLUSTER", dialect="postgresql", apply=_cluster),
-)
-"""All plan changes. The first changes nothing; the others are compared with it."""
-
-
-@dataclass(frozen=True)
-class Corruption:
-    """One bad value in one stored row of an SQLite database.
-
-    Attributes:
-        table: The table of the row.
-        column: The column that gets the value.
-        value: The value as SQL.
-        where: A condition, as SQL, on the rows that can take the value.
-    """
-
-    table: str
-    column: str
-    value: str
-    where: str = "1"
-
-    @property
-    def name(self) -> str:
-        """The corruption in a few words."""
-        return f"{self.table}.{self.column} = {self.value}"
-
-    def apply(self, db: LandscapeDB, run_id: str) -> None:
-        """Store the value in the last row of a run that can take it.
-
-        Raises:
-            ValueError: The run has no such row.
-        """
-        # The last row: an exporter that streams has yielded most records before it has to refuse.
-        source, run_of_row = path_to_run(metadata.tables[self.table])
-        last: Select[tuple[int]] = (
-            select(func.max(literal_column(f"{self.table}.rowid")))
-            .select_from(source)
-            .where(run_of_row == run_id, text(self.where))
-        )
-        # SQL of constants only. As text, because the value has the wrong type for its column.
-        statement = f"UPDATE {self.table} SET {self.column} = {self.value} WHERE rowid = ?"  # noqa: S608
-        with db.connection() as connection:
-            row = connection.execute(last).scalar()
-            changed = connection.exec_driver_sql(statement, (row,)).rowcount
-        if changed != 1:
-            raise ValueError(f"{self.name}: {changed} rows corrupted instead of one")
-
-
-_COMPLETED, _FAILED = "node_states.status = 'completed'", "node_states.status = 'failed'"
-
-CORRUPTIONS = (
-    # Members that an enum does not have.
-    Corruption("runs", "status", "'mystery'"),
-    Corruption("nodes", "node_type", "'mystery'"),
-    Corruption("edges", "default_mode", "'mystery'"),
-    Corruption("node_states", "status", "'mystery'"),
-    Corruption("routing_events", "mode", "'mystery'"),
-    Corruption("calls", "call_type", "'mystery'"),
-    Corruption("calls", "status", "'mystery'"),
-    Corruption("batches", "status", "'mystery'"),
-    # Values that the status of a node state requires.
-    Corruption("node_states", "output_hash", "NULL", where=_COMPLETED),
-    Corruption("node_states", "duration_ms", "NULL", where=_COMPLETED),
-    Corruption("node_states", "duration_ms", "NULL", where=_FAILED),
-    Corruption("node_states", "completed_at", "NULL", where=_COMPLETED),
-    # SQLite reads 9e999 as infinity. Canonical JSON (RFC 8785, section 3.2.2.3) holds neither that
-    # nor an integer from 2**53 on, which a double cannot tell from its neighbour.
-    Corruption("node_states", "duration_ms", "9e999", where=_COMPLETED),
-    Corruption("calls", "latency_ms", "-9e999"),
-    Corruption("artifacts", "size_bytes", str(2**53)),
-    # SQLite stores a value of any type in any column.
-    Corruption("calls", "latency_ms", "'soon'"),
-    Corruption("artifacts", "size_bytes", "1.5"),
-    Corruption("rows", "row_index", "'second'"),
-    Corruption("token_parents", "ordinal", "x'00'"),
-    Corruption("rows", "source_data_hash", "x'00ff'"),
-    # Text that is not UTF-8.
-    Corruption("tokens", "branch_name", "CAST(x'ff' AS TEXT)"),
-    Corruption("nodes", "plugin_name", "CAST(x'c328' AS TEXT)"),
-    # Timestamps that SQLAlchemy cannot read.
-    Corruption("runs", "completed_at", "'yesterday'"),
-    Corruption("batches", "created_at", "x'00'"),
-)
-"""Stored values that no export may carry, at least one of each kind."""
+from querygrowth.reports import visible
 
 
 @dataclass(frozen=True)
@@ -189,6 +30,7 @@ class Case:
         corruption: A bad value to store after the run.
         plan_change: A change of the database's query plans.
         signed: Whether the export is signed.
+        beside: All runs of the database with this one among them; empty if it is alone.
     """
 
     spec: RunSpec
@@ -196,11 +38,28 @@ class Case:
     corruption: Corruption | None = None
     plan_change: PlanChange = UNCHANGED
     signed: bool = True
+    beside: tuple[RunSpec, ...] = ()
+
+    @property
+    def stored(self) -> Hashable:
+        """The contents of its database. Cases with the same contents share one."""
+        return (self.beside or self.spec, self.corruption, self.plan_change.name)
+
+    def store(self, db: LandscapeDB) -> None:
+        """Generate its runs in an empty database, and change the database as the case says."""
+        feature = self.plan_change.feature
+        for spec in self.beside or (self.spec,):
+            features = spec.features | {feature} if feature else spec.features
+            generate_run(db, replace(spec, features=features))
+        if self.corruption:
+            self.corruption.apply(db, self.spec.run_id)
+        if self.plan_change.apply:
+            self.plan_change.apply(db)
 
     @property
     def name(self) -> str:
         """The case in a few words."""
-        words = [self.run_id]
+        words = [visible(self.run_id)]
         words += [f"with {self.corruption.name}"] if self.corruption else []
         words += [self.plan_change.name] if self.plan_change is not UNCHANGED else []
         words += [] if self.signed else ["unsigned"]
@@ -214,105 +73,36 @@ class Case:
 
 def record_cases(dialect: str) -> Iterator[Case]:
     """Yield runs that together have every feature, on databases with their usual plans."""
-    for spec in _specs():
+    for spec in RECORD_SPECS:
         if dialect == "sqlite" or spec.is_portable:
             # Neighbours first: a wrong join adds records to a neighbour's export and can lose them
             # from this one. "extra, cross-run" names that cause better than "missing".
             neighbours = neighbours_of(spec) if "references_to_other_runs" in spec.features else ()
             yield from (Case(spec, each.run_id) for each in neighbours)
             yield Case(spec, spec.run_id)
-    yield Case(_SPARSE, _SPARSE.run_id, signed=False)
-    yield Case(_SPARSE, "no such run")
+    small = small_runs(dialect)
+    yield from (Case(each, each.run_id, beside=small) for each in small)
+    yield Case(SPARSE, SPARSE.run_id, signed=False)
+    yield Case(SPARSE, "no such run")
     if dialect == "sqlite":
-        yield from (Case(_TO_CORRUPT, _TO_CORRUPT.run_id, each) for each in CORRUPTIONS)
+        yield from (Case(TO_CORRUPT, TO_CORRUPT.run_id, each) for each in CORRUPTIONS)
 
 
 def plan_cases(dialect: str) -> Iterator[Case]:
     """Yield one run full of ties, under every plan change of the backend."""
     changes = (each for each in PLAN_CHANGES if each.suits(dialect))
-    yield from (Case(_TIED, _TIED.run_id, plan_change=each) for each in changes)
+    yield from (Case(TIED, TIED.run_id, plan_change=each) for each in changes)
 
 
 def tie_cases() -> Iterator[Case]:
-    """Yield runs in which all timestamps tie, and ids sort against every other order."""
+    """Yield runs in which times tie or run backwards, and ids sort against every other order."""
     for ids in ("descending_ids", "shuffled_ids", "hostile_ids"):
-        features = _TIED.features | {"whole_seconds", ids}
-        spec = replace(_TIED, run_id=f"tied_{ids}", features=features)
+        features = TIED.features | {"whole_seconds", ids}
+        spec = replace(TIED, run_id=f"tied_{ids}", features=features)
         yield Case(spec, spec.run_id)
-
-
-_SPARSE = RunSpec(
-    run_id="sparse",
-    rows=7,
-    forks=1,
-    states=3,
-    batches=3,
-    members=2,
-    features=frozenset(
-        (
-            "rows_without_tokens",
-            "tokens_without_states",
-            "batches_without_members",
-            "open_run",
-            "open_states",
-            "open_batches",
-            "failed_states",
-            "failed_states_with_output",
-            "whole_seconds",
-        )
-    ),
-)
-_TO_CORRUPT = preset("tiny", rows=2, run_id="corrupt", retries=1, features={"failed_states"})
-_TIED = RunSpec(
-    run_id="tied",
-    rows=6,
-    forks=1,
-    joins=1,
-    parents=2,
-    states=3,
-    retries=2,
-    routing_groups=2,
-    routing_events=3,
-    calls=3,
-    nodes=8,
-    edges=6,
-    batches=4,
-    members=4,
-    artifacts=8,
-    features=frozenset(("shared_timestamps", "null_sequences", "groups_in_one_state")),
-)
+    yield from (Case(spec, spec.run_id) for spec in ORDERED)
 
 
 TYPICAL = Case(preset("typical", 20, run_id="typical"), "typical")
 BOTH_BACKENDS = Case(preset("adversarial", 6, run_id="both"), "both")
 """A run with every feature that both backends support, and the same contents on both."""
-
-
-def _specs() -> Iterator[RunSpec]:
-    yield TYPICAL.spec
-    yield replace(
-        preset("forky", 12, run_id="lineage"),
-        states=2,
-        routing_groups=2,
-        artifacts=5,
-        features=frozenset(("parents_in_other_rows", "shuffled_ids", "duplicate_sequences")),
-    )
-    yield _SPARSE
-    yield replace(
-        preset("tiny", 9, run_id="foreign"),
-        batches=3,
-        members=2,
-        neighbours=2,
-        features=frozenset(("references_to_other_runs", "null_sequences", "long_ids")),
-    )
-    yield replace(
-        preset("typical", 12, run_id="values"),
-        features=frozenset(("hostile_text", "edge_floats", "integers_of_31_bits")),
-    )
-    yield replace(
-        preset("tiny", 3, run_id="sqlite_values"),
-        features=frozenset(("nul_in_text", "integers_of_53_bits", "edge_floats")),
-    )
-    # One row more than two chunks of 250 or one of 500: an exporter that reads in chunks and does
-    # not merge them shows a wrong order.
-    yield RunSpec(run_id="many_rows", rows=501, features=frozenset(("shuffled_ids",)))

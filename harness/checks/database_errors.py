@@ -32,7 +32,7 @@ from harness.compare.call_outcomes import (
 from harness.compare.difference import same_record
 from harness.compare.records import MANIFEST, WithoutTime, label
 from harness.exporters.call_script import TARGETS, TEMPORARY, Outcome
-from harness.exporters.subject import Subject
+from harness.exporters.measured import Measured
 from querygrowth.verdict import Outcome as VerdictOutcome
 from querygrowth.verdict import Verdict, judge
 
@@ -71,7 +71,7 @@ class Fault:
 
 
 def judge_database_errors(
-    candidate: Subject, runs: ReferenceRuns, depth: Depth = Depth.DEFAULT
+    candidate: Measured, runs: ReferenceRuns, depth: Depth = Depth.DEFAULT
 ) -> Verdict:
     """Have the database fail once in every export, at another query each time.
 
@@ -132,7 +132,7 @@ def faults_in(queries: Sequence[Outcome], depth: Depth = Depth.DEFAULT) -> Itera
         yield from (Fault(number, row, query["table"]) for row in dict.fromkeys(every))
 
 
-def _count(candidate: Subject, script_runs: ScriptRuns) -> dict[str, Sequence[Outcome]]:
+def _count(candidate: Measured, script_runs: ScriptRuns) -> dict[str, Sequence[Outcome]]:
     """Return the queries of one export without a fault, by the form of the export."""
     nothing: Step = {"step": "fail"}
     steps = (
@@ -155,7 +155,7 @@ class _Records:
 
     name = "records"
 
-    def __init__(self, candidate: Subject, script_runs: ScriptRuns) -> None:
+    def __init__(self, candidate: Measured, script_runs: ScriptRuns) -> None:
         self._candidate = candidate
         self._script_runs = script_runs
         self._good = script_runs.control(_GOOD)
@@ -221,7 +221,7 @@ class _Files:
     name: str
     write: Step
     old: str
-    candidate: Subject
+    candidate: Measured
     script_runs: ScriptRuns
 
     def failures(self, faults: Sequence[Fault]) -> Iterator[tuple[Fault, tuple[str, ...]]]:
@@ -267,7 +267,7 @@ class _Files:
 
 
 def _files(
-    candidate: Subject, script_runs: ScriptRuns, counted: dict[str, Sequence[Outcome]]
+    candidate: Measured, script_runs: ScriptRuns, counted: dict[str, Sequence[Outcome]]
 ) -> list[_Files]:
     forms = (
         _Files("JSON Lines", write_jsonl("old.jsonl"), "old.jsonl", candidate, script_runs),

@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -27,7 +26,6 @@ from harness.compare.exports import SIGNING_KEY, Comparison, compare_captures, f
 from harness.compare.records import run_lookup
 from harness.exporters.measured import Measured
 from harness.exporters.subject import Subject
-from harness.generate.generator import generate_run
 
 _CONNECT_SECONDS = "10"
 
@@ -178,7 +176,7 @@ class ReferenceRuns:
         new_database: NewDatabase,
         directory: Path,
         *,
-        control: Subject | Measured,
+        control: Subject,
         max_records: int | None = None,
     ) -> None:
         self.new_url = new_database
@@ -219,21 +217,13 @@ class ReferenceRuns:
 
     def database(self, case: Case) -> LandscapeDB:
         """Return the database of a case. No later case changes it."""
-        spec, run_id = case.spec, case.spec.run_id
-        identity = (spec, case.corruption, case.plan_change.name)
-        if identity not in self._databases:
+        if case.stored not in self._databases:
             db = self._open.enter_context(LandscapeDB(self.new_url()))
-            feature = case.plan_change.feature
-            features = spec.features | {feature} if feature else spec.features
-            generate_run(db, replace(spec, features=features))
-            if case.corruption:
-                case.corruption.apply(db, run_id)
-            if case.plan_change.apply:
-                case.plan_change.apply(db)
-            self._databases[identity] = db
+            case.store(db)
+            self._databases[case.stored] = db
             # After the run is stored: what another connection changes from now on is damage.
-            self._watches[identity] = self._open.enter_context(DatabaseFileWatch(db))
-        return self._databases[identity]
+            self._watches[case.stored] = self._open.enter_context(DatabaseFileWatch(db))
+        return self._databases[case.stored]
 
     def damage(self) -> tuple[str, ...]:
         """Return what was done to the databases since the last call, in words.

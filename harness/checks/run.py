@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
+from harness.checks.byte_search import search_differences
 from harness.checks.calls import JOBS_SCRIPTS, SCRIPTS, judge_calls
 from harness.checks.cases import BOTH_BACKENDS, TYPICAL, Case, plan_cases, record_cases, tie_cases
 from harness.checks.cost_runs import CostRuns
@@ -138,7 +139,7 @@ def prepare_checks(
             new_database = stack.enter_context(source)
             runs[backend] = stack.enter_context(
                 ReferenceRuns(
-                    new_database, directory / backend, control=control, max_records=max_records
+                    new_database, directory / backend, control=control.loaded, max_records=max_records
                 )
             )
         yield CheckSetup(MappingProxyType(runs), control, directory)
@@ -361,6 +362,9 @@ def _check_queries(request: _Request) -> Iterator[Verdict]:
 
 def _check_search(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
+        yield search_differences(
+            request.candidate.name, lambda case: request.runs.compare(request.candidate, case)
+        )
         yield search_blow_up(*request.costs)
 
 

@@ -14,8 +14,7 @@ from harness.checks.cases import Case
 from harness.checks.reference_runs import ReferenceRuns
 from harness.compare.call_outcomes import CallScript, Performance, Step
 from harness.compare.exports import SIGNING_KEY
-from harness.exporters.call_script import Outcome, perform
-from harness.exporters.subject import Subject
+from harness.exporters.measured import Measured, as_measured
 from harness.generate.generator import generate_run
 from harness.generate.plan import neighbours_of
 from harness.generate.presets import preset
@@ -59,10 +58,10 @@ class ScriptRuns:
         return replace(kept, script=script)
 
     @property
-    def _replayed_control(self) -> Subject:
+    def _replayed_control(self) -> Measured:
         control = self._runs.control_subject
         factory: type = self._runs.kept("replayed control", lambda: _replaying(control.factory))
-        return replace(control, factory=factory)
+        return as_measured(replace(control, factory=factory))
 
     @contextmanager
     def fresh_database(self) -> Iterator[LandscapeDB]:
@@ -80,7 +79,7 @@ class ScriptRuns:
     @contextmanager
     def performed(
         self,
-        candidate: Subject,
+        candidate: Measured,
         script: CallScript,
         *,
         databases: Sequence[LandscapeDB] | None = None,
@@ -99,10 +98,10 @@ class ScriptRuns:
             shutil.rmtree(performance.directory)
 
     def _perform(
-        self, subject: Subject, script: CallScript, databases: Sequence[LandscapeDB]
+        self, exporter: Measured, script: CallScript, databases: Sequence[LandscapeDB]
     ) -> Performance:
         directory = self._runs.new_directory()
-        outcomes = perform_steps(subject, script.steps, databases, directory)
+        outcomes = exporter.perform({"steps": list(script.steps)}, databases, directory)
         return Performance(script, outcomes, directory)
 
 
@@ -126,20 +125,6 @@ def _replaying(control: Any) -> type:
             yield from map(dict, read_before[key])
 
     return Replaying
-
-
-def perform_steps(
-    subject: Subject, steps: Sequence[Step], databases: Sequence[LandscapeDB], directory: Path
-) -> list[Outcome]:
-    """Perform the steps of a script with an exporter, where that exporter runs.
-
-    Args:
-        subject: The exporter.
-        steps: The calls.
-        databases: The databases that the steps refer to by their place.
-        directory: An existing folder for records and files.
-    """
-    return perform({"steps": list(steps)}, subject.factory, databases, directory)
 
 
 # The steps of `call_script` as functions, so that scripts are short and their arguments checked.

@@ -33,7 +33,7 @@ from harness.compare.call_outcomes import (
     error_text,
 )
 from harness.exporters.call_script import TEMPORARY, WORKING
-from harness.exporters.subject import Subject
+from harness.exporters.measured import Measured
 from querygrowth.verdict import Verdict, judge
 
 _OLD = "an earlier export\n"
@@ -113,7 +113,7 @@ SCRIPTS = (
 """What a candidate does while its side effects are watched."""
 
 
-def judge_side_effects(candidate: Subject, runs: ReferenceRuns) -> Verdict:
+def judge_side_effects(candidate: Measured, runs: ReferenceRuns) -> Verdict:
     """Have a candidate export in full, in part and in vain, and look for what it left behind.
 
     Args:

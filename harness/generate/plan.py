@@ -21,7 +21,7 @@ from harness.generate.entities import (
 from harness.generate.features import Feature
 from harness.generate.features.feature import EditContext, FirstIds, is_renamed_id
 from harness.generate.row_plan import MODES, RowPlan
-from harness.generate.sources import SIZE, Clock, Sources
+from harness.generate.sources import SIZE, Clock, Sources, is_generated_id
 from harness.generate.spec import RunSpec
 
 OPENING_MICROSECONDS = 1_000_000
@@ -29,6 +29,9 @@ OPENING_MICROSECONDS = 1_000_000
 
 ROW_MICROSECONDS = 100_000
 """The time from one row to the next."""
+
+_RECENT_STATES = 128
+"""The number of node states that an edit may refer to."""
 
 _NODE_TYPES = ("transform", "gate", "aggregation", "coalesce")
 _DETERMINISMS = (
@@ -55,8 +58,8 @@ def plan(spec: RunSpec) -> Iterator[Section]:
     main = _RunPlan(spec, features)
     neighbours = [_RunPlan(each, features) for each in neighbours_of(spec)]
     for each in neighbours:
-        # The rows of the main run are stored last, so a neighbour can refer to its nodes only.
-        each.other_run = FirstIds(main.first_ids.node_id)
+        # The rows of the main run are stored last, so a neighbour can refer to its graph only.
+        each.other_run = replace(main.first_ids, token_id=None, state_id=None)
         main.other_run = each.first_ids
     # Foreign keys hold at any moment: the nodes and edges of all runs come first, because features
     # refer to nodes of another run, and the rows of the neighbours come before those of the run.
@@ -111,6 +114,7 @@ class _RunPlan:
         self._recent_token_ids: deque[str] = deque(maxlen=spec.members)
         self._earlier_token_id: str | None = None
         self._last_state_id: str | None = None
+        self._recent_state_ids: deque[str] = deque(maxlen=_RECENT_STATES)
         self.other_run: FirstIds | None = None
         """Another run that features may refer to."""
 
@@ -118,7 +122,8 @@ class _RunPlan:
     def first_ids(self) -> FirstIds:
         """The first ids of this run, which other runs may refer to once it is stored."""
         state_id = self._sources.id("sta", 0) if self._spec.states else None
-        return FirstIds(self._node_ids[0], self._sources.id("tok", 0), state_id)
+        edge_id = self._edge_ids[0] if self._edge_ids else None
+        return FirstIds(self._node_ids[0], edge_id, self._sources.id("tok", 0), state_id)
 
     def opening(self) -> Section:
         """Plan the run itself and its nodes."""
@@ -223,7 +228,8 @@ class _RunPlan:
         state_id = self._last_state_id
         artifacts = (
             [self._artifact(number, state_id) for number in range(self._spec.artifacts)]
-            if state_id
+            # The empty text is an id as well.
+            if state_id is not None
             else []
         )
         return self._finish(Section(self._spec.run_id, 0, artifacts=artifacts))
@@ -244,19 +250,35 @@ class _RunPlan:
 
     def _finish(self, section: Section) -> Section:
         """Apply the features to a section, and keep the ids that later sections refer to."""
-        context = EditContext(self._sources.pools, self._earlier_token_id, self.other_run)
+        context = EditContext(
+            self._sources.pools,
+            self._spec.seed,
+            self._earlier_token_id,
+            self.other_run,
+            self._node_ids,
+            self._recent_state_ids,
+        )
         for edit in self._edits:
             edit(section, context)
         # Between edits and renames: an entity that an edit removed must not be referred to, and a
         # reference is renamed together with the id that it refers to.
         self._keep_ids(section)
-        for rename in self._renames:
-            section.change(is_renamed_id, rename)
+        if self._renames:
+            section.change(is_renamed_id, self._renamed)
         return section
+
+    def _renamed(self, id_: str) -> str:
+        # An edit may have put another text in place of an id.
+        if not is_generated_id(id_):
+            return id_
+        for rename in self._renames:
+            id_ = rename(id_)
+        return id_
 
     def _keep_ids(self, section: Section) -> None:
         if section.tokens:
             self._recent_token_ids.extend(token.token_id for token in section.tokens)
             self._earlier_token_id = section.tokens[0].token_id
         if section.node_states:
+            self._recent_state_ids.extend(each.state_id for each in section.node_states)
             self._last_state_id = section.node_states[-1].state_id

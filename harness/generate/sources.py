@@ -186,6 +186,7 @@ STEP_MICROSECONDS = 130
 """The time between two recorded entities, where nothing takes longer."""
 
 _SECOND = 1_000_000
+_ID_DIGITS = 19
 
 # Hot path: a large run has millions of ids and times. Formatting their numbers took half of the
 # time of its planning, so the digits are formatted once here and joined later.
@@ -222,6 +223,16 @@ class Clock:
         self._second_text = (START + timedelta(seconds=second)).isoformat(" ") + "."
 
 
+def id_start(run_id: str) -> str:
+    """Return what the ids of a run have between their kind and their number."""
+    return f"-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}-"
+
+
+def is_generated_id(text: str) -> bool:
+    """Return whether a text has the form of an id that Sources makes."""
+    return text[3:4] == "-" and text[-_ID_DIGITS:].isdigit()
+
+
 class Sources:
     """The pools, clock, random numbers and ids of one planned run.
 
@@ -239,7 +250,7 @@ class Sources:
         start = hashlib.sha256(f"{seed}/{run_id}".encode()).digest()
         # Of the methods of Random, only `random` gives the same numbers in all versions of Python.
         self.random = Random(int.from_bytes(start[:8])).random  # noqa: S311 - no secret
-        self._tag = hashlib.sha256(run_id.encode()).hexdigest()[:8]
+        self._start = id_start(run_id)
 
     def id(self, kind: str, number: int) -> str:
         """Return an id of 32 characters. Ids of one kind ascend with their numbers.
@@ -248,12 +259,12 @@ class Sources:
             kind: Three letters that name the kind of entity.
             number: The number of the entity among those of its kind in the run, from 0.
         """
-        return f"{kind}-{self._tag}-{number:019d}"
+        return f"{kind}{self._start}{number:019d}"
 
     def ids(self, kind: str) -> Iterator[str]:
         """Yield the ids of a kind from number 0 on, faster than `id` makes them."""
         for thousands in count():
-            start = f"{kind}-{self._tag}-{thousands:016d}"
+            start = f"{kind}{self._start}{thousands:016d}"
             for end in _THREE_DIGITS:
                 yield start + end
 

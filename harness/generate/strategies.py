@@ -88,10 +88,17 @@ def _run_specs(
     # features, and removing a feature changes no axis: Hypothesis shrinks both independently.
     # The probability is drawn as well, so that some specs have few features and others nearly all.
     chance = 32 * draw(_EIGHTHS)
-    chances = zip(offered, draw(_bytes(len(offered))), strict=True)
-    fitting = [each for each, byte in chances if byte + chance > 255 and _fits(each, values)]
+    chances = list(zip(offered, draw(_bytes(len(offered))), strict=True))
+    fitting = [
+        each
+        for each, byte in chances
+        if byte + chance > 255 and _fits(each, values) and not each.alone
+    ]
+    # A feature that allows no other is rare, or it would displace the others in many specs.
+    alone = [each for each, byte in chances if each.alone and byte > 249 and _fits(each, values)]
     # Of two features that hide each other, either can win.
-    features = compatible([*required, *(reversed(fitting) if draw(st.booleans()) else fitting)])
+    others = reversed(fitting) if draw(st.booleans()) else fitting
+    features = compatible([*required, *alone, *others])
     return RunSpec(
         **values, lineage_in_turn=in_turn, features=frozenset(each.name for each in features)
     )

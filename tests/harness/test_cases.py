@@ -9,15 +9,8 @@ from contents import contents_digest
 from sqlalchemy import URL
 
 from elspeth.core.landscape import LandscapeDB
-from harness.checks.cases import (
-    CORRUPTIONS,
-    PLAN_CHANGES,
-    Case,
-    PlanChange,
-    plan_cases,
-    record_cases,
-    tie_cases,
-)
+from harness.checks.cases import Case, plan_cases, record_cases, tie_cases
+from harness.checks.database_changes import CORRUPTIONS, PLAN_CHANGES, PlanChange
 from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, sqlite_files
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, load_subject
 from harness.generate.generator import generate_run

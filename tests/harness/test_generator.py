@@ -18,7 +18,7 @@ import pytest
 from contents import contents_digest
 from hypothesis import given
 from profiles import fewer_examples
-from recorder_writer import NOT_RECORDABLE, write_through_recorder
+from recorder_writer import NOT_RECORDABLE, REFUSED, write_through_recorder
 from run_coverage import held_features
 from sqlalchemy import func, select
 
@@ -48,7 +48,7 @@ WRITERS = [
 RECORDABLE = sorted(FEATURES.keys() - NOT_RECORDABLE)
 
 ROOMY = RunSpec(
-    rows=10, forks=1, joins=1, states=3, routing_groups=2, nodes=4, edges=2, calls=1, batches=2,
+    rows=10, forks=1, joins=1, states=3, routing_groups=2, nodes=5, edges=3, calls=1, batches=2,
     members=2, batch_retries=1, artifacts=2, neighbours=1,
 )  # fmt: skip
 """A spec without features that has what each feature needs."""
@@ -320,7 +320,7 @@ def test_runs_of_different_ids_share_a_database(db: LandscapeDB) -> None:
     )
 
 
-@pytest.mark.parametrize("name", sorted(NOT_RECORDABLE))
+@pytest.mark.parametrize("name", sorted(REFUSED))
 def test_the_recorder_refuses_features_that_only_a_bulk_insert_can_write(
     db: LandscapeDB, name: str
 ) -> None:

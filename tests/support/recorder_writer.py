@@ -36,7 +36,28 @@ from harness.generate.entities import (
 from harness.generate.features.feature import Reorder
 from harness.generate.sources import load_pools
 
-NOT_RECORDABLE = frozenset({"infinite_durations", "nan_durations", "shuffled_insertion"})
+REFUSED = frozenset({"infinite_durations", "nan_durations", "shuffled_insertion"})
+"""The features that the recorder's public methods refuse to write."""
+
+# The recorder computes hashes, counts ordinals, ends what it completes, and takes any text only
+# where the audit trail leaves it to the caller.
+ALTERED = frozenset(
+    {
+        "nulls_in_all_columns",
+        "texts_of_every_kind",
+        "json_of_every_form",
+        "integers_of_every_kind",
+        "integers_at_the_limits",
+        "descending_integers",
+        "short_ids",
+        "times_of_every_kind",
+        "times_at_the_limits",
+        "values_against_the_status",
+    }
+)
+"""The features that the recorder's public methods would write with other values."""
+
+NOT_RECORDABLE = REFUSED | ALTERED
 """The features that the recorder's public methods cannot write."""
 
 

@@ -1,6 +1,6 @@
 """The class Feature, and the decorators that declare a feature."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypedDict, Unpack
 
@@ -10,12 +10,13 @@ from harness.generate.sources import Pools
 
 @dataclass(frozen=True)
 class FirstIds:
-    """The ids of the first node, token and node state of a run.
+    """The ids of the first node, edge, token and node state of a run.
 
     An id is None if its entity does not exist, or is stored later than the reference to it.
     """
 
     node_id: str
+    edge_id: str | None = None
     token_id: str | None = None
     state_id: str | None = None
 
@@ -26,13 +27,19 @@ class EditContext:
 
     Attributes:
         pools: The pools of values.
+        seed: The seed of the run, where an edit that varies values starts.
         earlier_token_id: A token of an earlier row of the same run; None in the first row.
         other_run: Another run in the same database, if there is one.
+        node_ids: All nodes of the run.
+        recent_state_ids: The last node states of earlier sections.
     """
 
     pools: Pools
+    seed: int = 0
     earlier_token_id: str | None = None
     other_run: FirstIds | None = None
+    node_ids: Sequence[str] = ()
+    recent_state_ids: Sequence[str] = ()
 
 
 Edit: TypeAlias = Callable[[Section, EditContext], None]
@@ -50,6 +57,8 @@ class FeatureOptions(TypedDict, total=False):
     excludes: frozenset[str]
     portable: bool
     corrupt: bool
+    alone: bool
+    in_presets: bool
 
 
 @dataclass(frozen=True)
@@ -65,9 +74,12 @@ class Feature:
         rename: Changes every id.
         reorder: Changes the order of inserts.
         needs: The least values of axes with which the feature can show.
-        excludes: The features that would hide this one.
+        excludes: The features that would hide this one, or that this one would hide.
         portable: Whether every backend can hold the feature with the same contents.
         corrupt: Whether an export has to refuse the run.
+        alone: Whether the feature leaves too little of a run for any other feature to show.
+        in_presets: Whether the preset `adversarial` and the golden runs have the feature. They
+            were stored and reviewed, so a feature that is added later stays out of them.
     """
 
     name: str
@@ -80,6 +92,12 @@ class Feature:
     excludes: frozenset[str] = frozenset()
     portable: bool = True
     corrupt: bool = False
+    alone: bool = False
+    in_presets: bool = True
+
+    def clashes_with(self, other: "Feature") -> bool:
+        """Return whether one of two features would hide the other."""
+        return other.name in self.excludes or self.name in other.excludes
 
 
 def edits_sections(evidence: str, **options: Unpack[FeatureOptions]) -> Callable[[Edit], Feature]:
@@ -118,7 +136,7 @@ def compatible(features: Iterable[Feature]) -> list[Feature]:
     """Return the features without duplicates and without those that an earlier one excludes."""
     chosen: list[Feature] = []
     for each in features:
-        if not any(each.name in other.excludes for other in chosen) and each not in chosen:
+        if not any(each.clashes_with(other) for other in chosen) and each not in chosen:
             chosen.append(each)
     return chosen
 

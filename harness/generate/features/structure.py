@@ -1,11 +1,11 @@
-"""Features of a run's structure: missing children, unfinished entities, order ties, references."""
+"""Features of a run's structure: missing children and tables, unfinished entities, order ties."""
 
 # Every third row, every second batch: most edits leave some entities alone, so that a run with a
 # feature also has entities without it.
 
 from collections.abc import Callable
 
-from harness.generate.entities import Section, StoredNodeState
+from harness.generate.entities import TABLES, Section, StoredNodeState
 from harness.generate.features.feature import NODE_STATES_OF_THE_RUN, EditContext, edits_sections
 
 # Parents without children.
@@ -163,63 +163,68 @@ def groups_in_one_state(section: Section, _: EditContext) -> None:
         ]
 
 
-# References to another row, or to another run.
+# Runs that lack whole tables.
 
 
-def _replace_last_parents(section: Section, parent_token_id: str) -> None:
-    """Replace the last parent of each coalesced token."""
-    joined = {token.token_id for token in section.tokens if token.join_group_id is not None}
-    parents = section.token_parents
-    last = {link.token_id: place for place, link in enumerate(parents) if link.token_id in joined}
-    for place in last.values():
-        parents[place] = parents[place]._replace(parent_token_id=parent_token_id)
+def _keep_only(section: Section, *kept: str) -> None:
+    for table in TABLES:
+        if table not in kept:
+            setattr(section, table, [])
 
 
 @edits_sections(
-    "SELECT 1 FROM token_parents p JOIN tokens t ON t.token_id = p.token_id "
-    "JOIN rows r ON r.row_id = t.row_id JOIN tokens q ON q.token_id = p.parent_token_id "
-    "JOIN rows f ON f.row_id = q.row_id "
-    "WHERE r.run_id = :run_id AND f.run_id = r.run_id AND f.row_id <> r.row_id",
-    needs={"joins": 1, "parents": 1, "rows": 4},
+    "SELECT 1 FROM runs r WHERE r.run_id = :run_id "
+    "AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.run_id = r.run_id) "
+    "AND NOT EXISTS (SELECT 1 FROM rows w WHERE w.run_id = r.run_id)",
+    alone=True,
+    in_presets=False,
 )
-def parents_in_other_rows(section: Section, context: EditContext) -> None:
-    """Coalesced tokens have parents in other rows."""
-    if context.earlier_token_id is not None:
-        _replace_last_parents(section, context.earlier_token_id)
+def bare_run(section: Section, _: EditContext) -> None:
+    """The run has nothing but its own record."""
+    _keep_only(section, "runs")
 
 
 @edits_sections(
-    "SELECT 1 FROM rows r JOIN nodes n ON n.node_id = r.source_node_id "
-    "WHERE r.run_id = :run_id AND n.run_id <> r.run_id",
-    needs={"neighbours": 1},
+    "SELECT 1 FROM nodes n WHERE n.run_id = :run_id "
+    "AND NOT EXISTS (SELECT 1 FROM rows w WHERE w.run_id = n.run_id)",
+    alone=True,
+    in_presets=False,
 )
-def references_to_other_runs(section: Section, context: EditContext) -> None:
-    """Foreign keys refer to nodes, tokens and states of another run."""
+def run_without_rows(section: Section, _: EditContext) -> None:
+    """The run has nodes, edges and batches, and no row."""
+    _keep_only(section, "runs", "nodes", "edges", "batches")
+
+
+@edits_sections(
+    "SELECT 1 FROM rows w WHERE w.run_id = :run_id "
+    "AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.run_id = w.run_id)",
+    needs={"neighbours": 1, "rows": 1},
+    alone=True,
+    in_presets=False,
+)
+def run_without_nodes(section: Section, context: EditContext) -> None:
+    """The run has rows, tokens, batches and artifacts, but no node and no edge."""
     other = context.other_run
-    if other is None:
+    # Of a neighbour, a token cannot be referred to. A neighbour keeps its nodes.
+    if other is None or other.token_id is None:
         return
-    node_id = other.node_id
-    # Only some entities of a table, so that references within the run remain.
-    if section.number % 3 == 0:
-        section.rows = [row._replace(source_node_id=node_id) for row in section.rows]
-        section.node_states[:1] = [
-            state._replace(node_id=node_id) for state in section.node_states[:1]
-        ]
-    section.edges[:1] = [edge._replace(to_node_id=node_id) for edge in section.edges[:1]]
-    section.batches = [each._replace(aggregation_node_id=node_id) for each in section.batches]
-    section.artifacts[:1] = [each._replace(sink_node_id=node_id) for each in section.artifacts[:1]]
-    if other.token_id is not None:
-        _refer_to_token(section, other.token_id)
-    if other.state_id is not None:
-        section.artifacts[1:] = [
-            each._replace(produced_by_state_id=other.state_id) for each in section.artifacts[1:]
-        ]
+    section.nodes, section.edges, section.routing_events = [], [], []
+    section.change(lambda column: column.endswith("node_id"), lambda _: other.node_id)
+    # A token has one state for a node and an attempt.
+    first = {(state.token_id, state.attempt): state for state in reversed(section.node_states)}
+    section.node_states = list(first.values())[::-1]
+    kept = {state.state_id for state in section.node_states}
+    section.calls = [call for call in section.calls if call.state_id in kept]
 
 
-def _refer_to_token(section: Section, token_id: str) -> None:
-    if section.number % 2 == 0:
-        _replace_last_parents(section, token_id)
-    section.batch_members = [
-        member._replace(token_id=token_id) if member.ordinal == 0 else member
-        for member in section.batch_members
-    ]
+@edits_sections(
+    "SELECT 1 FROM nodes n WHERE n.run_id = :run_id "
+    "AND NOT EXISTS (SELECT 1 FROM edges e WHERE e.run_id = n.run_id) "
+    "AND EXISTS (SELECT 1 FROM rows w WHERE w.run_id = n.run_id)",
+    needs={"rows": 1, "edges": 1},
+    alone=True,
+    in_presets=False,
+)
+def run_without_edges(section: Section, _: EditContext) -> None:
+    """The run has rows and nodes, and no edge."""
+    section.edges, section.routing_events = [], []

@@ -215,8 +215,8 @@ def _renumber(id_: str, number: int) -> str:
 
 
 @renames_ids(
-    "SELECT 1 FROM rows a JOIN rows b ON b.run_id = a.run_id WHERE a.run_id = :run_id "
-    "AND a.row_index = 0 AND b.row_index = 1 AND a.row_id > b.row_id",
+    # The first node has the number 0, and the greatest number after the renaming.
+    "SELECT 1 FROM nodes WHERE run_id = :run_id AND node_id LIKE '%-9999999999999999999%'",
     needs={"rows": 3},
     excludes=frozenset(("shuffled_ids", "hostile_ids")),
 )
@@ -226,10 +226,8 @@ def descending_ids(id_: str) -> str:
 
 
 @renames_ids(
-    "SELECT 1 FROM rows a JOIN rows b ON b.run_id = a.run_id "
-    "JOIN rows c ON c.run_id = a.run_id WHERE a.run_id = :run_id "
-    "AND a.row_index = 0 AND b.row_index = 1 AND c.row_index = 2 "
-    "AND a.row_id < c.row_id AND c.row_id < b.row_id",
+    # The second row has the number 1, and the factor as its number after the renaming.
+    "SELECT 1 FROM rows WHERE run_id = :run_id AND row_id LIKE '%-6180339887498948483%'",
     needs={"rows": 3},
     excludes=frozenset(("descending_ids", "hostile_ids")),
 )

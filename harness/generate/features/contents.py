@@ -1,0 +1,250 @@
+"""Features that vary the text of every column, its NULLs, and what goes with a status.
+
+Other features change a few named columns. These take their columns from the schema, so that they
+cover a column that is added later. `harness/checks/column_kinds.py` measures what they reach.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from sqlalchemy import Column, String, Text
+
+from elspeth.contracts.enums import BatchStatus, CallStatus, Determinism, NodeType, RunStatus
+from elspeth.core.landscape.schema import EXPORTED_TABLES
+from harness.generate.entities import Section
+from harness.generate.features.feature import (
+    NODE_STATES_OF_THE_RUN,
+    EditContext,
+    edits_sections,
+)
+
+_Change: TypeAlias = Callable[[Column[Any], Any, int], Any]
+"""Returns the new value for a column, its old value, and a number that differs between entities."""
+
+_TABLES = {table.name: table for table in EXPORTED_TABLES}
+_MEMBERS = frozenset(("status", "node_type", "determinism", "default_mode", "mode", "call_type"))
+"""The columns that hold the members of an enum."""
+
+
+_GROUPS = frozenset(("fork_group_id", "join_group_id", "expand_group_id"))
+
+
+def change_columns(
+    section: Section, context: EditContext, columns: Callable[[Column[Any]], bool], change: _Change
+) -> None:
+    """Change the values of some columns in place, entity by entity.
+
+    Args:
+        section: The section to change.
+        context: Its seed moves the numbers that `change` takes.
+        columns: Returns whether a column is changed. It applies to all tables.
+        change: Returns the new value.
+    """
+    for name, entities in section.tables():
+        kind = type(entities[0])
+        chosen = {
+            place: _TABLES[name].c[column]
+            for place, column in enumerate(kind._fields)
+            if columns(_TABLES[name].c[column])
+        }
+        if not chosen:
+            continue
+        # Neighbouring sections start one apart, and neighbouring columns five: the columns of an
+        # entity differ, and a table of few entities has other values in every section.
+        first = context.seed + section.number
+        setattr(
+            section,
+            name,
+            [
+                kind._make(
+                    change(chosen[place], value, first + number + 5 * place)
+                    if place in chosen
+                    else value
+                    for place, value in enumerate(entity)
+                )
+                for number, entity in enumerate(entities)
+            ],
+        )
+
+
+# Text.
+
+TEXTS = (
+    "",
+    " ",
+    "0",
+    "None",
+    " blank before",
+    "blank after ",
+    "\ttab and newline\n",
+    "\u00a0no break\u00a0",
+    "Twin",
+    "tWIN",
+    "e\u0301",
+    "\u00e9",
+    "\ufb01 \u212b \uff11",
+    "\U0001f469\u200d\U0001f4bb \U00010000",
+    "007",
+    "1.0",
+    "1e5",
+    "null",
+    "true",
+    "100%_of [*] a?b",
+    "'single' \"double\" `back` \\",
+    "\r\n",
+    "-1",
+    "\u0130\u0131\u00df",
+)
+"""Texts that a column returns changed if it is stripped, cast, folded, normalised or matched."""
+
+LONG_TEXT_END = "\U0001d11e end"
+"""The end of a text that is as long as its column. A cut text lacks it."""
+
+
+def _text(column: Column[Any], number: int) -> str:
+    turn = number % (len(TEXTS) + 1)
+    length = getattr(column.type, "length", None) or 300
+    if turn < len(TEXTS):
+        # PostgreSQL refuses a text that is longer than its column.
+        return TEXTS[turn][:length]
+    return ("long " * length)[: length - len(LONG_TEXT_END)] + LONG_TEXT_END
+
+
+def _is_free_text(column: Column[Any]) -> bool:
+    return (
+        isinstance(column.type, String)
+        # The group of a token is an id that refers to no table.
+        and (not column.name.endswith(("_id", "_json")) or column.name in _GROUPS)
+        and column.name not in _MEMBERS
+    )
+
+
+@edits_sections(
+    # hostile_text keeps the first letters, and nul_in_text nearly all.
+    "SELECT 1 FROM runs WHERE run_id = :run_id AND canonical_version NOT LIKE '%sha2%'",
+    excludes=frozenset(("hostile_text", "nul_in_text")),
+    in_presets=False,
+)
+def texts_of_every_kind(section: Section, context: EditContext) -> None:
+    """Text columns are empty, blank, blank at an end, long, numeric, and alike but for case."""
+    change_columns(
+        section,
+        context,
+        lambda column: _is_free_text(column) and column.name != "label",
+        # A failed state without an output has a feature, and stays one.
+        lambda column, value, number: (
+            None if value is None and column.name == "output_hash" else _text(column, number)
+        ),
+    )
+    # A label has to stay unique among the edges of its node.
+    used: set[tuple[str, str]] = set()
+    for place, edge in enumerate(section.edges):
+        label = TEXTS[(context.seed + place) % len(TEXTS)] if place else _text(_LABEL, len(TEXTS))
+        if (edge.from_node_id, label) not in used:
+            used.add((edge.from_node_id, label))
+            section.edges[place] = edge._replace(label=label)
+
+
+_LABEL = _TABLES["edges"].c.label
+
+_JSON = ("", "not JSON", " { } ", '{"b":1,"a":[1.0,1e2,"\\u00e9"]}', '{"a":1,"a":2}', "[NaN]")
+_JSON_LISTS = ("[]", " [ ] ", '[{"type": "str", "name": "b"}, {"name": "a"}]', "[1,1.0]")
+"""The control refuses a text that is not a list where a node's fields are stored."""
+
+
+@edits_sections(
+    "SELECT 1 FROM runs WHERE run_id = :run_id AND settings_json NOT LIKE '{\"limit\":%'",
+    in_presets=False,
+)
+def json_of_every_form(section: Section, context: EditContext) -> None:
+    """JSON columns hold blanks, unsorted and repeated keys, and text that is not JSON."""
+
+    def reform(column: Column[Any], _: object, number: int) -> object:
+        forms = _JSON_LISTS if column.name == "schema_fields_json" else _JSON
+        return forms[number % len(forms)]
+
+    change_columns(section, context, lambda column: isinstance(column.type, Text), reform)
+
+
+# Values that a status does not go with.
+
+
+def _turns(members: type[Any], number: int) -> str:
+    values = [member.value for member in members]
+    return str(values[number % len(values)])
+
+
+@edits_sections(
+    f"SELECT 1 {NODE_STATES_OF_THE_RUN} s.status = 'open' AND s.duration_ms IS NOT NULL",
+    needs={"rows": 3, "states": 1},
+    in_presets=False,
+)
+def values_against_the_status(section: Section, context: EditContext) -> None:
+    """Every member of every enum occurs, beside values that do not go with it."""
+    turn = context.seed + section.number
+    # The rows that other features give an open or failed state are left alone.
+    if section.number % 3:
+        section.node_states = [
+            _against_status(state, place) for place, state in enumerate(section.node_states)
+        ]
+    section.runs = [run._replace(status=_turns(RunStatus, turn)) for run in section.runs]
+    section.nodes = [
+        node._replace(
+            node_type=_turns(NodeType, turn + place), determinism=_turns(Determinism, turn + place)
+        )
+        for place, node in enumerate(section.nodes)
+    ]
+    section.batches = [
+        batch._replace(
+            status=_turns(BatchStatus, turn + place),
+            completed_at=None if (turn + place) % 3 == 0 else batch.completed_at,
+        )
+        for place, batch in enumerate(section.batches)
+    ]
+    section.calls = [
+        call._replace(status=_turns(CallStatus, turn + place))
+        for place, call in enumerate(section.calls)
+    ]
+
+
+def _against_status(state: Any, number: int) -> Any:
+    """Return a node state as open with an output, failed without an error, or the like."""
+    match number % 4:
+        case 0:
+            return state._replace(status="open", output_hash=state.output_hash or "stray")
+        case 1:
+            return state._replace(status="failed", error_json=None)
+        case 2 if state.output_hash is not None and state.duration_ms is not None:
+            return state._replace(status="completed", error_json='{"type":"stray"}')
+        case _:
+            return state
+
+
+# NULL, last: other features fill what this one empties.
+
+_OTHER_FEATURES = frozenset(
+    (
+        "output_hash",
+        "duration_ms",
+        "completed_at",
+        "sequence_in_pipeline",
+        "aggregation_state_id",
+    )
+)
+"""The columns whose NULL depends on a status, or has a feature already."""
+
+
+@edits_sections(
+    "SELECT 1 FROM nodes WHERE run_id = :run_id AND schema_mode IS NULL",
+    needs={"nodes": 3},
+    excludes=frozenset(("hostile_text",)),
+    in_presets=False,
+)
+def nulls_in_all_columns(section: Section, context: EditContext) -> None:
+    """Every column that may be NULL is NULL in a third of the entities."""
+    change_columns(
+        section,
+        context,
+        lambda column: bool(column.nullable) and column.name not in _OTHER_FEATURES,
+        lambda _, value, number: None if number % 3 == 0 else value,
+    )

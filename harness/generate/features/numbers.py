@@ -1,0 +1,147 @@
+"""Features that vary the numbers and the timestamps of every column of their type."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Column, DateTime, Integer
+
+from harness.generate.entities import Section
+from harness.generate.features.contents import change_columns
+from harness.generate.features.feature import EditContext, edits_sections
+
+_BELOW_A_PARENT = frozenset(("ordinal", "step_index", "attempt", "call_index", "step_in_pipeline"))
+
+
+def spread(number: int) -> int:
+    """Return another integer for each integer from 0 on: zero, gapped, negative, out of order.
+
+    Their order is neither that of the arguments nor that of the same integers as text.
+    """
+    return (number * number + number) * (1 if number % 2 else -1) + (7 if number == 1 else 0)
+
+
+@edits_sections(
+    "SELECT 1 FROM rows WHERE run_id = :run_id AND row_index = -2147483648",
+    needs={"rows": 4},
+    excludes=frozenset(("integers_of_31_bits", "integers_of_53_bits")),
+    in_presets=False,
+)
+def integers_of_every_kind(section: Section, context: EditContext) -> None:
+    """Integer columns hold zero, negative numbers, gaps, and the limits of 32 bits."""
+    _spread_integers(section, context, least=-(2**31), most=2**31 - 1)
+
+
+@edits_sections(
+    "SELECT 1 FROM rows WHERE run_id = :run_id AND row_index = -9007199254740991",
+    needs={"rows": 4},
+    excludes=frozenset(("integers_of_31_bits", "integers_of_53_bits", "integers_of_every_kind")),
+    portable=False,
+    in_presets=False,
+)
+def integers_at_the_limits(section: Section, context: EditContext) -> None:
+    """Integer columns hold zero, negative numbers, gaps, and the limits of canonical JSON."""
+    _spread_integers(section, context, least=1 - 2**53, most=2**53 - 1)
+
+
+def _spread_integers(section: Section, context: EditContext, *, least: int, most: int) -> None:
+    def changed(column: Column[Any], value: int | None, number: int) -> int | None:
+        if value is None:
+            return None
+        if column.name == "size_bytes":
+            return (0, least, most, -1, 10, 9)[number % 6]
+        if column.name == "step_in_pipeline":
+            value -= 1
+        if column.name in _BELOW_A_PARENT:
+            # The same for all children of a parent, so that they stay unique.
+            value += section.number % 4
+        # Two numbers become the limits, and no other number does: constraints still hold.
+        return {2: most, 3: least}.get(value, spread(value))
+
+    change_columns(section, context, lambda column: isinstance(column.type, Integer), changed)
+
+
+@edits_sections(
+    "SELECT 1 FROM rows WHERE run_id = :run_id AND row_index = -2",
+    needs={"rows": 3},
+    excludes=frozenset(
+        (
+            "integers_of_31_bits",
+            "integers_of_53_bits",
+            "integers_of_every_kind",
+            "integers_at_the_limits",
+        )
+    ),
+    in_presets=False,
+)
+def descending_integers(section: Section, context: EditContext) -> None:
+    """Integers descend in the order in which entities are recorded, identified and timed."""
+    change_columns(
+        section,
+        context,
+        lambda column: isinstance(column.type, Integer),
+        # As text these do not descend: 20, 9, -2, -13.
+        lambda _column, value, _number: None if value is None else 20 - 11 * value,
+    )
+
+
+_EPOCH = datetime(1970, 1, 1)
+_MICROSECONDS = (
+    0,
+    1,
+    999_999,
+    -1,
+    1_767_225_600_000_000,
+    1_767_225_600_000_001,
+    1_767_225_600_100_000,
+    951_782_399_999_999,
+    1_774_747_799_500_000,
+    4_102_444_800_000_000,
+)
+"""Moments in microseconds since 1970: whole seconds, their neighbours, leap days, clock changes."""
+
+
+def _times(section: Section, context: EditContext, texts: tuple[str, ...]) -> None:
+    change_columns(
+        section,
+        context,
+        lambda column: isinstance(column.type, DateTime),
+        # Three entities in a row have the same time, and the next three another.
+        lambda column, value, number: (
+            None if value is None else texts[(number // 3 * 7 + number // 21) % len(texts)]
+        ),
+    )
+
+
+@edits_sections(
+    "SELECT 1 FROM runs WHERE run_id = :run_id "
+    "AND CAST(started_at AS text) NOT LIKE '2026-01-01 09:3%' "
+    "AND CAST(started_at AS text) NOT LIKE '2025-12-31%'",
+    excludes=frozenset(("backward_timestamps", "shared_timestamps", "whole_seconds")),
+    in_presets=False,
+)
+def times_of_every_kind(section: Section, context: EditContext) -> None:
+    """Timestamps are tied, out of order, far apart, and next to a whole second."""
+    moments = (_EPOCH + timedelta(microseconds=each) for each in _MICROSECONDS)
+    _times(section, context, tuple(each.isoformat(" ", "microseconds") for each in moments))
+
+
+@edits_sections(
+    "SELECT 1 FROM runs WHERE run_id = :run_id AND (started_at LIKE '0001-%' "
+    "OR started_at LIKE '9999-%' OR started_at LIKE '1969-%' "
+    "OR started_at LIKE '2026-01-01 00:00:00.5%')",
+    excludes=frozenset(
+        ("backward_timestamps", "shared_timestamps", "whole_seconds", "times_of_every_kind")
+    ),
+    # A session's time zone can move such a time out of Python's years.
+    portable=False,
+    in_presets=False,
+)
+def times_at_the_limits(section: Section, context: EditContext) -> None:
+    """Timestamps are the first and the last that exist, and two between them."""
+    texts = (
+        "0001-01-01 00:00:00.000000",
+        "2026-01-01 00:00:00.500000",
+        "9999-12-31 23:59:59.999999",
+        "1969-12-31 23:59:59.999999",
+    )
+    _times(section, context, texts)
