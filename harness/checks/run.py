@@ -139,7 +139,10 @@ def prepare_checks(
             new_database = stack.enter_context(source)
             runs[backend] = stack.enter_context(
                 ReferenceRuns(
-                    new_database, directory / backend, control=control.loaded, max_records=max_records
+                    new_database,
+                    directory / backend,
+                    control=control.loaded,
+                    max_records=max_records,
                 )
             )
         yield CheckSetup(MappingProxyType(runs), control, directory)
