@@ -16,7 +16,7 @@ from harness.checks.reference_runs import NewDatabase, postgresql_databases, sql
 from harness.cli.console import CandidateOption, PostgresqlOption, output_console
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
 from harness.report.text import OUTCOME_STYLES
-from querygrowth.verdict import Outcome, Verdict
+from querygrowth.verdict import Outcome, Verdict, exit_code, overall_outcome
 
 
 def golden(
@@ -61,12 +61,12 @@ def golden(
 
 
 def _check(subjects: list[Subject], backends: dict[str, NewDatabase], directory: Path) -> int:
-    failed = False
+    outcomes = []
     for verdict in _verdicts(subjects, backends, directory):
-        failed = failed or verdict.failed
+        outcomes.append(verdict.outcome)
         outcome = Text(f"{verdict.outcome}  ", style=OUTCOME_STYLES[verdict.outcome])
         output_console().print(outcome.append(str(verdict), style="default"), soft_wrap=True)
-    return ExitCode.FAILED if failed else ExitCode.PASSED
+    return exit_code(overall_outcome(outcomes))
 
 
 def _verdicts(
