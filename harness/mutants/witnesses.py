@@ -133,9 +133,9 @@ class Witness:
                 )
         states = []
         for token in tokens[:size]:
-            steps = self._random.sample(range(-1, 11), k=3)
+            steps = self._random.sample((*range(-1, 11), 2**31), k=3)
             for at, node in enumerate(self._random.sample(known, k=3)):
-                for attempt in self._random.sample((0, 1, 2, 10, -1, -3), k=2):
+                for attempt in self._random.sample((0, 1, 2, 10, -1, -3, 2**31), k=2):
                     states.append(self._state(token, node, steps[at], attempt))
         states += [
             self._state(tokens[0], node, 20, 100 + at) for at, node in enumerate(nodes[:few])
@@ -223,7 +223,7 @@ class Witness:
         # Columns start at different texts: a row must not hold one text in all of them.
         turn = self._turns[str(column)]
         self._turns[str(column)] += 1
-        start = self.seed * len(RUN_IDS) + 5 * list(column.table.c).index(column)
+        start = 5 * self.seed + 5 * list(column.table.c).index(column)
         return _TEXTS[(start + turn) % len(_TEXTS)]
 
     def _new_id(self, kind: str) -> str:
@@ -249,6 +249,7 @@ _DECORATIONS: tuple[Callable[[str], str], ...] = (
     str.swapcase,
     str.swapcase,
     lambda text: f" {text}",
+    lambda text: f" {text} ",
     lambda text: f"{text} ",
     lambda text: f"{text}_",
     lambda text: text[1:],
