@@ -1,4 +1,4 @@
-"""Query: a SELECT of an export, taken apart so that one part of it can be changed."""
+"""Query: a SELECT of an export, taken apart so that an operator can change one part of it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +21,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.operators import nulls_last_op
 from sqlalchemy.sql.visitors import iterate
+
+from elspeth.core.landscape.export.record_types import RecordType
+from harness.mutants.designs import Design
+from harness.mutants.mutant import Mutant, rewrites_statement
 
 Key: TypeAlias = ColumnElement[Any]
 Condition: TypeAlias = ColumnElement[bool]
@@ -155,3 +159,41 @@ def joined_condition(join_: Join, *others: Condition) -> Join:
 def tables_of(source: FromClause) -> Iterator[Table]:
     """Yield the tables of a source."""
     return (each for each in iterate(source) if isinstance(each, Table))
+
+
+@dataclass(frozen=True)
+class StatementSubject:
+    """One statement of one design, which operators change."""
+
+    design: Design
+    record_type: RecordType
+    query: Query
+
+    @property
+    def table(self) -> Table:
+        """The table whose columns the statement selects."""
+        return self.record_type.table
+
+    @property
+    def is_below_run(self) -> bool:
+        """Whether the table has a run id of its own."""
+        return "run_id" in self.table.c
+
+    def mutant(
+        self, operator: str, place: str, does: str, change: Callable[[Query], Select[Any]]
+    ) -> Mutant:
+        """Return the mutant of one change.
+
+        Args:
+            operator: The name of the operator.
+            place: What is changed in the statement; may be empty.
+            does: What the changed statement does, as a verb phrase.
+            change: Makes the changed statement.
+        """
+        return Mutant(
+            operator,
+            self.design.name,
+            f"{self.table.name}/{place}" if place else self.table.name,
+            f"the statement of {self.table.name} {does}",
+            rewrites_statement(self.record_type, lambda sent: change(Query.of(sent))),
+        )

@@ -5,22 +5,18 @@ the columns from the schema.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from sqlalchemy import (
     Column,
-    DateTime,
     Integer,
     Join,
     Select,
     String,
-    Table,
     UniqueConstraint,
     and_,
-    cast,
-    collate,
     exists,
     func,
     join,
@@ -29,18 +25,17 @@ from sqlalchemy import (
     select,
 )
 
-from elspeth.core.landscape.export.record_types import RecordType
 from harness.mutants.designs import Design
-from harness.mutants.mutant import Mutant, rewrites_statement
+from harness.mutants.mutant import Mutant
+from harness.mutants.orders import order_mutants
 from harness.mutants.query import (
     Condition,
     Key,
     Query,
+    StatementSubject,
     column_of,
-    is_nulls_last,
     joined_condition,
     name_of,
-    replace_at,
     sides,
     tables_of,
     value_of,
@@ -57,128 +52,8 @@ def statement_mutants(design: Design) -> Iterator[Mutant]:
     """Yield the mutants of all statements of a design."""
     for record_type, statement in design.statements.items():
         subject = StatementSubject(design, record_type, Query.of(statement))
-        for operators in (_order, _conditions, _joins, _references, _rows, _requirements):
+        for operators in (order_mutants, _conditions, _joins, _references, _rows, _requirements):
             yield from operators(subject)
-
-
-@dataclass(frozen=True)
-class StatementSubject:
-    """One statement of one design, which operators change."""
-
-    design: Design
-    record_type: RecordType
-    query: Query
-
-    @property
-    def table(self) -> Table:
-        """The table whose columns the statement selects."""
-        return self.record_type.table
-
-    @property
-    def is_below_run(self) -> bool:
-        """Whether the table has a run id of its own."""
-        return "run_id" in self.table.c
-
-    def mutant(
-        self, operator: str, place: str, does: str, change: Callable[[Query], Select[Any]]
-    ) -> Mutant:
-        """Return the mutant of one change.
-
-        Args:
-            operator: The name of the operator.
-            place: What is changed in the statement; may be empty.
-            does: What the changed statement does, as a verb phrase.
-            change: Makes the changed statement.
-        """
-        return Mutant(
-            operator,
-            self.design.name,
-            f"{self.table.name}/{place}" if place else self.table.name,
-            f"the statement of {self.table.name} {does}",
-            rewrites_statement(self.record_type, lambda sent: change(Query.of(sent))),
-        )
-
-
-# The order.
-
-
-def _order(subject: StatementSubject) -> Iterator[Mutant]:
-    keys = subject.query.keys
-    for position, key in enumerate(keys):
-        column = column_of(key)
-        # A design that groups children by parent takes the order of parents from the parents'
-        # statement: an ancestor's key in the order of a child's has no effect there.
-        if subject.design.groups_by_parent and column.table is not subject.table:
-            continue
-        name = name_of(column, subject.table)
-        yield subject.mutant(
-            "drop-order-key",
-            name,
-            f"does not sort by {name}",
-            partial(Query.with_key, position=position),
-        )
-        for operator, does, changed in _changed_keys(column, is_nulls_last(key)):
-            yield subject.mutant(
-                operator, name, f"{does} {name}", partial(_sort_by, position=position, key=changed)
-            )
-        if position + 1 < len(keys):
-            other = name_of(column_of(keys[position + 1]), subject.table)
-            yield subject.mutant(
-                "swap-order-keys",
-                f"{name},{other}",
-                f"sorts by {other} before {name}",
-                partial(_swap_keys, position=position),
-            )
-        for wrong in _other_keys(subject, column):
-            yield subject.mutant(
-                "replace-order-key",
-                f"{name},{wrong.name}",
-                f"sorts by {wrong.name} instead of {name}",
-                partial(_sort_by, position=position, key=wrong),
-            )
-
-
-def _changed_keys(column: Column[Any], nulls_last: bool) -> Iterator[tuple[str, str, Key]]:
-    """Yield an operator, what it does, and the key that it sorts by instead of a column."""
-
-    def placed(key: Key) -> Key:
-        return key.nulls_last() if nulls_last else key
-
-    yield "reverse-order-key", "sorts downwards by", placed(column.desc())
-    match column.type:
-        case Integer():
-            yield "order-as-text", "sorts as text by", placed(cast(column, String))
-            yield "order-absolute", "sorts by the absolute value of", placed(func.abs(column))
-        case DateTime():
-            # SQLite stores a timestamp as text: the first 19 characters end with the second.
-            yield "order-by-second", "sorts by the second of", placed(func.substr(column, 1, 19))
-        case String():
-            yield "order-as-integer", "sorts as a number by", placed(cast(column, Integer))
-            yield "order-nocase", "ignores the case of", placed(collate(column, "NOCASE"))
-            yield "order-trimmed", "ignores blanks at the ends of", placed(func.trim(column))
-    if column.nullable:
-        yield "order-nulls-first", "sorts NULL first in", column.nulls_first()
-        yield "order-null-as-zero", "sorts NULL as zero in", func.coalesce(column, 0)
-
-
-def _other_keys(subject: StatementSubject, column: Column[Any]) -> Iterator[Column[Any]]:
-    """Yield the columns that a wrong order may take: the key and the times of the same table."""
-    used = {column_of(key) for key in subject.query.keys}
-    if column.table is not subject.table:
-        return
-    for other in subject.table.c:
-        if other not in used and (other.primary_key or isinstance(other.type, DateTime)):
-            yield other
-
-
-def _sort_by(query: Query, position: int, key: Key) -> Select[Any]:
-    return query.with_key(position, key)
-
-
-def _swap_keys(query: Query, position: int) -> Select[Any]:
-    first, second = query.keys[position : position + 2]
-    keys = replace_at(query.keys, position + 1)
-    return replace(query, keys=replace_at(keys, position, second, first)).select()
 
 
 # The conditions.

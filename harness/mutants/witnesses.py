@@ -5,6 +5,7 @@ limits of every type: NULL, zero, negative, blank at the ends, equal but for the
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -72,6 +73,7 @@ class Witness:
     size: int = 12
     seed: int = 0
     _ids: set[tuple[str, str]] = field(default_factory=set)
+    _turns: Counter[str] = field(default_factory=Counter)
     _last_id: dict[str, str] = field(default_factory=dict)
     _rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -107,7 +109,7 @@ class Witness:
                 run_id=run_id,
                 from_node_id=choose(reachable),
                 to_node_id=choose(reachable),
-                label=f"{choose(_TEXTS)}{at}" if at else "",
+                label=f"{at}{choose(_TEXTS)}" if at else "",
             )["edge_id"]
             for at in range(size)
         ]
@@ -131,9 +133,9 @@ class Witness:
                 )
         states = []
         for token in tokens[:size]:
-            steps = self._random.sample(range(-1, 11), k=3)
+            steps = self._random.sample((*range(-1, 11), 2**31), k=3)
             for at, node in enumerate(self._random.sample(known, k=3)):
-                for attempt in self._random.sample((0, 1, 2, 10, -1, -3), k=2):
+                for attempt in self._random.sample((0, 1, 2, 10, -1, -3, 2**31), k=2):
                     states.append(self._state(token, node, steps[at], attempt))
         states += [
             self._state(tokens[0], node, 20, 100 + at) for at, node in enumerate(nodes[:few])
@@ -214,7 +216,15 @@ class Witness:
             case DateTime():
                 return choose(_MOMENTS[: self._choices])
             case _:
-                return choose(_TEXTS)
+                return self._next_text(column)
+
+    def _next_text(self, column: Column[Any]) -> str:
+        """Return the texts in turn, so that few rows hold all of them."""
+        # Columns start at different texts: a row must not hold one text in all of them.
+        turn = self._turns[str(column)]
+        self._turns[str(column)] += 1
+        start = 5 * self.seed + 5 * list(column.table.c).index(column)
+        return _TEXTS[(start + turn) % len(_TEXTS)]
 
     def _new_id(self, kind: str) -> str:
         # The first id of a kind is empty. Most others resemble the one before, of the same run.
@@ -222,11 +232,13 @@ class Witness:
             self._ids.add((kind, ""))
             self._last_id[kind] = "x"
             return ""
-        if self._random.random() < 0.3:
+        is_new = self._random.random() < 0.3
+        if is_new:
             self._last_id[kind] = f"{self._random.choice('abXY')}{len(self._ids)}"
         base = self._last_id[kind]
         while True:
-            found = self._random.choice(_DECORATIONS)(base)
+            found = base if is_new else self._random.choice(_DECORATIONS)(base)
+            is_new = False
             if (kind, found) not in self._ids:
                 self._ids.add((kind, found))
                 return found
@@ -234,10 +246,10 @@ class Witness:
 
 
 _DECORATIONS: tuple[Callable[[str], str], ...] = (
-    str,
-    str.upper,
-    str.lower,
+    str.swapcase,
+    str.swapcase,
     lambda text: f" {text}",
+    lambda text: f" {text} ",
     lambda text: f"{text} ",
     lambda text: f"{text}_",
     lambda text: text[1:],

@@ -56,7 +56,18 @@ ENUMS = {
 REFUSED = {"strip": " {} ", "lower": "{}", "enum-default": "mystery"}
 """By operator: the stored text of an enum that an export has to refuse; `{}` is a member's name."""
 
-NEED_REFUSED_VALUE = [
+REQUIRED = ("node_states/duration_ms", "node_states/completed_at")
+"""Columns that must hold a value in a state that has ended, and are ignored in any other."""
+
+FILLED = [
+    mutant
+    for mutant in FIELDS
+    if mutant.operator in ("zero-for-null", "coalesce-neighbour")
+    and mutant.part.startswith(REQUIRED)
+]
+"""Mutants that export a value in place of a NULL that must be refused."""
+
+NEED_REFUSED_VALUE = FILLED + [
     mutant for mutant in OURS if mutant.operator in REFUSED and mutant.part in ENUMS
 ]
 
@@ -277,6 +288,22 @@ def test_a_value_that_must_be_refused_shows_a_lenient_enum(operator: str) -> Non
                 assert str(refused[-1]).startswith("CorruptAuditDataError")
                 mutant = mutants_by_identifier()[f"{design.name}/{operator}/{part}"]
                 assert shows_difference(mutant, db, "run", refused), mutant.identifier
+
+
+@pytest.mark.parametrize("required", REQUIRED)
+def test_a_null_that_must_be_refused_shows_a_filled_value(required: str) -> None:
+    table = metadata.tables["node_states"]
+    with LandscapeDB.in_memory() as db:
+        Witness(db, size=3).write(["run"])
+        with db.connection() as connection:
+            ended = table.update().where(table.c.status == "failed")
+            connection.execute(ended.values({required.partition("/")[2]: None}))
+        for design in DESIGNS:
+            refused = list(exported(design.exporter(db), "run"))
+            assert str(refused[-1]).startswith("CorruptAuditDataError")
+            for mutant in FILLED:
+                if mutant.design == design.name and mutant.part.startswith(required):
+                    assert shows_difference(mutant, db, "run", refused), mutant.identifier
 
 
 @pytest.mark.parametrize("operator", sorted(NEED_ROWS))
