@@ -41,9 +41,10 @@ def setup() -> Iterator[CheckSetup]:
 
 
 def first_line(reference: str, setup: CheckSetup, check: Check, **costs: Any) -> str:
-    """The outcome and the first line of a check's first verdict."""
-    found = run_checks(load_subject(reference), setup, checks=[check], declared=Declared(**costs))
-    first = next(found).verdict
+    """The outcome and the first line of a check's first failed verdict, or of its first one."""
+    checked = run_checks(load_subject(reference), setup, checks=[check], declared=Declared(**costs))
+    found = [each.verdict for each in checked]
+    first = next((each for each in found if each.failed), found[0])
     return f"{first.outcome}: {str(first).splitlines()[0]}"
 
 
