@@ -7,20 +7,23 @@ saved results are decided about like fresh ones.
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
-from elspeth.cli.runtime import ExitCode
-from harness.bench.baseline import Costs, count_costs, judge_costs
+from harness.bench.baseline import Costs, accepts_versions_of, count_costs, judge_costs
 from harness.bench.experiment import Experiment, located, run_experiment
+from harness.bench.paired_ratio import Pairing
 from harness.bench.race import OnStep, Race, run_race
 from harness.bench.results import Judgement, Results, Topic
-from harness.bench.timing import Pairing
+from harness.bench.revision_costs import RevisionCostsError, count_revision
+from harness.checks.costs import Declared
+from harness.checks.depth import Depth
 from harness.checks.formulas import attribute_queries
-from harness.checks.run import Check, prepare_checks, run_checks
+from harness.checks.gravity import GRAVITY_OF_CHECK, by_gravity
+from harness.checks.run import prepare_checks
+from harness.checks.selection import Selection, run_selection
 from harness.checks.selftest import SelftestSelection, run_selftest
 from harness.exporters.measured import ExportFailedError
 from querygrowth.reports import site_within, with_relative_site
-from querygrowth.verdict import Outcome, Verdict, judge
+from querygrowth.verdict import Outcome, Verdict, exit_code, judge
 
 REQUIRED = (
     Topic.VACUITY,
@@ -49,13 +52,10 @@ def completed(results: Results, required: Collection[Topic] = REQUIRED) -> Resul
     return replace(results, judgements=(*results.judgements, *map(_missing, missing)))
 
 
-def decide(results: Results, *, nightly: bool = False) -> ExitCode:
-    """Decide by the outcome of the whole. Inconclusive passes, but fails with `nightly`."""
-    if results.outcome is Outcome.PASSED:
-        return ExitCode.PASSED
-    # A noisy machine must not block a pull request. The nightly round is stricter.
-    undecided = results.outcome is Outcome.INCONCLUSIVE
-    return ExitCode.PASSED if undecided and not nightly else ExitCode.FAILED
+def decide(results: Results, *, nightly: bool = False) -> int:
+    """Return the exit code by the outcome of the whole: inconclusive passes, but not `nightly`."""
+    # A noisy machine must not block a pull request. The nightly gate has the time to decide.
+    return exit_code(results.outcome, strict=nightly)
 
 
 def _exported(results: Results) -> bool:
@@ -74,28 +74,8 @@ def _missing(topic: Topic) -> Judgement:
     return Judgement(topic, verdict)
 
 
-CHECKED = (
-    Check.RECORDS,
-    Check.PLAN,
-    Check.QUERIES,
-    Check.SIZE,
-    Check.WORK,
-    Check.SNAPSHOT,
-)
-"""The checks of a pull request; the others take longer and run nightly."""
-
-_TOPICS = MappingProxyType(
-    {
-        Check.QUERIES: Topic.GROWTH,
-        Check.SEARCH: Topic.GROWTH,
-        Check.WORK: Topic.GROWTH,
-        Check.MEMORY: Topic.GROWTH,
-    }
-)
-"""The topics of checks that are not about equivalence."""
-
-_COUNTING = frozenset(Check) - {Check.RECORDS, Check.PLAN, Check.BACKENDS}
-"""The checks that need the exporter in this process."""
+_DEFAULT_CHECKS = Selection.of_depth(Depth.DEFAULT)
+_NOTHING_DECLARED = Declared()
 
 _FURTHER_STEPS = 3
 # The costs, the formulas and the self-test.
@@ -108,13 +88,19 @@ class Gate:
     experiment: Experiment
     baseline: Costs
     selftest: SelftestSelection
-    checks: tuple[Check, ...] = CHECKED
+    selection: Selection = _DEFAULT_CHECKS
     race: Race | None = None
+    declared: Declared = _NOTHING_DECLARED
 
     @property
     def steps(self) -> int:
         """The number of steps that it announces."""
-        return self.experiment.steps + len(self.checks) + _FURTHER_STEPS + (self.race is not None)
+        return (
+            self.experiment.steps
+            + len(self.selection.checks)
+            + _FURTHER_STEPS
+            + (self.race is not None)
+        )
 
 
 def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
@@ -124,7 +110,7 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
     results = run_experiment(experiment, directory, on_step)
     checked = tuple(_check(gate, directory, on_step))
     on_step("counting the costs that the baseline is about")
-    costs = _judge_costs(gate, directory)
+    costs = _judge_costs(gate, directory, on_step)
     on_step("finding the formulas of the queries")
     # An export that ended in an error has no formula.
     both = (experiment.control, *((experiment.candidate,) if _exported(results) else ()))
@@ -143,14 +129,29 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
     return completed(_raced(results, gate.race, directory, on_step))
 
 
-def _judge_costs(gate: Gate, directory: Path) -> tuple[Verdict, ...]:
+def _judge_costs(gate: Gate, directory: Path, on_step: OnStep) -> tuple[Verdict, ...]:
     """Judge the candidate's costs by the baseline; an error of the exporter is a failure."""
     experiment = gate.experiment
     try:
-        return judge_costs(count_costs(experiment.candidate, directory), gate.baseline)
+        found = count_costs(experiment.candidate, directory)
     except ExportFailedError as error:
         defined_at = site_within(experiment.candidate.defined_at, experiment.checkout)
         return (located(with_relative_site(error.verdict, experiment.checkout), defined_at),)
+    if gate.race is None or accepts_versions_of(gate.baseline, found):
+        return judge_costs(found, gate.baseline)
+    # Work counts of other versions of SQLite or Python cannot be compared with the baseline's.
+    race = gate.race
+    on_step(f"counting the costs of {race.base.name}, as the baseline lacks these versions")
+    try:
+        base = count_revision(race.base, race.reference, race.python, directory / "base-costs")
+    except RevisionCostsError as error:
+        return tuple(
+            replace(each, evidence=(*each.evidence, str(error)))
+            if each.outcome is Outcome.INCONCLUSIVE
+            else each
+            for each in judge_costs(found, gate.baseline)
+        )
+    return judge_costs(found, gate.baseline, base)
 
 
 def _check(gate: Gate, directory: Path, on_step: OnStep) -> Iterator[Judgement]:
@@ -158,11 +159,20 @@ def _check(gate: Gate, directory: Path, on_step: OnStep) -> Iterator[Judgement]:
     candidate, checkout = gate.experiment.candidate, gate.experiment.checkout
     defined_at = site_within(candidate.defined_at, checkout)
     with prepare_checks() as setup:
-        for check in gate.checks:
-            on_step(f"checking: {check}")
-            for found in run_checks(candidate, setup, checks=(check,)):
-                verdict = located(with_relative_site(found.verdict, checkout), defined_at)
-                yield Judgement(_TOPICS.get(check, Topic.EQUIVALENCE), verdict)
+        found = sorted(
+            run_selection(
+                candidate,
+                setup,
+                gate.selection,
+                declared=gate.declared,
+                on_step=lambda check: on_step(f"checking: {check}"),
+            ),
+            key=by_gravity,
+        )
+    for each in found:
+        verdict = located(with_relative_site(each.verdict, checkout), defined_at)
+        topic = Topic.GROWTH if each.check in GRAVITY_OF_CHECK else Topic.EQUIVALENCE
+        yield Judgement(topic, verdict)
 
 
 def _raced(results: Results, race: Race | None, directory: Path, on_step: OnStep) -> Results:
@@ -176,7 +186,7 @@ def _raced(results: Results, race: Race | None, directory: Path, on_step: OnStep
         return replace(results, judgements=(*results.judgements, skipped))
 
     def tell(pairing: Pairing, limit: int) -> None:
-        on_step(f"racing {race.base.name}: {pairing.ratio:.3f} after {len(pairing.base.seconds)}")
+        on_step(f"racing {race.base.name}: {pairing.wall.ratio:.3f} after {pairing.rounds}")
 
     pairing = run_race(race, directory, tell)
     judgement = Judgement(Topic.SPEED, pairing.verdict())

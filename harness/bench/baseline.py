@@ -36,6 +36,7 @@ _SOFTWARE = r"SQLite \d+(\.\d+)+, CPython \d+\.\d+"
 """The form of `Environment.software` for the runs of a baseline, which are in SQLite."""
 _WORK = (VM_STEPS, BRANCHES)
 _ACCEPT = "if it is intended: harness baseline --update, and say why in the commit"
+_TO_JUDGE = "harness gate --base measures both revisions; harness baseline --update accepts"
 _TIGHTEN = "tighten the baseline: harness baseline --update"
 
 
@@ -155,8 +156,16 @@ def count_costs(candidate: Measured, directory: Path) -> Costs:
     )
 
 
-def judge_costs(found: Costs, baseline: Costs) -> tuple[Verdict, ...]:
+def judge_costs(found: Costs, baseline: Costs, base: Costs | None = None) -> tuple[Verdict, ...]:
     """Judge costs by the baseline: a rise fails, a fall passes with advice to tighten it.
+
+    A count that nothing accepted, or that was not measured, is inconclusive.
+
+    Args:
+        found: The costs of the candidate.
+        baseline: The accepted costs.
+        base: The costs of the base revision in the same job. They judge work under versions of
+            SQLite and Python that the baseline does not have.
 
     Raises:
         BaselineError: The two are about runs of different sizes.
@@ -170,7 +179,16 @@ def judge_costs(found: Costs, baseline: Costs) -> tuple[Verdict, ...]:
     return (
         _judge_queries(found, baseline),
         _judge_fetched(found, baseline),
-        *_judge_work(found, baseline),
+        *_judge_work(found, baseline, base),
+    )
+
+
+def accepts_versions_of(baseline: Costs, found: Costs) -> bool:
+    """Whether the baseline has every work count of the found costs, under the same versions."""
+    return all(
+        name in baseline.work.get(software, {})
+        for software, counted in found.work.items()
+        for name in counted
     )
 
 
@@ -277,30 +295,37 @@ def _judge_fetched(found: Costs, baseline: Costs) -> Verdict:
         accepted = "the baseline has no such count"
         if baseline.rows_fetched is not None:
             accepted = f"at most {_numbers(baseline.rows_fetched)}"
-        return _not_judged("rows fetched", found.rows_fetched, expected=accepted)
+        fetched = "not measured" if found.rows_fetched is None else _numbers(found.rows_fetched)
+        return _not_judged("rows fetched", fetched, expected=accepted)
     return _judge_counts("rows fetched", found.rows_fetched, baseline.rows_fetched, found.rows)
 
 
-def _judge_work(found: Costs, baseline: Costs) -> Iterator[Verdict]:
+def _judge_work(found: Costs, baseline: Costs, base: Costs | None) -> Iterator[Verdict]:
     for software, counted in found.work.items():
         accepted = baseline.work.get(software, {})
+        # Measured in the same job, so that the versions and the runs are the same as head's.
+        of_base = base.work.get(software, {}) if base and base.rows == found.rows else {}
         for name, counts in counted.items():
             if name in accepted:
                 yield _judge_counts(name, counts, accepted[name], found.rows)
+            elif name in of_base:
+                verdict = _judge_counts(name, counts, of_base[name], found.rows)
+                expected = f"{verdict.expected}, as the base revision under {software}"
+                yield replace(verdict, expected=expected)
             else:
-                # Skipped and not failed: a new version of Python or SQLite is not a regression.
+                # Not a failure: a new version of Python or SQLite is not a regression.
                 known = ", ".join(baseline.work) or "no versions"
                 seen = f"{_numbers(counts)}; the baseline knows {known}"
-                yield Verdict(name, Outcome.SKIPPED, f"a baseline under {software}", seen)
+                yield _not_judged(name, seen, expected=f"a baseline under {software}")
     counted_names = {name for counted in found.work.values() for name in counted}
     accepted_names = {name for counted in baseline.work.values() for name in counted}
     for name in (each for each in _WORK if each in accepted_names - counted_names):
-        yield _not_judged(name, None, expected="at most the accepted count")
+        yield _not_judged(name, "not measured", expected="at most the accepted count")
 
 
-def _not_judged(subject: str, found: Sequence[int] | None, *, expected: str) -> Verdict:
-    seen = "not measured" if found is None else _numbers(found)
-    return Verdict(subject, Outcome.SKIPPED, expected, seen)
+def _not_judged(subject: str, seen: str, *, expected: str) -> Verdict:
+    # Inconclusive and not skipped: a ratchet that was not judged must not pass the nightly gate.
+    return Verdict(subject, Outcome.INCONCLUSIVE, expected, seen, next_step=_TO_JUDGE)
 
 
 def _grouped(shapes: Sequence[ShapeCost], shared: Collection[str]) -> dict[str, tuple[int, ...]]:

@@ -48,7 +48,8 @@ class Experiment:
     """The runs to measure on, two exporters, and the targets to judge by.
 
     The specs ascend in their rows. With `full`, other designs, PostgreSQL and a run 50 times as
-    large are measured as well. Sites in the results are relative to `checkout`.
+    large are measured as well. Sites in the results are relative to `checkout`. Without
+    `judges_times`, targets of absolute times are recorded and not judged.
     """
 
     specs: tuple[RunSpec, ...]
@@ -57,6 +58,7 @@ class Experiment:
     targets: tuple[Target, ...]
     rounds: int = 2
     full: bool = False
+    judges_times: bool = True
     checkout: Path = field(default_factory=Path.cwd)
 
     @property
@@ -98,7 +100,13 @@ def run_experiment(experiment: Experiment, directory: Path, on_step: OnStep) -> 
         targets=experiment.targets,
         judgements=(
             *(_of_error(each, experiment.checkout, defined_at) for each in raised),
-            *judge_sizes(sizes, experiment.targets, full=full, defined_at=defined_at),
+            *judge_sizes(
+                sizes,
+                experiment.targets,
+                full=full,
+                defined_at=defined_at,
+                judges_times=experiment.judges_times,
+            ),
         ),
     )
 
@@ -119,6 +127,7 @@ def judge_sizes(
     *,
     full: FullMeasurement | None = None,
     defined_at: CallSite | None = None,
+    judges_times: bool = True,
 ) -> tuple[Judgement, ...]:
     """Judge every size for vacuity, equivalence and growth, and the last one by the targets.
 
@@ -129,6 +138,7 @@ def judge_sizes(
         targets: The agreed numbers.
         full: The measurement of `bench --full`.
         defined_at: The site of a failed verdict that has none: the definition of the candidate.
+        judges_times: Whether targets of absolute times are judged.
     """
     if not sizes:
         return ()
@@ -138,7 +148,7 @@ def judge_sizes(
         *((Topic.GROWTH, each) for each in _judge_growth(sizes)),
     )
     judged = (Judgement(topic, located(verdict, defined_at)) for topic, verdict in verdicts)
-    on_target = judge_targets(targets, Measurements(sizes[-1], full))
+    on_target = judge_targets(targets, Measurements(sizes[-1], full), judges_times=judges_times)
     # The runs of all sizes begin alike, so that their first differences may be one and the same.
     return tuple(dict.fromkeys((*judged, *(Judgement(Topic.TARGETS, each) for each in on_target))))
 

@@ -74,7 +74,7 @@ def save_results(results: Results, path: Path) -> None:
 
 
 def load_results(path: Path) -> Results:
-    """Read results of format 2, or of format 1.
+    """Read results of format 3, or of an older one.
 
     Raises:
         ResultsError: The file is missing, empty, cut off, damaged, or of an unknown format. The
@@ -89,7 +89,8 @@ def load_results(path: Path) -> Results:
         raise ResultsError(f"no results in {path}: {reason}") from error
     found = _format_of(content, path)
     try:
-        current = content if found == FORMAT else _from_format_1(content)
+        current = _from_format_1(content) if found < 2 else content
+        current = _from_format_2(current) if found < FORMAT else current
         # From text: in strict mode pydantic accepts a time or a tuple only as JSON writes it.
         results = SavedResults.model_validate_json(json.dumps(current), strict=True).restored()
     except ValidationError as error:
@@ -251,7 +252,7 @@ def _from_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in content.items() if name != "comparisons"}
     return {
         **kept,
-        _FORMAT: FORMAT,
+        _FORMAT: 2,
         "full": None,
         "sizes": [_size_from_format_1(each) for each in content["sizes"]],
         "judgements": [
@@ -259,6 +260,18 @@ def _from_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
             for each in content["judgements"]
         ],
     }
+
+
+def _from_format_2(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Rewrite format 2 as format 3, which has the CPU time of a comparison of revisions."""
+    old = content["pairing"]
+    pairing = old and {
+        "rows": old["rows"],
+        "records": None,
+        "wall": {name: value for name, value in old.items() if name != "rows"},
+        "cpu": None,
+    }
+    return {**content, _FORMAT: FORMAT, "pairing": pairing}
 
 
 def _size_from_format_1(size: Mapping[str, Any]) -> dict[str, Any]:

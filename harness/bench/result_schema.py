@@ -17,9 +17,10 @@ from harness.bench.measurements import (
     Measurement,
     SizeResult,
 )
+from harness.bench.paired_ratio import Interval, PairedRatio, Pairing
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.targets import Target
-from harness.bench.timing import Interval, Pairing, Timing
+from harness.bench.timing import Timing
 from harness.compare.capture import Refusal
 from harness.compare.difference import Difference, Kind
 from harness.compare.exports import Comparison
@@ -28,7 +29,7 @@ from querygrowth.activity import Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
 from querygrowth.verdict import Outcome, Verdict
 
-FORMAT = 2
+FORMAT = 3
 """The version of the file."""
 
 # Bounded, so that a damaged file is refused here and not by the arithmetic of a report.
@@ -310,19 +311,32 @@ class SavedInterval(Saved):
     high: Ratio
 
 
-class SavedPairing(Saved):
-    """Two revisions timed in turn: seconds of base to seconds of head, higher is better."""
+class SavedRatio(Saved):
+    """Two revisions by one clock: seconds of base to seconds of head, higher is better."""
 
-    makes = Pairing
-    rows: Positive
+    makes = PairedRatio
     base: SavedTiming
     head: SavedTiming
     ratio: Ratio
     interval: SavedInterval
 
+
+class SavedPairing(Saved):
+    """Two revisions timed in turn, by wall time and by CPU time.
+
+    `records` and `cpu` are null in results that were first written in an older format.
+    """
+
+    makes = Pairing
+    rows: Positive
+    records: Positive | None
+    wall: SavedRatio
+    cpu: SavedRatio | None
+
     @model_validator(mode="after")
     def _same_rounds(self) -> Self:
-        _check_rounds(self.base, self.head)
+        clocks = [self.wall, *([self.cpu] if self.cpu else [])]
+        _check_rounds(*(side for each in clocks for side in (each.base, each.head)))
         return self
 
 
@@ -347,7 +361,7 @@ class SavedResults(Saved):
     The sizes ascend. A report, and the gate's decision, need nothing else.
     """
 
-    format: Literal[2]
+    format: Literal[3]
     environment: SavedEnvironment
     measured_at: AwareDatetime
     sizes: tuple[SavedSize, ...]

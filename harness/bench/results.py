@@ -10,8 +10,8 @@ from enum import StrEnum
 
 from harness.bench.environment import Environment
 from harness.bench.measurements import FullMeasurement, SizeResult
+from harness.bench.paired_ratio import Pairing
 from harness.bench.targets import Target
-from harness.bench.timing import Pairing
 from querygrowth.verdict import BY_URGENCY, Outcome, Verdict, overall_outcome
 
 

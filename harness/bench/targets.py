@@ -102,12 +102,14 @@ class Target(BaseModel):
 class Metric:
     """One measured value, its unit, and the keys that can bound it.
 
-    Calling it returns the value; None where it was not measured.
+    Calling it returns the value; None where it was not measured. `is_absolute_time` marks a time or
+    a rate that depends on the machine, unlike a ratio of two times of one job.
     """
 
     value: Callable[[Measurements], float | None]
     unit: str
     bounds: tuple[str, ...]
+    is_absolute_time: bool = False
 
     def __call__(self, measured: Measurements) -> float | None:
         """Return the value."""
@@ -121,9 +123,13 @@ _YES = ("exactly = true",)
 
 
 def _of_candidate(
-    value: Callable[[SizeResult], float], unit: str = "", *, bounds: tuple[str, ...]
+    value: Callable[[SizeResult], float],
+    unit: str = "",
+    *,
+    bounds: tuple[str, ...],
+    is_absolute_time: bool = False,
 ) -> Metric:
-    return Metric(lambda measured: value(measured.largest), unit, bounds)
+    return Metric(lambda measured: value(measured.largest), unit, bounds, is_absolute_time)
 
 
 def _of_full(
@@ -169,7 +175,9 @@ SIZE_METRICS: Mapping[str, Metric] = MappingProxyType(
         "identical": _of_candidate(lambda size: size.comparison.identical, bounds=_YES),
         "speed_up": _of_candidate(lambda size: size.speed_up, "x", bounds=_MORE_IS_BETTER),
         "rows_per_second": _of_candidate(
-            lambda size: size.candidate.timing.per_second(size.run.rows), bounds=_MORE_IS_BETTER
+            lambda size: size.candidate.timing.per_second(size.run.rows),
+            bounds=_MORE_IS_BETTER,
+            is_absolute_time=True,
         ),
         "peak_mebibytes": _of_candidate(
             lambda size: size.candidate.memory.above_start_bytes / _MEBIBYTE,
@@ -177,12 +185,16 @@ SIZE_METRICS: Mapping[str, Metric] = MappingProxyType(
             bounds=_LESS_IS_BETTER,
         ),
         "first_row_milliseconds": _of_candidate(
-            lambda size: size.candidate.first_row_seconds * 1000, "ms", bounds=_LESS_IS_BETTER
+            lambda size: size.candidate.first_row_seconds * 1000,
+            "ms",
+            bounds=_LESS_IS_BETTER,
+            is_absolute_time=True,
         ),
         "export_minutes": _of_candidate(
             lambda size: size.run.rows / size.candidate.timing.per_second(size.run.rows) / 60,
             "min",
             bounds=_LESS_IS_BETTER,
+            is_absolute_time=True,
         ),
     }
 )
@@ -241,7 +253,11 @@ def load_targets(path: Path) -> tuple[Target, ...]:
 
 
 def judge_targets(
-    targets: Sequence[Target], measured: Measurements, metrics: Mapping[str, Metric] = METRICS
+    targets: Sequence[Target],
+    measured: Measurements,
+    metrics: Mapping[str, Metric] = METRICS,
+    *,
+    judges_times: bool = True,
 ) -> tuple[Verdict, ...]:
     """Judge every target; one that is not judged at this size, or was not measured, is skipped.
 
@@ -251,18 +267,29 @@ def judge_targets(
         targets: The targets, whose metrics are all among `metrics`.
         measured: The measurements to judge.
         metrics: The metrics by their names.
+        judges_times: Whether absolute times and rates are judged, and not only shown.
     """
     rows = measured.largest.run.rows
     # One verdict for them all: nine skipped lines would bury the others.
     left = [] if measured.full else [each for each in targets if each.metric in FULL_METRICS]
     verdicts = [
-        _judge(each, metrics[each.metric](measured), rows) for each in targets if each not in left
+        _recorded(each, metrics[each.metric](measured))
+        if metrics[each.metric].is_absolute_time and not judges_times
+        else _judge(each, metrics[each.metric](measured), rows)
+        for each in targets
+        if each not in left
     ]
     if left:
         ids = ", ".join(each.id for each in left)
         seen = "not measured (judged by bench --full)"
         verdicts.append(Verdict(ids, Outcome.SKIPPED, expected="the full measurement", seen=seen))
     return tuple(verdicts)
+
+
+def _recorded(target: Target, value: float | None) -> Verdict:
+    seen = "not measured" if value is None else target.show(value)
+    where = f"{seen} (a time of this machine: judged by bench, {target.size})"
+    return Verdict(f"{target.id} {target.title}", Outcome.SKIPPED, target.bound, where)
 
 
 def _judge(target: Target, value: float | None, rows: int) -> Verdict:

@@ -105,7 +105,10 @@ class DatabaseFileWatch:
         if self._path is not None:
             # Without a wait: a lock that is still held after an export is what is looked for.
             self._connection = sqlite3.connect(self._path, timeout=0, isolation_level=None)
-            self._file, self._version = self._file_id(), self._data_version()
+            # Nothing is left in the log that a later checkpoint would move into the file.
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._version = self._data_version()
+            self._file, self._content = self._file_id(), self._content_id()
 
     def __enter__(self) -> Self:
         return self
@@ -122,7 +125,7 @@ class DatabaseFileWatch:
             self.is_changed = True
             return "deleted or replaced the database file"
         try:
-            if self._data_version() != self._version:
+            if self._content_id() != self._content or self._data_version() != self._version:
                 self.is_changed = True
                 return "wrote to the database"
             self._connection.execute("BEGIN IMMEDIATE")
@@ -131,6 +134,17 @@ class DatabaseFileWatch:
             return "holds a lock on the database"
         return ""
 
+    def _content_id(self) -> tuple[int, ...]:
+        # An exporter may also write to the files past SQLite. Reading changes none of them: this
+        # connection is open all the time, so that no other one is the last, which would remove the
+        # log.
+        states = (
+            path.stat()
+            for path in (self._path, Path(f"{self._path}-wal"))
+            if path is not None and path.exists()
+        )
+        return tuple(number for each in states for number in (each.st_size, each.st_mtime_ns))
+
     def _file_id(self) -> tuple[int, int] | None:
         if self._path is None or not self._path.exists():
             return None
@@ -138,8 +152,7 @@ class DatabaseFileWatch:
         return state.st_dev, state.st_ino
 
     def _data_version(self) -> int | None:
-        # SQLite changes the number when another connection has committed a change. The time of the
-        # file would not do: a checkpoint of the write-ahead log changes it as well.
+        # SQLite changes the number when another connection has committed a change.
         if self._connection is None:
             return None
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])

@@ -31,6 +31,7 @@ from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, s
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.measured import InThisProcess, Measured, as_measured
 from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
+from querygrowth.reports import visible
 from querygrowth.verdict import CRASH, Outcome, Verdict, judge
 
 
@@ -247,8 +248,10 @@ def _run_check(check: Check, request: _Request) -> Iterator[CheckVerdict]:
         yield CheckVerdict(check, request.backend, verdict)
     for verdict in _with_processes(verdicts, request):
         yield CheckVerdict(check, request.backend, verdict)
-    # The databases first: the process that holds a lock is ended with the check.
-    changes = (*request.runs.damage(), *candidate.end_check())
+    damage = request.runs.damage()
+    changes = (*damage, *candidate.end_check())
+    if damage:
+        candidate.close()  # It may hold a lock or a deleted file.
     for change in changes:
         verdict = Verdict(
             candidate.name,
@@ -387,9 +390,15 @@ def _check_processes(request: _Request) -> Iterator[Verdict]:
 
 
 def _check_memory(request: _Request) -> Iterator[Verdict]:
-    if request.backend == "sqlite":
+    if request.backend != "sqlite":
+        return
+    candidate, expected = request.candidate, "an export in another process"
+    try:
         yield from judge_memory(*request.costs)
         yield judge_leaks(*request.costs)
+    except SubjectError as error:
+        # This process could load it, so the export itself has failed there.
+        yield Verdict(candidate.name, Outcome.FAILED, expected, visible(str(error)), kind=CRASH)
 
 
 def _failed_or_one_passed(

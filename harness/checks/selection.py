@@ -4,15 +4,15 @@ The options --part, --quick and --all choose a selection. `run_selection` runs i
 check`, the self-test and the gate.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 
 from harness.checks.costs import Declared
 from harness.checks.depth import Depth
 from harness.checks.gravity import GRAVITY_OF_CHECK, Gravity
-from harness.checks.run import ALL_CHECKS, Check, CheckSetup, CheckVerdict, run_checks
+from harness.checks.run import ALL_CHECKS, Check, CheckSetup, CheckVerdict, Limits, run_checks
 from harness.exporters.measured import Measured
 from harness.exporters.subject import Subject
 from querygrowth.verdict import Outcome, Verdict
@@ -58,11 +58,13 @@ class Selection:
         depth: How much they try.
         named: The checks that a person asked for by their names. Such a check is inconclusive if it
             could not judge. Any other is skipped then.
+        impossible: Selected checks that cannot run, with the reasons.
     """
 
     checks: tuple[Check, ...]
     depth: Depth = Depth.DEFAULT
     named: frozenset[Check] = frozenset()
+    impossible: Mapping[Check, str] = field(default_factory=dict)
 
     @classmethod
     def of_depth(cls, depth: Depth) -> "Selection":
@@ -85,6 +87,10 @@ class Selection:
         named = frozenset(each for each in chosen if each.value in parts)
         return cls(tuple(each for each in Check if each in chosen), depth, named)
 
+    def without(self, checks: Collection[Check], reason: str) -> "Selection":
+        """Return the selection with checks marked as impossible, for a reason."""
+        return replace(self, impossible=dict.fromkeys(checks, reason))
+
     @property
     def left_out(self) -> tuple[Check, ...]:
         """The checks that are not selected."""
@@ -102,6 +108,7 @@ def run_selection(
     selection: Selection,
     *,
     declared: Declared | None = None,
+    limits: Limits | None = None,
     on_step: OnStep = lambda step: None,
 ) -> Iterator[CheckVerdict]:
     """Run the selected checks and yield a verdict as soon as it is known.
@@ -113,6 +120,7 @@ def run_selection(
         setup: From `prepare_checks`.
         selection: The checks.
         declared: The costs that the candidate declares; default: those of a streaming exporter.
+        limits: The seconds after which an export counts as hanging.
         on_step: Called with the name of a check before it starts.
 
     Raises:
@@ -121,9 +129,18 @@ def run_selection(
     declared = declared or Declared()
     for check in selection.checks:
         on_step(check.value)
+        reason = selection.impossible.get(check)
+        if reason is not None:
+            yield _as_asked(_skipped(candidate.name, check, reason), selection)
+            continue
         judged = False
         for found in run_checks(
-            candidate, setup, checks=(check,), declared=declared, depth=selection.depth
+            candidate,
+            setup,
+            checks=(check,),
+            declared=declared,
+            depth=selection.depth,
+            limits=limits,
         ):
             judged = True
             yield _as_asked(_as_countable(found, declared), selection)
@@ -134,14 +151,18 @@ def run_selection(
             )
             yield CheckVerdict(check, "", nothing)
     for check in selection.left_out:
-        verdict = Verdict(
-            candidate.name,
-            Outcome.SKIPPED,
-            f"the check {check}",
-            _reason_left_out(check, selection),
-            next_step=f"harness check --part {check}",
-        )
-        yield CheckVerdict(check, "", verdict)
+        yield _skipped(candidate.name, check, _reason_left_out(check, selection))
+
+
+def _skipped(candidate: str, check: Check, reason: str) -> CheckVerdict:
+    verdict = Verdict(
+        candidate,
+        Outcome.SKIPPED,
+        f"the check {check}",
+        reason,
+        next_step=f"harness check --part {check}",
+    )
+    return CheckVerdict(check, "", verdict)
 
 
 def _reason_left_out(check: Check, selection: Selection) -> str:

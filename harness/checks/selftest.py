@@ -294,9 +294,9 @@ def _unmet_need(fault: SeededFault, selection: SelftestSelection, postgresql: st
     # A check that is named runs at any depth.
     least = fault.depth if selection.parts else max(fault.depth, least_depth(fault.check))
     if selection.depth < least:
-        return "shows with all checks only: --all"
+        return "shows with all checks only: harness selftest --all"
     if needs and postgresql is None:
-        return "shows on PostgreSQL only: give a server with --postgresql"
+        return "shows on PostgreSQL only: harness selftest --postgresql URL"
     if needs != "icu" or postgresql is None:
         return ""
     try:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from elspeth.cli.runtime import ExitCode
 from harness.bench.experiment import LEAST_ROWS, MAX_ROWS, Experiment, run_experiment, sizes_up_to
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
 from harness.cli.console import (
@@ -20,12 +19,13 @@ from harness.cli.console import (
     print_results,
     require_packages,
     steps_bar,
+    warn_if_undecided,
 )
 from harness.exporters.measured import measured
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
 from harness.generate.spec import RunSpec
 from harness.report import write_reports
-from querygrowth.verdict import Outcome
+from querygrowth.verdict import exit_code
 
 MAX_ROUNDS = 1000
 
@@ -75,4 +75,6 @@ def bench(
         results = run_experiment(experiment, Path(directory), on_step)
     written = write_reports(results, output)
     print_results(output_console(), results, written)
-    return ExitCode.FAILED if results.outcome is Outcome.FAILED else ExitCode.PASSED
+    warn_if_undecided(results)
+    # A number that could not be decided is shown, and is no reason to stop a build.
+    return exit_code(results.outcome, strict=False)

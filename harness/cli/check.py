@@ -42,6 +42,7 @@ from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.report.text import OUTCOME_STYLES
 from querygrowth.activity import Activity
+from querygrowth.reports import visible, visible_verdict
 from querygrowth.verdict import Outcome, exit_code, overall_outcome
 from querygrowth.work import VM_STEPS
 
@@ -89,7 +90,9 @@ def check(
         refuse_options(
             context, _WITH_STORED_RUN, "is for generated runs: leave it out with --db and --run"
         )
-        return _conclude([_compare_on_stored_run(candidate, db, run, max_records)])
+        compared = _compare_on_stored_run(candidate, db, run, max_records)
+        _print_verdict(compared)
+        return _conclude([compared])
     selection = selection_of(parts, quick=quick, every=every)
     declared = declared_costs(
         chunked=chunked,
@@ -153,7 +156,8 @@ _OUTCOME_WIDTH = max(len(each.value) for each in Outcome)
 
 def _print_verdict(found: CheckVerdict) -> None:
     """Print a verdict on one line. The columns have fixed widths, as more verdicts follow."""
-    verdict = found.verdict
+    # An exporter's error may hold line breaks, and characters that a terminal obeys.
+    verdict = visible_verdict(found.verdict)
     line = Text(f"{verdict.outcome:<{_OUTCOME_WIDTH}}", style=OUTCOME_STYLES[verdict.outcome])
     cells = (
         f"{found.check:<{_CHECK_WIDTH}}",
@@ -169,8 +173,8 @@ def _conclude(found: Sequence[CheckVerdict]) -> int:
     console = output_console()
     gravest = min(found, key=by_gravity).verdict
     if gravest.outcome in (Outcome.FAILED, Outcome.INCONCLUSIVE):
-        console.print(Text(f"\n{gravest}"), soft_wrap=True)
-    console.print(Text(f"\n{headline(found)}"), soft_wrap=True)
+        console.print(Text(f"\n{visible_verdict(gravest)}"), soft_wrap=True)
+    console.print(Text(f"\n{visible(headline(found))}"), soft_wrap=True)
     return exit_code(overall_outcome(each.verdict.outcome for each in found))
 
 

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from elspeth.cli.runtime import ExitCode
 from elspeth.core.landscape import LandscapeDB
 from harness.bench.environment import (
     Checkout,
@@ -18,9 +17,9 @@ from harness.bench.environment import (
     working_tree,
 )
 from harness.bench.experiment import LEAST_ROWS, MAX_ROWS
+from harness.bench.paired_ratio import LEAST_ROUNDS, MOST_ROUNDS, Pairing
 from harness.bench.race import Race, run_race
 from harness.bench.results import Judgement, Results, Topic
-from harness.bench.timing import LEAST_ROUNDS, Pairing
 from harness.cli.console import (
     REPORT_PACKAGES,
     CandidateOption,
@@ -32,9 +31,10 @@ from harness.cli.console import (
 )
 from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.report import write_reports
-from querygrowth.verdict import Outcome
+from querygrowth.verdict import exit_code
 
-MAX_ROUNDS = 60
+MAX_ROUNDS = 96
+"""The default limit of rounds: three minutes on a quiet machine."""
 
 
 def compare(
@@ -48,16 +48,17 @@ def compare(
     ] = 500,
     max_rounds: Annotated[
         int,
-        typer.Option(min=LEAST_ROUNDS, max=1000, help="Rounds after which it stays inconclusive."),
+        typer.Option(
+            min=LEAST_ROUNDS, max=MOST_ROUNDS, help="Rounds after which it stays inconclusive."
+        ),
     ] = MAX_ROUNDS,
-    nightly: Annotated[
-        bool, typer.Option("--nightly", help="Exit 1 also when the result is inconclusive.")
-    ] = False,
     output: OutputOption = Path("out"),
 ) -> int:
     """Give the ratio of head's rows/s to base's, with its interval. Higher is better.
 
-    Fails when head is surely below 0.95 of base, passes when it is surely above 0.90.
+    Fails when head is surely below 0.95 of base, in wall time or in CPU time, and passes when it is
+    surely above 0.90. Measures until one of the two is sure, up to --max-rounds; then it is
+    inconclusive, which is exit code 1 as well.
     """
     # First: without them, the reports would fail after minutes of measurement.
     require_packages(REPORT_PACKAGES)
@@ -81,8 +82,7 @@ def compare(
         judgements=(Judgement(Topic.SPEED, pairing.verdict()),),
     )
     print_results(output_console(), results, write_reports(results, output))
-    decided_badly = (Outcome.FAILED, Outcome.INCONCLUSIVE) if nightly else (Outcome.FAILED,)
-    return ExitCode.FAILED if results.outcome in decided_badly else ExitCode.PASSED
+    return exit_code(results.outcome)
 
 
 def warn_of_changes(head: Checkout) -> None:
@@ -92,5 +92,6 @@ def warn_of_changes(head: Checkout) -> None:
 
 
 def _print_rounds(pairing: Pairing, limit: int) -> None:
-    done = len(pairing.base.seconds)
-    tell(f"{done} of at most {limit} rounds: ratio {pairing.ratio:.3f}, {pairing.interval}")
+    cpu = f"; CPU time {pairing.cpu.ratio:.3f}, {pairing.cpu.interval}" if pairing.cpu else ""
+    wall = f"{pairing.wall.ratio:.3f}, {pairing.wall.interval}"
+    tell(f"{pairing.rounds} of at most {limit} rounds: ratio {wall}{cpu}")

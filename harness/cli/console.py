@@ -34,7 +34,8 @@ from elspeth.cli.runtime import OutputConsole, UsageError
 from harness.bench.results import Results
 from harness.report import Written
 from harness.report.text import render_failures, render_results
-from querygrowth.reports import commands_stopped
+from querygrowth.reports import commands_stopped, visible
+from querygrowth.verdict import Outcome
 
 EXTRA_PACKAGES = frozenset({"faker", "hypothesis", "jinja2", "markupsafe", "matplotlib", "pytest"})
 """The import names of the extra's packages."""
@@ -163,6 +164,15 @@ def print_results(console: Console, results: Results, written: Written) -> None:
         for line in written.lines:
             console.print(line, soft_wrap=True, markup=False)
         console.print(render_failures(results))
+
+
+def warn_if_undecided(results: Results) -> None:
+    """Print a warning to standard error for every inconclusive verdict, which passes here."""
+    for each in results.judgements:
+        if each.verdict.outcome is Outcome.INCONCLUSIVE:
+            words = f"{each.topic.value}: {each.verdict.subject}: {each.verdict.next_step}"
+            # Plain text: a name may hold what rich reads as markup.
+            typer.echo(f"warning: not decided: {visible(words)}", err=True)
 
 
 class _Rate(ProgressColumn):

@@ -5,6 +5,7 @@ The advice of a verdict names these options, so every command that prints verdic
 
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
+from math import isfinite
 from typing import Annotated
 
 import typer
@@ -137,8 +138,11 @@ def declared_costs(
         worker_processes: Whether the candidate starts processes.
 
     Raises:
-        UsageError: A text of `chunked` is not TABLE=SIZE, or the database has no such table.
+        UsageError: A text of `chunked` is not TABLE=SIZE, the database has no such table, or a
+            number is not finite.
     """
+    if rows_per_record is not None and not isfinite(rows_per_record):
+        raise UsageError(f"--rows-per-record: {rows_per_record} is not a number of rows")
     default = Declared()
     return Declared(
         transactions=default.transactions if transactions is None else transactions,

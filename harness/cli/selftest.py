@@ -16,6 +16,7 @@ from harness.checks.selftest import (
 from harness.cli.console import PostgresqlOption, output_console, steps_bar
 from harness.cli.options import AllOption, PartOption, QuickOption, selection_of
 from harness.report.text import OUTCOME_STYLES
+from querygrowth.reports import visible
 from querygrowth.verdict import Outcome, exit_code, overall_outcome
 
 
@@ -67,7 +68,7 @@ def _print_result(result: SelftestResult) -> None:
         f"{result.label:<{_LABEL_WIDTH}}",
         name,
         *([result.check.value] if result.check else []),
-        ": ".join((verdict.seen, *verdict.evidence)),
+        visible(": ".join((verdict.seen, *verdict.evidence))),
     )
     line.append("  " + "  ".join(cells), style="default")
     output_console().print(line, soft_wrap=True)

@@ -27,6 +27,7 @@ from elspeth.core.landscape import LandscapeDB
 from harness.exporters.database_access import access_of
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.observation import ExportTask, MemoryUse
+from harness.exporters.probe.host import LOST_PIPES
 from harness.exporters.subject import SubjectError
 from querygrowth.call_sites import CallSite
 
@@ -87,21 +88,33 @@ class Probe:
 
     def time(self, task: ExportTask, *, tries: int = 1) -> float:
         """Return the seconds of the fastest of some exports, in a new process, after a warm-up."""
-        answer = self._ask_once("time", task, tries=tries)
+        answer = self.ask("time", task, tries=tries)
         return min(map(float, answer["seconds"]))
 
     def time_first_row(self, task: ExportTask) -> float:
         """Return the seconds to the first `row` record: the median of a few exports."""
-        answer = self._ask_once("first_row", task, tries=FIRST_ROW_TRIES)
+        answer = self.ask("first_row", task, tries=FIRST_ROW_TRIES)
         return median(map(float, answer["seconds"]))
 
     def measure_memory(self, task: ExportTask, *, seconds: float | None = None) -> MemoryUse:
         """Return the memory of one export in a new process."""
-        return MemoryUse(**self._ask_once("memory", task, seconds=seconds))
+        return MemoryUse(**self.ask("memory", task, seconds=seconds))
 
-    def _ask_once(
+    def ask(
         self, kind: str, task: ExportTask, *, seconds: float | None = None, **options: Any
     ) -> Mapping[str, Any]:
+        """Perform one task in a new process, which it ends.
+
+        Args:
+            kind: One of TASKS of `probe.host`.
+            task: The export to perform. Its directory holds a folder for files meanwhile.
+            seconds: The limit; default: DEFAULT_SECONDS.
+            options: Further entries of the request.
+
+        Raises:
+            SubjectError: The object is no exporter. The message is one line.
+            ExportFailedError: The exporter did not finish the task.
+        """
         with (
             tempfile.TemporaryDirectory(prefix="harness-probe-", dir=task.directory) as directory,
             ExporterProcess(self) as process,
@@ -401,6 +414,8 @@ class _Child:
         try:
             code = self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
+            code = LOST_PIPES
+        if code == LOST_PIPES:
             return "it closed the harness's descriptors"
         if code < 0:
             how = f"its process was killed by {signal.Signals(-code).name}"

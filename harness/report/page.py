@@ -101,6 +101,20 @@ def _most_sent(size: SizeResult) -> Sequence[ShapeActivity]:
     return size.candidate.observation.activity.most_sent[:_SHOWN_SHAPES]
 
 
-def _rounds(results: Results) -> Iterable[tuple[float, float]]:
+@dataclass(frozen=True)
+class _Round:
+    """One round of a comparison: seconds of wall time, and head's ratio by both clocks."""
+
+    base: float
+    head: float
+    ratio: float
+    cpu_ratio: float | None
+
+
+def _rounds(results: Results) -> Iterable[_Round]:
     pairing = results.pairing
-    return zip(pairing.base.seconds, pairing.head.seconds, strict=True) if pairing else ()
+    if pairing is None:
+        return ()
+    cpu_ratios = pairing.cpu.ratios if pairing.cpu else (None,) * pairing.rounds
+    sides = (pairing.wall.base.seconds, pairing.wall.head.seconds)
+    return map(_Round, *sides, pairing.wall.ratios, cpu_ratios)

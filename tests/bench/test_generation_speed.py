@@ -86,7 +86,7 @@ def test_memory_does_not_grow_with_the_run(benchmark: BenchmarkFixture, tmp_path
         "import sys\n"
         "from elspeth.core.landscape import LandscapeDB\n"
         "from harness.generate.generator import generate_run\n"
-        "from harness.exporters.probe_script import resident_bytes\n"
+        "from harness.exporters.probe.measures import resident_bytes\n"
         "from harness.generate.spec import RunSpec\n"
         "with LandscapeDB(f'sqlite:///{sys.argv[1]}') as db:\n"
         "    run = generate_run(db, RunSpec.typical(int(sys.argv[2])))\n"

@@ -13,6 +13,7 @@ from harness.bench.baseline import (
     BaselineError,
     Costs,
     ShapeCost,
+    accepts_versions_of,
     judge_costs,
     load_baseline,
     merged,
@@ -97,9 +98,50 @@ def test_work_is_compared_under_the_same_versions() -> None:
 def test_work_under_other_versions_is_not_judged_and_says_which_are_known() -> None:
     other = costs(work={"SQLite 3.51.0, CPython 3.13": {"vm_steps": (900, 2700, 9000)}})
     verdict = about("vm_steps", other, costs())
-    assert not verdict.failed
-    assert not verdict.passed
+    assert verdict.outcome is Outcome.INCONCLUSIVE
     assert SQLITE in verdict.seen
+    assert not accepts_versions_of(costs(), other)
+
+
+@pytest.mark.parametrize(
+    ("steps", "outcome"),
+    [
+        ((900, 2700, 9000), Outcome.PASSED),
+        ((900, 2700, 8999), Outcome.PASSED),
+        ((900, 2700, 9001), Outcome.FAILED),
+        ((901, 2700, 9000), Outcome.FAILED),
+    ],
+)
+def test_work_under_other_versions_is_judged_by_the_base_of_the_same_job(
+    steps: tuple[int, ...], outcome: Outcome
+) -> None:
+    versions = "SQLite 3.51.0, CPython 3.13"
+    found = costs(work={versions: {"vm_steps": steps}})
+    base = costs(work={versions: {"vm_steps": (900, 2700, 9000)}})
+    verdicts = judge_costs(found, costs(), base)
+    verdict = next(each for each in verdicts if each.subject == "vm_steps")
+    assert verdict.outcome is outcome
+    assert "900, 2,700, 9,000" in verdict.expected
+    assert versions in verdict.expected
+
+
+def test_a_baseline_under_the_same_versions_goes_before_the_base() -> None:
+    found = costs(work={SQLITE: {"vm_steps": (600, 1600, 6000)}})
+    assert accepts_versions_of(costs(), found)
+    assert any(each.failed for each in judge_costs(found, costs(), found))
+
+
+def test_a_base_of_other_sizes_or_versions_judges_nothing() -> None:
+    versions = "SQLite 3.51.0, CPython 3.13"
+    found = costs(work={versions: {"vm_steps": (900, 2700, 9000)}})
+    for base in (costs(), replace(found, rows=(10, 30, 90))):
+        outcomes = {each.subject: each.outcome for each in judge_costs(found, costs(), base)}
+        assert outcomes["vm_steps"] is Outcome.INCONCLUSIVE
+
+
+def test_a_baseline_that_lacks_one_count_does_not_accept_the_versions() -> None:
+    found = costs(work={SQLITE: {"vm_steps": (1, 2, 3), "branches": (1, 2, 3)}})
+    assert not accepts_versions_of(costs(), found)
 
 
 def test_an_update_keeps_the_work_accepted_under_other_versions() -> None:
@@ -229,8 +271,10 @@ def test_a_mistake_in_a_baseline_is_refused_in_one_line(
         ),
     ],
 )
-def test_a_count_that_is_not_judged_is_skipped(found: Costs, accepted: Costs, subject: str) -> None:
-    assert about(subject, found, accepted).outcome is Outcome.SKIPPED
+def test_a_count_that_could_not_be_judged_is_inconclusive(
+    found: Costs, accepted: Costs, subject: str
+) -> None:
+    assert about(subject, found, accepted).outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_baseline_about_other_sizes_is_refused() -> None:

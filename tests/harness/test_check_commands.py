@@ -10,6 +10,7 @@ from command_line import Command
 
 from elspeth.core.landscape import LandscapeDB
 from harness import packaged
+from harness.checks.run import Check
 from harness.cli.main import COMMANDS
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
@@ -27,7 +28,10 @@ def stored(sqlite_url: str) -> str:
 def test_a_stored_run_is_compared(harness_command: Command, stored: str, run: str) -> None:
     ended = harness_command("check", "--db", stored, "--run", run)
     assert ended.code == 0, ended.err
-    assert ended.out.startswith("passed  records  sqlite  LandscapeExporter  the same export")
+    assert ended.out.startswith(
+        "passed        records   sqlite  LandscapeExporter: the same export"
+    )
+    assert ended.out.endswith("\npassed 1\n")
 
 
 def test_a_misspelt_run_is_refused_with_the_nearest(harness_command: Command, stored: str) -> None:
@@ -55,11 +59,15 @@ def test_the_limit_of_records_holds_on_a_stored_run(harness_command: Command, st
 @pytest.mark.parametrize(
     ("arguments", "option"),
     [
-        (("check", "--db", "STORED", "--run", "run", "--check", "memory"), "--check"),
+        (("check", "--db", "STORED", "--run", "run", "--part", "memory"), "--part"),
+        (("check", "--db", "STORED", "--run", "run", "--quick"), "--quick"),
+        (("check", "--db", "STORED", "--run", "run", "--fail-fast"), "--fail-fast"),
+        (("check", "--db", "STORED", "--run", "run", "--chunked", "rows=5"), "--chunked"),
         (("check", "--db", "STORED", "--run", "run", "--all"), "--all"),
         (("check", "--db", "STORED", "--run", "run", "--postgresql", "URL"), "--postgresql"),
-        (("check", "--check", "memory", "--all"), "--all"),
-        (("selftest", "--short", "--postgresql", "URL"), "--postgresql"),
+        (("check", "--quick", "--all"), "--quick and --all contradict each other"),
+        (("selftest", "--quick", "--all"), "--quick and --all contradict each other"),
+        (("selftest", "--quick", "--postgresql", "URL"), "--postgresql"),
         (("golden", "--update", "--candidate", "mine:Exporter"), "--candidate"),
         (("history", "--output", "out"), "--add"),
     ],
@@ -76,10 +84,119 @@ def test_an_option_that_would_be_ignored_is_refused(
     assert ended.err.count("\n") == 1
 
 
-def test_a_check_that_needs_a_server_is_skipped_without_one(harness_command: Command) -> None:
-    ended = harness_command("check", "--check", "backends")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("check --part recrods", "--part: there is no part 'recrods'; the nearest is 'records'"),
+        ("selftest --part byte", "--part: there is no part 'byte'; the nearest is 'bytes'"),
+        ("check --part", "'--part' requires an argument"),
+        ("check --chunked tokens", "--chunked 'tokens': not TABLE=SIZE, with a size of at least 1"),
+        ("check --chunked tokens=0", "--chunked 'tokens=0': not TABLE=SIZE"),
+        ("check --chunked tokens=-5", "--chunked 'tokens=-5': not TABLE=SIZE"),
+        ("check --chunked tokens=a", "--chunked 'tokens=a': not TABLE=SIZE"),
+        (
+            "check --chunked token=500",
+            "--chunked: there is no table 'token'; the nearest is 'tokens'",
+        ),
+        ("check --transactions 0", "'--transactions': Input should be greater than or equal to 1"),
+        ("check --transactions many", "'--transactions': Input should be a valid integer"),
+        (
+            "check --rows-per-record -1",
+            "'--rows-per-record': Input should be greater than",
+        ),
+        (
+            "check --rows-per-record nan",
+            "'--rows-per-record': Input should be greater than",
+        ),
+        ("check --rows-per-record inf", "--rows-per-record: inf is not a number of rows"),
+        (
+            "check --bytes-per-record -1",
+            "'--bytes-per-record': Input should be greater than",
+        ),
+        ("check --max-records 0", "'--max-records': Input should be greater than or equal to 1"),
+        ("check --candidate nonsense", "nonsense"),
+        ("check --db sqlite:///a.db", "--db and --run go together"),
+        ("check --run latest", "--db and --run go together"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2_before_any_work(
+    harness_command: Command, arguments: str, words: str
+) -> None:
+    ended = harness_command(*arguments.split())
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: ")
+    assert words in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_a_check_that_was_asked_for_by_name_and_has_no_server_is_inconclusive(
+    harness_command: Command,
+) -> None:
+    ended = harness_command("check", "--part", "backends")
+    assert ended.code == 1, ended.err
+    assert ended.out.startswith("inconclusive  backends  sqlite  LandscapeExporter: not compared")
+    assert ended.out.splitlines()[-1].startswith(
+        "inconclusive: LandscapeExporter: not compared with PostgreSQL: there is no server: "
+        "inconclusive 1, skipped "
+    )
+
+
+def test_what_was_not_asked_for_is_skipped_and_counted_with_the_reason(
+    harness_command: Command,
+) -> None:
+    ended = harness_command("check", "--part", "plan")
     assert ended.code == 0, ended.err
-    assert ended.out.startswith("skipped  backends  sqlite  LandscapeExporter  not compared with")
+    lines = ended.out.splitlines()
+    left_out = len(Check) - 1
+    assert [line.split()[0] for line in lines[:2]] == ["passed", "passed"]
+    skipped = [line.split()[1] for line in lines if line.startswith("skipped ")]
+    assert skipped == [each.value for each in Check if each is not Check.PLAN]
+    assert lines[-1].startswith(f"passed 2, skipped {left_out} (records, ")
+    assert "search, process: not asked for: runs with --all" in lines[-1]
+
+
+def test_the_first_failure_ends_a_check_that_fails_fast(harness_command: Command) -> None:
+    exporter = "harness.fixtures.faulty_exporters.output:ExportsNothing"
+    ended = harness_command("check", "--quick", "--fail-fast", "--candidate", exporter)
+    assert ended.code == 1, ended.err
+    assert ended.err == "... records\n"
+    lines = ended.out.splitlines()
+    assert lines[0].startswith("failed        records   sqlite  ExportsNothing: vacuous")
+    assert lines[-1].startswith("failed: ExportsNothing: vacuous")
+    assert lines[-1].endswith(": failed 1")
+
+
+def test_lost_bytes_come_before_costs_in_the_headline(harness_command: Command) -> None:
+    exporter = "harness.fixtures.faulty_exporters.output:ExportsNothing"
+    ended = harness_command("check", "--part", "queries", "--part", "plan", "--candidate", exporter)
+    assert ended.code == 1, ended.err
+    assert ended.out.splitlines()[-1].startswith("failed: ExportsNothing: vacuous")
+
+
+def test_declared_chunks_pass_the_check_of_queries(harness_command: Command) -> None:
+    tables = ("tokens", "token_parents", "node_states", "routing_events", "calls")
+    exporter = "harness.fixtures.correct_exporters.chunked:Chunked"
+    declared = [word for table in tables for word in ("--chunked", f"{table}=500")]
+    given = ("check", "--quick", "--part", "queries", "--candidate", exporter)
+    assert harness_command(*given).code == 1
+    ended = harness_command(*given, *declared)
+    assert ended.code == 0, ended.out
+
+
+def test_what_worker_processes_send_is_said_not_to_be_counted(harness_command: Command) -> None:
+    ended = harness_command("check", "--quick", "--worker-processes")
+    assert ended.code == 0, ended.out
+    (line,) = (each for each in ended.out.splitlines() if " queries " in each)
+    assert line.startswith("skipped ")
+    assert line.endswith("not judged: what worker processes send and hold cannot be counted")
+
+
+def test_a_failure_of_a_candidate_with_worker_processes_stays_one(harness_command: Command) -> None:
+    exporter = "harness.fixtures.faulty_exporters.queries:MembersBatchByBatch"
+    given = ("check", "--part", "queries", "--worker-processes", "--candidate", exporter)
+    ended = harness_command(*given)
+    assert ended.code == 1, ended.out
+    assert ended.out.splitlines()[-1].startswith("failed: MembersBatchByBatch: queries grew")
 
 
 @pytest.mark.parametrize("command", ["bench", "gate"])
@@ -134,12 +251,16 @@ def test_an_exporter_that_raises_fails_by_its_own_exception(
     monkeypatch.setattr(sys, "path", [*sys.path])
     ended = harness_command("check", "--candidate", f"exporters_that_raise:{exporter}")
     assert ended.code == 1, ended.err
-    assert ended.err == ""
-    assert "RuntimeError: out of order" in ended.out.partition("failed  ")[0]
+    # Progress, and no traceback.
+    assert all(line.startswith("... ") for line in ended.err.splitlines())
+    headline = ended.out.splitlines()[-1]
+    assert headline.startswith(f"failed: {exporter}: ")
+    assert "RuntimeError" in headline
+    assert "RuntimeError: out of order" in ended.out
     assert "FileNotFoundError" not in ended.out
     # The control's costs are still there.
     assert "LegacyLandscapeExporter  " in ended.out
-    assert ended.out.endswith(f"{exporter}: left out: it raised RuntimeError: out of order\n")
+    assert f"{exporter}: left out: it raised RuntimeError: out of order\n" in ended.out
 
 
 @pytest.mark.parametrize("candidate", [(), ("--candidate", "exporter_of_this_folder:Exporter")])
@@ -179,7 +300,7 @@ def test_a_server_that_cannot_be_reached_is_named_before_any_work(
     assert "secret" not in ended.err
 
 
-@pytest.mark.parametrize("arguments", ["check", "golden --check", "selftest", "selftest --short"])
+@pytest.mark.parametrize("arguments", ["check", "golden --check", "selftest", "selftest --quick"])
 @pytest.mark.parametrize("url", ["nonsense:secret", "sqlite:///secret.db"])
 def test_a_server_that_is_not_postgresql_is_refused(
     harness_command: Command, arguments: str, url: str
@@ -199,7 +320,7 @@ def test_the_help_shows_no_path_of_this_machine(harness_command: Command, comman
 
 @pytest.mark.parametrize(
     "arguments",
-    ["check --check plan", "gate --results RESULTS --output OUT", "selftest --short"],
+    ["check --part plan", "gate --results RESULTS --output OUT", "selftest --quick"],
 )
 def test_no_line_of_piped_output_ends_in_blanks(
     harness_command: Command, arguments: str, tmp_path: Path

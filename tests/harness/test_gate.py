@@ -14,6 +14,7 @@ from harness.bench.result_file import load_results, save_results
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
 from harness.checks.run import Check
+from harness.checks.selection import Selection
 from harness.checks.selftest import SelftestSelection
 from harness.exporters.measured import measured
 from harness.exporters.subject import CONTROL
@@ -90,7 +91,7 @@ def test_every_growth_failure_of_the_gate_has_a_file_and_a_line(
         targets=load_targets(DEFAULT_TARGETS),
         rounds=1,
     )
-    planned = Gate(experiment, accepted, SelftestSelection(()), (Check.QUERIES,))
+    planned = Gate(experiment, accepted, SelftestSelection(()), Selection((Check.QUERIES,)))
     (tmp_path / "runs").mkdir()
     found = run_gate(planned, tmp_path / "runs", lambda step: None)
     save_results(found, tmp_path / "results.json")

@@ -72,8 +72,8 @@ def test_the_harness_and_its_fixtures_come_from_the_wheel(installation: Installa
     ("command", "words"),
     [
         ("golden --check", "LandscapeExporter: sqlite/golden_1: the golden export to the byte"),
-        ("selftest --short", "caught 3/3 with the right name"),
-        ("check --check plan", "the same exports to the byte"),
+        ("selftest --quick", "caught 3/3 with the right name"),
+        ("check --part plan", "the same exports to the byte"),
         ("bench --rows 10 --rounds 1", "verdicts: "),
         (f"gate --results {SAVED}", "verdicts: "),
     ],
@@ -93,7 +93,7 @@ def test_the_quadratic_exporter_of_the_wheel_fails_the_work_check(
 ) -> None:
     # Its frames lie inside the harness and below site-packages. Both are passed over elsewhere.
     exporter = "harness.fixtures.faulty_exporters.resources:QuadraticMerge"
-    done = installation.python("-m", "harness", "check", "--check", "work", "--candidate", exporter)
+    done = installation.python("-m", "harness", "check", "--part", "work", "--candidate", exporter)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "branches grew faster than records" in done.stdout
 
@@ -103,7 +103,7 @@ def test_the_query_check_names_the_line_of_an_exporter_outside_the_working_direc
 ) -> None:
     exporter = "harness.fixtures.faulty_exporters.queries:MembersBatchByBatch"
     done = installation.python(
-        "-m", "harness", "check", "--check", "queries", "--candidate", exporter
+        "-m", "harness", "check", "--part", "queries", "--candidate", exporter
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "queries grew with batches" in done.stdout
@@ -153,7 +153,7 @@ def test_the_snapshot_check_runs_beside_a_folder_named_harness(
     strangers.mkdir()
     (strangers / "__init__.py").write_text("raise SystemExit('the stranger')\n")
     try:
-        done = installation.python("-m", "harness", "check", "--check", "snapshot")
+        done = installation.python("-m", "harness", "check", "--part", "snapshot")
     finally:
         shutil.rmtree(strangers)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from harness.bench.paired_ratio import Pairing, pair
 from harness.bench.result_file import Entry, load_results
 from harness.bench.results import Judgement, Results, Topic
-from harness.bench.timing import Timing, pair
+from harness.bench.timing import Timing
 from harness.report.page import render_page
 from querygrowth.activity import ShapeActivity
 from querygrowth.verdict import Outcome, Verdict
@@ -58,9 +59,9 @@ def opened(browser: Any, page: str, path: Path, **options: Any) -> Iterator[Any]
 
 
 def slower() -> Results:
-    base = Timing("base main", (0.100, 0.102, 0.098, 0.101, 0.099, 0.100))
-    head = Timing("head working tree", (0.118, 0.121, 0.115, 0.119, 0.116, 0.118))
-    pairing = pair(base, head, rows=500)
+    base = Timing("base main", (0.100, 0.102, 0.098, 0.101, 0.099, 0.100) * 2)
+    head = Timing("head working tree", (0.118, 0.121, 0.115, 0.119, 0.116, 0.118) * 2)
+    pairing = Pairing(500, 4000, pair(base, head), pair(base, head))
     speed = Judgement(Topic.SPEED, pairing.verdict())
     return replace(PASSED, pairing=pairing, judgements=(*PASSED.judgements, speed))
 
@@ -166,9 +167,9 @@ def test_the_first_difference_has_a_place_of_its_own(browser: Any, tmp_path: Pat
 def test_a_slower_head_shows_its_ratio_round_by_round(browser: Any, tmp_path: Path) -> None:
     with opened(browser, render_page(slower()), tmp_path / "report.html") as tab:
         text = tab.locator("#pairing").text_content()
-        assert "ratio 0.849" in text
+        assert "ratio 0.848" in text
         assert "Higher is better" in text
-        assert tab.locator("#pairing tbody tr").count() == 6
+        assert tab.locator("#pairing tbody tr").count() == 12
 
 
 @in_a_browser

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.bench.paired_ratio import Interval
 from harness.bench.result_file import load_results, results_schema, save_results
 from harness.bench.result_schema import FORMAT
 from harness.bench.results import Results, ResultsError, Topic
@@ -63,6 +64,23 @@ def test_results_of_format_1_are_read_with_the_site_of_a_failure_and_its_counts(
     assert activity.work[VM_STEPS] == 265203
     assert activity.checkouts is None
     assert results.largest.candidate.observation.file.size_bytes == 3059546
+
+
+def test_a_comparison_of_format_2_is_read_as_one_by_wall_time(tmp_path: Path) -> None:
+    timing = {"subject": "base", "seconds": [1.0, 2.0]}
+    clock = {"base": timing, "head": timing, "ratio": 1.0, "interval": {"low": 0.9, "high": 1.1}}
+    content = json.loads((SAVED / "passed.json").read_text())
+    assert content["format"] == 2
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({**content, "pairing": {"rows": 500, **clock}}))
+    pairing = load_results(path).pairing
+    assert pairing is not None
+    assert (pairing.rows, pairing.records, pairing.cpu) == (500, None, None)
+    assert pairing.wall.base.seconds == (1.0, 2.0)
+    assert pairing.wall.interval == Interval(0.9, 1.1)
+    save_results(load_results(path), path)
+    assert json.loads(path.read_text())["format"] == FORMAT
+    assert load_results(path).pairing == pairing
 
 
 def test_the_published_schema_is_the_one_that_files_are_written_by() -> None:

@@ -12,6 +12,7 @@ from harness.checks.run import Check, CheckSetup, prepare_checks
 from harness.checks.selftest import (
     CorrectExporter,
     SeededFault,
+    SelftestSelection,
     load_correct_exporters,
     load_seeded_faults,
     run_selftest,
@@ -84,7 +85,7 @@ def test_a_fault_caught_by_another_check_fails(setup: CheckSetup) -> None:
 def test_a_fault_that_no_check_catches_is_missed(
     setup: CheckSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.checks.selftest.run_checks", lambda *_, **__: iter(()))
+    monkeypatch.setattr("harness.checks.selftest.run_selection", lambda *_, **__: iter(()))
     verdict = try_fault(fault("CallsForgotten"), setup).verdict
     assert verdict.outcome is Outcome.FAILED
     assert verdict.seen == "missed: no check failed"
@@ -99,14 +100,14 @@ def test_a_correct_exporter_that_fails_a_check_is_a_false_alarm(setup: CheckSetu
 
 @pytest.mark.parametrize("exporter", ["TiesByCollation", "OffsetDropped"])
 def test_a_fault_that_shows_on_postgresql_only_is_skipped_without_a_server(exporter: str) -> None:
-    (result,) = run_selftest([fault(exporter)], [])
+    (result,) = run_selftest(SelftestSelection((fault(exporter),)))
     assert result.verdict.outcome is Outcome.SKIPPED
     assert "--postgresql" in result.verdict.seen
 
 
 def test_a_postgresql_that_sorts_by_bytes_cannot_show_a_collation(postgres_server: URL) -> None:
     server = postgres_server.render_as_string(hide_password=False)
-    (result,) = run_selftest([fault("TiesByCollation")], [], postgresql=server)
+    (result,) = run_selftest(SelftestSelection((fault("TiesByCollation"),)), postgresql=server)
     assert result.verdict.outcome is Outcome.SKIPPED
     assert result.verdict.seen.startswith("needs a PostgreSQL with ICU collations; this one")
 

@@ -155,7 +155,10 @@ def test_a_metric_of_the_full_measurement_is_its_figure_or_none(
         ({"at_least": 2}, full(two_jobs=Timing("two jobs", (50.1,))), Outcome.FAILED),
         ({"at_least": 2}, full(two_jobs=None), Outcome.SKIPPED),
         ({"at_most": 2}, full(two_jobs=Timing("two jobs", (49.9,))), Outcome.FAILED),
+        ({"at_most": 2}, full(), Outcome.PASSED),
         ({"exactly": 2}, full(), Outcome.PASSED),
+        ({"exactly": 2}, full(two_jobs=Timing("two jobs", (50.1,))), Outcome.FAILED),
+        ({"exactly": 2}, full(two_jobs=Timing("two jobs", (49.9,))), Outcome.FAILED),
     ],
 )
 def test_a_figure_passes_within_its_bound(
@@ -164,6 +167,37 @@ def test_a_figure_passes_within_its_bound(
     target = Target(id="R", title="jobs", metric="large_two_jobs_speed_up", **bound)
     (verdict,) = judge_targets([target], Measurements(PASSED.largest, measurement))
     assert verdict.outcome is outcome
+
+
+@pytest.mark.parametrize("judges_times", [True, False])
+@pytest.mark.parametrize(
+    ("metric", "bound", "is_time"),
+    [
+        ("rows_per_second", {"at_least": 1e12}, True),
+        ("first_row_milliseconds", {"at_most": 0}, True),
+        ("export_minutes", {"at_most": 0}, True),
+        ("speed_up", {"at_least": 1e12}, False),
+        ("peak_mebibytes", {"at_most": 0}, False),
+        ("queries", {"at_most": 0}, False),
+    ],
+)
+def test_absolute_times_can_be_recorded_without_a_judgement(
+    metric: str, bound: dict[str, float], is_time: bool, judges_times: bool
+) -> None:
+    target = Target(id="R", title="it", metric=metric, **bound)
+    (verdict,) = judge_targets([target], Measurements(PASSED.largest), judges_times=judges_times)
+    recorded = is_time and not judges_times
+    assert verdict.outcome is (Outcome.SKIPPED if recorded else Outcome.FAILED)
+    measured_value = METRICS[metric](Measurements(PASSED.largest))
+    assert measured_value is not None
+    assert target.show(measured_value) in verdict.seen
+    assert ("judged by bench" in verdict.seen) is recorded
+
+
+def test_the_agreed_times_are_recorded_by_the_gate_and_ratios_and_memory_are_judged() -> None:
+    agreed = load_targets(DEFAULT_TARGETS)
+    times = {each.id for each in agreed if METRICS[each.metric].is_absolute_time}
+    assert times == {"R4", "R6", "R7"}
 
 
 def test_without_the_full_measurement_its_targets_are_skipped_by_name() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import resource
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -22,11 +23,40 @@ def seconds_of(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def times_after_warm_up(action: Callable[[], object], tries: int) -> list[float]:
-    """Perform an action without and then with a clock, and return the seconds of each try."""
+def times_after_warm_up(action: Callable[[], object], tries: int) -> dict[str, list[float]]:
+    """Perform an action without and then with clocks.
+
+    Returns:
+        For every try `seconds` of wall time, `cpu_seconds` of all threads and processes, and
+        `core_waits`, the seconds in which the main thread could run and had no core.
+    """
     for _ in range(WARMUPS):
         action()
-    return [seconds_of(action) for _ in range(tries)]
+    times: dict[str, list[float]] = {"seconds": [], "cpu_seconds": [], "core_waits": []}
+    for _ in range(tries):
+        # The collection of garbage would count as time of the action.
+        gc.collect()
+        started = time.perf_counter(), cpu_time(), waited_for_a_core()
+        action()
+        times["seconds"].append(time.perf_counter() - started[0])
+        times["cpu_seconds"].append(cpu_time() - started[1])
+        times["core_waits"].append(waited_for_a_core() - started[2])
+    return times
+
+
+def cpu_time() -> float:
+    """Return the CPU seconds of this process and of the finished ones that it started."""
+    own, children = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def waited_for_a_core() -> float:
+    """Return the seconds that the main thread could run and had no core; 0 where unknown."""
+    # Linux counts them in nanoseconds, in the second field.
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def read_to_first_row(exporter: Any, run_id: str, *, sign: bool = True) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 _GRACE_SECONDS = 0.5
+_THREADS = "threads"
 
 
 def state_of_process() -> dict[str, Any]:
@@ -21,10 +22,15 @@ def state_of_process() -> dict[str, Any]:
         "the working directory": _or_error(os.getcwd),
         "environment variables": dict(os.environ),
         "the umask": _umask(),
-        "signal handlers": {each: signal.getsignal(each) for each in signal.valid_signals()},
+        "signal handlers": {
+            # Real-time signals have no name.
+            getattr(each, "name", str(each)): signal.getsignal(each)
+            for each in signal.valid_signals()
+        },
         "the locale": locale.setlocale(locale.LC_ALL),
         "sys.path": list(sys.path),
         "standard input, output or error": [_is_open(number) for number in range(3)],
+        _THREADS: {each.ident for each in threading.enumerate()},
     }
 
 
@@ -34,11 +40,13 @@ def changes_of_process(before: dict[str, Any]) -> list[str]:
     changes = [
         f"changed {name}{_detail(before[name], now[name])}"
         for name in before
-        if before[name] != now[name]
+        if name != _THREADS and before[name] != now[name]
     ]
-    left = _threads_left()
+    known = before[_THREADS]
+    left = _threads_left(known)
     if left:
-        changes.append(f"left {_counted(len(left), 'thread')} behind: {', '.join(left)}")
+        shown = ", ".join(dict.fromkeys(left[:3]))
+        changes.append(f"left {_counted(len(left), 'thread')} behind: {shown}")
     return changes
 
 
@@ -50,7 +58,7 @@ def children_faults() -> int:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
 
 
-def _threads_left() -> list[str]:
+def _threads_left(known: set[int | None]) -> list[str]:
     # Threads of a pool wait for work, and Python ends them at exit. They do no harm.
     deadline = time.monotonic() + _GRACE_SECONDS
     while True:
@@ -58,7 +66,7 @@ def _threads_left() -> list[str]:
         left = [
             each.name
             for each in threading.enumerate()
-            if not each.daemon and each is not threading.main_thread() and each not in pooled
+            if not each.daemon and each.ident not in known and each not in pooled
         ]
         if not left or time.monotonic() > deadline:
             return left
@@ -69,7 +77,7 @@ def _detail(before: Any, now: Any) -> str:
     if isinstance(before, dict):
         names = sorted(str(key) for key in {*before, *now} if before.get(key) != now.get(key))
         return f": {', '.join(names[:3])}"
-    return f" to {now}" if isinstance(now, str) else ""
+    return f" to {now[:60]}" if isinstance(now, str) else ""
 
 
 def _counted(number: int, noun: str) -> str:

@@ -1,0 +1,157 @@
+"""An exporter that harms its process, the database or the harness gets a verdict that names it."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import hostile_exporters
+import pytest
+from hostile_exporters import Hostile
+
+from harness.checks.run import Check, CheckSetup, Limits, prepare_checks, run_checks
+from harness.cli.main import main
+from harness.exporters.measured import in_own_process
+from querygrowth.verdict import CRASH, Verdict
+
+UNUSUAL = "harness.fixtures.correct_exporters.unusual"
+FOLDER = Path(hostile_exporters.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def setup() -> Iterator[CheckSetup]:
+    with prepare_checks() as setup:
+        yield setup
+
+
+def verdicts(
+    reference: str, setup: CheckSetup, *checks: Check, limits: Limits | None = None
+) -> list[Verdict]:
+    with in_own_process(reference) as candidate:
+        found = run_checks(candidate, setup, checks=checks, limits=limits)
+        return [each.verdict for each in found]
+
+
+CRASHES = {
+    "RaisesSystemExit": "it raised SystemExit: 0",
+    "RaisesKeyboardInterrupt": "it raised KeyboardInterrupt",
+    "RaisesBaseException": "it raised BaseException: out of bounds second line",
+    "RaisesAnErrorThatCannotBeShown": "it raised SystemExit: 0",
+    "EndsTheProcess": "it ended its process with exit status 0",
+    "EndsTheProcessWhenItIsMade": "it ended its process with exit status 0",
+    "IsKilled": "its process was killed by SIGKILL",
+    "Segfaults": "its process was killed by SIGSEGV",
+    "ClosesAllDescriptors": "it closed the harness's descriptors",
+    "WritesToAllDescriptors": "it wrote to a descriptor that is not its own",
+}
+FAILURES = {
+    "RaisesWhenItIsMade": "expected no error, found RuntimeError",
+    "NeverEnds": "records, record",
+    "YieldsNumbers": "record 1 is not a dict with text keys, but 1",
+    "ReturnsNone": "expected no error, found TypeError",
+    "ForksAndGoesOn": "duplicate, run",
+    "LocksTheDatabase": "it holds a lock on the database",
+    "LeavesAProcess": "processes behind: ",
+    "LeavesADaemon": "(sleep 600)",
+    "LeavesAThread": "threads behind: left over",
+    "ClosesTheDatabase": "it closed the database that it was given",
+    "DisposesTheEngine": "it disposed the engine that it was given",
+    "ChangesTheDirectory": "it changed the working directory to /",
+    "ChangesTheEnvironment": "it changed environment variables: HOSTILE",
+    "ChangesTheUmask": "it changed the umask to 0077",
+    "ChangesASignalHandler": "it changed signal handlers: SIGUSR1",
+    "ChangesTheLocale": "it changed the locale to ",
+    "ChangesTheImportPath": "it changed sys.path",
+    "ClosesStandardOutput": "it changed standard input, output or error",
+    "DeletesTheDatabase": "it deleted or replaced the database file",
+    "WritesToTheDatabase": "it wrote to the database",
+}
+HANGS = ("Hangs", "HangsAndIgnoresSignals")
+
+
+def test_the_table_holds_every_hostile_exporter() -> None:
+    classes = {each.__name__ for each in vars(hostile_exporters).values() if _is_one(each)}
+    assert classes == {*CRASHES, *FAILURES, *HANGS}
+
+
+def _is_one(value: object) -> bool:
+    return isinstance(value, type) and value.__module__ == "hostile_exporters" and value != Hostile
+
+
+@pytest.mark.parametrize(("exporter", "words"), [*CRASHES.items(), *FAILURES.items()])
+def test_a_hostile_exporter_fails_in_one_line_that_names_the_harm(
+    setup: CheckSetup, exporter: str, words: str
+) -> None:
+    found = verdicts(f"hostile_exporters:{exporter}", setup, Check.PLAN)
+    failed = [each for each in found if each.failed]
+    named = [each for each in failed if words in each.seen]
+    assert named, [each.seen for each in found]
+    assert all("\n" not in each.seen and "Traceback" not in each.seen for each in failed)
+    assert all(each.subject == exporter for each in failed)
+    if exporter in CRASHES:
+        assert named[0].kind == CRASH
+
+
+@pytest.mark.parametrize("exporter", HANGS)
+def test_a_hang_is_stopped_and_after_two_the_other_checks_are_left_out(
+    setup: CheckSetup, exporter: str
+) -> None:
+    checks = (Check.RECORDS, Check.PLAN, Check.QUERIES)
+    started = time.monotonic()
+    found = verdicts(f"hostile_exporters:{exporter}", setup, *checks, limits=Limits(2.0))
+    assert time.monotonic() - started < 60
+    assert [(each.outcome.value, each.seen) for each in found] == [
+        ("failed", "it did not end within 2 s and was stopped"),
+        ("failed", "it did not end within 2 s and was stopped"),
+        ("skipped", "not run: exports hung 2 times before"),
+    ]
+
+
+def test_what_an_exporter_leaves_behind_is_killed(setup: CheckSetup) -> None:
+    verdicts("hostile_exporters:LeavesADaemon", setup, Check.PLAN)
+    marks = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"sleep\x00600" in (folder / "cmdline").read_bytes():
+                marks.append((folder / "environ").read_bytes())
+        except OSError:
+            continue
+    assert not [each for each in marks if b"HARNESS_EXPORTER_PROCESS=" in each]
+
+
+def test_the_next_candidate_meets_a_whole_database(setup: CheckSetup) -> None:
+    for exporter in ("DeletesTheDatabase", "WritesToTheDatabase"):
+        verdicts(f"hostile_exporters:{exporter}", setup, Check.PLAN)
+    found = verdicts(f"{UNUSUAL}:ReturnsAList", setup, Check.PLAN)
+    assert [each.outcome.value for each in found] == ["passed", "passed"], found
+
+
+@pytest.mark.parametrize(
+    "exporter",
+    [
+        "ReturnsAList",
+        "ReadsAtTheCall",
+        "Prints",
+        "InAThread",
+        "InAForkedProcess",
+    ],
+)
+def test_an_unusual_correct_exporter_passes(setup: CheckSetup, exporter: str) -> None:
+    found = verdicts(f"{UNUSUAL}:{exporter}", setup, Check.PLAN, Check.SNAPSHOT)
+    assert [each.outcome.value for each in found] == ["passed"] * 3, [each.seen for each in found]
+
+
+def test_the_command_ends_with_exit_code_1_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = ["check", "--part", "snapshot", "--candidate", "hostile_exporters:EndsTheProcess"]
+    monkeypatch.setattr(sys, "argv", ["harness", *command])
+    monkeypatch.syspath_prepend(FOLDER)
+    directory = Path.cwd()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert Path.cwd() == directory
+    said = capfd.readouterr()
+    assert "it ended its process with exit status 0" in said.out
+    assert "Traceback" not in said.out + said.err
