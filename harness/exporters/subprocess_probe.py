@@ -27,6 +27,7 @@ from elspeth.core.landscape import LandscapeDB
 from harness.exporters.database_access import access_of
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.observation import ExportTask, MemoryUse
+from harness.exporters.probe.host import LOST_PIPES
 from harness.exporters.subject import SubjectError
 from querygrowth.call_sites import CallSite
 
@@ -413,6 +414,8 @@ class _Child:
         try:
             code = self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
+            code = LOST_PIPES
+        if code == LOST_PIPES:
             return "it closed the harness's descriptors"
         if code < 0:
             how = f"its process was killed by {signal.Signals(-code).name}"

@@ -76,10 +76,8 @@ def judge_growth(
     check_contract(contract)
     contract = contract or QueryContract()
     if report.tables is not None:
-        misspelt = misspelt_table(
-            contract, report.touched_tables, report.tables, subject=report.subject
-        )
-        if misspelt is not None:
+        touched, subject = report.touched_tables, report.subject
+        if misspelt := misspelt_table(contract, touched, report.tables, subject=subject):
             return (misspelt,)  # other failures may only follow from the misspelling
     grown = [_judge_queries(axis, report.subject, contract) for axis in report.axes]
     # What goes past SQLAlchemy does so along all axes: it is reported where it is the most.

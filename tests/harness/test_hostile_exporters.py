@@ -1,6 +1,5 @@
 """An exporter that harms its process, the database or the harness gets a verdict that names it."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -42,7 +41,7 @@ CRASHES = {
     "EndsTheProcessWhenItIsMade": "it ended its process with exit status 0",
     "IsKilled": "its process was killed by SIGKILL",
     "Segfaults": "its process was killed by SIGSEGV",
-    "ClosesAllDescriptors": "its",
+    "ClosesAllDescriptors": "it closed the harness's descriptors",
     "WritesToAllDescriptors": "it wrote to a descriptor that is not its own",
 }
 FAILURES = {
@@ -148,11 +147,11 @@ def test_the_command_ends_with_exit_code_1_and_no_traceback(
     command = ["check", "--part", "snapshot", "--candidate", "hostile_exporters:EndsTheProcess"]
     monkeypatch.setattr(sys, "argv", ["harness", *command])
     monkeypatch.syspath_prepend(FOLDER)
-    directory = os.getcwd()
+    directory = Path.cwd()
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 1
-    assert os.getcwd() == directory
+    assert Path.cwd() == directory
     said = capfd.readouterr()
     assert "it ended its process with exit status 0" in said.out
     assert "Traceback" not in said.out + said.err

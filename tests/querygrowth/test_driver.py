@@ -1,6 +1,8 @@
 """The driver reports statements that went past SQLAlchemy, and no others."""
 
 import asyncio
+import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -150,3 +152,67 @@ def test_an_unsupported_driver_is_refused_before_anything_runs(
         trace_driver(engine),
     ):
         pytest.fail("the block was entered")
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Iterator[Engine]:
+    engine = create_engine(f"sqlite:///{tmp_path / 'stored.db'}")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE things (id INTEGER)"))
+    yield engine
+    engine.dispose()
+
+
+def test_statements_on_connections_of_others_are_reported_on_request(stored: Engine) -> None:
+    path = str(stored.url.database)
+    with closing(sqlite3.connect(path)) as earlier:
+        with trace_driver(stored, all_connections=True) as trace:
+            with stored.connect() as connection:
+                connection.execute(text("SELECT count(*) FROM things")).all()
+            earlier.execute("SELECT id FROM things")
+            with closing(sqlite3.connect(path)) as new:
+                new.execute("SELECT id, id FROM things")
+            other = create_engine(stored.url)
+            with other.connect() as connection:
+                connection.execute(text("SELECT id, 1 FROM things")).all()
+            other.dispose()
+        with trace_driver(stored) as unasked, closing(sqlite3.connect(path)) as new:
+            new.execute("SELECT id FROM things")
+    assert trace.bypassed == (
+        "SELECT id FROM things",
+        "SELECT id, id FROM things",
+        "SELECT id, ? FROM things",
+    )
+    assert unasked.bypassed == ()
+
+
+def test_a_connection_of_another_thread_is_traced(stored: Engine) -> None:
+    def read() -> None:
+        with closing(sqlite3.connect(str(stored.url.database))) as connection:
+            connection.execute("SELECT id FROM things")
+
+    with trace_driver(stored, all_connections=True) as trace:
+        thread = threading.Thread(target=read)
+        thread.start()
+        thread.join()
+    assert trace.bypassed == ("SELECT id FROM things",)
+
+
+def test_what_cannot_be_counted_is_named(stored: Engine) -> None:
+    path = Path(str(stored.url.database))
+    with trace_driver(stored, all_connections=True) as trace:
+        path.read_bytes()
+        sqlite3.Connection(str(path)).close()  # past the function that is replaced
+    assert trace.bypassed == (
+        "a connection of sqlite3 that is not traced",
+        "the database file, opened past its driver",
+    )
+
+
+def test_a_connection_of_psycopg_is_traced(postgres: Engine) -> None:
+    import psycopg
+
+    url = postgres.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with trace_driver(postgres, all_connections=True) as trace, psycopg.connect(url) as connection:
+        connection.execute("SELECT 1, 2").fetchall()
+    assert trace.bypassed == ("SELECT ?, ?",)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import text
 
@@ -49,11 +49,11 @@ class RaisesBaseException(Hostile):
 
 class RaisesAnErrorThatCannotBeShown(Hostile):
     def harm(self) -> None:
-        class Unspeakable(Exception):
+        class UnspeakableError(Exception):
             def __str__(self) -> str:
                 raise SystemExit(0)
 
-        raise Unspeakable
+        raise UnspeakableError
 
 
 class EndsTheProcess(Hostile):
@@ -124,7 +124,7 @@ class WritesToAllDescriptors(Hostile):
 
 
 class LocksTheDatabase(Hostile):
-    kept: list[Any] = []
+    kept: ClassVar[list[Any]] = []
 
     def harm(self) -> None:
         if not self.kept:

@@ -31,6 +31,9 @@ from .state import changes_of_process, children_faults, state_of_process
 
 _EXPORTERS = Path(__file__).parents[1]
 
+LOST_PIPES = 86
+"""The exit status when the exporter has closed the descriptors of the pipes."""
+
 MESSAGE_LENGTH = 500
 """The longest message of an error, in characters."""
 
@@ -48,7 +51,10 @@ class Pipes:
 
     def read(self) -> dict[str, Any] | None:
         """Return the next request; None at the end."""
-        line = self._requests.readline()
+        try:
+            line = self._requests.readline()
+        except OSError:
+            os._exit(LOST_PIPES)
         return json.loads(line) if line else None
 
     def write(self, answer: dict[str, Any]) -> None:
@@ -56,8 +62,11 @@ class Pipes:
         if os.getpid() != self._pid:
             os._exit(1)  # A process that the exporter forked must not answer in its place.
         data = f"{json.dumps(answer)}\n".encode()
-        while data:
-            data = data[os.write(self._answers, data) :]
+        try:
+            while data:
+                data = data[os.write(self._answers, data) :]
+        except OSError:
+            os._exit(LOST_PIPES)
 
 
 class Host:
