@@ -138,7 +138,8 @@ def check_record(record: object, number: int, max_records: int) -> None:
         raise RecordsError(f"record {number} is not a dict with text keys, but {shown}")
     if number > max_records:
         raise RecordsError(
-            f"more than {max_records:,} records: raise --max-records if the run is that large"
+            f"more than {max_records:,} records: raise the limit of harness check --max-records "
+            "if the run is that large"
         )
 
 
