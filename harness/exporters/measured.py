@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol, Self
@@ -30,7 +29,7 @@ from harness.exporters.observation import (
     observation_of,
     observe_export,
 )
-from harness.exporters.probe import exports, measures
+from harness.exporters.probe import call_script, exports, measures
 from harness.exporters.probe.observation import (
     SourceFolders,
     defined_at,
@@ -250,7 +249,6 @@ class InThisProcess:
 
     def perform(self, script: Any, databases: Sequence[LandscapeDB], directory: Path) -> Any:
         """Perform a script of calls."""
-        call_script = import_module("harness.exporters.call_script")
         with self._errors_caught():
             return call_script.perform(script, self.loaded.factory, databases, directory)
 

@@ -1,8 +1,6 @@
 """Perform a call script: a sequence of calls on exporters, given as plain JSON values.
 
-This module and the two that it imports use the standard library and SQLAlchemy only, so they run
-under any interpreter that has the exporter's dependencies. A child process without the harness
-loads this folder as a package under any name. Scripts are performed here, and judged elsewhere.
+Scripts are performed here, in the process of the exporter, and judged elsewhere.
 
 A script is an object with a list of `steps`. A step is an object whose `step` names one of
 `STEPS`; the other keys are the arguments of that method. `perform` returns one outcome for every
@@ -20,8 +18,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
-import inspect
-import json
 import os
 import shutil
 import tempfile
@@ -31,8 +27,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from . import exports
+from .database import is_locked
 from .database_fault import DatabaseFault
-from .shared_state import is_locked, process_state
+from .process_state import process_state
 
 Script = Mapping[str, Any]
 Outcome = dict[str, Any]
@@ -105,7 +103,7 @@ class _Performer:
 
     def build(self, exporter: str, key: str | None = None, database: int = 0) -> Outcome:
         """Make an exporter under a name, with a signing key in hexadecimal digits."""
-        takes_clock = _takes(self._factory, "clock")
+        takes_clock = exports.takes_clock(self._factory)
         # The clock is asked again at every call, so that a `clock` step changes it.
         options = {"clock": lambda: self._time} if takes_clock else {}
         signing_key = None if key is None else bytes.fromhex(key)
@@ -203,7 +201,7 @@ class _Performer:
         if function is None:
             return {"missing": method}
         options: dict[str, Any] = {} if sign is None else {"sign": sign}
-        takes_jobs = jobs is not None and _takes(function, "jobs")
+        takes_jobs = jobs is not None and exports.takes(function, "jobs")
         if takes_jobs:
             options["jobs"] = jobs
         function(run_id, self._directory / TARGETS / target, **options)
@@ -288,15 +286,12 @@ class _Performer:
         return {"records": self._path.name} if self._path.exists() else {}
 
     def _spool(self, records: Iterable[Any], *, change: bool = False) -> None:
-        # JSON keeps what a comparison must see: the order of keys, and 1 apart from 1.0 and True.
         with self._path.open("w", encoding="ascii") as file:
             for number, record in enumerate(records, start=1):
-                if not isinstance(record, Mapping) or not all(type(key) is str for key in record):
-                    raise TypeError(f"record {number} is not a dict with text keys: {record!r:.60}")
+                exports.require_record(record, number)
                 if number > MAX_RECORDS:
-                    raise OverflowError(f"more than {MAX_RECORDS:,} records")
-                file.write(json.dumps(dict(record), default=_foreign))
-                file.write("\n")
+                    raise exports.RecordsError(f"more than {MAX_RECORDS:,} records")
+                file.write(exports.encoded(record))
                 if change and isinstance(record, dict):
                     record["changed by the consumer"] = True
                     record["signature"] = ""
@@ -360,16 +355,5 @@ def _listed(folder: Path) -> Iterator[list[str]]:
         yield [str(path.relative_to(folder)), f"{path.lstat().st_mode & 0o7777:o}", content]
 
 
-def _takes(function: Callable[..., Any], parameter: str) -> bool:
-    try:
-        return parameter in inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return False  # Some callables that are written in C have no signature.
-
-
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _foreign(value: object) -> dict[str, str]:
-    return {"class": type(value).__qualname__, "repr": repr(value)}
