@@ -82,9 +82,12 @@ def judge_growth(
     grown = [_judge_queries(axis, report.subject, contract) for axis in report.axes]
     # What goes past SQLAlchemy does so along all axes: it is reported where it is the most.
     worst = max(report.axes, key=lambda axis: len(_most_bypassed(axis)))
-    verdicts = [_judge_bypasses(worst, report.subject)]
+    bypasses = _judge_bypasses(worst, report.subject)
+    # What was not counted explains all other failures, so that failure comes first.
+    verdicts = [bypasses] if bypasses.failed else []
     for axis, queries in zip(report.axes, grown, strict=True):
         verdicts += _judge_axis(axis, report.subject, contract, queries)
+    verdicts += [] if bypasses.failed else [bypasses]
     return (
         *_by_cause([verdict for verdict in verdicts if verdict.failed], grown),
         *(verdict for verdict in verdicts if not verdict.failed),
