@@ -81,10 +81,13 @@ def judge_growth(
             return (misspelt,)  # other failures may only follow from the misspelling
     grown = [_judge_queries(axis, report.subject, contract) for axis in report.axes]
     # What goes past SQLAlchemy does so along all axes: it is reported where it is the most.
-    bypassing = max(report.axes, key=lambda axis: len(_most_bypassed(axis)))
-    verdicts = [_judge_bypasses(bypassing, report.subject)]
+    worst = max(report.axes, key=lambda axis: len(_most_bypassed(axis)))
+    bypasses = _judge_bypasses(worst, report.subject)
+    # What was not counted explains all other failures, so that failure comes first.
+    verdicts = [bypasses] if bypasses.failed else []
     for axis, queries in zip(report.axes, grown, strict=True):
         verdicts += _judge_axis(axis, report.subject, contract, queries)
+    verdicts += [] if bypasses.failed else [bypasses]
     return (
         *_by_cause([verdict for verdict in verdicts if verdict.failed], grown),
         *(verdict for verdict in verdicts if not verdict.failed),
