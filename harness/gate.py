@@ -14,11 +14,12 @@ from harness.bench.paired_ratio import Pairing
 from harness.bench.race import OnStep, Race, run_race
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.revision_costs import RevisionCostsError, count_revision
+from harness.checks.check import Limits
 from harness.checks.costs import Declared
 from harness.checks.depth import Depth
 from harness.checks.formulas import attribute_queries
 from harness.checks.gravity import GRAVITY_OF_CHECK, by_gravity
-from harness.checks.run import Limits, prepare_checks
+from harness.checks.run import prepare_checks
 from harness.checks.selection import Selection, run_selection
 from harness.checks.selftest import SelftestSelection, run_selftest
 from harness.exporters.measured import ExportFailedError

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from types import MappingProxyType
 
-from harness.checks.run import Check, CheckVerdict
+from harness.checks.check import Check, CheckVerdict
 from harness.compare.difference import Kind
 from querygrowth.verdict import BY_URGENCY, CRASH, Outcome
 

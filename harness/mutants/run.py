@@ -26,8 +26,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 import elspeth
 import querygrowth
 from harness import packaged
+from harness.checks.check import CheckVerdict
 from harness.checks.depth import Depth
-from harness.checks.run import CheckSetup, CheckVerdict, prepare_checks
+from harness.checks.run import CheckSetup, prepare_checks
 from harness.checks.selection import Selection, run_selection
 from harness.exporters.measured import in_own_process
 from harness.mutants import Mutant, all_mutants, mutants_by_identifier

@@ -83,14 +83,13 @@ def judge_growth(
     # What goes past SQLAlchemy does so along all axes: it is reported where it is the most.
     worst = max(report.axes, key=lambda axis: len(_most_bypassed(axis)))
     bypasses = _judge_bypasses(worst, report.subject)
-    # What was not counted explains all other failures, so that failure comes first.
-    verdicts = [bypasses] if bypasses.failed else []
+    verdicts: list[Verdict] = []
     for axis, queries in zip(report.axes, grown, strict=True):
         verdicts += _judge_axis(axis, report.subject, contract, queries)
-    verdicts += [] if bypasses.failed else [bypasses]
+    # What was not counted explains all other failures, so that failure comes first.
     return (
-        *_by_cause([verdict for verdict in verdicts if verdict.failed], grown),
-        *(verdict for verdict in verdicts if not verdict.failed),
+        *_by_cause([verdict for verdict in (bypasses, *verdicts) if verdict.failed], grown),
+        *(verdict for verdict in (*verdicts, bypasses) if not verdict.failed),
     )
 
 
@@ -190,9 +189,7 @@ def _judge_queries(axis: AxisGrowth, subject: str, contract: QueryContract) -> V
         subject,
         not grown,
         expected=f"the same count at every scale{describe_allowances(broken)}",
-        seen=f"queries grew with {axis.axis}"
-        if grown
-        else f"queries did not grow with {axis.axis}",
+        seen=f"queries {'grew' if grown else 'did not grow'} with {axis.axis}",
         evidence=[
             *_counts_by_scale(axis, lambda act: act.queries, "queries"),
             *(line for shape in growing for line in shape.lines(shown=site)),

@@ -9,9 +9,10 @@ from sqlalchemy import URL
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from harness.checks.calls import JOBS_SCRIPTS, SCRIPTS, judge_calls
+from harness.checks.check import Check
 from harness.checks.database_errors import Fault, faults_in, judge_database_errors
 from harness.checks.depth import Depth
-from harness.checks.run import Check, CheckSetup, prepare_checks, run_checks
+from harness.checks.run import CheckSetup, prepare_checks, run_checks
 from harness.checks.selftest import load_correct_exporters, load_seeded_faults
 from harness.checks.side_effects import contents, judge_side_effects
 from harness.exporters.subject import CONTROL, Exporter, Subject, load_subject

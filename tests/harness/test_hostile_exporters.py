@@ -9,7 +9,8 @@ import hostile_exporters
 import pytest
 from hostile_exporters import Hostile
 
-from harness.checks.run import Check, CheckSetup, Limits, prepare_checks, run_checks
+from harness.checks.check import Check, Limits
+from harness.checks.run import CheckSetup, prepare_checks, run_checks
 from harness.cli.main import main
 from harness.exporters.measured import in_own_process
 from querygrowth.verdict import CRASH, Verdict

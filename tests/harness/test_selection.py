@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from harness.checks import selection as module
+from harness.checks.check import Check, CheckVerdict
 from harness.checks.depth import Depth
 from harness.checks.gravity import GRAVITY_OF_CHECK, Gravity, by_gravity, gravity, headline
-from harness.checks.run import Check, CheckSetup, CheckVerdict
+from harness.checks.run import CheckSetup
 from harness.checks.selection import (
     GROUPS,
     Selection,

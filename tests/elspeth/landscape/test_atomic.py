@@ -385,7 +385,6 @@ class TestOthers:
         assert all("another process is writing" in error for error in failed)
         assert names(tmp_path) == [".export-left.tmp", "run"]
 
-
     def test_a_claim_is_repeated_when_another_removed_the_file_before_the_lock(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
