@@ -15,6 +15,7 @@ from harness.checks.depth import Depth
 from harness.checks.run import CheckSetup, prepare_checks, run_checks
 from harness.checks.selftest import load_correct_exporters, load_seeded_faults
 from harness.checks.side_effects import contents, judge_side_effects
+from harness.exporters.measured import InThisProcess
 from harness.exporters.subject import CONTROL, Exporter, Subject, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
@@ -48,7 +49,7 @@ def test_a_correct_exporter_passes(setup: CheckSetup, exporter: str) -> None:
 
 
 def test_the_control_passes(setup: CheckSetup) -> None:
-    subject = load_subject(CONTROL)
+    subject = InThisProcess(load_subject(CONTROL))
     runs = setup.runs["sqlite"]
     assert judge_calls(subject, runs).passed
     assert judge_side_effects(subject, runs).passed
@@ -56,7 +57,9 @@ def test_the_control_passes(setup: CheckSetup) -> None:
 
 
 def test_several_jobs_give_the_bytes_of_one(setup: CheckSetup) -> None:
-    verdict = judge_calls(load_subject(CORRECT[0]), setup.runs["sqlite"], JOBS_SCRIPTS)
+    verdict = judge_calls(
+        InThisProcess(load_subject(CORRECT[0])), setup.runs["sqlite"], JOBS_SCRIPTS
+    )
     assert verdict.passed, verdict
 
 
@@ -64,7 +67,7 @@ def test_an_exporter_on_postgresql_passes(postgres_server: URL) -> None:
     server = postgres_server.render_as_string(hide_password=False)
     with prepare_checks(postgresql=server) as setup:
         runs = setup.runs["postgresql"]
-        subject = load_subject(CORRECT[0])
+        subject = InThisProcess(load_subject(CORRECT[0]))
         for verdict in (
             judge_side_effects(subject, runs),
             judge_calls(subject, runs),
@@ -98,7 +101,8 @@ def test_an_exporter_of_another_engine_is_inconclusive_about_errors(setup: Check
     def build(db: LandscapeDB, signing_key: bytes | None = None) -> Exporter:
         return LandscapeExporter(LandscapeDB(db.connection_string), signing_key)
 
-    verdict = judge_database_errors(Subject("other engine", build), setup.runs["sqlite"])
+    candidate = InThisProcess(Subject("other engine", build))
+    verdict = judge_database_errors(candidate, setup.runs["sqlite"])
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.seen.startswith("no query was seen")
 
