@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from threading import Thread
-from typing import Any
+from typing import IO, Any, Protocol
 from uuid import uuid4
 from weakref import finalize
 
@@ -129,9 +129,17 @@ class ExporterProcess:
     context manager.
     """
 
-    def __init__(self, probe: Probe) -> None:
-        """Remember what to run; nothing is started yet."""
+    def __init__(
+        self, probe: Probe, launcher: "Callable[[Launch], RunningProcess] | None" = None
+    ) -> None:
+        """Remember what to run; nothing is started yet.
+
+        Args:
+            probe: The exporter.
+            launcher: Starts the process; default: as a new interpreter.
+        """
         self.probe = probe
+        self._launcher = launcher or start_interpreter
         self.changes: list[str] = []
         self.used_processes = False
         self.hangs = 0
@@ -253,7 +261,7 @@ class ExporterProcess:
 
     def _running(self) -> "_Child":
         if self._child is None:
-            self._child = _Child(self.probe)
+            self._child = _Child(self.probe, self._launcher)
             probe = self.probe
             # The parent's path, so that both import the same. Another interpreter has its own.
             inherits = not probe.paths and probe.python == sys.executable
@@ -322,31 +330,84 @@ class _NoAnswerError(Exception):
         self.seen, self.timed_out = seen, timed_out
 
 
+@dataclass(frozen=True)
+class Launch:
+    """What a process of an exporter is started with.
+
+    Attributes:
+        probe: The exporter.
+        mark_name: The name of an environment variable.
+        mark: The value of it, which the process and all that it starts inherit.
+        requests: The descriptor that it reads requests from.
+        answers: The descriptor that it writes answers to.
+    """
+
+    probe: Probe
+    mark_name: str
+    mark: str
+    requests: int
+    answers: int
+
+
+class RunningProcess(Protocol):
+    """The part of `Popen` that is used of a running process of an exporter."""
+
+    @property
+    def pid(self) -> int:
+        """The id of the process, which leads a session."""
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """What it prints."""
+
+    def poll(self) -> int | None:
+        """Return the exit status; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; raise `subprocess.TimeoutExpired` if it does not come."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+def start_interpreter(launch: Launch) -> RunningProcess:
+    """Start a new interpreter that runs `probe_script.py`.
+
+    Raises:
+        SubjectError: There is no such interpreter.
+    """
+    probe, pipes = launch.probe, (launch.requests, launch.answers)
+    environment = os.environ if probe.environment is None else probe.environment
+    try:
+        return subprocess.Popen(  # noqa: S603 - the interpreter that the user named
+            [probe.python, str(_PROBE), *map(str, pipes)],
+            pass_fds=pipes,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # With its own session, a signal reaches all that the exporter started, and a Ctrl-C at
+            # the terminal reaches the harness alone.
+            start_new_session=True,
+            env={**environment, launch.mark_name: launch.mark},
+        )
+    except OSError as error:
+        raise SubjectError(f"{probe.python} cannot be run: {error.strerror}") from error
+
+
 class _Child:
     """One running process, its two pipes and its output."""
 
-    def __init__(self, probe: Probe) -> None:
+    def __init__(self, probe: Probe, launcher: Callable[[Launch], RunningProcess]) -> None:
         self._mark = uuid4().hex
         # Descriptors apart from standard input and output, which belong to the exporter.
         theirs_in, self._requests = os.pipe()
         self._answers, theirs_out = os.pipe()
-        environment = os.environ if probe.environment is None else probe.environment
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - the interpreter that the user named
-                [probe.python, str(_PROBE), str(theirs_in), str(theirs_out)],
-                pass_fds=(theirs_in, theirs_out),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                # With its own session, a signal reaches all that the exporter started, and a
-                # Ctrl-C at the terminal reaches the harness alone.
-                start_new_session=True,
-                env={**environment, _MARK: self._mark},
-            )
-        except OSError as error:
+            self._process = launcher(Launch(probe, _MARK, self._mark, theirs_in, theirs_out))
+        except BaseException:
             os.close(self._requests)
             os.close(self._answers)
-            raise SubjectError(f"{probe.python} cannot be run: {error.strerror}") from error
+            raise
         finally:
             os.close(theirs_in)
             os.close(theirs_out)
@@ -430,7 +491,7 @@ class _Output:
 
     # Read and dropped: a full pipe would stop an exporter that prints megabytes.
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, process: RunningProcess) -> None:
         self._last = b""
         self._thread = Thread(target=self._read, args=(process.stdout,), daemon=True)
         self._thread.start()
@@ -454,7 +515,7 @@ def _is_readable(descriptor: int, milliseconds: int) -> bool:
     return bool(poll.poll(milliseconds))
 
 
-def _end(process: "subprocess.Popen[bytes]", mark: str, requests: int, answers: int) -> None:
+def _end(process: RunningProcess, mark: str, requests: int, answers: int) -> None:
     """End a process: by the end of its requests, or else by force, with all that it started."""
     os.close(requests)
     try:
