@@ -139,7 +139,8 @@ def _keep(
         os.close(each)
     _, status, usage = os.wait4(pid, 0)
     seconds = usage.ru_utime + usage.ru_stime
-    os.write(ending, f"{os.waitstatus_to_exitcode(status)} {seconds:.2f}".encode())
+    with suppress(BrokenPipeError):  # The worker may have ended first.
+        os.write(ending, f"{os.waitstatus_to_exitcode(status)} {seconds:.2f}".encode())
     os._exit(0)
 
 

@@ -14,6 +14,7 @@ from harness.checks.depth import Depth
 from harness.checks.run import Check, CheckSetup, prepare_checks, run_checks
 from harness.checks.selftest import load_correct_exporters, load_seeded_faults
 from harness.checks.side_effects import contents, judge_side_effects
+from harness.exporters.measured import as_measured
 from harness.exporters.subject import CONTROL, Exporter, Subject, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
@@ -97,7 +98,7 @@ def test_an_exporter_of_another_engine_is_inconclusive_about_errors(setup: Check
     def build(db: LandscapeDB, signing_key: bytes | None = None) -> Exporter:
         return LandscapeExporter(LandscapeDB(db.connection_string), signing_key)
 
-    subject, runs = Subject("other engine", build), setup.runs["sqlite"]
+    subject, runs = as_measured(Subject("other engine", build)), setup.runs["sqlite"]
     verdict = judge_database_errors(subject, runs)
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.seen.startswith("no query was seen")
