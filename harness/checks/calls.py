@@ -96,6 +96,11 @@ SEQUENCE_SCRIPTS = (
         _STATE,
     ),
     CallScript(
+        "records grouped by type in several calls",
+        (build(), group(), group(OTHER_RUN, sign=True), group(sign=True), group(), export()),
+        _STATE,
+    ),
+    CallScript(
         "signed, then unsigned",
         (build(), export(sign=True), export(), group(), export(OTHER_RUN), export(OTHER_RUN)),
         _STATE,

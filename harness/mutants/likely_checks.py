@@ -91,8 +91,8 @@ def likely_first(selection: Selection, mutant: Mutant) -> Selection:
         mutant: The mutant that they run on.
     """
     likely = LIKELY_CHECKS.get(mutant.operator, ())
-    if not likely and mutant.part.endswith(_LARGE_NUMBERS):
-        likely = _LARGE
+    if mutant.part.endswith(_LARGE_NUMBERS):
+        likely = (*_LARGE, *likely)
     first = [each for each in likely if each in selection.checks]
     rest = [each for each in selection.checks if each not in first]
     return replace(selection, checks=(*first, *rest))
