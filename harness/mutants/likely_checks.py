@@ -93,6 +93,6 @@ def likely_first(selection: Selection, mutant: Mutant) -> Selection:
     likely = LIKELY_CHECKS.get(mutant.operator, ())
     if mutant.part.endswith(_LARGE_NUMBERS):
         likely = (*_LARGE, *likely)
-    first = [each for each in likely if each in selection.checks]
+    first = [each for each in dict.fromkeys(likely) if each in selection.checks]
     rest = [each for each in selection.checks if each not in first]
     return replace(selection, checks=(*first, *rest))
