@@ -14,7 +14,7 @@ from harness.checks.concurrent_writer import (
 )
 from harness.checks.environments import judge_snapshot
 from harness.compare.capture import Spool
-from harness.compare.records import first_difference
+from harness.compare.exports import first_difference
 from harness.exporters.measured import InThisProcess, in_own_process, measured
 from harness.exporters.probe.exports import RECORDS
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
