@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from harness.checks.run import Check
+from harness.checks.check import Check
 from harness.checks.selection import Selection
 from harness.mutants.mutant import Mutant
 
