@@ -139,16 +139,24 @@ class Corruption:
 
 _COMPLETED, _FAILED = "node_states.status = 'completed'", "node_states.status = 'failed'"
 
+_ENUMS = (
+    ("runs", "status"),
+    ("nodes", "node_type"),
+    ("edges", "default_mode"),
+    ("node_states", "status"),
+    ("routing_events", "mode"),
+    ("calls", "call_type"),
+    ("calls", "status"),
+    ("batches", "status"),
+)
+
 CORRUPTIONS = (
-    # Members that an enum does not have.
-    Corruption("runs", "status", "'mystery'"),
-    Corruption("nodes", "node_type", "'mystery'"),
-    Corruption("edges", "default_mode", "'mystery'"),
-    Corruption("node_states", "status", "'mystery'"),
-    Corruption("routing_events", "mode", "'mystery'"),
-    Corruption("calls", "call_type", "'mystery'"),
-    Corruption("calls", "status", "'mystery'"),
-    Corruption("batches", "status", "'mystery'"),
+    # Members that an enum does not have: another word, another case, and blanks at the ends.
+    *(
+        Corruption(table, column, value.format(column=column))
+        for table, column in _ENUMS
+        for value in ("'mystery'", "upper({column})", "' ' || {column} || ' '")
+    ),
     # Values that the status of a node state requires.
     Corruption("node_states", "output_hash", "NULL", where=_COMPLETED),
     Corruption("node_states", "duration_ms", "NULL", where=_COMPLETED),

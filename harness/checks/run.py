@@ -288,7 +288,12 @@ def _check_side_effects(request: _Request) -> Iterator[Verdict]:
 
 
 def _check_errors(request: _Request) -> Iterator[Verdict]:
-    yield judge_database_errors(request.candidate, request.runs, request.depth)
+    yield judge_database_errors(
+        request.candidate,
+        request.runs,
+        request.depth,
+        worker_processes=request.declared.worker_processes,
+    )
 
 
 def _check_queries(request: _Request) -> Iterator[Verdict]:

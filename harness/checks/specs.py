@@ -22,6 +22,7 @@ SPARSE = RunSpec(
             "tokens_without_states",
             "batches_without_members",
             "open_run",
+            "exported_before",
             "open_states",
             "open_batches",
             "failed_states",
@@ -98,6 +99,22 @@ ORDERED = (
         retries=3,
         calls=3,
         features=frozenset(("descending_integers",)),
+    ),
+    # Several states of a token have events and calls, so that the order of states shows in both.
+    replace(
+        _MANY_CHILDREN,
+        run_id="states_in_no_order",
+        rows=4,
+        states=4,
+        retries=4,
+        routing_groups=16,
+        calls=2,
+        edges=4,
+        batches=1,
+        artifacts=1,
+        features=frozenset(
+            ("integers_of_every_kind", "times_of_every_kind", "twin_ids", "shuffled_insertion")
+        ),
     ),
     replace(
         _MANY_CHILDREN,
@@ -218,6 +235,7 @@ _TWINS = (
 
 _TWIN = RunSpec(
     rows=3,
+    forks=1,
     states=1,
     routing_groups=1,
     calls=1,
@@ -287,6 +305,17 @@ def _ordinary() -> Iterator[RunSpec]:
     yield replace(
         preset("tiny", 3, run_id="sqlite_values"),
         features=frozenset(("nul_in_text", "integers_of_53_bits", "edge_floats")),
+    )
+    yield RunSpec(
+        # Longer than 32 characters, which a record may be cut to.
+        run_id="values_that_are_longer_than_their_columns",
+        forks=1,
+        routing_groups=1,
+        calls=1,
+        batches=1,
+        members=1,
+        artifacts=1,
+        features=frozenset(("texts_longer_than_their_columns", "ids_longer_than_their_columns")),
     )
     # One row more than two chunks of 250 or one of 500: an exporter that reads in chunks and does
     # not merge them shows a wrong order.

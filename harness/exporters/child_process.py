@@ -6,11 +6,12 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import IO, Any, Protocol, TypeAlias
 from uuid import uuid4
 from weakref import finalize
 
@@ -37,15 +38,90 @@ class NoAnswerError(Exception):
         self.seen, self.timed_out = seen, timed_out
 
 
+@dataclass(frozen=True)
+class Launch:
+    """What a process of an exporter is started with.
+
+    Attributes:
+        python: The interpreter.
+        environment: Its environment variables; None for those of this process.
+        mark_name: The name of an environment variable to add.
+        mark: The value of it, which the process and all that it starts inherit.
+        requests: The descriptor that it reads requests from.
+        answers: The descriptor that it writes answers to.
+    """
+
+    python: str
+    environment: Mapping[str, str] | None
+    mark_name: str
+    mark: str
+    requests: int
+    answers: int
+
+
+class RunningProcess(Protocol):
+    """The part of `Popen` that is used of a running process of an exporter."""
+
+    @property
+    def pid(self) -> int:
+        """The id of the process, which leads a session."""
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """What it prints."""
+
+    def poll(self) -> int | None:
+        """Return the exit status; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; raise `subprocess.TimeoutExpired` if it does not come."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+Launcher: TypeAlias = Callable[[Launch], RunningProcess]
+
+
+def start_interpreter(launch: Launch) -> RunningProcess:
+    """Start a new interpreter that runs `probe_script.py`.
+
+    Raises:
+        SubjectError: There is no such interpreter.
+    """
+    pipes = (launch.requests, launch.answers)
+    variables = os.environ if launch.environment is None else launch.environment
+    try:
+        return subprocess.Popen(  # noqa: S603 - the interpreter that the user named
+            [launch.python, str(_PROBE), *map(str, pipes)],
+            pass_fds=pipes,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # With its own session, a signal reaches all that the exporter started, and a Ctrl-C at
+            # the terminal reaches the harness alone.
+            start_new_session=True,
+            env={**variables, launch.mark_name: launch.mark},
+        )
+    except OSError as error:
+        raise SubjectError(f"{launch.python} cannot be run: {error.strerror}") from error
+
+
 class ChildProcess:
     """One running process, its two pipes and its output."""
 
-    def __init__(self, python: str, environment: Mapping[str, str] | None) -> None:
+    def __init__(
+        self,
+        python: str,
+        environment: Mapping[str, str] | None,
+        launcher: Launcher = start_interpreter,
+    ) -> None:
         """Start it.
 
         Args:
             python: The interpreter.
             environment: Its environment variables; default: those of this process.
+            launcher: Starts the process.
 
         Raises:
             SubjectError: The interpreter cannot be run.
@@ -54,23 +130,14 @@ class ChildProcess:
         # Descriptors apart from standard input and output, which belong to the exporter.
         theirs_in, self._requests = os.pipe()
         self._answers, theirs_out = os.pipe()
-        variables = os.environ if environment is None else environment
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - the interpreter that the user named
-                [python, str(_PROBE), str(theirs_in), str(theirs_out)],
-                pass_fds=(theirs_in, theirs_out),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                # With its own session, a signal reaches all that the exporter started, and a
-                # Ctrl-C at the terminal reaches the harness alone.
-                start_new_session=True,
-                env={**variables, _MARK: self._mark},
+            self._process = launcher(
+                Launch(python, environment, _MARK, self._mark, theirs_in, theirs_out)
             )
-        except OSError as error:
+        except BaseException:
             os.close(self._requests)
             os.close(self._answers)
-            raise SubjectError(f"{python} cannot be run: {error.strerror}") from error
+            raise
         finally:
             os.close(theirs_in)
             os.close(theirs_out)
@@ -154,7 +221,7 @@ class _Output:
 
     # Read and dropped: a full pipe would stop an exporter that prints megabytes.
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, process: RunningProcess) -> None:
         self._last = b""
         self._thread = Thread(target=self._read, args=(process.stdout,), daemon=True)
         self._thread.start()
@@ -178,7 +245,7 @@ def _is_readable(descriptor: int, milliseconds: int) -> bool:
     return bool(poll.poll(milliseconds))
 
 
-def _end(process: "subprocess.Popen[bytes]", mark: str, requests: int, answers: int) -> None:
+def _end(process: RunningProcess, mark: str, requests: int, answers: int) -> None:
     """End a process: by the end of its requests, or else by force, with all that it started."""
     os.close(requests)
     try:

@@ -15,7 +15,12 @@ from typing import Any
 
 import querygrowth
 from elspeth.core.landscape import LandscapeDB
-from harness.exporters.child_process import ChildProcess, NoAnswerError
+from harness.exporters.child_process import (
+    ChildProcess,
+    Launcher,
+    NoAnswerError,
+    start_interpreter,
+)
 from harness.exporters.database_access import access_of
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.observation import ExportTask, MemoryUse
@@ -110,9 +115,15 @@ class ExporterProcess:
     context manager.
     """
 
-    def __init__(self, probe: Probe) -> None:
-        """Remember what to run; nothing is started yet."""
+    def __init__(self, probe: Probe, launcher: Launcher = start_interpreter) -> None:
+        """Remember what to run; nothing is started yet.
+
+        Args:
+            probe: The exporter.
+            launcher: Starts the process.
+        """
         self.probe = probe
+        self._launcher = launcher
         self.changes: list[str] = []
         self.used_processes = False
         self.hangs = 0
@@ -234,7 +245,7 @@ class ExporterProcess:
 
     def _running(self) -> ChildProcess:
         if self._child is None:
-            self._child = ChildProcess(self.probe.python, self.probe.environment)
+            self._child = ChildProcess(self.probe.python, self.probe.environment, self._launcher)
             probe = self.probe
             # The parent's path, so that both import the same. Another interpreter has its own.
             inherits = not probe.paths and probe.python == sys.executable

@@ -29,6 +29,8 @@ class StoredRun(NamedTuple):
     reproducibility_grade: str | None
     canonical_version: str
     status: str
+    export_status: str | None = None
+    exported_at: str | None = None
 
 
 class StoredNode(NamedTuple):

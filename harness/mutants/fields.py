@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from elspeth.core.landscape.export.record_types import RECORD_TYPES, Record, RecordType
-from harness.mutants.designs import Design
+from harness.mutants.designs import Design, is_made_of
 from harness.mutants.mutant import (
     SQL_FUNCTIONS,
     Mutant,
@@ -43,7 +43,11 @@ LARGEST_32_BITS = 2**31 - 1
 
 
 def field_mutants(design: Design) -> Iterator[Mutant]:
-    """Yield the mutants of all fields of a design."""
+    """Yield the mutants of the fields of a design; designs take turns, operator by operator."""
+    return (each for each in _mutants(design) if is_made_of(design, each.operator, each.part))
+
+
+def _mutants(design: Design) -> Iterator[Mutant]:
     for record_type in RECORD_TYPES:
         for column in record_type.columns:
             for operator, place, does, expression in _read_differently(record_type, column):
@@ -91,13 +95,15 @@ def _read_differently(
 ) -> Iterator[tuple[str, str, str, Key]]:
     """Yield an operator, its place in the field, what the field does, and what is read instead."""
     enum = record_type.enums.get(column.name)
-    for place, other in zip(("before", "after"), _neighbours(column), strict=True):
-        if other is not None:
-            yield "read-neighbour", other.name, f"is read from {other.name}", other
-            if column.nullable:
-                filled = func.coalesce(column, other)
-                does = f"is read from {other.name} when it is NULL"
-                yield "coalesce-neighbour", f"{place},{other.name}", does, filled
+    neighbours = _neighbours(column)
+    nearest = next(filter(None, neighbours.values()), None)
+    if nearest is not None:
+        yield "read-neighbour", nearest.name, f"is read from {nearest.name}", nearest
+    for place, other in neighbours.items():
+        if other is not None and column.nullable:
+            filled = func.coalesce(column, other)
+            does = f"is read from {other.name} when it is NULL"
+            yield "coalesce-neighbour", f"{place},{other.name}", does, filled
     if enum is not None:
         yield from _read_enum(column, [str(each.value) for each in enum])
     else:
@@ -110,15 +116,15 @@ def _read_differently(
             yield "null-in-status", status, does, case((is_status, null()), else_=column)
 
 
-def _neighbours(column: Column[Any]) -> tuple[Column[Any] | None, Column[Any] | None]:
-    """Return the nearest columns before and after one in its table that have the same type."""
+def _neighbours(column: Column[Any]) -> dict[str, Column[Any] | None]:
+    """Return the nearest columns of the same type in a table, before and after one."""
     columns = list(column.table.c)
     position = columns.index(column)
 
     def first(found: list[Column[Any]]) -> Column[Any] | None:
         return next((each for each in found if _kind(each) is _kind(column)), None)
 
-    return first(columns[:position][::-1]), first(columns[position + 1 :])
+    return {"before": first(columns[:position][::-1]), "after": first(columns[position + 1 :])}
 
 
 def _kind(column: Column[Any]) -> type:
@@ -189,18 +195,23 @@ def _nulls(column: Column[Any], zero: str, value: Any) -> Iterator[tuple[str, st
 
 
 def _read_text(column: Column[Any], text: String) -> Iterator[tuple[str, str, str, Key]]:
-    yield "strip", "", "loses blanks at its ends", func.trim(column)
-    yield "rstrip", "", "loses blanks at its end", func.rtrim(column)
+    # Columns take turns with changes that differ little.
+    turn = list(column.table.c).index(column)
+    if turn % 2:
+        yield "strip", "", "loses blanks at its ends", func.trim(column)
+    else:
+        yield "rstrip", "", "loses blanks at its end", func.rtrim(column)
     yield "lower", "", "is in lower case", func.mutant_lower(column)
     yield "normalise", "", "is normalised to NFC", func.mutant_nfc(column)
     yield "cut-at-nul", "", "ends before its first NUL", func.mutant_before_nul(column)
     width = text.length or 0
     # SQLite stores a text of any length in any column. The declared one is no limit.
-    lengths = (width - 1, width, *(each for each in CUT_LENGTHS if width > 64))
-    for length in sorted(set(lengths)):
-        if length > 0:
-            cut = func.substr(column, 1, length)
-            yield "cut", str(length), f"is cut to {length:,} characters", cut
+    lengths = [width - turn % 2] if width else []
+    if not width or width > 64:
+        lengths.append(CUT_LENGTHS[turn % len(CUT_LENGTHS)])
+    for length in lengths:
+        cut = func.substr(column, 1, length)
+        yield "cut", str(length), f"is cut to {length:,} characters", cut
 
 
 def _text(function: Callable[[str], str]) -> Callable[[Any], Any]:

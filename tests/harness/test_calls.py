@@ -15,7 +15,7 @@ from harness.checks.depth import Depth
 from harness.checks.run import CheckSetup, prepare_checks, run_checks
 from harness.checks.selftest import load_correct_exporters, load_seeded_faults
 from harness.checks.side_effects import contents, judge_side_effects
-from harness.exporters.measured import InThisProcess
+from harness.exporters.measured import as_measured
 from harness.exporters.subject import CONTROL, Exporter, Subject, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
@@ -50,7 +50,7 @@ def test_a_correct_exporter_passes(setup: CheckSetup, exporter: str) -> None:
 
 
 def test_the_control_passes(setup: CheckSetup) -> None:
-    subject = InThisProcess(load_subject(CONTROL))
+    subject = as_measured(load_subject(CONTROL))
     runs = setup.runs["sqlite"]
     assert judge_calls(subject, runs).passed
     assert judge_side_effects(subject, runs).passed
@@ -58,9 +58,8 @@ def test_the_control_passes(setup: CheckSetup) -> None:
 
 
 def test_several_jobs_give_the_bytes_of_one(setup: CheckSetup) -> None:
-    verdict = judge_calls(
-        InThisProcess(load_subject(CORRECT[0])), setup.runs["sqlite"], JOBS_SCRIPTS
-    )
+    subject = as_measured(load_subject(CORRECT[0]))
+    verdict = judge_calls(subject, setup.runs["sqlite"], JOBS_SCRIPTS)
     assert verdict.passed, verdict
 
 
@@ -68,7 +67,7 @@ def test_an_exporter_on_postgresql_passes(postgres_server: URL) -> None:
     server = postgres_server.render_as_string(hide_password=False)
     with prepare_checks(postgresql=server) as setup:
         runs = setup.runs["postgresql"]
-        subject = InThisProcess(load_subject(CORRECT[0]))
+        subject = as_measured(load_subject(CORRECT[0]))
         for verdict in (
             judge_side_effects(subject, runs),
             judge_calls(subject, runs),
@@ -102,10 +101,13 @@ def test_an_exporter_of_another_engine_is_inconclusive_about_errors(setup: Check
     def build(db: LandscapeDB, signing_key: bytes | None = None) -> Exporter:
         return LandscapeExporter(LandscapeDB(db.connection_string), signing_key)
 
-    candidate = InThisProcess(Subject("other engine", build))
-    verdict = judge_database_errors(candidate, setup.runs["sqlite"])
+    subject, runs = as_measured(Subject("other engine", build)), setup.runs["sqlite"]
+    verdict = judge_database_errors(subject, runs)
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.seen.startswith("no query was seen")
+    declared = judge_database_errors(subject, runs, worker_processes=True)
+    assert declared.outcome is Outcome.SKIPPED
+    assert "declared worker processes" in declared.seen
 
 
 def test_faults_are_spread_over_the_queries_of_an_export() -> None:

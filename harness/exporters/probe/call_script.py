@@ -22,7 +22,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ class _Performer:
         self._exporters: dict[str, Any] = {}
         self._iterators: dict[str, Iterator[Any]] = {}
         self._time = datetime.fromisoformat(_FIRST_TIME)
+        self._tick = timedelta()
         self._faults: list[DatabaseFault] = []
         self._number = 0
 
@@ -105,14 +106,23 @@ class _Performer:
         """Make an exporter under a name, with a signing key in hexadecimal digits."""
         takes_clock = exports.takes_clock(self._factory)
         # The clock is asked again at every call, so that a `clock` step changes it.
-        options = {"clock": lambda: self._time} if takes_clock else {}
+        options = {"clock": self._now} if takes_clock else {}
         signing_key = None if key is None else bytes.fromhex(key)
         self._exporters[exporter] = self._factory(self._databases[database], signing_key, **options)
         return {"takes_clock": takes_clock}
 
-    def clock(self, time: str) -> None:
-        """Set the clock of all exporters to an ISO 8601 time."""
-        self._time = datetime.fromisoformat(time)
+    def clock(self, time: str, tick: float = 0.0) -> None:
+        """Set the clock of all exporters.
+
+        Args:
+            time: An ISO 8601 time, which the clock shows when it is read next.
+            tick: The seconds by which every reading moves the clock on.
+        """
+        self._time, self._tick = datetime.fromisoformat(time), timedelta(seconds=tick)
+
+    def _now(self) -> datetime:
+        now, self._time = self._time, self._time + self._tick
+        return now
 
     def export(
         self,

@@ -147,6 +147,31 @@ def texts_of_every_kind(section: Section, context: EditContext) -> None:
 
 _LABEL = _TABLES["edges"].c.label
 
+LONGEST_CUT = 4_096
+"""The greatest length to which an exporter may be expected to cut a text by mistake."""
+
+
+@edits_sections(
+    # The function length() of SQLite counts the characters before the first NUL.
+    "SELECT 1 FROM runs WHERE run_id = :run_id AND length(CAST(canonical_version AS BLOB)) > 64",
+    excludes=frozenset(("hostile_text", "nul_in_text", "texts_of_every_kind")),
+    portable=False,
+    in_presets=False,
+)
+def texts_longer_than_their_columns(section: Section, context: EditContext) -> None:
+    """Texts are longer than their columns, and a NUL is before their last character."""
+    change_columns(
+        section,
+        context,
+        _is_free_text,
+        lambda column, value, number: (
+            None
+            if value is None and column.name == "output_hash"
+            else f"{number} {'long ' * (LONGEST_CUT // 5)}\0."
+        ),
+    )
+
+
 _JSON = ("", "not JSON", " { } ", '{"b":1,"a":[1.0,1e2,"\\u00e9"]}', '{"a":1,"a":2}', "[NaN]")
 _JSON_LISTS = ("[]", " [ ] ", '[{"type": "str", "name": "b"}, {"name": "a"}]', "[1,1.0]")
 """The control refuses a text that is not a list where a node's fields are stored."""

@@ -1,6 +1,7 @@
 """Features of ids that are alike, short or empty; `values.py` has those of other orders."""
 
 from harness.generate.entities import Section
+from harness.generate.features.contents import LONGEST_CUT
 from harness.generate.features.feature import (
     EditContext,
     edits_sections,
@@ -50,6 +51,19 @@ def twin_ids(id_: str) -> str:
     return form.format(tag=f"{id_[:3]}{tag}", number=number // len(_ID_FORMS))
 
 
+@renames_ids(
+    # The function length() of SQLite counts the characters before the first NUL.
+    "SELECT 1 FROM rows WHERE run_id = :run_id AND length(CAST(row_id AS BLOB)) > 64",
+    needs={"rows": 1},
+    excludes=frozenset(("descending_ids", "shuffled_ids", "hostile_ids", "long_ids", "twin_ids")),
+    portable=False,
+    in_presets=False,
+)
+def ids_longer_than_their_columns(id_: str) -> str:
+    """Ids are longer than their columns, and a NUL is before their last character."""
+    return f"{id_.ljust(LONGEST_CUT + 1, 'f')}\0f"
+
+
 @edits_sections(
     "SELECT 1 FROM nodes WHERE run_id = :run_id AND node_id = '7'",
     needs={"neighbours": 1},
@@ -60,6 +74,7 @@ def twin_ids(id_: str) -> str:
             "hostile_ids",
             "long_ids",
             "twin_ids",
+            "ids_longer_than_their_columns",
             "references_to_other_runs",
             "edges_and_events_of_other_runs",
         )

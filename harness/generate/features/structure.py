@@ -58,6 +58,17 @@ def open_run(section: Section, _: EditContext) -> None:
     section.runs = [run._replace(status="running", completed_at=None) for run in section.runs]
 
 
+@edits_sections(
+    "SELECT 1 FROM runs WHERE run_id = :run_id AND exported_at IS NOT NULL", in_presets=False
+)
+def exported_before(section: Section, _: EditContext) -> None:
+    """The run was exported before, and holds the time of that export."""
+    section.runs = [
+        run._replace(export_status="completed", exported_at="2026-02-03 04:05:06.789012")
+        for run in section.runs
+    ]
+
+
 def _change_a_state(
     section: Section, place: int, change: Callable[[StoredNodeState], StoredNodeState]
 ) -> None:
