@@ -14,16 +14,17 @@ from harness.bench.paired_ratio import Pairing
 from harness.bench.race import OnStep, Race, run_race
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.revision_costs import RevisionCostsError, count_revision
+from harness.checks.check import Limits
 from harness.checks.costs import Declared
 from harness.checks.depth import Depth
 from harness.checks.formulas import attribute_queries
 from harness.checks.gravity import GRAVITY_OF_CHECK, by_gravity
-from harness.checks.run import Limits, prepare_checks
+from harness.checks.run import prepare_checks
 from harness.checks.selection import Selection, run_selection
 from harness.checks.selftest import SelftestSelection, run_selftest
 from harness.exporters.measured import ExportFailedError
 from querygrowth.reports import site_within, with_relative_site
-from querygrowth.verdict import Outcome, Verdict, exit_code, judge
+from querygrowth.verdict import GROWTH, Outcome, Verdict, exit_code, judge
 
 REQUIRED = (
     Topic.VACUITY,
@@ -173,7 +174,8 @@ def _check(gate: Gate, directory: Path, on_step: OnStep) -> Iterator[Judgement]:
         )
     for each in found:
         verdict = located(with_relative_site(each.verdict, checkout), defined_at)
-        topic = Topic.GROWTH if each.check in GRAVITY_OF_CHECK else Topic.EQUIVALENCE
+        is_cost = each.check in GRAVITY_OF_CHECK or each.verdict.kind == GROWTH
+        topic = Topic.GROWTH if is_cost else Topic.EQUIVALENCE
         yield Judgement(topic, verdict)
 
 

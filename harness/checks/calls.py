@@ -96,6 +96,11 @@ SEQUENCE_SCRIPTS = (
         _STATE,
     ),
     CallScript(
+        "records grouped by type in several calls",
+        (build(), group(), group(OTHER_RUN, sign=True), group(sign=True), group(), export()),
+        _STATE,
+    ),
+    CallScript(
         "signed, then unsigned",
         (build(), export(sign=True), export(), group(), export(OTHER_RUN), export(OTHER_RUN)),
         _STATE,
@@ -235,6 +240,7 @@ _KEYS = (
     ("with capital letters", b"A Key With Capitals, Which Somebody Lowers"),
     ("of hexadecimal digits", b"00ff" * 16),
     ("of base64", b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+    ("with escapes that nobody reads", rb"\n and \x41 and \u00e9 and \\, twenty and more"),
     ("of one byte", b"k"),
     # The reference: only None counts as missing.
     ("of no byte", b""),
@@ -248,6 +254,8 @@ _TIMES = (
     ("at the first second of a year", "2027-01-01T00:00:00+00:00"),
     ("on a leap day", "2028-02-29T12:00:00.000010+00:00"),
     ("in the year 9999", "9999-12-31T23:59:59+00:00"),
+    ("with the offset of India", "2026-03-04T05:06:07.000008+05:30"),
+    ("with an offset to the west", "2026-03-04T23:06:07-09:00"),
 )
 KEY_SCRIPTS = tuple(
     CallScript(
@@ -258,13 +266,20 @@ KEY_SCRIPTS = tuple(
     for name, key in _KEYS
 )
 """Keys that any bytes may make."""
-CLOCK_SCRIPTS = tuple(
+_CLOCK = "exported_at is isoformat() of the clock's time, asked once more for every export"
+CLOCK_SCRIPTS = (
+    *(
+        CallScript(f"a clock {name}", (build(), clock(time), export(OTHER_RUN, sign=True)), _CLOCK)
+        for name, time in _TIMES
+    ),
     CallScript(
-        f"a clock {name}",
-        (build(), clock(time), export(OTHER_RUN, sign=True)),
-        "exported_at is isoformat() of the clock's time, asked once more for every export",
-    )
-    for name, time in _TIMES
+        "a clock that moves on with every reading",
+        (
+            *(build(), clock("2026-03-04T05:06:07+00:00", tick=1.0)),
+            *(export(OTHER_RUN), export(OTHER_RUN, sign=True), export(sign=True)),
+        ),
+        _CLOCK,
+    ),
 )
 """Times of the manifest."""
 

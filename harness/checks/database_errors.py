@@ -31,8 +31,8 @@ from harness.compare.call_outcomes import (
 )
 from harness.compare.difference import same_record
 from harness.compare.records import MANIFEST, WithoutTime, label
-from harness.exporters.call_script import TARGETS, TEMPORARY, Outcome
 from harness.exporters.measured import Measured
+from harness.exporters.probe.call_script import TARGETS, TEMPORARY, Outcome
 from querygrowth.verdict import Outcome as VerdictOutcome
 from querygrowth.verdict import Verdict, judge
 
@@ -71,7 +71,11 @@ class Fault:
 
 
 def judge_database_errors(
-    candidate: Measured, runs: ReferenceRuns, depth: Depth = Depth.DEFAULT
+    candidate: Measured,
+    runs: ReferenceRuns,
+    depth: Depth = Depth.DEFAULT,
+    *,
+    worker_processes: bool = False,
 ) -> Verdict:
     """Have the database fail once in every export, at another query each time.
 
@@ -79,16 +83,21 @@ def judge_database_errors(
         candidate: The exporter to judge.
         runs: The runs of one backend.
         depth: How many queries and rows fail.
+        worker_processes: Whether the candidate declares that other processes send its queries.
     """
     script_runs = ScriptRuns(runs)
     counted = _count(candidate, script_runs)
     if not counted["records"]:
         return Verdict(
             candidate.name,
-            VerdictOutcome.INCONCLUSIVE,
+            VerdictOutcome.SKIPPED if worker_processes else VerdictOutcome.INCONCLUSIVE,
             _EXPECTED,
-            "no query was seen on the engine that the exporter was given, so none could fail",
-            next_step="the engine of the exporter: queries of other engines and of other processes "
+            "no query could fail: the declared worker processes send all of them"
+            if worker_processes
+            else "no query was seen on the engine that the exporter was given, so none could fail",
+            next_step=""
+            if worker_processes
+            else "the engine of the exporter: queries of other engines and of other processes "
             "are not seen",
         )
     tried = 0

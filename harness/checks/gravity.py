@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from types import MappingProxyType
 
-from harness.checks.run import Check, CheckVerdict
+from harness.checks.check import Check, CheckVerdict
 from harness.compare.difference import Kind
-from querygrowth.verdict import BY_URGENCY, CRASH, Outcome
+from querygrowth.verdict import BY_URGENCY, CRASH, GROWTH, Outcome
 
 
 class Gravity(IntEnum):
@@ -34,9 +34,10 @@ GRAVITY_OF_CHECK: Mapping[Check, Gravity] = MappingProxyType(
 )
 """The causes that the checks of costs find. All other checks are about bytes."""
 
-# Every check can show a crash, or a refusal in other words, so the kind of a verdict decides first.
+# Every check can show a crash, or a refusal in other words, and that of large runs judges bytes and
+# queries. So the kind of a verdict decides first.
 _OF_KIND: Mapping[str, Gravity] = MappingProxyType(
-    {CRASH: Gravity.CRASH, Kind.ERROR.value: Gravity.REFUSAL}
+    {CRASH: Gravity.CRASH, Kind.ERROR.value: Gravity.REFUSAL, GROWTH: Gravity.GROWTH}
 )
 
 

@@ -3,8 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
@@ -12,9 +11,11 @@ from typing import TypeAlias
 from harness.checks.byte_search import search_differences
 from harness.checks.calls import JOBS_SCRIPTS, SCRIPTS, judge_calls
 from harness.checks.cases import BOTH_BACKENDS, TYPICAL, Case, plan_cases, record_cases, tie_cases
+from harness.checks.check import ALL_CHECKS, Check, CheckVerdict, Limits
 from harness.checks.cost_runs import CostRuns
 from harness.checks.costs import (
     Declared,
+    failed_or_one_passed,
     judge_query_growth,
     judge_variables,
     judge_work,
@@ -38,68 +39,7 @@ from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subje
 from querygrowth.reports import visible
 from querygrowth.verdict import CRASH, Outcome, Verdict, judge
 
-
-# The order matters, because the first failure has to name the cause: bytes before costs, queries
-# before work, and work before a run so large that a quadratic exporter would not end.
-class Check(StrEnum):
-    """The checks, in the order in which they run."""
-
-    RECORDS = "records"
-    PLAN = "plan"
-    BACKENDS = "backends"
-    SIDE_EFFECTS = "side-effects"
-    CALLS = "calls"
-    ERRORS = "errors"
-    QUERIES = "queries"
-    SEARCH = "search"
-    WORK = "work"
-    SIZE = "size"
-    SNAPSHOT = "snapshot"
-    PROCESS = "process"
-    MEMORY = "memory"
-
-
-ALL_CHECKS = tuple(Check)
 _LARGE_ROWS = 100
-
-
-@dataclass(frozen=True)
-class CheckVerdict:
-    """A verdict, with its check and its backend.
-
-    Attributes:
-        check: The check.
-        backend: The backend that it ran on.
-        verdict: The judgement.
-    """
-
-    check: Check
-    backend: str
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The seconds after which a candidate hangs, by check. The limit is for one export or script.
-
-    Args:
-        seconds: The limit of checks without their own.
-        by_check: The limits of single checks.
-        hangs: The number of hangs after which the other checks are left out.
-    """
-
-    # About thirty times what the slowest correct exporter takes on a quiet machine.
-    seconds: float = 60.0
-    by_check: Mapping[Check, float] = field(
-        default_factory=lambda: MappingProxyType(
-            {Check.SIZE: 180.0, Check.WORK: 120.0, Check.MEMORY: 120.0}
-        )
-    )
-    hangs: int = 2
-
-    def of(self, check: Check) -> float:
-        """The limit of a check in seconds."""
-        return self.by_check.get(check, self.seconds)
 
 
 @dataclass(frozen=True)
@@ -348,12 +288,17 @@ def _check_side_effects(request: _Request) -> Iterator[Verdict]:
 
 
 def _check_errors(request: _Request) -> Iterator[Verdict]:
-    yield judge_database_errors(request.candidate, request.runs, request.depth)
+    yield judge_database_errors(
+        request.candidate,
+        request.runs,
+        request.depth,
+        worker_processes=request.declared.worker_processes,
+    )
 
 
 def _check_queries(request: _Request) -> Iterator[Verdict]:
     verdicts = judge_query_growth(*request.costs)
-    yield from _failed_or_one_passed(
+    yield from failed_or_one_passed(
         verdicts,
         expected="queries, transactions and fetched rows as declared, at every scale",
         seen=f"the same queries at every scale ({request.backend})",
@@ -375,13 +320,13 @@ def _check_size(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
         # An error is graver than a statement that grows, and may have the same cause.
         yield judge_variables(*request.costs)
-        yield from _failed_or_one_passed(
+        yield from failed_or_one_passed(
             judge_large_run(*request.costs),
             expected="the same bytes and queries with more than 5,000 entities in every table",
             seen="the same bytes and queries past 5,000 entities in every table",
         )
         if request.depth is Depth.ALL:
-            yield from _failed_or_one_passed(
+            yield from failed_or_one_passed(
                 judge_boundaries(*request.costs),
                 expected="the same bytes and queries at every size of a table",
                 seen="the same bytes and queries around the usual sizes, and past 20,000",
@@ -391,7 +336,7 @@ def _check_size(request: _Request) -> Iterator[Verdict]:
 def _check_work(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
         verdicts = judge_work(*request.costs)
-        yield from _failed_or_one_passed(
+        yield from failed_or_one_passed(
             verdicts,
             expected="branches and machine steps that grow no faster than the records",
             seen="work in proportion to the records",
@@ -425,20 +370,6 @@ def _check_memory(request: _Request) -> Iterator[Verdict]:
     except SubjectError as error:
         # This process could load it, so the export itself has failed there.
         yield Verdict(candidate.name, Outcome.FAILED, expected, visible(str(error)), kind=CRASH)
-
-
-def _failed_or_one_passed(
-    verdicts: Sequence[Verdict], *, expected: str, seen: str
-) -> Sequence[Verdict]:
-    """Return the failed verdicts; if there are none, one verdict that passed, for all of them.
-
-    Without any that passed, return all: a check that decided nothing has to say so.
-    """
-    failed = [each for each in verdicts if each.failed]
-    passed = [each for each in verdicts if each.passed]
-    # Its own expectation would be that of one axis, and not of the sentence.
-    one = [replace(each, expected=expected, seen=seen, evidence=()) for each in passed[:1]]
-    return failed or one or verdicts
 
 
 _CheckFunction: TypeAlias = Callable[[_Request], Iterator[Verdict]]

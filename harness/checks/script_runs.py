@@ -183,9 +183,9 @@ def write_csv(target: str, run_id: str = RUN, *, sign: bool = True) -> Step:
     return {**write_jsonl(target, run_id, sign=sign), "method": "write_csv"}
 
 
-def clock(time: str) -> Step:
-    """Set the clock of all exporters."""
-    return {"step": "clock", "time": time}
+def clock(time: str, **options: Any) -> Step:
+    """Set the clock of all exporters; `options` are those of the step `clock`."""
+    return {"step": "clock", "time": time, **options}
 
 
 def place(target: str, text: str, mode: int | None = None) -> Step:

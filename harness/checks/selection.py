@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 
+from harness.checks.check import ALL_CHECKS, Check, CheckVerdict, Limits
 from harness.checks.costs import Declared
 from harness.checks.depth import Depth
 from harness.checks.gravity import GRAVITY_OF_CHECK, Gravity
-from harness.checks.run import ALL_CHECKS, Check, CheckSetup, CheckVerdict, Limits, run_checks
+from harness.checks.run import CheckSetup, run_checks
 from harness.exporters.measured import Measured
 from harness.exporters.subject import Subject
 from querygrowth.verdict import Outcome, Verdict

@@ -16,10 +16,11 @@ from sqlalchemy.exc import DBAPIError
 
 from elspeth.core.landscape import LandscapeDB
 from harness import packaged
+from harness.checks.check import Check, CheckVerdict
 from harness.checks.costs import Declared
 from harness.checks.depth import Depth
 from harness.checks.reference_runs import postgresql_databases
-from harness.checks.run import Check, CheckSetup, CheckVerdict, prepare_checks
+from harness.checks.run import CheckSetup, prepare_checks
 from harness.checks.selection import OnStep, Selection, least_depth, run_selection
 from harness.exporters.measured import in_own_process
 from harness.exporters.subject import SubjectError

@@ -2,7 +2,7 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -32,8 +32,9 @@ from harness.compare.call_outcomes import (
     difference_in_files,
     error_text,
 )
-from harness.exporters.call_script import TEMPORARY, WORKING
 from harness.exporters.measured import Measured
+from harness.exporters.probe.call_script import TEMPORARY, WORKING
+from harness.exporters.probe.process_state import changed_settings
 from querygrowth.verdict import Verdict, judge
 
 _OLD = "an earlier export\n"
@@ -194,21 +195,8 @@ def _left_behind(performance: Performance) -> Iterator[str]:
             yield "a transaction left open"
     states = [outcome["state"] for step, outcome in outcomes if step is STATE]
     if states:
-        yield from _changed_settings(states[0], states[-1])
-
-
-def _changed_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    for name, old in before.items():
-        new = after[name]
-        if old == new:
-            continue
-        if isinstance(old, dict):
-            keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
-            yield f"{name} of the process changed: {', '.join(keys[:3])}"
-        elif name == "standard streams":
-            yield f"{name} of the process replaced"
-        else:
-            yield f"{name} of the process changed from {old} to {new}"
+        for each in changed_settings(states[0], states[-1]):
+            yield f"the exporter changed the {each}"
 
 
 class _Watch:

@@ -15,9 +15,10 @@ from sqlalchemy import select
 from elspeth.cli.export import chosen_run
 from elspeth.cli.runtime import UsageError, reading_database
 from elspeth.core.landscape import LandscapeDB, runs_table
+from harness.checks.check import Check, CheckVerdict
 from harness.checks.formulas import attribute_queries
 from harness.checks.gravity import by_gravity, headline
-from harness.checks.run import Check, CheckVerdict, prepare_checks
+from harness.checks.run import prepare_checks
 from harness.checks.selection import run_selection
 from harness.cli.console import CandidateOption, PostgresqlOption, output_console, steps_bar
 from harness.cli.options import (

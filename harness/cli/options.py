@@ -13,9 +13,9 @@ import typer
 
 from elspeth.cli.runtime import UsageError
 from elspeth.core.landscape.schema import metadata
+from harness.checks.check import Check, Limits
 from harness.checks.costs import Declared
 from harness.checks.depth import Depth
-from harness.checks.run import Check, Limits
 from harness.checks.selection import GROUPS, Selection, UnknownPartError
 from querygrowth.contract import Allowance
 

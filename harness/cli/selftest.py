@@ -13,7 +13,7 @@ import typer
 from rich.text import Text
 
 from elspeth.cli.runtime import UsageError
-from harness.checks.run import Check
+from harness.checks.check import Check
 from harness.checks.selftest import (
     SelftestResult,
     SelftestSelection,

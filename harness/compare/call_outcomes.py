@@ -1,7 +1,6 @@
 """The first difference between two exporters that performed the same call script.
 
-The outcomes of `harness.exporters.call_script` are compared step by step: records, errors, groups
-and files.
+The outcomes of `call_script.perform` are compared step by step: records, errors, groups and files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from harness.compare.capture import Spool
 from harness.compare.difference import Difference, Kind
 from harness.compare.exports import first_difference
 from harness.compare.records import Records, WithoutTime
-from harness.exporters.call_script import TARGETS, Outcome
+from harness.exporters.probe.call_script import TARGETS, Outcome
 
 Step: TypeAlias = Mapping[str, Any]
 """One step of a call script."""

@@ -1,33 +1,29 @@
-"""An exporter in its own process: start it, ask it, limit it, and end all that it started.
+"""An exporter in its own process: start it, ask it, and limit it.
 
 A `Probe` names the exporter and its environment. An `ExporterProcess` runs `probe_script.py` there
 and answers many requests. It is ended when it hangs, and started anew for the next request.
 """
 
-import json
-import os
-import select
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from threading import Thread
 from typing import Any
-from uuid import uuid4
-from weakref import finalize
 
 import querygrowth
 from elspeth.core.landscape import LandscapeDB
+from harness.exporters.child_process import (
+    ChildProcess,
+    Launcher,
+    NoAnswerError,
+    start_interpreter,
+)
 from harness.exporters.database_access import access_of
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.observation import ExportTask, MemoryUse
-from harness.exporters.probe.host import LOST_PIPES
 from harness.exporters.subject import SubjectError
 from querygrowth.call_sites import CallSite
 
@@ -37,17 +33,7 @@ FIRST_ROW_TRIES = 5
 DEFAULT_SECONDS = 60.0
 """The seconds after which a request without another limit counts as hanging."""
 
-# A script and not `-m harness.exporters.probe_script`: the other environment may have no harness,
-# or a folder of that name in the working directory.
-_PROBE = Path(__file__).with_name("probe_script.py")
-_MARK = "HARNESS_EXPORTER_PROCESS"
 _START_SECONDS = 120.0
-_END_SECONDS = 2.0
-_GRACE_SECONDS = 1.0
-_POLL_MILLISECONDS = 200
-_SHOWN_OUTPUT = 4_000
-# The processes with which multiprocessing serves a pool. They end with the process that they serve.
-_OF_MULTIPROCESSING = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 
 
 @dataclass(frozen=True)
@@ -129,13 +115,19 @@ class ExporterProcess:
     context manager.
     """
 
-    def __init__(self, probe: Probe) -> None:
-        """Remember what to run; nothing is started yet."""
+    def __init__(self, probe: Probe, launcher: Launcher = start_interpreter) -> None:
+        """Remember what to run; nothing is started yet.
+
+        Args:
+            probe: The exporter.
+            launcher: Starts the process.
+        """
         self.probe = probe
+        self._launcher = launcher
         self.changes: list[str] = []
         self.used_processes = False
         self.hangs = 0
-        self._child: _Child | None = None
+        self._child: ChildProcess | None = None
         self._description: Mapping[str, Any] = {}
 
     def __enter__(self) -> "ExporterProcess":
@@ -251,9 +243,9 @@ class ExporterProcess:
         if child is not None:
             child.end()
 
-    def _running(self) -> "_Child":
+    def _running(self) -> ChildProcess:
         if self._child is None:
-            self._child = _Child(self.probe)
+            self._child = ChildProcess(self.probe.python, self.probe.environment, self._launcher)
             probe = self.probe
             # The parent's path, so that both import the same. Another interpreter has its own.
             inherits = not probe.paths and probe.python == sys.executable
@@ -278,7 +270,7 @@ class ExporterProcess:
 
     def _exchange(
         self,
-        child: "_Child",
+        child: ChildProcess,
         request: Mapping[str, Any],
         seconds: float,
         pause: Callable[[], object] | None,
@@ -292,7 +284,7 @@ class ExporterProcess:
                     pause()
                 child.send({"go": "on"})
                 answer = child.receive(deadline)
-        except _NoAnswerError as failure:
+        except NoAnswerError as failure:
             child.kill()
             self.changes += child.left_behind()
             self.close()
@@ -312,180 +304,3 @@ class ExporterProcess:
             )
         content: Mapping[str, Any] = answer["answer"]
         return content
-
-
-class _NoAnswerError(Exception):
-    """The process ended, or did not answer in time."""
-
-    def __init__(self, seen: str, *, timed_out: bool = False) -> None:
-        super().__init__(seen)
-        self.seen, self.timed_out = seen, timed_out
-
-
-class _Child:
-    """One running process, its two pipes and its output."""
-
-    def __init__(self, probe: Probe) -> None:
-        self._mark = uuid4().hex
-        # Descriptors apart from standard input and output, which belong to the exporter.
-        theirs_in, self._requests = os.pipe()
-        self._answers, theirs_out = os.pipe()
-        environment = os.environ if probe.environment is None else probe.environment
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - the interpreter that the user named
-                [probe.python, str(_PROBE), str(theirs_in), str(theirs_out)],
-                pass_fds=(theirs_in, theirs_out),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                # With its own session, a signal reaches all that the exporter started, and a
-                # Ctrl-C at the terminal reaches the harness alone.
-                start_new_session=True,
-                env={**environment, _MARK: self._mark},
-            )
-        except OSError as error:
-            os.close(self._requests)
-            os.close(self._answers)
-            raise SubjectError(f"{probe.python} cannot be run: {error.strerror}") from error
-        finally:
-            os.close(theirs_in)
-            os.close(theirs_out)
-        self._received = b""
-        self._output = _Output(self._process)
-        # For a process that nobody closed: Popen would complain, and the exporter would live on.
-        self._end = finalize(self, _end, self._process, self._mark, self._requests, self._answers)
-
-    def send(self, request: Mapping[str, Any]) -> None:
-        """Send one line."""
-        data = f"{json.dumps(request)}\n".encode()
-        # Through a pipe: every user of the machine can read a process's arguments, and a request
-        # holds the signing key and the database's password.
-        with suppress(BrokenPipeError):  # The answer that does not come says more.
-            while data:
-                data = data[os.write(self._requests, data) :]
-
-    def receive(self, deadline: float) -> Mapping[str, Any]:
-        """Return the next line; raise _NoAnswerError if the process ends or is late."""
-        while b"\n" not in self._received:
-            if time.monotonic() > deadline:
-                raise _NoAnswerError("", timed_out=True)
-            # Not only for the end of the pipe: a process that the exporter left may hold it open.
-            ended = self._process.poll() is not None
-            if _is_readable(self._answers, 0 if ended else _POLL_MILLISECONDS):
-                data = os.read(self._answers, 65_536)
-                self._received += data
-                ended = not data
-                if data:
-                    continue
-            if ended:
-                raise _NoAnswerError(self._ending())
-        line, _, self._received = self._received.partition(b"\n")
-        try:
-            answer: Mapping[str, Any] = json.loads(line)
-        except ValueError:
-            raise _NoAnswerError("it wrote to a descriptor that is not its own") from None
-        return answer
-
-    def left_behind(self) -> list[str]:
-        """Find and kill the processes that the exporter left, and say which they were."""
-        deadline = time.monotonic() + _GRACE_SECONDS
-        left = _processes_of(self._process.pid, self._mark)
-        # A worker that has just been told to end may need a moment.
-        while left and time.monotonic() < deadline:
-            time.sleep(0.02)
-            left = _processes_of(self._process.pid, self._mark)
-        for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if not left:
-            return []
-        shown = ", ".join(f"{pid} ({command})" for pid, command in sorted(left.items())[:3])
-        return [f"left {len(left)} process{'es' if len(left) > 1 else ''} behind: {shown}"]
-
-    def kill(self) -> None:
-        """End the process at once, without what it started."""
-        self._process.kill()
-
-    def end(self) -> None:
-        """End the process and all that it started."""
-        self._end()
-
-    def _ending(self) -> str:
-        try:
-            code = self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            code = LOST_PIPES
-        if code == LOST_PIPES:
-            return "it closed the harness's descriptors"
-        if code < 0:
-            how = f"its process was killed by {signal.Signals(-code).name}"
-        else:
-            how = f"it ended its process with exit status {code}"
-        said = self._output.last_line()
-        return f"{how}{f': {said}' if said else ''}"
-
-
-class _Output:
-    """The first and last part of what a process prints, read as it is printed."""
-
-    # Read and dropped: a full pipe would stop an exporter that prints megabytes.
-
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        self._last = b""
-        self._thread = Thread(target=self._read, args=(process.stdout,), daemon=True)
-        self._thread.start()
-
-    def _read(self, stream: Any) -> None:
-        with stream:
-            while data := os.read(stream.fileno(), 65_536):
-                self._last = (self._last + data)[-_SHOWN_OUTPUT:]
-
-    def last_line(self) -> str:
-        """The last line that was printed, cut; may be empty."""
-        # A traceback ends with the error, which is the line that helps.
-        self._thread.join(0.2)
-        lines = self._last.decode(errors="replace").strip().splitlines()
-        return lines[-1].strip()[:200] if lines else ""
-
-
-def _is_readable(descriptor: int, milliseconds: int) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(milliseconds))
-
-
-def _end(process: "subprocess.Popen[bytes]", mark: str, requests: int, answers: int) -> None:
-    """End a process: by the end of its requests, or else by force, with all that it started."""
-    os.close(requests)
-    try:
-        process.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    os.close(answers)
-    for pid in _processes_of(process.pid, mark, with_helpers=True):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _processes_of(leader: int, mark: str, *, with_helpers: bool = False) -> dict[int, str]:
-    """Return the commands of the processes that a process started, by their ids.
-
-    They are those of its session, and those that left it and still have its environment variable.
-    """
-    found = {}
-    marked = f"{_MARK}={mark}".encode()
-    for folder in Path("/proc").glob("[0-9]*"):
-        pid = int(folder.name)
-        if pid in (leader, os.getpid()):
-            continue
-        # A process may end while it is looked at, and those of others cannot be read.
-        with suppress(OSError):
-            state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
-            if state in "ZX":
-                continue
-            if int(session) == leader or marked in (folder / "environ").read_bytes():
-                words = (folder / "cmdline").read_bytes().decode(errors="replace")
-                if with_helpers or not any(each in words for each in _OF_MULTIPROCESSING):
-                    found[pid] = " ".join(words.split("\0")).strip()[:60]
-    return found

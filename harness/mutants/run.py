@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -26,13 +26,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 import elspeth
 import querygrowth
 from harness import packaged
+from harness.checks.check import CheckVerdict
 from harness.checks.depth import Depth
-from harness.checks.run import CheckSetup, CheckVerdict, prepare_checks
+from harness.checks.run import CheckSetup, prepare_checks
 from harness.checks.selection import Selection, run_selection
-from harness.exporters.measured import in_own_process
+from harness.exporters.measured import InOwnProcess
+from harness.exporters.subprocess_probe import Probe
 from harness.mutants import Mutant, all_mutants, mutants_by_identifier
 from harness.mutants.designs import DESIGN_OF, DESIGNS
 from harness.mutants.equivalents import proof_of
+from harness.mutants.fork_server import ForkServer
+from harness.mutants.likely_checks import likely_first
 from harness.mutants.statements import statement_mutants
 from querygrowth.verdict import Outcome
 
@@ -228,39 +232,56 @@ def _statement_operators() -> frozenset[str]:
     return frozenset(mutant.operator for each in DESIGNS for mutant in statement_mutants(each))
 
 
-_setups: list[CheckSetup] = []
+@dataclass(frozen=True)
+class MutantChecks:
+    """What mutants share: the databases and the control's exports, and the server of processes."""
+
+    setup: CheckSetup
+    server: ForkServer
+
+    @classmethod
+    @contextmanager
+    def prepared(cls) -> "Iterator[MutantChecks]":
+        """Prepare the checks, and remove all databases and files on exit."""
+        with ForkServer() as server, prepare_checks() as setup:
+            yield cls(setup, server)
+
+
+_prepared: list[MutantChecks] = []
 
 
 def _prepare_worker(folder: str) -> None:
-    """Prepare the checks in a worker. Its mutants share the databases and the control's exports."""
+    """Prepare the checks in a worker, for all its mutants."""
     tempfile.tempdir = folder
     stack = ExitStack()
-    _setups.append(stack.enter_context(prepare_checks()))
+    _prepared.append(stack.enter_context(MutantChecks.prepared()))
     # A worker of a pool ends without the handlers of atexit.
     Finalize(None, stack.close, exitpriority=10)
 
 
 def check_mutant_here(identifier: str, depth: RunDepth) -> MutantResult:
     """Check one mutant in a prepared worker; see `check_mutant`."""
-    return check_mutant(mutants_by_identifier()[identifier], _setups[0], depth)
+    return check_mutant(mutants_by_identifier()[identifier], _prepared[0], depth)
 
 
-def check_mutant(mutant: Mutant, setup: CheckSetup, depth: RunDepth) -> MutantResult:
+def check_mutant(mutant: Mutant, checks: MutantChecks, depth: RunDepth) -> MutantResult:
     """Check a mutant by default and, if that misses it, with everything that `depth` includes.
 
     Args:
         mutant: The mutant. It runs in another process.
-        setup: From `prepare_checks`.
+        checks: From `MutantChecks.prepared`.
         depth: The most to try.
     """
-    started = _cpu_seconds()
+    started = _cpu_seconds() + checks.server.cpu_seconds
     declared = DESIGN_OF[mutant.design].declared
     found: CheckVerdict | None = None
     tried: RunDepth = "default"
-    with in_own_process(mutant.reference) as candidate:
+    probe = Probe(mutant.reference)
+    process = checks.server.process(probe)
+    with InOwnProcess(probe, process=process) as candidate:
         for tried in _DEPTHS:
-            selection = Selection.of_depth(_DEPTHS[tried])
-            found = _gravest(run_selection(candidate, setup, selection, declared=declared))
+            selection = likely_first(Selection.of_depth(_DEPTHS[tried]), mutant)
+            found = _gravest(run_selection(candidate, checks.setup, selection, declared=declared))
             if tried == depth or (found is not None and found.verdict.failed):
                 break
     outcome = Outcome.FAILED
@@ -274,7 +295,7 @@ def check_mutant(mutant: Mutant, setup: CheckSetup, depth: RunDepth) -> MutantRe
         depth=tried,
         check=found.check if found and found.verdict.failed else "",
         line=str(found.verdict).splitlines()[0][:_LINE_CHARACTERS] if found else "",
-        cpu_seconds=round(_cpu_seconds() - started, 2),
+        cpu_seconds=round(_cpu_seconds() + checks.server.cpu_seconds - started, 2),
     )
 
 

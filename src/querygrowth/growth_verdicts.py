@@ -81,13 +81,15 @@ def judge_growth(
             return (misspelt,)  # other failures may only follow from the misspelling
     grown = [_judge_queries(axis, report.subject, contract) for axis in report.axes]
     # What goes past SQLAlchemy does so along all axes: it is reported where it is the most.
-    bypassing = max(report.axes, key=lambda axis: len(_most_bypassed(axis)))
-    verdicts = [_judge_bypasses(bypassing, report.subject)]
+    worst = max(report.axes, key=lambda axis: len(_most_bypassed(axis)))
+    bypasses = _judge_bypasses(worst, report.subject)
+    verdicts: list[Verdict] = []
     for axis, queries in zip(report.axes, grown, strict=True):
         verdicts += _judge_axis(axis, report.subject, contract, queries)
+    # What was not counted explains all other failures, so that failure comes first.
     return (
-        *_by_cause([verdict for verdict in verdicts if verdict.failed], grown),
-        *(verdict for verdict in verdicts if not verdict.failed),
+        *_by_cause([verdict for verdict in (bypasses, *verdicts) if verdict.failed], grown),
+        *(verdict for verdict in (*verdicts, bypasses) if not verdict.failed),
     )
 
 
@@ -187,9 +189,7 @@ def _judge_queries(axis: AxisGrowth, subject: str, contract: QueryContract) -> V
         subject,
         not grown,
         expected=f"the same count at every scale{describe_allowances(broken)}",
-        seen=f"queries grew with {axis.axis}"
-        if grown
-        else f"queries did not grow with {axis.axis}",
+        seen=f"queries {'grew' if grown else 'did not grow'} with {axis.axis}",
         evidence=[
             *_counts_by_scale(axis, lambda act: act.queries, "queries"),
             *(line for shape in growing for line in shape.lines(shown=site)),

@@ -195,6 +195,8 @@ def _scales(config: pytest.Config) -> tuple[int, ...]:
 def _load(module: str) -> Any:
     """Import a module of this package. If it needs a package that is missing, the test fails."""
     try:
+        # The first query imports it otherwise, in the middle of a test.
+        import_module("querygrowth.sql_tree")
         return import_module(f"querygrowth.{module}")
     except ImportError as error:
         missing = (error.name or "querygrowth").partition(".")[0]

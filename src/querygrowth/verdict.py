@@ -8,6 +8,8 @@ from querygrowth.call_sites import CallSite
 
 CRASH = "crash"
 """The kind of a failed verdict on code that raised, hung, or ended its process."""
+GROWTH = "growth"
+"""The kind of a failed verdict on queries that grew, among verdicts on something else."""
 
 
 class Outcome(str, Enum):

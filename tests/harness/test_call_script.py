@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
-from harness.exporters.call_script import MAX_RECORDS, STEPS, perform
+from harness.exporters.probe.call_script import MAX_RECORDS, STEPS, perform
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 
@@ -146,7 +146,7 @@ def test_the_process_is_left_as_it_was(db: LandscapeDB, tmp_path: Path) -> None:
 def test_an_endless_export_ends(
     db: LandscapeDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.exporters.call_script.MAX_RECORDS", 10)
+    monkeypatch.setattr("harness.exporters.probe.call_script.MAX_RECORDS", 10)
 
     class Endless(LandscapeExporter):
         def export_run(self, run_id: str, sign: bool = False) -> Any:

@@ -9,11 +9,13 @@ from sqlalchemy import URL
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from harness.checks.calls import JOBS_SCRIPTS, SCRIPTS, judge_calls
+from harness.checks.check import Check
 from harness.checks.database_errors import Fault, faults_in, judge_database_errors
 from harness.checks.depth import Depth
-from harness.checks.run import Check, CheckSetup, prepare_checks, run_checks
+from harness.checks.run import CheckSetup, prepare_checks, run_checks
 from harness.checks.selftest import load_correct_exporters, load_seeded_faults
 from harness.checks.side_effects import contents, judge_side_effects
+from harness.exporters.measured import as_measured
 from harness.exporters.subject import CONTROL, Exporter, Subject, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
@@ -97,9 +99,13 @@ def test_an_exporter_of_another_engine_is_inconclusive_about_errors(setup: Check
     def build(db: LandscapeDB, signing_key: bytes | None = None) -> Exporter:
         return LandscapeExporter(LandscapeDB(db.connection_string), signing_key)
 
-    verdict = judge_database_errors(Subject("other engine", build), setup.runs["sqlite"])
+    subject, runs = as_measured(Subject("other engine", build)), setup.runs["sqlite"]
+    verdict = judge_database_errors(subject, runs)
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.seen.startswith("no query was seen")
+    declared = judge_database_errors(subject, runs, worker_processes=True)
+    assert declared.outcome is Outcome.SKIPPED
+    assert "declared worker processes" in declared.seen
 
 
 def test_faults_are_spread_over_the_queries_of_an_export() -> None:

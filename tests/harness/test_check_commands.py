@@ -10,8 +10,8 @@ from command_line import Command
 
 from elspeth.core.landscape import LandscapeDB
 from harness import packaged
+from harness.checks.check import Check
 from harness.checks.depth import Depth
-from harness.checks.run import Check
 from harness.checks.selection import GROUPS, Selection
 from harness.cli.main import COMMANDS, load_command
 from harness.generate.generator import generate_run

@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import URL
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
+from harness.checks.check import Check
 from harness.checks.costs import Declared
 from harness.checks.environments import (
     PROCESS_ENVIRONMENTS,
     judge_across_backends,
     judge_in_environment,
 )
-from harness.checks.run import Check, CheckSetup, check_candidate, prepare_checks, run_checks
+from harness.checks.run import CheckSetup, check_candidate, prepare_checks, run_checks
 from harness.cli.main import main
 from harness.exporters.measured import measured
 from harness.exporters.subject import (

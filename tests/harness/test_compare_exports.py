@@ -14,11 +14,13 @@ import pytest
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.output.publish import PublishedExport
-from harness.compare.difference import Kind
+from harness.compare.capture import Capture, capture
+from harness.compare.difference import Difference, Kind
 from harness.compare.exports import (
     SIGNING_KEY,
     assert_same_export,
     compare_exports,
+    fixed_clock,
 )
 from harness.exporters.measured import control_for
 from harness.exporters.subject import (
@@ -185,6 +187,37 @@ def test_a_file_that_was_never_written_is_missing(one_run: LandscapeDB) -> None:
     difference = compare_exports(one_run, SPEC.run_id, candidate=subject(WritesNoFile)).difference
     assert difference is not None
     assert (difference.kind, difference.place) == (Kind.MISSING_FILE, "export.jsonl")
+
+
+def test_of_several_missing_files_the_first_by_name_is_reported(one_run: LandscapeDB) -> None:
+    class LosesFiles(LandscapeExporter):
+        def write_csv(self, run_id: str, directory: Path, sign: bool = False, **_: Any) -> Any:
+            published = super().write_csv(run_id, directory, sign=sign)
+            for name in ("token", "edge", "run"):
+                (directory / f"{name}.csv").unlink()
+            (directory / "a.csv").write_text("record_type\r\n")
+            return published
+
+    difference = compare_exports(one_run, SPEC.run_id, candidate=subject(LosesFiles)).difference
+    assert difference == Difference(Kind.MISSING_FILE, "a file", "none", "csv/edge.csv")
+
+
+def test_a_capture_has_a_directory_for_itself(one_run: LandscapeDB, tmp_path: Path) -> None:
+    def captured() -> Capture:
+        return capture(
+            load_subject(DEFAULT_CANDIDATE),
+            one_run,
+            SPEC.run_id,
+            signing_key=SIGNING_KEY,
+            clock=fixed_clock,
+            directory=tmp_path / "new" / "folder",
+        )
+
+    found = captured()
+    assert found.directory == tmp_path / "new" / "folder"
+    assert found.jsonl.is_file()
+    with pytest.raises(FileExistsError):
+        captured()
 
 
 class WithoutClock(LandscapeExporter):

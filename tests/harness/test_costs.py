@@ -11,7 +11,7 @@ from harness.checks.costs import Declared, everything
 from harness.checks.reference_runs import DatabaseFileWatch, sqlite_files
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.subject import DEFAULT_CANDIDATE, load_subject
-from querygrowth.contract import Allowance
+from querygrowth.contract import Allowance, QueryContract
 
 FAULTY = "harness.fixtures.faulty_exporters"
 CORRECT = "harness.fixtures.correct_exporters"
@@ -37,6 +37,20 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CostRuns]:
 
 def exporter(reference: str) -> Measured:
     return InThisProcess(load_subject(reference))
+
+
+def test_the_declared_costs_are_by_default_those_of_a_streaming_exporter() -> None:
+    assert Declared() == Declared(
+        transactions=1,
+        rows_per_record=1.5,
+        bytes_per_record=4,
+        allowances=(),
+        worker_processes=False,
+    )
+    assert Declared().contract == QueryContract(transactions=1, rows_per_record=1.5)
+    assert Declared(3, 2.5, allowances=CHUNKED).contract == QueryContract(
+        transactions=3, rows_per_record=2.5, allowances=CHUNKED
+    )
 
 
 @pytest.mark.parametrize("reference", DESIGNS)

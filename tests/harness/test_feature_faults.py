@@ -9,8 +9,8 @@ from run_coverage import drawn_specs
 from sample_run import KEY, fixed_clock, pairs
 
 from elspeth.core.landscape import LandscapeDB
+from harness.checks.check import Check
 from harness.checks.database_changes import PLAN_CHANGES, UNCHANGED, PlanChange
-from harness.checks.run import Check
 from harness.checks.selftest import SeededFault, load_seeded_faults
 from harness.exporters.subject import CONTROL, Subject, load_subject
 from harness.generate.generator import generate_run

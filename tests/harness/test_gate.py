@@ -13,7 +13,7 @@ from harness.bench.experiment import Experiment
 from harness.bench.result_file import load_results, save_results
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
-from harness.checks.run import Check
+from harness.checks.check import Check
 from harness.checks.selection import Selection
 from harness.checks.selftest import SelftestSelection
 from harness.exporters.measured import measured

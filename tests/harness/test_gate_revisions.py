@@ -23,7 +23,7 @@ from harness.bench.race import Elapsed, Race, run_race, time_by_both_clocks
 from harness.bench.result_file import load_results
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.revision_costs import RevisionCostsError, count_revision
-from harness.checks.run import ALL_CHECKS, Check
+from harness.checks.check import ALL_CHECKS, Check
 from harness.checks.selftest import SelftestSelection
 from harness.cli import gate as gate_command
 from harness.cli.main import main

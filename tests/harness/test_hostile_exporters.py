@@ -9,7 +9,8 @@ import hostile_exporters
 import pytest
 from hostile_exporters import Hostile
 
-from harness.checks.run import Check, CheckSetup, Limits, prepare_checks, run_checks
+from harness.checks.check import Check, Limits
+from harness.checks.run import CheckSetup, prepare_checks, run_checks
 from harness.cli.main import main
 from harness.exporters.measured import in_own_process
 from querygrowth.verdict import CRASH, Verdict
@@ -56,13 +57,13 @@ FAILURES = {
     "LeavesAThread": "threads behind: left over",
     "ClosesTheDatabase": "it closed the database that it was given",
     "DisposesTheEngine": "it disposed the engine that it was given",
-    "ChangesTheDirectory": "it changed the working directory to /",
-    "ChangesTheEnvironment": "it changed environment variables: HOSTILE",
-    "ChangesTheUmask": "it changed the umask to 0077",
-    "ChangesASignalHandler": "it changed signal handlers: SIGUSR1",
-    "ChangesTheLocale": "it changed the locale to ",
-    "ChangesTheImportPath": "it changed sys.path",
-    "ClosesStandardOutput": "it changed standard input, output or error",
+    "ChangesTheDirectory": "it changed the current directory from ",
+    "ChangesTheEnvironment": "it changed the environment: HOSTILE",
+    "ChangesTheUmask": "it changed the umask from 0022 to 0077",
+    "ChangesASignalHandler": "it changed the signal handlers: SIGUSR1",
+    "ChangesTheLocale": "it changed the locale from ",
+    "ChangesTheImportPath": "it changed the import path",
+    "ClosesStandardOutput": "it changed the standard streams",
     "DeletesTheDatabase": "it deleted or replaced the database file",
     "WritesToTheDatabase": "it wrote to the database",
 }

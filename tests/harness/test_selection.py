@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from harness.checks import selection as module
+from harness.checks.check import Check, CheckVerdict
 from harness.checks.depth import Depth
 from harness.checks.gravity import GRAVITY_OF_CHECK, Gravity, by_gravity, gravity, headline
-from harness.checks.run import Check, CheckSetup, CheckVerdict
+from harness.checks.run import CheckSetup
 from harness.checks.selection import (
     GROUPS,
     Selection,
@@ -19,7 +20,7 @@ from harness.checks.selection import (
 )
 from harness.compare.difference import Kind
 from harness.exporters.subject import DEFAULT_CANDIDATE, load_subject
-from querygrowth.verdict import CRASH, Outcome, Verdict
+from querygrowth.verdict import CRASH, GROWTH, Outcome, Verdict
 
 SETUP = CheckSetup({}, load_subject(DEFAULT_CANDIDATE), None)  # type: ignore[arg-type]
 
@@ -48,6 +49,12 @@ def selected(
 def test_a_greater_depth_includes_the_checks_of_a_smaller_one() -> None:
     quick, default, everything = (set(Selection.of_depth(each).checks) for each in Depth)
     assert quick < default < everything == set(Check)
+
+
+def test_quick_runs_two_checks_and_the_default_all_but_two() -> None:
+    quick, default, everything = (Selection.of_depth(each) for each in Depth)
+    assert quick.checks == (Check.RECORDS, Check.QUERIES)
+    assert set(everything.checks) - set(default.checks) == {Check.SEARCH, Check.PROCESS}
 
 
 def test_every_check_belongs_to_exactly_one_group() -> None:
@@ -128,6 +135,13 @@ def test_failures_are_ordered_by_gravity_and_not_by_the_order_of_checks() -> Non
     found = [ordered[each] for each in (3, 1, 4, 0, 2)]
     assert sorted(found, key=by_gravity) == ordered
     assert [gravity(each) for each in ordered] == list(Gravity)
+
+
+def test_queries_that_grow_in_a_large_run_are_graver_than_work_and_less_than_bytes() -> None:
+    grown = failed(Check.SIZE, GROWTH)
+    assert gravity(grown) is Gravity.GROWTH
+    found = [failed(Check.WORK), grown, failed(Check.SIZE)]
+    assert sorted(found, key=by_gravity) == found[::-1]
 
 
 def test_the_first_of_two_failures_of_one_gravity_comes_first() -> None:

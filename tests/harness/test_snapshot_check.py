@@ -13,7 +13,10 @@ from harness.checks.concurrent_writer import (
     add_records_of_every_type,
 )
 from harness.checks.environments import judge_snapshot
+from harness.compare.capture import Spool
+from harness.compare.exports import first_difference
 from harness.exporters.measured import InThisProcess, in_own_process, measured
+from harness.exporters.probe.exports import RECORDS
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
@@ -44,6 +47,21 @@ def test_an_exporter_that_reads_query_by_query_is_torn_on_every_backend(
 ) -> None:
     seen = judged(reference, landscape_url, tmp_path)
     assert seen.startswith("failed: not a snapshot: ")
+
+
+def test_a_torn_export_is_shown_with_its_first_difference(sqlite_url: str, tmp_path: Path) -> None:
+    candidate = InThisProcess(load_subject(NOT_A_SNAPSHOT))
+    verdict = judge_snapshot(candidate, measured(CONTROL), lambda: sqlite_url, tmp_path)
+    assert verdict.subject == candidate.name
+    assert verdict.expected == (
+        "the state at the start of the export, while a second process writes"
+    )
+    control, torn = (Spool(tmp_path / side / RECORDS) for side in ("before", "during"))
+    difference = first_difference(control, torn)
+    assert difference is not None
+    assert verdict.seen == f"not a snapshot: {difference.headline}"
+    assert verdict.evidence == tuple(difference.evidence) != ()
+    assert verdict.next_step.startswith("one read transaction around all queries")
 
 
 def test_an_exporter_without_a_second_query_is_vacuous(sqlite_url: str, tmp_path: Path) -> None:

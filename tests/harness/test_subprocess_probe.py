@@ -61,6 +61,21 @@ def task(tmp_path: Path) -> Iterator[ExportTask]:
         yield ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, tmp_path)
 
 
+def test_the_time_of_several_exports_is_that_of_the_fastest(
+    task: ExportTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ExportTask, int]] = []
+
+    def ask(self: Probe, kind: str, task: ExportTask, *, tries: int) -> dict[str, list[float]]:
+        asked.append((kind, task, tries))
+        return {"seconds": [0.5, 0.25, 1.0]}
+
+    monkeypatch.setattr(Probe, "ask", ask)
+    assert Probe(DEFAULT_CANDIDATE).time(task, tries=3) == 0.25
+    assert Probe(DEFAULT_CANDIDATE).time(task) == 0.25
+    assert asked == [("time", task, 3), ("time", task, 1)]
+
+
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
     directory = tmp_path / "elsewhere"

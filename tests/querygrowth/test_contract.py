@@ -12,7 +12,7 @@ from scenarios.shop import shop
 from querygrowth.activity import TRANSACTIONS, Activity, ShapeActivity
 from querygrowth.assertions import assert_query_growth
 from querygrowth.call_sites import CallSite
-from querygrowth.contract import QueryContract
+from querygrowth.contract import Allowance, QueryContract
 from querygrowth.growth import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.search import find_blow_up
@@ -83,6 +83,22 @@ def test_an_allowance_may_name_a_part_of_its_shape() -> None:
     seen = activity(declared_eager_load, orders=501)
     assert failures(ONE_PER_TABLE.allow("items", chunk=500, containing="IN (?)"), seen) == []
     assert failures(ONE_PER_TABLE.allow("items", chunk=500, containing="LIMIT"), seen) != []
+
+
+@pytest.mark.parametrize(
+    ("allowance", "granted"),
+    [
+        (Allowance("items", chunk=500), {0: 0, 1: 0, 500: 0, 501: 1, 1000: 1, 1001: 2}),
+        (Allowance("items", page=10), {0: 0, 9: 0, 10: 1, 19: 1, 20: 2}),
+        (Allowance("orders", chunk=1), {0: 0, 1001: 0}),
+    ],
+)
+def test_an_allowance_grants_queries_for_the_values_that_were_carried(
+    allowance: Allowance, granted: dict[int, int]
+) -> None:
+    items = ShapeActivity.named("items", "SELECT id FROM items", 9)
+    sent = {n: replace(LOOP, shapes=(replace(items, values=n),)) for n in granted}
+    assert {n: allowance.extra_queries(act) for n, act in sent.items()} == granted
 
 
 @pytest.mark.parametrize("orders", [1, 5, 10, 32])

@@ -81,10 +81,21 @@ def test_a_formula_with_many_terms_is_found_exactly() -> None:
 
 
 def test_a_count_that_no_formula_gives_says_how_far_off_it_is() -> None:
-    runs = [CountedRun({"rows": n}, {"all": n * n}) for n in (1, 2, 3, 4)]
+    runs = [CountedRun({"rows": n}, {"all": n * n}) for n in (1, 2, 3, 4, 5)]
     found = attribute(runs)
-    assert found.total.off_by == Fraction(1)
-    assert str(found) == "queries = -5 + 5.00 rows (off by up to 1.00)"
+    assert not found.total.exact
+    # The formula gives -1, 5, 11, 17 and 23, which misses by 2, 1, 2, 1 and 2.
+    assert found.total.off_by == Fraction(2)
+    assert str(found) == "queries = -7 + 6.00 rows (off by up to 2.00)"
+
+
+def test_the_miss_of_a_formula_is_the_largest_over_the_runs() -> None:
+    counts = {1: 1, 2: 8, 3: 27, 4: 64}
+    found = attribute([CountedRun({"rows": n}, {"all": counts[n]}) for n in counts])
+    formula = found.total
+    misses = [abs(counts[n] - formula.constant - formula.terms["rows"] * n) for n in counts]
+    assert len(set(misses)) > 1
+    assert formula.off_by == max(misses) == Fraction(42, 5)
 
 
 def test_an_axis_that_never_changes_is_named() -> None:

@@ -123,6 +123,36 @@ def test_a_failure_names_the_expectation_that_was_broken_and_its_line(
     assert (failure.seen, failure.expected, failure.site) == (seen, expected, site)
 
 
+@pytest.mark.parametrize(
+    ("counts", "grew"),
+    [
+        ((1, 1, 1), False),
+        ((0, 0, 1), False),
+        ((0, 1, 2), True),
+        ((1, 1, 2), True),
+        ((3, 3, 3), False),
+        ((3, 3, 4), True),
+        ((3, 4, 3), True),
+        ((3, 2, 1), False),
+    ],
+)
+def test_queries_grow_above_those_of_the_smallest_scale_and_above_one(
+    counts: tuple[int, ...], grew: bool
+) -> None:
+    rows, states = KEPT.shapes
+    activities = [
+        replace(KEPT, records=scale, shapes=(rows, replace(states, count=n)) if n else (rows,))
+        for scale, n in zip(SCALES, counts, strict=True)
+    ]
+    (verdict,) = (
+        each
+        for each in judge_growth(GrowthReport.of("Exporter", "rows", SCALES, activities))
+        if each.expected == "the same count at every scale"
+    )
+    assert verdict.failed is grew
+    assert verdict.seen == f"queries {'grew' if grew else 'did not grow'} with rows"
+
+
 def test_a_kept_contract_gives_no_failure() -> None:
     assert failed(scaled(), QueryContract(total=2, per_table=1, transactions=1)) == []
 
@@ -180,10 +210,10 @@ def test_a_count_that_was_not_taken_is_skipped_with_the_reason() -> None:
     report = GrowthReport.of("Exporter", "rows", SCALES, unknown)
     verdicts = judge_growth(report, QueryContract(rows_per_record=1))
     assert [each.seen for each in verdicts if each.outcome is Outcome.SKIPPED] == [
-        "the driver was not traced",
         "fetched rows were not counted",
         "checkouts were not counted",
         "fetched rows were not counted",
+        "the driver was not traced",
     ]
     assert not [each for each in verdicts if each.failed]
 

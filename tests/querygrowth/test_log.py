@@ -71,6 +71,21 @@ def test_transactions_and_checkouts_are_counted_even_when_nothing_is_sent(engine
     assert (log.checkouts, log.total) == (3, 0)
 
 
+def test_transactions_in_two_phases_are_counted_like_others(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # SQLite has none: its transactions are those that its driver begins by itself.
+    for name in ("begin", "commit", "rollback"):
+        monkeypatch.setattr(engine.dialect, f"do_{name}_twophase", lambda *_, **__: None)
+    with count_queries(engine) as log, engine.connect() as connection:
+        for ending in ("commit", "rollback", "rollback"):
+            transaction = connection.begin_twophase()
+            connection.execute(select(Order.id)).all()
+            getattr(transaction, ending)()
+    assert (log.transactions_begun, log.commits, log.rollbacks) == (3, 1, 2)
+    assert [each.transaction for each in log.queries] == [1, 2, 3]
+
+
 def test_a_query_has_the_numbers_of_its_checkout_and_transaction(engine: Engine) -> None:
     with count_queries(engine) as log:
         for _ in range(2):

@@ -96,6 +96,11 @@ class TestSarif:
         ]
         assert result["message"]["text"].startswith("items_of: queries grew with orders\n")
 
+    def test_the_log_names_its_version_and_its_published_schema(self) -> None:
+        log = json.loads(sarif_log([], tool="shop tests", rules=RULES, root=ROOT))
+        assert log["version"] == "2.1.0"
+        assert log["$schema"] == "https://json.schemastore.org/sarif-2.1.0.json"
+
     def test_the_rules_and_the_tool_are_declared(self) -> None:
         driver = sarif()["tool"]["driver"]
         assert driver["name"] == "shop tests"

@@ -11,6 +11,9 @@ from querygrowth.trend import Chunk, Growth, trend
         ((2, 20, 501), (12, 12, 12), Growth.CONSTANT),
         ((2, 20, 501), (3, 2, 2), Growth.CONSTANT),
         ((2, 20, 501), (12, 12, 13), Growth.STEPWISE),
+        ((2, 20, 501), (5, 3, 5), Growth.CONSTANT),
+        ((2, 20, 501), (5, 3, 6), Growth.STEPWISE),
+        ((2, 20, 501), (5, 9, 5), Growth.LINEAR),
         ((2, 20, 501), (14, 32, 513), Growth.LINEAR),
         ((2, 20, 501), (6, 60, 1503), Growth.LINEAR),
         ((2, 20, 501), (4, 400, 251_001), Growth.SUPERLINEAR),
@@ -62,6 +65,25 @@ def test_work_beyond_proportion_is_superlinear(exponent: float) -> None:
     scales = (2, 20, 501)
     counts = [round(100 + 5 * scale**exponent) for scale in scales]
     assert trend(scales, counts, in_steps=False).growth is Growth.SUPERLINEAR
+
+
+@pytest.mark.parametrize(
+    ("exponent", "growth"), [(1.34, Growth.LINEAR), (1.36, Growth.SUPERLINEAR)]
+)
+def test_superlinear_begins_at_an_exponent_of_1_35(exponent: float, growth: Growth) -> None:
+    # Scales in equal ratios give a power's own exponent, apart from the rounding of counts.
+    scales = (10, 100, 1000)
+    counts = [round(10_000 * scale**exponent) for scale in scales]
+    assert trend(scales, counts, in_steps=False).growth is growth
+
+
+@pytest.mark.parametrize(
+    ("last", "growth"), [(22_500, Growth.LINEAR), (22_501, Growth.SUPERLINEAR)]
+)
+def test_a_slope_that_rises_by_a_quarter_is_still_that_of_a_line(last: int, growth: Growth) -> None:
+    # Slopes of 100 and 125; the exponent between them is 0.44.
+    found = trend((100, 200, 300), (0, 10_000, last), in_steps=False)
+    assert found.growth is growth
 
 
 @pytest.mark.parametrize("scales", [(2,), (2, 2, 3), (3, 2, 1)])

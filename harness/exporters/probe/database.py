@@ -1,12 +1,16 @@
-"""Open the database of an export, with the settings of its connections, and watch its state."""
+"""Open the database of an export, watch it, and see whether a transaction is open in it."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
+
+_LOCK_TRIES, _LOCK_PAUSE_SECONDS = 20, 0.05
 
 LANDSCAPE = "elspeth.core.landscape.database:LandscapeDB"
 
@@ -99,3 +103,44 @@ class DatabaseWatch:
         except RuntimeError:
             return ["closed the database that it was given"]
         return ["disposed the engine that it was given"] if self._disposed else []
+
+
+def is_locked(engine: Any) -> bool | None:
+    """Whether another connection holds a transaction; None if that cannot be seen.
+
+    On SQLite with a write-ahead log only a transaction that writes is seen: one that reads locks
+    nobody out.
+    """
+    if engine.dialect.name == "sqlite":
+        path = engine.url.database
+        if path in (None, "", ":memory:"):
+            return None
+        return not _becomes_true(lambda: _can_be_locked(path))
+    from sqlalchemy import create_engine, pool, text
+
+    idle = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%'"
+    )
+    watcher = create_engine(engine.url, poolclass=pool.NullPool)
+    with watcher.connect() as connection:
+        return not _becomes_true(lambda: connection.execute(idle).scalar() == 0)
+
+
+def _becomes_true(condition: Callable[[], bool]) -> bool:
+    # A thread of the exporter may still be ending its transaction.
+    for _ in range(_LOCK_TRIES):
+        if condition():
+            return True
+        time.sleep(_LOCK_PAUSE_SECONDS)
+    return False
+
+
+def _can_be_locked(path: str) -> bool:
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            return False
+        connection.execute("ROLLBACK")
+    return True

@@ -26,8 +26,13 @@ class RecordsError(Exception):
 
 def takes_clock(factory: Callable[..., Any]) -> bool:
     """Whether the time in its manifest can be set, so that whole files can be compared."""
+    return takes(factory, "clock")
+
+
+def takes(function: Callable[..., Any], parameter: str) -> bool:
+    """Whether a function has a parameter of this name."""
     try:
-        return "clock" in inspect.signature(factory).parameters
+        return parameter in inspect.signature(function).parameters
     except (TypeError, ValueError):
         return False  # Some callables that are written in C have no signature.
 
@@ -120,7 +125,12 @@ def write_records(
         nonlocal count
         with path.open("w", encoding="ascii") as file:
             for record in build().export_run(run_id, sign=sign):
-                check_record(record, count + 1, max_records)
+                require_record(record, count + 1)
+                if count == max_records:
+                    raise RecordsError(
+                        f"more than {max_records:,} records: if the run is that large, "
+                        "raise the limit of harness check --max-records"
+                    )
                 if on_record is not None:
                     on_record(count)
                 file.write(encoded(record))
@@ -130,17 +140,12 @@ def write_records(
     return {"record_count": count, "error": error}
 
 
-def check_record(record: object, number: int, max_records: int) -> None:
-    """Raise RecordsError for an object that is no record, or for one record too many."""
+def require_record(record: object, number: int) -> None:
+    """Raise RecordsError for an object that is no record."""
     if not isinstance(record, Mapping) or not all(type(key) is str for key in record):
         text = repr(record)
         shown = text if len(text) <= 60 else f"{text[:57]}..."
         raise RecordsError(f"record {number} is not a dict with text keys, but {shown}")
-    if number > max_records:
-        raise RecordsError(
-            f"more than {max_records:,} records: if the run is that large, "
-            "raise the limit of harness check --max-records"
-        )
 
 
 def write_lines(records: Iterable[Mapping[str, Any]], path: Path) -> int:

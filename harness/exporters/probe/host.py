@@ -25,11 +25,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from . import exports, measures
+from . import call_script, exports, measures
 from .database import DatabaseWatch, open_database
-from .state import changes_of_process, children_faults, state_of_process
-
-_EXPORTERS = Path(__file__).parents[1]
+from .process_state import (
+    changed_settings,
+    children_faults,
+    process_state,
+    threads,
+    threads_left,
+)
 
 LOST_PIPES = 86
 """The exit status when the exporter has closed the descriptors of the pipes."""
@@ -87,13 +91,14 @@ class Host:
         if request["task"] == "load":
             return self._answer_of(lambda: self.load(request))
         self._request = request
-        before, faults = state_of_process(), children_faults()
+        before, known, faults = process_state(), threads(), children_faults()
         task = TASKS[request["task"]]
         answer = self._answer_of(lambda: task(self))
         # Exporters and generators that the task dropped are in reference cycles at times.
         gc.collect()
         answer["changes"] = [
-            *changes_of_process(before),
+            *(f"changed the {each}" for each in changed_settings(before, process_state())),
+            *_threads_in_words(threads_left(known)),
             *(change for each in self._watches for change in each.changes()),
         ]
         answer["used_processes"] = children_faults() > faults
@@ -242,9 +247,7 @@ class Host:
 
     def perform(self) -> dict[str, Any]:
         """Perform a script of calls."""
-        if "harness_calls" not in sys.modules:
-            load_package("harness_calls", _EXPORTERS)
-        found = importlib.import_module("harness_calls.call_script").perform(
+        found = call_script.perform(
             self._request["script"], self.factory, self.databases, self._directory
         )
         return {"outcomes": found}
@@ -320,6 +323,13 @@ def run(requests: int, answers: int) -> None:
     # processes of multiprocessing need it.
     if "multiprocessing.util" not in sys.modules:
         os._exit(0)
+
+
+def _threads_in_words(names: list[str]) -> list[str]:
+    if not names:
+        return []
+    counted = f"{len(names)} thread{'s' if len(names) != 1 else ''}"
+    return [f"left {counted} behind: {', '.join(dict.fromkeys(names[:3]))}"]
 
 
 def _definition(factory: Any, name: str) -> list[Any] | None:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from elspeth.core.landscape.output import atomic
 from elspeth.core.landscape.output.atomic import (
     ExportInProgressError,
     ExportTargetError,
     UnconfirmedExportError,
+    _lock,
     is_being_written,
     new_directory,
     new_file,
@@ -382,6 +384,70 @@ class TestOthers:
         assert len(failed) < len(crowd), failed
         assert all("another process is writing" in error for error in failed)
         assert names(tmp_path) == [".export-left.tmp", "run"]
+
+    def test_a_claim_is_repeated_when_another_removed_the_file_before_the_lock(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        removed: list[str] = []
+
+        def lock(descriptor: int) -> bool:
+            # Another process takes the file for a leftover, between its creation and the lock.
+            if not removed:
+                (leftover,) = tmp_path.glob(".export-*.tmp")
+                leftover.unlink()
+                removed.append(leftover.name)
+            return _lock(descriptor)
+
+        monkeypatch.setattr(atomic, "_lock", lock)
+        put_file(tmp_path / "run")
+        assert removed
+        assert (tmp_path / "run").read_bytes() == b"new"
+        assert names(tmp_path) == ["run"]
+
+    @pytest.mark.parametrize("kind", PUT)
+    def test_a_target_that_another_locks_first_every_time_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    ) -> None:
+        monkeypatch.setattr(atomic, "_lock", lambda descriptor: False)
+        with pytest.raises(ExportInProgressError):
+            PUT[kind](tmp_path / "run")
+
+
+class TestFlushes:
+    """What reaches the disk before what: after a power cut the target is the old or the new one."""
+
+    @pytest.fixture
+    def steps(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The flushes in order: what was flushed, and whether the target had its name by then."""
+        taken: list[str] = []
+
+        def fsync(descriptor: int) -> None:
+            status = os.fstat(descriptor)
+            flushed = next(
+                (
+                    each.name if each.name == "run" else "unfinished"
+                    for each in tmp_path.iterdir()
+                    if os.path.samestat(each.stat(), status)
+                ),
+                "folder",
+            )
+            content = status.st_size if stat.S_ISREG(status.st_mode) else "names"
+            taken.append(f"{flushed} ({content}){', renamed' * (tmp_path / 'run').exists()}")
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        return taken
+
+    def test_a_file_is_flushed_whole_then_named_then_its_name_is_flushed(
+        self, steps: list[str], tmp_path: Path
+    ) -> None:
+        put_file(tmp_path / "run", b"12345")
+        assert steps == ["unfinished (5)", "folder (names), renamed"]
+
+    def test_a_directory_is_flushed_then_named_then_its_name_is_flushed(
+        self, steps: list[str], tmp_path: Path
+    ) -> None:
+        put_directory(tmp_path / "run")
+        assert steps == ["unfinished (names)", "folder (names), renamed"]
 
 
 class TestPartsFolder:

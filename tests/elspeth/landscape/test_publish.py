@@ -3,15 +3,17 @@
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from elspeth.core.landscape.export.record_types import RECORD_TYPES
 from elspeth.core.landscape.export.signed_lines import MANIFEST
+from elspeth.core.landscape.output import publish
 from elspeth.core.landscape.output.atomic import ExportTargetError
 from elspeth.core.landscape.output.publish import CSV_NAMES, publish_csv, publish_jsonl
 
@@ -184,6 +186,29 @@ class TestCsv:
         assert names(Path("/dev/fd")) == descriptors
         assert names(tmp_path) == ["run"]
         assert names(tmp_path / "run") == ["run.csv"]
+
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_files_reach_the_disk_before_they_are_published_and_need_not_after_an_error(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+    ) -> None:
+        flushed: list[str] = []
+
+        def flush_to_disk(file: IO[bytes]) -> None:
+            assert not (tmp_path / "run").exists()
+            assert os.fstat(file.fileno()).st_size > 0
+            flushed.append(Path(f"/dev/fd/{file.fileno()}").readlink().name)
+
+        def records() -> Iterator[dict[str, Any]]:
+            yield from (RUN, *ROWS)
+            if fails:
+                raise ValueError("corrupt")
+
+        monkeypatch.setattr(publish, "flush_to_disk", flush_to_disk)
+        descriptors = names(Path("/dev/fd"))
+        with pytest.raises(ValueError, match="corrupt") if fails else nullcontext():
+            publish_csv(tmp_path / "run", records())
+        assert sorted(flushed) == ([] if fails else ["row.csv", "run.csv"])
+        assert names(Path("/dev/fd")) == descriptors
 
     def test_an_unknown_record_type_has_no_file(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"Unknown record type '\.\./escape'"):

@@ -19,10 +19,12 @@ from signed_exports import (
     export_lines,
 )
 
+from elspeth.contracts.errors import MAX_INTEGER, TOO_LARGE
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.keys import key_id
 from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES, short_repr
 from elspeth.core.landscape.verification.record_order import KEYS_REMEMBERED
+from elspeth.core.landscape.verification.record_shapes import INTEGER, NUMBER, TEXT, Field
 from elspeth.core.landscape.verification.verify import Defect, Reason, Verification, verify
 from harness.generate.features import FEATURES
 from harness.generate.generator import generate_run
@@ -320,6 +322,29 @@ class TestValues:
         content = as_export(unsigned_records)
         assert verify_bytes(content).ok
         assert reasons(verify_bytes(content, unique=True)) == ["DUPLICATE"]
+
+
+class TestFields:
+    """Single values, without a record around them."""
+
+    @pytest.mark.parametrize(
+        ("types", "value", "message"),
+        [
+            (INTEGER, MAX_INTEGER, None),
+            (INTEGER, -MAX_INTEGER, None),
+            (INTEGER, MAX_INTEGER + 1, TOO_LARGE),
+            (INTEGER, -MAX_INTEGER - 1, TOO_LARGE),
+            # A float may be written without a fraction, and then reads as an integer.
+            (NUMBER, MAX_INTEGER + 1, None),
+            (NUMBER, 1e300, None),
+            (TEXT, "9" * 20, None),
+        ],
+    )
+    def test_only_integers_have_a_limit(
+        self, types: frozenset[type], value: object, message: str | None
+    ) -> None:
+        assert MAX_INTEGER == 2**53 - 1
+        assert Field("field", types).defect(value) == message
 
 
 class TestMemory:

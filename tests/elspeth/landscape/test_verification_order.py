@@ -7,11 +7,30 @@ from sample_run import KEY
 from signed_exports import Record, as_export
 
 from elspeth.core.landscape.verification.jsonl import read_jsonl
-from elspeth.core.landscape.verification.record_order import UniqueKeys
+from elspeth.core.landscape.verification.record_order import (
+    KEYS_REMEMBERED,
+    RecordOrder,
+    UniqueKeys,
+)
 from elspeth.core.landscape.verification.signatures import SignatureVerifier
 from elspeth.core.landscape.verification.verify import Defect, Reason, Verifier
 
 T = "2026-01-01T00:00:00"
+
+
+def test_the_last_key_within_the_limit_is_remembered_and_the_next_is_not() -> None:
+    order = RecordOrder()
+    order.check("run", {"run_id": "run"})
+
+    def edge(number: int) -> Defect | None:
+        return order.check("edge", {"run_id": "run", "edge_id": f"e{number}"})
+
+    assert not any(map(edge, range(KEYS_REMEMBERED + 1)))
+    assert edge(KEYS_REMEMBERED) is None
+    for number in (0, KEYS_REMEMBERED - 1):
+        assert edge(number) == Defect(Reason.DUPLICATE, f"a second edge 'e{number}'")
+
+
 ONE_OF_EACH: dict[str, Record] = {
     "run": {
         "status": "completed",

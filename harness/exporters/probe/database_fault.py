@@ -1,7 +1,4 @@
-"""A database error at one query or row of an export, and the count of the queries before it.
-
-Like `call_script`, it imports the standard library and SQLAlchemy only.
-"""
+"""A database error at one query or row of an export, and the count of the queries before it."""
 
 from __future__ import annotations
 

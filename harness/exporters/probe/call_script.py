@@ -1,8 +1,6 @@
 """Perform a call script: a sequence of calls on exporters, given as plain JSON values.
 
-This module and the two that it imports use the standard library and SQLAlchemy only, so they run
-under any interpreter that has the exporter's dependencies. A child process without the harness
-loads this folder as a package under any name. Scripts are performed here, and judged elsewhere.
+Scripts are performed here, in the process of the exporter, and judged elsewhere.
 
 A script is an object with a list of `steps`. A step is an object whose `step` names one of
 `STEPS`; the other keys are the arguments of that method. `perform` returns one outcome for every
@@ -20,19 +18,19 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
-import inspect
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from . import exports
+from .database import is_locked
 from .database_fault import DatabaseFault
-from .shared_state import is_locked, process_state
+from .process_state import process_state
 
 Script = Mapping[str, Any]
 Outcome = dict[str, Any]
@@ -79,6 +77,7 @@ class _Performer:
         self._exporters: dict[str, Any] = {}
         self._iterators: dict[str, Iterator[Any]] = {}
         self._time = datetime.fromisoformat(_FIRST_TIME)
+        self._tick = timedelta()
         self._faults: list[DatabaseFault] = []
         self._number = 0
 
@@ -105,16 +104,25 @@ class _Performer:
 
     def build(self, exporter: str, key: str | None = None, database: int = 0) -> Outcome:
         """Make an exporter under a name, with a signing key in hexadecimal digits."""
-        takes_clock = _takes(self._factory, "clock")
+        takes_clock = exports.takes_clock(self._factory)
         # The clock is asked again at every call, so that a `clock` step changes it.
-        options = {"clock": lambda: self._time} if takes_clock else {}
+        options = {"clock": self._now} if takes_clock else {}
         signing_key = None if key is None else bytes.fromhex(key)
         self._exporters[exporter] = self._factory(self._databases[database], signing_key, **options)
         return {"takes_clock": takes_clock}
 
-    def clock(self, time: str) -> None:
-        """Set the clock of all exporters to an ISO 8601 time."""
-        self._time = datetime.fromisoformat(time)
+    def clock(self, time: str, tick: float = 0.0) -> None:
+        """Set the clock of all exporters.
+
+        Args:
+            time: An ISO 8601 time, which the clock shows when it is read next.
+            tick: The seconds by which every reading moves the clock on.
+        """
+        self._time, self._tick = datetime.fromisoformat(time), timedelta(seconds=tick)
+
+    def _now(self) -> datetime:
+        now, self._time = self._time, self._time + self._tick
+        return now
 
     def export(
         self,
@@ -203,7 +211,7 @@ class _Performer:
         if function is None:
             return {"missing": method}
         options: dict[str, Any] = {} if sign is None else {"sign": sign}
-        takes_jobs = jobs is not None and _takes(function, "jobs")
+        takes_jobs = jobs is not None and exports.takes(function, "jobs")
         if takes_jobs:
             options["jobs"] = jobs
         function(run_id, self._directory / TARGETS / target, **options)
@@ -288,15 +296,12 @@ class _Performer:
         return {"records": self._path.name} if self._path.exists() else {}
 
     def _spool(self, records: Iterable[Any], *, change: bool = False) -> None:
-        # JSON keeps what a comparison must see: the order of keys, and 1 apart from 1.0 and True.
         with self._path.open("w", encoding="ascii") as file:
             for number, record in enumerate(records, start=1):
-                if not isinstance(record, Mapping) or not all(type(key) is str for key in record):
-                    raise TypeError(f"record {number} is not a dict with text keys: {record!r:.60}")
+                exports.require_record(record, number)
                 if number > MAX_RECORDS:
-                    raise OverflowError(f"more than {MAX_RECORDS:,} records")
-                file.write(json.dumps(dict(record), default=_foreign))
-                file.write("\n")
+                    raise exports.RecordsError(f"more than {MAX_RECORDS:,} records")
+                file.write(exports.encoded(record))
                 if change and isinstance(record, dict):
                     record["changed by the consumer"] = True
                     record["signature"] = ""
@@ -360,16 +365,5 @@ def _listed(folder: Path) -> Iterator[list[str]]:
         yield [str(path.relative_to(folder)), f"{path.lstat().st_mode & 0o7777:o}", content]
 
 
-def _takes(function: Callable[..., Any], parameter: str) -> bool:
-    try:
-        return parameter in inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return False  # Some callables that are written in C have no signature.
-
-
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _foreign(value: object) -> dict[str, str]:
-    return {"class": type(value).__qualname__, "repr": repr(value)}

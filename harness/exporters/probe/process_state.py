@@ -1,0 +1,136 @@
+"""The settings of a process that an export has to leave as they were, and what it left behind."""
+
+from __future__ import annotations
+
+import decimal
+import gc
+import hashlib
+import locale
+import logging
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import thread as pool_threads
+from pathlib import Path
+from typing import Any
+
+State = Mapping[str, Any]
+"""The settings by their names in messages, as plain JSON values."""
+
+_GRACE_SECONDS = 0.5
+
+
+def process_state() -> State:
+    """Describe the settings of this process that an export has to leave as they were."""
+    limits = ("RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_CORE")
+    return {
+        # As hashes: a variable may hold a password, and outcomes are written to files.
+        "environment": {
+            name: hashlib.sha256(os.fsencode(value)).hexdigest()
+            for name, value in os.environ.items()
+        },
+        "current directory": _current_directory(),
+        "umask": _umask(),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "time zone": list(time.tzname),
+        "signal handlers": {
+            # Real-time signals have no name.
+            getattr(each, "name", str(each)): repr(signal.getsignal(each))
+            for each in sorted(signal.valid_signals())
+        },
+        # A library that is imported during an export may add filters for messages of its modules.
+        "warnings filters": [
+            [each[0], str(each[2])]
+            for each in warnings.filters
+            if each[1] is None and each[3] is None
+        ],
+        "logging": [logging.root.level, logging.root.manager.disable, *_log_handlers()],
+        "garbage collection": [gc.isenabled(), *gc.get_threshold()],
+        "recursion limit": sys.getrecursionlimit(),
+        "import path": list(sys.path),
+        "standard streams": [
+            *map(id, (sys.stdin, sys.stdout, sys.stderr)),
+            *map(_is_open, range(3)),
+        ],
+        "exception hook": repr(sys.excepthook),
+        "decimal context": [decimal.getcontext().prec, decimal.getcontext().rounding],
+        "resource limits": [list(resource.getrlimit(getattr(resource, each))) for each in limits],
+    }
+
+
+def changed_settings(before: State, after: State) -> list[str]:
+    """Return what differs between two states, in words, one setting a text."""
+    return [
+        f"{name}{_detail(name, before[name], after[name])}"
+        for name in before
+        if before[name] != after[name]
+    ]
+
+
+def threads() -> frozenset[int | None]:
+    """Return the identifiers of the threads of this process."""
+    return frozenset(each.ident for each in threading.enumerate())
+
+
+def threads_left(known: frozenset[int | None]) -> list[str]:
+    """Return the names of threads that are not among the known ones and keep the process alive."""
+    # Threads of a pool wait for work, and Python ends them at exit. They do no harm.
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while True:
+        pooled = set(getattr(pool_threads, "_threads_queues", ()))
+        left = [
+            each.name
+            for each in threading.enumerate()
+            if not each.daemon and each.ident not in known and each not in pooled
+        ]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.01)
+
+
+def children_faults() -> int:
+    """Return a count that rises whenever a child process of this process has ended."""
+    # Minor page faults of children that were waited for: no process runs without any.
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+
+
+def _detail(name: str, before: Any, after: Any) -> str:
+    if isinstance(before, dict):
+        names = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+        return f": {', '.join(names[:3])}"
+    if name in ("standard streams", "import path"):
+        return ""  # Numbers of objects, and dozens of folders.
+    return f" from {str(before)[:60]} to {str(after)[:60]}"
+
+
+def _log_handlers() -> list[str]:
+    # Without the one to standard error, which `logging.info()` adds if there is no other.
+    return [repr(each) for each in logging.root.handlers if type(each) is not logging.StreamHandler]
+
+
+def _umask() -> str:
+    # Read and not set: `os.umask` would change it for other threads for a moment.
+    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").split("\n"):
+        if line.startswith("Umask:"):
+            return line.split()[1]
+    return ""
+
+
+def _current_directory() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError as error:
+        return f"a directory that is gone ({error.strerror})"
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,61 @@
+"""The timer of a command: the block and its clean-up have a limit, and the timer ends with them."""
+
+import signal
+import time
+
+import pytest
+
+from elspeth.cli import runtime
+from elspeth.cli.runtime import CommandTimeoutError, stop_on_signals
+
+
+class Database:
+    """Counts how often its connections are cut."""
+
+    def __init__(self) -> None:
+        self.cuts = 0
+
+    def cut(self) -> None:
+        self.cuts += 1
+
+
+def timer() -> tuple[float, float]:
+    return signal.getitimer(signal.ITIMER_REAL)
+
+
+def test_without_a_timeout_no_timer_runs() -> None:
+    with stop_on_signals():
+        assert timer() == (0.0, 0.0)
+
+
+def test_the_timer_has_the_timeout_and_then_30_seconds_for_the_clean_up() -> None:
+    with stop_on_signals(timeout_seconds=100):
+        left, interval = timer()
+        assert 90 < left <= 100
+        assert interval == 30
+    assert timer() == (0.0, 0.0)
+
+
+def test_the_timer_ends_when_the_block_fails() -> None:
+    with pytest.raises(ValueError, match="ours"), stop_on_signals(timeout_seconds=100):
+        raise ValueError("ours")
+    assert timer() == (0.0, 0.0)
+
+
+def test_a_clean_up_that_waits_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_CLEAN_UP_SECONDS", 0.1)
+    database = Database()
+    handler = signal.getsignal(signal.SIGALRM)
+
+    def wait_and_clean_up() -> None:
+        with stop_on_signals(timeout_seconds=0.1) as opened:
+            opened.append(database)
+            try:
+                time.sleep(60)
+            finally:
+                time.sleep(60)
+
+    with pytest.raises(CommandTimeoutError, match=r"^not done within the 0\.1 seconds allowed"):
+        wait_and_clean_up()
+    assert database.cuts == 2
+    assert signal.getsignal(signal.SIGALRM) == handler
