@@ -53,6 +53,7 @@ ALTERED = frozenset(
         "ids_longer_than_their_columns",
         "texts_longer_than_their_columns",
         "exported_before",
+        "triggers_without_reason",
         "times_of_every_kind",
         "times_at_the_limits",
         "values_against_the_status",
