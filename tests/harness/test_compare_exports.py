@@ -443,7 +443,7 @@ def test_an_object_that_is_not_an_exporter_is_refused_by_name_in_one_line(
     ("candidate", "words"),
     [
         (YieldsTuples, "record 1 is not a dict with text keys, but ('run', 'compared')"),
-        (NeverEnds, "more than 50 records: raise the limit of harness check --max-records"),
+        (NeverEnds, "more than 50 records: if the run is that large, raise the limit of harness"),
     ],
 )
 def test_an_export_of_no_records_or_without_end_has_failed(
