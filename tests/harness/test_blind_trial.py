@@ -10,7 +10,7 @@ import pytest
 from elspeth.core.landscape import LandscapeDB, LegacyLandscapeExporter
 from harness.fixtures import blind_trial
 from harness.fixtures.blind_trial.base import TableExporter
-from harness.fixtures.blind_trial.legal_databases import Recording, usual
+from harness.fixtures.blind_trial.legal_databases import Recording, open_database, usual
 from harness.fixtures.blind_trial.legal_runs import LEGAL_RUNS, LegalRun
 from harness.fixtures.blind_trial.observed import Factory, difference
 
@@ -32,7 +32,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[La
     """The databases of all legal runs and of a larger run, with the ids of the runs."""
     opened = []
     for build in dict.fromkeys([*(legal.build for legal in LEGAL_RUNS), larger]):
-        database = LandscapeDB(f"sqlite:///{tmp_path_factory.mktemp('legal') / 'audit.db'}")
+        database = open_database(tmp_path_factory.mktemp("legal") / "audit.db")
         opened.append((database, build(database)))
     yield opened
     for database, _ in opened:
@@ -65,7 +65,7 @@ def test_a_faulty_exporter_is_wrong_on_its_legal_run(legal: LegalRun, tmp_path: 
 
 @pytest.mark.parametrize("legal", FAULTY)
 def test_a_faulty_exporter_is_right_on_a_usual_run(legal: LegalRun, tmp_path: Path) -> None:
-    with LandscapeDB(f"sqlite:///{tmp_path / 'audit.db'}") as database:
+    with open_database(tmp_path / "audit.db") as database:
         run_id = usual(database, "plain")
 
         assert difference(LegacyLandscapeExporter, legal.faulty, database, run_id) == ""
