@@ -25,6 +25,7 @@ SPARSE = RunSpec(
             "exported_before",
             "open_states",
             "open_batches",
+            "triggers_without_reason",
             "failed_states",
             "failed_states_with_output",
             "whole_seconds",

@@ -52,16 +52,6 @@ def source_file(factory: object) -> Path | None:
         return None
 
 
-def defined_at(factory: object, name: str) -> CallSite | None:
-    """Return the first line of a class or function; None if it was built at run time."""
-    try:
-        path = inspect.getsourcefile(factory)  # type: ignore[arg-type]
-        line = inspect.getsourcelines(factory)[1]  # type: ignore[arg-type]
-    except (OSError, TypeError):
-        return None
-    return CallSite(path, line, name) if path else None
-
-
 class SourceFolders(Project):
     """The code of an exporter and of its base classes, wherever they are installed.
 
