@@ -18,6 +18,7 @@ import importlib
 import importlib.util
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -314,6 +315,9 @@ def run(requests: int, answers: int) -> None:
         requests: The descriptor that the requests come from.
         answers: The descriptor that the answers go to.
     """
+    # A command that a shell starts in the background ignores interrupts, and so would this process.
+    # An exporter that ignores them for good would then change nothing.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     pipes = Pipes(requests, answers)
     host = Host(pipes)
     while (request := pipes.read()) is not None:

@@ -18,16 +18,16 @@ from querygrowth.work import VM_STEPS, has_vm_steps
 
 from .exports import Build, write_records
 
-# This folder and those beside it are the harness's. Its fixtures stand for user code.
+# This folder and those beside it are the harness's. Its fixtures and mutants stand for user code.
 _HARNESS = Path(__file__).parents[2]
 
 
 def project_of_subject(root: Path | None = None) -> Project:
     """The code below `root` (default: the working directory), without the harness's own frames.
 
-    An installed harness holds the exporters of `harness.fixtures`: those are subjects.
+    The harness holds the exporters of `harness.fixtures` and `harness.mutants`: those are subjects.
     """
-    own = [path for path in _HARNESS.iterdir() if path.name != "fixtures"]
+    own = [path for path in _HARNESS.iterdir() if path.name not in ("fixtures", "mutants")]
     return Project(root, passed_over=own)
 
 
