@@ -14,7 +14,7 @@ from harness.bench.results import Results, Topic
 from harness.bench.targets import load_targets
 from harness.checks.formulas import attribute_queries
 from harness.exporters.measured import InThisProcess, measured
-from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject
+from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, SubjectError
 from harness.gate import completed
 from harness.generate.spec import RunSpec
 from querygrowth.verdict import Outcome
@@ -177,10 +177,10 @@ def test_an_error_of_the_exporter_is_a_failure_at_its_line_and_what_was_measured
     assert completed(results).failures[0].verdict == first
 
 
-def test_a_callable_that_takes_no_database_fails_without_a_line_of_its_own(tmp_path: Path) -> None:
+def test_a_callable_that_takes_no_database_is_refused_as_no_exporter(tmp_path: Path) -> None:
     planned = replace(experiment(LandscapeExporter, 2), candidate=measured("json:dumps"))
-    results = run_experiment(planned, tmp_path, lambda step: None)
-    assert "it raised TypeError" in results.failures[0].verdict.seen
+    with pytest.raises(SubjectError, match=r"^dumps\(obj, .* cannot be called as an exporter: "):
+        run_experiment(planned, tmp_path, lambda step: None)
 
 
 def test_the_formulas_of_both_exporters_are_exact(tmp_path: Path) -> None:
