@@ -135,6 +135,7 @@ def test_keys_in_another_order_differ() -> None:
     assert difference is not None
     assert difference.kind is Kind.KEY_ORDER
     assert difference.found == "status, run_id, record_type"
+    assert (difference.field, difference.expected) == ("", "record_type, run_id, status")
 
 
 @pytest.mark.parametrize("value", [5, True, "5.0"])
