@@ -98,4 +98,5 @@ def test_the_message_of_several_failures_has_a_blank_line_between_them() -> None
 def test_the_failing_line_in_pytest_is_that_of_the_caller() -> None:
     with pytest.raises(VerdictError) as failure:
         require([GREW])
-    assert [entry.ishidden(failure) for entry in failure.traceback] == [False, True]
+    hidden = [entry.ishidden(failure) for entry in failure.traceback]
+    assert (hidden[0], hidden[-1]) == (False, True)
