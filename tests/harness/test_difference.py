@@ -76,6 +76,22 @@ def test_a_missing_record_is_reported_with_the_counts_of_its_type() -> None:
     assert "node_state records: 3 expected, 0 found" in difference.around
 
 
+@pytest.mark.parametrize(("index", "hint"), [(0, ""), (2, "its token_id is t"), (6, "")])
+def test_a_missing_record_names_its_parent_if_it_has_one(index: int, hint: str) -> None:
+    difference = first_difference(CONTROL, [*CONTROL[:index], *CONTROL[index + 1 :]])
+    assert difference is not None
+    assert (difference.number, difference.hint) == (index + 1, hint)
+
+
+@pytest.mark.parametrize(
+    "found", ["2026-01-01", "2026-01-01T00:00:00+01:00", "2026-01-01T01:00:00", ""]
+)
+def test_other_times_than_one_without_offset_have_no_hint_at_it(found: str) -> None:
+    difference = first_difference(CONTROL, changed(2, started_at=found))
+    assert difference is not None
+    assert (difference.field, difference.hint) == ("started_at", "")
+
+
 def test_a_record_missing_at_the_end_is_missing() -> None:
     difference = first_difference(CONTROL, CONTROL[:-1])
     assert difference is not None
@@ -135,6 +151,7 @@ def test_keys_in_another_order_differ() -> None:
     assert difference is not None
     assert difference.kind is Kind.KEY_ORDER
     assert difference.found == "status, run_id, record_type"
+    assert (difference.field, difference.expected) == ("", "record_type, run_id, status")
 
 
 @pytest.mark.parametrize("value", [5, True, "5.0"])

@@ -21,6 +21,7 @@ from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 
+READS_FIRST = "harness.fixtures.correct_exporters.unusual:InAForkedProcess"
 NOT_A_SNAPSHOT = "harness.fixtures.faulty_exporters.resources:NotASnapshot"
 
 
@@ -47,6 +48,15 @@ def test_an_exporter_that_reads_query_by_query_is_torn_on_every_backend(
 ) -> None:
     seen = judged(reference, landscape_url, tmp_path)
     assert seen.startswith("failed: not a snapshot: ")
+
+
+def test_an_exporter_that_reads_everything_first_holds_a_snapshot(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    seen = judged(READS_FIRST, sqlite_url, tmp_path)
+    assert seen == (
+        "passed: a snapshot: no query after the first record, so all was read from one state"
+    )
 
 
 def test_a_torn_export_is_shown_with_its_first_difference(sqlite_url: str, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from scenarios.shop import shop
 from querygrowth.activity import TRANSACTIONS, Activity, ShapeActivity
 from querygrowth.assertions import assert_query_growth
 from querygrowth.call_sites import CallSite
-from querygrowth.contract import Allowance, QueryContract
+from querygrowth.contract import Allowance, QueryContract, judge_vacuity
 from querygrowth.growth import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.search import find_blow_up
@@ -132,6 +132,45 @@ def test_the_excess_is_the_number_of_queries_too_many() -> None:
     assert ONE_PER_TABLE.excess(seen) == 4
     assert QueryContract(total=4).excess(seen) == 2
     assert QueryContract(total=9, per_table=9).excess(seen) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen", "next_step"),
+    [
+        ({"unconsumed": True}, "returned an iterator that was not consumed",
+            "wrap it in list() in the action"),
+        ({"shapes": (), "checkouts": 0}, "the engine was never used",
+            "whether the action uses another engine"),
+        ({"shapes": (), "transactions": 0, "bypassed": ()}, "sent no query",
+            "whether the action does its work lazily, or from a cache"),
+        ({"records": 0}, "emitted no record",
+            "whether the population is where the action looks"),
+        ({}, "did something", ""),
+        ({"shapes": (), "transactions": 0, "bypassed": ("SELECT 1",)}, "did something", ""),
+        ({"shapes": (), "bypassed": ()}, "did something", ""),
+        ({"shapes": (), "checkouts": 0, "unconsumed": True},
+            "returned an iterator that was not consumed", "wrap it in list() in the action"),
+        ({"records": None}, "did something", ""),
+    ],
+)  # fmt: skip
+def test_an_action_that_did_nothing_fails_with_its_cause(
+    changes: dict[str, object], seen: str, next_step: str
+) -> None:
+    verdict = judge_vacuity(replace(LOOP, **changes), "action")
+    assert (verdict.subject, verdict.seen, verdict.next_step) == ("action", seen, next_step)
+    assert verdict.failed is (seen != "did something")
+
+
+def test_a_total_that_is_too_large_shows_the_shapes_sent_most() -> None:
+    (failure,) = (each for each in QueryContract(total=5).judge(LOOP, "action") if each.failed)
+    assert str(failure) == (
+        "action: 6 queries\n"
+        "  5x SELECT id FROM items WHERE order_id = ?\n"
+        "  1x SELECT id FROM orders\n"
+        "at: /shop/orders.py:12 in items_of\n"
+        "expected: at most 5 queries\n"
+        "look at: the shapes above, most sent first"
+    )
 
 
 def test_a_limit_of_zero_is_a_limit() -> None:

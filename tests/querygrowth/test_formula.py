@@ -98,6 +98,19 @@ def test_the_miss_of_a_formula_is_the_largest_over_the_runs() -> None:
     assert formula.off_by == max(misses) == Fraction(42, 5)
 
 
+def test_a_name_that_a_run_does_not_count_has_the_count_zero_there() -> None:
+    runs = [
+        CountedRun({"rows": n}, {"all": 5, "larger": n - 1} if n > 1 else {"all": 5})
+        for n in (1, 2, 3)
+    ]
+    found = attribute(runs)
+    assert {name: str(each) for name, each in found.by_name.items()} == {
+        "all": "5",
+        "larger": "-1 + 1.00 rows",
+    }
+    assert all(each.exact for each in found.by_name.values())
+
+
 def test_an_axis_that_never_changes_is_named() -> None:
     runs = [CountedRun({"rows": n, "batches": 2}, {"all": n}) for n in (1, 2, 3)]
     with pytest.raises(ConfoundedAxesError, match="batches is the same in every run: vary it"):

@@ -79,6 +79,11 @@ def test_one_axis_grows_at_a_time_from_its_base() -> None:
     ]  # fmt: skip
 
 
+def test_a_scale_may_be_zero() -> None:
+    (axis,) = measure_growth(lazy_load, shop, axes=["orders"], scales=(0, 1, 2)).axes
+    assert [act.queries for act in axis.activities] == [1, 2, 3]
+
+
 def test_a_loop_is_named_on_every_axis_it_grows_along_and_on_no_other() -> None:
     report = measure_growth(lazy_load, shop, axes=["orders", "items", "notes"], scales=SCALES)
     failed = [each.seen for each in judge_growth(report) if each.failed]
@@ -162,7 +167,10 @@ def never(**_sizes: int) -> Engine:
         ({"axes": [5]}, "^axes must be names"),
         ({"axes": {"orders": None}}, "^the base size of orders: a size must be a whole number"),
         ({"axes": {"orders": -2}}, "^the base size of orders: a size cannot be negative"),
-        ({"axes": ["orders"], "scales": "2 20 501"}, "^scales must be a list"),
+        (
+            {"axes": ["orders"], "scales": "2 20 501"},
+            r"^scales must be a list, such as scales=\(2, 20, 501\), got '2 20 501'$",
+        ),
         ({"axes": ["orders"], "scales": 501}, "^scales must be a list"),
         ({"axes": ["orders"], "scales": {"orders": 501}}, r"^scales\['orders'\] must be a list"),
         ({"axes": ["orders"], "scales": (False, True, 2)}, "^orders: a size must be a whole"),

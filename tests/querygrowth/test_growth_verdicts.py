@@ -219,6 +219,40 @@ def test_the_line_is_shown_once_and_the_other_growing_shapes_have_theirs() -> No
     )
 
 
+def test_an_axis_gives_the_trend_of_any_count() -> None:
+    (axis,) = GrowthReport.of("Exporter", "rows", SCALES, scaled(rows_fetched=linear)).axes
+    assert axis.trend(lambda act: act.rows_fetched) == trend(SCALES, SCALES)
+    steps = {10: 1, 100: 1, 1000: 2}
+    for in_steps in (True, False):
+        found = axis.trend(lambda act: steps[act.records], in_steps=in_steps)
+        assert found == trend(SCALES, list(steps.values()), in_steps=in_steps)
+
+
+def test_too_many_fetched_rows_are_shown_beside_the_records() -> None:
+    (failure,) = failed(scaled(rows_fetched=quadratic))
+    (without_records,) = failed(
+        [replace(each, records=None) for each in scaled(rows_fetched=quadratic)]
+    )
+    records = tuple(line for line in failure.evidence if line.endswith("records"))
+    assert [line.split() for line in records] == [
+        ["rows", str(scale), str(scale), "records"] for scale in SCALES
+    ]
+    assert not any("records" in line for line in without_records.evidence)
+
+
+@pytest.mark.parametrize(("length", "shown"), [(160, 160), (161, 160), (500, 160)])
+def test_a_statement_is_shown_up_to_160_characters(length: int, shown: int) -> None:
+    text = "DELETE FROM states WHERE ".ljust(length, "x")
+
+    def deletes(scale: int) -> tuple[ShapeActivity, ...]:
+        return (ShapeActivity.named("states", text, scale),)
+
+    (failure,) = failed(scaled(shapes=deletes))
+    (line,) = (each for each in failure.evidence if "DELETE" in each)
+    assert len(line.strip()) == shown
+    assert line.endswith("x..." if length > 160 else "x")
+
+
 def test_a_count_that_was_not_taken_is_skipped_with_the_reason() -> None:
     unknown = [Activity(shapes=KEPT.shapes, transactions=1, records=scale) for scale in SCALES]
     report = GrowthReport.of("Exporter", "rows", SCALES, unknown)

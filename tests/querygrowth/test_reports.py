@@ -104,7 +104,19 @@ class TestSarif:
     def test_the_rules_and_the_tool_are_declared(self) -> None:
         driver = sarif()["tool"]["driver"]
         assert driver["name"] == "shop tests"
-        assert [rule["id"] for rule in driver["rules"]] == ["growth", "speed-against-base"]
+        assert driver["rules"] == [
+            {"id": "growth", "shortDescription": {"text": "Queries do not grow"}},
+            {"id": "speed-against-base", "shortDescription": {"text": "Not slower"}},
+        ]
+
+    def test_paths_are_relative_to_the_root_that_the_log_names(self) -> None:
+        run = sarif(Reported("growth", GREW))
+        (result,) = run["results"]
+        location = result["locations"][0]["physicalLocation"]["artifactLocation"]
+        assert run["originalUriBaseIds"] == {
+            location["uriBaseId"]: {"description": {"text": "The checkout's root"}}
+        }
+        assert run["columnKind"] == "unicodeCodePoints"
 
     def test_an_inconclusive_verdict_is_a_warning_and_a_pass_is_left_out(self) -> None:
         undecided = replace(GREW, outcome=Outcome.INCONCLUSIVE, site=None)

@@ -91,5 +91,7 @@ def test_an_error_of_the_action_itself_is_not_hidden() -> None:
 
 
 def test_a_contract_without_a_limit_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs a limit to exceed"):
+    with pytest.raises(
+        ValueError, match=r"^a search needs a limit to exceed: set per_table or total$"
+    ):
         find_blow_up(runs, observe, QueryContract())

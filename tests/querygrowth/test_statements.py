@@ -112,3 +112,22 @@ def test_a_long_list_is_reduced_at_once() -> None:
     assert skeleton(f"SELECT a FROM t WHERE id IN ({placeholders})") == (
         "SELECT a FROM t WHERE id IN (?)"
     )
+
+
+@pytest.mark.parametrize(
+    ("sql", "read", "written"),
+    [
+        ("SELECT (( FROM t JOIN u", ("t", "u"), ()),
+        ("WITH (( FROM t JOIN u", ("t", "u"), ()),
+        ("UPDATE t SET (( FROM u", ("u",), ("t",)),
+        ("DELETE (( FROM t", (), ("t",)),
+        ("SELECT ((", (), ()),
+    ],
+)
+def test_the_tables_of_a_text_that_cannot_be_parsed_are_found_by_words(
+    sql: str, read: tuple[str, ...], written: tuple[str, ...]
+) -> None:
+    shape = shape_of(sql, "sqlite")
+    assert shape.operation == sql.split()[0]
+    assert (shape.tables_read, shape.tables_written) == (read, written)
+    assert shape.table == (written + read + (NO_TABLE,))[0]

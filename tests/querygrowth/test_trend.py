@@ -46,6 +46,18 @@ def test_pages_with_an_empty_last_one_are_steps() -> None:
     assert trend(scales, [scale // 2 + 1 for scale in scales]).chunk == Chunk(2, 2)
 
 
+@pytest.mark.parametrize(("counts", "size"), [((1, 3, 50), 10), ((2, 5, 61), 8), ((1, 5, 48), 11)])
+def test_chunks_that_no_size_explains_have_their_average_size(
+    counts: tuple[int, ...], size: int
+) -> None:
+    assert trend((2, 20, 501), counts).chunk == Chunk(size, size)
+
+
+def test_two_scales_give_one_slope() -> None:
+    found = trend((1, 3), (4, 9))
+    assert (found.slopes, found.slope, found.growth) == ((2.5,), 2.5, Growth.LINEAR)
+
+
 def test_every_segment_has_its_slope() -> None:
     found = trend((2, 20, 501), (4, 22, 984))
     assert found.slopes == (1.0, 2.0)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from querygrowth.call_sites import CallSite
 from querygrowth.verdict import (
     Outcome,
     Verdict,
@@ -74,3 +75,28 @@ def test_only_an_inconclusive_outcome_may_be_tolerated(
 ) -> None:
     assert exit_code(Outcome(outcome)) == strict
     assert exit_code(Outcome(outcome), strict=False) == tolerant
+
+
+def test_a_failure_keeps_what_a_pass_drops_and_neither_invents_anything() -> None:
+    site = CallSite("/shop/orders.py", 12, "items_of")
+    given = {"expected": "12", "seen": "13", "next_step": "the loop", "site": site, "kind": "crash"}
+    failed, passed = (judge("exporter", holds, **given) for holds in (False, True))
+    assert (failed.next_step, failed.site, failed.kind) == ("the loop", site, "crash")
+    assert (passed.next_step, passed.site, passed.kind) == ("", None, "")
+    assert judge("exporter", False, expected="12", seen="13") == Verdict(
+        "exporter", Outcome.FAILED, "12", "13"
+    )
+
+
+def test_the_message_of_several_failures_has_a_blank_line_between_them() -> None:
+    other = Verdict("exporter", Outcome.FAILED, "12", "13 queries")
+    with pytest.raises(VerdictError) as failure:
+        require([GREW, Verdict("exporter", Outcome.PASSED, "12", "12 queries"), other])
+    assert str(failure.value) == f"{GREW}\n\n{other}"
+
+
+def test_the_failing_line_in_pytest_is_that_of_the_caller() -> None:
+    with pytest.raises(VerdictError) as failure:
+        require([GREW])
+    hidden = [entry.ishidden(failure) for entry in failure.traceback]
+    assert (hidden[0], hidden[-1]) == (False, True)

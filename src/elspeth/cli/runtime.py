@@ -201,9 +201,8 @@ def stop_on_signals(*, timeout_seconds: float | None = None) -> Iterator[OpenDat
 
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
     before = {number: signal.signal(number, stop) for number in numbers}
-    # The timer fires again, in case the clean-up waits for a server too.
-    repeat_seconds = _CLEAN_UP_SECONDS if timeout_seconds else 0
-    signal.setitimer(signal.ITIMER_REAL, timeout_seconds or 0, repeat_seconds)
+    # The timer fires again, in case the clean-up waits for a server too. Zero starts no timer.
+    signal.setitimer(signal.ITIMER_REAL, timeout_seconds or 0, _CLEAN_UP_SECONDS)
     try:
         yield opened
     finally:

@@ -1,4 +1,4 @@
-"""The timer of a command: the block and its clean-up have a limit, and the timer ends with them."""
+"""Signals and the timer of a command end its block, and are as before after it."""
 
 import signal
 import time
@@ -6,7 +6,7 @@ import time
 import pytest
 
 from elspeth.cli import runtime
-from elspeth.cli.runtime import CommandTimeoutError, stop_on_signals
+from elspeth.cli.runtime import CommandTimeoutError, Terminated, stop_on_signals
 
 
 class Database:
@@ -59,3 +59,30 @@ def test_a_clean_up_that_waits_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> 
         wait_and_clean_up()
     assert database.cuts == 2
     assert signal.getsignal(signal.SIGALRM) == handler
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"),
+    [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)],
+)
+def test_a_signal_cuts_the_databases_and_a_second_one_ends_the_process(
+    number: signal.Signals, raised: type[BaseException]
+) -> None:
+    database = Database()
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    before = [signal.getsignal(each) for each in numbers]
+    in_clean_up: list[object] = []
+
+    def be_stopped() -> None:
+        with stop_on_signals() as opened:
+            opened.append(database)
+            try:
+                signal.raise_signal(number)
+            finally:
+                in_clean_up.extend(map(signal.getsignal, (signal.SIGTERM, signal.SIGINT)))
+
+    with pytest.raises(raised):
+        be_stopped()
+    assert database.cuts == 1
+    assert in_clean_up == [signal.SIG_DFL, signal.SIG_DFL]
+    assert [signal.getsignal(each) for each in numbers] == before
