@@ -22,7 +22,18 @@ _Change: TypeAlias = Callable[[Column[Any], Any, int], Any]
 """Returns the new value for a column, its old value, and a number that differs between entities."""
 
 _TABLES = {table.name: table for table in EXPORTED_TABLES}
-_MEMBERS = frozenset(("status", "node_type", "determinism", "default_mode", "mode", "call_type", "trigger_type"))
+_MEMBERS = frozenset(
+    (
+        "status",
+        "node_type",
+        "determinism",
+        "default_mode",
+        "mode",
+        "call_type",
+        "trigger_type",
+        "export_status",
+    )
+)
 """The columns that hold the members of an enum."""
 
 
