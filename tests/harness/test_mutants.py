@@ -14,7 +14,7 @@ from sqlalchemy import event
 from elspeth.core.landscape import LandscapeDB, LegacyLandscapeExporter
 from elspeth.core.landscape.export.record_types import RECORD_TYPES
 from elspeth.core.landscape.schema import metadata
-from harness.checks.cases import PLAN_CHANGES
+from harness.checks.database_changes import PLAN_CHANGES
 from harness.exporters.subject import SubjectError, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec

@@ -25,13 +25,13 @@ _TABLES = {table.name: table for table in EXPORTED_TABLES}
 _MEMBERS = frozenset(
     (
         "status",
+        "export_status",
         "node_type",
         "determinism",
         "default_mode",
         "mode",
         "call_type",
         "trigger_type",
-        "export_status",
     )
 )
 """The columns that hold the members of an enum."""
