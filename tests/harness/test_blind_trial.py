@@ -6,13 +6,13 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-
-from elspeth.core.landscape import LandscapeDB, LegacyLandscapeExporter
-from harness.fixtures import blind_trial
 from harness.fixtures.blind_trial.base import TableExporter
 from harness.fixtures.blind_trial.legal_databases import Recording, open_database, usual
 from harness.fixtures.blind_trial.legal_runs import LEGAL_RUNS, LegalRun
 from harness.fixtures.blind_trial.observed import Factory, difference
+
+from elspeth.core.landscape import LandscapeDB, LegacyLandscapeExporter
+from harness.fixtures import blind_trial
 
 TRIAL = tomllib.loads((Path(blind_trial.__file__).parent / "trial.toml").read_text())
 
