@@ -65,3 +65,19 @@ def test_every_path_on_the_page_exists() -> None:
 
 def test_no_layered_product_has_more_than_seven_layers() -> None:
     assert max(len(layers) for layers in _layers().values()) == 7
+
+
+def test_the_mutation_run_lists_files_and_tests_that_exist() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    mutation = settings["tool"]["mutmut"]
+    patterns = (*mutation["only_mutate"], *mutation["pytest_add_cli_args_test_selection"])
+    assert [each for each in patterns if not any(ROOT.glob(each))] == []
+
+
+def test_the_mutation_run_covers_every_module_that_checks_and_compares() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    mutated = {
+        path for each in settings["tool"]["mutmut"]["only_mutate"] for path in ROOT.glob(each)
+    }
+    for folder in ("harness/checks", "harness/compare", f"{LANDSCAPE}/verification"):
+        assert set((ROOT / folder).rglob("*.py")) <= mutated

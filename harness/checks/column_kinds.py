@@ -24,6 +24,7 @@ from elspeth.contracts.errors import MAX_INTEGER
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.schema import EXPORTED_TABLES
 from harness.checks.cases import plan_cases, record_cases, tie_cases
+from harness.generate.features.contents import LONGEST_CUT
 
 _BEGIN, _END = "<!-- column kinds -->\n", "<!-- end of column kinds -->\n"
 
@@ -53,6 +54,10 @@ def _is_long(column: Column[Any], values: Sequence[Any]) -> bool:
     return any(len(value) == length for value in values)
 
 
+def _is_too_long(_: Column[Any], values: Sequence[Any]) -> bool:
+    return any(len(value) > LONGEST_CUT for value in values)
+
+
 def _is_number(value: str) -> bool:
     return re.fullmatch(r"-?[0-9.]+(e[0-9]+)?", value) is not None
 
@@ -64,6 +69,8 @@ _KINDS: Mapping[str, Mapping[str, _Test]] = MappingProxyType(
             "blank": _any(lambda value: value != "" and not value.strip()),
             "blank at an end": _any(lambda value: value != value.strip() != ""),
             "long": _is_long,
+            "too long": _is_too_long,
+            "NUL": _any(lambda value: "\0" in value),
             "non-BMP": _any(lambda value: any(each > "\uffff" for each in value)),
             "not normalised": _any(lambda value: unicodedata.normalize("NFC", value) != value),
             "case twins": _has_case_twins,
@@ -129,6 +136,8 @@ REASONS: Sequence[tuple[str, str, str]] = (
     ("runs.export_*", "*", "the state of an export, which no export contains"),
     ("runs.exported_at", "*", "the state of an export, which no export contains"),
     ("*.run_id", "empty", "the recorder makes an id where it is given the empty text"),
+    ("*.run_id", "too long", "a spec refuses a run id that is longer than its column"),
+    ("*.run_id", "NUL", "no command line can name such a run"),
     ("*.run_id", "long", "a generated run id leaves room for the suffix of its neighbours"),
     ("nodes.schema_fields_json", "empty", "the control refuses fields that are not a JSON list"),
     ("nodes.schema_fields_json", "not JSON", "the control refuses fields that are not a JSON list"),

@@ -67,6 +67,8 @@ _FEW, _MANY = (3, 20, 100), (2, 20, 501)
 # the last step: the slope of a quadratic count then rises by far more than that of a sort.
 _WORK_SCALES, _ROW_WORK_SCALES = (3, 10, 40), (8, 24, 72)
 
+_LARGE_WORK_SCALES = (100, 400, 1_600)
+
 # The rows, nodes, edges, batches and artifacts of the other runs. The other tables follow the rows.
 _OTHER_RUNS = (10, 100, 1000)
 # Machine steps on the same run. A planner that knows the sizes of tables may take another way.
@@ -158,6 +160,26 @@ def judge_work(
     beside = _beside_other_runs(candidate, runs, (VM_STEPS,), directory)
     # Growth within the run first: what grows there is seen beside other runs as well.
     return (*verdicts, *_judge_steps_beside(candidate.name, beside))
+
+
+def judge_work_of_large_runs(
+    candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
+) -> Sequence[Verdict]:
+    """Judge whether work grows in proportion in runs with hundreds of entities of every table.
+
+    A search through a list takes few branches. Among those of the records, it shows from a few
+    hundred entities on.
+
+    Takes and returns the same as `judge_work`.
+    """
+    specs = {size: everything(size, run_id=f"work-{size}") for size in _LARGE_WORK_SCALES}
+    stored = runs.stored([*specs.values()])
+    axis = {
+        size: _observe(candidate, stored.db, spec.run_id, (BRANCHES,), directory)
+        for size, spec in specs.items()
+    }
+    axes = {"entities of every table": axis}
+    return judge_growth(GrowthReport.of_axes(candidate.name, axes), declared.contract)
 
 
 def _along_axes(

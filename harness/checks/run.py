@@ -19,6 +19,7 @@ from harness.checks.costs import (
     judge_query_growth,
     judge_variables,
     judge_work,
+    judge_work_of_large_runs,
     search_blow_up,
 )
 from harness.checks.database_errors import judge_database_errors
@@ -335,7 +336,9 @@ def _check_size(request: _Request) -> Iterator[Verdict]:
 
 def _check_work(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
-        verdicts = judge_work(*request.costs)
+        verdicts = [*judge_work(*request.costs)]
+        if request.depth is Depth.ALL:
+            verdicts += judge_work_of_large_runs(*request.costs)
         yield from failed_or_one_passed(
             verdicts,
             expected="branches and machine steps that grow no faster than the records",

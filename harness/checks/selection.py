@@ -43,8 +43,6 @@ GROUPS: Mapping[str, tuple[Check, ...]] = MappingProxyType(
 )
 """Names of several checks, for --part."""
 
-_OPTIONS = MappingProxyType({Depth.QUICK: "--quick", Depth.ALL: "--all"})
-
 
 class UnknownPartError(ValueError):
     """A name is neither that of a check nor of a group. The message names the nearest one."""

@@ -138,7 +138,7 @@ def capture(
     stale = directory / CSV
     stale.mkdir()
     for name in CSV_NAMES:
-        (stale / name).write_text(STALE, encoding="ascii", newline="")
+        (stale / name).write_bytes(STALE.encode())
     exporter = as_measured(exporter)
     task = ExportTask(db, run_id, signing_key, clock, directory)
     found = exporter.export(task, max_records=max_records)

@@ -16,7 +16,6 @@ from harness.exporters.own_process import InOwnProcess
 from harness.exporters.probe import call_script, exports, measures
 from harness.exporters.probe.observation import (
     SourceFolders,
-    defined_at,
     frames_of_error,
     write_records_with_pause,
 )
@@ -56,7 +55,8 @@ class InThisProcess:
     @property
     def defined_at(self) -> CallSite | None:
         """The first line of its class or function."""
-        return defined_at(self.loaded.factory, self.name)
+        place = exports.definition_of(self.loaded.factory, self.name)
+        return CallSite(*place) if place else None
 
     def export(self, task: ExportTask, *, max_records: int = sys.maxsize) -> Mapping[str, Any]:
         """Export in every form, each with a new exporter."""

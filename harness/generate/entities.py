@@ -158,6 +158,7 @@ class StoredBatch(NamedTuple):
     status: str
     created_at: str
     completed_at: str | None
+    trigger_type: str | None = None
 
 
 class StoredBatchMember(NamedTuple):

@@ -24,6 +24,10 @@ def faulty_exporter(identifier: str) -> ExporterClass:
 
 
 def __getattr__(name: str) -> ExporterClass:
+    # The import system asks every module for names such as `__path__`. All mutants would be made to
+    # find out that it is none of them.
+    if name.startswith("__"):
+        raise AttributeError(f"there is no mutant {name}")
     try:
         return faulty_exporter(name)
     except KeyError:

@@ -96,7 +96,7 @@ def _read_differently(
     """Yield an operator, its place in the field, what the field does, and what is read instead."""
     enum = record_type.enums.get(column.name)
     neighbours = _neighbours(column)
-    nearest = next(filter(None, neighbours.values()), None)
+    nearest = next((each for each in neighbours.values() if each is not None), None)
     if nearest is not None:
         yield "read-neighbour", nearest.name, f"is read from {nearest.name}", nearest
     for place, other in neighbours.items():

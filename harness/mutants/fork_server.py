@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import IO
 
 from sqlalchemy import create_engine
@@ -67,6 +66,8 @@ class ForkServer:
             mark = f"{launch.mark_name}={launch.mark}".encode()
             socket.send_fds(self._socket, [mark], theirs)
             answer = self._socket.recv(_MESSAGE_BYTES)
+        except OSError as error:
+            raise ChildProcessError(_NO_PROCESS) from error
         finally:
             os.close(their_output)
             os.close(their_ending)
@@ -167,8 +168,6 @@ def _import_everything() -> None:
     for name in ("exports", "measures", "observation"):
         importlib.import_module(f"harness.exporters.probe.{name}")
     importlib.import_module("harness.mutants.exporters")
-    host.load_package("harness_calls", Path(host.__file__).parents[1])
-    importlib.import_module("harness_calls.call_script")
     create_engine("sqlite://").dispose()
     gc.collect()
     # A collection in a forked process then leaves all this alone, which saves time and memory.

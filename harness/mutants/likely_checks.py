@@ -33,6 +33,9 @@ LIKELY_CHECKS: Mapping[str, tuple[Check, ...]] = MappingProxyType(
             ),
             _ORDER,
         ),
+        **dict.fromkeys(
+            ("chunks-unsorted", "keyset-not-unique", "page-loses-row", "page-repeats-row"), _LARGE
+        ),
         **dict.fromkeys(("keep-between-calls", "share-between-iterators"), _CALLS),
         **dict.fromkeys(("reuse-records", "ignore-argument", "break-grouped"), _CALLS),
         **dict.fromkeys(("break-refusal", "change-key", "change-clock"), _CALLS),

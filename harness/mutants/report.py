@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from harness import packaged
 from harness.mutants import all_mutants
 from harness.mutants.run import MutantResult, MutantSelectionError, read_results
-from querygrowth.verdict import Outcome
+from querygrowth.verdict import Outcome, exit_code
 
 PAGE = packaged.FIXTURES.parent / "docs" / "comparison.md"
 """The page with its table."""
@@ -285,3 +285,4 @@ def publish(paths: Iterable[Path], day: date) -> MutationScore:
 if __name__ == "__main__":
     published = publish(map(Path, sys.argv[1:]), datetime.now(UTC).date())
     sys.stdout.write(f"{published.headline}\n")
+    sys.exit(exit_code(published.outcome))

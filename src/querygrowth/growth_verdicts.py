@@ -99,8 +99,7 @@ def _by_cause(failed: Sequence[Verdict], grown: Sequence[Verdict]) -> tuple[Verd
     # repairs them all. So the other failures at a line whose queries grew become its evidence.
     causes = {queries.site: queries for queries in reversed(grown) if queries.failed}
     results: defaultdict[Verdict, list[str]] = defaultdict(list)
-    # A limit that is broken in the same words along several axes is reported once.
-    reported: dict[Verdict, None] = {}
+    reported: dict[Verdict, None] = {}  # once if broken in the same words along several axes
     for verdict in failed:
         cause = causes.get(verdict.site) if verdict.site else None
         if cause is None or verdict in grown:

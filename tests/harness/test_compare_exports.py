@@ -176,7 +176,25 @@ def test_a_csv_file_that_no_record_belongs_to_is_extra(one_run: LandscapeDB) -> 
 
     difference = compare_exports(one_run, SPEC.run_id, candidate=subject(LeavesAFile)).difference
     assert difference is not None
-    assert (difference.kind, difference.place) == (Kind.EXTRA_FILE, "csv/stale.csv")
+    assert difference == Difference(Kind.EXTRA_FILE, "no file", "a file", "csv/stale.csv")
+
+
+def test_a_file_of_an_earlier_export_is_named_as_such(one_run: LandscapeDB) -> None:
+    class KeepsOldFiles(LandscapeExporter):
+        def write_csv(self, run_id: str, directory: Path, sign: bool = False, **_: Any) -> Any:
+            earlier = {path.name: path.read_bytes() for path in directory.iterdir()}
+            published = super().write_csv(run_id, directory, sign=sign)
+            for name in earlier.keys() - {path.name for path in directory.iterdir()}:
+                (directory / name).write_bytes(earlier[name])
+            return published
+
+    # Without a signature there is no manifest to replace that of the earlier export.
+    difference = compare_exports(
+        one_run, SPEC.run_id, candidate=subject(KeepsOldFiles), signing_key=None
+    ).difference
+    assert difference is not None
+    assert (difference.kind, difference.place) == (Kind.EXTRA_FILE, "csv/manifest.csv")
+    assert difference.hint == ("left by an earlier export: write to a new directory, then replace")
 
 
 def test_a_file_that_was_never_written_is_missing(one_run: LandscapeDB) -> None:
@@ -425,7 +443,7 @@ def test_an_object_that_is_not_an_exporter_is_refused_by_name_in_one_line(
     ("candidate", "words"),
     [
         (YieldsTuples, "record 1 is not a dict with text keys, but ('run', 'compared')"),
-        (NeverEnds, "more than 50 records: raise the limit of harness check --max-records"),
+        (NeverEnds, "more than 50 records: if the run is that large, raise the limit of harness"),
     ],
 )
 def test_an_export_of_no_records_or_without_end_has_failed(

@@ -153,6 +153,20 @@ def test_queries_grow_above_those_of_the_smallest_scale_and_above_one(
     assert verdict.seen == f"queries {'grew' if grew else 'did not grow'} with rows"
 
 
+def test_a_passed_verdict_names_all_allowances_and_a_failed_one_those_of_its_tables() -> None:
+    contract = QueryContract(transactions=1).allow("rows", page=5).allow("states", chunk=5)
+    expected = {}
+    for name, activities in (("passed", scaled()), ("failed", scaled(shapes=looped))):
+        report = GrowthReport.of("Exporter", "rows", SCALES, activities)
+        queries = next(each for each in judge_growth(report, contract) if "quer" in each.seen)
+        assert queries.outcome == name
+        expected[name] = queries.expected
+    assert expected == {
+        "passed": "the same count at every scale, but rows in pages of 5, states in chunks of 5",
+        "failed": "the same count at every scale, but states in chunks of 5",
+    }
+
+
 def test_a_kept_contract_gives_no_failure() -> None:
     assert failed(scaled(), QueryContract(total=2, per_table=1, transactions=1)) == []
 

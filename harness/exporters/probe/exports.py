@@ -37,6 +37,14 @@ def takes(function: Callable[..., Any], parameter: str) -> bool:
         return False  # Some callables that are written in C have no signature.
 
 
+def definition_of(factory: Callable[..., Any], name: str) -> list[Any] | None:
+    """Return file, line and name of a class or function; None if it was built at run time."""
+    try:
+        return [inspect.getsourcefile(factory), inspect.getsourcelines(factory)[1], name]
+    except (OSError, TypeError):
+        return None
+
+
 def build_exporter(name: str, factory: Callable[..., Any], db: Any, key: Any, clock: Any) -> Any:
     """Make an exporter.
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 import gc
 import importlib
 import importlib.util
-import inspect
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -140,7 +140,7 @@ class Host:
             "python": sys.version.split()[0],
             "takes_clock": exports.takes_clock(self.factory),
             "file": file and str(Path(file).resolve()),
-            "defined_at": _definition(self.factory, self.name),
+            "defined_at": exports.definition_of(self.factory, self.name),
         }
 
     @property
@@ -315,6 +315,9 @@ def run(requests: int, answers: int) -> None:
         requests: The descriptor that the requests come from.
         answers: The descriptor that the answers go to.
     """
+    # A command that a shell starts in the background ignores interrupts, and so would this process.
+    # An exporter that ignores them for good would then change nothing.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     pipes = Pipes(requests, answers)
     host = Host(pipes)
     while (request := pipes.read()) is not None:
@@ -330,14 +333,6 @@ def _threads_in_words(names: list[str]) -> list[str]:
         return []
     counted = f"{len(names)} thread{'s' if len(names) != 1 else ''}"
     return [f"left {counted} behind: {', '.join(dict.fromkeys(names[:3]))}"]
-
-
-def _definition(factory: Any, name: str) -> list[Any] | None:
-    """Return file, line and name of a class or function; None if it was built at run time."""
-    try:
-        return [inspect.getsourcefile(factory), inspect.getsourcelines(factory)[1], name]
-    except (OSError, TypeError):
-        return None
 
 
 def _one_line(error: BaseException, *, named: bool = False) -> str:

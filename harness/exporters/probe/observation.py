@@ -18,16 +18,16 @@ from querygrowth.work import VM_STEPS, has_vm_steps
 
 from .exports import Build, write_records
 
-# This folder and those beside it are the harness's. Its fixtures stand for user code.
+# This folder and those beside it are the harness's. Its fixtures and mutants stand for user code.
 _HARNESS = Path(__file__).parents[2]
 
 
 def project_of_subject(root: Path | None = None) -> Project:
     """The code below `root` (default: the working directory), without the harness's own frames.
 
-    An installed harness holds the exporters of `harness.fixtures`: those are subjects.
+    The harness holds the exporters of `harness.fixtures` and `harness.mutants`: those are subjects.
     """
-    own = [path for path in _HARNESS.iterdir() if path.name != "fixtures"]
+    own = [path for path in _HARNESS.iterdir() if path.name not in ("fixtures", "mutants")]
     return Project(root, passed_over=own)
 
 
@@ -50,16 +50,6 @@ def source_file(factory: object) -> Path | None:
         return Path(inspect.getfile(factory))  # type: ignore[arg-type]  # refused with TypeError
     except (OSError, TypeError):  # A builtin, an object such as a partial, or code from a prompt.
         return None
-
-
-def defined_at(factory: object, name: str) -> CallSite | None:
-    """Return the first line of a class or function; None if it was built at run time."""
-    try:
-        path = inspect.getsourcefile(factory)  # type: ignore[arg-type]
-        line = inspect.getsourcelines(factory)[1]  # type: ignore[arg-type]
-    except (OSError, TypeError):
-        return None
-    return CallSite(path, line, name) if path else None
 
 
 class SourceFolders(Project):

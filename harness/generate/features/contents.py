@@ -22,7 +22,18 @@ _Change: TypeAlias = Callable[[Column[Any], Any, int], Any]
 """Returns the new value for a column, its old value, and a number that differs between entities."""
 
 _TABLES = {table.name: table for table in EXPORTED_TABLES}
-_MEMBERS = frozenset(("status", "node_type", "determinism", "default_mode", "mode", "call_type"))
+_MEMBERS = frozenset(
+    (
+        "status",
+        "export_status",
+        "node_type",
+        "determinism",
+        "default_mode",
+        "mode",
+        "call_type",
+        "trigger_type",
+    )
+)
 """The columns that hold the members of an enum."""
 
 
@@ -254,6 +265,7 @@ _OTHER_FEATURES = frozenset(
         "completed_at",
         "sequence_in_pipeline",
         "aggregation_state_id",
+        "trigger_type",
     )
 )
 """The columns whose NULL depends on a status, or has a feature already."""

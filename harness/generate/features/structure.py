@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 
+from elspeth.contracts.enums import TriggerType
 from harness.generate.entities import TABLES, Section, StoredNodeState
 from harness.generate.features.feature import NODE_STATES_OF_THE_RUN, EditContext, edits_sections
 
@@ -129,6 +130,21 @@ def open_batches(section: Section, _: EditContext) -> None:
             status="draft", aggregation_state_id=None, trigger_reason=None, completed_at=None
         )
         section.batches[-1] = last
+
+
+@edits_sections(
+    "SELECT 1 FROM batches WHERE run_id = :run_id AND trigger_type IS NOT NULL "
+    "AND trigger_reason IS NULL",
+    needs={"batches": 1},
+    in_presets=False,
+)
+def triggers_without_reason(section: Section, _: EditContext) -> None:
+    """Some batches have a type of trigger and no reason for it."""
+    if section.number % 2 == 0:
+        section.batches = [
+            batch._replace(trigger_type=TriggerType.COUNT.value, trigger_reason=None)
+            for batch in section.batches
+        ]
 
 
 # Ties: only the last columns of an order tell such records apart.

@@ -1,0 +1,98 @@
+"""The blind trial: every faulty exporter is wrong on its legal run, every correct one is right."""
+
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from elspeth.core.landscape import LandscapeDB, LegacyLandscapeExporter
+from harness.fixtures import blind_trial
+from harness.fixtures.blind_trial.base import TableExporter
+from harness.fixtures.blind_trial.legal_databases import Recording, open_database, usual
+from harness.fixtures.blind_trial.legal_runs import LEGAL_RUNS, LegalRun
+from harness.fixtures.blind_trial.observed import Factory, difference
+
+TRIAL = tomllib.loads((Path(blind_trial.__file__).parent / "trial.toml").read_text())
+
+
+def load(entry: dict[str, str]) -> Factory:
+    module, _, name = entry["exporter"].partition(":")
+    exporter: Factory = getattr(import_module(module), name)
+    return exporter
+
+
+CORRECT = [pytest.param(load(entry), id=entry["name"]) for entry in TRIAL["correct"]]
+FAULTY = [pytest.param(run, id=run.name) for run in LEGAL_RUNS]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[LandscapeDB, str]]]:
+    """The databases of all legal runs and of a larger run, with the ids of the runs."""
+    opened = []
+    for build in dict.fromkeys([*(legal.build for legal in LEGAL_RUNS), larger]):
+        database = open_database(tmp_path_factory.mktemp("legal") / "audit.db")
+        opened.append((database, build(database)))
+    yield opened
+    for database, _ in opened:
+        database.close()
+
+
+def larger(database: LandscapeDB) -> str:
+    """Record 450 rows, some with two tokens, and everything that usual runs have, in one run."""
+    run = Recording(database)
+    tokens = []
+    for index in range(450):
+        row_id = run.row()
+        for _ in range(index % 3):
+            tokens.append(run.token(row_id))
+    for token_id in tokens[::4]:
+        state_id = run.state(token_id)
+        run.events(state_id, 1)
+        run.calls(state_id, 2)
+    for at in range(0, len(tokens), 40):
+        run.artifact(state_id)
+        run.batch(tokens[at : at + 25])
+    usual(database, "beside")
+    return run.finish()
+
+
+@pytest.mark.parametrize("legal", FAULTY)
+def test_a_faulty_exporter_is_wrong_on_its_legal_run(legal: LegalRun, tmp_path: Path) -> None:
+    assert legal.observe(tmp_path) != ""
+
+
+@pytest.mark.parametrize("legal", FAULTY)
+def test_a_faulty_exporter_is_right_on_a_usual_run(legal: LegalRun, tmp_path: Path) -> None:
+    with open_database(tmp_path / "audit.db") as database:
+        run_id = usual(database, "plain")
+
+        assert difference(LegacyLandscapeExporter, legal.faulty, database, run_id) == ""
+
+
+@pytest.mark.parametrize("legal", FAULTY)
+def test_the_base_of_the_faulty_exporters_is_right_on_every_legal_run(
+    legal: LegalRun, tmp_path: Path
+) -> None:
+    assert legal.observe(tmp_path, TableExporter) == ""
+
+
+@pytest.mark.parametrize("exporter", CORRECT)
+def test_a_correct_exporter_equals_the_control_on_every_run(
+    exporter: Factory, recorded: list[tuple[LandscapeDB, str]]
+) -> None:
+    for database, run_id in recorded:
+        assert difference(LegacyLandscapeExporter, exporter, database, run_id) == ""
+
+
+def test_the_list_names_every_faulty_exporter_once() -> None:
+    assert [load(entry) for entry in TRIAL["faulty"]] == [legal.faulty for legal in LEGAL_RUNS]
+
+
+def test_no_kind_of_fault_occurs_more_than_three_times() -> None:
+    kinds = [entry["kind"] for entry in TRIAL["faulty"]]
+
+    assert len(kinds) == 30
+    assert len(set(kinds)) >= 10
+    assert max(map(kinds.count, kinds)) <= 3
