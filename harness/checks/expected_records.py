@@ -13,11 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, TypeAlias
 
-import orjson
-import rfc8785
-
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
+from harness.exporters.canonical_json import canonical
 
 Record: TypeAlias = dict[str, Any]
 Stored: TypeAlias = Mapping[str, Any]
@@ -107,9 +105,6 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 _TIMES = frozenset(("started_at", "completed_at", "created_at"))
-_PLAIN_FROM, _PLAIN_TO = 1e-3, 1e15
-"""Floats between these are written without an exponent."""
-
 _LEFT_OUT_OF_OPEN_STATES = ("output_hash", "duration_ms", "completed_at")
 
 
@@ -249,17 +244,3 @@ def signed(records: Iterable[Record], run_id: str, key: bytes, clock: Clock) -> 
     }
     manifest["signature"] = hmac.digest(key, canonical(manifest), "sha256").hex()
     yield manifest
-
-
-def canonical(record: Record) -> bytes:
-    """Return the canonical JSON (RFC 8785) of a record."""
-    # orjson is about ten times as fast as rfc8785. Its output is the same but for keys outside
-    # ASCII, for floats that are whole numbers, and for floats that are written with an exponent.
-    plain = record
-    for name, value in record.items():
-        if type(value) is float:
-            if not _PLAIN_FROM <= abs(value) < _PLAIN_TO:
-                return rfc8785.dumps(record)
-            if value.is_integer():
-                plain = {**plain, name: int(value)}
-    return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)

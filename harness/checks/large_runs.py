@@ -17,11 +17,12 @@ from tempfile import TemporaryDirectory
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.cost_runs import CostRuns
 from harness.checks.costs import VARIABLES, Declared, everything
-from harness.checks.expected_records import Record, canonical, expected_records, signed
+from harness.checks.expected_records import Record, expected_records, signed
 from harness.compare.capture import Refusal, Spool, spool
 from harness.compare.difference import Difference, Kind
 from harness.compare.exports import SIGNING_KEY, first_difference, fixed_clock
 from harness.compare.records import Records, WithoutTime
+from harness.exporters.canonical_json import canonical
 from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask, Observation
 from harness.exporters.probe import exports
@@ -36,9 +37,11 @@ from querygrowth.verdict import GROWTH, Verdict, judge
 # page, so that an export that continues after a time or a sequence number loses entities.
 _UNORDERED = ("shuffled_ids", "times_of_every_kind", "null_sequences")
 # Every size up to a round number of thousands lies inside.
-_LARGE = everything(5_001, run_id="large", features=_UNORDERED)
+LARGE = everything(5_001, run_id="large", features=_UNORDERED)
+"""The large run of the default check."""
 _LARGER = everything(20_001, run_id="larger", features=_UNORDERED)
-_SMALL = everything(10, run_id="small", features=_UNORDERED)
+SMALL = everything(10, run_id="small", features=_UNORDERED)
+"""The run that is stored beside a large one."""
 
 # The usual lengths of lists of ids and pages, and their neighbours.
 _LIST_LENGTHS = (500, 512, 1_000, 1_024, 2_000, 4_096)
@@ -61,7 +64,7 @@ def judge_large_run(
     Returns:
         The verdict on the bytes, then those on queries.
     """
-    return [*_judge_runs(candidate, runs, (_LARGE,), declared.contract, directory)]
+    return [*_judge_runs(candidate, runs, (LARGE,), declared.contract, directory)]
 
 
 def judge_boundaries(
@@ -113,8 +116,8 @@ def _judge_runs(
     directory: Path,
 ) -> Iterator[Verdict]:
     """Yield the verdicts on large runs in one database, the first of failed bytes and no more."""
-    db = runs.stored([_SMALL, *specs]).db
-    small = _Exported.by(candidate, db, _SMALL.run_id, directory).activity
+    db = runs.stored([SMALL, *specs]).db
+    small = _Exported.by(candidate, db, SMALL.run_id, directory).activity
     for spec in specs:
         run_id = spec.run_id
         expected = runs.keep(("expected", spec), partial(ExpectedExport.of, db, run_id, directory))

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -16,6 +17,7 @@ from uuid import uuid4
 from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
+from elspeth.core.clock import Clock
 from elspeth.core.error_text import describe_failure
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.database import masked_url
@@ -24,20 +26,30 @@ from harness.checks.cost_runs import CostRuns
 from harness.compare.capture import MAX_RECORDS, Capture, capture
 from harness.compare.exports import SIGNING_KEY, Comparison, compare_captures, fixed_clock
 from harness.compare.records import run_lookup
-from harness.exporters.measured import Measured
+from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.subject import Subject
 
 _CONNECT_SECONDS = "10"
 
 NewDatabase: TypeAlias = Callable[[], str]
-"""Makes an empty database and returns its URL."""
+"""Makes a database without runs, with or without tables, and returns its URL."""
 
 
 @contextmanager
 def sqlite_files(directory: Path) -> Iterator[NewDatabase]:
-    """Make databases as files in a directory, which the caller removes."""
+    """Make databases with all tables as files in a directory, which the caller removes."""
     numbers = count(1)
-    yield lambda: f"sqlite:///{directory / f'scratch-{next(numbers)}.db'}"
+    template = directory / "template.db"
+
+    def new() -> str:
+        path = directory / f"scratch-{next(numbers)}.db"
+        # A copy takes 2 ms, and creating the tables 20: a check uses about a hundred databases.
+        if not template.exists():
+            LandscapeDB(f"sqlite:///{template}").close()
+        shutil.copyfile(template, path)
+        return f"sqlite:///{path}"
+
+    yield new
 
 
 @contextmanager
@@ -176,13 +188,14 @@ class ReferenceRuns:
         new_database: NewDatabase,
         directory: Path,
         *,
-        control: Subject,
+        control: Subject | InThisProcess,
         max_records: int | None = None,
     ) -> None:
+        loaded = control.loaded if isinstance(control, InThisProcess) else control
         self.new_url = new_database
         self.costs = CostRuns(new_database, DatabaseFileWatch)
         self._directory = directory
-        self._control = control
+        self._replayed = InThisProcess(replace(loaded, factory=_replaying(loaded.factory)))
         self._max_records = max_records
         self._numbers = count(1)
         self._databases: dict[object, LandscapeDB] = {}
@@ -199,9 +212,9 @@ class ReferenceRuns:
         self._open.close()
 
     @property
-    def control_subject(self) -> Subject:
-        """The exporter to compare with."""
-        return self._control
+    def replayed_control(self) -> Measured:
+        """The exporter to compare with, which reads a run only once."""
+        return self._replayed
 
     def kept(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Return what `make` returned for this key at the first call, such as control outcomes."""
@@ -246,7 +259,7 @@ class ReferenceRuns:
         # The expected export must not depend on the plan change under test.
         case = case.without_plan_change
         if case not in self._captures:
-            self._captures[case] = self._capture(self._control, case, MAX_RECORDS)
+            self._captures[case] = self._capture(self._replayed, case, MAX_RECORDS)
         return self._captures[case]
 
     def compare(self, candidate: Subject | Measured, case: Case) -> Comparison:
@@ -275,6 +288,42 @@ class ReferenceRuns:
             directory=self._directory / f"export-{next(self._numbers)}",
             max_records=max_records,
         )
+
+
+def _replaying(control: Any) -> Any:
+    """Return a subclass of the control that reads a run from its database only once.
+
+    It signs, groups and writes like the control, and ends in the same error after the same records.
+    A run is exported in every form, by a hundred scripts, and signed or not. The control needs a
+    query for every entity: this takes a third of the time. Other exporters are returned unchanged.
+    """
+    if not hasattr(control, "_iter_records"):
+        return control
+    read_before: dict[object, tuple[list[dict[str, Any]], Exception | None]] = {}
+
+    def read(records: Iterator[dict[str, Any]]) -> tuple[list[dict[str, Any]], Exception | None]:
+        found: list[dict[str, Any]] = []
+        try:
+            found.extend(records)
+        except Exception as error:
+            return found, error
+        return found, None
+
+    class Replaying(control):  # type: ignore[misc]  # the base class comes in as an argument
+        def __init__(self, db: LandscapeDB, signing_key: bytes | None, *, clock: Clock) -> None:
+            super().__init__(db, signing_key, clock=clock)
+            self._url = db.connection_string
+
+        def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
+            key = (self._url, run_id)
+            if key not in read_before:
+                read_before[key] = read(super()._iter_records(run_id))
+            records, error = read_before[key]
+            yield from map(dict, records)
+            if error is not None:
+                raise error.with_traceback(None)
+
+    return Replaying
 
 
 def _key(case: Case) -> bytes | None:

@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.cases import Case
 from harness.checks.reference_runs import ReferenceRuns
 from harness.compare.call_outcomes import CallScript, Performance, Step
 from harness.compare.exports import SIGNING_KEY
-from harness.exporters.measured import Measured, as_measured
+from harness.exporters.measured import Measured
 from harness.generate.generator import generate_run
 from harness.generate.plan import neighbours_of
 from harness.generate.presets import preset
@@ -52,16 +51,10 @@ class ScriptRuns:
         key = ("call script", json.dumps(script.steps, sort_keys=True))
 
         def perform_once() -> Performance:
-            return self._perform(self._replayed_control, script, self.databases)
+            return self._perform(self._runs.replayed_control, script, self.databases)
 
         kept: Performance = self._runs.kept(key, perform_once)
         return replace(kept, script=script)
-
-    @property
-    def _replayed_control(self) -> Measured:
-        control = self._runs.control_subject
-        factory: type = self._runs.kept("replayed control", lambda: _replaying(control.factory))
-        return as_measured(replace(control, factory=factory))
 
     @contextmanager
     def fresh_database(self) -> Iterator[LandscapeDB]:
@@ -103,28 +96,6 @@ class ScriptRuns:
         directory = self._runs.new_directory()
         outcomes = exporter.perform({"steps": list(script.steps)}, databases, directory)
         return Performance(script, outcomes, directory)
-
-
-def _replaying(control: Any) -> type:
-    """Return a subclass of the control that reads a run from its database only once.
-
-    It signs, groups and writes like the control. Scripts export the same three runs a hundred
-    times, and the control needs a query for every entity: this takes a fifth of the time.
-    """
-    read_before: dict[object, list[Any]] = {}
-
-    class Replaying(control):  # type: ignore[misc]  # the base class comes in as an argument
-        def __init__(self, db: LandscapeDB, signing_key: bytes | None, *, clock: Clock) -> None:
-            super().__init__(db, signing_key, clock=clock)
-            self._url = db.connection_string
-
-        def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
-            key = (self._url, run_id)
-            if key not in read_before:
-                read_before[key] = list(super()._iter_records(run_id))
-            yield from map(dict, read_before[key])
-
-    return Replaying
 
 
 # The steps of `call_script` as functions, so that scripts are short and their arguments checked.

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import rfc8785
-
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.output.publish import CSV_NAMES, publish_csv, publish_jsonl
+from harness.exporters.canonical_json import canonical
 from harness.exporters.measured import Measured, as_measured
 from harness.exporters.observation import ExportTask
 from harness.exporters.probe.exports import CSV, JSONL, RECORDS, error_of, write_lines
@@ -147,7 +146,7 @@ def capture(
 
     # The files of an exporter that does not write them are made here, from its records.
     def jsonl() -> None:
-        publish_jsonl(directory / JSONL, (rfc8785.dumps(each) + b"\n" for each in records))
+        publish_jsonl(directory / JSONL, (canonical(each) + b"\n" for each in records))
 
     def csv() -> None:
         publish_csv(directory / CSV, records)

@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-import rfc8785
-
 from elspeth.core.landscape import LandscapeDB
+from harness.exporters.canonical_json import canonical
 from harness.exporters.observation import (
     ExportTask,
     MemoryUse,
@@ -169,4 +168,4 @@ def _make_canonical(path: Path) -> None:
     path.rename(plain)
     with plain.open(encoding="ascii") as lines, path.open("wb") as file:
         for line in lines:
-            file.write(rfc8785.dumps(json.loads(line)) + b"\n")
+            file.write(canonical(json.loads(line)) + b"\n")

@@ -154,16 +154,36 @@ else:
             self._project = project
             self._counter = counter
             self._jumps = frozenset(dis.hasjrel + dis.hasjabs)
+            # By the identity of a code object, and not by its value, which is slow to hash and does
+            # not tell files apart. The project is asked once for a function, and not at every call.
+            self._tracers: dict[int, Tracing | None] = {}
+            self._kept: list[CodeType] = []
 
         def enter(self, frame: FrameType, event: str, arg: object) -> Tracing | None:
-            if not self._project.contains(frame.f_code.co_filename):
-                return None
-            # Jumps can only be counted by instruction. Lines would cost a further call for each.
-            frame.f_trace_opcodes = True
-            frame.f_trace_lines = False
-            return self._instruction
+            code = frame.f_code
+            try:
+                tracer = self._tracers[id(code)]
+            except KeyError:
+                self._kept.append(code)  # Another object must not get its identity.
+                inside = self._project.contains(code.co_filename)
+                tracer = self._tracers[id(code)] = self._tracer_of(code) if inside else None
+            if tracer is not None:
+                # Jumps can only be counted by instruction. Lines would cost a further call for
+                # each.
+                frame.f_trace_opcodes = True
+                frame.f_trace_lines = False
+            return tracer
 
-        def _instruction(self, frame: FrameType, event: str, arg: object) -> Tracing:
-            if event == "opcode" and frame.f_code.co_code[frame.f_lasti] in self._jumps:
-                next(self._counter)
-            return self._instruction
+        def _tracer_of(self, code: CodeType) -> Tracing:
+            """Return a function that is called for every instruction, and does little."""
+            jumps, count_one = self._jumps, self._counter.__next__
+            offsets = frozenset(
+                offset for offset, opcode in enumerate(code.co_code) if opcode in jumps
+            )
+
+            def instruction(frame: FrameType, event: str, arg: object) -> Tracing:
+                if event == "opcode" and frame.f_lasti in offsets:
+                    count_one()
+                return instruction
+
+            return instruction
