@@ -19,7 +19,7 @@ from signed_exports import (
     export_lines,
 )
 
-from elspeth.contracts.errors import MAX_INTEGER, TOO_LARGE
+from elspeth.contracts.errors import IS_NULL, MAX_INTEGER, NOT_FINITE, TOO_LARGE
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.keys import key_id
 from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES, short_repr
@@ -338,13 +338,27 @@ class TestFields:
             (NUMBER, MAX_INTEGER + 1, None),
             (NUMBER, 1e300, None),
             (TEXT, "9" * 20, None),
+            (NUMBER, float("inf"), NOT_FINITE),
+            (NUMBER, float("nan"), NOT_FINITE),
+            (NUMBER, "5", "holds '5', which is not a number"),
+            (INTEGER, True, "holds True, which is not an integer"),
+            (TEXT, 5, "holds 5, which is not text"),
+            (TEXT, None, IS_NULL),
         ],
     )
-    def test_only_integers_have_a_limit(
+    def test_a_value_has_the_type_and_the_limit_of_its_field(
         self, types: frozenset[type], value: object, message: str | None
     ) -> None:
         assert MAX_INTEGER == 2**53 - 1
         assert Field("field", types).defect(value) == message
+
+    def test_a_field_may_be_null_or_of_an_enum(self) -> None:
+        field = Field("status", nullable=True, members=frozenset({"open"}))
+        assert [field.defect(value) for value in (None, "open", "shut")] == [
+            None,
+            None,
+            "holds 'shut', which is not a known value",
+        ]
 
 
 class TestMemory:

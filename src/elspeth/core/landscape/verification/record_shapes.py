@@ -55,7 +55,7 @@ class Field:
             return f"holds {short_repr(value)}, which is not {_TYPE_NAMES[self.types]}"
         if self.members is not None and value not in self.members:
             return f"holds {short_repr(value)}, which is not a known value"
-        if type(value) is int and self.types is INTEGER and abs(value) > errors.MAX_INTEGER:
+        if self.types is INTEGER and abs(value) > errors.MAX_INTEGER:
             return errors.TOO_LARGE
         return errors.NOT_FINITE if type(value) is float and not isfinite(value) else None
 
