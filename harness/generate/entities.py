@@ -29,7 +29,6 @@ class StoredRun(NamedTuple):
     reproducibility_grade: str | None
     canonical_version: str
     status: str
-    export_status: str | None = None
     exported_at: str | None = None
 
 
