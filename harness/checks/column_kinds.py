@@ -137,7 +137,6 @@ REASONS: Sequence[tuple[str, str, str]] = (
     ("runs.exported_at", "*", "the state of an export, which no export contains"),
     ("*.run_id", "empty", "the recorder makes an id where it is given the empty text"),
     ("*.run_id", "too long", "a spec refuses a run id that is longer than its column"),
-    ("*.run_id", "NUL", "no command line can name such a run"),
     ("*.run_id", "long", "a generated run id leaves room for the suffix of its neighbours"),
     ("nodes.schema_fields_json", "empty", "the control refuses fields that are not a JSON list"),
     ("nodes.schema_fields_json", "not JSON", "the control refuses fields that are not a JSON list"),

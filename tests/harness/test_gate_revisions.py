@@ -23,13 +23,15 @@ from harness.bench.race import Elapsed, Race, run_race, time_by_both_clocks
 from harness.bench.result_file import load_results
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.revision_costs import RevisionCostsError, count_revision
-from harness.checks.check import ALL_CHECKS, Check
+from harness.checks.check import ALL_CHECKS, Check, CheckVerdict
+from harness.checks.depth import Depth
+from harness.checks.selection import Selection
 from harness.checks.selftest import SelftestSelection
 from harness.cli import gate as gate_command
 from harness.cli.main import main
 from harness.exporters.observation import ExportTask
 from harness.exporters.subprocess_probe import Probe
-from harness.gate import CHECKED, Gate
+from harness.gate import Gate
 from querygrowth.verdict import Outcome, Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -140,14 +142,17 @@ def passing_parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         parts["judges_times"] = experiment.judges_times
         return parts["experiment"]
 
-    def run_checks(subject: object, setup: object, *, checks: tuple[Check, ...]) -> Any:
-        parts["asked"].extend(checks)
-        for check in checks:
+    def run_selection(
+        subject: object, setup: object, selection: Selection, **_: object
+    ) -> Iterator[CheckVerdict]:
+        parts["asked"].extend(selection.checks)
+        for check in selection.checks:
             outcome = parts["checks"].get(check, Outcome.PASSED)
-            yield SimpleNamespace(verdict=Verdict(f"check {check}", outcome, "this", "that"))
+            verdict = Verdict(f"check {check}", outcome, "this", "that")
+            yield CheckVerdict(check, "sqlite", verdict)
 
     monkeypatch.setattr(gate, "run_experiment", run_experiment)
-    monkeypatch.setattr(gate, "run_checks", run_checks)
+    monkeypatch.setattr(gate, "run_selection", run_selection)
     monkeypatch.setattr(gate, "count_costs", lambda *_: parts["costs"])
     monkeypatch.setattr(gate, "attribute_queries", lambda *_: {})
     monkeypatch.setattr(gate, "run_selftest", lambda *_: parts["selftest"])
@@ -169,14 +174,20 @@ def test_a_change_of_which_everything_passes_passes(
     said, results = decided(ran)
     assert said.code == 0, said.out
     assert results.outcome is Outcome.PASSED
-    assert passing_parts["asked"] == [each for each in CHECKED if each in passing_parts["asked"]]
-    assert set(CHECKED) >= {*CHECKED} & set(passing_parts["asked"]) >= {Check.RECORDS, Check.PLAN}
+    assert passing_parts["asked"] == list(Selection.of_depth(Depth.DEFAULT).checks)
     assert passing_parts["judges_times"] is False
 
 
-def test_a_pull_request_is_checked_for_what_is_fast_and_the_night_for_all() -> None:
+def test_a_pull_request_is_checked_for_what_is_fast_and_the_night_for_all(
+    ran: Callable[..., SimpleNamespace], passing_parts: dict[str, Any]
+) -> None:
     needed = {Check.RECORDS, Check.PLAN, Check.QUERIES, Check.SIZE, Check.WORK, Check.SNAPSHOT}
-    assert needed <= set(CHECKED) < set(ALL_CHECKS)
+    asked = []
+    for arguments in ((), ("--nightly",)):
+        passing_parts["asked"].clear()
+        decided(ran, *arguments)
+        asked.append(set(passing_parts["asked"]))
+    assert needed <= asked[0] < asked[1] == set(ALL_CHECKS)
 
 
 @pytest.mark.parametrize("check", [Check.RECORDS, Check.PLAN, Check.QUERIES, Check.SNAPSHOT])
@@ -363,9 +374,10 @@ def test_the_gate_measures_and_checks_the_exporter_of_the_working_tree(
     monkeypatch.setattr(gate, "count_costs", lambda *_: accepted)
     monkeypatch.setattr(gate, "attribute_queries", lambda *_: {})
     monkeypatch.setattr(gate, "run_selftest", lambda *_: [passed])
-    monkeypatch.setattr(gate_command, "CHECKED", (Check.RECORDS,))
     (repository / f"{MODULE}.py").write_text(EXPORTER.replace("REVISION", "head") + change)
-    said = ran("gate", "--candidate", CANDIDATE, "--rows", "20", "--output", "out")
+    said = ran(
+        "gate", "--candidate", CANDIDATE, "--rows", "20", "--part", "records", "--output", "out"
+    )
     results = load_results(Path("out/results.json"))
     assert [each.run.rows for each in results.sizes] == [10, 14, 20]
     assert results.outcome is (Outcome.FAILED if change else Outcome.PASSED), said.out

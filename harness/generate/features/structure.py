@@ -133,6 +133,8 @@ def open_batches(section: Section, _: EditContext) -> None:
     "SELECT 1 FROM batches WHERE run_id = :run_id AND trigger_type IS NOT NULL "
     "AND trigger_reason IS NULL",
     needs={"batches": 1},
+    # They give every batch a reason.
+    excludes=frozenset(("texts_of_every_kind", "texts_longer_than_their_columns")),
     in_presets=False,
 )
 def triggers_without_reason(section: Section, _: EditContext) -> None:
