@@ -173,25 +173,40 @@ def _parent_key(table: Table) -> Column[Any] | None:
 
 @dataclass(frozen=True)
 class WithoutTime:
-    """Records whose manifest has placeholders for a valid time and a valid signature."""
+    """Records whose manifest has placeholders for a valid time and a valid signature.
+
+    Attributes:
+        records: The records.
+        signing_key: The key that the signature is checked with.
+        any_offset: Whether a time with another offset than UTC's is valid: that of a control whose
+            clock was set to it.
+    """
 
     records: Records
     signing_key: bytes
+    any_offset: bool = False
 
     def __iter__(self) -> Iterator[Record]:
         for record in self.records:
             is_manifest = record.get("record_type") == MANIFEST
-            yield without_time(record, self.signing_key) if is_manifest else record
+            yield (
+                without_time(record, self.signing_key, any_offset=self.any_offset)
+                if is_manifest
+                else record
+            )
 
 
-def without_time(manifest: Record, signing_key: bytes) -> dict[str, Any]:
+def without_time(
+    manifest: Record, signing_key: bytes, *, any_offset: bool = False
+) -> dict[str, Any]:
     """Replace a valid time and a signature that verifies by placeholders.
 
-    A wrong time or signature is left alone.
+    A wrong time or signature is left alone. `any_offset` is that of WithoutTime.
     """
     # A wrong one then differs from the placeholder of the control's manifest.
     result = dict(manifest)
-    if _is_utc_time(manifest.get("exported_at")):
+    offset = _offset_of(manifest.get("exported_at"))
+    if offset is not None and (any_offset or not offset):
         result["exported_at"] = "any time"
     if _is_signed(manifest, signing_key):
         result["signature"] = "verifies"
@@ -203,13 +218,12 @@ def signature_of(message: bytes, key: bytes) -> str:
     return hmac.new(key, message, hashlib.sha256).hexdigest()
 
 
-def _is_utc_time(text: object) -> bool:
-    """Whether a text is an ISO 8601 time with the offset of UTC."""
+def _offset_of(text: object) -> timedelta | None:
+    """Return the offset from UTC of an ISO 8601 time; None if the text is no such time."""
     try:
-        time = datetime.fromisoformat(str(text))
+        return datetime.fromisoformat(str(text)).utcoffset()
     except ValueError:
-        return False
-    return time.utcoffset() == timedelta(0)
+        return None
 
 
 def _is_signed(record: Record, key: bytes) -> bool:
