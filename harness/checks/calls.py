@@ -18,6 +18,7 @@ from harness.checks.script_runs import (
     write_csv,
     write_jsonl,
 )
+from harness.checks.target_scripts import TARGET_SCRIPTS
 from harness.compare.call_outcomes import CallScript, first_difference_in_calls
 from harness.exporters.measured import Measured
 from querygrowth.verdict import Verdict, judge
@@ -283,7 +284,7 @@ CLOCK_SCRIPTS = (
 )
 """Times of the manifest."""
 
-SCRIPTS = (*FORM_SCRIPTS, *SEQUENCE_SCRIPTS, *KEY_SCRIPTS, *CLOCK_SCRIPTS)
+SCRIPTS = (*FORM_SCRIPTS, *SEQUENCE_SCRIPTS, *TARGET_SCRIPTS, *KEY_SCRIPTS, *CLOCK_SCRIPTS)
 """The scripts of the default check, the simplest first: the first failure names the cause."""
 
 JOBS_SCRIPTS = (

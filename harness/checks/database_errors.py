@@ -32,7 +32,8 @@ from harness.compare.call_outcomes import (
 from harness.compare.difference import same_record
 from harness.compare.records import MANIFEST, WithoutTime, label
 from harness.exporters.measured import Measured
-from harness.exporters.probe.call_script import TARGETS, TEMPORARY, Outcome
+from harness.exporters.probe.call_script import Outcome
+from harness.exporters.probe.folders import TARGETS, TEMPORARY
 from querygrowth.verdict import Outcome as VerdictOutcome
 from querygrowth.verdict import Verdict, judge
 

@@ -149,9 +149,9 @@ def write_jsonl(target: str, run_id: str = RUN, *, sign: bool = True, **options:
     }
 
 
-def write_csv(target: str, run_id: str = RUN, *, sign: bool = True) -> Step:
-    """Write a directory of CSV files."""
-    return {**write_jsonl(target, run_id, sign=sign), "method": "write_csv"}
+def write_csv(target: str, run_id: str = RUN, *, sign: bool = True, **options: Any) -> Step:
+    """Write a directory of CSV files; `options` are those of the step `write`."""
+    return {**write_jsonl(target, run_id, sign=sign, **options), "method": "write_csv"}
 
 
 def clock(time: str, **options: Any) -> Step:
@@ -164,7 +164,13 @@ def place(target: str, text: str, mode: int | None = None) -> Step:
     return {"step": "place", "target": target, "text": text, "mode": mode}
 
 
+def link(target: str, to: str, *, hard: bool = False) -> Step:
+    """Make a symbolic or hard link below the folder of targets."""
+    return {"step": "link", "target": target, "to": to, "hard": hard}
+
+
 FILES: Step = {"step": "files"}
 STATE: Step = {"step": "state"}
 CONNECTIONS: Step = {"step": "connections"}
+SESSIONS: Step = {"step": "sessions"}
 SEEN: Step = {"step": "seen"}

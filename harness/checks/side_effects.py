@@ -14,6 +14,7 @@ from harness.checks.script_runs import (
     CONNECTIONS,
     FILES,
     OTHER_RUN,
+    SESSIONS,
     STATE,
     UNKNOWN_RUN,
     ScriptRuns,
@@ -33,16 +34,19 @@ from harness.compare.call_outcomes import (
     error_text,
 )
 from harness.exporters.measured import Measured
-from harness.exporters.probe.call_script import TEMPORARY, WORKING
+from harness.exporters.probe.folders import TEMPORARY, WORKING
 from harness.exporters.probe.process_state import changed_settings
+from harness.exporters.probe.session import changed_sessions
 from querygrowth.verdict import Verdict, judge
 
 _OLD = "an earlier export\n"
 _NO_EXPORTER: Step = {"step": "drop", "exporters": ["a"]}
 
 # The umask differs from the usual one, so that a fixed mode shows.
-_SETTINGS: tuple[Step, ...] = ({"step": "umask", "mask": 0o027}, STATE, CONNECTIONS)
-_END: tuple[Step, ...] = (_NO_EXPORTER, FILES, CONNECTIONS, STATE)
+_SETTINGS: tuple[Step, ...] = ({"step": "umask", "mask": 0o027}, STATE, CONNECTIONS, SESSIONS)
+_END: tuple[Step, ...] = (_NO_EXPORTER, FILES, CONNECTIONS, SESSIONS, STATE)
+# The sessions after every call: a later call may undo what an earlier one left behind.
+_POOL: tuple[Step, ...] = (CONNECTIONS, SESSIONS)
 
 WRITTEN_SCRIPTS = (
     CallScript(
@@ -53,8 +57,9 @@ WRITTEN_SCRIPTS = (
             place("old_csv/run.csv", _OLD),
             build(),
             export(sign=True),
-            CONNECTIONS,
+            *_POOL,
             write_jsonl("new.jsonl"),
+            *_POOL,
             write_jsonl("old.jsonl"),
             *_END,
         ),
@@ -66,6 +71,7 @@ WRITTEN_SCRIPTS = (
             place("old_csv/call.csv", _OLD),
             build(),
             write_csv("new_csv"),
+            *_POOL,
             write_csv("old_csv", OTHER_RUN),
             *_END,
         ),
@@ -78,11 +84,11 @@ WRITTEN_SCRIPTS = (
             start("closed", sign=True),
             read("closed", 3),
             {"step": "close", "iterator": "closed"},
-            CONNECTIONS,
+            *_POOL,
             start("dropped", sign=True),
             read("dropped", 30),
             {"step": "drop", "iterators": ["dropped"]},
-            CONNECTIONS,
+            *_POOL,
             start("not read"),
             {"step": "drop", "iterators": ["not read"]},
             *_END,
@@ -98,7 +104,7 @@ REFUSED_SCRIPTS = (
             *_SETTINGS,
             place("old.jsonl", _OLD),
             # New objects: state that one call leaves to the next is the matter of other scripts.
-            *(build(), export(UNKNOWN_RUN)),
+            *(build(), export(UNKNOWN_RUN), *_POOL),
             *(build(), write_jsonl("old.jsonl", UNKNOWN_RUN, sign=False)),
             *(build(), write_jsonl("new.jsonl", UNKNOWN_RUN, sign=False)),
             *_END,
@@ -117,7 +123,22 @@ REFUSED_SCRIPTS = (
 )
 """Exports of a run that does not exist: old files stay as they were, to the byte."""
 
-SCRIPTS = (*WRITTEN_SCRIPTS, *REFUSED_SCRIPTS)
+# Without files, since the number of queries differs between exporters. Connections that are kept
+# after an error are the matter of the check of database errors.
+FAILED_SCRIPT = CallScript(
+    "failed exports",
+    (
+        SESSIONS,
+        *(build(), {"step": "fail", "query": 1}, export(), SESSIONS),
+        *(build(), {"step": "fail", "query": 2, "row": 2}, export(sign=True), SESSIONS),
+        *(build(), {"step": "fail", "query": 5}, export(sign=True), SESSIONS),
+        *(build(key=None), {"step": "fail"}, export(sign=True), SESSIONS),
+        *(build(), export(UNKNOWN_RUN, sign=True), SESSIONS),
+    ),
+)
+"""Exports in which the database fails, the key is missing, or the run."""
+
+SCRIPTS = (*WRITTEN_SCRIPTS, *REFUSED_SCRIPTS, FAILED_SCRIPT)
 """What a candidate does while its side effects are watched."""
 
 
@@ -160,6 +181,8 @@ def judge_side_effects(candidate: Measured, runs: ReferenceRuns) -> Verdict:
 
 def _files_left(control: Performance, candidate: Performance) -> Iterator[str]:
     """Yield the first file that is too much, missing, or of another mode than the control's."""
+    if FILES not in control.script.steps:
+        return
     # The contents of new files are the matter of other checks.
     contents = control.script in REFUSED_SCRIPTS
     number = control.script.steps.index(FILES)
@@ -182,7 +205,7 @@ def _left_behind(performance: Performance) -> Iterator[str]:
     broken = [
         f"{step['step']} can no longer be seen: {error_text(outcome)}"
         for step, outcome in outcomes
-        if step in (CONNECTIONS, STATE, FILES) and outcome["error"]
+        if step in (CONNECTIONS, SESSIONS, STATE, FILES) and outcome["error"]
     ]
     if broken:
         yield broken[0]
@@ -193,6 +216,10 @@ def _left_behind(performance: Performance) -> Iterator[str]:
             yield f"{later['checked_out']} connections not given back to the pool"
         elif later["locked"] and not connections[0]["locked"]:
             yield "a transaction left open"
+    first, *others = [outcome["sessions"] for step, outcome in outcomes if step is SESSIONS]
+    changes = [each for later in others for each in changed_sessions(first, later)]
+    for each in dict.fromkeys(changes):
+        yield f"a database session was changed: {each}"
     states = [outcome["state"] for step, outcome in outcomes if step is STATE]
     if states:
         for each in changed_settings(states[0], states[-1]):

@@ -13,7 +13,8 @@ from harness.compare.capture import Spool
 from harness.compare.difference import Difference, Kind
 from harness.compare.exports import first_difference
 from harness.compare.records import Records, WithoutTime
-from harness.exporters.probe.call_script import TARGETS, Outcome
+from harness.exporters.probe.call_script import Outcome
+from harness.exporters.probe.folders import TARGETS
 
 Step: TypeAlias = Mapping[str, Any]
 """One step of a call script."""
@@ -160,7 +161,7 @@ def difference_in_records(
 def difference_in_files(
     control: Performance, candidate: Performance, number: int, *, contents: bool = True
 ) -> Difference | None:
-    """Compare the files that a step lists, by name and mode, and by their contents if asked.
+    """Compare the files that a step lists, by name, form and mode, and by their contents if asked.
 
     Args:
         control: The control's performance.
@@ -180,6 +181,9 @@ def difference_in_files(
             return Difference(Kind.EXTRA_FILE, "no file", "a file", place=name)
         if seen is None:
             return Difference(Kind.MISSING_FILE, "a file", "none", place=name)
+        if _form(wanted[1]) != _form(seen[1]):
+            kind = Kind.MISSING_FILE if _form(wanted[1]) == "a file" else Kind.EXTRA_FILE
+            return Difference(kind, _form(wanted[1]), _form(seen[1]), place=name)
         if wanted[0] != seen[0]:
             return Difference(Kind.MODE, f"mode {wanted[0]}", f"mode {seen[0]}", place=name)
         if with_content and wanted[1] != seen[1]:
@@ -227,6 +231,10 @@ def _in_groups(expected: Outcome, found: Outcome) -> Difference | None:
 
 def _files(outcome: Outcome) -> dict[str, tuple[str, str]]:
     return {name: (mode, content) for name, mode, content in outcome[TARGETS]}
+
+
+def _form(content: str) -> str:
+    return f"a {content}" if content == "folder" or content.startswith("link to ") else "a file"
 
 
 def _first_different_line(name: str, control: Path, candidate: Path) -> Difference:

@@ -15,12 +15,9 @@ step: an object of plain JSON values. Its common keys:
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
@@ -30,13 +27,12 @@ from typing import Any
 from . import exports
 from .database import is_locked
 from .database_fault import DatabaseFault
+from .folders import TARGETS, TEMPORARY, WORKING, files_in, own_folders
 from .process_state import process_state
+from .session import session_states
 
 Script = Mapping[str, Any]
 Outcome = dict[str, Any]
-
-TARGETS, TEMPORARY, WORKING = "targets", "temporary", "working"
-"""The folders below the directory of a script: written files, TMPDIR and the current directory."""
 
 MAX_RECORDS = 1_000_000
 """An export with more records counts as endless."""
@@ -61,7 +57,7 @@ def perform(
         One outcome a step.
     """
     directory = directory.resolve()
-    with _own_folders(directory), _Performer(factory, databases, directory) as performer:
+    with own_folders(directory), _Performer(factory, databases, directory) as performer:
         return [performer.perform(number, step) for number, step in enumerate(script["steps"])]
 
 
@@ -196,6 +192,7 @@ class _Performer:
         method: str = "write_jsonl",
         sign: bool | None = None,
         jobs: int | None = None,
+        relative: bool = False,
     ) -> Outcome:
         """Write a file or a directory with the exporter's method, in the folder of targets.
 
@@ -206,6 +203,8 @@ class _Performer:
             method: `write_jsonl` or `write_csv`.
             sign: The argument `sign`; None leaves it out.
             jobs: The argument `jobs`, for a method that takes it; others are called without.
+            relative: Whether the path is relative to the folder of targets, which is the current
+                directory during the call.
         """
         function = getattr(self._exporters[exporter], method, None)
         if function is None:
@@ -214,7 +213,14 @@ class _Performer:
         takes_jobs = jobs is not None and exports.takes(function, "jobs")
         if takes_jobs:
             options["jobs"] = jobs
-        function(run_id, self._directory / TARGETS / target, **options)
+        targets = self._directory / TARGETS
+        if relative:
+            os.chdir(targets)
+        try:
+            function(run_id, Path(target) if relative else targets / target, **options)
+        finally:
+            if relative:
+                os.chdir(self._directory / WORKING)
         return {"took_jobs": takes_jobs}
 
     def place(self, target: str, text: str, mode: int | None = None) -> None:
@@ -224,6 +230,20 @@ class _Performer:
         path.write_text(text, encoding="utf-8", newline="")
         if mode is not None:
             path.chmod(mode)
+
+    def link(self, target: str, to: str, hard: bool = False) -> None:
+        """Make a link below the folder of targets.
+
+        Args:
+            target: The new name.
+            to: A symbolic link's text, or for a hard link the file, below the folder of targets.
+            hard: Whether to make a hard link.
+        """
+        path = self._directory / TARGETS / target
+        if hard:
+            os.link(self._directory / TARGETS / to, path)
+        else:
+            path.symlink_to(to)
 
     def clear(self) -> None:
         """Remove everything below the folder of targets."""
@@ -235,11 +255,14 @@ class _Performer:
         os.umask(mask)
 
     def files(self) -> Outcome:
-        """List the files of the three folders: name, mode in octal digits, and hash."""
+        """List the files of the three folders: name, mode in octal digits, and hash.
+
+        In place of the hash, `folder` marks a folder, and `link to` with its text a symbolic link.
+        """
         if any((self._directory / TEMPORARY).iterdir()):
             gc.collect()  # A temporary folder of an object in a cycle goes with that object.
         return {
-            folder: list(_listed(self._directory / folder))
+            folder: list(files_in(self._directory / folder))
             for folder in (TARGETS, TEMPORARY, WORKING)
         }
 
@@ -259,6 +282,10 @@ class _Performer:
             # takes 0.05 s in the harness: only where it can change the answer.
             gc.collect()
         return {"checked_out": count(), "locked": is_locked(engine)}
+
+    def sessions(self, database: int = 0) -> Outcome:
+        """Describe the sessions that the pool of a database gives out next."""
+        return {"sessions": session_states(self._databases[database].engine)}
 
     def fail(self, query: int | None = None, row: int | None = None, database: int = 0) -> None:
         """Have the database fail once from now on, or only count its queries.
@@ -318,11 +345,13 @@ STEPS: Mapping[str, Callable[..., Outcome | None]] = {
     "group": _Performer.group,
     "write": _Performer.write,
     "place": _Performer.place,
+    "link": _Performer.link,
     "clear": _Performer.clear,
     "umask": _Performer.umask,
     "files": _Performer.files,
     "state": _Performer.state,
     "connections": _Performer.connections,
+    "sessions": _Performer.sessions,
     "fail": _Performer.fail,
     "seen": _Performer.seen,
 }
@@ -333,37 +362,3 @@ class _Text(str):
     """A run id that is a str, but not of the class str."""
 
     __slots__ = ()
-
-
-@contextlib.contextmanager
-def _own_folders(directory: Path) -> Iterator[None]:
-    """Make the three folders, and use one as TMPDIR and one as the current directory."""
-    for name in (TARGETS, TEMPORARY, WORKING):
-        (directory / name).mkdir()
-    folder, environment, temporary = Path.cwd(), dict(os.environ), tempfile.tempdir
-    umask = os.umask(0)
-    os.umask(umask)
-    os.environ["TMPDIR"] = str(directory / TEMPORARY)
-    # `tempfile` reads the variable once, and keeps what it found.
-    tempfile.tempdir = None
-    os.chdir(directory / WORKING)
-    try:
-        yield
-    finally:
-        # All of it, because the exporter may have changed it too.
-        os.chdir(folder)
-        os.umask(umask)
-        tempfile.tempdir = temporary
-        if dict(os.environ) != environment:
-            os.environ.clear()
-            os.environ.update(environment)
-
-
-def _listed(folder: Path) -> Iterator[list[str]]:
-    for path in sorted(folder.rglob("*")):
-        content = "folder" if path.is_dir() else _digest(path.read_bytes())
-        yield [str(path.relative_to(folder)), f"{path.lstat().st_mode & 0o7777:o}", content]
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
