@@ -118,7 +118,7 @@ _KINDS: Mapping[str, Mapping[str, _Test]] = MappingProxyType(
 )
 """By type of a column: the kinds of value, each with its test. NULL is a kind of every type."""
 
-_ENUMS: Mapping[str, type[Any]] = MappingProxyType(
+ENUMS: Mapping[str, type[Any]] = MappingProxyType(
     {
         "runs.status": enums.RunStatus,
         "nodes.node_type": enums.NodeType,
@@ -131,6 +131,7 @@ _ENUMS: Mapping[str, type[Any]] = MappingProxyType(
         "batches.status": enums.BatchStatus,
     }
 )
+"""The enums of columns, by the names of table and column."""
 
 REASONS: Sequence[tuple[str, str, str]] = (
     ("runs.export_*", "*", "the state of an export, which no export contains"),
@@ -222,7 +223,7 @@ class StoredValues:
             if kind == "tied" and [column] == list(column.table.primary_key):
                 continue
             if kind == "every member":
-                held[kind] = set(present) == {member.value for member in _ENUMS[name]}
+                held[kind] = set(present) == {member.value for member in ENUMS[name]}
             else:
                 held[kind] = bool(present) and test(column, present)
         return ColumnKinds(name, type_, held)
@@ -248,7 +249,7 @@ class StoredValues:
 
 
 def _type_of(column: Column[Any], name: str) -> str:
-    if name in _ENUMS:
+    if name in ENUMS:
         return "enum"
     match column.type:
         case Integer():

@@ -1,7 +1,7 @@
 """Judge what a candidate's exports cost as runs grow: queries, fetched rows, and work.
 
-One axis grows at a time, and the other runs in the database do. `large_runs` judges large runs, and
-`memory` judges memory.
+Axes grow one at a time and together, and so do entities of every kind and the other runs in the
+database. `large_runs` judges large runs, and `memory` judges memory.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.cost_runs import CostRuns
+from harness.checks.joint_growth import SpecsBySize, axes_together, kinds_of_entities
 from harness.compare.capture import Refusal
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.database_access import limit_variables
@@ -110,7 +111,9 @@ class Declared:
 def judge_query_growth(
     candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
 ) -> Sequence[Verdict]:
-    """Judge queries, transactions and fetched rows along each axis, and beside other runs.
+    """Judge queries, transactions and fetched rows as runs and the runs beside them grow.
+
+    Runs grow along one axis, along all axes below one parent, and in entities of every kind.
 
     Args:
         candidate: The exporter on trial.
@@ -123,6 +126,8 @@ def judge_query_growth(
     """
     scales = dict.fromkeys(_AXES, _FEW) | {"rows": _MANY}
     axes = dict(_along_axes(candidate, runs, scales, (), directory))
+    for specs in (axes_together(), kinds_of_entities()):
+        axes |= _along(candidate, runs, specs, (), directory)
     axes["rows of other runs"] = _beside_other_runs(candidate, runs, (), directory)
     return judge_growth(GrowthReport.of_axes(candidate.name, axes), declared.contract)
 
@@ -189,19 +194,29 @@ def _along_axes(
     work: Sequence[str],
     directory: Path,
 ) -> Iterator[tuple[str, Mapping[int, Activity]]]:
-    """Yield the activities along each axis. All runs are in one database."""
+    """Yield the activities along each axis."""
     specs = {
-        (axis, size): _spec_of(axis, size, max(scales[axis]))
+        axis: {size: _spec_of(axis, size, max(scales[axis])) for size in scales[axis]}
         for axis in scales
-        for size in scales[axis]
     }
-    stored = runs.stored([*specs.values()])
-    for axis in scales:
+    yield from _along(candidate, runs, specs, work, directory)
+
+
+def _along(
+    candidate: Measured,
+    runs: CostRuns,
+    specs: Mapping[str, SpecsBySize],
+    work: Sequence[str],
+    directory: Path,
+) -> Iterator[tuple[str, Mapping[int, Activity]]]:
+    """Yield the activities for runs of rising sizes, by axis. All runs are in one database."""
+    stored = runs.stored([spec for sizes in specs.values() for spec in sizes.values()])
+    for axis, sizes in specs.items():
         yield (
             axis,
             {
-                size: _observe(candidate, stored.db, specs[axis, size].run_id, work, directory)
-                for size in scales[axis]
+                size: _observe(candidate, stored.db, spec.run_id, work, directory)
+                for size, spec in sizes.items()
             },
         )
 

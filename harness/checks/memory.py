@@ -10,7 +10,6 @@ from pathlib import Path
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.cost_runs import CostRuns
 from harness.checks.costs import Declared, everything
-from harness.checks.large_runs import LARGE, SMALL
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.observation import ExportTask
@@ -18,10 +17,9 @@ from harness.generate.spec import RunSpec
 from querygrowth.verdict import Outcome, Verdict, judge
 
 # Two sizes, because their difference leaves out what every export needs: modules, the connection,
-# and buffers of rows, which both sizes fill. Tracing makes an export many times slower, so that the
-# sizes are the smallest that fill the buffers of a streaming exporter (measured: 3,000 entities).
+# and buffers of rows, which both sizes fill.
 _RESIDENT = (RunSpec.typical(200, run_id="resident-200"), RunSpec.typical(2000, run_id="resident"))
-_HELD = everything(3_100, run_id="held-3100", features=LARGE.features)
+_HELD = (everything(2_100, run_id="held-2100"), everything(4_000, run_id="held-4000"))
 # Tried only if memory grew between the first two: a buffer of thousands of rows is no leak.
 _HELD_BEYOND_BUFFERS = (
     everything(8_001, run_id="held-8001"),
@@ -56,12 +54,9 @@ def judge_memory(
     leaks = runs.stored([_LEAKS]).db
     candidate.measure_held(_task(leaks, _LEAKS, directory), tries=1)
     limit = declared.bytes_per_record
-    # The larger run is the one that the check `size` has stored.
-    held = _held_by(candidate, runs, (_HELD,), (_HELD,), directory)
-    held |= _held_by(candidate, runs, (SMALL, LARGE), (LARGE,), directory)
+    held = _held_by(candidate, runs, _HELD, directory)
     if _per_record(held) > limit:
-        beyond = _HELD_BEYOND_BUFFERS
-        held |= _held_by(candidate, runs, beyond, beyond, directory)
+        held |= _held_by(candidate, runs, _HELD_BEYOND_BUFFERS, directory)
     per_record = _per_record(held)
     grew = per_record > limit
     yield judge(
@@ -78,14 +73,10 @@ def judge_memory(
 
 
 def _held_by(
-    candidate: Measured,
-    runs: CostRuns,
-    stored_together: Sequence[RunSpec],
-    specs: Sequence[RunSpec],
-    directory: Path,
+    candidate: Measured, runs: CostRuns, specs: Sequence[RunSpec], directory: Path
 ) -> dict[int, int]:
     """Return the bytes that were held at most, by the number of records of the run."""
-    stored = runs.stored(stored_together)
+    stored = runs.stored(specs)
     return {
         stored.runs[spec.run_id].cardinalities.records: candidate.measure_held(
             _task(stored.db, spec, directory), tries=1
