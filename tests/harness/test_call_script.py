@@ -143,6 +143,26 @@ def test_the_process_is_left_as_it_was(db: LandscapeDB, tmp_path: Path) -> None:
     assert [name for name, *_ in files["temporary"]] == ["left"]
 
 
+def test_links_are_listed_and_not_followed(db: LandscapeDB, tmp_path: Path) -> None:
+    *_, files = performed(
+        db,
+        tmp_path,
+        step("build", exporter="a"),
+        step("place", target="old", text="old"),
+        step("link", target="symbolic", to="old"),
+        step("link", target="dangling", to="nothing"),
+        step("link", target="hard", to="old", hard=True),
+        step("write", exporter="a", run_id="r", target="new", relative=True),
+        step("files"),
+    )
+    found = {name: content for name, _, content in files["targets"]}
+    assert sorted(found) == ["dangling", "hard", "new", "old", "symbolic"]
+    assert found["symbolic"] == "link to old"
+    assert found["dangling"] == "link to nothing"
+    assert found["hard"] == found["old"] != found["new"]
+    assert files["working"] == []
+
+
 def test_an_endless_export_ends(
     db: LandscapeDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
