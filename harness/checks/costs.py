@@ -126,10 +126,18 @@ def judge_query_growth(
     """
     scales = dict.fromkeys(_AXES, _FEW) | {"rows": _MANY}
     axes = dict(_along_axes(candidate, runs, scales, (), directory))
-    for specs in (axes_together(), kinds_of_entities()):
-        axes |= _along(candidate, runs, specs, (), directory)
     axes["rows of other runs"] = _beside_other_runs(candidate, runs, (), directory)
-    return judge_growth(GrowthReport.of_axes(candidate.name, axes), declared.contract)
+    together: dict[str, Mapping[int, Activity]] = {}
+    for specs in (axes_together(), kinds_of_entities()):
+        together |= _along(candidate, runs, specs, (), directory)
+    single, joint = (
+        judge_growth(GrowthReport.of_axes(candidate.name, each), declared.contract)
+        for each in (axes, together)
+    )
+    # What grows along one axis grows along several too: a line is reported once.
+    known = {each.site for each in single if each.failed and each.site}
+    more = [each for each in joint if not (each.failed and each.site in known)]
+    return sorted((*single, *more), key=lambda each: not each.failed)
 
 
 def judge_work(

@@ -20,7 +20,7 @@ from harness.exporters.subject import load_subject
 from harness.generate.plan import plan
 from harness.generate.spec import AXES, RunSpec
 
-FAULTS = [each for each in load_seeded_faults() if each.number in (91, 92)]
+FAULTS = [each for each in load_seeded_faults() if each.number in (81, 82)]
 KINDS = ("NULL", "not NULL")
 
 # Axes whose entities have a parent in common.
