@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from harness.checks.cases import Case
 from harness.compare.exports import Comparison
+from harness.generate.features import FEATURES
 from harness.generate.spec import AXES, ImpossibleSpecError, RunSpec
 from harness.generate.strategies import run_specs
 from querygrowth.verdict import Verdict, judge
@@ -44,6 +45,14 @@ def drawn_specs() -> tuple[RunSpec, ...]:
         drawn.append(replace(spec, run_id=f"drawn_{len(drawn)}", seed=len(drawn)))
 
     draw()
+    # A new feature or axis changes what is drawn, and must not take another one out of the search.
+    held = frozenset().union(*(spec.features for spec in drawn))
+    for name, feature in FEATURES.items():
+        if name not in held and not feature.corrupt and not feature.alone:
+            number = len(drawn)
+            spec = RunSpec.typical(10, run_id=f"drawn_{number}", seed=number)
+            least = {axis: max(getattr(spec, axis), size) for axis, size in feature.needs.items()}
+            drawn.append(replace(spec, **least, features=frozenset((name,))))
     return tuple(drawn)
 
 
