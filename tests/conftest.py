@@ -25,6 +25,15 @@ pytest_plugins = ["command_line", "run_coverage", "fault_table"]
 load_profile(os.environ)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests that take long, except in the nightly run."""
+    if os.environ.get("HYPOTHESIS_PROFILE") == "nightly":
+        return
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.add_marker(pytest.mark.skip(reason="long: runs with HYPOTHESIS_PROFILE=nightly"))
+
+
 @pytest.fixture(autouse=True)
 def import_path() -> Iterator[None]:
     """Restore `sys.path` after every test.

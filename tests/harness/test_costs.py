@@ -53,6 +53,7 @@ def test_the_declared_costs_are_by_default_those_of_a_streaming_exporter() -> No
     )
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("reference", DESIGNS)
 def test_correct_exporters_export_large_runs_alike(
     runs: CostRuns, reference: str, tmp_path: Path
@@ -62,6 +63,7 @@ def test_correct_exporters_export_large_runs_alike(
     assert "(75,016 records)" in verdicts[0].seen
 
 
+@pytest.mark.nightly
 def test_declared_chunks_may_grow_with_the_run(runs: CostRuns, tmp_path: Path) -> None:
     chunked = exporter(f"{CORRECT}.chunked:Chunked")
     declared = Declared(allowances=CHUNKED)
@@ -75,8 +77,8 @@ def test_declared_chunks_may_grow_with_the_run(runs: CostRuns, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("CallsLimited", "missing, call "),
-        ("PagesOfArtifacts", "missing, artifact "),
+        pytest.param("CallsLimited", "missing, call ", marks=pytest.mark.nightly),
+        pytest.param("PagesOfArtifacts", "missing, artifact ", marks=pytest.mark.nightly),
         ("ManyBatchesOneByOne", "queries grew with entities of every table"),
         ("BatchIdsInTheText", "statements grew with the run: batch_members"),
     ],

@@ -32,8 +32,8 @@ MOST_LATE = 1
 CAUGHT = "batched/drop-row/nodes/first"
 EQUIVALENT = "batched/distinct/nodes"
 
-SAMPLE = 40
-"""The mutants of the fixed sample. With the databases they take about 60 CPU seconds."""
+SAMPLE = 24
+"""The mutants of the fixed sample. With the databases they take about 40 CPU seconds."""
 
 
 @pytest.fixture(scope="module")
