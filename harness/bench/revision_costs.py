@@ -1,4 +1,4 @@
-"""The costs of an exporter at another revision, counted in a process of its own."""
+"""The costs of an exporter at another revision, counted in a separate process."""
 
 import json
 import os

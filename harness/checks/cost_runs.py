@@ -76,7 +76,7 @@ class CostRuns:
     def damage(self) -> tuple[str, ...]:
         """Return what was done to the databases since the last call, in words.
 
-        A changed or deleted database is not used again: its runs are generated anew.
+        A changed or deleted database is not used again: its runs are generated again.
         """
         found: dict[str, None] = {}
         for key, (_, watch) in list(self._stored.items()):

@@ -241,7 +241,7 @@ class ReferenceRuns:
     def damage(self) -> tuple[str, ...]:
         """Return what was done to the databases since the last call, in words.
 
-        A changed or deleted database is not used again: its run is generated anew. A write lock is
+        A changed or deleted database is not used again: its run is generated again. A write lock is
         reported, and has to be released by ending the process that holds it.
         """
         found = dict.fromkeys(self.costs.damage())

@@ -76,5 +76,5 @@ def bench(
     written = write_reports(results, output)
     print_results(output_console(), results, written)
     warn_if_undecided(results)
-    # A number that could not be decided is shown, and is no reason to stop a build.
+    # A number that could not be decided is shown, and does not stop a build.
     return exit_code(results.outcome, strict=False)

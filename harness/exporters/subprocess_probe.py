@@ -1,7 +1,7 @@
 """An exporter in its own process: start it, ask it, and limit it.
 
 A `Probe` names the exporter and its environment. An `ExporterProcess` runs `probe_script.py` there
-and answers many requests. It is ended when it hangs, and started anew for the next request.
+and answers many requests. It is ended when it hangs, and started again for the next request.
 """
 
 import sys
@@ -93,7 +93,7 @@ class Probe:
 
         Args:
             kind: One of TASKS of `probe.host`.
-            task: The export to perform. Its directory holds a folder for files meanwhile.
+            task: The export to perform. Its directory holds a folder for files in that time.
             seconds: The limit; default: DEFAULT_SECONDS.
             options: Further entries of the request.
 

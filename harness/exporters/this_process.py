@@ -173,7 +173,7 @@ class InThisProcess:
         try:
             yield
         except (SubjectError, ExportFailedError):
-            raise  # It is not an exporter at all, or failed in a process of its own.
+            raise  # It is not an exporter at all, or failed in a separate process.
         except (Exception, SystemExit) as error:  # The user's code may raise any.
             frames = frames_of_error(error, self.loaded.factory)
             seen = f"it raised {type(error).__name__}: {error}"

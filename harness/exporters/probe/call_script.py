@@ -45,7 +45,7 @@ def perform(
 ) -> list[Outcome]:
     """Perform all steps of a script, also after one that ended in an error.
 
-    The current directory and TMPDIR are empty folders below `directory` meanwhile.
+    The current directory and TMPDIR are empty folders below `directory` in that time.
 
     Args:
         script: The script.
