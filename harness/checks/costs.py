@@ -130,14 +130,16 @@ def judge_query_growth(
     together: dict[str, Mapping[int, Activity]] = {}
     for specs in (axes_together(), kinds_of_entities()):
         together |= _along(candidate, runs, specs, (), directory)
-    single, joint = (
-        judge_growth(GrowthReport.of_axes(candidate.name, each), declared.contract)
-        for each in (axes, together)
-    )
-    # What grows along one axis grows along several too: a line is reported once.
-    known = {each.site for each in single if each.failed and each.site}
-    more = [each for each in joint if not (each.failed and each.site in known)]
-    return sorted((*single, *more), key=lambda each: not each.failed)
+    single = judge_growth(GrowthReport.of_axes(candidate.name, axes), declared.contract)
+    every = GrowthReport.of_axes(candidate.name, {**axes, **together})
+    # What grows along one axis grows along several too: a line is reported for single axes only.
+    seen = {(each.site, each.seen) for each in single if each.failed}
+    sites = {site for site, _ in seen if site}
+    return [
+        each
+        for each in judge_growth(every, declared.contract)
+        if not each.failed or each.site not in sites or (each.site, each.seen) in seen
+    ]
 
 
 def judge_work(

@@ -28,6 +28,7 @@ from harness.compare.exports import SIGNING_KEY, Comparison, compare_captures, f
 from harness.compare.records import run_lookup
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.subject import Subject
+from querygrowth import other_connections
 
 _CONNECT_SECONDS = "10"
 
@@ -115,6 +116,8 @@ class DatabaseFileWatch:
         if self._path is not None:
             # Without a wait: a lock that is still held after an export is what is looked for.
             self._connection = sqlite3.connect(self._path, timeout=0, isolation_level=None)
+            # Otherwise every count of an exporter in this process would look for who has it open.
+            other_connections.KNOWN[str(self._path.resolve())] += 1
             # Nothing is left in the log that a later checkpoint would move into the file.
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._version = self._data_version()
@@ -124,8 +127,9 @@ class DatabaseFileWatch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._connection is not None:
+        if self._connection is not None and self._path is not None:
             self._connection.close()
+            other_connections.KNOWN[str(self._path.resolve())] -= 1
 
     def harm(self) -> str:
         """Return what was done to the file, in words; empty if nothing was."""

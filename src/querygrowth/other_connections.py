@@ -13,6 +13,7 @@ import os
 import sqlite3
 import sqlite3.dbapi2
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,10 @@ _POSTGRESQL_PORT = 5432
 # An audit hook cannot be removed. There is one for the process, and it calls these while they last.
 _observers: list[Callable[[str, tuple[Any, ...]], None]] = []
 _installed = False
+
+
+KNOWN: Counter[str] = Counter()
+"""The connections of the counting program itself on a database file, by the path of the file."""
 
 
 class Hooks(Protocol):
@@ -103,7 +108,9 @@ class _Found:
             pooled = int(engine.pool.checkedin() + engine.pool.checkedout())  # type: ignore[attr-defined]
         except (OSError, AttributeError):
             return True  # not Linux, or a pool that does not count
-        return sum(path in self._files for path in opened if not path.endswith("-wal")) > pooled
+        known = sum(KNOWN[path] for path in self._files)
+        others = sum(path in self._files for path in opened if not path.endswith("-wal"))
+        return others > pooled + known
 
     def returned_by(self, connect: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that does what `connect` does, and hooks the connection."""
