@@ -25,6 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from profiles import fewer_examples
+from recorder_writer import RecorderOfAnyRun
 
 from elspeth.contracts.enums import (
     BatchStatus,
@@ -40,7 +41,6 @@ from elspeth.core.canonical import CANONICAL_VERSION
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.exporter import LandscapeExporter
 from elspeth.core.landscape.legacy_exporter import LegacyLandscapeExporter
-from elspeth.core.landscape.recorder import LandscapeRecorder
 
 KEY = b"k" * 32
 # Case twins and patterns: an exporter must not take one run for another.
@@ -69,7 +69,7 @@ def _clock() -> Iterator[datetime]:
 
 
 class Recording(RuleBasedStateMachine):
-    """Pipelines that make any call that the recorder allows."""
+    """Pipelines that make any call that the recorder allows, and references across runs."""
 
     candidate = LandscapeExporter
 
@@ -87,13 +87,14 @@ class Recording(RuleBasedStateMachine):
         self.db = LandscapeDB.in_memory()
         clock, numbers = _clock(), count()
         # Ids descend, so that an order by id differs from the order of recording.
-        self.recorder = LandscapeRecorder(
+        self.recorder = RecorderOfAnyRun(
             self.db, clock=lambda: next(clock), new_id=lambda: f"id-{10**6 - next(numbers)}"
         )
         self.numbers = count()
         self.steps: dict[str, Iterator[int]] = defaultdict(count)
         self.members: dict[str, Iterator[int]] = defaultdict(count)
         self.indexes: set[tuple[str, int]] = set()
+        self.ended: set[str] = set()
         self.labels: set[tuple[str, str, str]] = set()
         for run_id in RUN_IDS:
             self.recorder.begin_run({}, CANONICAL_VERSION, run_id=run_id)
@@ -110,8 +111,8 @@ class Recording(RuleBasedStateMachine):
             schema_config=SchemaConfig.from_dict({"fields": "dynamic"}),
         ).node_id
 
-    # A node, edge, token or state of any run may be referred to from any other: only foreign keys
-    # restrict it.
+    # A node, edge, token or state of any run may be referred to from any other: other recorders
+    # are restricted by foreign keys only.
 
     @rule(target=nodes, run_id=run_ids, plugin=texts, sequence=st.none() | integers)
     def node(self, run_id: str, plugin: str, sequence: int | None) -> str:
@@ -241,7 +242,7 @@ class Recording(RuleBasedStateMachine):
         self.recorder.complete_batch(batch, BatchStatus.FAILED, state_id=state)
         return batch
 
-    @rule(target=batches, batch=failed_batches)
+    @rule(target=batches, batch=consumes(failed_batches))
     def retry_batch(self, batch: str) -> str:
         return self.recorder.retry_batch(batch).batch_id
 
@@ -263,7 +264,9 @@ class Recording(RuleBasedStateMachine):
         grade=st.none() | texts,
     )
     def end(self, run_id: str, status: RunStatus, grade: str | None) -> None:
-        self.recorder.complete_run(run_id, status, reproducibility_grade=grade)
+        if run_id not in self.ended:
+            self.ended.add(run_id)
+            self.recorder.complete_run(run_id, status, reproducibility_grade=grade)
 
     @rule(run_id=run_ids)
     def export(self, run_id: str) -> None:

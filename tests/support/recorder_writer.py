@@ -20,6 +20,7 @@ from elspeth.contracts.models import RoutingSpec
 from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.recorder import LandscapeRecorder
+from elspeth.core.landscape.store.references import Reference
 from harness.generate.entities import (
     Section,
     StoredArtifact,
@@ -65,13 +66,23 @@ NOT_RECORDABLE = REFUSED | ALTERED
 """The features that the recorder's public methods cannot write."""
 
 
+class RecorderOfAnyRun(LandscapeRecorder):
+    """A recorder that takes references to other runs, as the original does.
+
+    Its trails exist, so exporters have to agree on them.
+    """
+
+    def _refuse_mixed_runs(self, connection: Connection, references: Sequence[Reference]) -> None:
+        """Accept them."""
+
+
 class ScriptedRecorder:
     """A recorder on one open transaction with a scripted clock and id generator."""
 
     def __init__(self, connection: Connection) -> None:
         self._times: deque[str] = deque()
         self._ids: deque[str] = deque()
-        self.recorder = LandscapeRecorder(
+        self.recorder = RecorderOfAnyRun(
             _OneTransaction(connection), clock=self._clock, new_id=self._ids.popleft
         )
 

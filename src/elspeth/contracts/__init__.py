@@ -1,4 +1,4 @@
-"""The contracts of the audit trail: enums, models, schemas, and the error for corrupt data."""
+"""The contracts of the audit trail: enums, models, schemas, and errors."""
 
 from elspeth.contracts.enums import (
     BatchStatus,
@@ -15,7 +15,12 @@ from elspeth.contracts.enums import (
     RunStatus,
     TriggerType,
 )
-from elspeth.contracts.errors import CorruptAuditDataError
+from elspeth.contracts.errors import (
+    CorruptAuditDataError,
+    RecordingError,
+    RunNotFoundError,
+    UnknownEntityError,
+)
 from elspeth.contracts.models import (
     Artifact,
     Batch,
@@ -67,6 +72,7 @@ __all__ = [
     "NodeStateOpen",
     "NodeStateStatus",
     "NodeType",
+    "RecordingError",
     "ReproducibilityGrade",
     "RoutingEvent",
     "RoutingKind",
@@ -76,11 +82,13 @@ __all__ = [
     "RowLineage",
     "RowOutcome",
     "Run",
+    "RunNotFoundError",
     "RunStatus",
     "SchemaConfig",
     "Token",
     "TokenParent",
     "TransformErrorRecord",
     "TriggerType",
+    "UnknownEntityError",
     "ValidationErrorRecord",
 ]

@@ -1,4 +1,4 @@
-"""Errors of reading an audit trail, and the wording of problems with stored values."""
+"""Errors of recording and reading an audit trail, and the wording of problems with values."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -44,6 +44,19 @@ class RunNotFoundError(ValueError):
         # A worker of a parallel export pickles the error for its parent. The default passes the
         # finished message to __init__ and would put it into the message a second time.
         return type(self), (self.run_id,)
+
+
+class RecordingError(ValueError):
+    """The recorder refused a call, because what it would have stored contradicts the trail.
+
+    Nothing was written. The message names the entity and the reason.
+    """
+
+
+class UnknownEntityError(RecordingError, AssertionError):
+    """A call of the recorder names an entity that the audit trail does not have."""
+
+    # An AssertionError too: the original audit trail raises one in these places.
 
 
 class CorruptAuditDataError(ValueError):

@@ -112,11 +112,17 @@ def _is_missing(obj: object) -> bool:
 def _from_numpy(obj: Any) -> object:
     """Return a numpy scalar as a built-in type and an array as a list; other types unchanged.
 
-    A narrow float is widened: float32's 0.1 becomes 0.10000000149011612.
+    A narrow float is widened: float32's 0.1 becomes 0.10000000149011612. A wide one is refused
+    unless a float holds it exactly.
     """
     # The argument is Any because numpy is not a dependency, so its types are unknown here.
+    if _is_numpy(obj, "generic") or _is_numpy(obj, "ndarray"):
+        _refuse_without_unit(obj)
     if _is_numpy(obj, "floating"):
-        return _finite(float(obj))
+        number = _finite(float(obj))
+        if number != obj:
+            raise ValueError(f"Cannot canonicalize {obj!r}: a float would round it to {number}")
+        return number
     if _is_numpy(obj, "integer"):
         return int(obj)
     if _is_numpy(obj, "bool_"):
@@ -124,6 +130,16 @@ def _from_numpy(obj: Any) -> object:
     if _is_numpy(obj, "ndarray"):
         return _normalize_for_canonical(obj.tolist())
     return obj
+
+
+def _refuse_without_unit(obj: Any) -> None:
+    # numpy gives these as integers without their unit, or as lists without their field names, so
+    # that different values would have one hash. Which form it gives depends on the unit.
+    if obj.dtype.kind in "MmV":
+        raise ValueError(
+            f"Cannot canonicalize a numpy value of {obj.dtype}, an unsupported type: "
+            f"pass a datetime, a number or a dict"
+        )
 
 
 def _is_numpy(obj: object, kind: str) -> bool:

@@ -40,10 +40,32 @@ def test_a_number_of_numpy_that_is_not_finite_is_refused(numpy, nested: bool) ->
             canonical_json(numpy.array([[bad]]) if nested else bad)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("unit", ["Y", "D", "s", "us", "ns", "as"])
+@pytest.mark.parametrize("kind", ["datetime64", "timedelta64"])
+def test_a_time_of_numpy_is_refused_in_every_unit(
+    numpy, kind: str, unit: str, nested: bool
+) -> None:
+    value = getattr(numpy, kind)(5, unit)
+    with pytest.raises(ValueError, match=rf"{kind}.*unsupported type"):
+        canonical_json(numpy.array([value]) if nested else value)
+
+
 def test_a_kind_of_numpy_without_a_json_form_is_refused(numpy) -> None:
-    for value in (numpy.datetime64("2026-01-01"), numpy.complex128(1)):
+    records = numpy.array([(1, 2.0)], dtype=[("a", int), ("b", float)])
+    for value in (numpy.complex128(1), records, records[0], numpy.void(b"x")):
         with pytest.raises(ValueError, match="unsupported type"):
             canonical_json(value)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_wide_float_is_written_only_if_it_is_not_rounded(numpy, nested: bool) -> None:
+    third = numpy.longdouble(1) / 3
+    if float(third) == third:
+        pytest.skip("a longdouble is no wider than a float here")
+    with pytest.raises(ValueError, match="would round it"):
+        canonical_json(numpy.array([third]) if nested else third)
+    assert canonical_json(numpy.longdouble("0.25")) == "0.25"
 
 
 def test_a_timestamp_of_pandas_is_written_in_utc_with_its_nanoseconds(pandas) -> None:

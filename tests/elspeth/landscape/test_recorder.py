@@ -18,6 +18,7 @@ from elspeth.contracts.enums import (
     RoutingMode,
     RunStatus,
 )
+from elspeth.contracts.errors import RecordingError, RunNotFoundError
 from elspeth.contracts.models import (
     NodeStateCompleted,
     NodeStateFailed,
@@ -65,7 +66,8 @@ class TestRuns:
         assert run.status is RunStatus.COMPLETED
         assert run.completed_at == _stored(datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC), db)
         assert run.reproducibility_grade == "full_reproducible"
-        run = recorder.complete_run("r", "failed", reproducibility_grade="attributable_only")
+        recorder.begin_run({}, "v1", run_id="s", reproducibility_grade="full_reproducible")
+        run = recorder.complete_run("s", "failed", reproducibility_grade="attributable_only")
         assert run.reproducibility_grade == "attributable_only"
 
     def test_an_unknown_run_cannot_be_completed(self, recorder: LandscapeRecorder) -> None:
@@ -89,12 +91,27 @@ class TestRuns:
         assert (run.export_format, run.export_sink) == ("json", "audit")
         assert run.status is RunStatus.RUNNING
 
-    def test_the_export_of_an_unknown_run_changes_nothing(
+    def test_the_export_of_an_unknown_run_is_refused(self, recorded: LandscapeRecorder) -> None:
+        before = recorded.list_runs()
+        with pytest.raises(RunNotFoundError, match="nope"):
+            recorded.set_export_status("nope", "completed")
+        assert recorded.list_runs() == before
+
+    def test_a_new_export_starts_without_the_error_of_the_last_one(
         self, recorded: LandscapeRecorder
     ) -> None:
-        before = recorded.list_runs()
-        recorded.set_export_status("nope", "completed")
-        assert recorded.list_runs() == before
+        recorded.set_export_status("r", "failed", error="disk full")
+        recorded.set_export_status("r", "pending")
+        run = recorded.get_run("r")
+        assert run is not None
+        assert (run.export_status, run.export_error) == (ExportStatus.PENDING, None)
+
+    @pytest.mark.parametrize("status", ["pending", "completed"])
+    def test_only_a_failed_export_has_an_error(
+        self, recorded: LandscapeRecorder, status: str
+    ) -> None:
+        with pytest.raises(ValueError, match=f"not a {status} one: disk full"):
+            recorded.set_export_status("r", status, error="disk full")
 
     def test_an_unknown_export_status_is_refused(self, recorded: LandscapeRecorder) -> None:
         with pytest.raises(ValueError, match="'done'"):
@@ -177,11 +194,24 @@ class TestTokens:
         assert [parent.parent_token_id for parent in parents] == ["u", "t"]
         assert [parent.ordinal for parent in parents] == [0, 1]
 
-    def test_a_join_of_nothing_is_a_token_without_parents(
+    def test_a_join_of_nothing_is_refused(self, recorded: LandscapeRecorder) -> None:
+        before = recorded.get_tokens("row")
+        with pytest.raises(RecordingError, match="at least 1 token"):
+            recorded.coalesce_tokens([], "row")
+        assert recorded.get_tokens("row") == before
+
+    def test_a_join_may_have_more_parents_than_a_result_has_columns(
         self, recorded: LandscapeRecorder
     ) -> None:
-        joined = recorded.coalesce_tokens([], "row")
-        assert recorded.get_token_parents(joined.token_id) == []
+        tokens = [child.token_id for child in recorded.expand_token("t", "row", 2_001, 1)]
+        joined = recorded.coalesce_tokens(tokens, "row")
+        assert len(recorded.get_token_parents(joined.token_id)) == 2_001
+
+    def test_a_token_is_not_the_child_of_a_fork_and_the_result_of_a_join(
+        self, recorded: LandscapeRecorder
+    ) -> None:
+        with pytest.raises(RecordingError, match="not from both: fork group 'f' and join group"):
+            recorded.create_token("row", fork_group_id="f", join_group_id="j")
 
     def test_a_join_that_fails_leaves_no_token(self, recorded: LandscapeRecorder) -> None:
         before = recorded.get_tokens("row")
@@ -393,8 +423,8 @@ COMPOUND: dict[str, tuple[Callable[[LandscapeRecorder], object], int]] = {
         1,
     ),
     "record_call": (lambda recorder: recorder.record_call("s", 0, "sql", "success", {}), 1),
-    "complete_batch": (lambda recorder: recorder.complete_batch("b", "completed"), 2),
-    "retry_batch of 2 members": (lambda recorder: recorder.retry_batch("b"), 5),
+    "complete_batch": (lambda recorder: recorder.complete_batch("open", "completed"), 2),
+    "retry_batch of 2 members": (lambda recorder: recorder.retry_batch("b"), 1),
 }
 
 
@@ -406,6 +436,7 @@ def test_a_method_opens_the_promised_number_of_transactions(
     recorded.add_batch_member("b", "t", 0)
     recorded.add_batch_member("b", "u", 1)
     recorded.update_batch_status("b", "failed")
+    recorded.create_batch("r", "sum", batch_id="open")
     begun: list[object] = []
     event.listen(db.engine, "begin", begun.append)
     call, transactions = COMPOUND[method]

@@ -1,45 +1,54 @@
 """LandscapeRecorder: record a run while a pipeline executes it, and read what was recorded.
 
-Methods for a run, its nodes, edges, batches, artifacts and export status are here. Those for source
-rows, tokens, node states, routing events and calls are in `store.tokens`, those that read in
-`store.reader`.
+Methods for a run, its nodes, edges, artifacts and export status are here. `store` has the others:
+`tokens` for source rows and tokens, `states` for node states, routing events and calls, `batches`,
+`row_errors`, `row_lineage` for the data of rows, and `reader` for those that read.
 """
 
 from collections.abc import Mapping
 
 from elspeth.contracts.enums import (
-    BatchStatus,
     Determinism,
     ExportStatus,
     NodeType,
+    ReproducibilityGrade,
     RoutingMode,
     RunStatus,
 )
-from elspeth.contracts.models import Artifact, Batch, BatchMember, Edge, Node, Run
+from elspeth.contracts.errors import RecordingError, RunNotFoundError, UnknownEntityError
+from elspeth.contracts.models import Artifact, Edge, Node, Run
 from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.canonical import canonical_json, stable_hash
 from elspeth.core.clock import Clock
+from elspeth.core.landscape.reproducibility import grade_of
 from elspeth.core.landscape.schema import (
     artifacts_table,
-    batch_members_table,
-    batches_table,
     edges_table,
+    node_states_table,
     nodes_table,
     runs_table,
 )
+from elspeth.core.landscape.store.batches import BatchRecorder
+from elspeth.core.landscape.store.references import Reference
+from elspeth.core.landscape.store.row_errors import RowErrorRecorder
+from elspeth.core.landscape.store.row_lineage import RowLineageReader
+from elspeth.core.landscape.store.states import StateRecorder
 from elspeth.core.landscape.store.tokens import TokenRecorder
 from elspeth.core.landscape.store.writer import Values, without_none
 
-_ENDED = (BatchStatus.COMPLETED, BatchStatus.FAILED)
 
-
-class LandscapeRecorder(TokenRecorder):
+class LandscapeRecorder(
+    TokenRecorder, StateRecorder, BatchRecorder, RowErrorRecorder, RowLineageReader
+):
     """Writes and reads the audit trail; every method commits a transaction.
 
     A method that takes an enum accepts the member or its text, and raises ValueError for other text
     before it writes. It makes the ids that it is not given. Hashes and stored JSON are canonical.
     A method that begins or registers an entity returns the model as built, with the clock's
     datetime. One that completes an entity returns the model as read from the database.
+
+    What has ended keeps its end, and every reference stays inside one run: a method raises
+    RecordingError for a call that would change the one or break the other, and writes nothing.
     """
 
     # A transaction for each call: an error of the pipeline later on must not undo what was
@@ -90,15 +99,55 @@ class LandscapeRecorder(TokenRecorder):
             reproducibility_grade: The grade; None keeps the stored one.
 
         Raises:
-            AssertionError: There is no such run.
+            ValueError: The status is not final.
+            UnknownEntityError: There is no such run.
+            RecordingError: The run has ended already. Its status and end are evidence.
         """
-        values: Values = {"status": RunStatus(status).value, "completed_at": self._clock()}
+        ending = RunStatus(status)
+        if ending is RunStatus.RUNNING:
+            raise ValueError(
+                f"A run is completed as completed or failed, not as running: {run_id!r}"
+            )
+        values: Values = {"status": ending.value, "completed_at": self._clock()}
         values |= without_none(reproducibility_grade=reproducibility_grade)
-        self._update(runs_table, runs_table.c.run_id == run_id, values)
+        # The condition is part of the UPDATE: of two processes that end a run, one is refused.
+        runs = runs_table.c
+        is_running = (runs.run_id == run_id) & (runs.status == RunStatus.RUNNING.value)
+        ended = self._update(runs_table, is_running, values)
         run = self.get_run(run_id)
         if run is None:
-            raise AssertionError(f"Cannot complete run {run_id!r}: no such run")
+            raise UnknownEntityError(f"Cannot complete run {run_id!r}: no such run")
+        if not ended:
+            raise RecordingError(
+                f"Cannot complete run {run_id!r} as {ending.value}: "
+                f"it is {run.status.value} already"
+            )
         return run
+
+    def finalize_run(self, run_id: str, status: RunStatus | str) -> Run:
+        """Record that a run ends now, with the grade of its nodes, and return it as stored.
+
+        Args:
+            run_id: The run.
+            status: The final status.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            ValueError: The status is not final.
+            RecordingError: The run has ended already.
+        """
+        grade = self.compute_reproducibility_grade(run_id)
+        return self.complete_run(run_id, status, reproducibility_grade=grade.value)
+
+    def compute_reproducibility_grade(self, run_id: str) -> ReproducibilityGrade:
+        """Return how far a run can be reproduced, by the determinism of its nodes.
+
+        Raises:
+            RunNotFoundError: There is no such run. Without nodes it would have the best grade.
+        """
+        if self.get_run(run_id) is None:
+            raise RunNotFoundError(run_id)
+        return grade_of(self.get_nodes(run_id))
 
     def set_export_status(
         self,
@@ -109,9 +158,10 @@ class LandscapeRecorder(TokenRecorder):
         export_format: str | None = None,
         export_sink: str | None = None,
     ) -> None:
-        """Record the status of a run's export. An unknown run changes nothing.
+        """Record the status of a run's export.
 
-        "completed" also sets exported_at and clears the error of an earlier failure.
+        "completed" also sets exported_at. "completed" and "pending" clear the error of an earlier
+        failure.
 
         Args:
             run_id: The run.
@@ -119,10 +169,15 @@ class LandscapeRecorder(TokenRecorder):
             error: The reason of a failure; None keeps the stored one, like the arguments below.
             export_format: The format of the export.
             export_sink: The sink that the export is written to.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            ValueError: An error is given with another status than failed.
         """
         values = export_status_values(ExportStatus(status), self._clock, error)
         values |= without_none(export_format=export_format, export_sink=export_sink)
-        self._update(runs_table, runs_table.c.run_id == run_id, values)
+        if not self._update(runs_table, runs_table.c.run_id == run_id, values):
+            raise RunNotFoundError(run_id)
 
     def register_node(
         self,
@@ -169,7 +224,8 @@ class LandscapeRecorder(TokenRecorder):
             schema_fields=fields,
         )
         schema_fields_json = None if fields is None else canonical_json(fields)
-        self._insert(nodes_table, node, schema_fields_json=schema_fields_json)
+        columns = {"schema_fields_json": schema_fields_json}
+        self._insert(nodes_table, node, columns=columns)
         return node
 
     def register_edge(
@@ -201,109 +257,14 @@ class LandscapeRecorder(TokenRecorder):
             default_mode=RoutingMode(mode),
             created_at=self._clock(),
         )
-        self._insert(edges_table, edge)
+        self._insert(
+            edges_table,
+            edge,
+            Reference(runs_table, run_id),
+            Reference(nodes_table, from_node_id),
+            Reference(nodes_table, to_node_id),
+        )
         return edge
-
-    def create_batch(
-        self,
-        run_id: str,
-        aggregation_node_id: str,
-        *,
-        batch_id: str | None = None,
-        attempt: int = 0,
-    ) -> Batch:
-        """Record a batch that is being filled.
-
-        Args:
-            run_id: The run.
-            aggregation_node_id: The node that fills it.
-            batch_id: The id, or None for a new one.
-            attempt: The number of the attempt at the batch, from 0.
-        """
-        batch = Batch(
-            batch_id=batch_id or self._new_id(),
-            run_id=run_id,
-            aggregation_node_id=aggregation_node_id,
-            attempt=attempt,
-            status=BatchStatus.DRAFT,
-            created_at=self._clock(),
-        )
-        self._insert(batches_table, batch)
-        return batch
-
-    def add_batch_member(self, batch_id: str, token_id: str, ordinal: int) -> BatchMember:
-        """Record a token's place in a batch."""
-        member = BatchMember(batch_id, token_id, ordinal)
-        self._insert(batch_members_table, member)
-        return member
-
-    def update_batch_status(
-        self,
-        batch_id: str,
-        status: BatchStatus | str,
-        *,
-        trigger_reason: str | None = None,
-        state_id: str | None = None,
-    ) -> None:
-        """Record the status of a batch. "completed" and "failed" set completed_at too.
-
-        Args:
-            batch_id: The batch.
-            status: The status.
-            trigger_reason: The reason of the flush; None keeps the stored one.
-            state_id: The node state of the aggregation; None keeps the stored one.
-        """
-        status = BatchStatus(status)
-        values: Values = {"status": status.value}
-        if status in _ENDED:
-            values["completed_at"] = self._clock()
-        self._update_batch(batch_id, values, trigger_reason, state_id)
-
-    def complete_batch(
-        self,
-        batch_id: str,
-        status: BatchStatus | str,
-        *,
-        trigger_reason: str | None = None,
-        state_id: str | None = None,
-    ) -> Batch:
-        """Record that a batch ends now, and return it as stored.
-
-        Args:
-            batch_id: The batch.
-            status: The final status.
-            trigger_reason: The reason of the flush; None keeps the stored one.
-            state_id: The node state of the aggregation; None keeps the stored one.
-
-        Raises:
-            AssertionError: There is no such batch.
-        """
-        values: Values = {"status": BatchStatus(status).value, "completed_at": self._clock()}
-        self._update_batch(batch_id, values, trigger_reason, state_id)
-        batch = self.get_batch(batch_id)
-        if batch is None:
-            raise AssertionError(f"Cannot complete batch {batch_id!r}: no such batch")
-        return batch
-
-    def retry_batch(self, batch_id: str) -> Batch:
-        """Record another attempt at a failed batch, with the same members.
-
-        Raises:
-            ValueError: There is no such batch, or it has not failed.
-        """
-        failed = self.get_batch(batch_id)
-        if failed is None:
-            raise ValueError(f"Batch not found: {batch_id}")
-        if failed.status is not BatchStatus.FAILED:
-            raise ValueError(f"Can only retry failed batches: {batch_id} is {failed.status.value}")
-        # A transaction for the batch and one for each member, as in the original: a kill in between
-        # leaves a draft batch, which `get_incomplete_batches` lists.
-        retry = self.create_batch(
-            failed.run_id, failed.aggregation_node_id, attempt=failed.attempt + 1
-        )
-        for member in self.get_batch_members(batch_id):
-            self.add_batch_member(retry.batch_id, member.token_id, member.ordinal)
-        return retry
 
     def register_artifact(
         self,
@@ -340,17 +301,14 @@ class LandscapeRecorder(TokenRecorder):
             size_bytes=size_bytes,
             created_at=self._clock(),
         )
-        self._insert(artifacts_table, artifact)
-        return artifact
-
-    def _update_batch(
-        self, batch_id: str, values: Values, trigger_reason: str | None, state_id: str | None
-    ) -> None:
-        # Empty text counts as not given, as in the original.
-        values |= without_none(
-            trigger_reason=trigger_reason or None, aggregation_state_id=state_id or None
+        self._insert(
+            artifacts_table,
+            artifact,
+            Reference(runs_table, run_id),
+            Reference(node_states_table, state_id),
+            Reference(nodes_table, sink_node_id),
         )
-        self._update(batches_table, batches_table.c.batch_id == batch_id, values)
+        return artifact
 
 
 def export_status_values(status: ExportStatus, clock: Clock, error: str | None = None) -> Values:
@@ -360,9 +318,16 @@ def export_status_values(status: ExportStatus, clock: Clock, error: str | None =
         status: The status.
         clock: Gives `exported_at` for a completed export.
         error: The reason of a failure; None leaves the column out.
+
+    Raises:
+        ValueError: An error is given with another status than failed.
     """
+    if error is not None and status is not ExportStatus.FAILED:
+        raise ValueError(f"Only a failed export has an error, not a {status.value} one: {error}")
     values: Values = {"export_status": status.value}
     if status is ExportStatus.COMPLETED:
-        # A completed export must not keep the error of an earlier attempt.
-        values |= {"exported_at": clock(), "export_error": None}
+        values["exported_at"] = clock()
+    if status is not ExportStatus.FAILED:
+        # The error of an earlier attempt must not stay beside another status.
+        values["export_error"] = None
     return values | without_none(export_error=error)

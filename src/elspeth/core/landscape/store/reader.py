@@ -35,6 +35,7 @@ from elspeth.contracts.models import (
     TokenParent,
 )
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.row_data import PayloadStore
 from elspeth.core.landscape.schema import (
     artifacts_table,
     batch_members_table,
@@ -69,8 +70,8 @@ class LandscapeReader:
     # from those of the batched exporter: a shared error would not show as a difference. Every order
     # is total, because the order of tied keys depends on the query plan.
 
-    def __init__(self, db: LandscapeDB, *, payload_store: object = None) -> None:
-        """Read from `db`. The payload store is kept as an attribute and not used here."""
+    def __init__(self, db: LandscapeDB, *, payload_store: PayloadStore | None = None) -> None:
+        """Read from `db`. The payload store holds the data of source rows, outside of it."""
         self._db = db
         self.payload_store = payload_store
 
