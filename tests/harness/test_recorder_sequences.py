@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from profiles import fewer_examples
-from recorder_writer import RecorderOfAnyRun
+from recorder_writer import LenientRecorder
 
 from elspeth.contracts.enums import (
     BatchStatus,
@@ -87,7 +87,7 @@ class Recording(RuleBasedStateMachine):
         self.db = LandscapeDB.in_memory()
         clock, numbers = _clock(), count()
         # Ids descend, so that an order by id differs from the order of recording.
-        self.recorder = RecorderOfAnyRun(
+        self.recorder = LenientRecorder(
             self.db, clock=lambda: next(clock), new_id=lambda: f"id-{10**6 - next(numbers)}"
         )
         self.numbers = count()

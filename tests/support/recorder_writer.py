@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from elspeth.contracts.enums import BatchStatus, RoutingMode
-from elspeth.contracts.models import RoutingSpec
+from elspeth.contracts.models import RoutingSpec, Token
 from elspeth.contracts.schema import SchemaConfig
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.recorder import LandscapeRecorder
+from elspeth.core.landscape.schema import tokens_table
 from elspeth.core.landscape.store.references import Reference
 from harness.generate.entities import (
     Section,
@@ -66,14 +67,36 @@ NOT_RECORDABLE = REFUSED | ALTERED
 """The features that the recorder's public methods cannot write."""
 
 
-class RecorderOfAnyRun(LandscapeRecorder):
-    """A recorder that takes references to other runs, as the original does.
+class LenientRecorder(LandscapeRecorder):
+    """A recorder that takes references to other runs and joins of nothing, as the original does.
 
-    Its trails exist, so exporters have to agree on them.
+    Such trails exist, so exporters have to agree on them.
     """
 
     def _refuse_mixed_runs(self, connection: Connection, references: Sequence[Reference]) -> None:
         """Accept them."""
+
+    def coalesce_tokens(
+        self,
+        parent_token_ids: Sequence[str],
+        row_id: str,
+        *,
+        step_in_pipeline: int | None = None,
+    ) -> Token:
+        """Record a join, also one without parents."""
+        if parent_token_ids:
+            return super().coalesce_tokens(
+                parent_token_ids, row_id, step_in_pipeline=step_in_pipeline
+            )
+        joined = Token(
+            token_id=self._new_id(),
+            row_id=row_id,
+            created_at=self._clock(),
+            join_group_id=self._new_id(),
+            step_in_pipeline=step_in_pipeline,
+        )
+        self._insert(tokens_table, joined)
+        return joined
 
 
 class ScriptedRecorder:
@@ -82,7 +105,7 @@ class ScriptedRecorder:
     def __init__(self, connection: Connection) -> None:
         self._times: deque[str] = deque()
         self._ids: deque[str] = deque()
-        self.recorder = RecorderOfAnyRun(
+        self.recorder = LenientRecorder(
             _OneTransaction(connection), clock=self._clock, new_id=self._ids.popleft
         )
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from recorder_writer import LenientRecorder
 from sample_run import (
     BOTH,
     DYNAMIC,
@@ -132,8 +133,9 @@ class TestRunsInOneDatabase:
     """No constraint ties children to the run of their parents, and so some point across."""
 
     @pytest.fixture
-    def entangled(self, recorder: LandscapeRecorder) -> None:
+    def entangled(self, db: LandscapeDB) -> None:
         """Two runs, each with a node, a row, a token and a state, then ties from ours to theirs."""
+        recorder = LenientRecorder(db)
         for run in ("ours", "theirs"):
             recorder.begin_run({}, "v1", run_id=run)
             recorder.register_node(

@@ -78,7 +78,7 @@ def test_a_datetime_in_a_list_is_refused_and_outside_of_one_is_kept() -> None:
     ],
 )
 def test_two_values_with_one_dotted_key_are_refused(record: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="Two values of the record have the field 'a.b"):
+    with pytest.raises(ValueError, match=r"Two values of the record have the field 'a\.b"):
         CSVFormatter().flatten(record)
 
 

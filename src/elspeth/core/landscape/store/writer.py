@@ -182,5 +182,5 @@ def refuse_not_finite(name: str, milliseconds: float | None) -> None:
     """
     # JSON has neither value, so no export could contain them. SQLite would store NaN as NULL, which
     # hides the error until the export.
-    if milliseconds is not None and not math.isfinite(milliseconds):
+    if isinstance(milliseconds, int | float) and not math.isfinite(milliseconds):
         raise ValueError(f"{name} must be a finite number of milliseconds, not {milliseconds}")
