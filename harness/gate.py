@@ -4,6 +4,7 @@
 saved results are decided about like fresh ones.
 """
 
+import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,7 +140,9 @@ def _judge_costs(gate: Gate, directory: Path, on_step: OnStep) -> tuple[Verdict,
     except ExportFailedError as error:
         defined_at = site_within(experiment.candidate.defined_at, experiment.checkout)
         return (located(with_relative_site(error.verdict, experiment.checkout), defined_at),)
-    if gate.race is None or accepts_versions_of(gate.baseline, found):
+    # The program that counts a revision needs the harness's own environment.
+    is_elsewhere = gate.race is not None and gate.race.python != sys.executable
+    if gate.race is None or is_elsewhere or accepts_versions_of(gate.baseline, found):
         return judge_costs(found, gate.baseline)
     # Work counts of other versions of SQLite or Python cannot be compared with the baseline's.
     race = gate.race

@@ -51,7 +51,11 @@ OnRounds = Callable[[Pairing, int], None]
 
 @dataclass(frozen=True)
 class Race:
-    """An exporter at two revisions, the size of the run it exports, and the limit of rounds."""
+    """An exporter at two revisions, the size of the run it exports, and the limit of rounds.
+
+    `src` is the folder to import it from, relative to a checkout; None for the usual ones.
+    `database` is what opens its database, as module:attribute; empty for its LandscapeDB.
+    """
 
     reference: str
     base: Checkout
@@ -60,6 +64,14 @@ class Race:
     rows: int
     max_rounds: int
     seed: int = 0
+    src: Path | None = None
+    database: str = ""
+
+    def probe(self, checkout: Checkout, role: str) -> Probe:
+        """Return the exporter of one of the two revisions."""
+        return checkout.exporter(
+            self.reference, role=role, python=self.python, src=self.src, database=self.database
+        )
 
 
 @dataclass(frozen=True)
@@ -81,8 +93,7 @@ ClockedAction = Callable[[], Elapsed]
 def run_race(race: Race, directory: Path, on_rounds: OnRounds) -> Pairing:
     """Time both revisions, one process for an export, until the ratio is decided."""
     # A process for an export: two revisions of one module cannot be imported into the same one.
-    base = race.base.exporter(race.reference, role="base", python=race.python)
-    head = race.head.exporter(race.reference, role="head", python=race.python)
+    base, head = race.probe(race.base, "base"), race.probe(race.head, "head")
     spec = RunSpec.typical(race.rows, seed=race.seed)
     with _recorded(f"sqlite:///{directory / 'race.db'}", spec, directory) as task:
         actions = {each.label: partial(time_by_both_clocks, each, task) for each in (base, head)}

@@ -20,7 +20,18 @@ from harness.checks.formulas import attribute_queries
 from harness.checks.gravity import by_gravity, headline
 from harness.checks.run import prepare_checks
 from harness.checks.selection import run_selection
-from harness.cli.console import CandidateOption, PostgresqlOption, output_console, steps_bar
+from harness.cli.candidate import (
+    Candidate,
+    CandidateOption,
+    ConfigOption,
+    ControlOption,
+    DatabaseOption,
+    PythonOption,
+    SrcOption,
+    chosen_candidate,
+    saved_configuration,
+)
+from harness.cli.console import PostgresqlOption, output_console, steps_bar
 from harness.cli.options import (
     AllOption,
     BytesPerRecordOption,
@@ -38,9 +49,9 @@ from harness.cli.options import (
 )
 from harness.compare.capture import MAX_RECORDS
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
-from harness.exporters.measured import ExportFailedError, Measured, in_own_process, measured
+from harness.exporters.measured import ExportFailedError, Measured, measured
 from harness.exporters.observation import ExportTask
-from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
+from harness.exporters.subject import CONTROL
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.report.text import OUTCOME_STYLES
@@ -55,12 +66,20 @@ _COUNTED = RunSpec.typical(20)
 _STORED_RUN_SECONDS = 3600.0
 # Long, as a stored run can be of any size.
 
-_WITH_STORED_RUN = ("candidate", "db", "run", "max_records", "limit")
+_WITH_STORED_RUN = (
+    *("candidate", "src", "python", "database", "config", "control"),
+    *("db", "run", "max_records", "limit"),
+)
 
 
 def check(
     context: typer.Context,
-    candidate: CandidateOption = DEFAULT_CANDIDATE,
+    candidate: CandidateOption = None,
+    src: SrcOption = None,
+    python: PythonOption = None,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+    control: ControlOption = False,
     parts: PartOption = None,
     quick: QuickOption = False,
     every: AllOption = False,
@@ -97,22 +116,44 @@ def check(
         refuse_options(
             context, _WITH_STORED_RUN, "is for generated runs: leave it out with --db and --run"
         )
-        compared = _compare_on_stored_run(candidate, db, run, max_records, limit)
+        saved = saved_configuration(config, src)
+        chosen = chosen_candidate(
+            saved,
+            candidate=candidate,
+            src=src,
+            python=python,
+            database=database,
+            limit=limit,
+            control=control,
+        )
+        compared = _compare_on_stored_run(chosen, db, run, max_records, limit)
         _print_verdict(compared)
         return _conclude([compared])
     selection = selection_of(parts, quick=quick, every=every)
+    saved = saved_configuration(config, src)
     declared = declared_costs(
+        saved,
         chunked=chunked,
         transactions=transactions,
         rows_per_record=rows_per_record,
         bytes_per_record=bytes_per_record,
         worker_processes=worker_processes,
     )
+    chosen = chosen_candidate(
+        saved,
+        candidate=candidate,
+        src=src,
+        python=python,
+        database=database,
+        declared=declared,
+        limit=limit,
+        control=control,
+    )
     found = []
     counts_costs = Check.QUERIES in selection.checks and not quick
     with (
         # In its own process: an exporter can end the process, hang, or change it.
-        in_own_process(candidate) as subject,
+        chosen.in_own_process() as subject,
         prepare_checks(postgresql=postgresql, max_records=max_records) as setup,
         steps_bar(len(selection.checks)) as on_step,
     ):
@@ -129,15 +170,15 @@ def check(
             if fail_fast and each.verdict.failed:
                 break
         if counts_costs and not (fail_fast and found[-1].verdict.failed):
-            output_console().print(_cost_table(candidate, subject))
+            output_console().print(_cost_table(chosen.reference, subject))
     return _conclude(found)
 
 
 def _compare_on_stored_run(
-    candidate: str, url: str, run_id: str, max_records: int | None, limit: float | None
+    candidate: Candidate, url: str, run_id: str, max_records: int | None, limit: float | None
 ) -> CheckVerdict:
     # Read-only, as the stored run is somebody's evidence: neither exporter may write to it.
-    with reading_database(url) as landscape, in_own_process(candidate) as exporter:
+    with reading_database(url) as landscape, candidate.in_own_process() as exporter:
         # Two exporters that refuse an unknown run alike would pass without an export.
         stored = _existing_run(run_id, landscape)
         try:

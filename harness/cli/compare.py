@@ -20,9 +20,9 @@ from harness.bench.experiment import LEAST_ROWS, MAX_ROWS
 from harness.bench.paired_ratio import LEAST_ROUNDS, MOST_ROUNDS, Pairing
 from harness.bench.race import Race, run_race
 from harness.bench.results import Judgement, Results, Topic
+from harness.cli.candidate import CandidateOption
 from harness.cli.console import (
     REPORT_PACKAGES,
-    CandidateOption,
     OutputOption,
     output_console,
     print_results,
@@ -42,7 +42,7 @@ def compare(
     head: Annotated[
         str | None, typer.Argument(help="The revision to judge; default: the working tree.")
     ] = None,
-    candidate: CandidateOption = DEFAULT_CANDIDATE,
+    candidate: CandidateOption = None,
     rows: Annotated[
         int, typer.Option(min=LEAST_ROWS, max=MAX_ROWS, help="Source rows of the run.")
     ] = 500,
@@ -70,7 +70,7 @@ def compare(
         if head is not None:
             second = stack.enter_context(checked_out(tree, head, directory / "head"))
         warn_of_changes(second)
-        race = Race(candidate, first, second, sys.executable, rows, max_rounds)
+        race = Race(candidate or DEFAULT_CANDIDATE, first, second, sys.executable, rows, max_rounds)
         pairing = run_race(race, directory, _print_rounds)
     # The race's database is gone: an empty one names the same versions of SQLite and the driver.
     with LandscapeDB.in_memory() as db:

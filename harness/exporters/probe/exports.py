@@ -12,6 +12,9 @@ from typing import Any
 RECORDS, JSONL, CSV = "records", "export.jsonl", "csv"
 """The names of the written files, in the directory of an export."""
 
+MESSAGE_LENGTH = 500
+"""The longest message of an error, in characters."""
+
 Build = Callable[[], Any]
 """Makes a new exporter."""
 
@@ -188,6 +191,17 @@ def error_of(action: Callable[[], object]) -> dict[str, str] | None:
         kind = "" if isinstance(error, RecordsError) else type(error).__qualname__
         return {"type_name": kind, "message": str(error)}
     return None
+
+
+def one_line(error: BaseException, *, named: bool = False) -> str:
+    """Return the message of an error, cut to a line."""
+    # A hostile exporter's exception may raise from __str__ too.
+    try:
+        message = str(error)
+    except BaseException as other:
+        message = f"(its message raised {type(other).__name__})"
+    text = f"{type(error).__name__}: {message}" if named else message
+    return " ".join(text.split())[:MESSAGE_LENGTH]
 
 
 def _require_call(
