@@ -1,7 +1,9 @@
 """Gravity: the order of causes in which a candidate's failures are shown, and their summary.
 
 A crash explains everything that is missing after it. Lost or wrong bytes matter more than costs. An
-error in other words than the control's matters least.
+export that sends a query for each entity is no snapshot either, so that growth comes before that.
+The same records in another order are at least complete. An error in other words than the control's
+matters least.
 """
 
 from collections import Counter, defaultdict
@@ -10,7 +12,7 @@ from enum import IntEnum
 from types import MappingProxyType
 
 from harness.checks.check import Check, CheckVerdict
-from harness.compare.difference import Kind
+from harness.compare.difference import SNAPSHOT, Kind
 from querygrowth.verdict import BY_URGENCY, CRASH, GROWTH, Outcome
 
 
@@ -20,8 +22,10 @@ class Gravity(IntEnum):
     CRASH = 0
     BYTES = 1
     GROWTH = 2
-    WORK = 3
-    REFUSAL = 4
+    SNAPSHOT = 3
+    ORDER = 4
+    WORK = 5
+    REFUSAL = 6
 
 
 GRAVITY_OF_CHECK: Mapping[Check, Gravity] = MappingProxyType(
@@ -37,8 +41,18 @@ GRAVITY_OF_CHECK: Mapping[Check, Gravity] = MappingProxyType(
 # Every check can show a crash, or a refusal in other words, and that of large runs judges bytes and
 # queries. So the kind of a verdict decides first.
 _OF_KIND: Mapping[str, Gravity] = MappingProxyType(
-    {CRASH: Gravity.CRASH, Kind.ERROR.value: Gravity.REFUSAL, GROWTH: Gravity.GROWTH}
+    {
+        CRASH: Gravity.CRASH,
+        Kind.ERROR.value: Gravity.REFUSAL,
+        GROWTH: Gravity.GROWTH,
+        SNAPSHOT: Gravity.SNAPSHOT,
+        Kind.ORDER.value: Gravity.ORDER,
+    }
 )
+
+
+MINOR_KINDS = frozenset((Kind.ORDER.value, Kind.ERROR.value))
+"""The kinds of failures on one case after which a graver one is looked for in further cases."""
 
 
 def gravity(found: CheckVerdict) -> Gravity:

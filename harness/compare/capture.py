@@ -6,8 +6,8 @@ in memory allows one transaction), records can be read twice, and memory does no
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,29 @@ class Refusal:
     """The exception that an export ended in.
 
     Without the name of a class the message alone says why the export was stopped.
+
+    Attributes:
+        type_name: The name of its class.
+        message: Its text.
+        classes: The names of its class and of the base classes.
     """
 
     type_name: str
     message: str
+    classes: Sequence[str] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         message = self.message.splitlines()[0] if self.message else ""
         return f"{self.type_name}: {message}" if self.type_name else message
+
+    def is_caught_like(self, control: "Refusal") -> bool:
+        """Whether a caller who catches ValueError catches this one where it catches the control's.
+
+        That is the class that exporters promise. An error of the control's class has to be equal.
+        """
+        return self.type_name != control.type_name and all(
+            "ValueError" in each.classes for each in (self, control)
+        )
 
 
 @dataclass(frozen=True)
@@ -174,5 +189,12 @@ def spool(records: Iterable[Mapping[str, Any]], path: Path) -> Spool:
     return Spool(path)
 
 
-def _refusal(error: Mapping[str, str] | None) -> Refusal | None:
-    return None if error is None else Refusal(error["type_name"], error["message"])
+def same_refusal(control: Refusal | None, candidate: Refusal | None) -> bool:
+    """Whether two exports ended alike: without an error, or in errors that callers catch alike."""
+    if control is None or candidate is None:
+        return control is candidate
+    return control == candidate or candidate.is_caught_like(control)
+
+
+def _refusal(error: Mapping[str, Any] | None) -> Refusal | None:
+    return None if error is None else Refusal(**error)

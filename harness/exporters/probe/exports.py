@@ -174,7 +174,7 @@ def encoded(record: Mapping[str, Any]) -> str:
     return f"{json.dumps(dict(record), default=_foreign)}\n"
 
 
-def error_of(action: Callable[[], object]) -> dict[str, str] | None:
+def error_of(action: Callable[[], object]) -> dict[str, Any] | None:
     """Perform an action and return the error that it raises, if any.
 
     Raises:
@@ -188,8 +188,10 @@ def error_of(action: Callable[[], object]) -> dict[str, str] | None:
     except Exception as error:
         if os.getpid() != pid:
             os._exit(1)  # A process that the exporter forked must not answer in its place.
-        kind = "" if isinstance(error, RecordsError) else type(error).__qualname__
-        return {"type_name": kind, "message": str(error)}
+        if isinstance(error, RecordsError):
+            return {"type_name": "", "message": str(error), "classes": []}
+        classes = [each.__qualname__ for each in type(error).__mro__]
+        return {"type_name": classes[0], "message": str(error), "classes": classes}
     return None
 
 
