@@ -18,7 +18,7 @@ from harness.bench.revision_costs import RevisionCostsError, count_revision
 from harness.checks.check import Limits
 from harness.checks.costs import Declared
 from harness.checks.depth import Depth
-from harness.checks.formulas import attribute_queries
+from harness.checks.formulas import formulas_of
 from harness.checks.gravity import GRAVITY_OF_CHECK, by_gravity
 from harness.checks.run import prepare_checks
 from harness.checks.selection import Selection, run_selection
@@ -117,7 +117,7 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
     on_step("finding the formulas of the queries")
     # An export that ended in an error has no formula.
     both = (experiment.control, *((experiment.candidate,) if _exported(results) else ()))
-    formulas = attribute_queries({each.name: each for each in both}, directory)
+    texts = formulas_of(both, directory)
     on_step("checking exporters that are broken on purpose")
     tried = run_selftest(gate.selftest)
     judgements = (
@@ -126,7 +126,6 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
         *(Judgement(Topic.BASELINE, each) for each in costs),
         *(Judgement(Topic.SELFTEST, each.verdict) for each in tried),
     )
-    texts = {name: str(each.total) for name, each in formulas.items()}
     # A fault that breaks one limit along many axes gives the same verdict many times.
     results = replace(results, judgements=tuple(dict.fromkeys(judgements)), formulas=texts)
     return completed(_raced(results, gate.race, directory, on_step))

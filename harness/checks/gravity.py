@@ -69,16 +69,24 @@ def by_gravity(found: CheckVerdict) -> tuple[int, Gravity]:
     return BY_URGENCY.index(found.verdict.outcome), gravity(found)
 
 
-def headline(found: Sequence[CheckVerdict]) -> str:
+def headline(found: Sequence[CheckVerdict], formula: str = "") -> str:
     """Return the result in one line: the gravest failure, and the number of verdicts by outcome.
 
     Skipped checks are named with the reason, for example `passed 9, skipped 1 (process: not asked
     for: runs with --all)`.
+
+    Args:
+        found: All verdicts.
+        formula: The queries of an export, which says more than one axis along which they grew.
     """
-    gravest = min(found, key=by_gravity).verdict
-    if gravest.outcome not in (Outcome.FAILED, Outcome.INCONCLUSIVE):
+    gravest = min(found, key=by_gravity)
+    verdict = gravest.verdict
+    if verdict.outcome not in (Outcome.FAILED, Outcome.INCONCLUSIVE):
         return count_outcomes(found)
-    return f"{gravest.outcome}: {gravest.subject}: {gravest.seen}: {count_outcomes(found)}"
+    seen = verdict.seen
+    if formula and verdict.failed and gravity(gravest) is Gravity.GROWTH:
+        seen = f"{seen}: {formula}"
+    return f"{verdict.outcome}: {verdict.subject}: {seen}: {count_outcomes(found)}"
 
 
 def count_outcomes(found: Sequence[CheckVerdict]) -> str:

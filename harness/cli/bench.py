@@ -1,13 +1,16 @@
 """`harness bench`: measure both exporters on generated runs, and judge the candidate."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.bench.experiment import LEAST_ROWS, MAX_ROWS, Experiment, run_experiment, sizes_up_to
+from harness.bench.results import Topic
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
+from harness.checks.formulas import formulas_of
 from harness.cli.candidate import (
     CandidateOption,
     ConfigOption,
@@ -89,6 +92,11 @@ def bench(
         steps_bar(experiment.steps) as on_step,
     ):
         results = run_experiment(experiment, Path(directory), on_step)
+        if any(each.topic is Topic.GROWTH for each in results.failures):
+            # A growing count says along which axis, and its formula along all of them.
+            results = replace(
+                results, formulas=formulas_of([experiment.candidate], Path(directory))
+            )
     written = write_reports(results, output)
     print_results(output_console(), results, written)
     warn_if_undecided(results)
