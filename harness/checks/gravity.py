@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from harness.checks.check import Check, CheckVerdict
 from harness.compare.difference import SNAPSHOT, Kind
+from harness.exporters.failure import HANG
 from querygrowth.verdict import BY_URGENCY, CRASH, GROWTH, Outcome
 
 
@@ -51,6 +52,8 @@ _OF_KIND: Mapping[str, Gravity] = MappingProxyType(
 )
 
 
+_ON_LARGE_RUNS = frozenset((Check.WORK, Check.SIZE, Check.MEMORY))
+
 MINOR_KINDS = frozenset((Kind.ORDER.value, Kind.ERROR.value))
 """The kinds of failures on one case after which a graver one is looked for in further cases."""
 
@@ -58,6 +61,9 @@ MINOR_KINDS = frozenset((Kind.ORDER.value, Kind.ERROR.value))
 def gravity(found: CheckVerdict) -> Gravity:
     """Return the cause that a failed verdict shows."""
     of_check = GRAVITY_OF_CHECK.get(found.check, Gravity.BYTES)
+    if found.verdict.kind == HANG:
+        # Runs of thousands of rows: an export that is slow there has ended on smaller ones.
+        return Gravity.WORK if found.check in _ON_LARGE_RUNS else Gravity.CRASH
     return _OF_KIND.get(found.verdict.kind, of_check)
 
 

@@ -4,7 +4,6 @@ A comparison reads captures only. The two exporters then need not run at the sam
 in memory allows one transaction), records can be read twice, and memory does not grow with the run.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.output.publish import CSV_NAMES, publish_csv, publish_jsonl
 from harness.exporters.canonical_json import canonical
+from harness.exporters.manifest_time import ManifestTime, digest_lines
 from harness.exporters.measured import Measured, as_measured
 from harness.exporters.observation import ExportTask
 from harness.exporters.probe.exports import CSV, JSONL, RECORDS, error_of, write_lines
@@ -85,6 +85,7 @@ class Capture:
         error: The error that `export_run` ended in. The records before it are kept.
         jsonl_error: The error that writing the JSON Lines file ended in.
         csv_error: The error that writing the CSV files ended in.
+        manifest: Sets the time of its manifest aside in the hash, if the capture did not set it.
     """
 
     subject: str
@@ -94,6 +95,7 @@ class Capture:
     error: Refusal | None
     jsonl_error: Refusal | None
     csv_error: Refusal | None
+    manifest: ManifestTime | None = None
 
     @property
     def records(self) -> Spool:
@@ -113,10 +115,7 @@ class Capture:
     @property
     def sha256(self) -> str | None:
         """The hash of the JSON Lines file in hexadecimal digits; None if it does not exist."""
-        if not self.jsonl.exists():
-            return None
-        with self.jsonl.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_lines(self.jsonl, self.manifest)[0] if self.jsonl.exists() else None
 
 
 def capture(
@@ -180,6 +179,7 @@ def capture(
         error=_refusal(error),
         jsonl_error=error_of_form("jsonl", jsonl),
         csv_error=error_of_form("csv", csv),
+        manifest=task.manifest_time(takes_clock=exporter.takes_clock),
     )
 
 

@@ -106,7 +106,8 @@ class InOwnProcess:
                 _make_canonical(path)
             written = (folder / "record.json").read_text(encoding="ascii")
             record = Record.from_json(json.loads(written))
-            return observation_of(self.name, record, WrittenFile.at(path))
+            manifest = task.manifest_time(takes_clock=self.takes_clock)
+            return observation_of(self.name, record, WrittenFile.at(path, manifest))
 
     def count_branches(self, task: ExportTask) -> int | None:
         """Count branches in the exporter's package and its base classes'; None without source."""

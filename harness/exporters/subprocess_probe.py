@@ -314,7 +314,7 @@ class ExporterProcess:
             limit = f"it did not end within {seconds:g} s and was stopped"
             seen = limit if failure.timed_out else failure.seen
             self.hangs += failure.timed_out
-            raise ExportFailedError(self.probe.label, seen) from None
+            raise ExportFailedError(self.probe.label, seen, timed_out=failure.timed_out) from None
         return answer
 
     def _content(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:

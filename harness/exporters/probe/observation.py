@@ -6,14 +6,13 @@ import inspect
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
 from sqlalchemy import event
 
-from querygrowth.call_sites import CallSite, Project, distinct_sites
+from querygrowth.call_sites import Callers, CallSite, Project, distinct_sites
 from querygrowth.listener import record_stacks
 from querygrowth.record import Record, record
 from querygrowth.statements import StatementKind, kind_of
@@ -108,7 +107,12 @@ def observe(
             branches_in=branches_in,
             all_connections=True,
         )
-    return replace(found, origins={**found.origins, **_lines_of_exporter(factory, stacks)})
+    lines = _lines_of_exporter(factory, stacks)
+    for each in found.recording.executions:
+        if each.sql in lines:
+            nearest = each.callers.nearest if each.callers else None
+            each.callers = Callers(nearest, lines[each.sql])
+    return found
 
 
 def _lines_of_exporter(
