@@ -1,6 +1,6 @@
 """The main flow: spec -> generated run -> exports under measurement -> observations -> verdicts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -155,10 +155,28 @@ def judge_sizes(
         *((Topic.EQUIVALENCE, each.comparison.verdict()) for each in sizes),
         *((Topic.GROWTH, each) for each in _judge_growth(sizes, allowances)),
     )
+    without_rows = [each.run.run_id for each in sizes if not each.run.rows]
+    if without_rows:
+        verdicts = (*verdicts[: 1 + len(sizes)], *_undecided(without_rows))
     judged = (Judgement(topic, located(verdict, defined_at)) for topic, verdict in verdicts)
+    if without_rows:
+        return tuple(judged)
     on_target = judge_targets(targets, Measurements(sizes[-1], full), judges_times=judges_times)
     # The runs of all sizes begin alike, so that their first differences may be one and the same.
     return tuple(dict.fromkeys((*judged, *(Judgement(Topic.TARGETS, each) for each in on_target))))
+
+
+def _undecided(run_ids: Sequence[str]) -> Iterator[tuple[Topic, Verdict]]:
+    """Yield the verdicts that take the place of those on growth and targets."""
+    # In a run without rows every count is small and every export is fast.
+    verdict = Verdict(
+        "what was measured",
+        Outcome.INCONCLUSIVE,
+        expected="runs with rows",
+        seen=f"runs without rows: {', '.join(run_ids)}",
+        next_step=f"runs of at least {LEAST_ROWS} rows",
+    )
+    yield from ((topic, verdict) for topic in (Topic.GROWTH, Topic.TARGETS))
 
 
 def located(verdict: Verdict, default: CallSite | None) -> Verdict:

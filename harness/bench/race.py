@@ -24,7 +24,7 @@ from harness.bench.timing import TimedAction, Timing, perform_in_turn, time_in_t
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import InThisProcess, Measured, measured
 from harness.exporters.observation import ExportTask
-from harness.exporters.subject import CONTROL
+from harness.exporters.subject import CONTROL, require_below
 from harness.exporters.subprocess_probe import Probe
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
@@ -94,6 +94,9 @@ def run_race(race: Race, directory: Path, on_rounds: OnRounds) -> Pairing:
     """Time both revisions, one process for an export, until the ratio is decided."""
     # A process for an export: two revisions of one module cannot be imported into the same one.
     base, head = race.probe(race.base, "base"), race.probe(race.head, "head")
+    for checkout, probe in ((race.base, base), (race.head, head)):
+        # An installed exporter would otherwise be compared with itself.
+        require_below(probe.locate(), checkout.directory, f"{race.reference} of {checkout.name}")
     spec = RunSpec.typical(race.rows, seed=race.seed)
     with _recorded(f"sqlite:///{directory / 'race.db'}", spec, directory) as task:
         actions = {each.label: partial(time_by_both_clocks, each, task) for each in (base, head)}

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from elspeth.cli.runtime import UsageError
 from elspeth.core.landscape import LandscapeDB
 from harness.bench.environment import (
     Checkout,
@@ -69,6 +70,8 @@ def compare(
         second = tree
         if head is not None:
             second = stack.enter_context(checked_out(tree, head, directory / "head"))
+        if first.commit == second.commit:
+            raise UsageError(f"both revisions are {first.commit[:12]}: there is nothing to compare")
         warn_of_changes(second)
         race = Race(candidate or DEFAULT_CANDIDATE, first, second, sys.executable, rows, max_rounds)
         pairing = run_race(race, directory, _print_rounds)

@@ -51,7 +51,7 @@ class Configuration(BaseModel):
     src: _Text | None = None
     python: _Text | None = None
     database: _Text | None = None
-    chunked: Mapping[str, _Count] = {}
+    chunked: Mapping[str, Annotated[int, Field(strict=True, ge=2)]] = {}
     transactions: _Count | None = None
     rows_per_record: Annotated[float, Field(strict=True, ge=0)] | None = None
     bytes_per_record: Annotated[int, Field(strict=True, ge=0)] | None = None
@@ -72,6 +72,8 @@ def load_configuration(file: Path) -> Configuration:
         if not isinstance(found, dict) or TABLE not in found:
             raise ConfigurationError(f"{file} has no table [tool.{TABLE}]")
         content = found[TABLE]
+    if not content:
+        raise ConfigurationError(f"{file} has no settings")
     return _configuration(file, content)
 
 

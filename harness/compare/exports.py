@@ -49,8 +49,8 @@ class Comparison:
         records: The number of records that the control yielded.
         difference: The first difference; None if there is none.
         control_sha256: The hash of the control's JSON Lines file; None where writing was refused.
-        candidate_sha256: The hash of the candidate's. In identical exports the two differ only if
-            the candidate's clock cannot be set.
+        candidate_sha256: The hash of the candidate's. Where its clock cannot be set, a valid time
+            and signature of its manifest are set aside in it.
         refusal: The error that the control's export ended in.
         other_refusal: The classes of the control's and of the candidate's error, if they differ and
             callers catch both alike.

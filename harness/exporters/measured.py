@@ -21,6 +21,7 @@ from harness.exporters.subject import (
     Subject,
     SubjectError,
     load_subject,
+    require_below,
     require_reference,
 )
 from harness.exporters.subprocess_probe import START_SECONDS, Probe
@@ -204,16 +205,9 @@ def _require_place(exporter: InOwnProcess, src: Path | None) -> None:
     module_file, defined_at = exporter.process.description["file"], exporter.defined_at
     if src is None:
         return
-    # Not resolved as well: a package in the folder may be a symbolic link.
-    folders = (src.resolve(), src.absolute())
-    files = [module_file, *([defined_at.path] if defined_at else [])]
-    for file in files:
-        if file is None or not any(Path(file).is_relative_to(each) for each in folders):
-            found = "without a file" if file is None else f"from {file}"
-            raise SubjectError(
-                f"{exporter.probe.reference} is imported {found}, not from {src.resolve()}: "
-                "is --src the folder that holds its package?"
-            )
+    require_below(module_file and Path(module_file), src, exporter.probe.reference)
+    if defined_at is not None:
+        require_below(Path(defined_at.path), src, exporter.probe.reference)
 
 
 def interpreter_of(path: str) -> str:

@@ -114,6 +114,24 @@ def require_reference(reference: str) -> None:
         raise SubjectError(f"{reference!r} does not name an exporter: write it as module:attribute")
 
 
+def require_below(file: Path | None, folder: Path, name: str) -> None:
+    """Refuse an exporter that is imported from elsewhere than a folder, and name both.
+
+    Args:
+        file: The file that it is imported from; None without one.
+        folder: The folder.
+        name: The exporter in messages.
+
+    Raises:
+        SubjectError: The file is outside the folder.
+    """
+    # Not resolved as well: a package in the folder may be a symbolic link.
+    folders = (folder.resolve(), folder.absolute())
+    if file is None or not any(file.is_relative_to(each) for each in folders):
+        found = "without a file" if file is None else f"from {file}"
+        raise SubjectError(f"{name} is imported {found}, not from {folder.resolve()}")
+
+
 def write_jsonl(exporter: Exporter, run_id: str, path: Path, *, sign: bool) -> None:
     """Write a JSON Lines file: by the exporter's own method, or its records as canonical JSON.
 
