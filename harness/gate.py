@@ -4,6 +4,7 @@
 saved results are decided about like fresh ones.
 """
 
+import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from harness.bench.revision_costs import RevisionCostsError, count_revision
 from harness.checks.check import Limits
 from harness.checks.costs import Declared
 from harness.checks.depth import Depth
-from harness.checks.formulas import attribute_queries
+from harness.checks.formulas import formulas_of
 from harness.checks.gravity import GRAVITY_OF_CHECK, by_gravity
 from harness.checks.run import prepare_checks
 from harness.checks.selection import Selection, run_selection
@@ -116,7 +117,7 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
     on_step("finding the formulas of the queries")
     # An export that ended in an error has no formula.
     both = (experiment.control, *((experiment.candidate,) if _exported(results) else ()))
-    formulas = attribute_queries({each.name: each for each in both}, directory)
+    texts = formulas_of(both, directory)
     on_step("checking exporters that are broken on purpose")
     tried = run_selftest(gate.selftest)
     judgements = (
@@ -125,7 +126,6 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
         *(Judgement(Topic.BASELINE, each) for each in costs),
         *(Judgement(Topic.SELFTEST, each.verdict) for each in tried),
     )
-    texts = {name: str(each.total) for name, each in formulas.items()}
     # A fault that breaks one limit along many axes gives the same verdict many times.
     results = replace(results, judgements=tuple(dict.fromkeys(judgements)), formulas=texts)
     return completed(_raced(results, gate.race, directory, on_step))
@@ -139,7 +139,9 @@ def _judge_costs(gate: Gate, directory: Path, on_step: OnStep) -> tuple[Verdict,
     except ExportFailedError as error:
         defined_at = site_within(experiment.candidate.defined_at, experiment.checkout)
         return (located(with_relative_site(error.verdict, experiment.checkout), defined_at),)
-    if gate.race is None or accepts_versions_of(gate.baseline, found):
+    # The program that counts a revision needs the harness's own environment.
+    is_elsewhere = gate.race is not None and gate.race.python != sys.executable
+    if gate.race is None or is_elsewhere or accepts_versions_of(gate.baseline, found):
         return judge_costs(found, gate.baseline)
     # Work counts of other versions of SQLite or Python cannot be compared with the baseline's.
     race = gate.race

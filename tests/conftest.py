@@ -20,6 +20,9 @@ from elspeth.core.landscape.schema import metadata
 
 pytest_plugins = ["command_line", "run_coverage", "fault_table"]
 
+# The tests of a checkout that only runs under its own import path.
+collect_ignore = ["support/foreign"]
+
 # A property test takes the number of its examples when it is declared, so the profile has to be
 # loaded before the test modules.
 load_profile(os.environ)

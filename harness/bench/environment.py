@@ -87,17 +87,22 @@ class Checkout:
         """Whether files differ from the commit."""
         return self.commit.endswith(_CHANGED)
 
-    def exporter(self, reference: str, *, role: str, python: str) -> Probe:
+    def exporter(
+        self, reference: str, *, role: str, python: str, src: Path | None = None, database: str = ""
+    ) -> Probe:
         """Return a probe of this checkout's exporter.
 
         Args:
             reference: The exporter as module:attribute.
             role: The name of this side of a comparison, such as "base".
             python: The interpreter.
+            src: The folder to import it from, relative to the root; default: `src`, then the root.
+            database: What opens its database, as module:attribute; default: its LandscapeDB.
         """
         # Before the installed packages, which hold the working tree's code in a development setup.
-        paths = (self.directory / "src", self.directory)
-        return Probe(reference, paths, python, name=f"{role} {self.name}")
+        usual = (self.directory / "src", self.directory)
+        paths = usual if src is None else (self.directory / src,)
+        return Probe(reference, paths, python, database, name=f"{role} {self.name}")
 
 
 def commit_of(checkout: Path) -> str:

@@ -1,6 +1,6 @@
 """The main flow: spec -> generated run -> exports under measurement -> observations -> verdicts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +26,7 @@ from harness.exporters.observation import ExportTask, Observation
 from harness.generate.generator import GeneratedRun, generate_run
 from harness.generate.spec import MAX_COUNT, ROWS_TO_TAKE_TURNS, RunSpec
 from querygrowth.call_sites import CallSite
+from querygrowth.contract import Allowance, QueryContract
 from querygrowth.growth import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.reports import site_within, with_relative_site
@@ -48,8 +49,10 @@ class Experiment:
     """The runs to measure on, two exporters, and the targets to judge by.
 
     The specs ascend in their rows. With `full`, other designs, PostgreSQL and a run 50 times as
-    large are measured as well. Sites in the results are relative to `checkout`. Without
-    `judges_times`, targets of absolute times are recorded and not judged.
+    large are measured as well. Sites in the results are relative to `checkout`, and
+    their commit is that of `sources`. Without
+    `judges_times`, targets of absolute times are recorded and not judged. `allowances` are the
+    tables that the candidate declares to read in chunks.
     """
 
     specs: tuple[RunSpec, ...]
@@ -60,6 +63,8 @@ class Experiment:
     full: bool = False
     judges_times: bool = True
     checkout: Path = field(default_factory=Path.cwd)
+    sources: Path = field(default_factory=Path.cwd)
+    allowances: tuple[Allowance, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -75,7 +80,7 @@ def run_experiment(experiment: Experiment, directory: Path, on_step: OnStep) -> 
         # A database for a run: rows of other runs would change the plans and the work.
         with LandscapeDB(f"sqlite:///{directory / f'landscape-{number}.db'}") as db:
             on_step(f"recording a run of {spec.rows:,} rows")
-            environment = describe_environment(db, experiment.checkout)
+            environment = describe_environment(db, experiment.sources)
             run = generate_run(db, spec)
             task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
             try:
@@ -106,6 +111,7 @@ def run_experiment(experiment: Experiment, directory: Path, on_step: OnStep) -> 
                 full=full,
                 defined_at=defined_at,
                 judges_times=experiment.judges_times,
+                allowances=experiment.allowances,
             ),
         ),
     )
@@ -128,6 +134,7 @@ def judge_sizes(
     full: FullMeasurement | None = None,
     defined_at: CallSite | None = None,
     judges_times: bool = True,
+    allowances: tuple[Allowance, ...] = (),
 ) -> tuple[Judgement, ...]:
     """Judge every size for vacuity, equivalence and growth, and the last one by the targets.
 
@@ -139,18 +146,37 @@ def judge_sizes(
         full: The measurement of `bench --full`.
         defined_at: The site of a failed verdict that has none: the definition of the candidate.
         judges_times: Whether targets of absolute times are judged.
+        allowances: Tables that the candidate declares to read in chunks.
     """
     if not sizes:
         return ()
     verdicts = (
         (Topic.VACUITY, _judge_vacuity(sizes)),
         *((Topic.EQUIVALENCE, each.comparison.verdict()) for each in sizes),
-        *((Topic.GROWTH, each) for each in _judge_growth(sizes)),
+        *((Topic.GROWTH, each) for each in _judge_growth(sizes, allowances)),
     )
+    without_rows = [each.run.run_id for each in sizes if not each.run.rows]
+    if without_rows:
+        verdicts = (*verdicts[: 1 + len(sizes)], *_undecided(without_rows))
     judged = (Judgement(topic, located(verdict, defined_at)) for topic, verdict in verdicts)
+    if without_rows:
+        return tuple(judged)
     on_target = judge_targets(targets, Measurements(sizes[-1], full), judges_times=judges_times)
     # The runs of all sizes begin alike, so that their first differences may be one and the same.
     return tuple(dict.fromkeys((*judged, *(Judgement(Topic.TARGETS, each) for each in on_target))))
+
+
+def _undecided(run_ids: Sequence[str]) -> Iterator[tuple[Topic, Verdict]]:
+    """Yield the verdicts that take the place of those on growth and targets."""
+    # In a run without rows every count is small and every export is fast.
+    verdict = Verdict(
+        "what was measured",
+        Outcome.INCONCLUSIVE,
+        expected="runs with rows",
+        seen=f"runs without rows: {', '.join(run_ids)}",
+        next_step=f"runs of at least {LEAST_ROWS} rows",
+    )
+    yield from ((topic, verdict) for topic in (Topic.GROWTH, Topic.TARGETS))
 
 
 def located(verdict: Verdict, default: CallSite | None) -> Verdict:
@@ -246,13 +272,16 @@ def _judge_vacuity(sizes: Sequence[SizeResult]) -> Verdict:
     )
 
 
-def _judge_growth(sizes: Sequence[SizeResult]) -> tuple[Verdict, ...]:
+def _judge_growth(
+    sizes: Sequence[SizeResult], allowances: tuple[Allowance, ...] = ()
+) -> tuple[Verdict, ...]:
     observed = [size.candidate.observation for size in sizes]
     rows = [size.run.rows for size in sizes]
     found: tuple[Verdict, ...] = ()
     if len(sizes) > 1:
         activities = [each.activity for each in observed]
-        found = judge_growth(GrowthReport.of(observed[0].subject, "rows", rows, activities))
+        report = GrowthReport.of(observed[0].subject, "rows", rows, activities)
+        found = judge_growth(report, QueryContract(allowances=allowances))
     if len(sizes) >= _SIZES_OF_GROWTH:
         return found
     # Two sizes can prove a failure. They cannot prove a pass: any two counts are in proportion.

@@ -24,7 +24,7 @@ from harness.bench.timing import TimedAction, Timing, perform_in_turn, time_in_t
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import InThisProcess, Measured, measured
 from harness.exporters.observation import ExportTask
-from harness.exporters.subject import CONTROL
+from harness.exporters.subject import CONTROL, require_below
 from harness.exporters.subprocess_probe import Probe
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
@@ -51,7 +51,11 @@ OnRounds = Callable[[Pairing, int], None]
 
 @dataclass(frozen=True)
 class Race:
-    """An exporter at two revisions, the size of the run it exports, and the limit of rounds."""
+    """An exporter at two revisions, the size of the run it exports, and the limit of rounds.
+
+    `src` is the folder to import it from, relative to a checkout; None for the usual ones.
+    `database` is what opens its database, as module:attribute; empty for its LandscapeDB.
+    """
 
     reference: str
     base: Checkout
@@ -60,6 +64,14 @@ class Race:
     rows: int
     max_rounds: int
     seed: int = 0
+    src: Path | None = None
+    database: str = ""
+
+    def probe(self, checkout: Checkout, role: str) -> Probe:
+        """Return the exporter of one of the two revisions."""
+        return checkout.exporter(
+            self.reference, role=role, python=self.python, src=self.src, database=self.database
+        )
 
 
 @dataclass(frozen=True)
@@ -81,8 +93,10 @@ ClockedAction = Callable[[], Elapsed]
 def run_race(race: Race, directory: Path, on_rounds: OnRounds) -> Pairing:
     """Time both revisions, one process for an export, until the ratio is decided."""
     # A process for an export: two revisions of one module cannot be imported into the same one.
-    base = race.base.exporter(race.reference, role="base", python=race.python)
-    head = race.head.exporter(race.reference, role="head", python=race.python)
+    base, head = race.probe(race.base, "base"), race.probe(race.head, "head")
+    for checkout, probe in ((race.base, base), (race.head, head)):
+        # An installed exporter would otherwise be compared with itself.
+        require_below(probe.locate(), checkout.directory, f"{race.reference} of {checkout.name}")
     spec = RunSpec.typical(race.rows, seed=race.seed)
     with _recorded(f"sqlite:///{directory / 'race.db'}", spec, directory) as task:
         actions = {each.label: partial(time_by_both_clocks, each, task) for each in (base, head)}

@@ -12,6 +12,7 @@ from harness.bench.environment import Environment
 from harness.bench.measurements import FullMeasurement, SizeResult
 from harness.bench.paired_ratio import Pairing
 from harness.bench.targets import Target
+from harness.compare.difference import SNAPSHOT, Kind
 from querygrowth.verdict import BY_URGENCY, Outcome, Verdict, overall_outcome
 
 
@@ -32,6 +33,11 @@ class Topic(StrEnum):
     TARGETS = "targets"
     SPEED = "speed against base"
     SELFTEST = "self-test"
+
+
+# An export that sends a query for each entity is no snapshot either. Another error or another order
+# of the same records is no cause of that.
+_AFTER_GROWTH = frozenset((SNAPSHOT, Kind.ORDER.value, Kind.ERROR.value))
 
 
 @dataclass(frozen=True)
@@ -68,17 +74,20 @@ class Results:
 
     @property
     def ordered_judgements(self) -> tuple[Judgement, ...]:
-        """Failed first, then inconclusive, passed and skipped; within that, by topic."""
+        """Failed first, then inconclusive, passed and skipped; within that, by topic.
+
+        Failures of _AFTER_GROWTH come after those of growth, although they are about bytes.
+        """
         topics = list(Topic)
-        return tuple(
-            sorted(
-                self.judgements,
-                key=lambda each: (
-                    BY_URGENCY.index(each.verdict.outcome),
-                    topics.index(each.topic),
-                ),
-            )
-        )
+
+        def rank(each: Judgement) -> tuple[int, float]:
+            topic = topics.index(each.topic)
+            if each.verdict.failed and each.verdict.kind in _AFTER_GROWTH:
+                topic = topics.index(Topic.GROWTH)
+                return BY_URGENCY.index(each.verdict.outcome), topic + 0.5
+            return BY_URGENCY.index(each.verdict.outcome), topic
+
+        return tuple(sorted(self.judgements, key=rank))
 
     @property
     def outcome(self) -> Outcome:

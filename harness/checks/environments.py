@@ -17,6 +17,7 @@ from elspeth.core.landscape import LandscapeDB
 from harness.checks.concurrent_writer import ConcurrentWriter
 from harness.checks.reference_runs import NewDatabase
 from harness.compare.capture import Refusal, Spool
+from harness.compare.difference import SNAPSHOT
 from harness.compare.exports import SIGNING_KEY, compare_exports, first_difference, fixed_clock
 from harness.compare.records import Records, WithoutTime
 from harness.exporters.failure import ExportFailedError
@@ -199,6 +200,7 @@ def judge_snapshot(
         seen=seen,
         evidence=difference.evidence if difference else (),
         next_step="one read transaction around all queries (on SQLite with an explicit BEGIN)",
+        kind=SNAPSHOT,
     )
 
 

@@ -1,6 +1,6 @@
 """Express the queries of an exporter as a formula of what a run contains."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -40,6 +40,17 @@ def attribute_queries(
                 counts = exporter.observe(task).activity.by_table
                 counted[name].append(CountedRun(contents, counts))
     return {name: attribute(runs) for name, runs in counted.items()}
+
+
+def formulas_of(exporters: Iterable[Measured], directory: Path) -> Mapping[str, str]:
+    """Return the formulas of all queries of an export as text, by the exporters' names.
+
+    Args:
+        exporters: The exporters to count.
+        directory: The folder for the databases of the runs.
+    """
+    found = attribute_queries({each.name: each for each in exporters}, directory)
+    return {name: str(each.total) for name, each in found.items()}
 
 
 def varied_specs() -> Iterator[RunSpec]:

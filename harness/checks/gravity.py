@@ -1,7 +1,9 @@
 """Gravity: the order of causes in which a candidate's failures are shown, and their summary.
 
 A crash explains everything that is missing after it. Lost or wrong bytes matter more than costs. An
-error in other words than the control's matters least.
+export that sends a query for each entity is no snapshot either, so that growth comes before that.
+The same records in another order are at least complete. An error in other words than the control's
+matters least.
 """
 
 from collections import Counter, defaultdict
@@ -10,7 +12,8 @@ from enum import IntEnum
 from types import MappingProxyType
 
 from harness.checks.check import Check, CheckVerdict
-from harness.compare.difference import Kind
+from harness.compare.difference import SNAPSHOT, Kind
+from harness.exporters.failure import HANG
 from querygrowth.verdict import BY_URGENCY, CRASH, GROWTH, Outcome
 
 
@@ -20,8 +23,10 @@ class Gravity(IntEnum):
     CRASH = 0
     BYTES = 1
     GROWTH = 2
-    WORK = 3
-    REFUSAL = 4
+    SNAPSHOT = 3
+    ORDER = 4
+    WORK = 5
+    REFUSAL = 6
 
 
 GRAVITY_OF_CHECK: Mapping[Check, Gravity] = MappingProxyType(
@@ -37,13 +42,28 @@ GRAVITY_OF_CHECK: Mapping[Check, Gravity] = MappingProxyType(
 # Every check can show a crash, or a refusal in other words, and that of large runs judges bytes and
 # queries. So the kind of a verdict decides first.
 _OF_KIND: Mapping[str, Gravity] = MappingProxyType(
-    {CRASH: Gravity.CRASH, Kind.ERROR.value: Gravity.REFUSAL, GROWTH: Gravity.GROWTH}
+    {
+        CRASH: Gravity.CRASH,
+        Kind.ERROR.value: Gravity.REFUSAL,
+        GROWTH: Gravity.GROWTH,
+        SNAPSHOT: Gravity.SNAPSHOT,
+        Kind.ORDER.value: Gravity.ORDER,
+    }
 )
+
+
+_ON_LARGE_RUNS = frozenset((Check.WORK, Check.SIZE, Check.MEMORY))
+
+MINOR_KINDS = frozenset((Kind.ORDER.value, Kind.ERROR.value))
+"""The kinds of failures on one case after which a graver one is looked for in further cases."""
 
 
 def gravity(found: CheckVerdict) -> Gravity:
     """Return the cause that a failed verdict shows."""
     of_check = GRAVITY_OF_CHECK.get(found.check, Gravity.BYTES)
+    if found.verdict.kind == HANG:
+        # Runs of thousands of rows: an export that is slow there has ended on smaller ones.
+        return Gravity.WORK if found.check in _ON_LARGE_RUNS else Gravity.CRASH
     return _OF_KIND.get(found.verdict.kind, of_check)
 
 
@@ -55,16 +75,24 @@ def by_gravity(found: CheckVerdict) -> tuple[int, Gravity]:
     return BY_URGENCY.index(found.verdict.outcome), gravity(found)
 
 
-def headline(found: Sequence[CheckVerdict]) -> str:
+def headline(found: Sequence[CheckVerdict], formula: str = "") -> str:
     """Return the result in one line: the gravest failure, and the number of verdicts by outcome.
 
     Skipped checks are named with the reason, for example `passed 9, skipped 1 (process: not asked
     for: runs with --all)`.
+
+    Args:
+        found: All verdicts.
+        formula: The queries of an export, which says more than one axis along which they grew.
     """
-    gravest = min(found, key=by_gravity).verdict
-    if gravest.outcome not in (Outcome.FAILED, Outcome.INCONCLUSIVE):
+    gravest = min(found, key=by_gravity)
+    verdict = gravest.verdict
+    if verdict.outcome not in (Outcome.FAILED, Outcome.INCONCLUSIVE):
         return count_outcomes(found)
-    return f"{gravest.outcome}: {gravest.subject}: {gravest.seen}: {count_outcomes(found)}"
+    seen = verdict.seen
+    if formula and verdict.failed and gravity(gravest) is Gravity.GROWTH:
+        seen = f"{seen}: {formula}"
+    return f"{verdict.outcome}: {verdict.subject}: {seen}: {count_outcomes(found)}"
 
 
 def count_outcomes(found: Sequence[CheckVerdict]) -> str:

@@ -215,6 +215,7 @@ def _judge_bytes(expected: ExpectedExport, exported: _Exported) -> Verdict:
         else f"the same large export to the byte, signed and not ({expected.count:,} records)",
         evidence=(f"run        {exported.task.run_id}", *(found.evidence if found else ())),
         next_step=found.hint if found else "",
+        kind=found.verdict_kind if found and found.kind is Kind.ORDER else "",
     )
 
 

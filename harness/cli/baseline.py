@@ -19,7 +19,8 @@ from harness.bench.baseline import (
     save_baseline,
 )
 from harness.bench.results import Judgement, Topic
-from harness.cli.console import CandidateOption, output_console
+from harness.cli.candidate import CandidateOption
+from harness.cli.console import output_console
 from harness.exporters.measured import ExportFailedError, measured
 from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.report.text import render_judgements
@@ -35,7 +36,7 @@ def baseline(
         Path | None,
         typer.Option(help="The baseline; default: the one that comes with the harness."),
     ] = None,
-    candidate: CandidateOption = DEFAULT_CANDIDATE,
+    candidate: CandidateOption = None,
 ) -> int:
     """Count the exports of a few small runs and judge them by the baseline, shape by shape.
 
@@ -52,7 +53,7 @@ def baseline(
     earlier = load_baseline(path) if path.exists() or not update else None
     try:
         with tempfile.TemporaryDirectory(prefix="harness-") as directory:
-            found = count_costs(measured(candidate), Path(directory))
+            found = count_costs(measured(candidate or DEFAULT_CANDIDATE), Path(directory))
     except ExportFailedError as error:
         output_console().print(render_judgements([Judgement(Topic.BASELINE, error.verdict)]))
         output_console().print(Text(f"\n{visible_verdict(error.verdict)}"))

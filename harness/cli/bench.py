@@ -1,20 +1,30 @@
 """`harness bench`: measure both exporters on generated runs, and judge the candidate."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.bench.experiment import LEAST_ROWS, MAX_ROWS, Experiment, run_experiment, sizes_up_to
+from harness.bench.results import Topic
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
+from harness.checks.formulas import formulas_of
+from harness.cli.candidate import (
+    CandidateOption,
+    ConfigOption,
+    ControlOption,
+    DatabaseOption,
+    PythonOption,
+    SrcOption,
+    chosen_candidate,
+    saved_configuration,
+)
 from harness.cli.console import (
     PACKAGED,
     REPORT_PACKAGES,
-    CandidateOption,
     OutputOption,
-    PythonOption,
-    SrcOption,
     output_console,
     print_results,
     require_packages,
@@ -22,7 +32,7 @@ from harness.cli.console import (
     warn_if_undecided,
 )
 from harness.exporters.measured import measured
-from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
+from harness.exporters.subject import CONTROL
 from harness.generate.spec import RunSpec
 from harness.report import write_reports
 from querygrowth.verdict import exit_code
@@ -38,9 +48,12 @@ def bench(
         int, typer.Option(min=1, max=MAX_ROUNDS, help="Timed rounds of each exporter.")
     ] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the runs.")] = 0,
-    candidate: CandidateOption = DEFAULT_CANDIDATE,
+    candidate: CandidateOption = None,
     src: SrcOption = None,
     python: PythonOption = None,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+    control: ControlOption = False,
     targets: Annotated[
         Path, typer.Option(show_default=PACKAGED, help="The agreed targets.")
     ] = DEFAULT_TARGETS,
@@ -60,19 +73,30 @@ def bench(
     """
     # First: without them, the reports would fail after minutes of measurement.
     require_packages(REPORT_PACKAGES)
+    saved = saved_configuration(config, src)
+    chosen = chosen_candidate(
+        saved, candidate=candidate, src=src, python=python, database=database, control=control
+    )
     experiment = Experiment(
         specs=tuple(RunSpec.typical(size, seed=seed) for size in sizes_up_to(rows)),
         control=measured(CONTROL),
-        candidate=measured(candidate, src=src, python=python),
+        candidate=chosen.measured(),
         targets=load_targets(targets),
         rounds=rounds,
         full=full,
+        allowances=chosen.declared.allowances,
+        sources=chosen.sources,
     )
     with (
         tempfile.TemporaryDirectory(prefix="harness-") as directory,
         steps_bar(experiment.steps) as on_step,
     ):
         results = run_experiment(experiment, Path(directory), on_step)
+        if any(each.topic is Topic.GROWTH for each in results.failures):
+            # A growing count says along which axis, and its formula along all of them.
+            results = replace(
+                results, formulas=formulas_of([experiment.candidate], Path(directory))
+            )
     written = write_reports(results, output)
     print_results(output_console(), results, written)
     warn_if_undecided(results)

@@ -2,9 +2,10 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import typer
 from rich.console import Group
@@ -15,12 +16,24 @@ from sqlalchemy import select
 from elspeth.cli.export import chosen_run
 from elspeth.cli.runtime import UsageError, reading_database
 from elspeth.core.landscape import LandscapeDB, runs_table
+from elspeth.core.landscape.counts import count_records
 from harness.checks.check import Check, CheckVerdict
 from harness.checks.formulas import attribute_queries
 from harness.checks.gravity import by_gravity, headline
 from harness.checks.run import prepare_checks
 from harness.checks.selection import run_selection
-from harness.cli.console import CandidateOption, PostgresqlOption, output_console, steps_bar
+from harness.cli.candidate import (
+    Candidate,
+    CandidateOption,
+    ConfigOption,
+    ControlOption,
+    DatabaseOption,
+    PythonOption,
+    SrcOption,
+    chosen_candidate,
+    saved_configuration,
+)
+from harness.cli.console import PostgresqlOption, output_console, steps_bar
 from harness.cli.options import (
     AllOption,
     BytesPerRecordOption,
@@ -38,9 +51,9 @@ from harness.cli.options import (
 )
 from harness.compare.capture import MAX_RECORDS
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
-from harness.exporters.measured import ExportFailedError, Measured, in_own_process, measured
+from harness.exporters.measured import ExportFailedError, Measured, measured
 from harness.exporters.observation import ExportTask
-from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
+from harness.exporters.subject import CONTROL
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.report.text import OUTCOME_STYLES
@@ -52,15 +65,25 @@ from querygrowth.work import VM_STEPS
 _COUNTED = RunSpec.typical(20)
 # Small: the formulas give the queries of a run of any other size.
 
+_CONTROL_KEY = "the control"
+
 _STORED_RUN_SECONDS = 3600.0
 # Long, as a stored run can be of any size.
 
-_WITH_STORED_RUN = ("candidate", "db", "run", "max_records", "limit")
+_WITH_STORED_RUN = (
+    *("candidate", "src", "python", "database", "config", "control"),
+    *("db", "run", "max_records", "limit"),
+)
 
 
 def check(
     context: typer.Context,
-    candidate: CandidateOption = DEFAULT_CANDIDATE,
+    candidate: CandidateOption = None,
+    src: SrcOption = None,
+    python: PythonOption = None,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+    control: ControlOption = False,
     parts: PartOption = None,
     quick: QuickOption = False,
     every: AllOption = False,
@@ -97,22 +120,44 @@ def check(
         refuse_options(
             context, _WITH_STORED_RUN, "is for generated runs: leave it out with --db and --run"
         )
-        compared = _compare_on_stored_run(candidate, db, run, max_records, limit)
+        saved = saved_configuration(config, src)
+        chosen = chosen_candidate(
+            saved,
+            candidate=candidate,
+            src=src,
+            python=python,
+            database=database,
+            limit=limit,
+            control=control,
+        )
+        compared = _compare_on_stored_run(chosen, db, run, max_records, limit)
         _print_verdict(compared)
         return _conclude([compared])
     selection = selection_of(parts, quick=quick, every=every)
+    saved = saved_configuration(config, src)
     declared = declared_costs(
+        saved,
         chunked=chunked,
         transactions=transactions,
         rows_per_record=rows_per_record,
         bytes_per_record=bytes_per_record,
         worker_processes=worker_processes,
     )
-    found = []
+    chosen = chosen_candidate(
+        saved,
+        candidate=candidate,
+        src=src,
+        python=python,
+        database=database,
+        declared=declared,
+        limit=limit,
+        control=control,
+    )
+    found, formula = [], ""
     counts_costs = Check.QUERIES in selection.checks and not quick
     with (
         # In its own process: an exporter can end the process, hang, or change it.
-        in_own_process(candidate) as subject,
+        chosen.in_own_process() as subject,
         prepare_checks(postgresql=postgresql, max_records=max_records) as setup,
         steps_bar(len(selection.checks)) as on_step,
     ):
@@ -129,15 +174,17 @@ def check(
             if fail_fast and each.verdict.failed:
                 break
         if counts_costs and not (fail_fast and found[-1].verdict.failed):
-            output_console().print(_cost_table(candidate, subject))
-    return _conclude(found)
+            costs = _costs_of_both(chosen.reference, subject)
+            output_console().print(_cost_table(costs))
+            formula = costs.formulas.get(chosen.reference, "")
+    return _conclude(found, formula)
 
 
 def _compare_on_stored_run(
-    candidate: str, url: str, run_id: str, max_records: int | None, limit: float | None
+    candidate: Candidate, url: str, run_id: str, max_records: int | None, limit: float | None
 ) -> CheckVerdict:
     # Read-only, as the stored run is somebody's evidence: neither exporter may write to it.
-    with reading_database(url) as landscape, in_own_process(candidate) as exporter:
+    with reading_database(url) as landscape, candidate.in_own_process() as exporter:
         # Two exporters that refuse an unknown run alike would pass without an export.
         stored = _existing_run(run_id, landscape)
         try:
@@ -147,6 +194,12 @@ def _compare_on_stored_run(
                 candidate=exporter.within(limit or _STORED_RUN_SECONDS),
                 max_records=max_records or MAX_RECORDS,
             ).verdict()
+            with landscape.connection() as connection:
+                is_empty = not count_records(connection, stored)["row"]
+            if verdict.passed and is_empty:
+                # Nearly any exporter gives the same bytes there.
+                seen = f"the run {stored} has no rows, so that little was compared"
+                verdict = replace(verdict, outcome=Outcome.INCONCLUSIVE, seen=seen)
         except ExportFailedError as error:
             verdict = error.verdict
         return CheckVerdict(Check.RECORDS, landscape.engine.dialect.name, verdict)
@@ -185,63 +238,81 @@ def _print_verdict(found: CheckVerdict) -> None:
     output_console().print(line, soft_wrap=True)
 
 
-def _conclude(found: Sequence[CheckVerdict]) -> int:
+def _conclude(found: Sequence[CheckVerdict], formula: str = "") -> int:
     """Print the gravest failure and the headline, and return the exit code."""
     console = output_console()
     gravest = min(found, key=by_gravity).verdict
     if gravest.outcome in (Outcome.FAILED, Outcome.INCONCLUSIVE):
         console.print(Text(f"\n{visible_verdict(gravest)}"), soft_wrap=True)
-    console.print(Text(f"\n{visible(headline(found))}"), soft_wrap=True)
+    console.print(Text(f"\n{visible(headline(found, formula))}"), soft_wrap=True)
     return exit_code(overall_outcome(each.verdict.outcome for each in found))
 
 
-def _cost_table(reference: str, candidate: Measured) -> Group:
-    """Count one small export of control and candidate, and find the formulas of their queries.
+@dataclass(frozen=True)
+class _CostsOfBoth:
+    """What one small export of control and candidate costs, by module:attribute.
 
-    The row of an exporter that raises is left out, with the reason below the table.
+    `cells` holds the figures of the table, or the error that an export ended in.
     """
-    # One entry where the candidate is the control. Names of classes need not differ, so that
-    # exporters are told apart by module:attribute.
-    exporters = {CONTROL: measured(CONTROL), reference: candidate}
+
+    names: Mapping[str, str]
+    cells: Mapping[str, tuple[str, ...] | str]
+    formulas: Mapping[str, str]
+
+
+def _costs_of_both(reference: str, candidate: Measured) -> _CostsOfBoth:
+    """Count one small export of control and candidate, and find the formulas of their queries."""
+    # A key apart from the control's: an exporter of another checkout may have the same name.
+    exporters = {_CONTROL_KEY: measured(CONTROL), reference: candidate}
+    if reference == CONTROL:
+        del exporters[_CONTROL_KEY]
+    formulas: dict[str, str] = {}
+    cells = _costs(exporters, formulas)
+    return _CostsOfBoth({key: each.name for key, each in exporters.items()}, cells, formulas)
+
+
+def _cost_table(costs: _CostsOfBoth) -> Group:
+    """Lay the costs out. An exporter that raised is left out, with the reason below the table."""
     table = Table(title=f"\none export of {_COUNTED.rows} rows", title_justify="left", box=None)
     for heading in ("exporter", "queries", "transactions", "fetched rows", "work", "formula"):
         table.add_column(heading, justify="left" if heading in ("exporter", "formula") else "right")
     left_out = []
-    for reference, cells in _costs(exporters).items():
-        name = exporters[reference].name
+    for key, cells in costs.cells.items():
         if isinstance(cells, str):
-            left_out.append(Text(f"{name}: left out: {cells}"))
+            left_out.append(Text(f"{costs.names[key]}: left out: {cells}"))
         else:
-            table.add_row(name, *cells)
+            table.add_row(costs.names[key], *cells)
     return Group(table, *left_out)
 
 
-_Costs: TypeAlias = dict[str, tuple[str, ...] | str]
-
-
-def _costs(exporters: Mapping[str, Measured]) -> _Costs:
+def _costs(
+    exporters: Mapping[str, Measured], formulas: dict[str, str]
+) -> dict[str, tuple[str, ...] | str]:
     """Return the cells of every exporter, or the error that its export ended in."""
     with tempfile.TemporaryDirectory(prefix="harness-") as temporary:
         try:
-            return _costs_together(exporters, Path(temporary))
+            return dict(_costs_together(exporters, Path(temporary), formulas))
         except ExportFailedError as error:  # The checks have reported it.
             if len(exporters) == 1:
                 return dict.fromkeys(exporters, error.verdict.seen)
-    costs: _Costs = {}
+    costs: dict[str, tuple[str, ...] | str] = {}
     for reference, exporter in exporters.items():
-        costs |= _costs({reference: exporter})
+        costs |= _costs({reference: exporter}, formulas)
     return costs
 
 
-def _costs_together(exporters: Mapping[str, Measured], directory: Path) -> _Costs:
+def _costs_together(
+    exporters: Mapping[str, Measured], directory: Path, formulas: dict[str, str]
+) -> Mapping[str, tuple[str, ...]]:
     # Together, because generating the runs takes as long as exporting them.
-    formulas = attribute_queries(exporters, directory)
+    found = attribute_queries(exporters, directory)
+    formulas |= {key: str(each) for key, each in found.items()}
     with LandscapeDB(f"sqlite:///{directory / 'costs.db'}") as db:
         run = generate_run(db, _COUNTED)
         task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
         return {
-            reference: (*_counts(exporter.observe(task).activity), str(formulas[reference]))
-            for reference, exporter in exporters.items()
+            key: (*_counts(exporter.observe(task).activity), formulas[key])
+            for key, exporter in exporters.items()
         }
 
 

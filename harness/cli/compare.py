@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from elspeth.cli.runtime import UsageError
 from elspeth.core.landscape import LandscapeDB
 from harness.bench.environment import (
     Checkout,
@@ -20,9 +21,9 @@ from harness.bench.experiment import LEAST_ROWS, MAX_ROWS
 from harness.bench.paired_ratio import LEAST_ROUNDS, MOST_ROUNDS, Pairing
 from harness.bench.race import Race, run_race
 from harness.bench.results import Judgement, Results, Topic
+from harness.cli.candidate import CandidateOption
 from harness.cli.console import (
     REPORT_PACKAGES,
-    CandidateOption,
     OutputOption,
     output_console,
     print_results,
@@ -42,7 +43,7 @@ def compare(
     head: Annotated[
         str | None, typer.Argument(help="The revision to judge; default: the working tree.")
     ] = None,
-    candidate: CandidateOption = DEFAULT_CANDIDATE,
+    candidate: CandidateOption = None,
     rows: Annotated[
         int, typer.Option(min=LEAST_ROWS, max=MAX_ROWS, help="Source rows of the run.")
     ] = 500,
@@ -69,8 +70,10 @@ def compare(
         second = tree
         if head is not None:
             second = stack.enter_context(checked_out(tree, head, directory / "head"))
+        if first.commit == second.commit:
+            raise UsageError(f"both revisions are {first.commit[:12]}: there is nothing to compare")
         warn_of_changes(second)
-        race = Race(candidate, first, second, sys.executable, rows, max_rounds)
+        race = Race(candidate or DEFAULT_CANDIDATE, first, second, sys.executable, rows, max_rounds)
         pairing = run_race(race, directory, _print_rounds)
     # The race's database is gone: an empty one names the same versions of SQLite and the driver.
     with LandscapeDB.in_memory() as db:

@@ -44,22 +44,6 @@ EXTRA_PACKAGES = frozenset({"faker", "hypothesis", "jinja2", "markupsafe", "matp
 REPORT_PACKAGES = ("jinja2", "markupsafe", "matplotlib")
 """The packages that the report page is made with."""
 
-CandidateOption = Annotated[
-    str, typer.Option("--candidate", metavar="MODULE:ATTRIBUTE", help="The exporter on trial.")
-]
-SrcOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--src",
-        exists=True,
-        file_okay=False,
-        help="Import the candidate from this directory, in its own process.",
-    ),
-]
-PythonOption = Annotated[
-    str | None,
-    typer.Option("--python", help="Run the candidate with this interpreter, in its own process."),
-]
 OutputOption = Annotated[
     Path,
     typer.Option(

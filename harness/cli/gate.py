@@ -22,14 +22,22 @@ from harness.checks.selftest import (
     load_correct_exporters,
     load_seeded_faults,
 )
+from harness.cli.candidate import (
+    Candidate,
+    CandidateOption,
+    ConfigOption,
+    ControlOption,
+    DatabaseOption,
+    PythonOption,
+    SrcOption,
+    chosen_candidate,
+    saved_configuration,
+)
 from harness.cli.compare import MAX_ROUNDS, warn_of_changes
 from harness.cli.console import (
     PACKAGED,
     REPORT_PACKAGES,
-    CandidateOption,
     OutputOption,
-    PythonOption,
-    SrcOption,
     output_console,
     print_results,
     require_packages,
@@ -51,8 +59,8 @@ from harness.cli.options import (
     refuse_options,
     selection_of,
 )
-from harness.exporters.measured import measured
-from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
+from harness.exporters.measured import interpreter_of, measured
+from harness.exporters.subject import CONTROL
 from harness.gate import Gate, completed, decide, run_gate
 from harness.generate.spec import RunSpec
 from harness.report import write_reports
@@ -69,7 +77,7 @@ _BESIDE_RESULTS = ("saved", "nightly", "output")
 
 def gate(
     context: typer.Context,
-    candidate: CandidateOption = DEFAULT_CANDIDATE,
+    candidate: CandidateOption = None,
     base: Annotated[
         str | None, typer.Option(help="The git revision whose speed must be kept.")
     ] = None,
@@ -78,6 +86,9 @@ def gate(
     ] = 2000,
     src: SrcOption = None,
     python: PythonOption = None,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+    control: ControlOption = False,
     parts: PartOption = None,
     quick: QuickOption = False,
     every: AllOption = False,
@@ -120,29 +131,43 @@ def gate(
     else:
         if nightly and quick:
             raise UsageError("--quick and --nightly contradict each other: leave one of them out")
-        experiment = Experiment(
-            specs=tuple(RunSpec.typical(size) for size in sizes_up_to(rows)),
-            control=measured(CONTROL),
-            candidate=measured(candidate, src=src, python=python),
-            targets=load_targets(targets),
-            # Between two jobs times differ by a quarter: a gate that judged them would fail at
-            # random. `harness bench` judges them, where somebody looks after the machine.
-            judges_times=False,
-        )
-        # All inputs are read before the first measurement: a typo must not cost minutes.
-        accepted = load_baseline(baseline)
-        selftest = _selection(base, nightly=nightly)
-        selection = selection_of(parts, quick=quick, every=every or nightly)
+        saved_options = saved_configuration(config, src)
         declared = declared_costs(
+            saved_options,
             chunked=chunked,
             transactions=transactions,
             rows_per_record=rows_per_record,
             bytes_per_record=bytes_per_record,
             worker_processes=worker_processes,
         )
+        chosen = chosen_candidate(
+            saved_options,
+            candidate=candidate,
+            src=src,
+            python=python,
+            database=database,
+            declared=declared,
+            limit=limit,
+            control=control,
+        )
+        experiment = Experiment(
+            specs=tuple(RunSpec.typical(size) for size in sizes_up_to(rows)),
+            control=measured(CONTROL),
+            candidate=chosen.measured(),
+            targets=load_targets(targets),
+            # Between two jobs times differ by a quarter: a gate that judged them would fail at
+            # random. `harness bench` judges them, where somebody looks after the machine.
+            judges_times=False,
+            allowances=declared.allowances,
+            sources=chosen.sources,
+        )
+        # All inputs are read before the first measurement: a typo must not cost minutes.
+        accepted = load_baseline(baseline)
+        selftest = _selection(base, chosen.src or Path.cwd(), nightly=nightly)
+        selection = selection_of(parts, quick=quick, every=every or nightly)
         with (
             tempfile.TemporaryDirectory(prefix="harness-") as directory,
-            _race(candidate, base, Path(directory)) as race,
+            _race(chosen, base, Path(directory)) as race,
         ):
             planned = Gate(
                 experiment, accepted, selftest, selection, race, declared, limits_of(limit)
@@ -159,23 +184,34 @@ def gate(
     return decide(results, nightly=nightly)
 
 
-def _selection(base: str | None, *, nightly: bool) -> SelftestSelection:
+def _selection(base: str | None, folder: Path, *, nightly: bool) -> SelftestSelection:
     """Select the self-test: all exporters if the change touches the harness, otherwise a few."""
     faults = load_seeded_faults()
-    changed = changed_files(working_tree(Path.cwd()), base) if base else ()
+    changed = changed_files(working_tree(folder), base) if base else ()
     if nightly or any(file.startswith(_OF_THE_HARNESS) for file in changed):
         return SelftestSelection(faults, load_correct_exporters())
     return SelftestSelection.short(faults)
 
 
 @contextmanager
-def _race(candidate: str, base: str | None, directory: Path) -> Iterator[Race | None]:
+def _race(candidate: Candidate, base: str | None, directory: Path) -> Iterator[Race | None]:
     """Check the base out, if one is named, to time the working tree against it."""
     if base is None:
         yield None
         return
-    tree = working_tree(Path.cwd())
+    tree = working_tree(candidate.src or Path.cwd())
     # The base is checked out elsewhere. The working tree is measured in place, with its changes.
     with checked_out(tree, base, directory / "base") as first:
         warn_of_changes(tree)
-        yield Race(candidate, first, tree, sys.executable, _RACED_ROWS, MAX_ROUNDS)
+        src = candidate.src and candidate.src.resolve().relative_to(tree.directory.resolve())
+        python = interpreter_of(candidate.python or sys.executable)
+        yield Race(
+            candidate.reference,
+            first,
+            tree,
+            python,
+            _RACED_ROWS,
+            MAX_ROUNDS,
+            src=src,
+            database=candidate.database,
+        )

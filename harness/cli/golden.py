@@ -13,7 +13,8 @@ from elspeth.cli.runtime import ExitCode, UsageError
 from harness import packaged
 from harness.checks.golden import check_golden, update_golden
 from harness.checks.reference_runs import NewDatabase, postgresql_databases, sqlite_files
-from harness.cli.console import CandidateOption, PostgresqlOption, output_console
+from harness.cli.candidate import CandidateOption
+from harness.cli.console import PostgresqlOption, output_console
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
 from harness.report.text import OUTCOME_STYLES
 from querygrowth.verdict import Outcome, Verdict, exit_code, overall_outcome
@@ -28,7 +29,7 @@ def golden(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --update: write it.")] = False,
     postgresql: PostgresqlOption = None,
-    candidate: CandidateOption = DEFAULT_CANDIDATE,
+    candidate: CandidateOption = None,
     directory: Annotated[
         Path | None,
         typer.Option(help="Their folder; default: those that come with the harness."),
@@ -41,14 +42,14 @@ def golden(
     """
     if check == update or (yes and not update):
         raise UsageError("give either --check, or --update with or without --yes")
-    if update and candidate != DEFAULT_CANDIDATE:
+    if update and candidate is not None:
         raise UsageError("--update writes the control's exports: leave out --candidate")
     if yes and directory is None and packaged.IS_INSTALLED:
         raise UsageError(
             "--update --yes would write into the installed package: name a folder with --directory"
         )
     folder = directory or packaged.GOLDEN
-    subjects = [load_subject(CONTROL), load_subject(candidate)]
+    subjects = [load_subject(CONTROL), load_subject(candidate or DEFAULT_CANDIDATE)]
     with ExitStack() as stack:
         files = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-")))
         backends = {"sqlite": stack.enter_context(sqlite_files(files))}

@@ -15,6 +15,7 @@ from harness.bench.environment import RevisionError
 from harness.bench.results import ResultsError
 from harness.bench.targets import TargetsError
 from harness.checks.golden import GoldenError
+from harness.cli.configuration import ConfigurationError
 from harness.cli.console import EXTRA_PACKAGES, missing_package
 from harness.exporters.subject import SubjectError
 from harness.generate.spec import ImpossibleSpecError
@@ -34,6 +35,7 @@ COMMANDS = (
 
 _USAGE_ERRORS = (
     BaselineError,
+    ConfigurationError,
     GoldenError,
     ImpossibleSpecError,
     ResultsError,

@@ -4,6 +4,7 @@ The advice of a verdict names these options, so every command that prints verdic
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from math import isfinite
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from harness.checks.check import Check, Limits
 from harness.checks.costs import Declared
 from harness.checks.depth import Depth
 from harness.checks.selection import GROUPS, Selection, UnknownPartError
+from harness.cli.configuration import Configuration
 from querygrowth.contract import Allowance
 
 PartOption = Annotated[
@@ -139,6 +141,7 @@ def selection_of(parts: Sequence[str] | None, *, quick: bool, every: bool) -> Se
 
 
 def declared_costs(
+    saved: Configuration,
     *,
     chunked: Sequence[str] | None = None,
     transactions: int | None = None,
@@ -146,9 +149,10 @@ def declared_costs(
     bytes_per_record: int | None = None,
     worker_processes: bool = False,
 ) -> Declared:
-    """Return the costs that the options declare; an option that is missing keeps the default.
+    """Return the costs that the options declare, or else the saved configuration.
 
     Args:
+        saved: The saved configuration, with what the options leave out.
         chunked: Texts TABLE=SIZE.
         transactions: The most transactions of an export.
         rows_per_record: The most fetched rows for a record.
@@ -162,20 +166,36 @@ def declared_costs(
     if rows_per_record is not None and not isfinite(rows_per_record):
         raise UsageError(f"--rows-per-record: {rows_per_record} is not a number of rows")
     default = Declared()
-    return Declared(
-        transactions=default.transactions if transactions is None else transactions,
-        rows_per_record=default.rows_per_record if rows_per_record is None else rows_per_record,
-        bytes_per_record=default.bytes_per_record if bytes_per_record is None else bytes_per_record,
-        allowances=tuple(map(_allowance, chunked or ())),
-        worker_processes=worker_processes,
+    numbers = {
+        "transactions": transactions,
+        "rows_per_record": rows_per_record,
+        "bytes_per_record": bytes_per_record,
+    }
+    for name, given in numbers.items():
+        values = (given, getattr(saved, name), getattr(default, name))
+        numbers[name] = next(each for each in values if each is not None)
+    chunks = [_chunk(each) for each in chunked] if chunked else list(saved.chunked.items())
+    return replace(
+        default,
+        **numbers,  # type: ignore[arg-type]  # by the names of its fields
+        allowances=tuple(
+            _allowance(*each, "chunked" if chunked else saved.file) for each in chunks
+        ),
+        worker_processes=worker_processes or bool(saved.worker_processes),
     )
 
 
-def _allowance(text: str) -> Allowance:
+def _chunk(text: str) -> tuple[str, int]:
     table, _, size = text.partition("=")
-    if not size.isdecimal() or int(size) < 1:
-        raise UsageError(f"--chunked {text!r}: not TABLE=SIZE, with a size of at least 1")
+    # A query for every single value is what the checks look for.
+    if not size.isdecimal() or int(size) < 2:
+        raise UsageError(f"--chunked {text!r}: not TABLE=SIZE, with a size of at least 2")
+    return table, int(size)
+
+
+def _allowance(table: str, size: int, source: object) -> Allowance:
     if table not in metadata.tables:
         nearest = get_close_matches(table, metadata.tables, n=1, cutoff=0)[0]
-        raise UsageError(f"--chunked: there is no table {table!r}; the nearest is {nearest!r}")
-    return Allowance(table, chunk=int(size))
+        place = "--chunked" if source == "chunked" else f"{source}: chunked"
+        raise UsageError(f"{place}: there is no table {table!r}; the nearest is {nearest!r}")
+    return Allowance(table, chunk=size)

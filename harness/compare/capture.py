@@ -4,10 +4,9 @@ A comparison reads captures only. The two exporters then need not run at the sam
 in memory allows one transaction), records can be read twice, and memory does not grow with the run.
 """
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.output.publish import CSV_NAMES, publish_csv, publish_jsonl
 from harness.exporters.canonical_json import canonical
+from harness.exporters.manifest_time import ManifestTime, digest_lines
 from harness.exporters.measured import Measured, as_measured
 from harness.exporters.observation import ExportTask
 from harness.exporters.probe.exports import CSV, JSONL, RECORDS, error_of, write_lines
@@ -32,14 +32,29 @@ class Refusal:
     """The exception that an export ended in.
 
     Without the name of a class the message alone says why the export was stopped.
+
+    Attributes:
+        type_name: The name of its class.
+        message: Its text.
+        classes: The names of its class and of the base classes.
     """
 
     type_name: str
     message: str
+    classes: Sequence[str] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         message = self.message.splitlines()[0] if self.message else ""
         return f"{self.type_name}: {message}" if self.type_name else message
+
+    def is_caught_like(self, control: "Refusal") -> bool:
+        """Whether a caller who catches ValueError catches this one where it catches the control's.
+
+        That is the class that exporters promise. An error of the control's class has to be equal.
+        """
+        return self.type_name != control.type_name and all(
+            "ValueError" in each.classes for each in (self, control)
+        )
 
 
 @dataclass(frozen=True)
@@ -70,6 +85,7 @@ class Capture:
         error: The error that `export_run` ended in. The records before it are kept.
         jsonl_error: The error that writing the JSON Lines file ended in.
         csv_error: The error that writing the CSV files ended in.
+        manifest: Sets the time of its manifest aside in the hash, if the capture did not set it.
     """
 
     subject: str
@@ -79,6 +95,7 @@ class Capture:
     error: Refusal | None
     jsonl_error: Refusal | None
     csv_error: Refusal | None
+    manifest: ManifestTime | None = None
 
     @property
     def records(self) -> Spool:
@@ -98,10 +115,7 @@ class Capture:
     @property
     def sha256(self) -> str | None:
         """The hash of the JSON Lines file in hexadecimal digits; None if it does not exist."""
-        if not self.jsonl.exists():
-            return None
-        with self.jsonl.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_lines(self.jsonl, self.manifest)[0] if self.jsonl.exists() else None
 
 
 def capture(
@@ -165,6 +179,7 @@ def capture(
         error=_refusal(error),
         jsonl_error=error_of_form("jsonl", jsonl),
         csv_error=error_of_form("csv", csv),
+        manifest=task.manifest_time(takes_clock=exporter.takes_clock),
     )
 
 
@@ -174,5 +189,12 @@ def spool(records: Iterable[Mapping[str, Any]], path: Path) -> Spool:
     return Spool(path)
 
 
-def _refusal(error: Mapping[str, str] | None) -> Refusal | None:
-    return None if error is None else Refusal(error["type_name"], error["message"])
+def same_refusal(control: Refusal | None, candidate: Refusal | None) -> bool:
+    """Whether two exports ended alike: without an error, or in errors that callers catch alike."""
+    if control is None or candidate is None:
+        return control is candidate
+    return control == candidate or candidate.is_caught_like(control)
+
+
+def _refusal(error: Mapping[str, Any] | None) -> Refusal | None:
+    return None if error is None else Refusal(**error)

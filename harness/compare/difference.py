@@ -48,6 +48,10 @@ class Kind(StrEnum):
     MODE = "file mode"
 
 
+SNAPSHOT = "snapshot"
+"""The kind of a verdict on an export that shows what was written during it."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """The first difference between two exports.
@@ -65,6 +69,7 @@ class Difference:
             byte that differs.
         around: The records near the difference in both exports, as finished lines.
         hint: The likely cause.
+        is_complete: Whether both exports have as many records of every type.
     """
 
     kind: Kind
@@ -78,6 +83,13 @@ class Difference:
     byte_offset: int | None = None
     around: tuple[str, ...] = ()
     hint: str = ""
+    is_complete: bool = True
+
+    @property
+    def verdict_kind(self) -> str:
+        """The kind of a failed verdict: another order says little if records are lost as well."""
+        is_hidden = self.kind is Kind.ORDER and not self.is_complete
+        return Kind.BYTES.value if is_hidden else self.kind.value
 
     @property
     def headline(self) -> str:
@@ -143,6 +155,7 @@ def classify(
     # Both exports are read again several times: they may be larger than memory, and this happens
     # once for a comparison that has failed.
     difference = _classified(mismatch, control, candidate, run_of)
+    uneven = _uneven_counts(control, candidate)
     return replace(
         difference,
         number=mismatch.number,
@@ -150,8 +163,9 @@ def classify(
             *_numbered("both", control, mismatch.number - CONTEXT_RECORDS, mismatch.number),
             *_numbered("control", control, mismatch.number, mismatch.number + CONTEXT_RECORDS),
             *_numbered("candidate", candidate, mismatch.number, mismatch.number + CONTEXT_RECORDS),
-            *_uneven_counts(control, candidate),
+            *uneven,
         ),
+        is_complete=not uneven,
     )
 
 

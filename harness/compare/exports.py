@@ -9,7 +9,14 @@ from pathlib import Path
 
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
-from harness.compare.capture import MAX_RECORDS, Capture, Refusal, capture, spool
+from harness.compare.capture import (
+    MAX_RECORDS,
+    Capture,
+    Refusal,
+    capture,
+    same_refusal,
+    spool,
+)
 from harness.compare.difference import Difference, Kind, Mismatch, classify, same_record
 from harness.compare.files import first_difference_in_files, line_offset
 from harness.compare.hints import of_signature
@@ -42,9 +49,11 @@ class Comparison:
         records: The number of records that the control yielded.
         difference: The first difference; None if there is none.
         control_sha256: The hash of the control's JSON Lines file; None where writing was refused.
-        candidate_sha256: The hash of the candidate's. In identical exports the two differ only if
-            the candidate's clock cannot be set.
+        candidate_sha256: The hash of the candidate's. Where its clock cannot be set, a valid time
+            and signature of its manifest are set aside in it.
         refusal: The error that the control's export ended in.
+        other_refusal: The classes of the control's and of the candidate's error, if they differ and
+            callers catch both alike.
     """
 
     control: str
@@ -55,6 +64,7 @@ class Comparison:
     control_sha256: str | None
     candidate_sha256: str | None
     refusal: Refusal | None
+    other_refusal: tuple[str, str] | None = None
 
     @property
     def identical(self) -> bool:
@@ -65,6 +75,8 @@ class Comparison:
         """Judge the candidate by the control's export."""
         found = self.difference
         same = f"refused alike: {self.refusal}" if self.refusal else "the same export to the byte"
+        if self.other_refusal:
+            same = f"refused with {self.other_refusal[1]}, which is caught like {self.refusal}"
         return judge(
             self.candidate,
             found is None,
@@ -78,7 +90,7 @@ class Comparison:
     def _kind_of_failure(self, found: Difference) -> str:
         """Return the class of the difference, and tell apart which exporter ended in an error."""
         if found.kind is not Kind.ERROR:
-            return found.kind.value
+            return found.verdict_kind
         if self.refusal is None:
             return CRASH
         return Kind.BYTES.value if found.found == NO_ERROR else Kind.ERROR.value
@@ -215,7 +227,14 @@ def compare_captures(
         control_sha256=control.sha256,
         candidate_sha256=candidate.sha256,
         refusal=control.error,
+        other_refusal=_other_refusal(control.error, candidate.error),
     )
+
+
+def _other_refusal(control: Refusal | None, candidate: Refusal | None) -> tuple[str, str] | None:
+    if control is None or candidate is None or control.type_name == candidate.type_name:
+        return None
+    return control.type_name, candidate.type_name
 
 
 def _first_difference_in_records(
@@ -250,7 +269,7 @@ def _first_difference_in_records(
 def _difference_in_errors(
     control: Capture, candidate: Capture, mismatch: Mismatch | None
 ) -> Difference | None:
-    if control.error == candidate.error:
+    if same_refusal(control.error, candidate.error):
         return None
     next_record = mismatch and (mismatch.found or mismatch.expected)
     return Difference(

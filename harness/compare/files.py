@@ -7,7 +7,7 @@ from pathlib import Path
 
 import rfc8785
 
-from harness.compare.capture import STALE, Capture
+from harness.compare.capture import STALE, Capture, same_refusal
 from harness.compare.difference import Difference, Kind, same_record
 from harness.compare.records import MANIFEST, Record, without_time
 
@@ -32,7 +32,7 @@ def first_difference_in_files(
         (control.csv.name, control.csv_error, candidate.csv_error),
     )
     for place, expected, found in errors:
-        if expected != found:
+        if not same_refusal(expected, found):
             return Difference(
                 Kind.ERROR, str(expected or "no error"), str(found or "no error"), place
             )

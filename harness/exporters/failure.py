@@ -9,6 +9,10 @@ from querygrowth.verdict import CRASH, Outcome, Verdict
 _SHOWN_FRAMES = 3
 
 
+HANG = "hang"
+"""The kind of a failed verdict on an export that did not end in time."""
+
+
 class ExportFailedError(Exception):
     """An exporter raised an error, or its process ended, hung or answered nonsense.
 
@@ -16,13 +20,16 @@ class ExportFailedError(Exception):
         verdict: The failed verdict, in one line, with the line of the exporter if one is known.
     """
 
-    def __init__(self, name: str, seen: str, *, frames: Sequence[CallSite] = ()) -> None:
+    def __init__(
+        self, name: str, seen: str, *, frames: Sequence[CallSite] = (), timed_out: bool = False
+    ) -> None:
         """Keep the failure as a verdict.
 
         Args:
             name: The exporter's name.
             seen: What it did, such as "it raised KeyError: 'x'".
             frames: The lines of its files that an error passed through, the outermost first.
+            timed_out: Whether it did not end in time.
         """
         message = visible(seen)
         # The last line of its own files: a library below it raised, but was called from there.
@@ -35,6 +42,6 @@ class ExportFailedError(Exception):
             evidence=tuple(f"called from {each}" for each in frames[-2 : -2 - _SHOWN_FRAMES : -1]),
             next_step="the line of the exporter that raised" if site else "",
             site=site,
-            kind=CRASH,
+            kind=HANG if timed_out else CRASH,
         )
         super().__init__(f"{name}: {message}{f' at {site}' if site else ''}")

@@ -16,8 +16,15 @@ from elspeth.core.landscape import LandscapeDB, rows_table
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.observation import ExportTask, MemoryUse, Observation
 from harness.exporters.own_process import InOwnProcess
-from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
-from harness.exporters.subprocess_probe import Probe
+from harness.exporters.subject import (
+    CONTROL,
+    Subject,
+    SubjectError,
+    load_subject,
+    require_below,
+    require_reference,
+)
+from harness.exporters.subprocess_probe import START_SECONDS, Probe
 from harness.exporters.this_process import InThisProcess
 from querygrowth.call_sites import CallSite
 from querygrowth.work import VM_STEPS
@@ -153,31 +160,77 @@ def as_measured(exporter: Subject | Measured) -> Measured:
 
 
 def in_own_process(
-    reference: str, *, src: Path | None = None, python: str | None = None, database: str = ""
+    reference: str,
+    *,
+    src: Path | None = None,
+    python: str | None = None,
+    database: str = "",
+    start_seconds: float = START_SECONDS,
 ) -> InOwnProcess:
     """Return the exporter that `module:attribute` names, in a process that it has for itself.
 
-    This process never imports it. The arguments are those of `measured`.
+    This process never imports it.
+
+    Args:
+        reference: The exporter.
+        src: A directory to import it from.
+        python: The interpreter of another environment, or the folder of a virtual environment.
+        database: The function or class that opens the database there, as module:attribute; default:
+            the Landscape's class.
+        start_seconds: The limit of its import.
 
     Raises:
         SubjectError: It cannot be loaded, or is imported from outside `src`.
     """
-    if reference.count(":") != 1 or not all(reference.split(":")):
-        raise SubjectError(f"{reference!r} does not name an exporter: write it as module:attribute")
-    if python is not None and shutil.which(python) is None:
-        raise SubjectError(f"{python} cannot be run: it is not a program")
-    probe = Probe(reference, () if src is None else (src,), python or sys.executable, database)
+    require_reference(reference)
+    probe = Probe(
+        reference,
+        () if src is None else (src,),
+        sys.executable if python is None else interpreter_of(python),
+        database,
+        start_seconds=start_seconds,
+    )
     exporter = InOwnProcess(probe)
     try:
-        place = exporter.process.description["file"]
-        # Otherwise an installed exporter would be judged in place of the one that was meant.
-        if src is not None and (place is None or not Path(place).is_relative_to(src.resolve())):
-            found = "without a file" if place is None else f"from {place}"
-            raise SubjectError(f"{reference} is imported {found}, not from {src.resolve()}")
+        _require_place(exporter, src)
     except SubjectError:
         exporter.close()
         raise
     return exporter
+
+
+def _require_place(exporter: InOwnProcess, src: Path | None) -> None:
+    """Refuse an exporter whose module or class comes from elsewhere than a folder."""
+    # Otherwise an installed exporter would be judged in place of the one that was meant.
+    module_file, defined_at = exporter.process.description["file"], exporter.defined_at
+    if src is None:
+        return
+    require_below(module_file and Path(module_file), src, exporter.probe.reference)
+    if defined_at is not None:
+        require_below(Path(defined_at.path), src, exporter.probe.reference)
+
+
+def interpreter_of(path: str) -> str:
+    """Return the interpreter that a path names: itself, or that of a virtual environment.
+
+    Raises:
+        SubjectError: It is neither.
+    """
+    folder = Path(path)
+    if folder.is_dir():
+        found = [each for each in (folder / "bin" / "python", folder / "python") if each.exists()]
+        if not found:
+            raise SubjectError(
+                f"{path} is a folder without bin/python: name an interpreter or the folder of a "
+                "virtual environment"
+            )
+        # Not resolved: the link in its folder is what makes it a virtual environment.
+        return str(found[0].absolute())
+    named = shutil.which(path)
+    if named is None:
+        reason = "is no program" if folder.exists() else "does not exist"
+        raise SubjectError(f"{path} cannot be run: it {reason}")
+    return str(Path(named).absolute())
 
 
 def measured(
@@ -185,17 +238,11 @@ def measured(
 ) -> Measured:
     """Return the exporter that `module:attribute` names, of this environment or of another.
 
-    Args:
-        reference: The exporter.
-        src: A directory to import it from, in another process.
-        python: The interpreter of another environment, for another process.
-        database: The class that opens the database there, as module:attribute; may be empty.
-
-    Raises:
-        SubjectError: It cannot be loaded, or is imported from outside `src`.
+    It is in this process unless a folder, an interpreter or an opener is named. The arguments and
+    errors are those of `in_own_process`.
     """
     # In this process, where control and candidate are timed in turn.
-    if src is None and python is None:
+    if src is None and python is None and not database:
         return InThisProcess(load_subject(reference))
     return in_own_process(reference, src=src, python=python, database=database)
 

@@ -3,13 +3,13 @@
 Time and memory are measured elsewhere, in passes without listeners.
 """
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
+from harness.exporters.manifest_time import ManifestTime, digest_lines
 from harness.exporters.probe.observation import observe, project_of_subject
 from harness.exporters.subject import Subject, write_jsonl, write_records
 from querygrowth.activity import Activity, ShapeActivity, activity_of_record
@@ -51,15 +51,13 @@ class WrittenFile:
     sha256: str
 
     @classmethod
-    def at(cls, path: Path) -> "WrittenFile":
-        """Count and hash the lines of the file at `path`: one record a line."""
-        # Line by line: the file of a large run does not fit into memory.
-        digest, records = hashlib.sha256(), 0
-        with path.open("rb") as file:
-            for line in file:
-                digest.update(line)
-                records += 1
-        return cls(records, path.stat().st_size, digest.hexdigest())
+    def at(cls, path: Path, manifest: ManifestTime | None = None) -> "WrittenFile":
+        """Count and hash the lines of the file at `path`: one record a line.
+
+        `manifest` sets the time of the manifest aside in the hash.
+        """
+        sha256, records = digest_lines(path, manifest)
+        return cls(records, path.stat().st_size, sha256)
 
 
 @dataclass(frozen=True)
@@ -110,6 +108,12 @@ class ExportTask:
     directory: Path
     as_records: bool = False
 
+    def manifest_time(self, *, takes_clock: bool) -> ManifestTime | None:
+        """Return what sets the time of a manifest aside; None if it was set by the clock."""
+        if takes_clock or self.signing_key is None:
+            return None
+        return ManifestTime(self.signing_key, self.clock)
+
     def path_for(self, subject: str) -> Path:
         """The path of the file of the subject with that name."""
         return self.directory / f"{subject}.jsonl"
@@ -142,4 +146,6 @@ def observe_export(
 ) -> Observation:
     """Perform the export once in this process with all counters attached."""
     record = observe(lambda: task.perform(subject), task.db.engine, subject.factory, work)
-    return observation_of(subject.name, record, WrittenFile.at(task.path_for(subject.name)))
+    manifest = task.manifest_time(takes_clock=subject.takes_clock)
+    file = WrittenFile.at(task.path_for(subject.name), manifest)
+    return observation_of(subject.name, record, file)

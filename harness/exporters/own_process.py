@@ -69,6 +69,14 @@ class InOwnProcess:
         place = self.process.description["defined_at"]
         return CallSite(*place) if place else None
 
+    def open_database(self, task: ExportTask) -> None:
+        """Open the database of a task there, before anything is measured.
+
+        Raises:
+            SubjectError: It cannot be opened there. The message is one line.
+        """
+        self._ask("open", task, task.directory)
+
     def export(self, task: ExportTask, *, max_records: int = sys.maxsize) -> Mapping[str, Any]:
         """Export in every form, each with a new exporter."""
         return self._ask("export", task, task.directory, max_records=max_records)
@@ -98,7 +106,8 @@ class InOwnProcess:
                 _make_canonical(path)
             written = (folder / "record.json").read_text(encoding="ascii")
             record = Record.from_json(json.loads(written))
-            return observation_of(self.name, record, WrittenFile.at(path))
+            manifest = task.manifest_time(takes_clock=self.takes_clock)
+            return observation_of(self.name, record, WrittenFile.at(path, manifest))
 
     def count_branches(self, task: ExportTask) -> int | None:
         """Count branches in the exporter's package and its base classes'; None without source."""

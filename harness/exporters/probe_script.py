@@ -5,19 +5,28 @@ work. It is loaded by its path and under another name, so that the exporter's en
 harness, and no module of the harness's folder can replace one of the exporter's.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
+import json
+import os
 import sys
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
 _NAME = "harness_probe"
+_LEAST_PYTHON = (3, 10)
 
 
 def main() -> None:
     """Load the package, and answer requests."""
+    if sys.version_info < _LEAST_PYTHON:
+        # This file has no syntax that an older Python lacks, so that it can say what is wrong.
+        version, least = (
+            ".".join(map(str, each[:2])) for each in (sys.version_info, _LEAST_PYTHON)
+        )
+        message = f"{sys.executable} is Python {version}: an exporter needs {least} or newer there"
+        os.write(int(sys.argv[2]), f"{json.dumps({'refused': message})}\n".encode())
+        return
     # Python puts the script's folder first on the path.
     sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != _FOLDER.resolve()]
     folder = _FOLDER / "probe"

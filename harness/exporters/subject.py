@@ -4,7 +4,6 @@ The harness uses control and candidate through this interface only. It writes th
 exporter that has no methods for that.
 """
 
-import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.output.publish import publish_csv, publish_jsonl
 from harness.exporters.probe import exports
+from harness.exporters.probe.imports import load_factory
 
 DEFAULT_CANDIDATE = "elspeth.core.landscape:LandscapeExporter"
 CONTROL = "elspeth.core.landscape:LegacyLandscapeExporter"
@@ -94,23 +94,42 @@ def load_subject(reference: str) -> Subject:
     Raises:
         SubjectError: There is no such module or attribute, or the import fails.
     """
-    module_name, _, attribute = reference.partition(":")
-    if not module_name or not attribute:
-        raise SubjectError(f"{reference!r} does not name an exporter: write it as module:attribute")
+    require_reference(reference)
     if reference not in (CONTROL, DEFAULT_CANDIDATE) and str(Path.cwd()) not in sys.path:
         # `python -m` imports from there, an installed command does not. Last, because a file such
         # as `jinja2.py` there must not replace a package that the harness needs.
         sys.path.append(str(Path.cwd()))
     try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # Importing runs the user's code.
-        raise SubjectError(
-            f"{reference}: importing {module_name} failed: {type(error).__name__}: {error}"
-        ) from error
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        raise SubjectError(f"{reference}: {module_name} has no class or function {attribute}")
-    return Subject(attribute, factory, reference)
+        _, factory = load_factory(reference)
+    except exports.NotAnExporterError as error:
+        raise SubjectError(str(error)) from error
+    return Subject(reference.rpartition(":")[2], factory, reference)
+
+
+def require_reference(reference: str) -> None:
+    """Raise SubjectError unless a text has the form module:attribute."""
+    module_name, _, attribute = reference.partition(":")
+    is_path = "/" in module_name or module_name.endswith(".py")
+    if is_path or not all(module_name.split(".")) or not attribute or ":" in attribute:
+        raise SubjectError(f"{reference!r} does not name an exporter: write it as module:attribute")
+
+
+def require_below(file: Path | None, folder: Path, name: str) -> None:
+    """Refuse an exporter that is imported from elsewhere than a folder, and name both.
+
+    Args:
+        file: The file that it is imported from; None without one.
+        folder: The folder.
+        name: The exporter in messages.
+
+    Raises:
+        SubjectError: The file is outside the folder.
+    """
+    # Not resolved as well: a package in the folder may be a symbolic link.
+    folders = (folder.resolve(), folder.absolute())
+    if file is None or not any(file.is_relative_to(each) for each in folders):
+        found = "without a file" if file is None else f"from {file}"
+        raise SubjectError(f"{name} is imported {found}, not from {folder.resolve()}")
 
 
 def write_jsonl(exporter: Exporter, run_id: str, path: Path, *, sign: bool) -> None:

@@ -33,7 +33,11 @@ FIRST_ROW_TRIES = 5
 DEFAULT_SECONDS = 60.0
 """The seconds after which a request without another limit counts as hanging."""
 
-_START_SECONDS = 120.0
+START_SECONDS = 120.0
+"""The seconds after which the import of an exporter counts as hanging."""
+
+# The process itself reports a late import, with the line that it is at.
+_SECONDS_TO_REPORT = 5.0
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,11 @@ class Probe:
         paths: Directories that come first on the import path. Without any, and with this process's
             interpreter, the import path is that of this process and then the working directory.
         python: The interpreter.
-        database: The class that opens the database there, as module:attribute; may be empty.
+        database: The function or class that opens the database there, as module:attribute; default:
+            the Landscape's class.
         name: The exporter's name in results; default: its attribute.
         environment: Environment variables; default: those of this process.
+        start_seconds: The limit of its import.
     """
 
     reference: str
@@ -56,11 +62,22 @@ class Probe:
     database: str = ""
     name: str = ""
     environment: Mapping[str, str] | None = field(default=None, repr=False)
+    start_seconds: float = START_SECONDS
 
     @property
     def label(self) -> str:
         """The exporter's name in results."""
         return self.name or self.reference.rpartition(":")[2]
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is imported from elsewhere than an exporter of this process would be."""
+        return bool(self.paths) or self.python != sys.executable
+
+    @property
+    def where(self) -> str:
+        """Its environment in words; empty for that of this process."""
+        return f"in the subject's environment {self.python}" if self.is_foreign else ""
 
     def locate(self) -> Path | None:
         """Import the exporter there; return the file of its module, None if it has none.
@@ -209,7 +226,7 @@ class ExporterProcess:
         return self._perform(request, seconds, None)
 
     def _accesses(self, databases: Sequence[LandscapeDB]) -> list[dict[str, Any]]:
-        named = {"database_class": self.probe.database}
+        named = {"opener": self.probe.database}
         return [{**access_of(db), **named} for db in databases]
 
     def _perform(
@@ -248,21 +265,27 @@ class ExporterProcess:
             self._child = ChildProcess(self.probe.python, self.probe.environment, self._launcher)
             probe = self.probe
             # The parent's path, so that both import the same. Another interpreter has its own.
-            inherits = not probe.paths and probe.python == sys.executable
             request = {
                 "task": "load",
                 "subject": probe.reference,
                 "name": probe.label,
                 "paths": [str(path.resolve()) for path in probe.paths],
-                "path": [str(Path(each).absolute()) for each in sys.path] if inherits else None,
-                "last_paths": [str(Path.cwd())] if inherits else [],
+                "path": None
+                if probe.is_foreign
+                else [str(Path(each).absolute()) for each in sys.path],
+                "last_paths": [] if probe.is_foreign else [str(Path.cwd())],
                 "querygrowth": str(Path(querygrowth.__path__[0])),
+                "where": probe.where,
+                "seconds": probe.start_seconds,
             }
+            limit = probe.start_seconds + _SECONDS_TO_REPORT
             try:
-                answer = self._exchange(self._child, request, _START_SECONDS, None)
+                answer = self._exchange(self._child, request, limit, None)
                 self._description = self._content(answer)
             except ExportFailedError as error:
-                raise SubjectError(f"{probe.reference}: {error.verdict.seen}") from None
+                place = f" {probe.where}" if probe.where else ""
+                seen = f"importing it{place}: {error.verdict.seen}"
+                raise SubjectError(f"{probe.reference}: {seen}") from None
             except SubjectError:
                 self.close()
                 raise
@@ -291,7 +314,7 @@ class ExporterProcess:
             limit = f"it did not end within {seconds:g} s and was stopped"
             seen = limit if failure.timed_out else failure.seen
             self.hangs += failure.timed_out
-            raise ExportFailedError(self.probe.label, seen) from None
+            raise ExportFailedError(self.probe.label, seen, timed_out=failure.timed_out) from None
         return answer
 
     def _content(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -168,7 +168,10 @@ def headline(results: Results) -> str:
     failures = results.failures
     if failures:
         first = failures[0]
-        return f"{first.topic.value}: {first.verdict.subject}: {first.verdict.seen} ({counted})"
+        seen, formula = first.verdict.seen, results.formulas.get(first.verdict.subject)
+        if formula and first.topic is Topic.GROWTH:
+            seen = f"{seen}: queries = {formula}"
+        return f"{first.topic.value}: {first.verdict.subject}: {seen} ({counted})"
     if counts.keys() <= {Outcome.SKIPPED}:
         return f"nothing was judged ({counted})" if counted else "nothing was judged"
     return f"verdicts: {counted}"

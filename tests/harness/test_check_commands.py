@@ -98,8 +98,9 @@ def test_an_option_that_would_be_ignored_is_refused(
         ("check --part recrods", "--part: there is no part 'recrods'; the nearest is 'records'"),
         ("selftest --part byte", "--part: there is no part 'byte'; the nearest is 'bytes'"),
         ("check --part", "'--part' requires an argument"),
-        ("check --chunked tokens", "--chunked 'tokens': not TABLE=SIZE, with a size of at least 1"),
+        ("check --chunked tokens", "--chunked 'tokens': not TABLE=SIZE, with a size of at least 2"),
         ("check --chunked tokens=0", "--chunked 'tokens=0': not TABLE=SIZE"),
+        ("check --chunked tokens=1", "--chunked 'tokens=1': not TABLE=SIZE"),
         ("check --chunked tokens=-5", "--chunked 'tokens=-5': not TABLE=SIZE"),
         ("check --chunked tokens=a", "--chunked 'tokens=a': not TABLE=SIZE"),
         (

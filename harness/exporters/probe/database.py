@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
+from urllib.parse import quote
+
+from .exports import NotAnExporterError, takes
 
 _LOCK_TRIES, _LOCK_PAUSE_SECONDS = 20, 0.05
 
 LANDSCAPE = "elspeth.core.landscape.database:LandscapeDB"
+ANOTHER_OPENER = "name a function that opens it with --database module:callable"
 
 
 class Database:
@@ -43,27 +48,92 @@ def load(reference: str) -> Any:
 
 
 def open_database(access: dict[str, Any]) -> Any:
-    """Open a database with the named class, the Landscape's class, or a plain one.
+    """Open a database with the named opener, the Landscape's class, or a plain one.
 
     Args:
-        access: `url`, `database_class` (module:attribute; may be empty), `read_only`, `on_connect`
+        access: `url`, `opener` (module:attribute; may be empty), `read_only`, `on_connect`
             (statements for every connection) and `variables` (a limit for SQLite; may be None).
+
+    Raises:
+        NotAnExporterError: The opener cannot be loaded or called with a URL, or what it returns has
+            no engine.
     """
-    url = access["url"]
-    if access["database_class"]:
-        db = load(access["database_class"])(url)
-    else:
-        try:
-            landscape = load(LANDSCAPE)
-        except ImportError:
-            db = Database(url)
-        else:
-            options = {"create_tables": False}
-            if "read_only" in inspect.signature(landscape).parameters:
-                options["read_only"] = access["read_only"]
-            db = landscape(url, **options)
+    name = access["opener"] or LANDSCAPE
+    opener = _opener(name, required=bool(access["opener"]))
+    options = {
+        option: value
+        for option, value in (("create_tables", False), ("read_only", access["read_only"]))
+        if takes(opener, option)
+    }
+    # One that cannot be told to write nothing must not be able to: it may create tables.
+    guarded = access["read_only"] and "read_only" not in options
+    url = _read_only_url(access["url"]) if guarded else access["url"]
+    if url.startswith("postgresql:") and importlib.util.find_spec("psycopg2") is None:
+        # The driver that SQLAlchemy takes by default.
+        url = url.replace("postgresql:", "postgresql+psycopg:", 1)
+    try:
+        inspect.signature(opener).bind(url, **options)
+    except TypeError as error:
+        shown = f"{name}{inspect.signature(opener)}"
+        raise NotAnExporterError(
+            f"{shown} cannot be called with a URL: {error}; {ANOTHER_OPENER}"
+        ) from None
+    except ValueError:
+        pass  # A callable that is written in C has no signature: the call shows it.
+    db = opener(url, **options)
+    if not hasattr(db, "engine"):
+        raise NotAnExporterError(
+            f"{name} opens a {type(db).__qualname__}, which has no attribute engine; "
+            f"{ANOTHER_OPENER}"
+        )
     _set_up_connections(db.engine, access["on_connect"], access["variables"])
     return db
+
+
+def close_database(db: Any) -> None:
+    """Close what an opener returned; an engine has no `close`."""
+    getattr(db, "close", db.engine.dispose)()
+
+
+def _opener(name: str, *, required: bool) -> Callable[..., Any]:
+    """Load an opener: of a class, the way to make an object that creates no tables."""
+    try:
+        opener = load(name)
+    except (ImportError, AttributeError) as error:
+        missing = getattr(error, "name", None)
+        # An environment without the Landscape's class, and not one whose class cannot be imported.
+        if not required and missing and f"{LANDSCAPE}.".startswith(f"{missing}."):
+            return Database
+        raise NotAnExporterError(
+            f"{name} cannot be loaded: {type(error).__name__}: {error}; {ANOTHER_OPENER}"
+        ) from error
+    if not callable(opener):
+        raise NotAnExporterError(f"{name} is not callable; {ANOTHER_OPENER}")
+    other: Callable[..., Any] | None = getattr(opener, "from_url", None)
+    if other is not None and not takes(opener, "create_tables") and takes(other, "create_tables"):
+        return other
+    found: Callable[..., Any] = opener
+    return found
+
+
+def _read_only_url(url: str) -> str:
+    """Return a URL with which the database itself refuses every write."""
+    from sqlalchemy import make_url
+
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        # Further options of a session keep those that the URL has.
+        given = parsed.query.get("options", "")
+        setting = f"{given} -c default_transaction_read_only=on".strip()
+        changed = parsed.update_query_dict({"options": setting})
+    elif "mode" in parsed.query:
+        changed = parsed
+    elif "uri" in parsed.query:
+        changed = parsed.update_query_dict({"mode": "ro"})
+    else:
+        path = quote(parsed.database or "")
+        changed = parsed.set(database=f"file:{path}", query={"mode": "ro", "uri": "true"})
+    return changed.render_as_string(hide_password=False)
 
 
 def _set_up_connections(engine: Any, statements: list[str], variables: int | None) -> None:

@@ -12,6 +12,9 @@ from typing import Any
 RECORDS, JSONL, CSV = "records", "export.jsonl", "csv"
 """The names of the written files, in the directory of an export."""
 
+MESSAGE_LENGTH = 500
+"""The longest message of an error, in characters."""
+
 Build = Callable[[], Any]
 """Makes a new exporter."""
 
@@ -171,7 +174,7 @@ def encoded(record: Mapping[str, Any]) -> str:
     return f"{json.dumps(dict(record), default=_foreign)}\n"
 
 
-def error_of(action: Callable[[], object]) -> dict[str, str] | None:
+def error_of(action: Callable[[], object]) -> dict[str, Any] | None:
     """Perform an action and return the error that it raises, if any.
 
     Raises:
@@ -185,9 +188,22 @@ def error_of(action: Callable[[], object]) -> dict[str, str] | None:
     except Exception as error:
         if os.getpid() != pid:
             os._exit(1)  # A process that the exporter forked must not answer in its place.
-        kind = "" if isinstance(error, RecordsError) else type(error).__qualname__
-        return {"type_name": kind, "message": str(error)}
+        if isinstance(error, RecordsError):
+            return {"type_name": "", "message": str(error), "classes": []}
+        classes = [each.__qualname__ for each in type(error).__mro__]
+        return {"type_name": classes[0], "message": str(error), "classes": classes}
     return None
+
+
+def one_line(error: BaseException, *, named: bool = False) -> str:
+    """Return the message of an error, cut to a line."""
+    # A hostile exporter's exception may raise from __str__ too.
+    try:
+        message = str(error)
+    except BaseException as other:
+        message = f"(its message raised {type(other).__name__})"
+    text = f"{type(error).__name__}: {message}" if named else message
+    return " ".join(text.split())[:MESSAGE_LENGTH]
 
 
 def _require_call(

@@ -26,7 +26,15 @@ from pathlib import Path
 from typing import Any
 
 from . import call_script, exports, measures
-from .database import DatabaseWatch, open_database
+from .database import (
+    ANOTHER_OPENER,
+    LANDSCAPE,
+    DatabaseWatch,
+    close_database,
+    open_database,
+)
+from .exports import one_line
+from .imports import load_factory, require_sqlalchemy
 from .process_state import (
     changed_settings,
     children_faults,
@@ -37,9 +45,6 @@ from .process_state import (
 
 LOST_PIPES = 86
 """The exit status when the exporter has closed the descriptors of the pipes."""
-
-MESSAGE_LENGTH = 500
-"""The longest message of an error, in characters."""
 
 
 class Pipes:
@@ -109,31 +114,32 @@ class Host:
         try:
             return {"answer": task()}
         except exports.NotAnExporterError as error:
-            return {"refused": _one_line(error)}
+            return {"refused": " ".join(str(error).split())}
         except BaseException as error:
             frames = [
                 [each.path, each.line, each.function]
                 for each in self._observation().frames_of_error(error, self.factory)
             ]
-            return {"raised": _one_line(error, named=True), "frames": frames}
+            return {"raised": one_line(error, named=True), "frames": frames}
 
     def load(self, request: dict[str, Any]) -> dict[str, Any]:
         """Import the exporter, and describe it and its environment."""
         sys.path[:] = [*request["paths"], *(request["path"] or sys.path), *request["last_paths"]]
         self._querygrowth = Path(request["querygrowth"])
-        reference = request["subject"]
-        module_name, _, attribute = reference.partition(":")
-        try:
-            module = importlib.import_module(module_name)
-        except (Exception, SystemExit) as error:  # Importing runs the user's code.
-            raise exports.NotAnExporterError(
-                f"{reference}: importing {module_name} failed: {_one_line(error, named=True)}"
-            ) from None
-        self.factory = getattr(module, attribute, None)
-        if not callable(self.factory):
-            raise exports.NotAnExporterError(
-                f"{reference}: {module_name} has no class or function {attribute}"
-            )
+        if request["where"]:
+            require_sqlalchemy(request["where"])
+
+        def give_up(message: str) -> None:
+            self._pipes.write({"refused": message})
+            os._exit(0)  # The import goes on in the main thread, and nothing else can end it.
+
+        module, self.factory = load_factory(
+            request["subject"],
+            request["paths"],
+            where=request["where"],
+            seconds=request["seconds"],
+            give_up=give_up,
+        )
         self.name = request["name"]
         file = getattr(module, "__file__", None)
         return {
@@ -163,7 +169,7 @@ class Host:
     def close(self) -> None:
         """Close the databases."""
         for each in self._watches:
-            each.db.close()
+            close_database(each.db)
         self._watches, self._accesses = [], []
 
     def build(self) -> Any:
@@ -179,6 +185,19 @@ class Host:
     @property
     def _directory(self) -> Path:
         return Path(self._request["directory"])
+
+    def open(self) -> dict[str, Any]:
+        """Open the databases, before anything is measured."""
+        opener = self._request["databases"][0]["opener"] or LANDSCAPE
+        try:
+            return {"databases": len(self.databases)}
+        except exports.NotAnExporterError:
+            raise
+        except Exception as error:  # Their class may refuse a database by any error.
+            raise exports.NotAnExporterError(
+                f"{opener} cannot open a database of the harness: {one_line(error, named=True)}; "
+                f"{ANOTHER_OPENER}"
+            ) from error
 
     def export(self) -> dict[str, Any]:
         """Export in every form."""
@@ -284,6 +303,7 @@ class Host:
 
 
 TASKS: dict[str, Callable[[Host], dict[str, Any]]] = {
+    "open": Host.open,
     "export": Host.export,
     "records": Host.export_records,
     "paused": Host.export_with_pause,
@@ -333,14 +353,3 @@ def _threads_in_words(names: list[str]) -> list[str]:
         return []
     counted = f"{len(names)} thread{'s' if len(names) != 1 else ''}"
     return [f"left {counted} behind: {', '.join(dict.fromkeys(names[:3]))}"]
-
-
-def _one_line(error: BaseException, *, named: bool = False) -> str:
-    """Return the message of an error, cut to a line."""
-    # A hostile exporter's exception may raise from __str__ too.
-    try:
-        message = str(error)
-    except BaseException as other:
-        message = f"(its message raised {type(other).__name__})"
-    text = f"{type(error).__name__}: {message}" if named else message
-    return " ".join(text.split())[:MESSAGE_LENGTH]

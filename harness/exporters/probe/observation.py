@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
 from sqlalchemy import event
 
-from querygrowth.call_sites import CallSite, Project
+from querygrowth.call_sites import Callers, CallSite, Project, distinct_sites
+from querygrowth.listener import record_stacks
 from querygrowth.record import Record, record
 from querygrowth.statements import StatementKind, kind_of
 from querygrowth.work import VM_STEPS, has_vm_steps
@@ -62,7 +64,7 @@ class SourceFolders(Project):
     # Not the working directory: exact counts must not depend on where the command is started.
     def __init__(self, factory: object) -> None:
         super().__init__()
-        classes = inspect.getmro(factory) if inspect.isclass(factory) else (factory,)
+        classes = _classes_of(factory)
         folders = dict.fromkeys(folder for each in classes if (folder := _package_of(each)))
         self._folders = [project_of_subject(folder) for folder in folders]
 
@@ -95,14 +97,41 @@ def observe(
     source = source_file(factory)
     folder = project_of_subject(source.parent if source else None)
     branches_in = SourceFolders(factory) if in_packages else folder
-    return record(
-        export,
-        engine,
-        work=counted,
-        project=project_of(factory),
-        branches_in=branches_in,
-        all_connections=True,
-    )
+    project = project_of(factory)
+    with record_stacks(engine, project) as stacks:
+        found = record(
+            export,
+            engine,
+            work=counted,
+            project=project,
+            branches_in=branches_in,
+            all_connections=True,
+        )
+    lines = _lines_of_exporter(factory, stacks)
+    for each in found.recording.executions:
+        if each.sql in lines:
+            nearest = each.callers.nearest if each.callers else None
+            each.callers = Callers(nearest, lines[each.sql])
+    return found
+
+
+def _lines_of_exporter(
+    factory: object, stacks: Mapping[str, Sequence[CallSite]]
+) -> Mapping[str, CallSite]:
+    """Return the lines of the exporter's own files that distinguish statements, by their texts.
+
+    A loop over entities is often in the exporter, and the statement in a method of another class
+    that the whole project calls. A statement that shares its line with others is left out.
+    """
+    files = {str(each) for each in map(source_file, _classes_of(factory)) if each is not None}
+    own = {text: [site for site in stack if site.path in files] for text, stack in stacks.items()}
+    sites = distinct_sites(own)
+    shared = Counter((site.path, site.line) for site in sites.values())
+    return {text: site for text, site in sites.items() if shared[site.path, site.line] == 1}
+
+
+def _classes_of(factory: object) -> Sequence[object]:
+    return inspect.getmro(factory) if inspect.isclass(factory) else (factory,)
 
 
 def write_records_with_pause(
