@@ -11,8 +11,16 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 _FOLDER = Path(__file__).parent
+_PACKAGES = _FOLDER.parents[1]
+# Installed, it lies beside `harness`; in a checkout in `src`.
+_START = next(
+    folder
+    for folder in (_PACKAGES / "landscape_start", _PACKAGES / "src" / "landscape_start")
+    if folder.is_dir()
+)
 _NAME = "harness_probe"
 _LEAST_PYTHON = (3, 10)
 
@@ -29,17 +37,27 @@ def main() -> None:
         return
     # Python puts the script's folder first on the path.
     sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != _FOLDER.resolve()]
-    folder = _FOLDER / "probe"
+    # Of an environment in which pip has mixed our package with that of the exporter.
+    mixture = _load(_START, "harness_start").mixed_installation()
+    if mixture is not None:
+        os.write(int(sys.argv[2]), f"{json.dumps({'refused': str(mixture)})}\n".encode())
+        return
+    _load(_FOLDER / "probe", _NAME)
+    host = importlib.import_module(f"{_NAME}.host")
+    host.run(int(sys.argv[1]), int(sys.argv[2]))
+
+
+def _load(folder: Path, name: str) -> Any:
+    """Load a package by its folder, under another name."""
     spec = importlib.util.spec_from_file_location(
-        _NAME, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
     if spec is None or spec.loader is None:
         raise ImportError(f"{folder} is not a package")
     package = importlib.util.module_from_spec(spec)
-    sys.modules[_NAME] = package
+    sys.modules[name] = package
     spec.loader.exec_module(package)
-    host = importlib.import_module(f"{_NAME}.host")
-    host.run(int(sys.argv[1]), int(sys.argv[2]))
+    return package
 
 
 if __name__ == "__main__":

@@ -150,8 +150,9 @@ CALLS: dict[str, dict[str, Any]] = {
 
 # Ids that a call makes, or that no table holds. An error may name a node that is not registered.
 NEW_IDS = {
-    f"{kind}_id" for kind in "run node edge row token state event call batch artifact".split()
-}
+    f"{kind}_id"
+    for kind in ("run", "node", "edge", "row", "token", "state", "event", "call", "batch")
+} | {"artifact_id"}
 NOT_REFERENCES = {"fork_group_id", "join_group_id"}
 MAY_BE_UNKNOWN = {
     ("record_routing_event", "routing_group_id"),

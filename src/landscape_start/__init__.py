@@ -1,0 +1,168 @@
+"""Start the commands, unless another distribution has overwritten files of `elspeth`.
+
+The original audit trail is a distribution with a package `elspeth` too. pip installs it beside ours
+without a word, and the later one overwrites files of the earlier one. What runs then is a mixture.
+So every command begins here, outside of `elspeth`, and this module imports nothing of ours before
+it has looked.
+"""
+
+# Only modules that every interpreter has loaded or loads in under a millisecond: importing
+# `importlib.metadata` takes longer than the whole check. It runs in the Python of a subject too, so
+# it uses no syntax that 3.10 lacks.
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, NoReturn
+
+__all__ = ["MixedInstallation", "harness", "landscape", "mixed_installation", "refuse_mixture"]
+
+OURS = "elspeth-landscape"
+SIBLING = "querygrowth"
+"""A distribution from the same checkout: installed from there, it adds the folder of both."""
+PACKAGE = "elspeth"
+USAGE_ERROR = 2
+"""The exit code, as for every other command that cannot be run as it was called."""
+
+
+class _Distribution(NamedTuple):
+    """An installed distribution that provides the package."""
+
+    name: str
+    version: str
+    # Paths of files relative to the folder of packages. An editable installation has none.
+    files: frozenset[str]
+
+
+class MixedInstallation(NamedTuple):
+    """Several distributions with a package of one name, in one folder of packages."""
+
+    folder: str
+    distributions: tuple[_Distribution, ...]
+
+    def __str__(self) -> str:
+        names = " and ".join(f"{each.name} {each.version}" for each in self.distributions)
+        others = [each.name for each in self.distributions if _normal(each.name) != OURS]
+        files = [each.files for each in self.distributions if each.files]
+        shared = frozenset.intersection(*files) if len(files) == len(self.distributions) else ()
+        overlap = f", with {len(shared)} files in common" if shared else ""
+        return (
+            f"{names} both install the package `{PACKAGE}` in {self.folder}{overlap}. "
+            f"One hides or has overwritten the other, so the results of neither can be trusted. "
+            f"Remove both (pip uninstall {OURS} {' '.join(others)}), install "
+            f"{' and '.join(others)} again, and put {OURS} into a separate environment: pipx install {OURS}, or "
+            f"uv tool install {OURS}."
+        )
+
+
+def landscape() -> None:
+    """Run the `landscape` command."""
+    refuse_mixture()
+    from elspeth.cli.main import main
+
+    main()
+
+
+def harness() -> None:
+    """Run the `harness` command."""
+    refuse_mixture()
+    from harness.cli.main import main
+
+    main()
+
+
+def refuse_mixture() -> None:
+    """Exit with code 2 and one line on standard error if the installation is mixed."""
+    mixture = mixed_installation()
+    if mixture is not None:
+        _exit(str(mixture))
+
+
+def mixed_installation(paths: Iterable[str] | None = None) -> MixedInstallation | None:
+    """Find a folder in which ours and another distribution provide the package.
+
+    Args:
+        paths: The folders to look into, or None for those of `sys.path`.
+    """
+    # By folder: a package in another one is not overwritten, and it is not ours to say which of
+    # two folders somebody wants first.
+    for folder in dict.fromkeys(map(os.path.abspath, sys.path if paths is None else paths)):
+        found = {_normal(each.name): each for each in _distributions(folder)}
+        found.pop(SIBLING, None)
+        if OURS in found and len(found) > 1:
+            return MixedInstallation(folder, tuple(found[name] for name in sorted(found)))
+    return None
+
+
+def _distributions(folder: str) -> Iterator[_Distribution]:
+    """Find the distributions of a folder that provide the package."""
+    try:
+        entries = [entry.name for entry in os.scandir(folder)]
+    except OSError:
+        # A zip file, or a folder that does not exist: both are usual on sys.path.
+        return
+    for entry in entries:
+        if entry.endswith(".dist-info"):
+            record = _read(os.path.join(folder, entry, "RECORD"))
+            files = _files_of(record)
+            if files or _is_editable(folder, record):
+                name, _, version = entry.removesuffix(".dist-info").partition("-")
+                yield _Distribution(name.replace("_", "-"), version, files)
+        elif entry.endswith(".egg-link"):
+            # What `setup.py develop` leaves: the folder of the checkout is on the first line.
+            source = _read(os.path.join(folder, entry)).split("\n", 1)[0].strip()
+            if _holds_package(source):
+                yield _Distribution(entry.removesuffix(".egg-link"), "(editable)", frozenset())
+
+
+def _files_of(record: str) -> frozenset[str]:
+    """Return the files of the package that a RECORD lists."""
+    # Most records name no such file, and searching a text is much faster than parsing it.
+    if f"{PACKAGE}/" not in record:
+        return frozenset()
+    return frozenset(
+        path
+        for line in record.splitlines()
+        if (path := line.split(",", 1)[0].strip('"')).startswith(f"{PACKAGE}/")
+        # Not compiled files, which pip adds, and of which another Python has others.
+        and "__pycache__" not in path
+    )
+
+
+def _is_editable(folder: str, record: str) -> bool:
+    """Whether a distribution without files of the package adds a folder that holds it."""
+    for line in record.splitlines():
+        path = line.split(",", 1)[0].strip('"')
+        if path.endswith(".pth") and "/" not in path:
+            added = _read(os.path.join(folder, path)).splitlines()
+            if any(_holds_package(each.strip()) for each in added):
+                return True
+        # setuptools writes a module with a dict of packages and their folders.
+        elif (
+            path.startswith("__editable__")
+            and path.endswith(".py")
+            and f"'{PACKAGE}':" in _read(os.path.join(folder, path))
+        ):
+            return True
+    return False
+
+
+def _holds_package(folder: str) -> bool:
+    return bool(folder) and os.path.isdir(os.path.join(folder, PACKAGE))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _normal(name: str) -> str:
+    return name.replace("_", "-").replace(".", "-").lower()
+
+
+def _exit(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(USAGE_ERROR)
