@@ -43,7 +43,7 @@ from elspeth.core.landscape.doctor import examine
 from elspeth.core.landscape.exporter import ParallelExportError
 from elspeth.core.landscape.keys import signing_key
 from elspeth.core.landscape.pipeline.export_status import reconcile_pending
-from elspeth.core.settings import load_settings
+from elspeth.core.settings import load_settings, split_names
 
 app = typer.Typer(
     help="The audit trail of pipeline runs: list, export, verify.",
@@ -129,6 +129,14 @@ def export(
     attest: Attest = False,
     attestation_key: AttestationKey = None,
     keyring: KeyringFile = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--leave-out",
+            metavar="NAMES",
+            help="Tables and table.columns that are unknown here, to leave out; repeatable.",
+        ),
+    ] = None,
     spreadsheet_safe: Annotated[
         bool,
         typer.Option(
@@ -152,6 +160,10 @@ def export(
         if clashing or sign:
             option = clashing[0] if clashing else "--sign"
             raise UsageError(f"{option} cannot be combined with --settings; leave one of them out")
+        if leave_out is not None:
+            raise UsageError(
+                "--leave-out cannot be combined with --settings; write landscape.export.leave_out"
+            )
         chosen = ConfiguredExport(load_settings(settings), key_file, attester)
     elif db is None or output is None:
         raise UsageError("Missing --db and --output, or --settings")
@@ -163,6 +175,7 @@ def export(
             exporter or ExporterName.BATCHED,
             signing_key(os.environ, key_file) if sign else None,
             attester,
+            [name for names in leave_out or () for name in split_names(names)],
         )
     _print_result(chosen.export(run, ExportOptions(jobs, timeout, quiet, spreadsheet_safe)))
 

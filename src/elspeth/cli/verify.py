@@ -103,6 +103,9 @@ class VerifyResult:
                 f"attested as number {stated.sequence} on {stated.attested_at} "
                 f"with key {attestation.key_id}"
             )
+            # An unsigned export has no manifest that says it.
+            if stated.left_out and not (self.verification and self.verification.left_out):
+                yield f"left out on request: {stated.left_out}"
         if self.verification is not None:
             yield f"{self.verification.valid_count:,}/{self.verification.record_count:,} valid"
 
@@ -113,6 +116,8 @@ class VerifyResult:
             yield f"... and {verification.defect_count - len(verification.defects):,} more"
         if verification.hint:
             yield verification.hint
+        if verification.left_out:
+            yield f"left out on request: {verification.left_out}"
         # With a single key the user knows which one it was.
         if isinstance(self.request.key, Keyring) and verification.key_id is not None:
             yield f"signed with key {verification.key_id}"

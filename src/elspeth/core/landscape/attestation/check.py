@@ -194,6 +194,9 @@ def _check_content(
         ("manifest hash", stated.manifest_hash, manifest_hash),
         ("record counts", stated.record_counts, dict(verification.counts)),
     )
+    # Without a manifest only the attestation says what was left out.
+    if verification.manifest is not None:
+        facts = (*facts, ("left_out", stated.left_out or "", verification.left_out))
     for fact, attested, found in facts:
         if attested != found:
             message = f"the attested {fact} is not that of the export, whose bytes are attested"

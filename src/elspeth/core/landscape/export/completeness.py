@@ -4,7 +4,6 @@ A newer version of the audit trail has tables and columns that this exporter doe
 export without them would look complete, so it is refused unless each is left out by name.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -63,7 +62,6 @@ LEFT_OUT_BY_DESIGN: Mapping[str, str] = MappingProxyType(
 KNOWN_USER_VERSIONS = (0,)
 """The values of SQLite's `user_version` of databases whose content this exporter knows."""
 
-_COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
 _EXPORTED = {record_type.table.name: record_type for record_type in RECORD_TYPES}
 # A table with such a column belongs to the audit trail even where it has no foreign key.
 _KEYS = frozenset(name for record_type in RECORD_TYPES for name in record_type.primary_key)
@@ -106,16 +104,10 @@ class LeftOut:
 NOTHING = LeftOut()
 
 
-def split_names(text: str) -> Sequence[str]:
-    """Split names at commas, except within double quotes. Names are stripped, and may be empty."""
-    # A comma is outside of quotes if an even number of quotes follows.
-    return [name.strip() for name in _COMMA.split(text)]
-
-
 def chosen_names(leave_out: Iterable[str]) -> tuple[str, ...]:
     """Return the names of `leave_out` in the order in which an export states them."""
-    names = split_names(leave_out) if isinstance(leave_out, str) else leave_out
-    return tuple(sorted(set(names)))
+    # A text is an iterable of its letters.
+    return tuple(sorted({leave_out} if isinstance(leave_out, str) else set(leave_out)))
 
 
 def check_completeness(stored: StoredSchema, leave_out: Iterable[str] = ()) -> LeftOut:

@@ -105,6 +105,11 @@ class Verification:
     """The manifest without its signature; None when the export has none."""
 
     @property
+    def left_out(self) -> str:
+        """What the export leaves out on request, as its manifest names it; empty for nothing."""
+        return str((self.manifest or {}).get("left_out", ""))
+
+    @property
     def ok(self) -> bool:
         """Whether the export is complete and has no defect."""
         return self.defect_count == 0
