@@ -146,7 +146,9 @@ class PathExport:
         """Export the run of this id, or the latest run for "latest"."""
         _refuse_impossible_copy(options, self.path, is_csv=self.format is ExportFormat.CSV)
         # Before the export: a chain that cannot be continued must not cost an export first.
-        attestation = None if self.attester is None else self.attester.begin(self.path, self.leave_out)
+        attestation = (
+            None if self.attester is None else self.attester.begin(self.path, self.leave_out)
+        )
         with (
             stop_on_signals(timeout_seconds=options.timeout_seconds) as opened,
             reading_database(self.database_url, opened, leave_out=self.leave_out) as db,
@@ -267,6 +269,9 @@ def chosen_run(run: str, db: LandscapeDB) -> str:
     found = LandscapeRecorder(db).list_runs()
     if not found:
         raise UsageError(f"{db.masked_url} holds no runs")
+    # A run may have this word as its id. An older one of that id could be meant as well.
+    if any(each.run_id == run for each in found[1:]):
+        raise UsageError(f"{db.masked_url} has a run with the id {run!r}, which is not the latest")
     return found[0].run_id
 
 

@@ -10,7 +10,7 @@ from elspeth.core.landscape.attestation import (
     attestation_path,
     check_attestation,
 )
-from elspeth.core.landscape.keys import Keyring
+from elspeth.core.landscape.keys import MINIMUM_KEY_BYTES, Keyring
 from elspeth.core.landscape.verification.verify import Verification, verify
 
 
@@ -116,6 +116,8 @@ class VerifyResult:
             yield f"... and {verification.defect_count - len(verification.defects):,} more"
         if verification.hint:
             yield verification.hint
+        if verification.note:
+            yield verification.note
         if verification.left_out:
             yield f"left out on request: {verification.left_out}"
         # With a single key the user knows which one it was.
@@ -125,3 +127,5 @@ class VerifyResult:
             yield "unsigned: nothing shows who wrote it"
         elif self.request.key is None:
             yield "signatures of records not checked: no signing key was given"
+        elif verification.key_length is not None and verification.key_length < MINIMUM_KEY_BYTES:
+            yield f"signed with a key of {verification.key_length} bytes, which can be guessed"

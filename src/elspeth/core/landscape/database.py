@@ -28,6 +28,16 @@ from elspeth.core.landscape.export.snapshot import (
 from elspeth.core.landscape.export.stored_schema import StoredSchema, read_schema
 from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
 
+__all__ = [
+    "DatabaseNotFoundError",
+    "LandscapeDB",
+    "LeaveOutError",
+    "NotALandscapeDatabaseError",
+    "OpenConnections",
+    "SchemaMismatchError",
+    "masked_url",
+]
+
 _IN_MEMORY = (None, "", ":memory:")
 _SECRETS_IN_QUERY = ("password", "sslpassword")
 # Without a limit psycopg waits for about two minutes. A URL can set another limit.

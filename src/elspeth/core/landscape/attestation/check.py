@@ -187,7 +187,7 @@ def _check_content(
         return
     # The bytes are the attested ones, so a difference here is a false statement of the signer.
     manifest_hash = (verification.manifest or {}).get("final_hash")
-    facts = (
+    facts: tuple[tuple[str, object, object], ...] = (
         ("run", stated.run_id, verification.run_id),
         ("format", stated.format, "csv" if export.is_dir() else "jsonl"),
         ("size", stated.size_bytes, actual.size_bytes),

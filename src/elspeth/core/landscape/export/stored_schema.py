@@ -1,4 +1,4 @@
-"""The schema that a database has: its tables, columns, types and foreign keys, as it states them."""
+"""The schema of a database as it is stored: its tables, columns, types and foreign keys."""
 
 import re
 import sqlite3
