@@ -76,6 +76,9 @@ AttestationKey = Annotated[
     typer.Option(metavar="FILE", help="Attest with this Ed25519 private key (PEM)."),
 ]
 
+_LONGEST_TIMEOUT = 31_536_000.0
+"""A year in seconds; the timer of the system refuses some larger numbers, and infinity."""
+
 _PIPED_WIDTH = 1000
 """The width of output that a script reads, so that no table wraps."""
 
@@ -127,7 +130,12 @@ def export(
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share a JSON Lines export.")] = 1,
     timeout: Annotated[
         float | None,
-        typer.Option(min=0.001, metavar="SECONDS", help="Stop an export that takes longer."),
+        typer.Option(
+            min=0.001,
+            max=_LONGEST_TIMEOUT,
+            metavar="SECONDS",
+            help="Stop an export that takes longer.",
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     attest: Attest = False,
@@ -292,14 +300,14 @@ def doctor(db: DatabaseUrl) -> int:
     """Find missing indexes and slow query plans, and print the SQL that helps; exit 1 if any."""
     with reading_database(db) as landscape:
         advice = examine(landscape)
-        landscape_is_postgresql = landscape.engine.dialect.name == "postgresql"
+        is_postgresql = landscape.engine.dialect.name == "postgresql"
+    # A command that looked at half of it must not say that all is well.
+    if is_postgresql:
+        _warn("only indexes were checked: query plans are checked on SQLite")
     console = _console()
     for item in advice:
         console.print(Text(f"{item.problem}: {item.why}"))
         console.print(Text(f"    {item.statement};"))
-    # A command that looked at half of it must not say that all is well.
-    if landscape_is_postgresql:
-        console.print("Only indexes were checked: query plans are checked on SQLite.")
     console.print("Nothing was changed." if advice else "Nothing to improve.")
     return ExitCode.FAILED if advice else ExitCode.PASSED
 

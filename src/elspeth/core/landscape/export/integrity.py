@@ -92,8 +92,7 @@ def refuse_orphans(connection: Connection, left_out: LeftOut = NOTHING) -> None:
     name, parent = found
     reference = next(each for each in _PARENTS if each.table.name == name)
     key = primary_key_columns(reference.table)
-    # `IS` on SQLite and `IS NOT DISTINCT FROM` on PostgreSQL, so that a NULL is found as well.
-    is_orphan = reference.is_not_distinct_from(parent)
+    is_orphan = reference.is_(None) if parent is None else reference == parent
     child = connection.execute(select(*key).where(is_orphan).order_by(*key).limit(1)).one()
     identity = dict(zip((part.name for part in key), child, strict=True))
     problem = f"names {parent!r}, which is not among the {_PARENTS[reference].table.name}"

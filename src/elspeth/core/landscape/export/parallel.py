@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, TypeAlias
@@ -96,13 +96,13 @@ class ParallelExport:
         """
         # The order of the context managers matters on exit: first the workers end, then their
         # folder is removed, and last the snapshot that they share is released.
-        with (
-            open_snapshot(self.engine, TABLES) as snapshot,
-            parts_folder as folder,
-            self._executors() as executors,
-        ):
+        with ExitStack() as stack:
+            snapshot = stack.enter_context(open_snapshot(self.engine, TABLES))
             left_out = check_completeness(read_schema(snapshot.connection), self.leave_out)
+            # Before anything is made for each of the jobs, whose number may be mistyped.
             self._refuse_unshareable(snapshot.connection)
+            folder = stack.enter_context(parts_folder)
+            executors = stack.enter_context(self._executors())
             parts = self._parts(snapshot.connection, folder)
             assignments = self._assignments(snapshot, parts, folder)
             with self._submitted(assignments, executors) as futures:

@@ -13,9 +13,7 @@ from elspeth.core.landscape.export.snapshot import driver_errors
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 
 # One message with three statements. It begins with SET, as it belongs to the opening of a snapshot
-# and reads the catalogue only: a listener or a trace that counts queries does not count it.
-# Without row security the server would leave out rows that a policy hides; the setting makes the
-# query an error instead.
+# and reads the catalogue only: a trace that counts queries does not count it.
 _POSTGRESQL = """
 SET LOCAL row_security TO off;
 SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_table_is_visible(c.oid),

@@ -144,7 +144,7 @@ def _read_exactly(number: int, line: bytes) -> ParsedLine:
     if not line.endswith(b"\n"):
         return ParsedLine(number, (TORN,))
     try:
-        record = parse_record(line)
+        record = parse_record(line, _DECODER)
         canonical = rfc8785.dumps(record)
     except UnreadableLineError as error:
         return ParsedLine(number, (error.defect,))
@@ -198,38 +198,50 @@ class UnreadableLineError(ValueError):
         self.defect = Defect(reason, message)
 
 
-def parse_record(content: bytes | dict[str, Any]) -> Record:
-    """Return a line of JSON, or a value that `record_decoder` returned, as a record.
+def parse_record(line: bytes, decoder: json.JSONDecoder) -> Record:
+    """Return a line of JSON as a record.
 
     Raises:
         UnreadableLineError: it is not a JSON object of plain values.
     """
-    record: Any = content
-    if isinstance(content, bytes):
-        try:
-            record = record_decoder().decode(content.decode())
-        except RecursionError:
-            raise UnreadableLineError(Reason.CORRUPT_JSON, "nested too deep") from None
-        except ValueError as error:
-            raise UnreadableLineError(Reason.CORRUPT_JSON, f"not JSON: {error}") from None
-    if not isinstance(record, dict):
+    try:
+        return plain_record(decoder.decode(line.decode()))
+    except RecursionError:
+        raise UnreadableLineError(Reason.CORRUPT_JSON, "nested too deep") from None
+    except UnreadableLineError:
+        raise
+    except ValueError as error:
+        raise UnreadableLineError(Reason.CORRUPT_JSON, f"not JSON: {error}") from None
+
+
+def plain_record(value: object) -> Record:
+    """Return a decoded value, which must be an object of plain values.
+
+    Raises:
+        UnreadableLineError: it is anything else.
+    """
+    if not isinstance(value, dict):
         raise UnreadableLineError(Reason.CORRUPT_JSON, "not a JSON object")
-    for name, value in record.items():
-        if isinstance(value, dict | list):
+    for name, each in value.items():
+        if isinstance(each, dict | list):
             message = f"{short_repr(name)} holds an object or a list; every field is a plain value"
             raise UnreadableLineError(Reason.VALUE, message)
-    return record
+    return value
 
 
-def record_decoder() -> json.JSONDecoder:
-    """Return a decoder that keeps numbers exact and refuses repeated keys."""
-    # Without these hooks json reads 1e2 and NaN as floats. Of two equal keys it takes the last one,
-    # and another reader may take the first.
+def record_decoder(*, refuses_repeats: bool) -> json.JSONDecoder:
+    """Return a decoder of JSON that keeps numbers exact.
+
+    Args:
+        refuses_repeats: refuse an object with a repeated key, of which json takes the last and
+            another reader may take the first. Not needed where the canonical form is compared.
+    """
+    # Without the other hooks json reads 1e2 and NaN as floats.
     return json.JSONDecoder(
         parse_int=_number,
         parse_float=_number,
         parse_constant=_refuse_constant,
-        object_pairs_hook=_without_repeats,
+        object_pairs_hook=_without_repeats if refuses_repeats else None,
     )
 
 
@@ -250,6 +262,9 @@ def _number(digits: str) -> int | float:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number in JSON")
+
+
+_DECODER = record_decoder(refuses_repeats=False)
 
 
 def _shape_defect(record: Record) -> Defect | None:

@@ -21,6 +21,7 @@ from elspeth.core.landscape.verification.jsonl import (
     TORN,
     UnreadableLineError,
     parse_record,
+    plain_record,
     record_decoder,
     signed_line,
 )
@@ -67,6 +68,7 @@ def read_original(file: IO[bytes], form: Form) -> Iterator[ParsedLine]:
 
 
 def _read_lines(file: IO[bytes]) -> Iterator[ParsedLine]:
+    decoder = record_decoder(refuses_repeats=True)
     number = 0
     while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -74,7 +76,7 @@ def _read_lines(file: IO[bytes]) -> Iterator[ParsedLine]:
             yield ParsedLine(number, (TOO_LONG,))
             return
         try:
-            yield signed_line(number, parse_record(line))
+            yield signed_line(number, parse_record(line, decoder))
         except UnreadableLineError as error:
             # A whole object needs no newline: lines may have been joined without a last one.
             is_torn = not line.endswith(b"\n")
@@ -153,7 +155,7 @@ class _Text:
 
 
 def _elements(text: _Text) -> Iterator[dict[str, Any]]:
-    decoder = record_decoder()
+    decoder = record_decoder(refuses_repeats=True)
     text.take()
     if text.peek() == "]":
         text.take()
@@ -163,7 +165,7 @@ def _elements(text: _Text) -> Iterator[dict[str, Any]]:
                 raise UnreadableLineError(Reason.TORN_TAIL, "the array has no end")
             if text.peek() != "{":
                 raise UnreadableLineError(Reason.CORRUPT_JSON, "not a JSON object")
-            yield parse_record(text.decode(decoder))
+            yield plain_record(text.decode(decoder))
             separator = text.take()
             if separator == "]":
                 break
