@@ -4,6 +4,7 @@ The original writes JSON with blanks, in the order of its fields, so the bytes a
 a canonical form. Everything else is checked: fields, values, signatures, order and the manifest.
 """
 
+import codecs
 import io
 import json
 import re
@@ -26,7 +27,7 @@ from elspeth.core.landscape.verification.jsonl import (
     signed_line,
 )
 
-_READ_CHARACTERS = 2**20
+_READ_BYTES = 2**20
 _BLANKS = re.compile(r"[ \t\n\r]*")
 # The blank is that of json.dumps by default, which the original uses. Canonical JSON has none, and
 # its first record begins with another key.
@@ -104,21 +105,24 @@ class _Text:
     """The text of a file, of which the part from `at` is held."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        self._file = file
+        # Not a TextIOWrapper, which would close a file that another part of the code opened.
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
         self.buffer = ""
         self.at = 0
 
     def fill(self) -> bool:
         """Read on; return whether there was more."""
         try:
-            more = self._file.read(_READ_CHARACTERS)
+            content = self._file.read(_READ_BYTES)
+            more = self._decoder.decode(content, final=not content)
         except UnicodeDecodeError as error:
             raise UnreadableLineError(
                 Reason.CORRUPT_JSON, f"not JSON: not UTF-8: {error.reason}"
             ) from None
         self.buffer = self.buffer[self.at :] + more
         self.at = 0
-        return bool(more)
+        return bool(content)
 
     def peek(self) -> str:
         """Return the next character that is not blank, without taking it; empty at the end."""

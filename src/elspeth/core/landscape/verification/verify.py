@@ -145,7 +145,7 @@ class Verifier:
 
     def check(self, line: ParsedLine) -> None:
         """Check the next line. Raises SigningKeyError for a signed line without a key."""
-        defects = (_TRAILING,) if self._is_closed else self._check_before_end(line)
+        defects = self._check_after_end(line) if self._is_closed else self._check_before_end(line)
         self._record_count += 1
         if not defects:
             self._valid_count += 1
@@ -191,6 +191,11 @@ class Verifier:
         if not self._latest_is_readable:
             return None
         return Defect(Reason.TRUNCATED, "no manifest: the end of the export is missing")
+
+    def _check_after_end(self, line: ParsedLine) -> Sequence[Defect]:
+        """Return the defects of a line that the manifest precedes."""
+        # What follows the last record of an array may be its missing end.
+        return line.defects if self._form is Form.ARRAY and line.defects else (_TRAILING,)
 
     def _check_before_end(self, line: ParsedLine) -> Sequence[Defect]:
         """Return the defects of a line that no manifest precedes."""
