@@ -62,15 +62,15 @@ def shortened(records: Iterable[Record]) -> list[Record]:
     return json.loads(re.sub(r"-[0-9a-f]{8}-0*|(?<=[0-9a-f]{8})[0-9a-f]{56}", "-", text))
 
 
-def signed(record: Record) -> bytes:
+def signed(record: Record, key: bytes = KEY) -> bytes:
     """Sign a record without checking it, and return its line."""
-    signature = hmac.new(KEY, rfc8785.dumps(record), hashlib.sha256).hexdigest()
+    signature = hmac.new(key, rfc8785.dumps(record), hashlib.sha256).hexdigest()
     return rfc8785.dumps({**record, "signature": signature}) + b"\n"
 
 
-def as_export(records: Iterable[Record]) -> bytes:
+def as_export(records: Iterable[Record], key: bytes = KEY) -> bytes:
     """Sign records and a matching manifest without checking them, as a holder of the key can."""
-    lines = [signed(record) for record in records]
+    lines = [signed(record, key) for record in records]
     running = hashlib.sha256()
     for line in lines:
         running.update(json.loads(line)["signature"].encode())
@@ -83,4 +83,4 @@ def as_export(records: Iterable[Record]) -> bytes:
         "signature_algorithm": "hmac-sha256",
         "exported_at": fixed_clock().isoformat(),
     }
-    return b"".join((*lines, signed(manifest)))
+    return b"".join((*lines, signed(manifest, key)))

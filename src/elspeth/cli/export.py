@@ -1,7 +1,7 @@
 """`landscape export`: exports a run to a path, or by the settings of a pipeline; shows progress."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -102,6 +102,7 @@ class ExportResult:
     formula_cells: Mapping[str, int] = field(default_factory=dict)
     """By file: the number of texts that a spreadsheet would run as formulas."""
     spreadsheet_copy: Path | None = None
+    left_out: Sequence[str] = ()
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of a successful export: size, digest, attestation and copy."""
@@ -109,6 +110,8 @@ class ExportResult:
         size = f"{published.record_count:,} records, {published.size_bytes:,} bytes"
         yield f"{self.run_id}: {size} in {published.path}"
         yield f"sha256 {published.sha256}"
+        if self.left_out:
+            yield f"left out on request: {', '.join(self.left_out)}"
         if self.attestation is not None:
             number = self.attestation.predicate.sequence
             yield f"attested as number {number} in {self.attestation.path}"
@@ -137,18 +140,22 @@ class PathExport:
     exporter: ExporterName
     signing_key: bytes | None
     attester: Attester | None = None
+    leave_out: Sequence[str] = ()
 
     def export(self, run: str, options: ExportOptions) -> ExportResult:
         """Export the run of this id, or the latest run for "latest"."""
         _refuse_impossible_copy(options, self.path, is_csv=self.format is ExportFormat.CSV)
         # Before the export: a chain that cannot be continued must not cost an export first.
-        attestation = None if self.attester is None else self.attester.begin(self.path)
+        attestation = (
+            None if self.attester is None else self.attester.begin(self.path, self.leave_out)
+        )
         with (
             stop_on_signals(timeout_seconds=options.timeout_seconds) as opened,
-            reading_database(self.database_url, opened) as db,
+            reading_database(self.database_url, opened, leave_out=self.leave_out) as db,
         ):
             run_id = chosen_run(run, db)
-            write = self._writer(_EXPORTERS[self.exporter](db, self.signing_key), options.jobs)
+            exporter = _EXPORTERS[self.exporter](db, self.signing_key, leave_out=self.leave_out)
+            write = self._writer(exporter, options.jobs)
             with _show_progress(db, run_id, quiet=options.quiet) as progress:
                 sign = self.signing_key is not None
                 published = write(run_id, self.path, sign=sign, progress=progress)
@@ -162,7 +169,7 @@ class PathExport:
                     partial(count_tables_in_snapshot, db, run_id),
                 )
             )
-            return _result(run_id, published, attested, options)
+            return _result(run_id, published, attested, options, self.leave_out)
 
     def _writer(
         self, exporter: LandscapeExporter | LegacyLandscapeExporter, jobs: int
@@ -196,7 +203,7 @@ class ConfiguredExport:
         # The run is read on a connection that cannot write: an export changes only the status.
         with (
             stop_on_signals(timeout_seconds=options.timeout_seconds) as opened,
-            reading_database(url, opened) as source,
+            reading_database(url, opened, leave_out=export.leave_out) as source,
             recording_database(url, opened) as db,
         ):
             run_id = chosen_run(run, source)
@@ -217,7 +224,7 @@ class ConfiguredExport:
             attested = None
             if self.attester is not None:
                 attested = read_attestation(attestation_path(path), (self.attester.signer,))
-            return _result(run_id, published, attested, options)
+            return _result(run_id, published, attested, options, export.leave_out)
 
 
 def _refuse_impossible_copy(options: ExportOptions, path: Path, *, is_csv: bool) -> None:
@@ -230,14 +237,18 @@ def _refuse_impossible_copy(options: ExportOptions, path: Path, *, is_csv: bool)
 
 
 def _result(
-    run_id: str, published: PublishedExport, attested: Attestation | None, options: ExportOptions
+    run_id: str,
+    published: PublishedExport,
+    attested: Attestation | None,
+    options: ExportOptions,
+    leave_out: Sequence[str],
 ) -> ExportResult:
     """Count formula cells, write the requested copy, and build the result."""
     path = published.path
     # Only CSV: a spreadsheet does not open JSON Lines.
     cells = formula_cells(path) if path.is_dir() else {}
     copy = write_spreadsheet_copy(path) if options.spreadsheet_safe else None
-    return ExportResult(run_id, published, attested, cells, copy)
+    return ExportResult(run_id, published, attested, cells, copy, sorted(set(leave_out)))
 
 
 def chosen_run(run: str, db: LandscapeDB) -> str:

@@ -37,13 +37,14 @@ from elspeth.cli.signing_keys import (
 from elspeth.cli.verify import AttestationOptions, VerifyRequest
 from elspeth.contracts.enums import ExportStatus
 from elspeth.core.error_text import one_line
-from elspeth.core.landscape import LandscapeRecorder
-from elspeth.core.landscape.counts import count_records
+from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
+from elspeth.core.landscape.counts import count_records, has_runs
+from elspeth.core.landscape.database import SchemaMismatchError
 from elspeth.core.landscape.doctor import examine
 from elspeth.core.landscape.exporter import ParallelExportError
 from elspeth.core.landscape.keys import signing_key
-from elspeth.core.landscape.pipeline.export_status import reconcile_pending
-from elspeth.core.settings import load_settings
+from elspeth.core.landscape.pipeline.export_status import reconcile_pending, refuse_unknown_status
+from elspeth.core.settings import load_settings, split_names
 
 app = typer.Typer(
     help="The audit trail of pipeline runs: list, export, verify.",
@@ -75,6 +76,9 @@ AttestationKey = Annotated[
     typer.Option(metavar="FILE", help="Attest with this Ed25519 private key (PEM)."),
 ]
 
+_LONGEST_TIMEOUT = 31_536_000.0
+"""A year in seconds; the timer of the system refuses some larger numbers, and infinity."""
+
 _PIPED_WIDTH = 1000
 """The width of output that a script reads, so that no table wraps."""
 
@@ -85,6 +89,7 @@ def runs(db: DatabaseUrl) -> None:
     with reading_database(db) as landscape, landscape.connection() as connection:
         found = LandscapeRecorder(landscape).list_runs()
         counts = {run.run_id: count_records(connection, run.run_id) for run in found}
+        mismatch = _schema_mismatch(landscape)
     # Folded, because rich cuts a long text by default, and --run does not accept a cut id.
     table = Table(Column("run", overflow="fold"), "started", "status", box=None)
     for heading in ("rows", "tokens", "node states", "records"):
@@ -99,6 +104,8 @@ def runs(db: DatabaseUrl) -> None:
             f"{sum(count.values()):,}",
         )
     _console().print(table if found else "No runs.")
+    if mismatch is not None:
+        _warn(str(mismatch))
 
 
 @app.command()
@@ -123,12 +130,25 @@ def export(
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share a JSON Lines export.")] = 1,
     timeout: Annotated[
         float | None,
-        typer.Option(min=0.001, metavar="SECONDS", help="Stop an export that takes longer."),
+        typer.Option(
+            min=0.001,
+            max=_LONGEST_TIMEOUT,
+            metavar="SECONDS",
+            help="Stop an export that takes longer.",
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     attest: Attest = False,
     attestation_key: AttestationKey = None,
     keyring: KeyringFile = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--leave-out",
+            metavar="NAMES",
+            help="Tables and table.columns that are unknown here, to leave out; repeatable.",
+        ),
+    ] = None,
     spreadsheet_safe: Annotated[
         bool,
         typer.Option(
@@ -143,16 +163,23 @@ def export(
     a pipeline, which hold both. With --settings the run's export_status is recorded as well.
     """
     attester = chosen_attester(attest, attestation_key, key_file, keyring)
+    loaded = None if settings is None else load_settings(settings)
+    is_signed = sign if loaded is None else loaded.landscape.export.sign
+    _refuse_unused_key(key_file, is_used=is_signed or (attest and attestation_key is None))
     # Refused even where it agrees with the file: with two sources for one value a user would have
     # to know which of them counts.
     chosen: PathExport | ConfiguredExport
-    if settings is not None:
+    if loaded is not None:
         given = {"--db": db, "--output": output, "--format": format_, "--exporter": exporter}
         clashing = [option for option, value in given.items() if value is not None]
         if clashing or sign:
             option = clashing[0] if clashing else "--sign"
             raise UsageError(f"{option} cannot be combined with --settings; leave one of them out")
-        chosen = ConfiguredExport(load_settings(settings), key_file, attester)
+        if leave_out is not None:
+            raise UsageError(
+                "--leave-out cannot be combined with --settings; write landscape.export.leave_out"
+            )
+        chosen = ConfiguredExport(loaded, key_file, attester)
     elif db is None or output is None:
         raise UsageError("Missing --db and --output, or --settings")
     else:
@@ -163,6 +190,7 @@ def export(
             exporter or ExporterName.BATCHED,
             signing_key(os.environ, key_file) if sign else None,
             attester,
+            [name for names in leave_out or () for name in split_names(names)],
         )
     _print_result(chosen.export(run, ExportOptions(jobs, timeout, quiet, spreadsheet_safe)))
 
@@ -181,7 +209,19 @@ def reconcile(
     """
     chosen = load_settings(settings)
     attester = chosen_attester(attest, attestation_key, key_file, keyring)
-    with stop_on_signals() as opened, recording_database(chosen.landscape.url, opened) as landscape:
+    export = chosen.landscape.export
+    _refuse_unused_key(key_file, is_used=export.sign or (attest and attestation_key is None))
+    # Exports are found by the names of sinks, so other settings would find nothing pending.
+    if not chosen.sinks:
+        raise UsageError(f"{settings} names no sinks, so no export can be found by it")
+    url = chosen.landscape.url
+    with (
+        stop_on_signals() as opened,
+        recording_database(url, opened, leave_out=export.leave_out) as landscape,
+    ):
+        if not has_runs(landscape):
+            raise UsageError(f"{landscape.masked_url} holds no runs: there is nothing to reconcile")
+        refuse_unknown_status(landscape)
         reconciled = reconcile_pending(
             landscape, chosen, os.environ, key_file=key_file, attest=attester
         )
@@ -209,6 +249,12 @@ def verify(
     ] = False,
     key_file: KeyFile = None,
     keyring: KeyringFile = None,
+    allow_short_key: Annotated[
+        bool,
+        typer.Option(
+            "--allow-short-key", help="Accept a key of fewer than 32 bytes, as the original did."
+        ),
+    ] = False,
     attestation: Annotated[
         bool, typer.Option("--attestation", help="Check the attestation beside it too.")
     ] = False,
@@ -227,7 +273,12 @@ def verify(
 ) -> int:
     """Check an export: its form, every signature, its order and its manifest; exit 1 if invalid."""
     has_public_key = attestation_public_key is not None
-    key = chosen_verification_key(key_file, keyring, is_optional=allow_unsigned or has_public_key)
+    key = chosen_verification_key(
+        key_file,
+        keyring,
+        is_optional=allow_unsigned or has_public_key,
+        allow_short_key=allow_short_key,
+    )
     # Each of these options asks about the attestation, so each of them implies --attestation.
     options = None
     if attestation or has_public_key or at_least is not None or follows:
@@ -249,6 +300,10 @@ def doctor(db: DatabaseUrl) -> int:
     """Find missing indexes and slow query plans, and print the SQL that helps; exit 1 if any."""
     with reading_database(db) as landscape:
         advice = examine(landscape)
+        is_postgresql = landscape.engine.dialect.name == "postgresql"
+    # A command that looked at half of it must not say that all is well.
+    if is_postgresql:
+        _warn("only indexes were checked: query plans are checked on SQLite")
     console = _console()
     for item in advice:
         console.print(Text(f"{item.problem}: {item.why}"))
@@ -270,13 +325,36 @@ def _in_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def _schema_mismatch(landscape: LandscapeDB) -> SchemaMismatchError | None:
+    """Return why an export that leaves out nothing would be refused; None if it would not."""
+    try:
+        landscape.check_schema()
+    except SchemaMismatchError as error:
+        return error
+    return None
+
+
+def _refuse_unused_key(key_file: Path | None, *, is_used: bool) -> None:
+    """Refuse a key that would sign nothing: its user would take the export for a signed one."""
+    if key_file is not None and not is_used:
+        raise UsageError(
+            "--key-file names a key that nothing would be signed with; add --sign "
+            "(landscape.export.sign in settings), or leave it out"
+        )
+
+
+def _warn(message: str) -> None:
+    """Print a warning to standard error."""
+    warnings = Console(stderr=True, highlight=False, soft_wrap=True)
+    warnings.print(Text(one_line(f"warning: {message}")))
+
+
 def _print_result(result: ExportResult) -> None:
     console = _console()
     for line in result.lines():
         console.print(Text(one_line(line)))
     if result.warning is not None:
-        warnings = Console(stderr=True, highlight=False, soft_wrap=True)
-        warnings.print(Text(one_line(f"warning: {result.warning}")))
+        _warn(result.warning)
 
 
 def _console() -> Console:

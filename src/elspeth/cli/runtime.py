@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import IntEnum
 from types import FrameType
@@ -26,7 +26,9 @@ from elspeth.core.landscape.attestation.statement import AttestationError
 from elspeth.core.landscape.database import (
     DatabaseNotFoundError,
     LandscapeDB,
+    LeaveOutError,
     NotALandscapeDatabaseError,
+    SchemaMismatchError,
 )
 from elspeth.core.landscape.keys import SigningKeyError
 from elspeth.core.landscape.output.atomic import ExportTargetError, UnconfirmedExportError
@@ -77,9 +79,16 @@ _USAGE = (
     ExportTargetError,
     AttestationError,
     DatabaseNotFoundError,
+    LeaveOutError,
     RunNotFoundError,
 )
-_IO = (OSError, SQLAlchemyError, NotALandscapeDatabaseError, MemoryError)
+_IO = (
+    OSError,
+    SQLAlchemyError,
+    NotALandscapeDatabaseError,
+    SchemaMismatchError,
+    MemoryError,
+)
 _CLEAN_UP_SECONDS = 30.0
 
 
@@ -138,36 +147,45 @@ def open_database(url: str, *, read_only: bool = False, create_tables: bool = Tr
 
 
 def reading_database(
-    url: str, opened: OpenDatabases | None = None
+    url: str, opened: OpenDatabases | None = None, *, leave_out: Sequence[str] | None = None
 ) -> AbstractContextManager[LandscapeDB]:
     """Open an existing Landscape database for reading, and check its schema.
 
     Args:
         url: its SQLAlchemy URL.
         opened: the list of `stop_on_signals`, to which the database is added.
+        leave_out: names of what an export leaves out; None to accept unknown tables and columns,
+            because nothing is exported.
     """
-    return _with_schema(open_database(url, read_only=True, create_tables=False), opened)
+    landscape = open_database(url, read_only=True, create_tables=False)
+    return _with_schema(landscape, opened, leave_out)
 
 
 def recording_database(
-    url: str, opened: OpenDatabases | None = None
+    url: str, opened: OpenDatabases | None = None, *, leave_out: Sequence[str] | None = None
 ) -> AbstractContextManager[LandscapeDB]:
     """Open an existing Landscape database to write export_status, and check its schema.
 
     Args:
         url: its SQLAlchemy URL.
         opened: the list of `stop_on_signals`, to which the database is added.
+        leave_out: as in `reading_database`.
     """
-    return _with_schema(open_database(url, create_tables=False), opened)
+    return _with_schema(open_database(url, create_tables=False), opened, leave_out)
 
 
 @contextmanager
-def _with_schema(landscape: LandscapeDB, opened: OpenDatabases | None) -> Iterator[LandscapeDB]:
+def _with_schema(
+    landscape: LandscapeDB, opened: OpenDatabases | None, leave_out: Sequence[str] | None
+) -> Iterator[LandscapeDB]:
     with landscape:
         # Before the first query, because the server may not even answer that one.
         if opened is not None:
             opened.append(landscape)
-        landscape.check_schema()
+        if leave_out is None:
+            landscape.check_tables()
+        else:
+            landscape.check_schema(leave_out)
         yield landscape
 
 

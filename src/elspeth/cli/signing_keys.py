@@ -7,7 +7,14 @@ from types import ModuleType
 
 from elspeth.cli.runtime import UsageError
 from elspeth.core.landscape.attestation import Attester, HmacSigner, VerificationKey
-from elspeth.core.landscape.keys import KEY_VARIABLE, Keyring, read_keyring, signing_key
+from elspeth.core.landscape.keys import (
+    KEY_VARIABLE,
+    MINIMUM_KEY_BYTES,
+    Keyring,
+    ShortKeyError,
+    read_keyring,
+    signing_key,
+)
 
 
 def chosen_attester(
@@ -37,7 +44,11 @@ def chosen_attester(
 
 
 def chosen_verification_key(
-    key_file: Path | None, keyring: Path | None, *, is_optional: bool
+    key_file: Path | None,
+    keyring: Path | None,
+    *,
+    is_optional: bool,
+    allow_short_key: bool = False,
 ) -> bytes | Keyring | None:
     """Return the key or keyring to verify an export with.
 
@@ -46,18 +57,32 @@ def chosen_verification_key(
         keyring: `--keyring`.
         is_optional: return None instead of raising when no key is given, because an unsigned
             export is allowed or an attestation covers the bytes.
+        allow_short_key: `--allow-short-key`, which accepts a key of 1 byte or more.
 
     Raises:
         UsageError: the options contradict each other.
         SigningKeyError: a key is missing or unusable.
     """
+    if keyring is not None and key_file is not None:
+        raise UsageError("--key-file is one key, --keyring several; leave one of them out")
+    at_least = 1 if allow_short_key else MINIMUM_KEY_BYTES
+    try:
+        return _read_keys(key_file, keyring, is_optional=is_optional, at_least=at_least)
+    except ShortKeyError as error:
+        # The original exporter accepts such a key.
+        raise ShortKeyError(f"{error}; --allow-short-key verifies with it all the same") from None
+
+
+def _read_keys(
+    key_file: Path | None, keyring: Path | None, *, is_optional: bool, at_least: int
+) -> bytes | Keyring | None:
     if keyring is not None:
-        if key_file is not None:
-            raise UsageError("--key-file is one key, --keyring several; leave one of them out")
-        return read_keyring(keyring)
+        return read_keyring(keyring, at_least=at_least)
     # A key that is given is used even where it is optional: the signatures are then checked.
     has_key = key_file is not None or KEY_VARIABLE in os.environ
-    return signing_key(os.environ, key_file) if has_key or not is_optional else None
+    if not has_key and is_optional:
+        return None
+    return signing_key(os.environ, key_file, at_least=at_least)
 
 
 def attestation_keys(

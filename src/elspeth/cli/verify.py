@@ -10,7 +10,7 @@ from elspeth.core.landscape.attestation import (
     attestation_path,
     check_attestation,
 )
-from elspeth.core.landscape.keys import Keyring
+from elspeth.core.landscape.keys import MINIMUM_KEY_BYTES, Keyring
 from elspeth.core.landscape.verification.verify import Verification, verify
 
 
@@ -103,6 +103,9 @@ class VerifyResult:
                 f"attested as number {stated.sequence} on {stated.attested_at} "
                 f"with key {attestation.key_id}"
             )
+            # An unsigned export has no manifest that says it.
+            if stated.left_out and not (self.verification and self.verification.left_out):
+                yield f"left out on request: {stated.left_out}"
         if self.verification is not None:
             yield f"{self.verification.valid_count:,}/{self.verification.record_count:,} valid"
 
@@ -113,6 +116,10 @@ class VerifyResult:
             yield f"... and {verification.defect_count - len(verification.defects):,} more"
         if verification.hint:
             yield verification.hint
+        if verification.note:
+            yield verification.note
+        if verification.left_out:
+            yield f"left out on request: {verification.left_out}"
         # With a single key the user knows which one it was.
         if isinstance(self.request.key, Keyring) and verification.key_id is not None:
             yield f"signed with key {verification.key_id}"
@@ -120,3 +127,5 @@ class VerifyResult:
             yield "unsigned: nothing shows who wrote it"
         elif self.request.key is None:
             yield "signatures of records not checked: no signing key was given"
+        elif verification.key_length is not None and verification.key_length < MINIMUM_KEY_BYTES:
+            yield f"signed with a key of {verification.key_length} bytes, which can be guessed"

@@ -8,13 +8,14 @@ ELSPETH_LANDSCAPE__EXPORT__SIGN=true sets landscape.export.sign.
 """
 
 import os
+import re
 from collections.abc import Hashable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Literal, Protocol
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from elspeth.core.error_text import one_line
 
@@ -24,6 +25,9 @@ LEVEL_SEPARATOR = "__"
 MAX_BYTES = 2**20
 # PyYAML and pydantic read nested values by recursion; this is far below Python's recursion limit.
 MAX_DEPTH = 32
+
+# A comma is outside of quotes if an even number of quotes follows.
+_COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
 
 
 class StrictYamlError(ValueError):
@@ -139,6 +143,13 @@ class LandscapeExportSettings(_Settings):
     sink: str | None = None
     format: Literal["csv", "json"] = "csv"
     sign: bool = False
+    leave_out: tuple[str, ...] = ()
+    """Unknown tables, `table.column` and `user_version=N` that exports leave out, by name."""
+
+    @field_validator("leave_out", mode="before")
+    @classmethod
+    def _names_in_text(cls, value: object) -> object:
+        return split_names(value) if isinstance(value, str) else value
 
 
 class LandscapeSettings(_Settings):
@@ -180,6 +191,11 @@ class ElspethSettings(_Settings):
                 f"available: {available}"
             )
         return self
+
+
+def split_names(text: str) -> list[str]:
+    """Split names at commas, except within double quotes. Names are stripped, and may be empty."""
+    return [name.strip() for name in _COMMA.split(text)]
 
 
 def load_settings(

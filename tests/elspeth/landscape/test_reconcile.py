@@ -1,6 +1,7 @@
 """Exports that were left pending: reconciled by the content of their targets."""
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from sqlalchemy import update
 
 from elspeth.contracts import ExportStatus, Run
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
+from elspeth.core.landscape.database import SchemaMismatchError
 from elspeth.core.landscape.keys import KEY_VARIABLE
 from elspeth.core.landscape.pipeline.export_status import ReconciledExport, reconcile_pending
 from elspeth.core.landscape.pipeline.post_run import export_after_run
@@ -204,3 +206,106 @@ def test_the_next_export_settles_a_pending_one(
     exported(db, settings(tmp_path), "next")
     assert run_of(db).export_status is COMPLETED
     assert run_of(db, "next").export_status is COMPLETED
+
+
+def add_column(db: LandscapeDB) -> None:
+    with db.connection() as connection:
+        connection.exec_driver_sql("ALTER TABLE nodes ADD COLUMN colour TEXT")
+
+
+@pytest.fixture
+def newer(db: LandscapeDB) -> Iterator[LandscapeDB]:
+    """A database with a column that exporters do not know."""
+    add_column(db)
+    yield db
+    # The tables of a server are shared by tests.
+    with db.connection() as connection:
+        connection.exec_driver_sql("ALTER TABLE nodes DROP COLUMN colour")
+
+
+def test_a_run_of_a_newer_audit_trail_is_not_exported_and_the_reason_is_recorded(
+    newer: LandscapeDB, sample: SampleRun, tmp_path: Path
+) -> None:
+    with pytest.raises(SchemaMismatchError, match=r"--leave-out nodes\.colour "):
+        exported(newer, settings(tmp_path))
+    run = run_of(newer)
+    assert run.export_status is FAILED
+    assert "does not know nodes.colour" in str(run.export_error)
+    exported(newer, settings(tmp_path, leave_out=["nodes.colour"]))
+    assert (run_of(newer).export_status, run_of(newer).export_error) == (COMPLETED, None)
+
+
+def test_a_database_with_something_unknown_is_not_judged(
+    newer: LandscapeDB, sample: SampleRun, tmp_path: Path
+) -> None:
+    chosen = settings(tmp_path, leave_out=["nodes.colour"])
+    exported(newer, chosen)
+    leave_pending(newer)
+    reconciled = reconcile(newer, settings(tmp_path))
+    assert reconciled.status is PENDING
+    assert "cannot be judged: " in reconciled.reason
+    assert "does not know nodes.colour" in reconciled.reason
+    assert reconcile(newer, chosen).status is COMPLETED
+
+
+def test_an_export_that_leaves_out_something_else_is_not_judged(
+    db: LandscapeDB, sample: SampleRun, tmp_path: Path
+) -> None:
+    exported(db, settings(tmp_path))
+    leave_pending(db)
+    with LandscapeDB(f"sqlite:///{tmp_path}/other.db") as sqlite:
+        record_sample_run(LandscapeRecorder(sqlite), "run-2")
+        add_column(sqlite)
+        exporter = LandscapeExporter(sqlite, KEY, leave_out=["nodes.colour"])
+        exporter.write_jsonl("run-2", tmp_path / "audit.jsonl", sign=True)
+    reconciled = reconcile(db, settings(tmp_path))
+    assert reconciled.status is PENDING
+    assert "leaves out 'nodes.colour' on request, and the settings name 'nothing'" in (
+        reconciled.reason
+    )
+
+
+def test_an_export_under_another_key_is_not_judged(
+    db: LandscapeDB, sample: SampleRun, tmp_path: Path
+) -> None:
+    exported(db, settings(tmp_path))
+    leave_pending(db)
+    for key, reason in (("x" * 32, "probably another one"), ("k", "at least 32")):
+        reconciled = reconcile(db, settings(tmp_path), environ={KEY_VARIABLE: key})
+        assert reconciled.status is PENDING
+        assert reason in reconciled.reason
+    assert run_of(db).export_status is PENDING
+
+
+def records_at(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_an_export_of_a_newer_exporter_is_not_judged(
+    db: LandscapeDB, sample: SampleRun, tmp_path: Path
+) -> None:
+    exported(db, settings(tmp_path))
+    leave_pending(db)
+    path = tmp_path / "audit.jsonl"
+    for change in ({"record_type": "operation"}, {"determinism": "seeded"}):
+        records = records_at(path)
+        records[1] |= change
+        changed = (json.dumps(record) + "\n" for record in records)
+        path.write_text("".join(changed))
+        reconciled = reconcile(db, settings(tmp_path))
+        assert reconciled.status is PENDING
+        assert "another version of the exporter may have written it" in reconciled.reason
+        exported(db, settings(tmp_path))
+        leave_pending(db)
+
+
+def test_an_export_of_the_original_exporter_is_judged(
+    db: LandscapeDB, sample: SampleRun, tmp_path: Path
+) -> None:
+    exported(db, settings(tmp_path))
+    leave_pending(db)
+    path = tmp_path / "audit.jsonl"
+    records = records_at(path)
+    first = {"record_type": records[0].pop("record_type")}
+    path.write_text("".join(json.dumps(each) + "\n" for each in [first | records[0], *records[1:]]))
+    assert reconcile(db, settings(tmp_path)).status is COMPLETED

@@ -10,9 +10,16 @@ from elspeth.core.landscape.schema import (
     batch_outputs_table,
     batches_table,
     checkpoints_table,
+    runs_table,
     transform_errors_table,
     validation_errors_table,
 )
+
+
+def has_runs(db: LandscapeDB) -> bool:
+    """Whether the database holds a run."""
+    with db.connection() as connection:
+        return connection.execute(select(runs_table.c.run_id).limit(1)).first() is not None
 
 
 def count_records(connection: Connection, run_id: str) -> Mapping[str, int]:

@@ -2,16 +2,22 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from elspeth.core.landscape.export.completeness import (
+    LeaveOutError,
+    SchemaMismatchError,
+    check_completeness,
+)
 from elspeth.core.landscape.export.snapshot import (
     READ_SETTINGS,
     ReadSnapshot,
@@ -19,7 +25,18 @@ from elspeth.core.landscape.export.snapshot import (
     preserve_error,
     refuse_beside_snapshot,
 )
+from elspeth.core.landscape.export.stored_schema import StoredSchema, read_schema
 from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
+
+__all__ = [
+    "DatabaseNotFoundError",
+    "LandscapeDB",
+    "LeaveOutError",
+    "NotALandscapeDatabaseError",
+    "OpenConnections",
+    "SchemaMismatchError",
+    "masked_url",
+]
 
 _IN_MEMORY = (None, "", ":memory:")
 _SECRETS_IN_QUERY = ("password", "sslpassword")
@@ -149,25 +166,72 @@ class LandscapeDB:
         """
         return open_snapshot(self.engine, EXPORTED_TABLES, imported)
 
-    def check_schema(self) -> None:
-        """Raise NotALandscapeDatabaseError when an exported table or column is missing."""
-        # One reflection of all tables: one of each table would send several queries a table.
+    def check_tables(self) -> StoredSchema:
+        """Return the schema of the database, which has all exported tables and their columns.
+
+        Raises:
+            NotALandscapeDatabaseError: A table or column is missing.
+            sqlalchemy.exc.DBAPIError: The database fails.
+        """
         with self.connection() as connection:
-            found = {
-                name: {column["name"] for column in columns}
-                for (_, name), columns in inspect(connection).get_multi_columns().items()
-            }
-        missing = [f"table {table.name}" for table in EXPORTED_TABLES if table.name not in found]
-        missing += [
-            f"column {column}"
-            for table in EXPORTED_TABLES
-            for column in table.columns
-            if table.name in found and column.name not in found[table.name]
-        ]
+            return self._tables_of(connection)
+
+    def _tables_of(self, connection: Connection) -> StoredSchema:
+        stored = read_schema(connection)
+        missing = list(_missing(stored))
         if missing:
             raise NotALandscapeDatabaseError(
                 f"{self.masked_url} is not a Landscape database: no {', no '.join(missing)}"
             )
+        return stored
+
+    def check_schema(self, leave_out: Iterable[str] = ()) -> None:
+        """Refuse a database that lacks something that an export reads, or holds more than that.
+
+        Args:
+            leave_out: Names of unknown tables, `table.column` and `user_version=N` that an export
+                leaves out.
+
+        Raises:
+            NotALandscapeDatabaseError: An exported table or column is missing.
+            SchemaMismatchError: The database holds something unknown that `leave_out` does not
+                name, or a column has a type that changes its values.
+            LeaveOutError: A name of `leave_out` is not that of anything unknown.
+            sqlalchemy.exc.DBAPIError: The database fails.
+        """
+        with self.connection() as connection:
+            self._check_schema_of(connection, leave_out)
+
+    @contextmanager
+    def schema_checked(self, leave_out: Iterable[str] = ()) -> Iterator[None]:
+        """Check the schema, as `check_schema` does, in the first transaction inside the block.
+
+        For an exporter whose every transaction is counted: the check takes none of its own.
+
+        Args:
+            leave_out: As in `check_schema`, which says what is raised.
+        """
+        engine, is_checked = self.engine, Event()
+
+        def check(connection: Connection) -> None:
+            if not is_checked.is_set():
+                is_checked.set()
+                self._check_schema_of(connection, leave_out)
+
+        event.listen(engine, "begin", check)
+        try:
+            yield
+        finally:
+            event.remove(engine, "begin", check)
+
+    def _check_schema_of(self, connection: Connection, leave_out: Iterable[str]) -> None:
+        stored = self._tables_of(connection)
+        try:
+            check_completeness(stored, leave_out)
+        except SchemaMismatchError as error:
+            raise SchemaMismatchError(f"{self.masked_url}: {error}", error.unknown) from None
+        except LeaveOutError as error:
+            raise LeaveOutError(f"{self.masked_url}: {error}") from None
 
     def cut(self) -> None:
         """Cut every connection to a server that has stopped answering.
@@ -192,6 +256,20 @@ class LandscapeDB:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _missing(stored: StoredSchema) -> Iterator[str]:
+    """Yield the exported tables that a database lacks, and the columns that its tables lack."""
+    found = {
+        table.name: {stored.fold(column.name) for column in stored.tables[table.name].columns}
+        for table in EXPORTED_TABLES
+        if table.name in stored.tables
+    }
+    yield from (f"table {table.name}" for table in EXPORTED_TABLES if table.name not in found)
+    for table in EXPORTED_TABLES:
+        for column in table.columns if table.name in found else ():
+            if column.name not in found[table.name]:
+                yield f"column {column}"
 
 
 def masked_url(url: str) -> str:

@@ -24,6 +24,10 @@ class SigningKeyError(ValueError):
     """The signing key is missing or unusable. The message never holds any part of a key."""
 
 
+class ShortKeyError(SigningKeyError):
+    """The signing key is shorter than 32 bytes, and not empty."""
+
+
 @dataclass(frozen=True, slots=True)
 class Keyring:
     """Keys of which one may have signed an export: the current key and earlier ones."""
@@ -36,18 +40,25 @@ def key_id(key: bytes) -> str:
     return hashlib.sha256(key).hexdigest()[:_ID_DIGITS]
 
 
-def signing_key(environ: Mapping[str, str], key_file: Path | None = None) -> bytes:
+def signing_key(
+    environ: Mapping[str, str],
+    key_file: Path | None = None,
+    *,
+    at_least: int = MINIMUM_KEY_BYTES,
+) -> bytes:
     """Return the key in a file, or else the key in the environment, as UTF-8 bytes.
 
     Args:
         environ: the environment; the variable is ELSPETH_SIGNING_KEY.
         key_file: a file for `read_key_file`; it takes precedence over the environment.
+        at_least: the length in bytes that a key must have. Less than 32 is for verifying what the
+            original exporter signed, which accepts every key.
 
     Raises:
-        SigningKeyError: the key is missing or shorter than 32 bytes.
+        SigningKeyError: the key is missing or too short.
     """
     if key_file is not None:
-        return read_key_file(key_file)
+        return read_key_file(key_file, at_least=at_least)
     value = environ.get(KEY_VARIABLE)
     if value is None:
         raise SigningKeyError(
@@ -55,11 +66,15 @@ def signing_key(environ: Mapping[str, str], key_file: Path | None = None) -> byt
             "a file with --key-file"
         )
     # os.environ holds bytes that are not UTF-8 as surrogates; this restores the original bytes.
-    return _refuse_short_key(value.encode("utf-8", "surrogateescape"), KEY_VARIABLE)
+    return _refuse_short_key(value.encode("utf-8", "surrogateescape"), KEY_VARIABLE, at_least)
 
 
-def read_key_file(path: Path) -> bytes:
+def read_key_file(path: Path, *, at_least: int = MINIMUM_KEY_BYTES) -> bytes:
     """Return the key in a file: its bytes without one newline at the end.
+
+    Args:
+        path: the file.
+        at_least: as in `signing_key`.
 
     Raises:
         SigningKeyError: the file cannot be read, is not a regular file, is a symbolic link, is
@@ -68,18 +83,24 @@ def read_key_file(path: Path) -> bytes:
     content = read_secret_file(path)
     # Editors and `openssl rand -hex` end a file with a newline. Only one is removed, since the
     # bytes of a random key may end with another.
-    return _refuse_short_key(content.removesuffix(b"\n"), str(path))
+    return _refuse_short_key(content.removesuffix(b"\n"), str(path), at_least)
 
 
-def read_keyring(path: Path) -> Keyring:
+def read_keyring(path: Path, *, at_least: int = MINIMUM_KEY_BYTES) -> Keyring:
     """Return the keys in a file, one per line and in that order; empty lines are skipped.
+
+    Args:
+        path: the file.
+        at_least: as in `signing_key`.
 
     Raises:
         SigningKeyError: the file holds no keys, or `read_key_file` would refuse the file or one of
             the keys.
     """
     lines = enumerate(read_secret_file(path).split(b"\n"), start=1)
-    keys = tuple(_refuse_short_key(key, f"{path}, line {line}") for line, key in lines if key)
+    keys = tuple(
+        _refuse_short_key(key, f"{path}, line {line}", at_least) for line, key in lines if key
+    )
     if not keys:
         raise SigningKeyError(f"{path} holds no keys: write one per line")
     return Keyring(keys)
@@ -110,10 +131,10 @@ def read_secret_file(path: Path) -> bytes:
     return content
 
 
-def _refuse_short_key(key: bytes, where: str) -> bytes:
-    if len(key) < MINIMUM_KEY_BYTES:
-        raise SigningKeyError(
-            f"The signing key in {where} has {len(key)} bytes; "
-            f"at least {MINIMUM_KEY_BYTES} are needed"
+def _refuse_short_key(key: bytes, where: str, at_least: int) -> bytes:
+    if len(key) < at_least:
+        kind = ShortKeyError if key else SigningKeyError
+        raise kind(
+            f"The signing key in {where} has {len(key)} bytes; at least {at_least} are needed"
         )
     return key

@@ -12,7 +12,7 @@ transaction.
 
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,12 @@ class LegacyLandscapeExporter:
     """Exports one run of an audit trail, one entity at a time."""
 
     def __init__(
-        self, db: LandscapeDB, signing_key: bytes | None = None, *, clock: Clock = utc_now
+        self,
+        db: LandscapeDB,
+        signing_key: bytes | None = None,
+        *,
+        clock: Clock = utc_now,
+        leave_out: Iterable[str] = (),
     ) -> None:
         """Export from `db`.
 
@@ -58,10 +63,13 @@ class LegacyLandscapeExporter:
             db: The audit trail.
             signing_key: Needed to sign.
             clock: Gives the manifest's `exported_at`.
+            leave_out: As in `LandscapeDB.check_schema`.
         """
+        self._db = db
         self._recorder = LandscapeRecorder(db)
         self._signing_key = signing_key
         self._clock = clock
+        self._left_out = sorted(set(leave_out))
 
     def export_run(self, run_id: str, sign: bool = False) -> Iterator[dict[str, Any]]:
         """Yield the run's records in emission order.
@@ -74,6 +82,7 @@ class LegacyLandscapeExporter:
             ValueError: Signing lacks a key. This and every other error comes at a `next()`.
             RunNotFoundError: There is no such run.
             CorruptAuditDataError: A stored value must not be exported.
+            SchemaMismatchError, LeaveOutError: As in `LandscapeDB.check_schema`.
         """
         if sign and self._signing_key is None:
             raise ValueError("A signed export needs a key, but no signing_key provided")
@@ -98,6 +107,8 @@ class LegacyLandscapeExporter:
                 "signature_algorithm": "hmac-sha256",
                 "exported_at": self._clock().isoformat(),
             }
+            if self._left_out:
+                manifest["left_out"] = ",".join(self._left_out)
             manifest["signature"] = self._sign_record(manifest)
             yield manifest
 
@@ -162,7 +173,8 @@ class LegacyLandscapeExporter:
     def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
         # One query for each parent, on purpose: 1 for the run, 5 for the run's lists, and R + 2T +
         # 2S + B for the lists below them.
-        run = self._recorder.get_run(run_id)
+        with self._db.schema_checked(self._left_out):
+            run = self._recorder.get_run(run_id)
         if run is None:
             raise RunNotFoundError(run_id)
         yield _run_record(run)

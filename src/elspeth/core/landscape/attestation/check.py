@@ -187,13 +187,16 @@ def _check_content(
         return
     # The bytes are the attested ones, so a difference here is a false statement of the signer.
     manifest_hash = (verification.manifest or {}).get("final_hash")
-    facts = (
+    facts: tuple[tuple[str, object, object], ...] = (
         ("run", stated.run_id, verification.run_id),
         ("format", stated.format, "csv" if export.is_dir() else "jsonl"),
         ("size", stated.size_bytes, actual.size_bytes),
         ("manifest hash", stated.manifest_hash, manifest_hash),
         ("record counts", stated.record_counts, dict(verification.counts)),
     )
+    # Without a manifest only the attestation says what was left out.
+    if verification.manifest is not None:
+        facts = (*facts, ("left_out", stated.left_out or "", verification.left_out))
     for fact, attested, found in facts:
         if attested != found:
             message = f"the attested {fact} is not that of the export, whose bytes are attested"

@@ -1,7 +1,7 @@
 """Attests an export that was just published, as the next link of the chain beside it."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -44,8 +44,12 @@ class Attester:
     earlier_keys: Sequence[VerificationKey] = ()
     clock: Clock = field(default=utc_now, repr=False)
 
-    def begin(self, target: Path) -> "PendingAttestation":
+    def begin(self, target: Path, leave_out: Iterable[str] = ()) -> "PendingAttestation":
         """Read the latest attestation of a place, before an export to it.
+
+        Args:
+            target: the path of the export.
+            leave_out: the names of what the export leaves out.
 
         Raises:
             AttestationError: the chain cannot be continued.
@@ -59,7 +63,8 @@ class Attester:
             target.name.encode()
         except UnicodeEncodeError:
             raise AttestationError("The name of an attested export has to be UTF-8") from None
-        return PendingAttestation(self, target, self._previous(path, target.name))
+        left_out = ",".join(sorted(set(leave_out)))
+        return PendingAttestation(self, target, self._previous(path, target.name), left_out)
 
     def _previous(self, path: Path, name: str) -> Attestation | None:
         try:
@@ -87,6 +92,7 @@ class PendingAttestation:
     attester: Attester
     target: Path
     previous: Attestation | None
+    left_out: str = ""
 
     def attest(
         self,
@@ -183,6 +189,12 @@ class PendingAttestation:
         verification = self._verify(run_id, signing_key)
         if not verification.ok:
             raise AttestationError(f"it does not verify: {verification.defects[0]}")
+        # An unsigned export has no manifest, and only the attestation says what it leaves out.
+        if verification.manifest is not None and verification.left_out != self.left_out:
+            raise AttestationError(
+                f"it leaves out {verification.left_out or 'nothing'!r} on request, "
+                f"not {self.left_out or 'nothing'!r}"
+            )
         # Counted last, so that rows written since the export's snapshot show as a difference.
         stored = count_tables()
         _refuse_other_counts(verification, stored)
@@ -202,6 +214,7 @@ class PendingAttestation:
                 manifest_hash=_text(manifest.get("final_hash")),
                 record_counts=dict(verification.counts),
                 table_counts=dict(stored),
+                left_out=self.left_out or None,
             ),
         )
 

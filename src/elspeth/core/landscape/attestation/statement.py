@@ -5,7 +5,7 @@ The format is an in-toto statement, so that other tools can match its subject by
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import rfc8785
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -82,6 +82,8 @@ class Predicate(_Part):
     """Records in the file, by type, the manifest included."""
     table_counts: dict[str, _Count]
     """Rows of the run in the database, by table, read right after the export was in place."""
+    left_out: Annotated[str, Field(min_length=1)] | None = None
+    """What the export leaves out on request, as its manifest names it; absent for nothing."""
 
     @model_validator(mode="after")
     def _check_chain_and_times(self) -> "Predicate":
@@ -115,7 +117,11 @@ class Statement(_Part):
 
     def payload(self) -> bytes:
         """Return the statement as canonical JSON. Raises ValueError for a lone surrogate."""
-        return rfc8785.dumps(self.model_dump(by_alias=True, mode="json"))
+        content: dict[str, Any] = self.model_dump(by_alias=True, mode="json")
+        # Absent, so that the statement of an export that leaves out nothing keeps its bytes.
+        if content["predicate"]["left_out"] is None:
+            del content["predicate"]["left_out"]
+        return rfc8785.dumps(content)
 
 
 def new_statement(name: str, sha256: str, predicate: Predicate) -> Statement:

@@ -4,7 +4,7 @@ The main flow of an export: open a snapshot, send one ordered query for each tab
 results into emission order, check and encode the rows, sign, and end with a manifest.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -17,6 +17,11 @@ from typing import Protocol
 from sqlalchemy import Engine
 
 from elspeth.core.landscape.export.columns import RecordBuilder
+from elspeth.core.landscape.export.completeness import (
+    LeftOut,
+    check_completeness,
+    chosen_names,
+)
 from elspeth.core.landscape.export.encoding import encode_record
 from elspeth.core.landscape.export.integrity import refuse_orphans
 from elspeth.core.landscape.export.merge import merge_records
@@ -32,6 +37,7 @@ from elspeth.core.landscape.export.signed_lines import (
     record_blocks,
 )
 from elspeth.core.landscape.export.snapshot import ReadSnapshot, open_snapshot
+from elspeth.core.landscape.export.stored_schema import read_schema
 
 _NOW_IN_UTC: Clock = partial(datetime.now, UTC)
 
@@ -57,6 +63,7 @@ class RunExporter:
         signing_key: bytes | None = None,
         *,
         clock: Clock = _NOW_IN_UTC,
+        leave_out: Iterable[str] = (),
     ) -> None:
         """Export from `db`.
 
@@ -64,11 +71,14 @@ class RunExporter:
             db: The audit trail.
             signing_key: Needed to sign.
             clock: Gives the manifest's `exported_at`.
+            leave_out: Names of what a newer audit trail holds besides and this export leaves out:
+                unknown tables, `table.column`, and `user_version=N`. The manifest states them.
         """
         self._db = db
         self._signing_key = signing_key
         self._signer = None if signing_key is None else Signer(signing_key)
         self._clock = clock
+        self._leave_out = chosen_names(leave_out)
 
     def export_run(self, run_id: str, sign: bool = False) -> Iterator[Record]:
         """Yield the run's records in emission order.
@@ -81,6 +91,8 @@ class RunExporter:
             ValueError: Signing lacks a key. This and every other error comes at a `next()`.
             RunNotFoundError: There is no such run.
             CorruptAuditDataError: A stored value must not be exported.
+            SchemaMismatchError: The database holds more than an export reads.
+            LeaveOutError: A name of `leave_out` is not that of anything unknown.
         """
         # As in the original exporter, errors come at the first next(), and a missing key is
         # reported before an unknown run.
@@ -130,6 +142,7 @@ class RunExporter:
             WorkerDiedError: A worker's process has died.
             RunNotFoundError: There is no such run.
             CorruptAuditDataError: A stored value must not be exported, or a child has no parent.
+            SchemaMismatchError, LeaveOutError: As in `export_run`.
         """
         self._check_key(sign)
         if self._is_overridden():
@@ -143,10 +156,12 @@ class RunExporter:
             blocks = self._blocks_of_rows(run_id, sign)
         else:
             key = self._signing_key if sign else None
-            shared = ParallelExport(self._db.engine, run_id, jobs, key, executor)
+            shared = ParallelExport(
+                self._db.engine, run_id, jobs, key, executor, leave_out=self._leave_out
+            )
             blocks = shared.blocks(parts_folder or _temporary_folder())
         if sign and self._signer is not None:
-            return add_manifest(blocks, run_id, self._signer, self._clock)
+            return add_manifest(blocks, run_id, self._signer, self._clock, self._leave_out)
         return blocks
 
     def export_checked(self, run_id: str, sign: bool = False) -> Iterator[Record]:
@@ -176,8 +191,9 @@ class RunExporter:
 
     def _read_records(self, run_id: str, *, check_orphans: bool = False) -> Iterator[Record]:
         with self.open_snapshot() as snapshot:
+            left_out = self._check_schema(snapshot)
             if check_orphans:
-                refuse_orphans(snapshot.connection)
+                refuse_orphans(snapshot.connection, left_out)
             yield from merge_records(
                 snapshot, run_id, lambda kind: RecordBuilder(kind, run_id).build
             )
@@ -192,7 +208,7 @@ class RunExporter:
                 record["signature"] = signature
                 running.add(signature)
                 yield record
-        manifest = running.manifest(run_id, self._clock)
+        manifest = running.manifest(run_id, self._clock, self._leave_out)
         manifest["signature"] = self._sign_record(manifest)
         yield manifest
 
@@ -201,6 +217,10 @@ class RunExporter:
             raise ValueError("Signing key not configured")
         return self._signer.sign(encode_record(record))
 
+    def _check_schema(self, snapshot: ReadSnapshot) -> LeftOut:
+        # In the snapshot: a migration that commits before it is seen, a later one does not matter.
+        return check_completeness(read_schema(snapshot.connection), self._leave_out)
+
     def _check_key(self, sign: bool) -> None:
         if sign and self._signer is None:
             raise ValueError("A signed export needs a key, but no signing_key provided")
@@ -208,7 +228,7 @@ class RunExporter:
     def _blocks_of_rows(self, run_id: str, sign: bool) -> Iterator[Block]:
         with self.open_snapshot() as snapshot:
             # First, and in the same snapshot: nothing is written for a run that would lack records.
-            refuse_orphans(snapshot.connection)
+            refuse_orphans(snapshot.connection, self._check_schema(snapshot))
             yield from read_blocks(snapshot, run_id, self._signer if sign else None)
 
     def _blocks_of_records(self, run_id: str, sign: bool) -> Iterator[Block]:

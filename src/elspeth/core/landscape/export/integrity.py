@@ -3,18 +3,20 @@
 An orphan is a child row whose parent row is missing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
     DateTime,
     LargeBinary,
     Select,
     Table,
     Text,
+    and_,
     case,
     cast,
     exists,
@@ -26,9 +28,16 @@ from sqlalchemy import (
     select,
     union_all,
 )
+from sqlalchemy import column as column_named
 from sqlalchemy.exc import DBAPIError
 
-from elspeth.contracts.errors import NOT_UTF8, CorruptAuditDataError, not_in_datetime_range
+from elspeth.contracts.errors import (
+    IS_NULL,
+    NOT_UTF8,
+    CorruptAuditDataError,
+    not_in_datetime_range,
+)
+from elspeth.core.landscape.export.completeness import NOTHING, LeftOut
 from elspeth.core.landscape.export.record_types import primary_key_columns
 from elspeth.core.landscape.schema import (
     batch_members_table,
@@ -58,8 +67,13 @@ _PARENTS: Mapping[Column[Any], Column[Any]] = MappingProxyType(
 )
 
 
-def refuse_orphans(connection: Connection) -> None:
+def refuse_orphans(connection: Connection, left_out: LeftOut = NOTHING) -> None:
     """Refuse a database that holds an orphan.
+
+    Args:
+        connection: The database.
+        left_out: What the export leaves out. A row that belongs to a left-out table in place of
+            its usual parent is left out with that table.
 
     Raises:
         CorruptAuditDataError: There is an orphan; the error names the first one.
@@ -68,24 +82,34 @@ def refuse_orphans(connection: Connection) -> None:
     # tables have no run id, so an orphan can belong to any run and all runs are checked. Foreign
     # keys forbid orphans, but SQLite checks them only on connections that turn the check on. The
     # usual cost is one query on indexes, 3 % of an export of 2.3 million records.
-    found = connection.execute(union_all(*map(_orphans, _PARENTS)).limit(1)).first()
+    orphans = (
+        _orphans(key, [column_named(name) for name in left_out.parents.get(key.table.name, ())])
+        for key in _PARENTS
+    )
+    found = connection.execute(union_all(*orphans).limit(1)).first()
     if found is None:
         return
     name, parent = found
-    column = next(column for column in _PARENTS if column.table.name == name)
-    key = primary_key_columns(column.table)
-    child = connection.execute(select(*key).where(column == parent).order_by(*key).limit(1)).one()
+    reference = next(each for each in _PARENTS if each.table.name == name)
+    key = primary_key_columns(reference.table)
+    is_orphan = reference.is_(None) if parent is None else reference == parent
+    child = connection.execute(select(*key).where(is_orphan).order_by(*key).limit(1)).one()
     identity = dict(zip((part.name for part in key), child, strict=True))
-    problem = f"names {parent!r}, which is not among the {_PARENTS[column].table.name}"
-    raise CorruptAuditDataError(name, identity, column.name, problem)
+    problem = f"names {parent!r}, which is not among the {_PARENTS[reference].table.name}"
+    if parent is None:
+        problem = IS_NULL
+    raise CorruptAuditDataError(name, identity, reference.name, problem)
 
 
-def _orphans(column: Column[Any]) -> Select[Any]:
+def _orphans(reference: Column[Any], other_parents: Sequence[ColumnElement[Any]]) -> Select[Any]:
     # Only the column itself is selected, so that an index on it answers the whole query.
-    parent = _PARENTS[column]
-    return select(literal(column.table.name), column).where(
-        ~exists(select(1).select_from(parent.table).where(parent == column))
+    parent = _PARENTS[reference]
+    orphans = select(literal(reference.table.name), reference).where(
+        ~exists(select(1).select_from(parent.table).where(parent == reference))
     )
+    for other in other_parents:
+        orphans = orphans.where(~and_(reference.is_(None), other.is_not(None)))
+    return orphans
 
 
 def locate(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, TypeAlias
@@ -11,11 +11,13 @@ from sqlalchemy import Connection, Engine, func, select
 
 from elspeth.contracts.enums import RunStatus
 from elspeth.contracts.errors import RunNotFoundError
+from elspeth.core.landscape.export.completeness import check_completeness
 from elspeth.core.landscape.export.integrity import refuse_orphans
 from elspeth.core.landscape.export.queries import split_rows
 from elspeth.core.landscape.export.record_types import TABLES
 from elspeth.core.landscape.export.signed_lines import Block
 from elspeth.core.landscape.export.snapshot import ReadSnapshot, data_version, open_snapshot
+from elspeth.core.landscape.export.stored_schema import read_schema
 from elspeth.core.landscape.export.worker import (
     START,
     STOP,
@@ -65,6 +67,7 @@ class ParallelExport:
         signing_key: Signs the records; None leaves them unsigned.
         executor: Runs the workers, which must see the database and the folder of the parts. None
             starts a new process for each worker.
+        leave_out: As in `check_completeness`.
     """
 
     engine: Engine
@@ -72,6 +75,7 @@ class ParallelExport:
     jobs: int
     signing_key: bytes | None = field(default=None, repr=False)
     executor: Executor | None = None
+    leave_out: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
@@ -87,16 +91,18 @@ class ParallelExport:
             RunNotFoundError: There is no such run.
             ParallelExportError: Workers cannot share this export, or not at this moment.
             WorkerDiedError: A worker's process has died; the error names the rows it exported.
+            SchemaMismatchError: The database holds more than an export reads.
             Exception: The error of a worker; of several errors the one of the earliest rows.
         """
         # The order of the context managers matters on exit: first the workers end, then their
         # folder is removed, and last the snapshot that they share is released.
-        with (
-            open_snapshot(self.engine, TABLES) as snapshot,
-            parts_folder as folder,
-            self._executors() as executors,
-        ):
+        with ExitStack() as stack:
+            snapshot = stack.enter_context(open_snapshot(self.engine, TABLES))
+            left_out = check_completeness(read_schema(snapshot.connection), self.leave_out)
+            # Before anything is made for each of the jobs, whose number may be mistyped.
             self._refuse_unshareable(snapshot.connection)
+            folder = stack.enter_context(parts_folder)
+            executors = stack.enter_context(self._executors())
             parts = self._parts(snapshot.connection, folder)
             assignments = self._assignments(snapshot, parts, folder)
             with self._submitted(assignments, executors) as futures:
@@ -105,7 +111,7 @@ class ParallelExport:
                     _take_same_snapshot(self.engine, FileEvents(folder), futures, parts)
                 # While the workers read, so that the check adds little time; before the first
                 # block, so that nothing is written for a run that would lack records.
-                refuse_orphans(snapshot.connection)
+                refuse_orphans(snapshot.connection, left_out)
                 for part in parts:
                     _wait_for(part, futures[part.number % self.jobs])
                     yield from part.read()

@@ -102,9 +102,15 @@ class RunningHash:
         self._hash.update(signatures)
         self.record_count += len(signatures) // SIGNATURE_BYTES
 
-    def manifest(self, run_id: str, clock: Clock) -> Record:
-        """Return the unsigned manifest of the records so far. The clock is read by this call."""
-        return {
+    def manifest(self, run_id: str, clock: Clock, left_out: Sequence[str] = ()) -> Record:
+        """Return the unsigned manifest of the records so far. The clock is read by this call.
+
+        Args:
+            run_id: The run.
+            clock: Gives `exported_at`.
+            left_out: The names of what the export leaves out on request.
+        """
+        manifest = {
             "record_type": MANIFEST,
             "run_id": run_id,
             "record_count": self.record_count,
@@ -113,6 +119,9 @@ class RunningHash:
             "signature_algorithm": SIGNATURE_ALGORITHM,
             "exported_at": clock().isoformat(),
         }
+        # Text, since every field of a record is a plain value, and absent where nothing is left
+        # out, so that those manifests keep their bytes.
+        return manifest | {"left_out": ",".join(left_out)} if left_out else manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +177,11 @@ def record_blocks(records: Iterable[Record]) -> Iterator[Block]:
 
 
 def add_manifest(
-    blocks: Iterable[Block], run_id: str, signer: Signer, clock: Clock
+    blocks: Iterable[Block],
+    run_id: str,
+    signer: Signer,
+    clock: Clock,
+    left_out: Sequence[str] = (),
 ) -> Iterator[Block]:
     """Yield signed blocks unchanged, and after them a block with their signed manifest.
 
@@ -177,12 +190,13 @@ def add_manifest(
         run_id: The run.
         signer: Signs the manifest.
         clock: Gives the manifest's `exported_at`, read after the last block.
+        left_out: The names of what the export leaves out on request.
     """
     running = RunningHash()
     for block in blocks:
         running.add_all(block.signatures)
         yield block
-    manifest: Mapping[str, Any] = running.manifest(run_id, clock)
+    manifest: Mapping[str, Any] = running.manifest(run_id, clock, left_out)
     signature = signer.sign(encode_record(manifest))
     yield Block(encode_line({**manifest, "signature": signature}), 1)
 

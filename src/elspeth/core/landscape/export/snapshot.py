@@ -18,10 +18,16 @@ ROWS_PER_FETCH = 1024
 _FIRST_CHUNK_ROWS = 16
 
 # Fewer float digits would round stored numbers, psycopg cannot read other date styles, and other
-# encodings cannot hold every text.
-READ_SETTINGS = ("client_encoding TO 'UTF8'", "DateStyle TO 'ISO'", "extra_float_digits TO 3")
-"""PostgreSQL settings that change the values that are read, so a server, database or role must not
-choose them."""
+# encodings cannot hold every text. With row security a policy would hide rows without an error;
+# without it the query of such a table is an error.
+READ_SETTINGS = (
+    "client_encoding TO 'UTF8'",
+    "DateStyle TO 'ISO'",
+    "extra_float_digits TO 3",
+    "row_security TO off",
+)
+"""PostgreSQL settings that change what is read, so a server, database or role must not choose
+them."""
 
 # The key in a connection's `info` that marks an open snapshot. `info` belongs to the driver's
 # connection, so a second transaction on the same one finds it.

@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from elspeth.contracts.enums import ExportStatus
+from elspeth.contracts.errors import CorruptAuditDataError, not_a_member
 from elspeth.core.clock import Clock, utc_now
 from elspeth.core.landscape.attestation import Attester
 from elspeth.core.landscape.counts import count_records, count_tables_in_snapshot
@@ -29,13 +30,15 @@ from elspeth.core.landscape.output.atomic import (
 from elspeth.core.landscape.recorder import export_status_values
 from elspeth.core.landscape.schema import runs_table
 from elspeth.core.landscape.store.writer import Values
-from elspeth.core.landscape.verification.verify import verify
+from elspeth.core.landscape.verification.verify import Reason, Verification, verify
 from elspeth.core.settings import ElspethSettings, export_destination
 
 # Longer than a usual transaction of another writer holds its lock.
 RETRY_SECONDS = 10.0
 _SECONDS_BETWEEN_TRIES = 0.2
 _RETRIED_SQLITE_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_OF_ANOTHER_FORM = frozenset({Reason.UNKNOWN_TYPE, Reason.FIELDS})
+"""Defects of an export that another version of an exporter wrote, complete or not."""
 _PERMANENT_SQLSTATES = ("28", "3D")
 """PostgreSQL's error classes of a refused login and of a database that does not exist."""
 
@@ -120,6 +123,22 @@ class ReconciledExport:
     reason: str
 
 
+def refuse_unknown_status(db: LandscapeDB) -> None:
+    """Refuse a database with an export_status that names no status: it may be a pending export.
+
+    Raises:
+        CorruptAuditDataError: there is such a run; the error names the first one.
+    """
+    known = [status.value for status in ExportStatus]
+    runs = runs_table.c
+    statement = select(runs.run_id, runs.export_status).where(runs.export_status.not_in(known))
+    with db.connection() as connection:
+        found = connection.execute(statement.order_by(runs.run_id).limit(1)).first()
+    if found is not None:
+        problem = not_a_member(found.export_status, ExportStatus.__name__)
+        raise CorruptAuditDataError("runs", {"run_id": found.run_id}, "export_status", problem)
+
+
 def reconcile_pending(
     db: LandscapeDB,
     settings: ElspethSettings,
@@ -132,8 +151,9 @@ def reconcile_pending(
     """Verify the target of every run whose export is pending, and record the outcome.
 
     An export becomes completed if it verifies, is of that run and holds as many records as the
-    database, otherwise failed. It stays pending while another process writes it, and if these
-    settings do not suffice to judge it.
+    database, otherwise failed. It stays pending while another process writes it, and if it cannot
+    be judged: by these settings, with this key, in this database, or because another version of an
+    exporter wrote it.
 
     Args:
         db: the database of the runs, open for writing.
@@ -184,12 +204,17 @@ class _Judge:
             return ReconciledExport(run_id, ExportStatus.PENDING, f"{path}: {error.strerror}")
 
     def _judge_at(self, path: Path, run_id: str) -> ReconciledExport:
+        leave_out = self.settings.landscape.export.leave_out
+        # A count of records says nothing of what this version does not know.
+        self.db.check_schema(leave_out)
         is_signed = self.settings.landscape.export.sign
         key = signing_key(self.environ, self.key_file) if is_signed else None
         # A kill between the two renames of a directory leaves the previous export under its hidden
         # name, and nothing at the target.
         recover_directory(path)
         verification = verify(path, key, run_id=run_id, allow_unsigned=not is_signed)
+        if doubt := _doubt(verification, ",".join(sorted(set(leave_out)))):
+            raise ValueError(f"{path}: {doubt}")
         if not verification.ok:
             first = verification.defects[0]
             reason = f"cut off: {path} does not verify: {first}"
@@ -206,8 +231,23 @@ class _Judge:
         sync_directory(path.parent)
         if self.attest is not None:
             tables = partial(count_tables_in_snapshot, self.db, run_id)
-            self.attest.begin(path).attest_existing(run_id, key, tables)
+            self.attest.begin(path, leave_out).attest_existing(run_id, key, tables)
         return ReconciledExport(run_id, ExportStatus.COMPLETED, f"{path} verifies")
+
+
+def _doubt(verification: Verification, left_out: str) -> str | None:
+    """Return why an export is not judged; None when its verification is a judgement."""
+    if verification.every_signature_is_bad:
+        return "every signature fails, so the key is probably another one"
+    for defect in verification.defects:
+        if defect.reason in _OF_ANOTHER_FORM:
+            return f"another version of the exporter may have written it: {defect}"
+    if verification.manifest is not None and verification.left_out != left_out:
+        return (
+            f"it leaves out {verification.left_out or 'nothing'!r} on request, and the settings "
+            f"name {left_out or 'nothing'!r}"
+        )
+    return None
 
 
 def _record(reconciled: ReconciledExport, db: LandscapeDB, clock: Clock) -> ReconciledExport:

@@ -56,6 +56,8 @@ def export_after_run(
         The published export; None if the settings disable the export.
 
     Raises:
+        SchemaMismatchError: the database holds something unknown that `landscape.export.leave_out`
+            does not name.
         UnconfirmedExportError: the export is in place, but its status could not be recorded, its
             durability could not be confirmed, or it could not be attested. The run stays pending,
             for `reconcile_pending`.
@@ -71,9 +73,9 @@ def export_after_run(
     try:
         path = export_destination(settings, export.sink, export.format)
         key = signing_key(environ, key_file) if export.sign else None
-        attestation = None if attest is None else attest.begin(path)
+        attestation = None if attest is None else attest.begin(path, export.leave_out)
         with _reading(db, source) as reading:
-            exporter = LandscapeExporter(reading, key, clock=clock)
+            exporter = LandscapeExporter(reading, key, clock=clock, leave_out=export.leave_out)
             if export.format == "json":
                 published = exporter.write_jsonl(
                     run_id, path, sign=export.sign, jobs=jobs, progress=progress

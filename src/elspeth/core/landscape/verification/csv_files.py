@@ -149,7 +149,8 @@ class CsvTable:
     def _read(self, lines: Iterator[CsvLine]) -> Iterator[CsvRecord]:
         header = next(lines, None)
         columns = () if header is None else header.texts
-        if columns not in (self._shape.columns(signed=True), self._shape.columns(signed=False)):
+        known = self._shape.all_fields(columns)
+        if columns not in (tuple(sorted((*known, SIGNATURE))), tuple(sorted(known))):
             yield self._unreadable(1, self._wrong_header(header))
             return
         is_empty = True
@@ -191,7 +192,7 @@ class CsvTable:
 
     def _variants(self, texts: Mapping[str, str]) -> Iterator[Record]:
         """Yield every record that an export would write as these texts, the likeliest first."""
-        fields = self._shape.fields
+        fields = self._shape.all_fields(texts)
         record = {name: _value(field, texts[name]) for name, field in fields.items()}
         yield record
         ambiguous = [

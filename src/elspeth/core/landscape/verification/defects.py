@@ -53,13 +53,15 @@ class Defect:
     """Counted from 1; None when the defect concerns the export as a whole."""
     file: str = ""
     """The name of the file in a directory of CSV files; empty for JSON Lines."""
+    unit: str = "line"
+    """What `line` counts: lines, or the records of a JSON array."""
 
-    def at(self, line: int, file: str) -> "Defect":
+    def at(self, line: int, file: str, unit: str) -> "Defect":
         """Return the same defect with its place."""
-        return replace(self, line=line, file=file)
+        return replace(self, line=line, file=file, unit=unit)
 
     def __str__(self) -> str:
-        line = "" if self.line is None else f"line {self.line}"
+        line = "" if self.line is None else f"{self.unit} {self.line}"
         place = ", ".join(filter(None, (self.file, line)))
         return ": ".join(filter(None, (place, self.reason.value, self.message)))
 
@@ -80,6 +82,7 @@ class ParsedLine:
     """The byte strings that the signature may cover: one, or several for a CSV line."""
     signature: str | None = None
     file: str = ""
+    unit: str = "line"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +102,19 @@ class Verification:
     every_signature_is_bad: bool = False
     key_id: str | None = None
     """The public name of the signing key; None when the export is unsigned or no key fits."""
+    key_length: int | None = None
+    """The length of that key in bytes."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """The number of readable records by type, the manifest included."""
     manifest: Mapping[str, object] | None = None
     """The manifest without its signature; None when the export has none."""
+    note: str = ""
+    """What could not be checked in an export of this form; empty when all was checked."""
+
+    @property
+    def left_out(self) -> str:
+        """What the export leaves out on request, as its manifest names it; empty for nothing."""
+        return str((self.manifest or {}).get("left_out", ""))
 
     @property
     def ok(self) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
-from typing import IO
+from typing import IO, Any
 
 import orjson
 import rfc8785
@@ -114,8 +114,8 @@ def _new_layout(shape: RecordShape, record: Record) -> _Layout:
     )
 
 
-_TOO_LONG = (Defect(Reason.TOO_LONG, f"longer than {MAX_LINE_BYTES:,} bytes"),)
-_TORN = (Defect(Reason.TORN_TAIL, "the last line has no newline: its end is missing"),)
+TOO_LONG = Defect(Reason.TOO_LONG, f"longer than {MAX_LINE_BYTES:,} bytes")
+TORN = Defect(Reason.TORN_TAIL, "the last line has no newline: its end is missing")
 _NOT_CANONICAL = Defect(
     Reason.NOT_CANONICAL, "differs from the canonical form of what it says (RFC 8785)"
 )
@@ -140,30 +140,48 @@ def read_jsonl(file: IO[bytes]) -> Iterator[ParsedLine]:
 def _read_exactly(number: int, line: bytes) -> ParsedLine:
     """Read a line by the definitions: `json`, `rfc8785` and the fields of its type."""
     if len(line) > MAX_LINE_BYTES:
-        return ParsedLine(number, _TOO_LONG)
+        return ParsedLine(number, (TOO_LONG,))
     if not line.endswith(b"\n"):
-        return ParsedLine(number, _TORN)
+        return ParsedLine(number, (TORN,))
     try:
-        record = _parse(line)
+        record = parse_record(line, _DECODER)
         canonical = rfc8785.dumps(record)
-    except _UnreadableLineError as error:
+    except UnreadableLineError as error:
         return ParsedLine(number, (error.defect,))
     except rfc8785.CanonicalizationError as error:
         return ParsedLine(number, (_no_canonical_form(str(error)),))
     except UnicodeEncodeError as error:
         # A lone surrogate in a key: rfc8785 refuses it with its own error only in values.
         return ParsedLine(number, (_no_canonical_form(error.reason),))
-    defects = [] if canonical == line[:-1] else [_NOT_CANONICAL]
+    parsed = signed_line(number, record)
+    if canonical != line[:-1]:
+        parsed.defects = (_NOT_CANONICAL, *parsed.defects)
+    return parsed
+
+
+def signed_line(number: int, record: Record) -> ParsedLine:
+    """Return a record as a line, with the defects of its fields, and its signature set apart.
+
+    The signature is removed from `record`.
+
+    Args:
+        number: the number of the line, from 1.
+        record: the parsed record, of plain values.
+    """
     unsound = _shape_defect(record)
     if unsound is not None:
-        return ParsedLine(number, (*defects, unsound))
+        return ParsedLine(number, (unsound,))
     signature = record.pop(SIGNATURE, None)
+    try:
+        message = rfc8785.dumps(record)
+    except rfc8785.CanonicalizationError as error:
+        return ParsedLine(number, (_no_canonical_form(str(error)),))
     return ParsedLine(
         number,
-        defects,
+        (),
         record["record_type"],
         record,
-        (rfc8785.dumps(record),),
+        (message,),
         signature if isinstance(signature, str) else None,
     )
 
@@ -172,7 +190,7 @@ def _no_canonical_form(reason: str) -> Defect:
     return Defect(Reason.NOT_CANONICAL, f"has no canonical form: {reason}")
 
 
-class _UnreadableLineError(ValueError):
+class UnreadableLineError(ValueError):
     """A line that is not a JSON object of plain values."""
 
     def __init__(self, reason: Reason, message: str) -> None:
@@ -180,22 +198,57 @@ class _UnreadableLineError(ValueError):
         self.defect = Defect(reason, message)
 
 
-def _parse(line: bytes) -> Record:
-    # The hooks keep the numbers exact: without them json reads 1e2 and NaN as floats.
+def parse_record(line: bytes, decoder: json.JSONDecoder) -> Record:
+    """Return a line of JSON as a record.
+
+    Raises:
+        UnreadableLineError: it is not a JSON object of plain values.
+    """
     try:
-        record = json.loads(
-            line.decode(), parse_int=_number, parse_float=_number, parse_constant=_refuse_constant
-        )
+        return plain_record(decoder.decode(line.decode()))
     except RecursionError:
-        raise _UnreadableLineError(Reason.CORRUPT_JSON, "nested too deep") from None
+        raise UnreadableLineError(Reason.CORRUPT_JSON, "nested too deep") from None
+    except UnreadableLineError:
+        raise
     except ValueError as error:
-        raise _UnreadableLineError(Reason.CORRUPT_JSON, f"not JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise _UnreadableLineError(Reason.CORRUPT_JSON, "not a JSON object")
-    for name, value in record.items():
-        if isinstance(value, dict | list):
+        raise UnreadableLineError(Reason.CORRUPT_JSON, f"not JSON: {error}") from None
+
+
+def plain_record(value: object) -> Record:
+    """Return a decoded value, which must be an object of plain values.
+
+    Raises:
+        UnreadableLineError: it is anything else.
+    """
+    if not isinstance(value, dict):
+        raise UnreadableLineError(Reason.CORRUPT_JSON, "not a JSON object")
+    for name, each in value.items():
+        if isinstance(each, dict | list):
             message = f"{short_repr(name)} holds an object or a list; every field is a plain value"
-            raise _UnreadableLineError(Reason.VALUE, message)
+            raise UnreadableLineError(Reason.VALUE, message)
+    return value
+
+
+def record_decoder(*, refuses_repeats: bool) -> json.JSONDecoder:
+    """Return a decoder of JSON that keeps numbers exact.
+
+    Args:
+        refuses_repeats: refuse an object with a repeated key, of which json takes the last and
+            another reader may take the first. Not needed where the canonical form is compared.
+    """
+    # Without the other hooks json reads 1e2 and NaN as floats.
+    return json.JSONDecoder(
+        parse_int=_number,
+        parse_float=_number,
+        parse_constant=_refuse_constant,
+        object_pairs_hook=_without_repeats if refuses_repeats else None,
+    )
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise ValueError("a key is given twice")
     return record
 
 
@@ -209,6 +262,9 @@ def _number(digits: str) -> int | float:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number in JSON")
+
+
+_DECODER = record_decoder(refuses_repeats=False)
 
 
 def _shape_defect(record: Record) -> Defect | None:

@@ -6,8 +6,8 @@ batch followed by its members; then the artifacts. `ORDER_RULES` states that ord
 """
 
 import sqlite3
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from types import TracebackType
 from typing import Any, Self
@@ -69,20 +69,22 @@ def rules_inside(parent: str | None) -> tuple[OrderRule, ...]:
 class RecordOrder:
     """Checks the place of every record, given the records before it."""
 
-    def __init__(self, *, finds_duplicates: bool = True) -> None:
+    def __init__(self, *, finds_duplicates: bool = True, of_original: bool = False) -> None:
         """Start before the first record.
 
         Args:
             finds_duplicates: compare the keys of the children of one parent, the first 16,384 of a
                 type. Not needed beside `UniqueKeys`.
+            of_original: judge by the weaker order of the original exporter.
         """
+        self._rules = _CHECKED_ORIGINAL_RULES if of_original else _CHECKED_RULES
         self._finds_duplicates = finds_duplicates
         # The open parents, outermost first: at most export, run, row, token and node state.
         self._open = [_OpenParent("export", None)]
 
     def check(self, record_type: str, record: Record) -> Defect | None:
         """Check the next record, whose fields are valid; return its defect."""
-        rule = _CHECKED_RULES[record_type]
+        rule = self._rules[record_type]
         depth = rule.depth
         stack = self._open
         misplaced = None
@@ -196,9 +198,20 @@ def _sort_key(rule: OrderRule) -> Callable[[Record], Any] | None:
     return lambda record: (record[field] is None, record[field] or 0)
 
 
-_CHECKED_RULES = {
-    rule.record_type: _CheckedRule(rank, rule) for rank, rule in enumerate(ORDER_RULES)
+def _checked(rules: Iterable[OrderRule]) -> dict[str, _CheckedRule]:
+    return {rule.record_type: _CheckedRule(rank, rule) for rank, rule in enumerate(rules)}
+
+
+# The original sorts states by their step alone, so that attempts may stand in any order. It writes
+# times with the offset of the session, and such texts do not sort like the times of batches.
+_WEAKER: Mapping[str, Mapping[str, Any]] = {
+    "node_state": {"ascending": ("step_index",), "allows_ties": True},
+    "batch": {"ascending": ()},
 }
+_CHECKED_RULES = _checked(ORDER_RULES)
+_CHECKED_ORIGINAL_RULES = _checked(
+    replace(rule, **_WEAKER.get(rule.record_type, {})) for rule in ORDER_RULES
+)
 
 
 class UniqueKeys:

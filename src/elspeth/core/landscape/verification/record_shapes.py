@@ -5,7 +5,7 @@ with an exporter, an export with a mistake from that table would verify. Only th
 the enums are shared. To export one more stored column, add its name here and in both exporters.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from math import isfinite
@@ -80,16 +80,20 @@ class RecordShape:
     """By status: fields that must be null."""
     required_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By status: nullable fields that must hold a value."""
+    optional: Mapping[str, Field] = field(default_factory=dict)
+    """Fields that a record may also lack."""
 
-    def columns(self, *, signed: bool) -> tuple[str, ...]:
-        """Return the keys of a record in sorted order, as in canonical JSON and CSV files."""
-        return tuple(sorted((*self.fields, SIGNATURE) if signed else self.fields))
+    def all_fields(self, names: Container[str]) -> Mapping[str, Field]:
+        """Return the fields, and the optional ones that are among some names."""
+        present = {name: field for name, field in self.optional.items() if name in names}
+        return {**self.fields, **present} if present else self.fields
 
     def defect(self, record: Mapping[str, Any]) -> Defect | None:
         """Return the first defect of a record's fields and values, its signature excepted."""
-        if record.keys() - {SIGNATURE} != self.fields.keys():
+        fields = self.all_fields(record)
+        if record.keys() - {SIGNATURE} != fields.keys():
             return Defect(Reason.FIELDS, self._describe_field_names(record))
-        for name, expected in self.fields.items():
+        for name, expected in fields.items():
             message = expected.defect(record[name])
             if message is not None:
                 return Defect(Reason.VALUE, f"{name} {message}")
@@ -97,7 +101,7 @@ class RecordShape:
 
     def _describe_field_names(self, record: Mapping[str, Any]) -> str:
         missing = sorted(self.fields.keys() - record.keys())
-        unknown = sorted(record.keys() - self.fields.keys() - {SIGNATURE})
+        unknown = sorted(record.keys() - self.all_fields(record).keys() - {SIGNATURE})
         parts = (("lacks", missing), ("has the unknown", unknown))
         # At most five names, because the record comes from a file of unknown origin.
         named = (
@@ -310,6 +314,7 @@ _MANIFEST_SHAPE = RecordShape(
         Field("signature_algorithm"),
         Field("exported_at"),
     ),
+    optional=_by_name(Field("left_out")),
 )
 
 SHAPES: Mapping[str, RecordShape] = MappingProxyType(

@@ -61,6 +61,11 @@ class SignatureVerifier:
         """The public name of the key that fits; None when no key fits."""
         return None if self._key is None or self._checked == self._bad else key_id(self._key)
 
+    @property
+    def key_length(self) -> int | None:
+        """The length in bytes of the key that fits; None when no key fits."""
+        return None if self._key is None or self.key_id is None else len(self._key)
+
     def check(self, line: ParsedLine) -> Defect | None:
         """Check the signature of the next record.
 

@@ -4,6 +4,7 @@ Uses no exporter and no database: the verifier has its own record shapes, order,
 signature check, so that it does not repeat a mistake of an exporter.
 """
 
+import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -24,6 +25,12 @@ from elspeth.core.landscape.verification.defects import (
     short_repr,
 )
 from elspeth.core.landscape.verification.jsonl import read_jsonl
+from elspeth.core.landscape.verification.original_json import (
+    Form,
+    form_of,
+    note_of,
+    read_original,
+)
 from elspeth.core.landscape.verification.record_order import RecordOrder, UniqueKeys
 from elspeth.core.landscape.verification.record_shapes import MANIFEST
 from elspeth.core.landscape.verification.signatures import SignatureVerifier
@@ -51,10 +58,11 @@ def verify(
 ) -> Verification:
     """Verify a JSON Lines export, or the directory of a CSV export, byte by byte.
 
-    The export is streamed: memory does not grow with its size.
+    The export is streamed: memory does not grow with its size. A JSON file of the original exporter
+    is verified as far as it can be; the result's `note` says what was not checked.
 
     Args:
-        path: a file of JSON Lines, or a directory of CSV files.
+        path: a file of JSON Lines or with a JSON array, or a directory of CSV files.
         key: the signing key, or a keyring of which one key must fit the whole export.
         run_id: the run that the export must be of; None takes the run of the first record.
         unique: find repeated primary keys across the whole export, through a temporary file, and
@@ -73,21 +81,32 @@ def verify(
     )
     with ExitStack() as resources:
         unique_keys = resources.enter_context(UniqueKeys()) if unique else None
-        verifier = Verifier(signatures, expected_run=run_id, unique_keys=unique_keys)
+        form, file = _opened(path, resources)
+        verifier = Verifier(signatures, expected_run=run_id, unique_keys=unique_keys, form=form)
         lines: Iterable[ParsedLine]
         # First, because a copy is a directory of CSV files too and would give misleading defects.
         if (path / SPREADSHEET_MARKER).exists():
             verifier.report(_COPY)
             lines = ()
-        elif path.is_dir():
+        elif file is None:
             for defect in _foreign_files(path):
                 verifier.report(defect)
             lines = read_csv(path)
+        elif form.is_original:
+            lines = read_original(file, form)
         else:
-            lines = read_jsonl(resources.enter_context(path.open("rb")))
+            lines = read_jsonl(file)
         for line in lines:
             verifier.check(line)
     return verifier.result()
+
+
+def _opened(path: Path, resources: ExitStack) -> tuple[Form, io.BufferedReader | None]:
+    """Return the form of an export, and its file, open; None for a directory."""
+    if path.is_dir():
+        return Form.CSV, None
+    file = resources.enter_context(path.open("rb"))
+    return form_of(file), file
 
 
 class Verifier:
@@ -99,6 +118,7 @@ class Verifier:
         *,
         expected_run: str | None = None,
         unique_keys: UniqueKeys | None = None,
+        form: Form = Form.CANONICAL,
     ) -> None:
         """Start before the first line.
 
@@ -107,11 +127,15 @@ class Verifier:
             expected_run: the run that all records must name; None takes that of the first record.
             unique_keys: finds repeated primary keys across the whole export; None compares only
                 the children of one parent.
+            form: how the records are written.
         """
         self._signatures = signatures
         self._run_id = expected_run
         self._unique_keys = unique_keys
-        self._order = RecordOrder(finds_duplicates=unique_keys is None)
+        self._form = form
+        self._order = RecordOrder(
+            finds_duplicates=unique_keys is None, of_original=form.is_original
+        )
         self._is_closed = False
         self._latest_is_readable = True
         self._record_count = self._valid_count = self._defect_count = 0
@@ -121,13 +145,13 @@ class Verifier:
 
     def check(self, line: ParsedLine) -> None:
         """Check the next line. Raises SigningKeyError for a signed line without a key."""
-        defects = (_TRAILING,) if self._is_closed else self._check_before_end(line)
+        defects = self._check_after_end(line) if self._is_closed else self._check_before_end(line)
         self._record_count += 1
         if not defects:
             self._valid_count += 1
             return
         for defect in defects:
-            self.report(defect.at(line.number, line.file))
+            self.report(defect.at(line.number, line.file, line.unit))
 
     def report(self, defect: Defect) -> None:
         """Count a defect, and keep it if it is among the first."""
@@ -150,8 +174,10 @@ class Verifier:
             defects=tuple(self._defects),
             every_signature_is_bad=self._signatures.every_signature_is_bad,
             key_id=self._signatures.key_id,
+            key_length=self._signatures.key_length,
             counts=dict(self._counts),
             manifest=self._manifest,
+            note=note_of(self._form, is_signed=self._signatures.is_signed is not False),
         )
 
     def _missing_end(self) -> Defect | None:
@@ -165,6 +191,11 @@ class Verifier:
         if not self._latest_is_readable:
             return None
         return Defect(Reason.TRUNCATED, "no manifest: the end of the export is missing")
+
+    def _check_after_end(self, line: ParsedLine) -> Sequence[Defect]:
+        """Return the defects of a line that the manifest precedes."""
+        # What follows the last record of an array may be its missing end.
+        return line.defects if self._form is Form.ARRAY and line.defects else (_TRAILING,)
 
     def _check_before_end(self, line: ParsedLine) -> Sequence[Defect]:
         """Return the defects of a line that no manifest precedes."""

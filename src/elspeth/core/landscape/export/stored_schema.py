@@ -1,0 +1,221 @@
+"""The schema of a database as it is stored: its tables, columns, types and foreign keys."""
+
+import re
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from elspeth.core.landscape.export.snapshot import driver_errors
+
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
+
+# One message with three statements. It begins with SET, as it belongs to the opening of a snapshot
+# and reads the catalogue only: a trace that counts queries does not count it.
+_POSTGRESQL = """
+SET LOCAL row_security TO off;
+SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_table_is_visible(c.oid),
+       c.relispartition, a.attname, t.typname, t.typcategory::text
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  LEFT JOIN pg_type t ON t.oid = a.atttypid
+ WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND c.relpersistence <> 't'
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%'
+ ORDER BY c.oid, a.attnum;
+SELECT k.conrelid::bigint, a.attname, k.confrelid::bigint
+  FROM pg_constraint k
+  JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
+ WHERE k.contype = 'f'
+"""
+_POSTGRESQL_TABLES = ("r", "p", "f")
+_POSTGRESQL_TYPES: Mapping[str, frozenset[str]] = {
+    "int2": frozenset({"integer"}),
+    "int4": frozenset({"integer"}),
+    "int8": frozenset({"integer"}),
+    "float4": frozenset({"number"}),
+    "float8": frozenset({"number"}),
+    "timestamptz": frozenset({"timestamp"}),
+}
+# The category of string types, and that of enums, which the driver returns as text.
+_POSTGRESQL_TEXT = ("S", "E")
+
+# The values that a column of SQLite keeps as they were written, by the affinity of its declared
+# type. Another affinity changes them: a column of integers turns the id '007' into 7, and a column
+# of text sorts 10 before 9.
+_KEPT_BY_AFFINITY: Mapping[str, frozenset[str]] = {
+    "TEXT": frozenset({"text", "timestamp"}),
+    "INTEGER": frozenset({"integer", "number"}),
+    "REAL": frozenset({"number"}),
+    "NUMERIC": frozenset({"integer", "number", "timestamp"}),
+    "BLOB": frozenset({"text", "integer", "number", "timestamp"}),
+}
+
+
+@dataclass(frozen=True)
+class StoredColumn:
+    """A column of a stored table.
+
+    Attributes:
+        name: Its name, as the database writes it.
+        type: The declared type.
+        keeps: What it stores unchanged: some of text, integer, number and timestamp.
+    """
+
+    name: str
+    type: str
+    keeps: frozenset[str]
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """A table or view of a database.
+
+    Attributes:
+        key: The name by which other code finds it: in lower case on SQLite, which does not
+            distinguish cases, and with its schema where the search path does not show it.
+        name: The name to print, in quotes where it is not a plain name.
+        columns: The columns in order.
+        linked: The columns of its foreign keys, each with the key of the table that it refers to.
+        is_view: Whether it is a view, which stores nothing.
+        is_part: Whether it is a partition of another table.
+        namespace: The schema of PostgreSQL that it is in; "main" on SQLite.
+    """
+
+    key: str
+    name: str
+    columns: Sequence[StoredColumn]
+    linked: frozenset[tuple[str, str]] = frozenset()
+    is_view: bool = False
+    is_part: bool = False
+    namespace: str = "main"
+
+
+@dataclass(frozen=True)
+class StoredSchema:
+    """The tables of a database by key, and SQLite's `user_version`, which is 0 elsewhere."""
+
+    tables: Mapping[str, StoredTable]
+    user_version: int = 0
+    folds_case: bool = False
+    """Whether names that differ in case alone are the same name."""
+
+    def fold(self, name: str) -> str:
+        """Return a name in the form in which names are compared."""
+        return name.lower() if self.folds_case else name
+
+
+def quoted(name: str) -> str:
+    """Return a name as it is, or in SQL's double quotes if it is not a plain name."""
+    return name if _PLAIN_NAME.fullmatch(name) else '"' + name.replace('"', '""') + '"'
+
+
+def read_schema(connection: Connection) -> StoredSchema:
+    """Read the schema of a database, through the driver: no listener counts a query.
+
+    Args:
+        connection: A connection of SQLAlchemy. On PostgreSQL its transaction must be open.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: The database fails.
+    """
+    cursor = connection.connection.cursor()
+    try:
+        if connection.dialect.name == "sqlite":
+            with driver_errors(connection, "PRAGMA table_list"):
+                return _read_sqlite(cursor)
+        with driver_errors(connection, _POSTGRESQL):
+            return _read_postgresql(cursor)
+    finally:
+        cursor.close()
+
+
+def _read_sqlite(cursor: Any) -> StoredSchema:
+    def rows(statement: str) -> list[Any]:
+        return list(cursor.execute(statement).fetchall())
+
+    tables = {}
+    for name, kind in _sqlite_names(rows):
+        # Tables of SQLite, and those in which a virtual table keeps its index.
+        if name.lower().startswith("sqlite_") or kind == "shadow":
+            continue
+        literal = '"' + name.replace('"', '""') + '"'
+        # table_xinfo lists generated columns too, table_info does not.
+        columns = [
+            StoredColumn(column[1], column[2] or "", _KEPT_BY_AFFINITY[_affinity(column[2] or "")])
+            for column in rows(f"PRAGMA main.table_xinfo({literal})")
+        ]
+        linked = frozenset(
+            (str(row[3]), str(row[2]).lower())
+            for row in rows(f"PRAGMA main.foreign_key_list({literal})")
+        )
+        key = name.lower()
+        tables[key] = StoredTable(key, quoted(name), columns, linked, is_view=kind == "view")
+    return StoredSchema(tables, int(rows("PRAGMA main.user_version")[0][0]), folds_case=True)
+
+
+def _sqlite_names(rows: Any) -> Iterable[tuple[str, str]]:
+    """Yield the names of tables and views, and their kind."""
+    if sqlite3.sqlite_version_info >= (3, 37):
+        return [(row[1], row[2]) for row in rows("PRAGMA main.table_list") if row[0] == "main"]
+    return [
+        (row[0], row[1])
+        for row in rows("SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view')")
+    ]
+
+
+def _affinity(declared: str) -> str:
+    """Return the affinity of a declared type, by the rules of SQLite (datatype3.html)."""
+    declared = declared.upper()
+    if "INT" in declared:
+        return "INTEGER"
+    if any(part in declared for part in ("CHAR", "CLOB", "TEXT")):
+        return "TEXT"
+    if declared == "" or "BLOB" in declared:
+        return "BLOB"
+    return "REAL" if any(part in declared for part in ("REAL", "FLOA", "DOUB")) else "NUMERIC"
+
+
+def _read_postgresql(cursor: Any) -> StoredSchema:
+    cursor.execute(_POSTGRESQL)
+    results = []
+    while cursor.nextset():
+        results.append(cursor.fetchall())
+    columns, links = results
+    keys: dict[int, str] = {}
+    found: dict[int, list[Any]] = {}
+    for row in columns:
+        oid, namespace, name, _, is_visible, *_ = row
+        # A visible table is found by its name alone, as a query finds it.
+        keys[oid] = name if is_visible else f"{namespace}.{name}"
+        found.setdefault(oid, []).append(row)
+    linked: dict[int, set[tuple[str, str]]] = {}
+    for source, column, target in links:
+        if target in keys:
+            linked.setdefault(source, set()).add((column, keys[target]))
+    tables = {}
+    for oid, rows in found.items():
+        _, namespace, name, kind, is_visible, is_part, *_ = rows[0]
+        printed = quoted(name) if is_visible else f"{quoted(namespace)}.{quoted(name)}"
+        tables[keys[oid]] = StoredTable(
+            keys[oid],
+            printed,
+            [
+                StoredColumn(column, type_name, _kept_on_postgresql(type_name, category))
+                for *_, column, type_name, category in rows
+                if column is not None
+            ],
+            frozenset(linked.get(oid, ())),
+            is_view=kind not in _POSTGRESQL_TABLES,
+            is_part=bool(is_part),
+            namespace=namespace,
+        )
+    return StoredSchema(tables)
+
+
+def _kept_on_postgresql(type_name: str, category: str) -> frozenset[str]:
+    if category in _POSTGRESQL_TEXT:
+        return frozenset({"text"})
+    return _POSTGRESQL_TYPES.get(type_name, frozenset())
