@@ -137,6 +137,8 @@ def open_database(url: str, *, read_only: bool = False, create_tables: bool = Tr
     """
     try:
         return LandscapeDB.from_url(url, create_tables=create_tables, read_only=read_only)
+    except NotALandscapeDatabaseError:
+        raise
     except (ValueError, ArgumentError) as error:
         raise UsageError(str(error)) from error
     except ImportError as error:

@@ -74,6 +74,37 @@ class TestOpening:
                 db.check_schema()
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.parametrize("create_tables", [False, True])
+    def test_the_database_of_another_program_is_refused_and_stays_as_it_is(
+        self, tmp_path: Path, sqlite_url: str, create_tables: bool
+    ) -> None:
+        file = tmp_path / "audit.db"
+        with closing(sqlite3.connect(file)) as other, other:
+            other.execute("CREATE TABLE runs (run_id TEXT, name TEXT)")
+        before = file.read_bytes()
+        with pytest.raises(NotALandscapeDatabaseError, match=r"no column runs\.started_at"):
+            LandscapeDB.from_url(sqlite_url, create_tables=create_tables)
+        assert file.read_bytes() == before
+        assert list(tmp_path.iterdir()) == [file]
+
+    def test_a_database_without_tables_is_refused_unless_they_are_created(
+        self, tmp_path: Path, sqlite_url: str
+    ) -> None:
+        (tmp_path / "audit.db").touch()
+        with pytest.raises(NotALandscapeDatabaseError, match="no table runs"):
+            LandscapeDB.from_url(sqlite_url, create_tables=False)
+        LandscapeDB.from_url(sqlite_url).close()
+        LandscapeDB.from_url(sqlite_url, create_tables=False).close()
+
+    def test_postgresql_does_not_create_tables_beside_another_programs(
+        self, fresh_postgres_url: str
+    ) -> None:
+        with LandscapeDB(fresh_postgres_url) as db, db.connection() as connection:
+            connection.execute(text("ALTER TABLE calls DROP COLUMN latency_ms"))
+            connection.execute(text("DROP TABLE checkpoints"))
+        with pytest.raises(NotALandscapeDatabaseError, match=r"no column calls\.latency_ms$"):
+            LandscapeDB(fresh_postgres_url)
+
     def test_a_path_may_hold_what_means_something_in_a_uri(self, tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path}/100%25 of #1.db"
         with LandscapeDB(url) as db:

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -92,6 +92,9 @@ class LandscapeDB:
         Raises:
             ValueError: The URL is not of an SQLite or PostgreSQL database.
             DatabaseNotFoundError: An SQLite file that must exist does not.
+            NotALandscapeDatabaseError: The database is to be written to and is that of another
+                program: a table lacks columns, or a table is missing and `create_tables` is False.
+                On PostgreSQL without `create_tables`, `check_schema` finds that.
         """
         self.connection_string = connection_string
         url = _parse(connection_string)
@@ -102,6 +105,11 @@ class LandscapeDB:
         else:
             self._engine = _postgresql_engine(url, read_only=read_only)
         self._open_connections = OpenConnections(self._engine)
+        # A reader calls `check_schema`, which asks for more. A server may not answer, so it is not
+        # asked before the caller can cut the connection, unless tables are to be created in it.
+        on_server = url.get_backend_name() != "sqlite"
+        if not read_only and not self.is_in_memory and (create_tables or not on_server):
+            self._refuse_other_database(tables_may_miss=create_tables)
         if create_tables and not read_only:
             metadata.create_all(self._engine)
 
@@ -175,6 +183,29 @@ class LandscapeDB:
         """
         with self.connection() as connection:
             return self._tables_of(connection)
+
+    def _refuse_other_database(self, *, tables_may_miss: bool) -> None:
+        """Refuse a database of another program, before anything is created or written in it."""
+        # Another program may have a table `runs` too: `create_all` leaves such a table as it is.
+        url = make_url(self.connection_string)
+        with ExitStack() as resources:
+            engine = self.engine
+            if url.get_backend_name() == "sqlite" and "uri" not in url.query:
+                if not Path(str(url.database)).is_file():
+                    return
+                # A connection of `engine` would turn another program's file to WAL, and one that
+                # is read-only could not remove the files beside one that is.
+                engine = create_engine(_existing_file(url, mode="rw"))
+                resources.callback(engine.dispose)
+            with engine.connect() as connection:
+                stored = read_schema(connection)
+        missing = [
+            each for each in _missing(stored) if not (tables_may_miss and each.startswith("table "))
+        ]
+        if missing:
+            raise NotALandscapeDatabaseError(
+                f"{self.masked_url} is not a Landscape database: no {', no '.join(missing)}"
+            )
 
     def _tables_of(self, connection: Connection) -> StoredSchema:
         stored = read_schema(connection)
