@@ -203,6 +203,7 @@ class LandscapeDB:
             each for each in _missing(stored) if not (tables_may_miss and each.startswith("table "))
         ]
         if missing:
+            self.close()
             raise NotALandscapeDatabaseError(
                 f"{self.masked_url} is not a Landscape database: no {', no '.join(missing)}"
             )
