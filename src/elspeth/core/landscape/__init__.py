@@ -14,8 +14,10 @@ from elspeth.contracts import (
     NodeStateCompleted,
     NodeStateFailed,
     NodeStateOpen,
+    ReproducibilityGrade,
     RoutingEvent,
     Row,
+    RowLineage,
     Run,
     Token,
     TokenParent,
@@ -25,6 +27,7 @@ from elspeth.core.landscape.exporter import LandscapeExporter
 from elspeth.core.landscape.formatters import CSVFormatter, ExportFormatter, JSONFormatter
 from elspeth.core.landscape.legacy_exporter import LegacyLandscapeExporter
 from elspeth.core.landscape.recorder import LandscapeRecorder
+from elspeth.core.landscape.row_data import RowDataResult, RowDataState
 from elspeth.core.landscape.schema import (
     artifacts_table,
     batch_members_table,
@@ -63,8 +66,12 @@ __all__ = [
     "NodeStateCompleted",
     "NodeStateFailed",
     "NodeStateOpen",
+    "ReproducibilityGrade",
     "RoutingEvent",
     "Row",
+    "RowDataResult",
+    "RowDataState",
+    "RowLineage",
     "Run",
     "Token",
     "TokenParent",
