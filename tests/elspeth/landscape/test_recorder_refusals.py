@@ -418,6 +418,10 @@ CONTRADICTIONS = {
     " UNION ALL SELECT status, completed_at FROM node_states"
     " UNION ALL SELECT status, completed_at FROM batches)"
     " WHERE (status IN ('completed', 'failed')) <> (completed_at IS NOT NULL)",
+    "an open state with an output": "SELECT 1 FROM node_states WHERE status = 'open'"
+    " AND coalesce(output_hash, duration_ms, completed_at, error_json) IS NOT NULL",
+    "a completed state with an error": "SELECT 1 FROM node_states"
+    " WHERE status = 'completed' AND error_json IS NOT NULL",
     "an export's error beside another status": "SELECT 1 FROM runs"
     " WHERE export_error IS NOT NULL AND export_status <> 'failed'",
 }
