@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import landscape_start
-from landscape_start import MixedInstallation, mixed_installation
+from landscape_start import MixedInstallation, installation_problem, mixed_installation
 
 ROOT = Path(__file__).parents[1]
 PROBE = "harness/exporters/probe_script.py"
@@ -129,6 +129,19 @@ def test_one_of_the_two_alone_is_not_a_mixture(
         assert done.stderr == "our package was imported\n"
 
 
+def test_what_the_removal_of_the_other_distribution_has_taken_along_is_named(
+    mixed: Path,
+) -> None:
+    for file in THEIRS:
+        (mixed / file).unlink()
+    shutil.rmtree(mixed / "elspeth-0.1.0.dist-info")
+    done = run(mixed, "-c", "import landscape_start; landscape_start.landscape()")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "has lost 1 of its files, such as elspeth/__init__.py" in line
+    assert "pip install --force-reinstall --no-deps elspeth-landscape" in line
+
+
 def test_two_folders_are_not_a_mixture(tmp_path: Path) -> None:
     install_ours(tmp_path / "ours")
     install_theirs(tmp_path / "theirs")
@@ -212,14 +225,14 @@ def test_a_distribution_without_a_readable_record_stops_nothing(
     assert mixed_installation([str(tmp_path), archive, "", "/nowhere"]) is None
 
 
-def test_this_installation_is_not_mixed() -> None:
-    assert mixed_installation() is None
+def test_this_installation_has_no_problem() -> None:
+    assert installation_problem() is None
 
 
 def test_the_check_imports_nothing_of_ours_and_no_large_module() -> None:
     script = (
         "import sys; before = set(sys.modules); import landscape_start;"
-        "landscape_start.mixed_installation();"
+        "landscape_start.installation_problem();"
         "print(*sorted(set(sys.modules) - before))"
     )
     folder = Path(landscape_start.__file__).parents[1]

@@ -38,9 +38,9 @@ def main() -> None:
     # Python puts the script's folder first on the path.
     sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != _FOLDER.resolve()]
     # Of an environment in which pip has mixed our package with that of the exporter.
-    mixture = _load(_START, "harness_start").mixed_installation()
-    if mixture is not None:
-        os.write(int(sys.argv[2]), f"{json.dumps({'refused': str(mixture)})}\n".encode())
+    problem = _load(_START, "harness_start").installation_problem()
+    if problem is not None:
+        os.write(int(sys.argv[2]), f"{json.dumps({'refused': problem})}\n".encode())
         return
     _load(_FOLDER / "probe", _NAME)
     host = importlib.import_module(f"{_NAME}.host")

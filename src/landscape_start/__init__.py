@@ -15,7 +15,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, NoReturn
 
-__all__ = ["MixedInstallation", "harness", "landscape", "mixed_installation", "refuse_mixture"]
+__all__ = [
+    "MixedInstallation",
+    "harness",
+    "installation_problem",
+    "landscape",
+    "mixed_installation",
+    "refuse_damage",
+]
 
 OURS = "elspeth-landscape"
 SIBLING = "querygrowth"
@@ -57,7 +64,7 @@ class MixedInstallation(NamedTuple):
 
 def landscape() -> None:
     """Run the `landscape` command."""
-    refuse_mixture()
+    refuse_damage()
     from elspeth.cli.main import main
 
     main()
@@ -65,17 +72,47 @@ def landscape() -> None:
 
 def harness() -> None:
     """Run the `harness` command."""
-    refuse_mixture()
+    refuse_damage()
     from harness.cli.main import main
 
     main()
 
 
-def refuse_mixture() -> None:
-    """Exit with code 2 and one line on standard error if the installation is mixed."""
-    mixture = mixed_installation()
-    if mixture is not None:
-        _exit(str(mixture))
+def refuse_damage() -> None:
+    """Exit with code 2 and one line on standard error if the installation is mixed or damaged."""
+    problem = installation_problem()
+    if problem is not None:
+        _exit(problem)
+
+
+def installation_problem(paths: Iterable[str] | None = None) -> str | None:
+    """Return why the installation cannot be trusted, in one line, or None.
+
+    Args:
+        paths: The folders to look into, or None for those of `sys.path`.
+    """
+    folders = list(sys.path if paths is None else paths)
+    mixture = mixed_installation(folders)
+    return _lost_files(folders) if mixture is None else str(mixture)
+
+
+def _lost_files(folders: Iterable[str]) -> str | None:
+    """Return what is missing of our package: removing the other distribution removes its files."""
+    for folder in dict.fromkeys(map(os.path.abspath, folders)):
+        for each in _distributions(folder):
+            if _normal(each.name) != OURS:
+                continue
+            lost = sorted(
+                file for file in each.files if not os.path.exists(os.path.join(folder, file))
+            )
+            if lost:
+                return (
+                    f"{OURS} {each.version} in {folder} has lost {len(lost)} of its files, such as "
+                    f"{lost[0]}: another distribution with a package `{PACKAGE}` has overwritten "
+                    f"and then removed them. Install it again: "
+                    f"pip install --force-reinstall --no-deps {OURS}"
+                )
+    return None
 
 
 def mixed_installation(paths: Iterable[str] | None = None) -> MixedInstallation | None:

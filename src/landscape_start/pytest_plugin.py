@@ -2,11 +2,11 @@
 
 import pytest
 
-from landscape_start import USAGE_ERROR, mixed_installation
+from landscape_start import USAGE_ERROR, installation_problem
 
 
 def pytest_configure() -> None:
     """Exit with code 2: a test of a mixture of two packages proves nothing about either."""
-    mixture = mixed_installation()
-    if mixture is not None:
-        pytest.exit(str(mixture), returncode=USAGE_ERROR)
+    problem = installation_problem()
+    if problem is not None:
+        pytest.exit(problem, returncode=USAGE_ERROR)
