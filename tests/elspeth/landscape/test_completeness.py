@@ -30,8 +30,8 @@ CALLS_OF_OPERATIONS = "ALTER TABLE calls ADD COLUMN operation_id TEXT REFERENCES
 
 
 @pytest.fixture
-def db(sqlite_url: str) -> Iterator[LandscapeDB]:
-    with LandscapeDB(sqlite_url) as db:
+def db() -> Iterator[LandscapeDB]:
+    with LandscapeDB.in_memory() as db:
         yield db
 
 
@@ -228,6 +228,11 @@ def test_a_name_of_nothing_unknown_is_refused(db: LandscapeDB, name: str, said: 
 
 
 class TestExports:
+    @pytest.fixture
+    def db(self, sqlite_url: str) -> Iterator[LandscapeDB]:
+        with LandscapeDB(sqlite_url) as db:
+            yield db
+
     @pytest.fixture(autouse=True)
     def recorded(self, db: LandscapeDB) -> None:
         record_sample_run(LandscapeRecorder(db))
