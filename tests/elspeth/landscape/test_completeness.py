@@ -143,6 +143,14 @@ class TestRefused:
         assert unknown(db) == names
         db.check_schema(names)
 
+    def test_an_sqlite_that_lists_no_tables_is_asked_otherwise(
+        self, db: LandscapeDB, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Before 3.37 an unknown pragma gave no rows, which would look like an empty database."""
+        monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
+        alter(db, COLOUR, OPERATIONS, "CREATE VIEW summary AS SELECT run_id FROM runs")
+        assert unknown(db) == {"nodes.colour", "operations"}
+
     def test_a_renamed_column_is_missing(self, db: LandscapeDB) -> None:
         alter(db, "ALTER TABLE nodes RENAME COLUMN config_json TO config")
         with pytest.raises(NotALandscapeDatabaseError, match=r"no column nodes\.config_json$"):
