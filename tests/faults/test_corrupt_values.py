@@ -98,12 +98,13 @@ def test_a_corrupt_value_on_postgresql_is_refused_with_its_place(
     trail: Trail, corruption: Corruption
 ) -> None:
     table, column, key = corruption.table, corruption.column, corruption.key
-    trail.execute(f"CREATE TABLE saved AS SELECT * FROM {table}")
+    # Without the name of a key: a table with one would be taken for a part of the audit trail.
+    trail.execute(f"CREATE TABLE saved AS SELECT {key} AS owner, {column} AS value FROM {table}")
 
     def put_back() -> None:
         trail.execute(
-            f"UPDATE {table} SET {column} = saved.{column} FROM saved "
-            f"WHERE saved.{key} = {table}.{key}"
+            f"UPDATE {table} SET {column} = saved.value FROM saved "
+            f"WHERE saved.owner = {table}.{key}"
         )
 
     try:

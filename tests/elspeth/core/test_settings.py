@@ -55,7 +55,13 @@ def test_the_defaults_store_to_a_local_sqlite_file_and_export_nothing() -> None:
         "enabled": True,
         "backend": "sqlite",
         "url": "sqlite:///./runs/audit.db",
-        "export": {"enabled": False, "sink": None, "format": "csv", "sign": False},
+        "export": {
+            "enabled": False,
+            "sink": None,
+            "format": "csv",
+            "sign": False,
+            "leave_out": (),
+        },
     }
     assert ElspethSettings().sinks == {}
 
@@ -129,6 +135,25 @@ def test_environment_variables_override_the_file(written: WriteFile) -> None:
     assert settings.landscape.export.sign is True
     assert settings.landscape.export.format == "csv"
     assert settings.landscape.export.sink == "Audit"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("operations", ("operations",)),
+        (" operations , nodes.colour", ("operations", "nodes.colour")),
+        ('"a,b",c', ('"a,b"', "c")),
+        ("a,", ("a", "")),
+    ],
+)
+def test_names_to_leave_out_may_be_a_list_or_a_text(
+    written: WriteFile, text: str, names: tuple[str, ...]
+) -> None:
+    path = written("landscape: {}")
+    by_variable = load(path, ELSPETH_LANDSCAPE__EXPORT__LEAVE_OUT=text)
+    assert by_variable.landscape.export.leave_out == names
+    in_file = ElspethSettings.model_validate({"landscape": {"export": {"leave_out": list(names)}}})
+    assert in_file == by_variable
 
 
 def test_environment_variables_find_a_key_in_any_spelling_of_the_file(written: WriteFile) -> None:

@@ -30,8 +30,8 @@ CALLS_OF_OPERATIONS = "ALTER TABLE calls ADD COLUMN operation_id TEXT REFERENCES
 
 
 @pytest.fixture
-def db(sqlite_url: str) -> Iterator[LandscapeDB]:
-    with LandscapeDB(sqlite_url) as db:
+def db() -> Iterator[LandscapeDB]:
+    with LandscapeDB.in_memory() as db:
         yield db
 
 
@@ -143,6 +143,14 @@ class TestRefused:
         assert unknown(db) == names
         db.check_schema(names)
 
+    def test_an_sqlite_that_lists_no_tables_is_asked_otherwise(
+        self, db: LandscapeDB, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Before 3.37 an unknown pragma gave no rows, which would look like an empty database."""
+        monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
+        alter(db, COLOUR, OPERATIONS, "CREATE VIEW summary AS SELECT run_id FROM runs")
+        assert unknown(db) == {"nodes.colour", "operations"}
+
     def test_a_renamed_column_is_missing(self, db: LandscapeDB) -> None:
         alter(db, "ALTER TABLE nodes RENAME COLUMN config_json TO config")
         with pytest.raises(NotALandscapeDatabaseError, match=r"no column nodes\.config_json$"):
@@ -228,6 +236,11 @@ def test_a_name_of_nothing_unknown_is_refused(db: LandscapeDB, name: str, said: 
 
 
 class TestExports:
+    @pytest.fixture
+    def db(self, sqlite_url: str) -> Iterator[LandscapeDB]:
+        with LandscapeDB(sqlite_url) as db:
+            yield db
+
     @pytest.fixture(autouse=True)
     def recorded(self, db: LandscapeDB) -> None:
         record_sample_run(LandscapeRecorder(db))

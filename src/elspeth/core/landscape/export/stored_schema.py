@@ -12,23 +12,21 @@ from elspeth.core.landscape.export.snapshot import driver_errors
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 
-# One message with three statements. It begins with SET, as it belongs to the opening of a snapshot
+# One message with two statements. It begins with SET, as it belongs to the opening of a snapshot
 # and reads the catalogue only: a trace that counts queries does not count it.
 _POSTGRESQL = """
 SET LOCAL row_security TO off;
 SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_table_is_visible(c.oid),
-       c.relispartition, a.attname, t.typname, t.typcategory::text
+       c.relispartition, a.attname, t.typname, t.typcategory::text,
+       ARRAY(SELECT k.confrelid::bigint FROM pg_constraint k
+              WHERE k.contype = 'f' AND k.conrelid = c.oid AND a.attnum = ANY (k.conkey))
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
   LEFT JOIN pg_type t ON t.oid = a.atttypid
  WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND c.relpersistence <> 't'
    AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%'
- ORDER BY c.oid, a.attnum;
-SELECT k.conrelid::bigint, a.attname, k.confrelid::bigint
-  FROM pg_constraint k
-  JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
- WHERE k.contype = 'f'
+ ORDER BY c.oid, a.attnum
 """
 _POSTGRESQL_TABLES = ("r", "p", "f")
 _POSTGRESQL_TYPES: Mapping[str, frozenset[str]] = {
@@ -180,34 +178,35 @@ def _affinity(declared: str) -> str:
 
 def _read_postgresql(cursor: Any) -> StoredSchema:
     cursor.execute(_POSTGRESQL)
-    results = []
-    while cursor.nextset():
-        results.append(cursor.fetchall())
-    columns, links = results
+    # psycopg begins with the result of SET. Drivers that keep the last result alone have no other.
+    if cursor.description is None:
+        cursor.nextset()
     keys: dict[int, str] = {}
     found: dict[int, list[Any]] = {}
-    for row in columns:
+    for row in cursor.fetchall():
         oid, namespace, name, _, is_visible, *_ = row
         # A visible table is found by its name alone, as a query finds it.
         keys[oid] = name if is_visible else f"{namespace}.{name}"
         found.setdefault(oid, []).append(row)
-    linked: dict[int, set[tuple[str, str]]] = {}
-    for source, column, target in links:
-        if target in keys:
-            linked.setdefault(source, set()).add((column, keys[target]))
     tables = {}
     for oid, rows in found.items():
         _, namespace, name, kind, is_visible, is_part, *_ = rows[0]
-        printed = quoted(name) if is_visible else f"{quoted(namespace)}.{quoted(name)}"
+        columns = [
+            StoredColumn(column, type_name, _kept_on_postgresql(type_name, category))
+            for *_, column, type_name, category, _ in rows
+            if column is not None
+        ]
+        linked = frozenset(
+            (column, keys[target])
+            for *_, column, _, _, targets in rows
+            for target in targets
+            if target in keys
+        )
         tables[keys[oid]] = StoredTable(
             keys[oid],
-            printed,
-            [
-                StoredColumn(column, type_name, _kept_on_postgresql(type_name, category))
-                for *_, column, type_name, category in rows
-                if column is not None
-            ],
-            frozenset(linked.get(oid, ())),
+            quoted(name) if is_visible else f"{quoted(namespace)}.{quoted(name)}",
+            columns,
+            linked,
             is_view=kind not in _POSTGRESQL_TABLES,
             is_part=bool(is_part),
             namespace=namespace,
