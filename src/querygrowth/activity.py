@@ -58,7 +58,7 @@ class ShapeActivity:
     site: CallSite | None = None
     most_parameters: int = 0
     longest_sql: int = 0
-    cause: Cause = Cause()
+    cause: Cause = field(default_factory=Cause)
     steps: int = 0
 
     @classmethod

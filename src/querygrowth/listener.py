@@ -7,6 +7,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from itertools import islice
 from time import perf_counter
 from typing import Any, Protocol
@@ -19,8 +20,17 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from querygrowth.call_sites import Callers
 from querygrowth.orm_loads import Load, RawLoad, raw_load
 from querygrowth.stack import StackWalker
+from querygrowth.statements import (
+    DriverReport,
+    StatementKind,
+    first_keyword,
+    kind_of,
+    needs_report,
+    statements_in,
+)
 
 DBAPIRow = Sequence[object]
+_READING = frozenset({"SELECT", "TABLE", "VALUES", "WITH"})
 
 
 class RowCursor(Protocol):
@@ -57,6 +67,7 @@ class Execution:
         "parameter_count",
         "parameters",
         "read_steps",
+        "report",
         "rows_fetched",
         "sql",
         "started",
@@ -87,6 +98,7 @@ class Execution:
         self.read_steps: Callable[[], int] | None = None
         self.rows_fetched = 0
         self.failed = True  # until SQLAlchemy reports that it returned
+        self.report: DriverReport | None = None  # only where the text does not tell the kind
         self.ended: float | None = None
         self.started = perf_counter()
 
@@ -94,6 +106,31 @@ class Execution:
     def seconds(self) -> float | None:
         """From sending to the last row; None while there may be more rows."""
         return None if self.ended is None else self.ended - self.started
+
+    @property
+    def kind(self) -> StatementKind:
+        """The kind of the statement, by its text and by what the driver reported."""
+        return kind_of(self.sql, self.report)
+
+    def parts(self, dialect: str) -> "tuple[Execution, ...]":
+        """The statements that were sent in one text, as executions; mostly this one alone.
+
+        The first one has the values. The rows belong to the first one that can return rows.
+
+        Args:
+            dialect: SQLAlchemy's name of the dialect.
+        """
+        texts = statements_in(self.sql, dialect)
+        if len(texts) == 1:
+            return (self,)
+        parts = tuple(copy(self) for _ in texts)
+        for number, (part, sql) in enumerate(zip(parts, texts, strict=True)):
+            part.sql, part.rows_fetched = sql, 0
+            if number:
+                part.parameter_count, part.parameters, part.executemany = 0, None, False
+        reading = (part for part in parts if first_keyword(part.sql) in _READING)
+        next(reading, parts[0]).rows_fetched = self.rows_fetched
+        return parts
 
     def end(self) -> None:
         """Note that the cursor is exhausted or closed; only the first call counts."""
@@ -295,9 +332,20 @@ class Recording:
         if execution is None:
             return  # it began before this recording did
         execution.failed = False
+        if needs_report(statement):
+            execution.report = DriverReport(
+                cursor.description is not None,
+                cursor.rowcount,
+                getattr(cursor, "statusmessage", None),
+            )
         # A batched INSERT reads its returned rows from the bare cursor between its batches. A
-        # statement without a description returns no rows.
-        if context is None or executemany or cursor.description is None:
+        # statement without a description returns no rows, except on psycopg2's named cursors, which
+        # have none before the first FETCH.
+        if (
+            context is None
+            or executemany
+            or (cursor.description is None and getattr(cursor, "name", None) is None)
+        ):
             execution.end()
             return
         context.cursor = CountingCursor(context.cursor, execution)

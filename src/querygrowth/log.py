@@ -16,7 +16,7 @@ from querygrowth.engine import AnyEngine, sync_engine
 from querygrowth.listener import Execution, Recording, listening
 from querygrowth.orm_loads import Load, RawLoad, load_of
 from querygrowth.stack import StackWalker
-from querygrowth.statements import Shape, StatementKind, kind_of, shape_of
+from querygrowth.statements import Shape, StatementKind, shape_of
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ class QueryLog:
     """
 
     # Everything is computed on reading, so that the counted code pays for the recording only.
-    # `kind_of` and `shape_of` are cached by text, which makes repeated reading cheap.
+    # `kind_of` and `shape_of` are cached by text, which makes repeated reading cheap. The cache of
+    # `shape_of` has a limit, which a log of many texts exceeds, so a log keeps its shapes.
 
     def __init__(self, recording: Recording, dialect: str) -> None:
         self._recording = recording
@@ -98,6 +99,7 @@ class QueryLog:
         # object is known by its identity, because equal code may stand in several files.
         self._sites: dict[tuple[int, int], CallSite] = {}
         self._loads: dict[RawLoad, Load | None] = {}
+        self._shapes: dict[str, Shape] = {}
 
     @property
     def statements(self) -> tuple[Query, ...]:
@@ -186,16 +188,21 @@ class QueryLog:
 
     def _executions(self) -> list[Execution]:
         # A copy, because other threads may append while this one reads.
-        return list(self._recording.executions)
+        return [
+            part for sent in list(self._recording.executions) for part in sent.parts(self.dialect)
+        ]
 
     def _count(self, kind: StatementKind) -> int:
-        return sum(kind_of(sent.sql) is kind for sent in self._executions())
+        return sum(sent.kind is kind for sent in self._executions())
 
     def _executed_queries(self) -> Iterator[Execution]:
-        return (sent for sent in self._executions() if kind_of(sent.sql) is StatementKind.QUERY)
+        return (sent for sent in self._executions() if sent.kind is StatementKind.QUERY)
 
     def _shape(self, execution: Execution) -> Shape:
-        return shape_of(execution.sql, self.dialect)
+        shape = self._shapes.get(execution.sql)
+        if shape is None:
+            shape = self._shapes[execution.sql] = shape_of(execution.sql, self.dialect)
+        return shape
 
     def _read(self, number: int, execution: Execution) -> Query:
         callers = execution.callers
@@ -204,7 +211,7 @@ class QueryLog:
             number=number,
             sql=execution.sql,
             shape=self._shape(execution),
-            kind=kind_of(execution.sql),
+            kind=execution.kind,
             batch_size=execution.parameter_count if execution.executemany else 1,
             parameter_count=0 if execution.executemany else execution.parameter_count,
             rows_fetched=execution.rows_fetched,
