@@ -28,8 +28,14 @@ def _package_folder(name: str) -> str:
     return f"{folders[0] if folders else name}{os.sep}"
 
 
-# "<frozen" begins the names of modules inside the interpreter, such as importlib's.
-_NEVER_CALL_SITES = (_package_folder("sqlalchemy"), f"{Path(__file__).parent}{os.sep}", "<frozen")
+# "<frozen" begins the names of modules inside the interpreter, such as importlib's, and
+# "<sqlalchemy" those of functions that SQLAlchemy generates.
+_NEVER_CALL_SITES = (
+    _package_folder("sqlalchemy"),
+    f"{Path(__file__).parent}{os.sep}",
+    "<frozen",
+    "<sqlalchemy",
+)
 
 
 class Project:

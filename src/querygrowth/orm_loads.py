@@ -17,6 +17,10 @@ if TYPE_CHECKING:  # a project that uses Core alone does not pay for the import
     from sqlalchemy.orm import Mapper, RelationshipProperty
 
 
+# Options of an INSERT, UPDATE or DELETE about a mapped class that a session runs.
+_IN_SESSION = ("_sa_orm_insert_options", "_sa_orm_update_options", "_sa_orm_delete_options")
+
+
 class Reason(str, Enum):
     """Why a statement was sent."""
 
@@ -24,9 +28,11 @@ class Reason(str, Enum):
     EAGER = "eager"  # a loader option such as selectinload
     EXPIRED = "expired"  # an attribute was read after its object had expired
     PARTLY_EXPIRED = "partly expired"  # the same where only some attributes had expired
+    SUBCLASS = "subclass"  # a column of a subclass was read of an object of a query of its base
     DEFERRED = "deferred"  # a deferred column was read
     REFRESHED = "refreshed"  # Session.refresh
     QUERY = "query"  # the user's own statement about a mapped class
+    WRITE = "write"  # the same on a session, where it changes rows
     FLUSH = "flush"  # a unit of work wrote its changes
 
     __str__ = str.__str__  # enum.StrEnum needs Python 3.11
@@ -60,6 +66,10 @@ class Load(NamedTuple):
         needs_table: The table of that class.
         rows: The class of the loaded objects, or the base class of its hierarchy; empty if the rows
             are no new objects.
+        base: For columns of a subclass, the base class of its hierarchy.
+        via: The relationships of eager joins that lead from the query's class to `owner`.
+        joined: For a query, the classes that come by a join without an option (as in `rows`), and
+            their relationships.
         dynamic: For a query, the `dynamic` and `write_only` relationships that may have sent it:
             name and column, such as ("Order.items", "items.order_id").
     """
@@ -73,6 +83,9 @@ class Load(NamedTuple):
     needs: str = ""
     needs_table: str = ""
     rows: str = ""
+    base: str = ""
+    via: tuple[str, ...] = ()
+    joined: tuple[tuple[str, str], ...] = ()
     dynamic: tuple[tuple[str, str], ...] = ()
 
     @classmethod
@@ -81,6 +94,8 @@ class Load(NamedTuple):
         load = cls(*values)
         return load._replace(
             attributes=tuple(load.attributes),
+            via=tuple(load.via),
+            joined=tuple((rows, name) for rows, name in load.joined),
             dynamic=tuple((name, column) for name, column in load.dynamic),
         )
 
@@ -110,28 +125,31 @@ def raw_load(context: Any) -> RawLoad | None:
     # objects of the user alive.
     try:
         options = context.execution_options
-        loading = options.get("_sa_orm_load_options")
         statement = context.invoked_statement
-        if loading is None:
-            if options.get("compiled_cache") is not None:
-                return RawLoad(Reason.FLUSH, None, None)
-            subject = statement._propagate_attrs.get("plugin_subject")
-            return None if subject is None else RawLoad(Reason.QUERY, subject, False)
-        state = loading._lazy_loaded_from
-        if state is not None:
-            return RawLoad(Reason.LAZY, state.mapper, statement._compile_options._current_path)
-        state = loading._refresh_state
-        if state is not None:
-            return _column_load(state, loading, statement._compile_options._only_load_props)
-        path = getattr(statement._compile_options, "_current_path", None)
-        if path:
-            return RawLoad(Reason.EAGER, None, path)
+        loading = options.get("_sa_orm_load_options")  # absent where a query has default options
+        if loading is not None:
+            state = loading._lazy_loaded_from
+            if state is not None:
+                return RawLoad(Reason.LAZY, state.mapper, statement._compile_options._current_path)
+            state = loading._refresh_state
+            if state is not None:
+                return _column_load(state, loading, statement._compile_options._only_load_props)
         subject = statement._propagate_attrs.get("plugin_subject")
+        if options.get("compiled_cache") is not None:
+            return RawLoad(Reason.FLUSH, subject, None)
         if subject is None:
             return None
-        return RawLoad(
-            Reason.QUERY, subject, "parententity" in statement._raw_columns[0]._annotations
-        )
+        if not context.is_crud:
+            path = getattr(statement._compile_options, "_current_path", None)
+            if path:
+                return RawLoad(Reason.EAGER, None, path)
+            # A column of a class belongs to its entity too, but has a key of its own.
+            first = statement._raw_columns[0]._annotations
+            return RawLoad(
+                Reason.QUERY, subject, "parententity" in first and "proxy_key" not in first
+            )
+        in_session = any(name in options for name in _IN_SESSION)
+        return RawLoad(Reason.WRITE if in_session else Reason.QUERY, subject, False)
     # A driver statement has no context or no statement, text() has no entity, and another release
     # of SQLAlchemy may have other names. Then the advice is that for statements of Core.
     except (AttributeError, IndexError, TypeError):
@@ -159,31 +177,49 @@ def load_of(raw: RawLoad | Load | None) -> Load | None:
     if reason is Reason.FLUSH:
         return Load(reason.value)
     if reason in (Reason.LAZY, Reason.EAGER):
-        relationship = _last_relationship(raw.detail)
-        return _relationship_load(reason, relationship, raw.mapper) if relationship else None
+        # A path alternates mappers with their attributes. Only a relationship has `uselist`.
+        path = [step for step in raw.detail.path if hasattr(step, "uselist")]
+        return _relationship_load(reason, path, raw.mapper) if path else None
     mapper: Mapper[Any] = raw.mapper.mapper
     name = mapper.class_.__name__
-    if reason is Reason.QUERY:
+    if reason in (Reason.QUERY, Reason.WRITE):
         return Load(
             reason.value,
             owner=name,
             target=name,
             rows=_family(mapper) if raw.detail else "",
+            joined=tuple(
+                (_family(each.mapper), _name(each))
+                for each in mapper.relationships
+                if each.lazy in ("joined", False)
+            ),
             dynamic=tuple(_dynamic_relationships(mapper)),
         )
+    columns = tuple(_columns(mapper, raw.detail or ()))
+    parent = mapper.inherits
+    # Columns of the table that joined inheritance adds, which a query of the base class leaves out.
+    added = parent is not None and mapper.local_table is not parent.local_table
+    if (
+        added
+        and columns
+        and all(mapper.columns[key].table is mapper.local_table for key in columns)
+    ):
+        reason = Reason.SUBCLASS if reason is not Reason.EXPIRED else reason
     return Load(
         reason.value,
         owner=name,
-        attributes=tuple(_named(mapper, raw.detail or ())),
+        attributes=columns,
         target=name,
+        base=mapper.base_mapper.class_.__name__ if reason is Reason.SUBCLASS else "",
         needs=_family(mapper),
         needs_table=_table(mapper),
     )
 
 
 def _relationship_load(
-    reason: Reason, relationship: "RelationshipProperty[Any]", owner: "Mapper[Any] | None"
+    reason: Reason, path: "Sequence[RelationshipProperty[Any]]", owner: "Mapper[Any] | None"
 ) -> Load:
+    relationship = path[-1]
     parent = owner or relationship.parent
     return Load(
         reason.value,
@@ -195,12 +231,12 @@ def _relationship_load(
         needs=_family(parent),
         needs_table=_table(parent),
         rows=_family(relationship.mapper),
+        via=tuple(map(_name, path[:-1])),
     )
 
 
-def _last_relationship(path: Any) -> "RelationshipProperty[Any] | None":
-    # A path alternates mappers with their attributes. Only a relationship has `uselist`.
-    return next((step for step in reversed(path.path) if hasattr(step, "uselist")), None)
+def _name(relationship: "RelationshipProperty[Any]") -> str:
+    return f"{relationship.parent.class_.__name__}.{relationship.key}"
 
 
 def _family(mapper: "Mapper[Any]") -> str:
@@ -213,10 +249,10 @@ def _table(mapper: "Mapper[Any]") -> str:
     return str(getattr(mapper.local_table, "name", ""))
 
 
-def _named(mapper: "Mapper[Any]", keys: Iterable[str]) -> Iterator[str]:
-    """The keys in the order of the mapper's attributes."""
+def _columns(mapper: "Mapper[Any]", keys: Iterable[str]) -> Iterator[str]:
+    """The keys that are of columns, in the order of the mapper's attributes."""
     wanted = set(keys)
-    return (attribute.key for attribute in mapper.attrs if attribute.key in wanted)
+    return (attribute.key for attribute in mapper.column_attrs if attribute.key in wanted)
 
 
 def _dynamic_relationships(mapper: "Mapper[Any]") -> Iterator[tuple[str, str]]:
@@ -224,5 +260,4 @@ def _dynamic_relationships(mapper: "Mapper[Any]") -> Iterator[tuple[str, str]]:
         for relationship in owner.relationships:
             if relationship.lazy in ("dynamic", "write_only") and relationship.mapper is mapper:
                 for column in relationship.remote_side:
-                    name = f"{relationship.parent.class_.__name__}.{relationship.key}"
-                    yield name, f"{getattr(column.table, 'name', '')}.{column.name}"
+                    yield _name(relationship), f"{getattr(column.table, 'name', '')}.{column.name}"
