@@ -5,15 +5,23 @@ lookup in a loop, the bulk form of a write. `querygrowth.growth_verdicts` shows 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from querygrowth.activity import ShapeActivity
+from querygrowth.activity import Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
 from querygrowth.causes import Parents
 from querygrowth.orm_loads import Load, Reason
+from querygrowth.work import VM_STEPS
 
+FETCHED_ROWS = "fetched rows"
+# The counts that a shape of queries has too.
+_OF_SHAPES: Mapping[str, Callable[[ShapeActivity], int]] = {
+    FETCHED_ROWS: lambda sent: sent.rows_fetched,
+    VM_STEPS: lambda sent: sent.steps,
+}
 _SHOWN_CALLERS = 3
+_SHOWN_CHARACTERS = 160
 # `column = ?` and `? = column`, as SQLAlchemy and users write a comparison with a value.
 _KEYS = re.compile(r"""([\w."`\[\]]+) = \?|\? = ([\w."`\[\]]+)""")
 _AGGREGATE = re.compile(r"^SELECT (?:COUNT|SUM|MIN|MAX|AVG)\(", re.IGNORECASE)
@@ -52,6 +60,49 @@ def fix_of(sent: ShapeActivity, *, item: str) -> Fix:
         if load is not None and load.needs
         else _lookup(sent, item),
     )
+
+
+def site_of_rise(activities: Sequence[Activity], name: str) -> CallSite | None:
+    """The line that caused most of the rise of a count, where it is known.
+
+    Args:
+        activities: The activities at rising scales.
+        name: The name of the count, as in `Activity.sites`, or `FETCHED_ROWS`.
+    """
+    risen = _largest_rise(activities, name)
+    return risen.site if risen else activities[-1].sites.get(name)
+
+
+def concerned(activities: Sequence[Activity], name: str) -> Iterator[str]:
+    """Yield the table and the statement that most of a count's rise is about, where it is known."""
+    risen = _largest_rise(activities, name)
+    known = activities[-1].concerns.get(name)
+    if risen is not None:
+        yield f"most for {risen.shape.table}: {shortened(risen.shape.text)}"
+        if len(risen.cause.chain) > 1:
+            yield callers_line(risen.cause.chain)
+    elif known:
+        yield f"most for {shortened(known)}"
+
+
+def _largest_rise(activities: Sequence[Activity], name: str) -> ShapeActivity | None:
+    """The shape whose queries caused most of the rise of fetched rows or machine steps."""
+    measure = _OF_SHAPES.get(name)
+    if measure is None:
+        return None
+    before = {sent.shape.text: measure(sent) for sent in activities[0].shapes}
+    rises = {sent: measure(sent) - before.get(sent.shape.text, 0) for sent in activities[-1].shapes}
+    most = max(rises, key=lambda sent: rises[sent], default=None)
+    return most if most is not None and rises[most] > 0 else None
+
+
+def shortened(text: str) -> str:
+    """Shorten a long statement to `_SHOWN_CHARACTERS`."""
+    if len(text) > _SHOWN_CHARACTERS:
+        # The tables and conditions identify a statement. The list of its columns is long and does
+        # not, so that it is left out first.
+        text = re.sub(r"SELECT .*? FROM ", "SELECT ... FROM ", text, count=1)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
 
 
 def callers_line(chain: Sequence[CallSite]) -> str:
