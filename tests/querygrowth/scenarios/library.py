@@ -1,5 +1,7 @@
 """Tables of a library in memory, with a relationship of every kind."""
 
+from typing import ClassVar
+
 from sqlalchemy import Column, FetchedValue, ForeignKey, Table, func
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -99,7 +101,7 @@ class Shelf(Base):
     __tablename__ = "shelves"
     id: Mapped[int] = mapped_column(primary_key=True)
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("shelves.id"), index=True)
-    parent: Mapped["Shelf | None"] = relationship(remote_side=[id], back_populates="children")
+    parent: Mapped["Shelf | None"] = relationship(remote_side="Shelf.id", back_populates="children")
     children: Mapped[list["Shelf"]] = relationship(back_populates="parent")
 
 
@@ -107,7 +109,7 @@ class Person(Base):
     __tablename__ = "people"
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str]
-    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "person"}
+    __mapper_args__: ClassVar = {"polymorphic_on": "kind", "polymorphic_identity": "person"}
 
 
 class Reader(Person):
@@ -116,7 +118,7 @@ class Reader(Person):
     card: Mapped[str]
     favourite_id: Mapped[int] = mapped_column(ForeignKey("tags.id"))
     favourite: Mapped[Tag] = relationship()
-    __mapper_args__ = {"polymorphic_identity": "reader"}
+    __mapper_args__: ClassVar = {"polymorphic_identity": "reader"}
 
 
 class Seat(Base):
