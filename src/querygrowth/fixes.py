@@ -162,7 +162,8 @@ def _option_path(load: Load, parents: Parents | None) -> tuple[str, CallSite | N
         loaded = parents.load
         if not loaded.relationship:
             # An eager join has loaded the parents. defaultload() leaves its way of loading.
-            joined = load.via or [name for rows, name in loaded.joined if rows == load.needs]
+            known = (names for rows, names in loaded.joined if rows == load.needs)
+            joined = () if loaded.rows == load.needs else load.via or next(known, ())
             for name in reversed(joined):
                 option = f"defaultload({name}).{option}"
             break
@@ -216,7 +217,7 @@ def _lookup(sent: ShapeActivity, item: str) -> str:
         return (
             f"{name}, a dynamic or write-only relationship that is queried once per {item}: query "
             f"{load.owner} once with {load.owner}.{columns[0]}.in_(...), or map it without lazy= "
-            f"and add .options(selectinload({name}))"
+            f"and add .options(selectinload({name})){_grouped(sent)}"
         )
     if not keys:
         return (
@@ -264,18 +265,16 @@ def _write(sent: ShapeActivity, item: str) -> str:
     mapped = load.owner if load is not None and load.owner else ""
     in_session = flushed or (load is not None and load.reason == Reason.WRITE)
     target, session = mapped or table, "session" if in_session else "connection"
-    intro = f"a loop that sends {operation} on {table} once per {item}"
     if flushed:
-        trigger = (
-            f"{cause.entry}() inside the loop"
-            if cause.entry in _WRITERS or not cause.entry
-            else f"the autoflush before {cause.entry}() inside the loop"
-        )
+        trigger = f"{cause.entry or 'flush'}()"
+        if cause.entry not in _WRITERS:
+            trigger = f"the autoflush before {trigger}"
         return (
-            f"{intro}, by {trigger}: change all objects first"
-            f"{' (session.add_all(...))' if operation == 'INSERT' else ''} and flush or commit "
-            f"once after the loop, or write in bulk: {_bulk(sent, session, target)}"
+            f"{operation} on {table}, sent once per {item} by {trigger}: if it stands in a loop, "
+            f"change all objects first{' (session.add_all(...))' if operation == 'INSERT' else ''} "
+            f"and flush or commit once after it; or write in bulk: {_bulk(sent, session, target)}"
         )
+    intro = f"a loop that sends {operation} on {table} once per {item}"
     return f"{intro}: write them in one statement: {_bulk(sent, session, target)}"
 
 

@@ -190,7 +190,7 @@ def _judge_queries(axis: AxisGrowth, subject: str, contract: QueryContract) -> V
         seen=f"queries {'grew' if grown else 'did not grow'} with {axis.axis}",
         evidence=[
             *_counts_by_scale(axis, lambda act: act.queries, "queries"),
-            *(line for shape in growing for line in shape.lines(shown=site)),
+            *(line for shape in growing for line in shape.lines(shown=site, worst=growing[0])),
         ],
         next_step=_advice(growing, axis),
         site=site,
@@ -304,14 +304,19 @@ class _GrowingShape:
     site: CallSite | None
     fix: Fix
 
-    def lines(self, *, shown: CallSite | None) -> Iterator[str]:
-        """Yield the counts and the trend, the text, and the line unless the verdict shows it."""
+    def lines(self, *, shown: CallSite | None, worst: "_GrowingShape") -> Iterator[str]:
+        """Yield the counts, the trend, the text and the causes.
+
+        The line and the repair are left out where the verdict shows them, as it does for `worst`.
+        """
         counts = ", ".join(map(str, self.trend.counts))
         yield f"{self.table}: {counts} ({describe_trend(self.trend)})"
         yield f"  {shortened(self.text)}"
         if self.site and self.site != shown:
             yield f"  sent from {self.site}"
         yield from (f"  {line}" for line in self.fix.evidence)
+        if self.fix.next_step != worst.fix.next_step and self.trend.chunk is None:
+            yield f"  look at: {self.fix.next_step}"
 
 
 def _growing_shapes(axis: AxisGrowth, tables: Collection[str]) -> tuple[_GrowingShape, ...]:
