@@ -20,6 +20,7 @@ from querygrowth.call_sites import (
 from querygrowth.driver import trace_driver, traceable
 from querygrowth.engine import AnyEngine, sync_engine
 from querygrowth.listener import Execution, Recording, listening, record_stacks
+from querygrowth.statements import DriverReport
 from querygrowth.work import BRANCHES, VM_STEPS, Tally, count_branches, count_vm_steps
 
 
@@ -61,7 +62,7 @@ class Record:
         statements = [
             [
                 *(each.sql, each.parameter_count, each.executemany, each.checkout),
-                *(each.transaction, each.rows_fetched, each.failed),
+                *(each.transaction, each.rows_fetched, each.failed, each.report),
                 *(index(call_site(caller)) for caller in each.callers or (None, None)),
             ]
             for each in recording.executions
@@ -89,10 +90,11 @@ class Record:
         recording.commits, recording.rollbacks = content["commits"], content["rollbacks"]
         recording.checkouts = content["checkouts"]
         for each in content["statements"]:
-            sql, count, many, checkout, transaction, rows, failed, nearest, project = each
+            sql, count, many, checkout, transaction, rows, failed, report, nearest, project = each
             callers = Callers(sites[nearest], sites[project])
             execution = Execution(sql, count, many, checkout, transaction, callers, None)
             execution.rows_fetched, execution.failed = rows, failed
+            execution.report = DriverReport(*report) if report else None
             recording.executions.append(execution)
         trace = content["trace"]
         origins = {text: sites[number] for text, number in content["origins"].items()}
