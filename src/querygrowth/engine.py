@@ -12,6 +12,8 @@ from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar
 from sqlalchemy import Connection, Engine, StaticPool, func, inspect, select, table
 from sqlalchemy.engine import Inspector
 
+from querygrowth.table_names import bare_name
+
 # They hold the server's tables, never the user's. PostgreSQL's pg_catalog is not among the names
 # that the inspector returns.
 _SYSTEM_SCHEMAS = frozenset({"information_schema", "mysql", "performance_schema", "sys"})
@@ -129,7 +131,7 @@ def _found(value: object, calls: int) -> tuple[AnyEngine, ...] | None:
         return _of_known(value)
     if isinstance(value, type):
         raise ValueError(
-            f"no SQLAlchemy engine in the class {value.__name__}: pass an object of it"
+            f"expected an SQLAlchemy Engine, got the class {value.__name__}: pass an object of it"
         )
     if python_inspect.isroutine(value) or isinstance(
         value, functools.partial | functools._lru_cache_wrapper
@@ -146,19 +148,15 @@ def _found(value: object, calls: int) -> tuple[AnyEngine, ...] | None:
 
 def _refusal(value: object) -> str:
     kind = type(value).__name__
-    if (
-        python_inspect.isgenerator(value)
-        or python_inspect.isasyncgen(value)
-        or python_inspect.isawaitable(value)
-    ):
-        return (
-            f"no SQLAlchemy engine in a {kind}: pass the function that makes it, without calling it"
-        )
+    if python_inspect.isgenerator(value) or python_inspect.isasyncgen(value):
+        return f"expected an SQLAlchemy Engine, got {kind}: pass the function without calling it"
+    if python_inspect.isawaitable(value):
+        return f"expected an SQLAlchemy Engine, got {kind}: await it, or pass the function"
     if isinstance(value, str) or kind == "URL":
-        return f"no SQLAlchemy engine in a {kind}: pass the engine that create_engine() returned"
+        return f"expected an SQLAlchemy Engine, got {kind}: pass what create_engine() returned"
     return (
-        f"no SQLAlchemy engine in a value of type {kind}: pass an engine, a connection, a session "
-        "or a sessionmaker"
+        "expected an SQLAlchemy Engine, or a connection, session or sessionmaker that leads to "
+        f"one, got {kind}"
     )
 
 
@@ -226,7 +224,7 @@ def _of_session(session: Any) -> tuple[AnyEngine, ...] | None:
 def _of_function(function: Any, calls: int) -> tuple[AnyEngine, ...] | None:
     name = getattr(function, "__name__", type(function).__name__)
     if calls == _MOST_CALLS:
-        raise ValueError(f"no SQLAlchemy engine in the function {name}: it returns functions")
+        raise ValueError(f"expected an SQLAlchemy Engine, but {name} returns functions only")
     _check_callable_without_arguments(function, name)
     # A function with @contextmanager around it has the generator function inside.
     bare = python_inspect.unwrap(function)
@@ -321,13 +319,47 @@ async def ask_async(
         return None
 
 
+def tables_of(engine: Engine) -> frozenset[str] | None:
+    """The tables and views of an engine's database, with schemas; None where it cannot be asked."""
+    if _shares_its_connection(engine):
+        return _tables_on_shared_connection(engine)
+    return ask(engine, _qualified_tables)
+
+
 def existing_tables(connection: Connection) -> frozenset[str]:
-    """The names of the tables and views of a database."""
+    """The names of the tables and views of a database, without their schemas."""
+    return frozenset(bare_name(name) for name in _qualified_tables(connection))
+
+
+def _qualified_tables(connection: Connection) -> frozenset[str]:
+    """The names of the tables and views of a database, as "schema"."table" with its quotes."""
     inspector = inspect(connection)
     tables: set[str] = set()
     for schema in _user_schemas(inspector):
-        tables.update(inspector.get_table_names(schema), inspector.get_view_names(schema))
+        names = [*inspector.get_table_names(schema), *inspector.get_view_names(schema)]
+        with suppress(NotImplementedError):  # most databases have none
+            names += inspector.get_materialized_view_names(schema)
+        tables.update(f'"{schema}"."{name}"' for name in names)
     return frozenset(tables)
+
+
+def _tables_on_shared_connection(engine: Engine) -> frozenset[str] | None:
+    """The tables of an SQLite database in memory, whose one connection the user may have in use."""
+    # A cursor of the driver neither begins nor ends a transaction by reading.
+    record = vars(engine.pool).get("connection")
+    if engine.dialect.name != "sqlite" or engine.dialect.is_async or record is None:
+        return None
+    with suppress(Exception):  # it belongs to another thread, or is closed
+        cursor = record.dbapi_connection.cursor()
+        schemas = [row[1] for row in cursor.execute("PRAGMA database_list").fetchall()]
+        return frozenset(
+            f'"{schema}"."{name}"'
+            for schema in schemas
+            for (name,) in cursor.execute(
+                f"SELECT name FROM \"{schema}\".sqlite_master WHERE type IN ('table', 'view')"  # noqa: S608
+            ).fetchall()
+        )
+    return None
 
 
 def row_counts(connection: Connection) -> Mapping[tuple[str, str], int]:

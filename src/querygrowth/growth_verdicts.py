@@ -20,10 +20,10 @@ from querygrowth.contract import (
     describe_allowances,
     judge_vacuity,
     largest_fetch_site,
-    misspelt_table,
     number,
 )
 from querygrowth.growth import AxisGrowth, GrowthReport
+from querygrowth.table_limits import misspelt_table
 from querygrowth.trend import Chunk, Growth, Trend, trend
 from querygrowth.verdict import Outcome, Verdict, judge
 
