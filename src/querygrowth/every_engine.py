@@ -9,6 +9,9 @@ from sqlalchemy import Connection, Engine, event
 
 from querygrowth.listener import Recording
 
+# These events do not say which engine they are for.
+_OF_THE_POOL = frozenset({"checkout", "checkin"})
+
 
 @dataclass(frozen=True)
 class EngineRecording:
@@ -64,7 +67,7 @@ class EveryEngine:
         return forward
 
     def connected(self, connection: Connection) -> None:
-        """Note a checkout. The pool's own event does not say which engine it is for."""
+        """Note the checkout of a new connection."""
         self.of(connection.engine).listeners["checkout"](None, None, connection.connection)
 
 
@@ -77,7 +80,9 @@ def record_every_engine(make_recording: Callable[[], Recording]) -> Iterator[Eve
     """
     every = EveryEngine(make_recording)
     listeners: dict[str, Callable[..., Any]] = {
-        name: every.listener(name) for name in make_recording().listeners() if name != "checkout"
+        name: every.listener(name)
+        for name in make_recording().listeners()
+        if name not in _OF_THE_POOL
     }
     with ExitStack() as attached:
         for name, listener in {**listeners, "engine_connect": every.connected}.items():

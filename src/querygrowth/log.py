@@ -14,10 +14,12 @@ from itertools import chain
 
 from sqlalchemy import Engine
 
-from querygrowth.call_sites import CallSite, Project, StackWalker, call_site
+from querygrowth.call_sites import Callers, CallSite, Place, Project, call_site
 from querygrowth.engine import sync_engine, sync_engines
 from querygrowth.every_engine import record_every_engine
 from querygrowth.listener import Execution, Recording, listening
+from querygrowth.orm_loads import Load, RawLoad, load_of
+from querygrowth.stack import StackWalker
 from querygrowth.statements import Shape, StatementKind, shape_of
 
 
@@ -34,6 +36,8 @@ class Query:
         parameter_count: The number of values in its parameter set, mostly those of an IN list;
             0 for an `executemany`.
         rows_fetched: The rows that left its cursor so far.
+        steps: The steps of SQLite's machine from its sending to its last row; 0 unless they were
+            counted.
         failed: Whether the database refused it.
         seconds: From sending to the last row fetched or the closing of the cursor, including the
             reader's pauses. None while rows are left and the cursor is open.
@@ -42,6 +46,10 @@ class Query:
         transaction: The number of the transaction it belongs to, likewise.
         sent_from: The nearest caller outside SQLAlchemy and this package.
         project_site: The nearest caller in the user's project.
+        callers: All callers in the user's project, the nearest first.
+        entry: The name of the function of SQLAlchemy that the nearest caller called, such as
+            "commit"; empty if it is unknown.
+        load: Why the ORM sent it; None for a statement of Core.
         parameters: The values sent; None unless `keep_parameters` was set.
     """
 
@@ -52,12 +60,16 @@ class Query:
     batch_size: int
     parameter_count: int
     rows_fetched: int
+    steps: int
     failed: bool
     seconds: float | None
     checkout: int | None
     transaction: int | None
     sent_from: CallSite | None
     project_site: CallSite | None
+    callers: tuple[CallSite, ...]
+    entry: str
+    load: Load | None
     parameters: object
 
     @property
@@ -75,6 +87,9 @@ class QueryLog:
     """The statements, transactions and checkouts of one engine while it was counted.
 
     A log may be read at any time. It grows until its `count_queries` block ends.
+
+    Attributes:
+        dialect: SQLAlchemy's name of the database.
     """
 
     # Everything is computed on reading, so that the counted code pays for the recording only.
@@ -83,7 +98,11 @@ class QueryLog:
 
     def __init__(self, recording: Recording, dialect: str, *engines: Engine) -> None:
         self._recording = recording
-        self._dialect = dialect
+        self.dialect = dialect
+        # Few places and few reasons stand behind many statements, and reading them is slow. A code
+        # object is known by its identity, because equal code may stand in several files.
+        self._sites: dict[tuple[int, int], CallSite] = {}
+        self._loads: dict[RawLoad, Load | None] = {}
         self._shapes: dict[str, Shape] = {}
         self._engines = engines
 
@@ -167,6 +186,16 @@ class QueryLog:
         return self._recording.checkouts
 
     @property
+    def empty_transactions(self) -> tuple[Callers, ...]:
+        """Who ended the transactions in which no statement was sent."""
+        return tuple(self._recording.empty_transactions)
+
+    @property
+    def empty_checkouts(self) -> tuple[Callers, ...]:
+        """Who returned the connections on which no statement was sent."""
+        return tuple(self._recording.empty_checkouts)
+
+    @property
     def rows_fetched(self) -> int:
         """Rows that left the cursors of queries."""
         return sum(sent.rows_fetched for sent in self._executed_queries())
@@ -196,7 +225,7 @@ class QueryLog:
     def _executions(self) -> list[Execution]:
         # A copy, because other threads may append while this one reads.
         return [
-            part for sent in list(self._recording.executions) for part in sent.parts(self._dialect)
+            part for sent in list(self._recording.executions) for part in sent.parts(self.dialect)
         ]
 
     def _count(self, kind: StatementKind) -> int:
@@ -208,11 +237,12 @@ class QueryLog:
     def _shape(self, execution: Execution) -> Shape:
         shape = self._shapes.get(execution.sql)
         if shape is None:
-            shape = self._shapes[execution.sql] = shape_of(execution.sql, self._dialect)
+            shape = self._shapes[execution.sql] = shape_of(execution.sql, self.dialect)
         return shape
 
     def _read(self, number: int, execution: Execution) -> Query:
         callers = execution.callers
+        chain = tuple(map(self._site, callers.chain)) if callers else ()
         return Query(
             number=number,
             sql=execution.sql,
@@ -221,14 +251,34 @@ class QueryLog:
             batch_size=execution.parameter_count if execution.executemany else 1,
             parameter_count=0 if execution.executemany else execution.parameter_count,
             rows_fetched=execution.rows_fetched,
+            steps=execution.steps,
             failed=execution.failed,
             seconds=execution.seconds,
             checkout=execution.checkout,
             transaction=execution.transaction,
-            sent_from=call_site(callers.nearest) if callers else None,
-            project_site=call_site(callers.project) if callers else None,
+            sent_from=self._site(callers.nearest) if callers and callers.nearest else None,
+            project_site=chain[0] if chain else None,
+            callers=chain,
+            entry=callers.entry_name if callers else "",
+            load=self._load(execution.load),
             parameters=execution.parameters,
         )
+
+    def _site(self, place: Place) -> CallSite:
+        if isinstance(place, CallSite):
+            return place
+        key = (id(place[0]), place[1])
+        found = self._sites.get(key)
+        if found is None:
+            found = self._sites[key] = call_site(place)
+        return found
+
+    def _load(self, raw: RawLoad | Load | None) -> Load | None:
+        if raw is None or isinstance(raw, Load):
+            return raw
+        if raw not in self._loads:
+            self._loads[raw] = load_of(raw)
+        return self._loads[raw]
 
 
 class CombinedLog(QueryLog):
@@ -306,6 +356,16 @@ class CombinedLog(QueryLog):
     def checkouts(self) -> int:
         """Connections taken from the pools of the engines."""
         return sum(log.checkouts for log in self._logs())
+
+    @property
+    def empty_transactions(self) -> tuple[Callers, ...]:
+        """Who ended the transactions in which no statement was sent."""
+        return tuple(chain.from_iterable(log.empty_transactions for log in self._logs()))
+
+    @property
+    def empty_checkouts(self) -> tuple[Callers, ...]:
+        """Who returned the connections on which no statement was sent."""
+        return tuple(chain.from_iterable(log.empty_checkouts for log in self._logs()))
 
     @property
     def by_table(self) -> Mapping[str, int]:
