@@ -20,6 +20,16 @@ _COUNTS = pytest.StashKey[list[dict[str, str | int]]]()
 _ADDED = pytest.StashKey[str]()  # the engine's fixture, where the test does not request it
 _REPORTED = "query_counts"  # the attribute of a test report that holds its counts
 
+_MARKER = (
+    "query_budget(total, *, per_table, transactions, engine): fail the test if its body sends "
+    "more queries than that; per_table is a number, or a mapping of tables to numbers"
+)
+_NOT_OURS = (
+    "this is querygrowth's marker; if yours has the same name, register it under `markers` in the "
+    "settings of pytest, and it is left alone"
+)
+_LIMITS = {"total", "per_table", "transactions"}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare `--query-report` and the settings."""
@@ -35,19 +45,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, and check the settings."""
-    config.addinivalue_line(
-        "markers",
-        "query_budget(total, *, per_table, transactions, engine): fail the test if its body sends "
-        "more queries than that; per_table is a number, or a mapping of tables to numbers",
-    )
+    config.addinivalue_line("markers", _MARKER)
     _scales(config)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Add the engine's fixture to a marked test that does not request it."""
-    marker = item.get_closest_marker("query_budget")
-    if marker is None or not isinstance(item, pytest.Function):
-        return
+    marker = _budget(item)
+    if marker is None or not _is_plausible(marker):
+        return  # a wrong marker fails its test in the call, and needs no fixture for that
     fixture = marker.kwargs.get("engine", item.config.getini("query_engine"))
     if isinstance(fixture, str) and fixture not in item.fixturenames:
         item.fixturenames.append(fixture)
@@ -57,6 +63,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     """Name the marker or the setting where the fixture that it names does not exist."""
+    if _COUNTS in item.stash:
+        del item.stash[_COUNTS]  # the test runs again, as under pytest-rerunfailures
     try:
         return (yield)
     except pytest.FixtureLookupError as error:
@@ -82,9 +90,9 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Count what the test's body sends, and judge it once the body has passed."""
     # Only the body is counted. Fixtures are set up and torn down outside of this hook.
-    marker = item.get_closest_marker("query_budget")
     if not isinstance(item, pytest.Function):
         return (yield)
+    marker = _budget(item)
     if marker is not None:
         contract, engine = _marked(item, marker)
     else:
@@ -136,15 +144,56 @@ def pytest_terminal_summary(
 @pytest.fixture
 def count_queries(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """`with count_queries(engine) as log:`; see `querygrowth.assertions.QueryCounter.count`."""
-    counting: Callable[..., Any] = _counter(request.node).count
-    return counting
+    return _unless_overridden(request, "count")
 
 
 @pytest.fixture
 def query_growth(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """`query_growth(action, populate, axes=...)`; see `querygrowth.assert_query_growth`."""
-    growth: Callable[..., Any] = _counter(request.node).assert_growth
-    return growth
+    return _unless_overridden(request, "assert_growth")
+
+
+def _unless_overridden(request: pytest.FixtureRequest, method: str) -> Any:
+    """A method of the test's counter, or the value of another plugin's fixture of the same name.
+
+    A conftest.py or a test module overrides the fixtures here. Between plugins, the one that was
+    loaded last wins. This one must not replace the `count_queries` of pytest-django-queries, or of
+    a project that loads its fixtures with `-p`. So it asks for the fixture that it overrides.
+    """
+    name = request.fixturename
+    try:
+        return request.getfixturevalue(str(name))
+    except pytest.FixtureLookupError as error:
+        if error.argname != name:
+            raise  # the other fixture needs one that does not exist
+    return getattr(_counter(request.node), method)
+
+
+def _budget(item: pytest.Item) -> pytest.Mark | None:
+    """The marker `query_budget` of a test, unless it belongs to the project or to another plugin.
+
+    Projects use this name as a label, and other plugins with other arguments. They have registered
+    it too, and then arguments that do not fit here are not an error.
+    """
+    marker = item.get_closest_marker("query_budget")
+    if marker is None or not isinstance(item, pytest.Function):
+        return None
+    if _is_plausible(marker) or not _is_registered_elsewhere(item.config):
+        return marker
+    return None
+
+
+def _is_plausible(marker: pytest.Mark) -> bool:
+    """Whether the arguments can be those of this plugin: a limit, and no other name."""
+    names = marker.kwargs.keys()
+    return (
+        len(marker.args) == 1 or not marker.args and bool(names & _LIMITS)
+    ) and names <= _LIMITS | {"engine"}
+
+
+def _is_registered_elsewhere(config: pytest.Config) -> bool:
+    lines = (line for line in config.getini("markers") if line != _MARKER)
+    return any(line.partition(":")[0].partition("(")[0].strip() == "query_budget" for line in lines)
 
 
 def _marked(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, Any]:
@@ -155,6 +204,8 @@ def _marked(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, Any]:
         contract = assertions.query_budget(*marker.args, **arguments)
         return contract, _load("engine").engine_of(item.funcargs[arguments["engine"]])
     except (TypeError, ValueError) as misuse:
+        if not _is_plausible(marker):
+            raise pytest.fail.Exception(f"{misuse}; {_NOT_OURS}", pytrace=False) from None
         raise pytest.fail.Exception(str(misuse), pytrace=False) from None
 
 
