@@ -10,7 +10,7 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from importlib import import_module
 from typing import Any
 
@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Add the engine's fixture to a marked test that does not request it."""
     marker = _budget(item)
-    if marker is None or not _is_plausible(marker):
+    if marker is None or not isinstance(item, pytest.Function) or not _is_plausible(marker):
         return  # a wrong marker fails its test in the call, and needs no fixture for that
     fixture = marker.kwargs.get("engine", item.config.getini("query_engine"))
     if isinstance(fixture, str) and fixture not in item.fixturenames:
@@ -142,13 +142,13 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture
-def count_queries(request: pytest.FixtureRequest) -> Callable[..., Any]:
+def count_queries(request: pytest.FixtureRequest) -> Any:
     """`with count_queries(engine) as log:`; see `querygrowth.assertions.QueryCounter.count`."""
     return _unless_overridden(request, "count")
 
 
 @pytest.fixture
-def query_growth(request: pytest.FixtureRequest) -> Callable[..., Any]:
+def query_growth(request: pytest.FixtureRequest) -> Any:
     """`query_growth(action, populate, axes=...)`; see `querygrowth.assert_query_growth`."""
     return _unless_overridden(request, "assert_growth")
 
@@ -176,19 +176,16 @@ def _budget(item: pytest.Item) -> pytest.Mark | None:
     it too, and then arguments that do not fit here are not an error.
     """
     marker = item.get_closest_marker("query_budget")
-    if marker is None or not isinstance(item, pytest.Function):
+    if marker and not _is_plausible(marker) and _is_registered_elsewhere(item.config):
         return None
-    if _is_plausible(marker) or not _is_registered_elsewhere(item.config):
-        return marker
-    return None
+    return marker
 
 
 def _is_plausible(marker: pytest.Mark) -> bool:
     """Whether the arguments can be those of this plugin: a limit, and no other name."""
     names = marker.kwargs.keys()
-    return (
-        len(marker.args) == 1 or not marker.args and bool(names & _LIMITS)
-    ) and names <= _LIMITS | {"engine"}
+    limited = len(marker.args) == 1 or (not marker.args and bool(names & _LIMITS))
+    return limited and names <= _LIMITS | {"engine"}
 
 
 def _is_registered_elsewhere(config: pytest.Config) -> bool:
