@@ -58,7 +58,7 @@ def is_engine(value: object) -> TypeGuard[AnyEngine]:
     return issubclass(type(value), kinds)
 
 
-def engines_of(value: object) -> tuple[AnyEngine, ...] | None:
+def engines_of(value: object, *, call: bool = True) -> tuple[AnyEngine, ...] | None:
     """The engines that a value leads to, each once.
 
     These are accepted, plain or async:
@@ -72,6 +72,7 @@ def engines_of(value: object) -> tuple[AnyEngine, ...] | None:
 
     Args:
         value: What leads to engines.
+        call: Whether a function may be called.
 
     Returns:
         At least one engine. None stands for all engines of the process: a session whose class has
@@ -80,7 +81,7 @@ def engines_of(value: object) -> tuple[AnyEngine, ...] | None:
     Raises:
         ValueError: The value leads to no engine.
     """
-    return _found(value, calls=0)
+    return _found(value, calls=0 if call else _MOST_CALLS)
 
 
 def sync_engines(values: Iterable[object]) -> tuple[Engine, ...] | None:
@@ -224,7 +225,7 @@ def _of_session(session: Any) -> tuple[AnyEngine, ...] | None:
 def _of_function(function: Any, calls: int) -> tuple[AnyEngine, ...] | None:
     name = getattr(function, "__name__", type(function).__name__)
     if calls == _MOST_CALLS:
-        raise ValueError(f"expected an SQLAlchemy Engine, but {name} returns functions only")
+        raise ValueError(f"expected an SQLAlchemy Engine, got the function {name}")
     _check_callable_without_arguments(function, name)
     # A function with @contextmanager around it has the generator function inside.
     bare = python_inspect.unwrap(function)

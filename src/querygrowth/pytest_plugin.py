@@ -10,7 +10,7 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
@@ -20,8 +20,19 @@ import pytest
 _COUNTS = pytest.StashKey[list[dict[str, str | int]]]()
 _ADDED = pytest.StashKey[list[str]]()  # engines' fixtures that the test does not request
 _UNCOUNTED = pytest.StashKey[str]()  # why the report does not show the counts of a test
+_DEFAULT_ENGINE = "engine"
 # The attributes of a test report that hold its counts, or why it has none.
 _REPORTED, _NOT_REPORTED = "query_counts", "queries_not_counted"
+
+_MARKER = (
+    "query_budget(total, *, per_table, transactions, engine): fail the test if its body sends "
+    "more queries than that; per_table is a number, or a mapping of tables to numbers"
+)
+_NOT_OURS = (
+    "this is querygrowth's marker; if yours has the same name, register it under `markers` in the "
+    "settings of pytest, and it is left alone"
+)
+_LIMITS = {"total", "per_table", "transactions"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,25 +43,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="print the queries of every test that counts them or uses the engine fixture",
     )
-    parser.addini("query_engine", "fixture that gives the engine to count on", default="engine")
+    parser.addini(
+        "query_engine", "fixture that gives the engine to count on", default=_DEFAULT_ENGINE
+    )
     parser.addini("query_scales", "scales that query_growth tries on every axis", type="args")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, and check the settings."""
-    config.addinivalue_line(
-        "markers",
-        "query_budget(total, *, per_table, transactions, engine): fail the test if its body sends "
-        "more queries than that; per_table is a number, or a mapping of tables to numbers",
-    )
+    config.addinivalue_line("markers", _MARKER)
     _scales(config)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Add the engine's fixture to a marked test that does not request it."""
-    marker = item.get_closest_marker("query_budget")
-    if marker is None or not isinstance(item, pytest.Function):
-        return
+    marker = _budget(item)
+    if marker is None or not isinstance(item, pytest.Function) or not _is_plausible(marker):
+        return  # a wrong marker fails its test in the call, and needs no fixture for that
     for fixture in _fixtures(item, marker):
         if isinstance(fixture, str) and fixture not in item.fixturenames:
             item.fixturenames.append(fixture)
@@ -60,6 +69,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     """Name the marker or the setting where the fixture that it names does not exist."""
+    if _COUNTS in item.stash:
+        del item.stash[_COUNTS]  # the test runs again, as under pytest-rerunfailures
     try:
         return (yield)
     except pytest.FixtureLookupError as error:
@@ -85,9 +96,9 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Count what the test's body sends, and judge it once the body has passed."""
     # Only the body is counted. Fixtures are set up and torn down outside of this hook.
-    marker = item.get_closest_marker("query_budget")
     if not isinstance(item, pytest.Function):
         return (yield)
+    marker = _budget(item)
     if marker is None:
         with _reported(item):
             return (yield)
@@ -141,43 +152,94 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture
-def count_queries(request: pytest.FixtureRequest) -> Callable[..., Any]:
+def count_queries(request: pytest.FixtureRequest) -> Any:
     """`with count_queries(engine) as log:`; see `querygrowth.assertions.QueryCounter.count`."""
-    counting: Callable[..., Any] = _counter(request.node).count
-    return counting
+    return _unless_overridden(request, "count")
 
 
 @pytest.fixture
-def query_growth(request: pytest.FixtureRequest) -> Callable[..., Any]:
+def query_growth(request: pytest.FixtureRequest) -> Any:
     """`query_growth(action, populate, axes=...)`; see `querygrowth.assert_query_growth`."""
-    growth: Callable[..., Any] = _counter(request.node).assert_growth
-    return growth
+    return _unless_overridden(request, "assert_growth")
+
+
+def _unless_overridden(request: pytest.FixtureRequest, method: str) -> Any:
+    """A method of the test's counter, or the value of another plugin's fixture of the same name.
+
+    A conftest.py or a test module overrides the fixtures here. Between plugins, the one that was
+    loaded last wins. This one must not replace the `count_queries` of pytest-django-queries, or of
+    a project that loads its fixtures with `-p`. So it asks for the fixture that it overrides.
+    """
+    name = request.fixturename
+    try:
+        return request.getfixturevalue(str(name))
+    except pytest.FixtureLookupError as error:
+        if error.argname != name:
+            raise  # the other fixture needs one that does not exist
+    return getattr(_counter(request.node), method)
+
+
+def _budget(item: pytest.Item) -> pytest.Mark | None:
+    """The marker `query_budget` of a test, unless it belongs to the project or to another plugin.
+
+    Projects use this name as a label, and other plugins with other arguments. They have registered
+    it too, and then arguments that do not fit here are not an error.
+    """
+    marker = item.get_closest_marker("query_budget")
+    if marker and not _is_plausible(marker) and _is_registered_elsewhere(item.config):
+        return None
+    return marker
+
+
+def _is_plausible(marker: pytest.Mark) -> bool:
+    """Whether the arguments can be those of this plugin: a limit, and no other name."""
+    names = marker.kwargs.keys()
+    limited = len(marker.args) == 1 or (not marker.args and bool(names & _LIMITS))
+    return limited and names <= _LIMITS | {"engine"}
+
+
+def _is_registered_elsewhere(config: pytest.Config) -> bool:
+    lines = (line for line in config.getini("markers") if line != _MARKER)
+    return any(line.partition(":")[0].partition("(")[0].strip() == "query_budget" for line in lines)
 
 
 def _fixtures(item: pytest.Item, marker: pytest.Mark) -> tuple[Any, ...]:
-    """The fixtures that give the engines of a budget, as the marker or the settings name them."""
+    """The fixtures that give the engines of a budget, as the marker or the settings name them.
+
+    There is none in a project without a fixture of the default name. All engines are counted then.
+    """
     named = marker.kwargs.get("engine", item.config.getini("query_engine"))
+    if named == _DEFAULT_ENGINE and "engine" not in marker.kwargs:
+        manager = getattr(item.session, "_fixturemanager", None)
+        if named not in getattr(manager, "_arg2fixturedefs", {named}):
+            return ()
     return tuple(named) if isinstance(named, list | tuple) else (named,)
 
 
 def _marked(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, tuple[Any, ...]]:
-    """The contract of the marker, and the values of its fixtures. A wrong marker fails the test."""
+    """The contract of the marker, and what is counted. A wrong marker fails the test."""
     arguments = {"engine": item.config.getini("query_engine"), **marker.kwargs}
     try:
         contract = _load("assertions").query_budget(*marker.args, **arguments)
     except (TypeError, ValueError) as misuse:
+        if not _is_plausible(marker):
+            raise pytest.fail.Exception(f"{misuse}; {_NOT_OURS}", pytrace=False) from None
         raise pytest.fail.Exception(str(misuse), pytrace=False) from None
-    sources = tuple(item.funcargs[name] for name in _fixtures(item, marker))
-    for source in sources:
+    engines: list[Any] = []
+    for name in _fixtures(item, marker):
+        source = item.funcargs[name]
         try:
-            _load("engine").engines_of(source)
+            found = _load("engine").engines_of(source)
         except ValueError as refused:
             reason = (
                 f"no SQLAlchemy engine in a value of type {type(source).__name__}: name a fixture "
                 f"that gives an engine, or a session ({refused})"
             )
             raise pytest.fail.Exception(reason, pytrace=False) from None
-    return contract, sources
+        if found is None:
+            return contract, ()  # any engine of the process may be used
+        engines += found
+    return contract, tuple(engines)
 
 
 @contextmanager
@@ -185,26 +247,27 @@ def _reported(item: pytest.Function) -> Generator[None, None, None]:
     """Count what an unmarked test sends, if `--query-report` is set and it uses the fixture.
 
     The report is an addition to a run. Nothing that goes wrong in counting changes an outcome, so
-    that every error here is noted for the report, whatever its class.
+    every error here is noted for the report, whatever its class.
     """
     fixture = item.config.getini("query_engine")
     if not item.config.getoption("--query-report") or fixture not in item.funcargs:
         yield
         return
-    with ExitStack() as counting:
-        log = None
-        try:
-            _load("engine").engines_of(item.funcargs[fixture])
-            project = _counter(item).project
-            log = counting.enter_context(
-                _load("log").count_queries(item.funcargs[fixture], project=project)
-            )
-        except (Exception, pytest.fail.Exception) as error:
-            item.stash[_UNCOUNTED] = _first_line(error)
+    counting, log = ExitStack(), None
+    try:
+        # A fixture of this name may be anything, so that a function in it is not called.
+        engines = _load("engine").engines_of(item.funcargs[fixture], call=False)
+        project = _counter(item).project
+        log = counting.enter_context(_load("log").count_queries(*engines or (), project=project))
+    except (Exception, pytest.fail.Exception) as error:
+        item.stash[_UNCOUNTED] = _first_line(error)
+    try:
         yield
-    if log is not None and _COUNTS not in item.stash:  # otherwise the test counted for itself
+    finally:
         try:
-            _counter(item).report(_load("assertions").counts_of(log))
+            counting.close()
+            if log is not None and _COUNTS not in item.stash:  # else the test counted for itself
+                _counter(item).report(_load("assertions").counts_of(log))
         except (Exception, pytest.fail.Exception) as error:
             item.stash[_UNCOUNTED] = _first_line(error)
 
