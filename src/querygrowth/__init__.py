@@ -3,6 +3,9 @@
 The public names are listed in `__all__`. They are imported when they are first used, because
 pytest imports this package in every run, and a suite that counts no queries should not pay for
 SQLAlchemy and sqlglot. `querygrowth.search` needs Hypothesis and is imported by its own name.
+
+PYTEST_DONT_REWRITE: without this word, pytest warns where a program imports this package and then
+runs pytest in the same process, and `-W error` turns that warning into a crash.
 """
 
 from importlib import import_module

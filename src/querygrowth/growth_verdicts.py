@@ -18,11 +18,11 @@ from querygrowth.contract import (
     check_contract,
     describe_allowances,
     judge_vacuity,
-    misspelt_table,
     number,
 )
 from querygrowth.fixes import FETCHED_ROWS, Fix, concerned, fix_of, shortened, site_of_rise
 from querygrowth.growth import AxisGrowth, GrowthReport
+from querygrowth.table_limits import misspelt_table
 from querygrowth.trend import Chunk, Growth, Trend, trend
 from querygrowth.verdict import Outcome, Verdict, judge
 

@@ -322,7 +322,7 @@ class Recording:
     def _after(
         self,
         connection: Connection,
-        cursor: DBAPICursor,
+        cursor: Any,  # a DBAPICursor, to which drivers add attributes
         statement: str,
         parameters: Any,
         context: Any,  # an ExecutionContext or None; Any, as its cursor is replaced
@@ -338,14 +338,10 @@ class Recording:
                 cursor.rowcount,
                 getattr(cursor, "statusmessage", None),
             )
-        # A batched INSERT reads its returned rows from the bare cursor between its batches. A
-        # statement without a description returns no rows, except on psycopg2's named cursors, which
-        # have none before the first FETCH.
-        if (
-            context is None
-            or executemany
-            or (cursor.description is None and getattr(cursor, "name", None) is None)
-        ):
+        # psycopg2's named cursors have no description before the first FETCH.
+        has_rows = cursor.description is not None or getattr(cursor, "name", None) is not None
+        # A batched INSERT reads its returned rows from the bare cursor between its batches.
+        if context is None or executemany or not has_rows:
             execution.end()
             return
         context.cursor = CountingCursor(context.cursor, execution)

@@ -15,6 +15,7 @@ from querygrowth.engine import AnyEngine, sync_engine
 from querygrowth.listener import Execution, Recording, listening
 from querygrowth.orm_loads import Load, load_of
 from querygrowth.stack import StackWalker
+from querygrowth.statements import DriverReport
 from querygrowth.work import BRANCHES, VM_STEPS, Tally, count_branches, count_vm_steps
 
 
@@ -74,7 +75,7 @@ class Record:
             "statements": [
                 [
                     *(each.sql, each.parameter_count, each.executemany, each.checkout),
-                    *(each.transaction, each.rows_fetched, each.failed, each.steps),
+                    *(each.transaction, each.rows_fetched, each.failed, each.report, each.steps),
                     *(called(each.callers), loads.setdefault(load_of(each.load), len(loads))),
                 ]
                 for each in recording.executions
@@ -117,10 +118,13 @@ class Record:
         recording.empty_transactions = [callers[each] for each in content["empty_transactions"]]
         recording.empty_checkouts = [callers[each] for each in content["empty_checkouts"]]
         for each in content["statements"]:
-            sql, count, many, checkout, transaction, rows, failed, steps, called, load = each
+            sql, count, many, checkout, transaction, rows, failed, report, steps, called, load = (
+                each
+            )
             by = None if called is None else callers[called]
             execution = Execution(sql, count, many, checkout, transaction, by, None, loads[load])
             execution.rows_fetched, execution.failed, execution.steps = rows, failed, steps
+            execution.report = DriverReport(*report) if report else None
             recording.executions.append(execution)
         trace = content["trace"]
         return cls(

@@ -1,15 +1,19 @@
-"""Compare the names of tables as people write them with those in statements and databases."""
+"""Compare the names of tables as people write them with those in statements and databases.
+
+Upper and lower case are the same here. Two tables whose names differ in nothing else are rare, and
+a limit for one of them then limits both.
+"""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-_PART = re.compile(r'"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|[^\s.]+')
+_PART = re.compile(r'"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|[^.]+')
 
 
 def name_parts(name: str) -> tuple[str, ...]:
     """The parts of a dotted name without quotes: `'"public".items'` has "public" and "items"."""
-    return tuple(_unquoted(part) for part in _PART.findall(name)) or (name,)
+    return tuple(_unquoted(part.strip()) for part in _PART.findall(name)) or (name,)
 
 
 def bare_name(name: str) -> str:
@@ -23,57 +27,73 @@ def qualified_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(".".join(each[-2:]) for each in parts if len(each) > 1))
 
 
-class TableNames:
-    """The tables that are known, to find out which one a written name means.
-
-    Upper and lower case are the same, unless two known tables differ in nothing else. A name with
-    a schema means the table of that schema; a known table without a schema may be in any.
+def is_named(name: str, table: str, qualified: Sequence[str]) -> bool:
+    """Whether a written name means a table of a statement.
 
     Args:
-        known: Names of tables, with their schema or without it.
+        name: The name, with a schema or without it.
+        table: The table without its schema.
+        qualified: The tables that the statement names with a schema, as "schema.table". A table
+            without one may be of any schema.
+    """
+    *schema, bare = _folded(name)
+    if bare != table.casefold():
+        return False
+    schemas = {
+        each.casefold().removesuffix(f".{bare}")
+        for each in qualified
+        if each.casefold().endswith(f".{bare}")
+    }
+    return not schema or not schemas or schema[0] in schemas
+
+
+def are_same(one: str, other: str) -> bool:
+    """Whether two written names are the same but for quotes and case."""
+    return _folded(one) == _folded(other)
+
+
+class TableNames:
+    """The tables that are known, to find out whether a written name means one of them.
+
+    Args:
+        known: Names of tables, with their schema or without it. A table may be listed twice, with
+            its schema and without.
     """
 
     def __init__(self, known: Iterable[str]) -> None:
-        self._known: dict[str, set[tuple[str, ...]]] = {}
+        self._schemas: dict[str, dict[str, str]] = {}
+        self.bare: set[str] = set()
         for name in known:
-            parts = name_parts(name)[-2:]
-            self._known.setdefault(parts[-1].casefold(), set()).add(parts)
+            *schema, table = name_parts(name)[-2:]
+            self.bare.add(table)
+            schemas = self._schemas.setdefault(table.casefold(), {})
+            if schema:
+                schemas[schema[0].casefold()] = f"{schema[0]}.{table}"
+
+    def __bool__(self) -> bool:
+        return bool(self.bare)
 
     def knows(self, name: str) -> bool:
-        """Whether a table of that name is known."""
-        return any(self._meant(name))
-
-    def ambiguous(self, name: str) -> tuple[str, ...]:
-        """The known tables that a name without a schema may mean, where there are several."""
-        if len(name_parts(name)) > 1:
-            return ()
-        schemas = {".".join(parts) for parts in self._meant(name) if len(parts) > 1}
-        return tuple(sorted(schemas)) if len(schemas) > 1 else ()
+        """Whether a table of that name is known; without known schemas it may be in any."""
+        *schema, table = _folded(name)
+        schemas = self._schemas.get(table)
+        return schemas is not None and (not schema or not schemas or schema[0] in schemas)
 
     def nearest(self, name: str) -> str:
-        """The known table whose name resembles a name most; empty if none is known."""
-        bare = sorted({parts[-1] for group in self._known.values() for parts in group})
-        folded = {each.casefold(): each for each in bare}
+        """The known table whose name resembles a name most."""
         table = bare_name(name).casefold()
-        if table in folded:  # the table exists in another schema
-            return ".".join(sorted(self._known[table])[0])
-        found = get_close_matches(table, folded, n=1, cutoff=0)
-        return folded[found[0]] if found else ""
+        if table in self._schemas:  # it is in another schema
+            return min(self._schemas[table].values())
+        folded = {each.casefold(): each for each in sorted(self.bare)}
+        return folded[get_close_matches(table, folded, n=1, cutoff=0)[0]]
 
-    def _meant(self, name: str) -> Iterator[tuple[str, ...]]:
-        parts = name_parts(name)[-2:]
-        same = self._known.get(parts[-1].casefold(), set())
-        exact = {each for each in same if each[-1] == parts[-1]}
-        schema = parts[0].casefold() if len(parts) > 1 else None
-        # Some known names come with their schema, and the same tables also without it.
-        with_schema = {each for each in exact or same if len(each) > 1}
-        for each in with_schema if schema and with_schema else exact or same:
-            if schema is None or len(each) == 1 or each[0].casefold() == schema:
-                yield each
+
+def _folded(name: str) -> tuple[str, ...]:
+    return tuple(part.casefold() for part in name_parts(name)[-2:])
 
 
 def _unquoted(part: str) -> str:
-    quote, inner = part[0], part[1:-1]
+    quote, inner = part[:1], part[1:-1]
     if len(part) > 2 and quote in '"`[' and part[-1] == {"[": "]"}.get(quote, quote):
         return inner.replace('""', '"') if quote == '"' else inner
     return part
