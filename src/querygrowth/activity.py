@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from decimal import Decimal
+from enum import Enum
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -22,6 +23,22 @@ from querygrowth.statements import Shape, StatementKind, first_keyword
 TRANSACTIONS = "transactions"
 CHECKOUTS = "checkouts"
 SESSION_STATEMENTS = "session statements"
+OTHER_STATEMENTS = "other statements"
+
+
+class ResultKind(str, Enum):
+    """What the result of an action can show about the rows that the action needed."""
+
+    RECORDS = "records"
+    """A collection: its elements are the records that were asked for."""
+    SUMMARY = "summary"
+    """A number, a text or a structure of few values: any number of rows may have made it."""
+    YES_OR_NO = "yes or no"
+    """A bool: it takes no more than one row to know it."""
+    OPAQUE = "opaque"
+    """Nothing, or an object whose records cannot be seen."""
+
+    __str__ = str.__str__  # enum.StrEnum needs Python 3.11
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,8 @@ class ShapeActivity:
             wrapper, the nearest line further out that is not shared.
         most_parameters: The most parameters of one of its queries.
         longest_sql: The most characters of one of its queries.
+        rows_sent: The rows that its INSERT statements carried, of whatever number of statements.
+        most_rows: The most rows that one of its INSERT statements carried.
     """
 
     shape: Shape
@@ -47,6 +66,8 @@ class ShapeActivity:
     site: CallSite | None = None
     most_parameters: int = 0
     longest_sql: int = 0
+    rows_sent: int = 0
+    most_rows: int = 0
 
     @classmethod
     def named(
@@ -78,8 +99,10 @@ class Activity:
         bypassed: Queries that the driver saw and SQLAlchemy did not.
         cursor_fetches: Calls of a cursor's fetch methods.
         work: Deterministic counts that were requested, by name (`VM_STEPS`, `BRANCHES`).
-        sites: The line that caused most of the `TRANSACTIONS`, `CHECKOUTS` and
-            `SESSION_STATEMENTS`, by that name, where it is known.
+        sites: The line that caused most of the `TRANSACTIONS`, `CHECKOUTS`,
+            `SESSION_STATEMENTS` and `OTHER_STATEMENTS`, by that name, where it is known.
+        other_shapes: The statements that define or maintain (CREATE, EXPLAIN, COPY), by shape.
+        result: What the result can show. Whoever sets `records` has declared them as such.
     """
 
     shapes: tuple[ShapeActivity, ...] = ()
@@ -93,6 +116,13 @@ class Activity:
     cursor_fetches: int = 0
     work: Mapping[str, int] = field(default_factory=dict)
     sites: Mapping[str, CallSite] = field(default_factory=dict)
+    other_shapes: tuple[ShapeActivity, ...] = ()
+    result: ResultKind = ResultKind.RECORDS
+
+    @property
+    def other_statements(self) -> int:
+        """The number of statements that define or maintain."""
+        return sum(sent.count for sent in self.other_shapes)
 
     @property
     def queries(self) -> int:
@@ -147,6 +177,7 @@ def activity_of(
     """
     statements = log.statements
     queries = [sent for sent in statements if sent.kind is StatementKind.QUERY]
+    others = [sent for sent in statements if sent.kind is StatementKind.OTHER]
     sites = _sites_by_shape(queries, origins or {})
     return Activity(
         shapes=_by_shape(queries, sites),
@@ -160,6 +191,8 @@ def activity_of(
         cursor_fetches=trace.cursor_fetches if trace else 0,
         work=work or {},
         sites=_sites_of_counts(statements, sites),
+        other_shapes=_by_shape(others, _sites_by_shape(others, origins or {})),
+        result=result_kind(result),
     )
 
 
@@ -193,8 +226,21 @@ def _by_shape(
             site=sites.get(shape),
             most_parameters=max(query.parameter_count for query in group),
             longest_sql=max(len(query.sql) for query in group),
+            rows_sent=sum(map(_rows_sent, group)),
+            most_rows=max(map(_rows_sent, group)),
         )
         for shape, group in groups.items()
+    )
+
+
+def _rows_sent(query: Query) -> int:
+    """The rows that an INSERT carries; 0 for other statements."""
+    if query.operation != "INSERT":
+        return 0
+    # SQLAlchemy puts many rows into one statement. The shape shows the values of a single row.
+    values = query.shape.text.count("?")
+    return (
+        query.batch_size if not values else max(query.batch_size, query.parameter_count // values)
     )
 
 
@@ -228,6 +274,8 @@ def _sites_of_counts(
     for statement in statements:
         if statement.kind is StatementKind.SESSION and statement.site is not None:
             causes[SESSION_STATEMENTS][statement.site] += 1
+        if statement.kind is StatementKind.OTHER and statement.site is not None:
+            causes[OTHER_STATEMENTS][statement.site] += 1
         site = sites.get(statement.shape)
         if site is None:
             continue
@@ -245,6 +293,22 @@ def _sites_of_counts(
 
 _PLAIN = (str, bytes, int, float, Decimal, date, time, timedelta, UUID, type(None))
 _RECORD = (tuple, Row, Mapping)
+
+
+# A tuple of more values is a collection of records, one of fewer is a structure.
+_LONGEST_STRUCTURE = 4
+
+
+def result_kind(result: object) -> ResultKind:
+    """What a result can show about the rows that were needed for it."""
+    if isinstance(result, bool):
+        return ResultKind.YES_OR_NO
+    if result is None:
+        return ResultKind.OPAQUE
+    short = isinstance(result, tuple) and len(result) <= _LONGEST_STRUCTURE
+    if isinstance(result, (*_PLAIN, Mapping)) or short:
+        return ResultKind.SUMMARY
+    return ResultKind.RECORDS if isinstance(result, Sequence | Set) else ResultKind.OPAQUE
 
 
 def records_in(result: object) -> int | None:
