@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from querygrowth.activity import Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
 from querygrowth.causes import Parents
+from querygrowth.grown import FETCHED_ROWS
 from querygrowth.orm_loads import Load, Reason
 from querygrowth.work import VM_STEPS
 
-FETCHED_ROWS = "fetched rows"
 # The counts that a shape of queries has too.
 _OF_SHAPES: Mapping[str, Callable[[ShapeActivity], int]] = {
     FETCHED_ROWS: lambda sent: sent.rows_fetched,
