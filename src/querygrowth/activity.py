@@ -33,6 +33,7 @@ TRANSACTIONS = "transactions"
 CHECKOUTS = "checkouts"
 SESSION_STATEMENTS = "session statements"
 BYPASSES = "bypasses"
+FETCHED_ROWS = "fetched rows"
 OTHER_STATEMENTS = "other statements"
 
 

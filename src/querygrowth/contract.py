@@ -11,6 +11,7 @@ from math import isfinite
 
 from querygrowth.activity import TRANSACTIONS, Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
+from querygrowth.fixes import fix_of
 from querygrowth.statements import NO_TABLE
 from querygrowth.table_limits import counts_by_limit, joined_limits, limited_as
 from querygrowth.table_names import are_same, is_named
@@ -263,7 +264,7 @@ class QueryContract:
             seen=", ".join(self._sent_about(table, activity) for table in beyond)
             or "within the limit",
             evidence=_described(shapes, site),
-            next_step="a loop around the query, or an allowance that is missing",
+            next_step=_repair(shapes) or "a loop around the query, or an allowance that is missing",
             site=site,
         )
 
@@ -300,7 +301,7 @@ class QueryContract:
             seen=number(activity.queries, "query", "queries")
             + (f", {granted} of them allowed" if granted else ""),
             evidence=_described(shapes, site),
-            next_step="the shapes above, most sent first",
+            next_step=_repair(shapes) or "the shapes above, most sent first",
             site=site,
         )
 
@@ -415,9 +416,19 @@ def number(count: int | None, one: str, many: str = "") -> str:
     return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
+def _repair(shapes: Sequence[ShapeActivity]) -> str:
+    """The repair of the shape sent most, where it loads attributes one object at a time."""
+    worst = max(shapes, key=lambda sent: sent.count, default=None)
+    if worst is None or worst.count == 1 or worst.cause.load is None or not worst.cause.load.needs:
+        return ""
+    return fix_of(worst, item="item").next_step
+
+
 def _described(shapes: Sequence[ShapeActivity], shown: CallSite | None) -> Iterator[str]:
     """Yield lines that show shapes, and the line that sent them unless it is `shown` already."""
     for sent in shapes:
         yield f"{sent.count}x {sent.shape.text}"
         if sent.site and sent.site != shown:
             yield f"  sent from {sent.site}"
+        if sent.count > 1:
+            yield from (f"  {line}" for line in fix_of(sent, item="item").evidence)

@@ -7,11 +7,11 @@ lookup in a loop, the bulk form of a write. `querygrowth.growth_verdicts` shows 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
-from querygrowth.activity import Activity, ShapeActivity
+from querygrowth.activity import FETCHED_ROWS, Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
 from querygrowth.causes import Parents
-from querygrowth.grown import FETCHED_ROWS
 from querygrowth.orm_loads import Load, Reason
 from querygrowth.work import VM_STEPS
 
@@ -92,8 +92,8 @@ def _largest_rise(activities: Sequence[Activity], name: str) -> ShapeActivity | 
         return None
     before = {sent.shape.text: measure(sent) for sent in activities[0].shapes}
     rises = {sent: measure(sent) - before.get(sent.shape.text, 0) for sent in activities[-1].shapes}
-    most = max(rises, key=lambda sent: rises[sent], default=None)
-    return most if most is not None and rises[most] > 0 else None
+    most = max(rises, key=lambda sent: (rises[sent], measure(sent)), default=None)
+    return most if most is not None and measure(most) > 0 else None
 
 
 def shortened(text: str) -> str:
@@ -107,7 +107,13 @@ def shortened(text: str) -> str:
 
 def callers_line(chain: Sequence[CallSite]) -> str:
     """The user's code from the test inwards: the outermost line and the innermost ones."""
-    inwards = chain[::-1]
+    # Before CPython 3.12 a comprehension has a frame inside of that of its function.
+    inwards = [
+        site
+        for site, inner in zip_longest(chain, (None, *chain))
+        if site is not None
+        and not (inner and inner.function.startswith(f"{site.function}.<locals>.<"))
+    ][::-1]
     if len(inwards) > _SHOWN_CALLERS + 1:
         return f"called by: {inwards[0]} > ... > {_joined(inwards[-_SHOWN_CALLERS:])}"
     return f"called by: {_joined(inwards)}"
@@ -219,10 +225,15 @@ def _lookup(sent: ShapeActivity, item: str) -> str:
             f"{load.owner} once with {load.owner}.{columns[0]}.in_(...), or map it without lazy= "
             f"and add .options(selectinload({name})){_grouped(sent)}"
         )
-    if not keys:
+    if not keys and "?" not in sent.shape.text:
         return (
             f"a loop that sends the same query about {table} once per {item}: send it once before "
             "the loop"
+        )
+    if not keys:
+        return (
+            f"a loop that queries {table} once per {item}: fetch them in one query (a join, or an "
+            "IN list)"
         )
     where = " AND ".join(f"{column} = ?" for column in columns)
     changes = columns[0] if len(columns) == 1 else f"the column that changes ({', '.join(columns)})"

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from querygrowth.activity import (
     CHECKOUTS,
+    FETCHED_ROWS,
     OTHER_STATEMENTS,
     SESSION_STATEMENTS,
     TRANSACTIONS,
@@ -20,7 +21,6 @@ from querygrowth.trend import Trend, trend
 
 Count = Callable[[Activity], "int | None"]
 
-FETCHED_ROWS = "fetched rows"
 FURTHER_TABLES = "queries about further tables"
 STEADY_COUNTS: Mapping[str, Count] = {
     TRANSACTIONS: lambda act: act.transactions,

@@ -15,6 +15,7 @@ from itertools import groupby, zip_longest
 from querygrowth.activity import (
     BYPASSES,
     CHECKOUTS,
+    FETCHED_ROWS,
     OTHER_STATEMENTS,
     SESSION_STATEMENTS,
     TRANSACTIONS,
@@ -31,7 +32,6 @@ from querygrowth.contract import (
 from querygrowth.fixes import Fix, concerned, fix_of, shortened, site_of_rise
 from querygrowth.forms import Chunk, Form, Growth
 from querygrowth.grown import (
-    FETCHED_ROWS,
     FURTHER_TABLES,
     STEADY_COUNTS,
     Count,

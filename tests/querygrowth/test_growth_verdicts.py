@@ -212,10 +212,12 @@ def test_the_line_is_shown_once_and_the_other_growing_shapes_have_theirs() -> No
         "  rows: 9, 99, 999 (linear, slope 1.00)\n"
         "    SELECT id FROM rows\n"
         "    sent from /shop/exporter.py:3 in rows\n"
+        "    look at: a loop that sends the same query about rows once per item of rows: send it "
+        "once before the loop\n"
         "at: /shop/exporter.py:9 in states\n"
         "expected: the same count at every scale\n"
-        "look at: a loop that queries states once per item of rows: fetch them in one query "
-        "(a join, an IN list, or an eager load)"
+        "look at: a loop that queries states once per item of rows with WHERE row_id = ?: fetch "
+        "them in one query with IN for row_id"
     )
 
 
