@@ -306,7 +306,8 @@ def _chunk(
     if fitting := _chunk_sizes(scales, counts):
         return Chunk(fitting[0], fitting[-1])
     # A line of less than one query for two items, rounded, is work in chunks of about that size.
-    if linear and slope <= _ROUNDING:
+    # Three counts on one level are none.
+    if linear and slope <= _ROUNDING and len(set(counts[-3:])) > 1:
         average = round(1 / slope)
         return Chunk(average, average, average=True)
     return None

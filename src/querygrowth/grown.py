@@ -3,7 +3,7 @@
 The measurement asks this to find the axes and the form of a growth, and the judgement to fail it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 
 from querygrowth.activity import (
@@ -21,6 +21,7 @@ from querygrowth.trend import Trend, trend
 
 Count = Callable[[Activity], "int | None"]
 
+_ABOUT = "queries about "
 FURTHER_TABLES = "queries about further tables"
 STEADY_COUNTS: Mapping[str, Count] = {
     TRANSACTIONS: lambda act: act.transactions,
@@ -29,6 +30,11 @@ STEADY_COUNTS: Mapping[str, Count] = {
     OTHER_STATEMENTS: lambda act: act.other_statements,
 }
 """The counts beside queries that must be the same at every scale."""
+
+
+def queries_about(table: str) -> str:
+    """The name of the count of queries about a table, or a family of tables."""
+    return f"{_ABOUT}{table}"
 
 
 def grown_counts(axis: AxisGrowth, contract: QueryContract) -> frozenset[str]:
@@ -40,7 +46,7 @@ def grown_counts(axis: AxisGrowth, contract: QueryContract) -> frozenset[str]:
     """
     if axis.same_data:
         return frozenset()
-    grown = {f"queries about {table}" for table in grown_tables(axis, contract)}
+    grown = {queries_about(table) for table in grown_tables(axis, contract)}
     if further_tables(axis, contract):
         grown.add(FURTHER_TABLES)
     grown |= {name for name in STEADY_COUNTS if steady_count_grew(axis, name)}
@@ -91,6 +97,8 @@ def steady_count_grew(axis: AxisGrowth, name: str) -> bool:
 
 def rows_must_be_constant(axis: AxisGrowth) -> bool:
     """Whether the result stays the same size, so that fetched rows have to as well."""
+    if axis.partial:
+        return False
     results = {act.result for act in axis.activities}
     if results == {ResultKind.YES_OR_NO}:
         return True
@@ -120,15 +128,72 @@ def rows_grew(axis: AxisGrowth, contract: QueryContract) -> bool:
     return found.accelerates or found.superlinear
 
 
-def undecided_trends(axis: AxisGrowth, contract: QueryContract) -> bool:
-    """Whether several forms of growth fit queries or other statements that grow."""
-    tables = grown_tables(axis, contract)
-    counts = _unexpected(axis, contract)
-    trends = [trend(axis.scales, [each.get(table, 0) for each in counts]) for table in tables]
-    for name, count in STEADY_COUNTS.items():
-        if steady_count_grew(axis, name) and (known := counts_of(axis, count)):
-            trends.append(trend(axis.scales, known))
-    return any(not found.certain for found in trends)
+def undecided_trends(axis: AxisGrowth, contract: QueryContract, names: Collection[str]) -> bool:
+    """Whether several forms of growth fit one of the counts that are named."""
+    counts = [_count_of(axis, contract, name) for name in names if name not in _NO_FORM]
+    return any(not trend(axis.scales, known).certain for known in counts)
+
+
+# The part of a count that the axes which matter make up; the rest is of other axes.
+_MOST_OF_IT = 0.9
+# Rows are judged with a tolerance, and tables are not counted.
+_NO_FORM = {FETCHED_ROWS, FURTHER_TABLES}
+
+
+def reported_counts(
+    axes: Sequence[AxisGrowth], contract: QueryContract
+) -> Sequence[frozenset[str]]:
+    """For each axis, the counts whose growth is reported there.
+
+    What grows along one axis grows where that axis and others do, and is reported once: for the
+    single axis. A count that levels off along the single axis, but grows on where others grow
+    too, is reported there: the sizes of the other axes are what made it level off.
+
+    Args:
+        axes: Single axes first, then those that grow at once, few of them first.
+        contract: The allowances.
+    """
+    grown = [grown_counts(axis, contract) for axis in axes]
+    reported: list[frozenset[str]] = []
+    known: frozenset[str] = frozenset()
+    for position, axis in enumerate(axes):
+        later = [*zip(axes, grown, strict=True)][position + 1 :]
+        here = {
+            name
+            for name in grown[position] - (known if axis.together else frozenset())
+            if not any(
+                name in more and _goes_on(axis, other, contract, name)
+                for other, more in later
+                if {*(axis.together or [axis.axis])} < {*other.together}
+            )
+        }
+        reported.append(frozenset(here))
+        known |= here
+    return reported
+
+
+def grows_as(every: AxisGrowth, fewer: AxisGrowth, contract: QueryContract, name: str) -> bool:
+    """Whether a count that grows along every axis grows as much along fewer of them."""
+    if name not in grown_counts(fewer, contract):
+        return False
+    if name in _NO_FORM:
+        return True
+    least = _MOST_OF_IT * max(_count_of(every, contract, name))
+    return max(_count_of(fewer, contract, name)) >= least
+
+
+def _goes_on(axis: AxisGrowth, other: AxisGrowth, contract: QueryContract, name: str) -> bool:
+    """Whether a count that levels off along one axis reaches a higher level along others."""
+    if name in _NO_FORM:
+        return False
+    counts, further = _count_of(axis, contract, name), _count_of(other, contract, name)
+    return counts[-1] == counts[-2] and max(further) > max(counts)
+
+
+def _count_of(axis: AxisGrowth, contract: QueryContract, name: str) -> list[int]:
+    if name in STEADY_COUNTS:
+        return counts_of(axis, STEADY_COUNTS[name]) or []
+    return [each.get(name.removeprefix(_ABOUT), 0) for each in _unexpected(axis, contract)]
 
 
 def counts_of(axis: AxisGrowth, count: Count) -> list[int] | None:

@@ -4,7 +4,7 @@
 grows, further runs find the axes that make it grow and the form of the growth.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,7 +12,7 @@ from math import isqrt, log
 
 from sqlalchemy import Connection, Engine
 
-from querygrowth.activity import Activity
+from querygrowth.activity import Activity, ResultKind
 from querygrowth.axes import (
     DEFAULT_SCALES,
     Axes,
@@ -35,7 +35,7 @@ from querygrowth.engine import (
     is_engine,
     row_counts,
 )
-from querygrowth.grown import grown_counts, undecided_trends
+from querygrowth.grown import grows_as, reported_counts, undecided_trends
 from querygrowth.growth_report import AxisGrowth, GrowthReport
 from querygrowth.watch import (
     Action,
@@ -94,7 +94,7 @@ def _counts(activity: Activity) -> tuple[object, ...]:
 def _rows_needed(activity: Activity, before: Sequence[_Sample], together: bool) -> bool:
     """Whether the rows of all tables have to be counted, which costs a query for every table."""
     # They are counted where nothing else shows whether, or how, the data grew.
-    if together and activity.records is None:
+    if together and (activity.records is None or activity.result is not ResultKind.RECORDS):
         return True
     return all(
         other.equals(before[0]) and _counts(activity) == _counts(other.activity) for other in before
@@ -135,6 +135,7 @@ class _Measurement:
             all(sample.equals(samples[0]) for sample in samples),
             together=tuple(axes) if len(axes) > 1 else (),
             data=tuple(counted) if len(counted) == len(samples) else None,
+            partial=bool(self.planned.together) and len(axes) < len(self.planned.base),
         )
 
     def _sizes(self, axes: Sequence[str], scale: int) -> Sizes:
@@ -208,42 +209,44 @@ class _Measurement:
     def all_axes(self) -> tuple[AxisGrowth, ...]:
         """Every axis alone, then the axes that only make something grow together."""
         __tracebackhide__ = True
-        base = [*self.planned.base]
-        single: list[AxisGrowth] = []
-        for axis, tried in self.planned.scales.items():
-            single.append(self.along([axis], tried))
-        together: list[AxisGrowth] = []
-        if self.planned.together:
-            every = self.along(base, self.planned.together)
-            known = {name for axis in single for name in grown_counts(axis, self.contract)}
-            causes = {self._needed(name) for name in grown_counts(every, self.contract) - known} - {
-                tuple(base)
-            }
-            few = sorted(causes, key=len)
-            together = [*(self.along(axes, self.planned.together) for axes in few), every]
-        return tuple(self._decided(axis) for axis in (*single, *together))
+        base, sizes = [*self.planned.base], self.planned.together
+        found: list[AxisGrowth] = []
+        for axis, tried in self.planned.scales.items():  # a comprehension shows in tracebacks
+            found.append(self.along([axis], tried))
+        if sizes:
+            every = self.along(base, sizes)
+            *_, only_there = reported_counts([*found, every], self.contract)
+            causes = {self._needed(name, every) for name in only_there} - {tuple(base)}
+            found += [*(self.along(axes, sizes) for axes in sorted(causes, key=len)), every]
+        reported = reported_counts(found, self.contract)
+        return tuple(
+            self._decided(axis, names) for axis, names in zip(found, reported, strict=True)
+        )
 
-    def _needed(self, name: str) -> tuple[str, ...]:
-        """The fewest axes along which a count grows; all axes are known to make it grow."""
+    def _needed(self, name: str, every: AxisGrowth) -> tuple[str, ...]:
+        """The fewest axes along which a count grows as it does along every axis."""
         needed = [*self.planned.base]
-        for axis in [*self.planned.base]:
+        for axis in self.planned.base:
             fewer = [each for each in needed if each != axis]
             # For two axes nothing is left to find out: alone, neither makes the count grow.
-            if len(fewer) > 1 and name in grown_counts(
-                self.along(fewer, self.planned.together), self.contract
+            if len(fewer) > 1 and grows_as(
+                every, self.along(fewer, every.scales), self.contract, name
             ):
                 needed = fewer
         return tuple(needed)
 
-    def _decided(self, axis: AxisGrowth) -> AxisGrowth:
-        """The axis with more scales, as long as several forms of growth fit what grows."""
-        axes = axis.together or (axis.axis,)
-        if (axis.together and self.work_together) or not undecided_trends(axis, self.contract):
+    def _decided(self, axis: AxisGrowth, names: Collection[str]) -> AxisGrowth:
+        """The axis with more scales, as long as several forms of growth fit what it reports."""
+        if axis.together and self.work_together:
             return axis
-        left = _TIMES_THE_FIRST_COST * sum(map(_cost_of(axis), axis.scales))
+        axes = axis.together or (axis.axis,)
+        cost = _cost_of(axis)
+        left = _TIMES_THE_FIRST_COST * sum(map(cost, axis.scales))
         for _ in range(_MORE_SIZES):
+            if not undecided_trends(axis, self.contract, names):
+                break
             size = _next_size(axis.scales)
-            left -= _cost_of(axis)(size)
+            left -= cost(size)
             if left < 0:
                 break
             # A population may know the first scales only, and a message about a size that nobody
@@ -251,8 +254,6 @@ class _Measurement:
             try:
                 axis = self.along(axes, sorted({*axis.scales, size}))
             except Exception:
-                break
-            if not undecided_trends(axis, self.contract):
                 break
         return axis
 

@@ -42,6 +42,9 @@ class AxisGrowth:
         together: The axes, if several grew at once.
         data: The rows of the tables that the action touched, at each scale; None if they were not
             counted. Only axes that grow at once need them.
+        partial: Whether the same measurement has a pass in which all axes grow at once. Fetched
+            rows are then compared with the records there, because rows that one axis adds may
+            belong to no record while the other axes stay small.
     """
 
     axis: str
@@ -50,6 +53,7 @@ class AxisGrowth:
     same_data: bool = False
     together: tuple[str, ...] = ()
     data: tuple[int, ...] | None = None
+    partial: bool = False
 
     def trend(self, measure: Callable[[Activity], int], *, in_steps: bool = True) -> Trend:
         """How one count grows along this axis; see `querygrowth.trend.trend` for `in_steps`."""
@@ -67,12 +71,15 @@ class AxisGrowth:
 
         None if it is not known: where axes grow at once, the data grow by a product of the scale.
         """
-        if (records := self.records) is not None and _rises(records):
-            # A number may be a sum, or a count of groups. It shows the data only if it grows as
-            # they do.
-            first, last = records[0] or 1, records[-1]
-            proportional = last * (self.scales[0] or 1) >= first * self.scales[-1]
-            if self.activities[-1].result is not ResultKind.SUMMARY or proportional:
+        records = self.records
+        if records is not None and _rises(records):
+            # A number may be a sum, or a count of groups, and one axis alone may add rows without
+            # records. The records then show the data only if they grow at least as the scale.
+            shown = records[-1] * (self.scales[0] or 1) >= (records[0] or 1) * self.scales[-1]
+            declared = self.activities[-1].result is ResultKind.RECORDS
+            if declared and (shown or not self.partial):
+                return records
+            if shown and not self.together:
                 return records
         if self.together:
             return self.data if self.data is not None and _rises(self.data) else None

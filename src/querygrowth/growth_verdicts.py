@@ -37,12 +37,11 @@ from querygrowth.grown import (
     Count,
     counts_of,
     further_tables,
-    grown_counts,
     grown_tables,
-    rows_grew,
+    queries_about,
+    reported_counts,
     rows_must_be_constant,
     rows_trend,
-    steady_count_grew,
 )
 from querygrowth.growth_report import AxisGrowth, GrowthReport, table_family
 from querygrowth.table_limits import misspelt_table
@@ -100,33 +99,22 @@ def judge_growth(
         touched, subject = report.touched_tables, report.subject
         if misspelt := misspelt_table(contract, touched, report.tables, subject=subject):
             return (misspelt,)  # other failures may only follow from the misspelling
-    # What grows along one axis grows where that axis and others do: it is reported once.
-    known = _explained(report.axes, contract)
+    reported = reported_counts(report.axes, contract)
     grown = [
-        _judge_queries(axis, report.subject, contract, explained)
-        for axis, explained in zip(report.axes, known, strict=True)
+        _judge_queries(axis, report.subject, contract, names)
+        for axis, names in zip(report.axes, reported, strict=True)
     ]
     # What goes past SQLAlchemy does so along all axes: it is reported where it is the most.
     worst = max(report.axes, key=lambda axis: len(_most_bypassed(axis)))
     bypasses = _judge_bypasses(worst, report.subject)
     verdicts: list[Verdict] = []
-    for axis, queries, explained in zip(report.axes, grown, known, strict=True):
-        verdicts += _judge_axis(axis, report.subject, contract, queries, explained)
+    for axis, queries, names in zip(report.axes, grown, reported, strict=True):
+        verdicts += _judge_axis(axis, report.subject, contract, queries, names)
     # What was not counted explains all other failures, so that failure comes first.
     return (
         *_by_cause([verdict for verdict in (bypasses, *verdicts) if verdict.failed], grown),
         *(verdict for verdict in (*verdicts, bypasses) if not verdict.failed),
     )
-
-
-def _explained(axes: Sequence[AxisGrowth], contract: QueryContract) -> Sequence[frozenset[str]]:
-    """For each axis, the counts whose growth is reported for an axis before it."""
-    explained: list[frozenset[str]] = []
-    reported: frozenset[str] = frozenset()
-    for axis in axes:
-        explained.append(reported if axis.together else frozenset())
-        reported |= grown_counts(axis, contract)
-    return explained
 
 
 def _by_cause(failed: Sequence[Verdict], grown: Sequence[Verdict]) -> tuple[Verdict, ...]:
@@ -153,7 +141,7 @@ def _judge_axis(
     subject: str,
     contract: QueryContract,
     queries: Verdict,
-    explained: frozenset[str],
+    reported: Collection[str],
 ) -> Iterator[Verdict]:
     # An action that did nothing explains all other verdicts, so that is judged first.
     yield _first_failed([judge_vacuity(act, subject) for act in axis.activities])
@@ -162,10 +150,8 @@ def _judge_axis(
     if axis.same_data:
         return
     for name in STEADY_COUNTS:
-        if name not in explained:
-            yield _judge_steady(axis, subject, name)
-    if FETCHED_ROWS not in explained:
-        yield _judge_rows(axis, subject, contract)
+        yield _judge_steady(axis, subject, name, name in reported)
+    yield _judge_rows(axis, subject, contract, FETCHED_ROWS in reported)
     for name in dict.fromkeys(name for act in axis.activities for name in act.work):
         yield _judge_work(axis, subject, name)
 
@@ -212,12 +198,12 @@ def _no_growth(axis: AxisGrowth, subject: str) -> Verdict:
 
 
 def _judge_queries(
-    axis: AxisGrowth, subject: str, contract: QueryContract, explained: frozenset[str]
+    axis: AxisGrowth, subject: str, contract: QueryContract, reported: Collection[str]
 ) -> Verdict:
     if axis.same_data:
         return _no_growth(axis, subject)
-    grown = {t for t in grown_tables(axis, contract) if f"queries about {t}" not in explained}
-    further = frozenset() if FURTHER_TABLES in explained else further_tables(axis, contract)
+    grown = {t for t in grown_tables(axis, contract) if queries_about(t) in reported}
+    further = further_tables(axis, contract) if FURTHER_TABLES in reported else frozenset()
     growing = _growing_shapes(axis, grown | further)
     site = growing[0].site if growing else None
     broken = [granted for granted in contract.allowances if granted.table in grown or not grown]
@@ -243,14 +229,13 @@ def _judge_limits(axis: AxisGrowth, subject: str, contract: QueryContract) -> It
         yield _first_failed([verdict for verdict in verdicts if verdict is not None])
 
 
-def _judge_steady(axis: AxisGrowth, subject: str, name: str) -> Verdict:
+def _judge_steady(axis: AxisGrowth, subject: str, name: str, grew: bool) -> Verdict:
     """Judge one of `STEADY_COUNTS`."""
     expected = f"the same number of {name} at every scale"
     count = STEADY_COUNTS[name]
     counts = counts_of(axis, count)
     if counts is None:
         return Verdict(subject, Outcome.SKIPPED, expected, f"{name} were not counted")
-    grew = steady_count_grew(axis, name)
     described = describe_trend(trend(axis.scales, counts))
     others = axis.activities[-1].other_shapes if name == OTHER_STATEMENTS else ()
     most = sorted(others, key=lambda sent: -sent.count)[:_SHOWN_SHAPES]
@@ -269,10 +254,9 @@ def _judge_steady(axis: AxisGrowth, subject: str, name: str) -> Verdict:
     )
 
 
-def _judge_rows(axis: AxisGrowth, subject: str, contract: QueryContract) -> Verdict:
+def _judge_rows(axis: AxisGrowth, subject: str, contract: QueryContract, grew: bool) -> Verdict:
     constant = rows_must_be_constant(axis)
     found = rows_trend(axis, contract)
-    grew = rows_grew(axis, contract)
     if constant:
         expected = "the same number of fetched rows at every scale"
         next_step = (
@@ -427,7 +411,7 @@ def _advice(growing: Sequence[_GrowingShape], axis: AxisGrowth, further: Collect
         return "statement text that differs at each scale: use bound parameters"
     if worst.trend.superlinear:
         return f"a query about {worst.table} inside nested loops"
-    chunk = worst.trend.chunk
+    chunk = worst.trend.forms[0].chunk
     if chunk is not None:
         usual = (words for size, words in _KNOWN_CHUNKS.items() if chunk.low <= size <= chunk.high)
         source = next(usual, f"work done in chunks of {_sizes(chunk)}")
