@@ -178,7 +178,7 @@ def _is_session_or_engine(value: object) -> bool:
 def _of_known(value: Any) -> tuple[AnyEngine, ...] | None:
     if is_engine(value):
         return (value,)
-    if hasattr(value, "engines"):  # Flask-SQLAlchemy
+    if _is_flask(value):
         return _of_flask(value)
     if hasattr(value, "session_factory"):  # a scoped session
         # Asking a scoped session for its session would make one that the user's code then gets.
@@ -193,6 +193,12 @@ def _of_known(value: Any) -> tuple[AnyEngine, ...] | None:
     return _of_session(value)
 
 
+def _is_flask(value: object) -> bool:
+    """Whether a value is the `SQLAlchemy` object of Flask-SQLAlchemy."""
+    module = sys.modules.get("flask_sqlalchemy")
+    return module is not None and issubclass(type(value), module.SQLAlchemy)
+
+
 def _of_flask(database: Any) -> tuple[AnyEngine, ...]:
     engines = _answer(database, lambda: database.engines)
     return tuple(engines.values())
@@ -202,13 +208,12 @@ def _of_session(session: Any) -> tuple[AnyEngine, ...] | None:
     if not hasattr(session, "get_bind"):
         raise ValueError(_refusal(session))
     plain = getattr(session, "sync_session", session)
-    flask = sys.modules.get("flask_sqlalchemy")
-    if flask is not None and isinstance(getattr(plain, "_db", None), flask.SQLAlchemy):
+    if _is_flask(getattr(plain, "_db", None)):
         return _of_flask(plain._db)
     if type(plain).get_bind is not sys.modules["sqlalchemy.orm"].Session.get_bind:
         return None
-    # SQLAlchemy shows the binds of a session for one class at a time only.
-    binds = getattr(plain, "_Session__binds", {})
+    # SQLAlchemy shows the binds of a session since 2.1.
+    binds = getattr(plain, "binds", None) or getattr(plain, "_Session__binds", None)
     by_class = binds.values() if isinstance(binds, Mapping) else ()
     engines = {id(each.engine): each.engine for each in (plain.bind, *by_class) if each is not None}
     if not engines:

@@ -116,7 +116,13 @@ _COMMON_TABLE = re.compile(
     r"(\w+)\s*(?:\([^()]*\)\s*)?AS\s+(?:(?:NOT\s+)?MATERIALIZED\s+)?\(", re.IGNORECASE
 )
 # Keywords for which another operation stands.
-_OPERATIONS = {"REPLACE": "INSERT", "UPSERT": "INSERT", "TABLE": "SELECT"}
+_OPERATIONS = {
+    "REPLACE": "INSERT",
+    "UPSERT": "INSERT",
+    "TABLE": "SELECT",
+    "VALUES": "SELECT",
+    "WITH": "SELECT",
+}
 _CHANGE = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE)
 
 
