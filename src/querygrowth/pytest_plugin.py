@@ -146,9 +146,13 @@ def pytest_terminal_summary(
             f"{counts['queries']:>8} {counts['transactions']:>13} {counts['rows']:>8}  {nodeid}"
             f"  ({counts['tables'] or 'no table'})"
         )
+    uncounted: dict[str, list[str]] = {}
     for report in reports:
         if reason := getattr(report, _NOT_REPORTED, ""):
-            terminalreporter.write_line(f"not counted: {report.nodeid}: {reason}")
+            uncounted.setdefault(reason, []).append(report.nodeid)
+    for reason, tests in uncounted.items():
+        more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
+        terminalreporter.write_line(f"not counted: {tests[0]}{more}: {reason}")
 
 
 @pytest.fixture
@@ -203,16 +207,24 @@ def _is_registered_elsewhere(config: pytest.Config) -> bool:
     return any(line.partition(":")[0].partition("(")[0].strip() == "query_budget" for line in lines)
 
 
-def _fixtures(item: pytest.Item, marker: pytest.Mark) -> tuple[Any, ...]:
-    """The fixtures that give the engines of a budget, as the marker or the settings name them.
+@pytest.fixture
+def _query_engine(request: pytest.FixtureRequest) -> Any:
+    """The fixture `engine` of a project; None for a project without one."""
+    try:
+        return request.getfixturevalue(_DEFAULT_ENGINE)
+    except pytest.FixtureLookupError as error:
+        if error.argname != _DEFAULT_ENGINE:
+            raise  # the project's fixture needs one that does not exist
+    return None
 
-    There is none in a project without a fixture of the default name. All engines are counted then.
-    """
-    named = marker.kwargs.get("engine", item.config.getini("query_engine"))
-    if named == _DEFAULT_ENGINE and "engine" not in marker.kwargs:
-        manager = getattr(item.session, "_fixturemanager", None)
-        if named not in getattr(manager, "_arg2fixturedefs", {named}):
-            return ()
+
+def _fixtures(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, ...]:
+    """The fixtures that give the engines of a budget, as the marker or the settings name them."""
+    named = marker.kwargs.get("engine")
+    if named is None:
+        named = item.config.getini("query_engine")
+        if named == _DEFAULT_ENGINE and named not in item.fixturenames:
+            named = "_query_engine"  # a project need not have a fixture of the default name
     return tuple(named) if isinstance(named, list | tuple) else (named,)
 
 
@@ -228,6 +240,8 @@ def _marked(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, tuple[Any,
     engines: list[Any] = []
     for name in _fixtures(item, marker):
         source = item.funcargs[name]
+        if source is None and name == "_query_engine":
+            return contract, ()  # every engine is counted
         try:
             found = _load("engine").engines_of(source)
         except ValueError as refused:
