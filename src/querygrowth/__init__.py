@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from querygrowth.contract import Allowance, QueryContract
     from querygrowth.driver import DriverTrace, trace_driver
     from querygrowth.formula import Attribution, ConfoundedAxesError, CountedRun, Formula, attribute
-    from querygrowth.growth import AxisGrowth, GrowthReport, measure_growth
+    from querygrowth.growth import measure_growth
+    from querygrowth.growth_report import AxisGrowth, GrowthReport
     from querygrowth.growth_verdicts import judge_growth
     from querygrowth.log import Query, QueryLog, count_queries
     from querygrowth.statements import Shape, StatementKind
@@ -64,7 +65,8 @@ _MODULES = {
     "contract": ("Allowance", "QueryContract"),
     "driver": ("DriverTrace", "trace_driver"),
     "formula": ("Attribution", "ConfoundedAxesError", "CountedRun", "Formula", "attribute"),
-    "growth": ("AxisGrowth", "GrowthReport", "measure_growth"),
+    "growth": ("measure_growth",),
+    "growth_report": ("AxisGrowth", "GrowthReport"),
     "growth_verdicts": ("judge_growth",),
     "log": ("Query", "QueryLog", "count_queries"),
     "statements": ("Shape", "StatementKind"),

@@ -46,6 +46,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(
         "query_engine", "fixture that gives the engine to count on", default=_DEFAULT_ENGINE
     )
+    # Not appended to a default list, which all runs of one process would share.
+    group.addoption(
+        "--query-project",
+        action="append",
+        metavar="NAME",
+        help="an installed package, or a path, that is the project's code too; may be repeated",
+    )
+    parser.addini(
+        "query_project", "installed packages and paths that are the project's code", type="args"
+    )
     parser.addini("query_scales", "scales that query_growth tries on every axis", type="args")
 
 
@@ -297,10 +307,20 @@ def _counter(item: pytest.Item) -> Any:
     return _load("assertions").QueryCounter(
         subject=item.name,
         site=call_sites.CallSite(str(item.config.rootpath / path), (line or 0) + 1, name),
-        project=call_sites.Project(item.config.rootpath),
+        project=_project(item.config),
         default_scales=_scales(item.config) or None,
         report=lambda counts: item.stash.setdefault(_COUNTS, []).append(counts),
     )
+
+
+def _project(config: pytest.Config) -> Any:
+    """What counts as the user's code. A name that does not exist fails the test."""
+    names = [*config.getini("query_project"), *(config.getoption("--query-project") or ())]
+    packages = [config.rootpath / name if "/" in name else name for name in names]
+    try:
+        return _load("call_sites").Project(config.rootpath, packages=packages)
+    except ValueError as misuse:
+        raise pytest.fail.Exception(f"query_project: {misuse}", pytrace=False) from None
 
 
 def _scales(config: pytest.Config) -> tuple[int, ...]:
