@@ -14,7 +14,7 @@ from querygrowth.activity import activity_of
 from querygrowth.axes import DEFAULT_SCALES, Axes, Populate, Scales
 from querygrowth.call_sites import CallSite, Project
 from querygrowth.contract import QueryContract, check_contract, judge_vacuity
-from querygrowth.engine import tables_of
+from querygrowth.database import tables_of
 from querygrowth.growth import measure_growth
 from querygrowth.growth_report import GrowthReport
 from querygrowth.growth_verdicts import judge_growth

@@ -22,6 +22,8 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from querygrowth.engine import engines_of, sync_engine
+from querygrowth.growth import measure_growth
+from querygrowth.growth_verdicts import judge_growth
 from querygrowth.log import count_queries
 
 
@@ -482,3 +484,36 @@ def test_a_session_of_sqlmodel_is_counted(engine: Engine) -> None:
     with sqlmodel.Session(engine) as session, count_queries(session) as log:
         session.exec(select(Item.id)).all()
     assert log.total == 1
+
+
+class TestGrowth:
+    """`populate` may return what leads to its engine, and the action gets just that."""
+
+    def growing(self, way: Callable[[Engine], Any], action: Callable[[Any], object]) -> str:
+        def populate(items: int) -> object:
+            return way(memory(rows=items))
+
+        report = measure_growth(action, populate, axes=["items"], scales=(2, 4, 8))
+        failed = [each.seen for each in judge_growth(report) if each.failed]
+        return "; ".join(failed)
+
+    def test_a_session_is_measured(self) -> None:
+        def loop(session: Session) -> list[object]:
+            with session:
+                ids = session.scalars(select(Item.id)).all()
+                return [session.scalar(select(Item.product).where(Item.id == n)) for n in ids]
+
+        assert "queries grew with items" in self.growing(Session, loop)
+
+    def test_a_sessionmaker_is_measured(self) -> None:
+        def one_query(maker: sessionmaker[Session]) -> list[object]:
+            with maker() as session:
+                return [*session.scalars(select(Item.product))]
+
+        assert self.growing(sessionmaker, one_query) == ""
+
+    def test_anything_else_is_refused_in_one_line(self) -> None:
+        with pytest.raises(
+            ValueError, match=r"populate must return an SQLAlchemy engine .* got int:"
+        ):
+            self.growing(lambda _engine: 5, lambda _five: None)
