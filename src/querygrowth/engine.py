@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import InvalidRequestError
 
 
 class WrappedEngine(Protocol):
@@ -122,7 +123,21 @@ def single_engine(value: object) -> AnyEngine:
 
 
 def _plain(engine: AnyEngine) -> Engine:
-    return engine if isinstance(engine, Engine) else engine.sync_engine
+    plain: Any = engine if isinstance(engine, Engine) else engine.sync_engine
+    # SQLAlchemy 2.0 refuses listeners of an engine whose options were added to those of another
+    # one. That other engine fires the events as well.
+    while hasattr(plain, "_proxied") and not _takes_listeners(plain):
+        plain = plain._proxied
+    found: Engine = plain
+    return found
+
+
+def _takes_listeners(engine: Engine) -> bool:
+    try:
+        event.contains(engine, "begin", _takes_listeners)
+    except InvalidRequestError:
+        return False
+    return True
 
 
 def _found(value: object, calls: int) -> tuple[AnyEngine, ...] | None:
