@@ -7,6 +7,7 @@ connection is SQLAlchemy's. All others went past SQLAlchemy. No texts are compar
 that the engine did not make are traced on request.
 """
 
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Generic, Protocol, TypeVar
@@ -14,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import AdaptedConnection
-from sqlalchemy.util.concurrency import in_greenlet
+from sqlalchemy.util import concurrency
 
 from querygrowth.engine import AnyEngine, sync_engine
 from querygrowth.listener import listening
@@ -136,8 +137,18 @@ def _on_driver(
     """Call `visit` with the driver's connection; an async one is behind SQLAlchemy's adapter."""
     if not isinstance(connection, AdaptedConnection):
         visit(connection)
-    elif in_greenlet():
+    elif _may_await():
         connection.run_async(lambda bare: _awaitable(visit(bare)))
+
+
+def _may_await() -> bool:
+    """Whether this code runs in one of SQLAlchemy's greenlets, where its adapters may await."""
+    in_greenlet = getattr(concurrency, "in_greenlet", None)
+    if in_greenlet is not None:
+        return bool(in_greenlet())
+    # Early releases of SQLAlchemy 2.0 have no such function, and only one class of greenlets.
+    greenlet = sys.modules.get("greenlet")
+    return greenlet is not None and type(greenlet.getcurrent()).__name__ == "_AsyncIoGreenlet"
 
 
 async def _awaitable(result: Awaitable[object] | None) -> None:

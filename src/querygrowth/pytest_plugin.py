@@ -128,7 +128,9 @@ def pytest_terminal_summary(
     """Print the report, most queries first."""
     if not config.getoption("--query-report"):
         return
-    reports = [report for group in terminalreporter.stats.values() for report in group]
+    # A test that pytest-rerunfailures runs again is reported for its last run alone.
+    stats = terminalreporter.stats.items()
+    reports = [report for outcome, group in stats if outcome != "rerun" for report in group]
     lines = [
         (counts, report.nodeid) for report in reports for counts in getattr(report, _REPORTED, ())
     ]
