@@ -10,12 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine
-
 from querygrowth.activity import activity_of
 from querygrowth.call_sites import CallSite, Project
-from querygrowth.contract import QueryContract, check_contract, judge_vacuity, misspelt_table
-from querygrowth.engine import AnyEngine, ask, existing_tables
+from querygrowth.contract import QueryContract, check_contract, judge_vacuity
+from querygrowth.engine import tables_of
 from querygrowth.growth import (
     DEFAULT_SCALES,
     Axes,
@@ -26,6 +24,7 @@ from querygrowth.growth import (
 )
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.log import QueryLog, count_queries
+from querygrowth.table_limits import doubtful_tables, misspelt_table
 from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, require
 from querygrowth.watch import Action
 
@@ -85,12 +84,17 @@ def assert_query_growth(
     )
     verdicts = judge_growth(report, contract)
     require(verdicts)
+    # The test goes on, because rows may grow in ways that their number does not show. A test that
+    # passed without a word would hide that nothing was tried.
+    warn_of_inconclusive(verdicts)
+    return report
+
+
+def warn_of_inconclusive(verdicts: Iterable[Verdict]) -> None:
+    """Show the inconclusive verdicts as warnings, which pytest shows for the test."""
     for verdict in verdicts:
         if verdict.outcome is Outcome.INCONCLUSIVE:
-            # The test goes on, because rows may grow in ways that their number does not show. A
-            # test that passed without a word would hide that nothing was tried.
-            warnings.warn(InconclusiveWarning(str(verdict)), stacklevel=2)
-    return report
+            warnings.warn(InconclusiveWarning(str(verdict)), stacklevel=3)
 
 
 def query_budget(
@@ -106,7 +110,7 @@ def query_budget(
         total: The most queries that the test may send.
         per_table: The most queries about a table: one number for all tables, or a mapping.
         transactions: The most transactions that the test may begin.
-        engine: The name of the fixture that gives the engine.
+        engine: The name of the fixture that gives the engine, or a list of such names.
 
     Raises:
         TypeError: An argument does not exist.
@@ -114,12 +118,17 @@ def query_budget(
     """
     if total is None and per_table is None and transactions is None:
         raise ValueError("query_budget needs a limit: query_budget(5) or query_budget(per_table=1)")
-    if not isinstance(engine, str):
+    if not all(isinstance(name, str) for name in fixture_names(engine)):
         raise ValueError(f"query_budget: engine must be the name of a fixture, got {engine!r}")
     try:
         return QueryContract(total=total, per_table=per_table, transactions=transactions)
     except ValueError as refused:
         raise ValueError(f"query_budget: {refused}") from None
+
+
+def fixture_names(engine: object) -> tuple[object, ...]:
+    """The fixtures that the argument `engine` of the marker names."""
+    return tuple(engine) if isinstance(engine, list | tuple) and engine else (engine,)
 
 
 @dataclass(frozen=True)
@@ -143,55 +152,62 @@ class QueryCounter:
     @contextmanager
     def count(
         self,
-        engine: AnyEngine,
-        *,
+        *sources: object,
         contract: QueryContract | None = None,
         keep_parameters: bool = False,
     ) -> Iterator[QueryLog]:
         """Count inside the block. With a contract, judge at its end, unless the block raised.
 
         Args:
-            engine: An `Engine` or an `AsyncEngine`.
-            contract: The limits on what the block may send.
+            sources: The engines, or what leads to them, as `count_queries` takes them. Without
+                any, all engines of the process are counted.
+            contract: The limits on what the block may send, through all engines together.
             keep_parameters: Whether to keep the values that were sent.
 
         Raises:
             VerdictError: The contract is broken, or names a table that does not exist.
-            ValueError: `engine` is not an engine, or `contract` not a contract. The block has not
-                run.
+            ValueError: A source leads to no engine, or `contract` is not a contract. The block has
+                not run.
+
+        Warns:
+            InconclusiveWarning: It is not known whether a table exists that the contract names.
         """
         __tracebackhide__ = True  # the failing line is the test's
         check_contract(contract)
-        with count_queries(engine, keep_parameters=keep_parameters, project=self.project) as log:
+        with count_queries(*sources, keep_parameters=keep_parameters, project=self.project) as log:
             yield log
         self.report(counts_of(log))
         if contract is not None:
-            require(self.judge(log, contract, engine))
+            verdicts = self.judge(log, contract)
+            require(verdicts)
+            warn_of_inconclusive(verdicts)
 
-    def judge(
-        self, log: QueryLog, contract: QueryContract, engine: AnyEngine
-    ) -> tuple[Verdict, ...]:
+    def judge(self, log: QueryLog, contract: QueryContract) -> tuple[Verdict, ...]:
         """Judge the queries of a test. A test without any breaks every contract but a total of 0.
 
         Args:
             log: The statements that the test sent.
             contract: The limits.
-            engine: The engine that was counted.
         """
         activity = activity_of(log)
-        # The database is asked only if a name is in doubt. An async engine cannot be asked: this
-        # code does not run in the event loop of its connections.
-        in_doubt = contract.named_tables.keys() - activity.tables
-        listed = None
-        if in_doubt and isinstance(engine, Engine):
-            listed = ask(engine, existing_tables)
+        # The database is asked only if a name is in doubt.
+        answers: list[frozenset[str] | None] = []
+        if contract.named_tables.keys() - activity.tables:
+            answers = [tables_of(engine) for engine in log.engines]
+        listed = frozenset().union(*(tables or () for tables in answers))
         misspelt = misspelt_table(
-            contract, activity.tables, listed or frozenset(), subject=self.subject, site=self.site
+            contract, activity.tables, listed, subject=self.subject, site=self.site
         )
         if misspelt is not None:
             return (misspelt,)  # other broken limits may only follow from the misspelling
-        vacuity = () if contract.total == 0 else (judge_vacuity(activity, self.subject),)
-        return (*vacuity, *contract.judge(activity, self.subject))
+        doubtful = None
+        if None in answers:
+            doubtful = doubtful_tables(
+                contract, activity.tables, listed, subject=self.subject, site=self.site
+            )
+        vacuity = None if contract.total == 0 else judge_vacuity(activity, self.subject)
+        found = (doubtful, vacuity, *contract.judge(activity, self.subject))
+        return tuple(each for each in found if each is not None)
 
     def assert_growth(self, action: Action, populate: Populate, **arguments: Any) -> GrowthReport:
         """Call `assert_query_growth`, by default with the project's files and scales.

@@ -4,21 +4,19 @@ The limits hold at every size of the data. Growth with the data is judged in
 `querygrowth.growth_verdicts`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from math import isfinite
 
 from querygrowth.activity import TRANSACTIONS, Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
 from querygrowth.statements import NO_TABLE
+from querygrowth.table_limits import counts_by_limit, joined_limits, limited_as
+from querygrowth.table_names import are_same, is_named
 from querygrowth.verdict import Outcome, Verdict, judge
 
 _SHOWN_SHAPES = 3
-_SHOWN_TABLES = 10
-# The similarity (`difflib`, 0 to 1) from which a name counts as a misspelling of a table although
-# the database could not list its tables: "user" and "users" have 0.89, "posts" and "users" 0.4.
-_RESEMBLES = 0.75
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,8 @@ class Allowance:
         candidates = [
             sent
             for sent in activity.shapes
-            if sent.shape.table == self.table and self.containing in sent.shape.text
+            if is_named(self.table, sent.shape.table, sent.shape.qualified)
+            and self.containing in sent.shape.text
         ]
         return max(candidates, key=lambda sent: sent.count, default=None)
 
@@ -115,6 +114,8 @@ class QueryContract:
             for table, limit in self.per_table.items():
                 if not _is_name(table):
                     raise ValueError(f"per_table must map names of tables, got the name {table!r}")
+                if twice := [each for each in self.per_table if are_same(each, table)][1:]:
+                    raise ValueError(f"per_table limits one table twice: {table!r}, {twice[0]!r}")
                 # None means "no limit" only where an argument is left out.
                 _check_limit(f"per_table[{table!r}]", limit)
         else:
@@ -147,20 +148,29 @@ class QueryContract:
         """Queries by table, less those that an allowance grants."""
         counts = dict(activity.by_table)
         for allowance in self.allowances:
-            if allowance.table in counts:
-                counts[allowance.table] -= allowance.extra_queries(activity)
+            if covered := allowance.covers(activity):
+                counts[covered.shape.table] -= allowance.extra_queries(activity)
         # An action may send fewer queries than its allowance grants.
         return {table: max(0, count) for table, count in counts.items()}
 
     def limit_for(self, table: str) -> int | None:
         """The most queries about one table; None without a limit."""
-        if isinstance(self.per_table, Mapping):
-            return self.per_table.get(table, self.per_table.get("*"))
-        return self.per_table
+        if not isinstance(self.per_table, Mapping):
+            return self.per_table
+        name = table if table in self.per_table else limited_as(self.per_table, table, ())
+        return self.per_table.get("*" if name is None else name)
 
     def beyond(self, activity: Activity) -> Mapping[str, int]:
         """The tables with more queries than their limit, and how many more."""
         counts = self.unexplained(activity)
+        if isinstance(self.per_table, Mapping):
+            granted = Counter[int]()
+            for allowance in self.allowances:
+                granted[id(allowance.covers(activity))] += allowance.extra_queries(activity)
+            counts = counts_by_limit(
+                self.per_table,
+                [(sent, max(0, sent.count - granted[id(sent)])) for sent in activity.shapes],
+            )
         limits = {table: self.limit_for(table) for table in counts}
         over = {t: counts[t] - limit for t, limit in limits.items() if limit is not None}
         return {table: n for table, n in over.items() if n > 0}
@@ -201,19 +211,38 @@ class QueryContract:
 
     def _judge_tables(self, activity: Activity, subject: str) -> Verdict:
         beyond = self.beyond(activity)
-        counts = activity.by_table
-        shapes = [sent for sent in activity.most_sent if sent.shape.table in beyond]
+        shapes = [sent for sent in activity.most_sent if self._counts_for(sent, beyond)]
         site = shapes[0].site if shapes else None
         return judge(
             subject,
             not beyond,
             expected=self._table_limits(beyond),
-            seen=", ".join(f"{number(counts[t], 'query', 'queries')} about {t}" for t in beyond)
+            seen=", ".join(self._sent_about(table, activity) for table in beyond)
             or "within the limit",
             evidence=_described(shapes, site),
             next_step="a loop around the query, or an allowance that is missing",
             site=site,
         )
+
+    def _counts_for(self, sent: ShapeActivity, tables: Mapping[str, int]) -> bool:
+        if any(is_named(table, sent.shape.table, sent.shape.qualified) for table in tables):
+            return True
+        if not isinstance(self.per_table, Mapping) or "*" in self.per_table:
+            return False
+        about = limited_as(self.per_table, sent.shape.table, sent.shape.qualified)
+        return about is None and bool({*joined_limits(self.per_table, sent)} & tables.keys())
+
+    def _sent_about(self, table: str, activity: Activity) -> str:
+        """How many queries count for the limit of a table, the allowed ones included."""
+        if isinstance(self.per_table, Mapping):
+            sent = [(each, each.count) for each in activity.shapes]
+            count = counts_by_limit(self.per_table, sent)[table]
+        else:
+            count = activity.by_table[table]
+        about = any(
+            is_named(table, each.shape.table, each.shape.qualified) for each in activity.shapes
+        )
+        return f"{number(count, 'query', 'queries')} {'about' if about else 'that read'} {table}"
 
     def _judge_total(self, limit: int, activity: Activity, subject: str) -> Verdict:
         counted = sum(self.unexplained(activity).values())
@@ -299,56 +328,6 @@ def largest_fetch_site(activity: Activity) -> CallSite | None:
     """The line whose queries fetched the most rows; None if it is not known."""
     fetching = [sent for sent in activity.shapes if sent.rows_fetched]
     return max(fetching, key=lambda sent: sent.rows_fetched).site if fetching else None
-
-
-def misspelt_table(
-    contract: QueryContract,
-    touched: Set[str],
-    existing: Set[str],
-    *,
-    subject: str,
-    site: CallSite | None = None,
-) -> Verdict | None:
-    """A failed verdict if the contract names tables that do not exist, else None.
-
-    Args:
-        contract: The contract that may name tables.
-        touched: The tables that the action read or wrote.
-        existing: The tables of the database; empty if they could not be listed.
-        subject: The name of the action or test.
-        site: The line to show.
-    """
-    named = contract.named_tables
-    touched = touched - {NO_TABLE}
-    unknown = [table for table in named if table not in touched]
-    if existing & touched or not touched:
-        unknown = [table for table in unknown if table not in existing]
-    else:
-        # The list is missing, or it is of a database that the action did not see. Only a name that
-        # resembles a touched table is then certain to be misspelt.
-        others = touched - named.keys()
-        unknown = [name for name in unknown if get_close_matches(name, others, cutoff=_RESEMBLES)]
-    known = sorted(touched | existing)
-    if not unknown or not known:
-        return None
-    more = len(known) - _SHOWN_TABLES
-    return Verdict(
-        subject=subject,
-        outcome=Outcome.FAILED,
-        expected="a contract that names existing tables",
-        seen="; ".join(
-            f"there is no table {table}, the nearest is "
-            f"{get_close_matches(table, known, n=1, cutoff=0)[0]}"
-            for table in unknown
-        ),
-        evidence=(
-            *(f"{table} is named in {named[table]}" for table in unknown),
-            f"known tables: {', '.join(known[:_SHOWN_TABLES])}"
-            + (f" and {more} more" if more > 0 else ""),
-        ),
-        next_step="the spelling of the table in the contract",
-        site=site,
-    )
 
 
 def judge_vacuity(activity: Activity, subject: str) -> Verdict:

@@ -10,6 +10,7 @@ that the engine did not make are traced on request.
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -17,9 +18,11 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import AdaptedConnection
 from sqlalchemy.util import concurrency
 
+from querygrowth.call_sites import Callers, CallSite, Project
 from querygrowth.engine import AnyEngine, sync_engine
 from querygrowth.listener import listening
 from querygrowth.other_connections import observe_other_connections
+from querygrowth.stack import StackWalker
 from querygrowth.statements import StatementKind, kind_of, skeleton
 
 SQLITE_DRIVERS = frozenset({"pysqlite", "aiosqlite"})
@@ -183,6 +186,16 @@ class DriverTrace:
         return (*statements, *self._uncounted)
 
     @property
+    def bypass_causes(self) -> tuple[tuple[CallSite | None, str], ...]:
+        """The lines that sent the statements in `bypassed`, and their texts."""
+        return tuple(
+            (callers.site, sql)
+            for trace in self._connections.hooks
+            for sql, callers in zip(trace.unannounced, trace.callers, strict=False)
+            if kind_of(sql) is not StatementKind.SESSION
+        )
+
+    @property
     def session_statements(self) -> int:
         """Session statements that went past SQLAlchemy. Drivers send some themselves."""
         return sum(
@@ -206,13 +219,16 @@ def traceable(engine: AnyEngine) -> bool:
 
 
 @contextmanager
-def trace_driver(engine: AnyEngine, *, all_connections: bool = False) -> Iterator[DriverTrace]:
+def trace_driver(
+    engine: AnyEngine, *, all_connections: bool = False, project: Project | None = None
+) -> Iterator[DriverTrace]:
     """Trace the statements that the engine's driver sees inside the block.
 
     Args:
         engine: The engine. Its statements are not reported, unless they go past SQLAlchemy.
         all_connections: Whether to trace also the connections of this process that the engine did
             not make. All statements on them are reported.
+        project: The user's own files; default: those below the working directory.
 
     Raises:
         ValueError: The driver cannot be traced.
@@ -223,7 +239,8 @@ def trace_driver(engine: AnyEngine, *, all_connections: bool = False) -> Iterato
             f"the driver {target.dialect.driver} cannot be traced: "
             "sqlite3, aiosqlite and psycopg (not async) can"
         )
-    make_hook = _PsycopgTrace if target.dialect.driver == "psycopg" else _SQLiteTrace
+    hook = _PsycopgTrace if target.dialect.driver == "psycopg" else _SQLiteTrace
+    make_hook = partial(hook, StackWalker(project or Project()))
     with (
         hooked_connections(target, make_hook) as connections,
         listening(target, _announcements(connections)),
@@ -264,15 +281,18 @@ def _announcements(
 class _ConnectionTrace:
     """The statements and fetches that the driver saw on one connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, walker: StackWalker) -> None:
         self.announced = False
         self.unannounced: list[str] = []
+        self.callers: list[Callers] = []  # of the unannounced statements
         self.fetches = 0
+        self._walker = walker
 
     def saw_statement(self, sql: str) -> None:
         # The values of a raw statement may be secret, so only the skeleton is kept.
         if not self.announced:
             self.unannounced.append(skeleton(sql))
+            self.callers.append(self._walker.callers(sys._getframe(1)))
 
     def saw_fetch(self) -> None:
         self.fetches += 1
@@ -300,8 +320,8 @@ class _PsycopgTrace(_ConnectionTrace):
     # psycopg 3 has no trace callback, but a connection makes its cursors with two factories that
     # can be replaced. The user may have set them already, hence subclasses of the present classes.
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, walker: StackWalker) -> None:
+        super().__init__(walker)
         self._factories: tuple[Any, Any] | None = None
 
     def install(self, connection: DriverConnection) -> None:

@@ -20,10 +20,11 @@ from querygrowth.contract import (
     describe_allowances,
     judge_vacuity,
     largest_fetch_site,
-    misspelt_table,
     number,
 )
+from querygrowth.fixes import Fix, fix_of
 from querygrowth.growth import AxisGrowth, GrowthReport
+from querygrowth.table_limits import misspelt_table
 from querygrowth.trend import Chunk, Growth, Trend, trend
 from querygrowth.verdict import Outcome, Verdict, judge
 
@@ -298,6 +299,7 @@ class _GrowingShape:
     text: str
     trend: Trend
     site: CallSite | None
+    fix: Fix
 
     def lines(self, *, shown: CallSite | None) -> Iterator[str]:
         """Yield the counts and the trend, the text, and the line unless the verdict shows it."""
@@ -306,6 +308,7 @@ class _GrowingShape:
         yield f"  {_shortened(self.text)}"
         if self.site and self.site != shown:
             yield f"  sent from {self.site}"
+        yield from (f"  {line}" for line in self.fix.evidence)
 
 
 def _growing_shapes(axis: AxisGrowth, tables: Collection[str]) -> tuple[_GrowingShape, ...]:
@@ -314,7 +317,13 @@ def _growing_shapes(axis: AxisGrowth, tables: Collection[str]) -> tuple[_Growing
     # other line, so it is the shape's line there.
     known = {sent.shape.text: sent for act in axis.activities for sent in act.shapes}
     found = [
-        _GrowingShape(known[text].shape.table, text, grown, known[text].site)
+        _GrowingShape(
+            known[text].shape.table,
+            text,
+            grown,
+            known[text].site,
+            fix_of(known[text], item=f"item of {axis.axis}"),
+        )
         for text, grown in axis.shape_trends().items()
         if grown.grows and known[text].shape.table in tables
     ]
@@ -362,10 +371,7 @@ def _advice(growing: Sequence[_GrowingShape], axis: AxisGrowth) -> str:
         return f"a query about {worst.table} inside nested loops"
     chunk = worst.trend.chunk
     if chunk is None:
-        return (
-            f"a loop that queries {worst.table} once per item of {axis.axis}: fetch them "
-            "in one query (a join, an IN list, or an eager load)"
-        )
+        return worst.fix.next_step
     usual = (words for size, words in _KNOWN_CHUNKS.items() if chunk.low <= size <= chunk.high)
     source = next(usual, f"work done in chunks of {_sizes(chunk)}")
     return f"{source}; if it is meant, declare it: allow({worst.table!r}, chunk=...)"

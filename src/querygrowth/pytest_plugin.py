@@ -11,14 +11,18 @@ alone.
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
 import pytest
 
 _COUNTS = pytest.StashKey[list[dict[str, str | int]]]()
-_ADDED = pytest.StashKey[str]()  # the engine's fixture, where the test does not request it
-_REPORTED = "query_counts"  # the attribute of a test report that holds its counts
+_ADDED = pytest.StashKey[list[str]]()  # engines' fixtures that the test does not request
+_UNCOUNTED = pytest.StashKey[str]()  # why the report does not show the counts of a test
+_DEFAULT_ENGINE = "engine"
+# The attributes of a test report that hold its counts, or why it has none.
+_REPORTED, _NOT_REPORTED = "query_counts", "queries_not_counted"
 
 _MARKER = (
     "query_budget(total, *, per_table, transactions, engine): fail the test if its body sends "
@@ -39,7 +43,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="print the queries of every test that counts them or uses the engine fixture",
     )
-    parser.addini("query_engine", "fixture that gives the engine to count on", default="engine")
+    parser.addini(
+        "query_engine", "fixture that gives the engine to count on", default=_DEFAULT_ENGINE
+    )
     parser.addini("query_scales", "scales that query_growth tries on every axis", type="args")
 
 
@@ -54,10 +60,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     marker = _budget(item)
     if marker is None or not isinstance(item, pytest.Function) or not _is_plausible(marker):
         return  # a wrong marker fails its test in the call, and needs no fixture for that
-    fixture = marker.kwargs.get("engine", item.config.getini("query_engine"))
-    if isinstance(fixture, str) and fixture not in item.fixturenames:
-        item.fixturenames.append(fixture)
-        item.stash[_ADDED] = fixture
+    for fixture in _fixtures(item, marker):
+        if isinstance(fixture, str) and fixture not in item.fixturenames:
+            item.fixturenames.append(fixture)
+            item.stash.setdefault(_ADDED, []).append(fixture)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -70,7 +76,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     except pytest.FixtureLookupError as error:
         # The test itself does not request this fixture, so pytest's own message would show a name
         # that is nowhere in the test.
-        if error.argname is None or error.argname != item.stash.get(_ADDED, None):
+        if error.argname not in item.stash.get(_ADDED, []):
             raise
         marker = item.get_closest_marker("query_budget")
         named = marker is not None and "engine" in marker.kwargs
@@ -93,21 +99,20 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     if not isinstance(item, pytest.Function):
         return (yield)
     marker = _budget(item)
-    if marker is not None:
-        contract, engine = _marked(item, marker)
-    else:
-        contract, engine = None, _reported_engine(item)
-    if engine is None:
-        return (yield)
+    if marker is None:
+        with _reported(item):
+            return (yield)
+    contract, sources = _marked(item, marker)
     counter = _counter(item)
-    with _load("log").count_queries(engine, project=counter.project) as log:
+    with _load("log").count_queries(*sources, project=counter.project) as log:
         result = yield  # an exception of the body leaves here: it wins over a broken budget
     if _COUNTS not in item.stash:  # otherwise the test counted for itself
         counter.report(_load("assertions").counts_of(log))
-    if contract is not None:
-        broken = [found for found in counter.judge(log, contract, engine) if found.failed]
-        if broken:
-            pytest.fail("\n\n".join(map(str, broken)), pytrace=False)
+    verdicts = counter.judge(log, contract)
+    broken = [found for found in verdicts if found.failed]
+    if broken:
+        pytest.fail("\n\n".join(map(str, broken)), pytrace=False)
+    _load("assertions").warn_of_inconclusive(verdicts)
     return result
 
 
@@ -119,6 +124,8 @@ def pytest_runtest_makereport(
     report = yield
     if report.when == "call" and _COUNTS in item.stash:
         setattr(report, _REPORTED, item.stash[_COUNTS])
+    if report.when == "call" and _UNCOUNTED in item.stash:
+        setattr(report, _NOT_REPORTED, item.stash[_UNCOUNTED])
     return report
 
 
@@ -141,6 +148,9 @@ def pytest_terminal_summary(
             f"{counts['queries']:>8} {counts['transactions']:>13} {counts['rows']:>8}  {nodeid}"
             f"  ({counts['tables'] or 'no table'})"
         )
+    for report in reports:
+        if reason := getattr(report, _NOT_REPORTED, ""):
+            terminalreporter.write_line(f"not counted: {report.nodeid}: {reason}")
 
 
 @pytest.fixture
@@ -195,28 +205,77 @@ def _is_registered_elsewhere(config: pytest.Config) -> bool:
     return any(line.partition(":")[0].partition("(")[0].strip() == "query_budget" for line in lines)
 
 
-def _marked(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, Any]:
-    """The contract and the engine of the marker. A wrong marker fails the test."""
-    assertions = _load("assertions")
+def _fixtures(item: pytest.Item, marker: pytest.Mark) -> tuple[Any, ...]:
+    """The fixtures that give the engines of a budget, as the marker or the settings name them.
+
+    There is none in a project without a fixture of the default name. All engines are counted then.
+    """
+    named = marker.kwargs.get("engine", item.config.getini("query_engine"))
+    if named == _DEFAULT_ENGINE and "engine" not in marker.kwargs:
+        manager = getattr(item.session, "_fixturemanager", None)
+        if named not in getattr(manager, "_arg2fixturedefs", {named}):
+            return ()
+    return tuple(named) if isinstance(named, list | tuple) else (named,)
+
+
+def _marked(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, tuple[Any, ...]]:
+    """The contract of the marker, and what is counted. A wrong marker fails the test."""
     arguments = {"engine": item.config.getini("query_engine"), **marker.kwargs}
     try:
-        contract = assertions.query_budget(*marker.args, **arguments)
-        return contract, _load("engine").engine_of(item.funcargs[arguments["engine"]])
+        contract = _load("assertions").query_budget(*marker.args, **arguments)
     except (TypeError, ValueError) as misuse:
         if not _is_plausible(marker):
             raise pytest.fail.Exception(f"{misuse}; {_NOT_OURS}", pytrace=False) from None
         raise pytest.fail.Exception(str(misuse), pytrace=False) from None
+    engines: list[Any] = []
+    for name in _fixtures(item, marker):
+        source = item.funcargs[name]
+        try:
+            found = _load("engine").engines_of(source)
+        except ValueError as refused:
+            reason = (
+                f"no SQLAlchemy engine in a value of type {type(source).__name__}: name a fixture "
+                f"that gives an engine, or a session ({refused})"
+            )
+            raise pytest.fail.Exception(reason, pytrace=False) from None
+        if found is None:
+            return contract, ()  # any engine of the process may be used
+        engines += found
+    return contract, tuple(engines)
 
 
-def _reported_engine(item: pytest.Function) -> Any:
-    """The engine of an unmarked test that uses the fixture, if `--query-report` is set."""
+@contextmanager
+def _reported(item: pytest.Function) -> Generator[None, None, None]:
+    """Count what an unmarked test sends, if `--query-report` is set and it uses the fixture.
+
+    The report is an addition to a run. Nothing that goes wrong in counting changes an outcome, so
+    every error here is noted for the report, whatever its class.
+    """
     fixture = item.config.getini("query_engine")
     if not item.config.getoption("--query-report") or fixture not in item.funcargs:
-        return None
+        yield
+        return
+    counting, log = ExitStack(), None
     try:
-        return _load("engine").engine_of(item.funcargs[fixture])
-    except ValueError:
-        return None  # it is not an SQLAlchemy engine
+        # A fixture of this name may be anything, so that a function in it is not called.
+        engines = _load("engine").engines_of(item.funcargs[fixture], call=False)
+        project = _counter(item).project
+        log = counting.enter_context(_load("log").count_queries(*engines or (), project=project))
+    except (Exception, pytest.fail.Exception) as error:
+        item.stash[_UNCOUNTED] = _first_line(error)
+    try:
+        yield
+    finally:
+        try:
+            counting.close()
+            if log is not None and _COUNTS not in item.stash:  # else the test counted for itself
+                _counter(item).report(_load("assertions").counts_of(log))
+        except (Exception, pytest.fail.Exception) as error:
+            item.stash[_UNCOUNTED] = _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _counter(item: pytest.Item) -> Any:

@@ -19,13 +19,20 @@ T = TypeVar("T")
 
 def outside_event_loop(function: Callable[[], T]) -> T:
     """Call `function` where it may start an event loop: in a new thread if this one runs a loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    # Not called inside of an `except`: its errors would show "no running event loop" before theirs.
+    if not _runs_event_loop():
         return function()
     # Python allows one running event loop in a thread, and an async test runs in that of this one.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="querygrowth") as thread:
         return thread.submit(function).result()
+
+
+def _runs_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 if sys.version_info >= (3, 11):

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 
 from querygrowth.call_sites import Project, StackWalker, call_site, distinct_sites
-from querygrowth.listener import record_stacks
+from querygrowth.stack import StackWalker
 
 HERE = Path(__file__).parent
 

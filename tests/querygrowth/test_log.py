@@ -300,15 +300,6 @@ def test_anything_but_an_engine_is_refused(wrong: object) -> None:
         pass
 
 
-def test_a_connection_is_refused_with_a_hint(engine: Engine) -> None:
-    with (
-        engine.connect() as connection,
-        pytest.raises(ValueError, match="pass the engine itself"),
-        count_queries(connection),
-    ):
-        pass
-
-
 def test_executions_do_not_keep_their_connections_alive(engine: Engine) -> None:
     with count_queries(engine) as log, engine.connect() as connection:
         connection.execute(select(Order.id)).all()
