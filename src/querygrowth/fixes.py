@@ -5,15 +5,23 @@ lookup in a loop, the bulk form of a write. `querygrowth.growth_verdicts` shows 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from querygrowth.activity import ShapeActivity
+from querygrowth.activity import Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
 from querygrowth.causes import Parents
 from querygrowth.orm_loads import Load, Reason
+from querygrowth.work import VM_STEPS
 
+FETCHED_ROWS = "fetched rows"
+# The counts that a shape of queries has too.
+_OF_SHAPES: Mapping[str, Callable[[ShapeActivity], int]] = {
+    FETCHED_ROWS: lambda sent: sent.rows_fetched,
+    VM_STEPS: lambda sent: sent.steps,
+}
 _SHOWN_CALLERS = 3
+_SHOWN_CHARACTERS = 160
 # `column = ?` and `? = column`, as SQLAlchemy and users write a comparison with a value.
 _KEYS = re.compile(r"""([\w."`\[\]]+) = \?|\? = ([\w."`\[\]]+)""")
 _AGGREGATE = re.compile(r"^SELECT (?:COUNT|SUM|MIN|MAX|AVG)\(", re.IGNORECASE)
@@ -52,6 +60,49 @@ def fix_of(sent: ShapeActivity, *, item: str) -> Fix:
         if load is not None and load.needs
         else _lookup(sent, item),
     )
+
+
+def site_of_rise(activities: Sequence[Activity], name: str) -> CallSite | None:
+    """The line that caused most of the rise of a count, where it is known.
+
+    Args:
+        activities: The activities at rising scales.
+        name: The name of the count, as in `Activity.sites`, or `FETCHED_ROWS`.
+    """
+    risen = _largest_rise(activities, name)
+    return risen.site if risen else activities[-1].sites.get(name)
+
+
+def concerned(activities: Sequence[Activity], name: str) -> Iterator[str]:
+    """Yield the table and the statement that most of a count's rise is about, where it is known."""
+    risen = _largest_rise(activities, name)
+    known = activities[-1].concerns.get(name)
+    if risen is not None:
+        yield f"most for {risen.shape.table}: {shortened(risen.shape.text)}"
+        if len(risen.cause.chain) > 1:
+            yield callers_line(risen.cause.chain)
+    elif known:
+        yield f"most for {shortened(known)}"
+
+
+def _largest_rise(activities: Sequence[Activity], name: str) -> ShapeActivity | None:
+    """The shape whose queries caused most of the rise of fetched rows or machine steps."""
+    measure = _OF_SHAPES.get(name)
+    if measure is None:
+        return None
+    before = {sent.shape.text: measure(sent) for sent in activities[0].shapes}
+    rises = {sent: measure(sent) - before.get(sent.shape.text, 0) for sent in activities[-1].shapes}
+    most = max(rises, key=lambda sent: rises[sent], default=None)
+    return most if most is not None and rises[most] > 0 else None
+
+
+def shortened(text: str) -> str:
+    """Shorten a long statement to `_SHOWN_CHARACTERS`."""
+    if len(text) > _SHOWN_CHARACTERS:
+        # The tables and conditions identify a statement. The list of its columns is long and does
+        # not, so that it is left out first.
+        text = re.sub(r"SELECT .*? FROM ", "SELECT ... FROM ", text, count=1)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
 
 
 def callers_line(chain: Sequence[CallSite]) -> str:
@@ -111,7 +162,8 @@ def _option_path(load: Load, parents: Parents | None) -> tuple[str, CallSite | N
         loaded = parents.load
         if not loaded.relationship:
             # An eager join has loaded the parents. defaultload() leaves its way of loading.
-            joined = load.via or [name for rows, name in loaded.joined if rows == load.needs]
+            known = (names for rows, names in loaded.joined if rows == load.needs)
+            joined = () if loaded.rows == load.needs else load.via or next(known, ())
             for name in reversed(joined):
                 option = f"defaultload({name}).{option}"
             break
@@ -165,7 +217,7 @@ def _lookup(sent: ShapeActivity, item: str) -> str:
         return (
             f"{name}, a dynamic or write-only relationship that is queried once per {item}: query "
             f"{load.owner} once with {load.owner}.{columns[0]}.in_(...), or map it without lazy= "
-            f"and add .options(selectinload({name}))"
+            f"and add .options(selectinload({name})){_grouped(sent)}"
         )
     if not keys:
         return (
@@ -213,18 +265,16 @@ def _write(sent: ShapeActivity, item: str) -> str:
     mapped = load.owner if load is not None and load.owner else ""
     in_session = flushed or (load is not None and load.reason == Reason.WRITE)
     target, session = mapped or table, "session" if in_session else "connection"
-    intro = f"a loop that sends {operation} on {table} once per {item}"
     if flushed:
-        trigger = (
-            f"{cause.entry}() inside the loop"
-            if cause.entry in _WRITERS or not cause.entry
-            else f"the autoflush before {cause.entry}() inside the loop"
-        )
+        trigger = f"{cause.entry or 'flush'}()"
+        if cause.entry not in _WRITERS:
+            trigger = f"the autoflush before {trigger}"
         return (
-            f"{intro}, by {trigger}: change all objects first"
-            f"{' (session.add_all(...))' if operation == 'INSERT' else ''} and flush or commit "
-            f"once after the loop, or write in bulk: {_bulk(sent, session, target)}"
+            f"{operation} on {table}, sent once per {item} by {trigger}: if it stands in a loop, "
+            f"change all objects first{' (session.add_all(...))' if operation == 'INSERT' else ''} "
+            f"and flush or commit once after it; or write in bulk: {_bulk(sent, session, target)}"
         )
+    intro = f"a loop that sends {operation} on {table} once per {item}"
     return f"{intro}: write them in one statement: {_bulk(sent, session, target)}"
 
 

@@ -4,7 +4,8 @@
 """
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -22,7 +23,14 @@ from querygrowth.engine import (
     row_counts,
 )
 from querygrowth.trend import Trend, trend
-from querygrowth.watch import Action, ActionRunner, action_runner, outside_event_loop, watch
+from querygrowth.watch import (
+    Action,
+    ActionRunner,
+    NamedStep,
+    action_runner,
+    outside_event_loop,
+    watch,
+)
 
 # At 2 and 20, a loop shows. 501 is one more than the parents whose children SQLAlchemy's
 # selectinload fetches with one query, so that its second query shows too.
@@ -187,13 +195,14 @@ class _Measurement:
 
     def along(self, axis: str, scales: tuple[int, ...]) -> AxisGrowth:
         """Run the action at every scale of one axis."""
+        __tracebackhide__ = True
         sizes = [
             dict.fromkeys(self.base, scale) if axis == ALL_AXES else {**self.base, axis: scale}
             for scale in scales
         ]
         samples: list[_Sample] = []
         for each in sizes:
-            samples.append(self._run(each, samples))
+            samples.append(self._run(axis, each, samples))
         return AxisGrowth(
             axis,
             scales,
@@ -201,17 +210,22 @@ class _Measurement:
             all(sample.equals(samples[0]) for sample in samples),
         )
 
-    def _run(self, sizes: Mapping[str, int], before: Sequence[_Sample]) -> _Sample:
+    def _run(self, axis: str, sizes: Mapping[str, int], before: Sequence[_Sample]) -> _Sample:
+        __tracebackhide__ = True
         runner = self.runner
-        with runner.entered(runner.call(self.populate, **sizes)) as engine:
+
+        def action(engine: AnyEngine) -> object:
+            __tracebackhide__ = True
+            with NamedStep("the action", axis, sizes):
+                return runner.call(self.action, engine)
+
+        with self._populated(axis, sizes) as engine:
             if not is_engine(engine):
                 raise ValueError(
                     "populate must return an SQLAlchemy engine (or a context manager that yields "
                     f"one), got {type(engine).__name__}"
                 )
-            activity = watch(
-                self.action, engine, runner=runner, work=self.work, project=self.project
-            )
+            activity = watch(action, engine, runner=runner, work=self.work, project=self.project)
             # The database is gone once the block ends, so its tables are listed here. The counts
             # are complete by now, and the queries of the listing are not among them.
             if self.named_tables - activity.tables - self.tables:
@@ -230,6 +244,25 @@ class _Measurement:
                 "pass writes=True if it is meant to write"
             )
         return sample
+
+    @contextmanager
+    def _populated(self, axis: str, sizes: Mapping[str, int]) -> Iterator[object]:
+        """Yield what `populate` returns or yields; an exception of its own names the step."""
+        __tracebackhide__ = True
+        raised: BaseException | None = None
+        with ExitStack() as stack:
+            with NamedStep("populate", axis, sizes):
+                made = self.runner.call(self.populate, **sizes)
+                engine = stack.enter_context(self.runner.entered(made))
+            try:
+                yield engine
+            except BaseException as error:
+                raised = error
+                raise
+            finally:
+                with NamedStep("the end of populate", axis, sizes):
+                    if raised is None:
+                        stack.close()
 
     def _ask(self, engine: AnyEngine, question: Callable[[Connection], Answer]) -> Answer | None:
         if isinstance(engine, Engine):
@@ -271,7 +304,9 @@ def measure_growth(
             increase, or axes that do not exist, a size is not a whole number, an argument that
             takes a list got something else, `populate` returns no engine, or the engine cannot
             count a kind of work. After its first run: it wrote although `writes` is false.
+        StepError: `populate` or the action raised an exception, which is the cause.
     """
+    __tracebackhide__ = True
     _check_list("axes", axes, 'axes=["orders"]')
     _check_list("work", work, 'work=["vm_steps"]')
     base = dict(axes) if isinstance(axes, Mapping) else dict.fromkeys(axes, BASE_SIZE)
@@ -281,6 +316,7 @@ def measure_growth(
     planned = _planned_scales(base, scales, together)
 
     def measured() -> GrowthReport:
+        __tracebackhide__ = True
         with action_runner() as runner:
             measurement = _Measurement(
                 runner=runner,
@@ -292,10 +328,12 @@ def measure_growth(
                 project=project,
                 named_tables=frozenset(named_tables or ()),
             )
-            axes_grown = tuple(measurement.along(axis, tried) for axis, tried in planned.items())
+            axes_grown: list[AxisGrowth] = []
+            for axis, tried in planned.items():
+                axes_grown.append(measurement.along(axis, tried))
         return GrowthReport(
             subject or _name_of(action),
-            axes_grown,
+            tuple(axes_grown),
             None if named_tables is None else frozenset(measurement.tables),
         )
 

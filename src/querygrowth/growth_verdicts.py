@@ -6,23 +6,21 @@ The words of one judgement are in its function, in the order of `_judge_axis`: `
 limit that holds at one size, and of an action that did nothing, are in `querygrowth.contract`.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, zip_longest
 
-from querygrowth.activity import CHECKOUTS, SESSION_STATEMENTS, TRANSACTIONS, Activity
+from querygrowth.activity import BYPASSES, CHECKOUTS, SESSION_STATEMENTS, TRANSACTIONS, Activity
 from querygrowth.call_sites import CallSite
 from querygrowth.contract import (
     QueryContract,
     check_contract,
     describe_allowances,
     judge_vacuity,
-    largest_fetch_site,
     number,
 )
-from querygrowth.fixes import Fix, fix_of
+from querygrowth.fixes import FETCHED_ROWS, Fix, concerned, fix_of, shortened, site_of_rise
 from querygrowth.growth import AxisGrowth, GrowthReport
 from querygrowth.table_limits import misspelt_table
 from querygrowth.trend import Chunk, Growth, Trend, trend
@@ -47,7 +45,6 @@ _KNOWN_CHUNKS = {
 }
 
 _SHOWN_SHAPES = 3
-_SHOWN_CHARACTERS = 160
 
 
 def judge_growth(
@@ -150,6 +147,7 @@ def _judge_bypasses(axis: AxisGrowth, subject: str) -> Verdict:
             *_counts_by_scale(axis, lambda act: len(act.bypassed or ()), "bypassing"),
             *dict.fromkeys(bypassed[:_SHOWN_SHAPES]),
         ],
+        site=axis.activities[-1].sites.get(BYPASSES),
         next_step="cursors taken from raw_connection() or connection.connection, another engine, "
         "or a connection of the driver",
     )
@@ -192,7 +190,7 @@ def _judge_queries(axis: AxisGrowth, subject: str, contract: QueryContract) -> V
         seen=f"queries {'grew' if grown else 'did not grow'} with {axis.axis}",
         evidence=[
             *_counts_by_scale(axis, lambda act: act.queries, "queries"),
-            *(line for shape in growing for line in shape.lines(shown=site)),
+            *(line for shape in growing for line in shape.lines(shown=site, worst=growing[0])),
         ],
         next_step=_advice(growing, axis),
         site=site,
@@ -222,7 +220,7 @@ def _judge_constant(
         seen=f"{name} grew with {axis.axis} ({describe_trend(found)})"
         if found.grows
         else f"{name} constant",
-        evidence=_counts_by_scale(axis, count, name),
+        evidence=[*_counts_by_scale(axis, count, name), *concerned(axis.activities, name)],
         next_step=next_step,
         site=site,
     )
@@ -233,15 +231,15 @@ def _judge_rows(axis: AxisGrowth, subject: str) -> Verdict:
         return act.rows_fetched
 
     records = [act.records for act in axis.activities if act.records is not None]
-    site = largest_fetch_site(axis.activities[-1])
+    site = site_of_rise(axis.activities, FETCHED_ROWS)
     if len(records) == len(axis.activities) and len(set(records)) == 1:
         # The result stays the same size, so its rows must too: growth is over-fetching.
         next_step = "rows fetched only to be thrown away: filter them in the database"
-        return _judge_constant(axis, subject, "fetched rows", fetched, next_step, site)
+        return _judge_constant(axis, subject, FETCHED_ROWS, fetched, next_step, site)
     return _judge_proportion(
         axis,
         subject,
-        "fetched rows",
+        FETCHED_ROWS,
         fetched,
         expected=f"fetched rows in proportion to {_unit(axis)}",
         evidence=_counts_by_scale(axis, lambda act: act.records or 0, "records") if records else (),
@@ -258,6 +256,7 @@ def _judge_work(axis: AxisGrowth, subject: str, name: str) -> Verdict:
         lambda act: act.work.get(name),
         expected=f"{name} at most in proportion to {_unit(axis)}",
         next_step="a full scan in a loop, a missing index, or a nested loop in Python",
+        site=site_of_rise(axis.activities, name),
     )
 
 
@@ -285,7 +284,11 @@ def _judge_proportion(
         seen=f"{name} grew faster than {_unit(axis)}"
         if faster
         else f"{name} {describe_trend(found)}",
-        evidence=[*_counts_by_scale(axis, count, name), *evidence],
+        evidence=[
+            *_counts_by_scale(axis, count, name),
+            *evidence,
+            *concerned(axis.activities, name),
+        ],
         next_step=next_step,
         site=site,
     )
@@ -301,14 +304,19 @@ class _GrowingShape:
     site: CallSite | None
     fix: Fix
 
-    def lines(self, *, shown: CallSite | None) -> Iterator[str]:
-        """Yield the counts and the trend, the text, and the line unless the verdict shows it."""
+    def lines(self, *, shown: CallSite | None, worst: "_GrowingShape") -> Iterator[str]:
+        """Yield the counts, the trend, the text and the causes.
+
+        The line and the repair are left out where the verdict shows them, as it does for `worst`.
+        """
         counts = ", ".join(map(str, self.trend.counts))
         yield f"{self.table}: {counts} ({describe_trend(self.trend)})"
-        yield f"  {_shortened(self.text)}"
+        yield f"  {shortened(self.text)}"
         if self.site and self.site != shown:
             yield f"  sent from {self.site}"
         yield from (f"  {line}" for line in self.fix.evidence)
+        if self.fix.next_step != worst.fix.next_step and self.trend.chunk is None:
+            yield f"  look at: {self.fix.next_step}"
 
 
 def _growing_shapes(axis: AxisGrowth, tables: Collection[str]) -> tuple[_GrowingShape, ...]:
@@ -328,15 +336,6 @@ def _growing_shapes(axis: AxisGrowth, tables: Collection[str]) -> tuple[_Growing
         if grown.grows and known[text].shape.table in tables
     ]
     return tuple(sorted(found, key=lambda shape: -max(shape.trend.counts)))[:_SHOWN_SHAPES]
-
-
-def _shortened(text: str) -> str:
-    """Shorten a long statement to `_SHOWN_CHARACTERS`."""
-    if len(text) > _SHOWN_CHARACTERS:
-        # The tables and conditions identify a statement. The list of its columns is long and does
-        # not, so that it is left out first.
-        text = re.sub(r"^SELECT .*? FROM ", "SELECT ... FROM ", text)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
 
 
 def _counts_by_scale(axis: AxisGrowth, count: Count, name: str) -> Iterator[str]:

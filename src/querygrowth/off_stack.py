@@ -27,11 +27,13 @@ def is_template(frame: FrameType) -> bool:
 def template_site(frame: FrameType) -> CallSite:
     """The line of the template that a frame of its generated code runs."""
     template: Any = frame.f_globals[_TEMPLATE]
-    # Templates from a string have no file, those from a dictionary have a name.
-    path = template.filename or template.name or "<template>"
+    # A template from a dictionary has a name, one from a string has neither name nor file.
+    path = frame.f_code.co_filename
+    if path.startswith("<"):
+        path = template.name or path
     block = frame.f_code.co_name.removeprefix("block_")
     return CallSite(
-        str(path),
+        path,
         template.get_corresponding_lineno(frame.f_lineno),
         "the template" if block == "root" else f"block {block}",
     )

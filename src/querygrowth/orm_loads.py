@@ -44,7 +44,8 @@ class RawLoad(NamedTuple):
     Attributes:
         reason: Why the statement was sent.
         mapper: The mapper of the objects that caused it, or that the user's statement is about.
-        detail: The path of the load, the names of attributes, or whether whole objects are loaded.
+        detail: The path of the load, the names of attributes, or, for the user's own statement,
+            whether it loads objects and its options.
     """
 
     reason: Reason
@@ -68,8 +69,8 @@ class Load(NamedTuple):
             are no new objects.
         base: For columns of a subclass, the base class of its hierarchy.
         via: The relationships of eager joins that lead from the query's class to `owner`.
-        joined: For a query, the classes that come by a join without an option (as in `rows`), and
-            their relationships.
+        joined: For a query, the classes that come with its objects (as in `rows`), and the
+            relationships that lead to them.
         dynamic: For a query, the `dynamic` and `write_only` relationships that may have sent it:
             name and column, such as ("Order.items", "items.order_id").
     """
@@ -85,7 +86,7 @@ class Load(NamedTuple):
     rows: str = ""
     base: str = ""
     via: tuple[str, ...] = ()
-    joined: tuple[tuple[str, str], ...] = ()
+    joined: tuple[tuple[str, tuple[str, ...]], ...] = ()
     dynamic: tuple[tuple[str, str], ...] = ()
 
     @classmethod
@@ -95,7 +96,7 @@ class Load(NamedTuple):
         return load._replace(
             attributes=tuple(load.attributes),
             via=tuple(load.via),
-            joined=tuple((rows, name) for rows, name in load.joined),
+            joined=tuple((rows, tuple(names)) for rows, names in load.joined),
             dynamic=tuple((name, column) for name, column in load.dynamic),
         )
 
@@ -145,11 +146,10 @@ def raw_load(context: Any) -> RawLoad | None:
                 return RawLoad(Reason.EAGER, None, path)
             # A column of a class belongs to its entity too, but has a key of its own.
             first = statement._raw_columns[0]._annotations
-            return RawLoad(
-                Reason.QUERY, subject, "parententity" in first and "proxy_key" not in first
-            )
+            of_objects = "parententity" in first and "proxy_key" not in first
+            return RawLoad(Reason.QUERY, subject, (of_objects, statement._with_options))
         in_session = any(name in options for name in _IN_SESSION)
-        return RawLoad(Reason.WRITE if in_session else Reason.QUERY, subject, False)
+        return RawLoad(Reason.WRITE if in_session else Reason.QUERY, subject, (False, ()))
     # A driver statement has no context or no statement, text() has no entity, and another release
     # of SQLAlchemy may have other names. Then the advice is that for statements of Core.
     except (AttributeError, IndexError, TypeError):
@@ -183,16 +183,13 @@ def load_of(raw: RawLoad | Load | None) -> Load | None:
     mapper: Mapper[Any] = raw.mapper.mapper
     name = mapper.class_.__name__
     if reason in (Reason.QUERY, Reason.WRITE):
+        of_objects, options = raw.detail
         return Load(
             reason.value,
             owner=name,
             target=name,
-            rows=_family(mapper) if raw.detail else "",
-            joined=tuple(
-                (_family(each.mapper), _name(each))
-                for each in mapper.relationships
-                if each.lazy in ("joined", False)
-            ),
+            rows=_family(mapper) if of_objects else "",
+            joined=tuple(_joined_classes(mapper, options)) if of_objects else (),
             dynamic=tuple(_dynamic_relationships(mapper)),
         )
     columns = tuple(_columns(mapper, raw.detail or ()))
@@ -233,6 +230,20 @@ def _relationship_load(
         rows=_family(relationship.mapper),
         via=tuple(map(_name, path[:-1])),
     )
+
+
+def _joined_classes(
+    mapper: "Mapper[Any]", options: Iterable[Any]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the classes whose objects come with those of a query, and the way to them."""
+    # The elements of a loader option. Other options have none.
+    for element in (each for option in options for each in getattr(option, "context", ())):
+        path = [step for step in element.path.path if hasattr(step, "uselist")]
+        if path:
+            yield _family(path[-1].mapper), tuple(map(_name, path))
+    for relationship in mapper.relationships:
+        if relationship.lazy in ("joined", False):
+            yield _family(relationship.mapper), (_name(relationship),)
 
 
 def _name(relationship: "RelationshipProperty[Any]") -> str:

@@ -165,6 +165,7 @@ def record(
     Raises:
         ValueError: The engine cannot count a kind of work. The action has not run.
     """
+    __tracebackhide__ = True
     target = sync_engine(engine)
     recording = Recording(walker=StackWalker(project or Project()), keep_parameters=False)
     # All counters are started before the action, so that one that refuses the engine stops it.

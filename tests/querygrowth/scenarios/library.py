@@ -1,5 +1,9 @@
 """Tables of a library in memory, with a relationship of every kind."""
 
+import re
+from collections.abc import Callable
+from typing import ClassVar
+
 from sqlalchemy import Column, FetchedValue, ForeignKey, Table, func
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -10,7 +14,7 @@ from sqlalchemy.orm import (
     relationship,
 )
 
-from scenarios.pair import Rows, in_memory, numbered
+from scenarios.pair import Pair, Rows, in_memory, numbered
 
 
 class Base(DeclarativeBase):
@@ -30,7 +34,8 @@ class Author(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     biography: Mapped[str] = mapped_column(default="", deferred=True)
-    letters: Mapped[str] = mapped_column(default="", deferred=True)
+    letters: Mapped[str] = mapped_column(default="", deferred=True, deferred_group="papers")
+    diary: Mapped[str] = mapped_column(default="", deferred=True, deferred_group="papers")
     edits: Mapped[int] = mapped_column(default=0)
     changed: Mapped[str] = mapped_column(
         server_default=func.current_timestamp(), server_onupdate=FetchedValue()
@@ -99,7 +104,7 @@ class Shelf(Base):
     __tablename__ = "shelves"
     id: Mapped[int] = mapped_column(primary_key=True)
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("shelves.id"), index=True)
-    parent: Mapped["Shelf | None"] = relationship(remote_side=[id], back_populates="children")
+    parent: Mapped["Shelf | None"] = relationship(remote_side="Shelf.id", back_populates="children")
     children: Mapped[list["Shelf"]] = relationship(back_populates="parent")
 
 
@@ -107,7 +112,7 @@ class Person(Base):
     __tablename__ = "people"
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str]
-    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "person"}
+    __mapper_args__: ClassVar = {"polymorphic_on": "kind", "polymorphic_identity": "person"}
 
 
 class Reader(Person):
@@ -116,7 +121,7 @@ class Reader(Person):
     card: Mapped[str]
     favourite_id: Mapped[int] = mapped_column(ForeignKey("tags.id"))
     favourite: Mapped[Tag] = relationship()
-    __mapper_args__ = {"polymorphic_identity": "reader"}
+    __mapper_args__: ClassVar = {"polymorphic_identity": "reader"}
 
 
 class Seat(Base):
@@ -129,7 +134,7 @@ class Seat(Base):
 def _rows(size: int = 2) -> Rows:
     return {
         Author.__table__: numbered(
-            size, name=lambda n: f"author {n}", biography="", letters="", edits=0
+            size, name=lambda n: f"author {n}", biography="", letters="", diary="", edits=0
         ),
         Profile.__table__: numbered(size, author_id=lambda n: n, text="text"),
         Book.__table__: numbered(size * 2, author_id=lambda n: n % size, title="title"),
@@ -143,6 +148,19 @@ def _rows(size: int = 2) -> Rows:
         Reader.__table__: numbered(size, card="card", favourite_id=lambda n: n),
         Seat.__table__: [{"row": 1, "number": n, "taken": False} for n in range(size)],
     }
+
+
+def grows(
+    name: str,
+    bad: Callable[..., object],
+    twin: Callable[..., object] | None,
+    place: str,
+    *texts: str,
+    writes: bool = False,
+) -> Pair:
+    """A pair on the library: the failure of `bad` shows the place, and says all texts literally."""
+    words = ("queries grew with size", *map(re.escape, texts))
+    return Pair(name, bad, twin, words, library, ("size",), place, scales=(2, 5, 11), writes=writes)
 
 
 library = in_memory(Base.metadata, _rows)
