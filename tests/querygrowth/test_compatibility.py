@@ -266,8 +266,8 @@ TESTS = """
     [
         ("_pytest.unittest", ()),
         ("xdist", ("-n", "1")),
-        ("pytest_randomly", ("-p", "randomly", "-p", "no:xdist")),
-        ("pytest_rerunfailures", ("--reruns", "1", "-p", "no:randomly")),
+        ("pytest_randomly", ("-p", "randomly")),
+        ("pytest_rerunfailures", ("--reruns", "1")),
     ],
 )
 def test_budgets_hold_under_other_plugins(
