@@ -227,14 +227,20 @@ _set_execution = CountingCursor.__dict__["_execution"].__set__
 
 # Frame 0 is the listener itself, and frames 1 and 2 are always SQLAlchemy's.
 _FIRST_CALLER = 3
+_TWO_PHASE = frozenset(("begin_twophase", "commit_twophase", "rollback_twophase"))
 
 
 @contextmanager
 def listening(engine: Engine, listeners: dict[str, Callable[..., object]]) -> Iterator[None]:
     """Attach listeners by event name inside the block, and detach all of them on exit."""
     # Each is registered for removal at once, so that a failure half way leaves none attached.
+    dialect = getattr(engine, "dialect", None)
+    # Attaching is most of the cost of a short block. SQLite has no two-phase transactions.
+    needless = _TWO_PHASE if getattr(dialect, "name", "") == "sqlite" else ()
     with ExitStack() as attached:
         for name, listener in listeners.items():
+            if name in needless:
+                continue
             event.listen(engine, name, listener)
             attached.callback(event.remove, engine, name, listener)
         yield
