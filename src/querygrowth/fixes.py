@@ -29,6 +29,9 @@ _AGGREGATE = re.compile(r"^SELECT (?:COUNT|SUM|MIN|MAX|AVG)\(", re.IGNORECASE)
 _WRITERS = frozenset({"flush", "commit", "begin_nested", "prepare", "__exit__", "__aexit__"})
 
 
+_GETTERS = frozenset({"get", "get_one"})
+
+
 @dataclass(frozen=True)
 class Fix:
     """Evidence for the cause of growing queries, and what to write instead.
@@ -255,7 +258,7 @@ def _as_code(sent: ShapeActivity, columns: Sequence[str]) -> str:
     load = sent.cause.load
     if load is None or not load.owner:
         return ""
-    if load.rows and sent.cause.entry == "get":
+    if load.rows and sent.cause.entry in _GETTERS:
         return f": session.scalars(select({load.owner}).where({_in(load, sent)})).all()"
     return f": {load.owner}.{columns[0]}.in_(...)" if len(columns) == 1 else ""
 
@@ -279,7 +282,7 @@ def _write(sent: ShapeActivity, item: str) -> str:
     if flushed:
         trigger = f"{cause.entry or 'flush'}()"
         if cause.entry not in _WRITERS:
-            trigger = f"the autoflush before {trigger}"
+            trigger = f"the autoflush before {trigger} (with session.no_autoflush: prevents it)"
         return (
             f"{operation} on {table}, sent once per {item} by {trigger}: if it stands in a loop, "
             f"change all objects first{' (session.add_all(...))' if operation == 'INSERT' else ''} "

@@ -175,6 +175,7 @@ def _judge_bypasses(axis: AxisGrowth, subject: str) -> Verdict:
         evidence=[
             *_counts_by_scale(axis, lambda act: len(act.bypassed or ()), "bypassing"),
             *dict.fromkeys(bypassed[:_SHOWN_SHAPES]),
+            *concerned(axis.activities, BYPASSES),
         ],
         site=axis.activities[-1].sites.get(BYPASSES),
         next_step="cursors taken from raw_connection() or connection.connection, another engine, "
