@@ -1,8 +1,10 @@
-"""Print what querygrowth and other plugins cost: start-up, a test, a query, packages, megabytes.
+"""Print what querygrowth and other plugins cost: start-up, a test, packages, megabytes.
 
-All are measured in one run, in alternating rounds, in processor time; the least of the rounds
-counts, because other load on the machine only adds. A plugin is loaded alone. The costs of no
-plugin are subtracted, and ratios to querygrowth are the last column. Run it with `tox -e peers`.
+A plugin is loaded alone, and all are measured in one run, in alternating rounds, in processor time.
+The costs of no plugin are subtracted. Start-up is the least of the rounds, because other load on
+the machine only adds; it is measured for a suite that uses neither SQLAlchemy nor the plugin, and
+for one that uses both. A test costs what the fastest tenth of many tests costs at most.
+`tests/bench/counting_cost.py` measures the cost of a query. `tox -e peers` runs both.
 """
 
 import os
@@ -11,9 +13,10 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+from typing import NamedTuple
 
 # Distribution, plugin, and the marker that sets a budget of one query.
 TOOLS = (
@@ -25,9 +28,7 @@ TOOLS = (
 NONE = ("no plugin", "", "")
 ROUNDS = 5
 TESTS = 400
-QUERIES = 40
 
-EMPTY = "def test_nothing(): pass\n"
 UNUSED = """
 import pytest
 
@@ -35,7 +36,6 @@ import pytest
 def test_nothing(number):
     pass
 """
-# A suite that uses SQLAlchemy has imported it, whichever plugin it has.
 DATABASE = """
 import os
 import pytest
@@ -47,8 +47,6 @@ budget = eval(os.environ["BUDGET"] or "lambda test: test")
 @pytest.fixture(scope="session")
 def engine():
     engine = create_engine("sqlite://")
-    with engine.connect() as connection:
-        connection.execute(statement).all()
     yield engine
     engine.dispose()
 
@@ -56,55 +54,77 @@ def engine():
 @pytest.mark.parametrize("number", range({tests}))
 def test_one_query(engine, number):
     with engine.connect() as connection:
-        for _ in range({queries}):
-            connection.execute(statement).all()
+        connection.execute(statement).all()
 """
+STOPWATCH = """
+import time
+import pytest
 
-Costs = Mapping[str, Mapping[str, float]]
+costs = []
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol():
+    began = time.process_time()
+    try:
+        return (yield)
+    finally:
+        costs.append(time.process_time() - began)
+
+def pytest_unconfigure():
+    # The first test imports what is imported when it is first needed.
+    print("one test:", sorted(costs)[len(costs) // 10])
+"""
 
 
 def main() -> None:
     """Measure all installed tools and print the table."""
     tools = [NONE, *(tool for tool in TOOLS if installed(tool[0]))]
-    suites = {
-        "one test": EMPTY,
-        "many tests": UNUSED.format(tests=TESTS),
-        "one with a query": DATABASE.format(tests=1, queries=1),
-        "many with a query": DATABASE.format(tests=TESTS, queries=1),
-    }
     with tempfile.TemporaryDirectory() as folder:
-        files = {}
-        for number, (suite, text) in enumerate(suites.items()):
-            files[suite] = Path(folder) / f"test_{number}.py"
-            files[suite].write_text(text)
-        rounds: dict[tuple[str, str], list[float]] = {}
+        conftest = Path(folder, "conftest.py")
+        conftest.write_text(STOPWATCH)
+        suites = {}
+        for name, text in (("unused", UNUSED), ("used", DATABASE)):
+            for tests in (1, TESTS):
+                suites[name, tests] = Path(folder, f"test_{name}_{tests}.py")
+                suites[name, tests].write_text(text.format(tests=tests))
+        rounds: dict[tuple[str, str, int], list[Cost]] = {}
         for _ in range(ROUNDS):
-            for name, plugin, budget in tools:
-                for suite, file in files.items():
-                    rounds.setdefault((name, suite), []).append(seconds(file, plugin, budget))
-    least = {key: min(times) for key, times in rounds.items()}
+            for tool in tools:
+                for (name, tests), file in suites.items():
+                    rounds.setdefault((tool[0], name, tests), []).append(cost(file, *tool[1:]))
 
-    def over(name: str, suite: str) -> float:
-        return least[name, suite] - least[NONE[0], suite]
+    def start_up(tool: str, suite: str) -> float:
+        return min(each.process for each in rounds[tool, suite, 1]) * 1e3
+
+    def one_test(tool: str, suite: str) -> float:
+        return min(each.test for each in rounds[tool, suite, TESTS]) * 1e6
 
     sys.stdout.write(
-        f"{'':20} {'start-up':>9} {'unused test':>12} {'budget, test':>13} "
-        f"{'packages':>9} {'MB':>6}\n{'':20} {'ms':>9} {'us':>12} {'us':>13}\n"
+        f"{'':20} {'start-up, ms':>20} {'one test, us':>20}\n{'':20}"
+        f"{'unused':>10} {'used':>10} {'unused':>9} {'budget':>10} {'packages':>9} {'MB':>6}\n"
     )
-    for name, _, _ in tools[1:]:
-        start = over(name, "one test") * 1e3
-        unused = (over(name, "many tests") - over(name, "one test")) / TESTS * 1e6
-        marked = (over(name, "many with a query") - over(name, "one with a query")) / TESTS * 1e6
-        needed = dict(closure(name))
+    for tool, _, _ in tools[1:]:
+        needed = dict(closure(tool))
         size = sum(map(size_of, needed.values())) / 1e6
-        sys.stdout.write(
-            f"{name:20} {start:9.0f} {unused:12.0f} {marked:13.0f} {len(needed):9} {size:6.1f}\n"
-        )
+        costs = [
+            measure(tool, suite) - measure(NONE[0], suite)
+            for measure in (start_up, one_test)
+            for suite in ("unused", "used")
+        ]
+        shown = " ".join(f"{each:10.0f}" for each in costs)
+        sys.stdout.write(f"{tool:18} {shown} {len(needed):9} {size:6.1f}\n")
 
 
-def seconds(file: Path, plugin: str, budget: str) -> float:
-    """Processor seconds of a pytest process that loads one plugin, or none."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
+class Cost(NamedTuple):
+    """Processor seconds of a whole process, and of one of its tests."""
+
+    process: float
+    test: float
+
+
+def cost(file: Path, plugin: str, budget: str) -> Cost:
+    """The cost of a pytest process that loads one plugin, or none."""
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", str(file)]
     environment = {
         "PATH": os.environ["PATH"],
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -129,7 +149,8 @@ def seconds(file: Path, plugin: str, budget: str) -> float:
     if ran.returncode:
         sys.exit(f"{plugin or 'pytest'} failed:\n{ran.stdout}\n{ran.stderr}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(spent, float(ran.stdout.rpartition("one test:")[2].split()[0]))
 
 
 def closure(name: str) -> Iterator[tuple[str, Distribution]]:
