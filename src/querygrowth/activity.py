@@ -24,7 +24,8 @@ from querygrowth.causes import (
     commonest_cause,
 )
 from querygrowth.driver import DriverTrace
-from querygrowth.log import Query, QueryLog
+from querygrowth.log import QueryLog
+from querygrowth.query import Query
 from querygrowth.record import Record, TraceCounts
 from querygrowth.statements import Shape, StatementKind, first_keyword
 from querygrowth.work import VM_STEPS

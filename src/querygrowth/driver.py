@@ -16,14 +16,14 @@ from typing import Any, Generic, Protocol, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import AdaptedConnection
-from sqlalchemy.util.concurrency import in_greenlet
+from sqlalchemy.util import concurrency
 
 from querygrowth.call_sites import Callers, CallSite, Project
 from querygrowth.engine import AnyEngine, sync_engine
 from querygrowth.listener import listening
 from querygrowth.other_connections import observe_other_connections
 from querygrowth.stack import StackWalker
-from querygrowth.statements import StatementKind, kind_of, skeleton
+from querygrowth.statements import StatementKind, kind_of, skeleton, statements_in
 
 SQLITE_DRIVERS = frozenset({"pysqlite", "aiosqlite"})
 _DRIVERS = SQLITE_DRIVERS | {"psycopg"}
@@ -140,8 +140,18 @@ def _on_driver(
     """Call `visit` with the driver's connection; an async one is behind SQLAlchemy's adapter."""
     if not isinstance(connection, AdaptedConnection):
         visit(connection)
-    elif in_greenlet():
+    elif _may_await():
         connection.run_async(lambda bare: _awaitable(visit(bare)))
+
+
+def _may_await() -> bool:
+    """Whether this code runs in one of SQLAlchemy's greenlets, where its adapters may await."""
+    in_greenlet = getattr(concurrency, "in_greenlet", None)
+    if in_greenlet is not None:
+        return bool(in_greenlet())
+    # Early releases of SQLAlchemy 2.0 have no such function, and only one class of greenlets.
+    greenlet = sys.modules.get("greenlet")
+    return greenlet is not None and type(greenlet.getcurrent()).__name__ == "_AsyncIoGreenlet"
 
 
 async def _awaitable(result: Awaitable[object] | None) -> None:
@@ -281,8 +291,10 @@ class _ConnectionTrace:
     def saw_statement(self, sql: str) -> None:
         # The values of a raw statement may be secret, so only the skeleton is kept.
         if not self.announced:
-            self.unannounced.append(skeleton(sql))
-            self.callers.append(self._walker.callers(sys._getframe(1)))
+            callers = self._walker.callers(sys._getframe(1))
+            for statement in statements_in(sql):
+                self.unannounced.append(skeleton(statement))
+                self.callers.append(callers)
 
     def saw_fetch(self) -> None:
         self.fetches += 1

@@ -26,17 +26,11 @@ from querygrowth.axes import (
 )
 from querygrowth.call_sites import Project
 from querygrowth.contract import QueryContract, check_contract
-from querygrowth.engine import (
-    Answer,
-    AnyEngine,
-    ask,
-    ask_async,
-    existing_tables,
-    is_engine,
-    row_counts,
-)
+from querygrowth.database import Answer, ask, ask_async, row_counts, tables_of, tables_of_async
+from querygrowth.engine import AnyEngine, single_engine
 from querygrowth.grown import grows_as, reported_counts, undecided_trends
 from querygrowth.growth_report import AxisGrowth, GrowthReport
+from querygrowth.table_names import bare_name
 from querygrowth.watch import (
     Action,
     ActionRunner,
@@ -162,22 +156,25 @@ class _Measurement:
         runner = self.runner
         self.runs += 1
 
-        def action(engine: AnyEngine) -> object:
-            __tracebackhide__ = True
-            with NamedStep("the action", self.axis, sizes):
-                return runner.call(self.action, engine)
+        with self._populated(sizes) as source:
 
-        with self._populated(sizes) as engine:
-            if not is_engine(engine):
+            def action(_engine: AnyEngine) -> object:
+                __tracebackhide__ = True
+                with NamedStep("the action", self.axis, sizes):
+                    return runner.call(self.action, source)
+
+            try:
+                engine = single_engine(source)
+            except ValueError as refused:
                 raise ValueError(
                     "populate must return an SQLAlchemy engine (or a context manager that yields "
-                    f"one), got {type(engine).__name__}"
-                )
+                    f"one), got {type(source).__name__}: {refused}"
+                ) from None
             activity = watch(action, engine, runner=runner, work=work, project=self.project)
             # The database is gone once the block ends, so its tables are listed here. The counts
             # are complete by now, and the queries of the listing are not among them.
             if self.contract.named_tables.keys() - activity.tables - self.tables:
-                self.tables |= self._ask(engine, existing_tables) or frozenset()
+                self.tables |= {bare_name(name) for name in self._tables(engine)}
             sample = _Sample(activity)
             if _rows_needed(activity, before, together):
                 sample = _Sample(activity, self._ask(engine, row_counts), asked=True)
@@ -200,6 +197,11 @@ class _Measurement:
             # Not reached if the block raised: its exception passes through the ExitStack as it is.
             with NamedStep("the end of populate", self.axis, sizes):
                 stack.close()
+
+    def _tables(self, engine: AnyEngine) -> frozenset[str]:
+        if isinstance(engine, Engine):
+            return tables_of(engine) or frozenset()
+        return self.runner.wait_for(tables_of_async(engine)) or frozenset()
 
     def _ask(self, engine: AnyEngine, question: Callable[[Connection], Answer]) -> Answer | None:
         if isinstance(engine, Engine):

@@ -12,7 +12,7 @@ from itertools import islice
 from time import perf_counter
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Dialect, Engine, event
 from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
@@ -227,14 +227,22 @@ _set_execution = CountingCursor.__dict__["_execution"].__set__
 
 # Frame 0 is the listener itself, and frames 1 and 2 are always SQLAlchemy's.
 _FIRST_CALLER = 3
+_TWO_PHASE = frozenset(("begin_twophase", "commit_twophase", "rollback_twophase"))
 
 
 @contextmanager
 def listening(engine: Engine, listeners: dict[str, Callable[..., object]]) -> Iterator[None]:
     """Attach listeners by event name inside the block, and detach all of them on exit."""
     # Each is registered for removal at once, so that a failure half way leaves none attached.
+    # Attaching is most of the cost of a short block, and some dialects have no two-phase
+    # transactions, such as SQLite's. A class of engines has no dialect.
+    dialect = getattr(engine, "dialect", None)
+    begin = getattr(getattr(dialect, "do_begin_twophase", None), "__func__", None)
+    needless = _TWO_PHASE if begin is Dialect.do_begin_twophase else ()
     with ExitStack() as attached:
         for name, listener in listeners.items():
+            if name in needless:
+                continue
             event.listen(engine, name, listener)
             attached.callback(event.remove, engine, name, listener)
         yield

@@ -10,6 +10,7 @@ alone.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 _COUNTS = pytest.StashKey[list[dict[str, str | int]]]()
+_PROJECT = pytest.StashKey[Any]()  # what counts as the user's code; learns the files it has seen
 _ADDED = pytest.StashKey[list[str]]()  # engines' fixtures that the test does not request
 _UNCOUNTED = pytest.StashKey[str]()  # why the report does not show the counts of a test
 _DEFAULT_ENGINE = "engine"
@@ -41,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--query-report",
         action="store_true",
-        help="print the queries of every test that counts them or uses the engine fixture",
+        help="print how many queries every test sent",
     )
     parser.addini(
         "query_engine", "fixture that gives the engine to count on", default=_DEFAULT_ENGINE
@@ -116,7 +118,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     counter = _counter(item)
     with _load("log").count_queries(*sources, project=counter.project) as log:
         result = yield  # an exception of the body leaves here: it wins over a broken budget
-    if _COUNTS not in item.stash:  # otherwise the test counted for itself
+    if counter.report and _COUNTS not in item.stash:  # otherwise the test counted for itself
         counter.report(_load("assertions").counts_of(log))
     verdicts = counter.judge(log, contract)
     broken = [found for found in verdicts if found.failed]
@@ -145,7 +147,9 @@ def pytest_terminal_summary(
     """Print the report, most queries first."""
     if not config.getoption("--query-report"):
         return
-    reports = [report for group in terminalreporter.stats.values() for report in group]
+    # A test that pytest-rerunfailures runs again is reported for its last run alone.
+    stats = terminalreporter.stats.items()
+    reports = [report for outcome, group in stats if outcome != "rerun" for report in group]
     lines = [
         (counts, report.nodeid) for report in reports for counts in getattr(report, _REPORTED, ())
     ]
@@ -156,9 +160,13 @@ def pytest_terminal_summary(
             f"{counts['queries']:>8} {counts['transactions']:>13} {counts['rows']:>8}  {nodeid}"
             f"  ({counts['tables'] or 'no table'})"
         )
+    uncounted: dict[str, list[str]] = {}
     for report in reports:
         if reason := getattr(report, _NOT_REPORTED, ""):
-            terminalreporter.write_line(f"not counted: {report.nodeid}: {reason}")
+            uncounted.setdefault(reason, []).append(report.nodeid)
+    for reason, tests in uncounted.items():
+        more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
+        terminalreporter.write_line(f"not counted: {tests[0]}{more}: {reason}")
 
 
 @pytest.fixture
@@ -220,8 +228,9 @@ def _fixtures(item: pytest.Item, marker: pytest.Mark) -> tuple[Any, ...]:
     """
     named = marker.kwargs.get("engine", item.config.getini("query_engine"))
     if named == _DEFAULT_ENGINE and "engine" not in marker.kwargs:
+        # pytest has no public function for this. The method is there from 8.2 to 9.2.
         manager = getattr(item.session, "_fixturemanager", None)
-        if named not in getattr(manager, "_arg2fixturedefs", {named}):
+        if manager is not None and not manager.getfixturedefs(named, item):
             return ()
     return tuple(named) if isinstance(named, list | tuple) else (named,)
 
@@ -254,21 +263,29 @@ def _marked(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, tuple[Any,
 
 @contextmanager
 def _reported(item: pytest.Function) -> Generator[None, None, None]:
-    """Count what an unmarked test sends, if `--query-report` is set and it uses the fixture.
+    """Count what an unmarked test sends, if `--query-report` is set.
 
     The report is an addition to a run. Nothing that goes wrong in counting changes an outcome, so
     every error here is noted for the report, whatever its class.
     """
     fixture = item.config.getini("query_engine")
-    if not item.config.getoption("--query-report") or fixture not in item.funcargs:
+    by_fixture = fixture in item.funcargs
+    # Many suites have no fixture for their engine: there, every engine of the process is counted.
+    # A process that has not imported SQLAlchemy has none.
+    if not item.config.getoption("--query-report") or not (
+        by_fixture or (fixture == _DEFAULT_ENGINE and "sqlalchemy" in sys.modules)
+    ):
         yield
         return
     counting, log = ExitStack(), None
     try:
         # A fixture of this name may be anything, so that a function in it is not called.
-        engines = _load("engine").engines_of(item.funcargs[fixture], call=False)
+        given = [item.funcargs[fixture]] if by_fixture else []
+        engines = [
+            found for each in given for found in _load("engine").engines_of(each, call=False) or ()
+        ]
         project = _counter(item).project
-        log = counting.enter_context(_load("log").count_queries(*engines or (), project=project))
+        log = counting.enter_context(_load("log").count_queries(*engines, project=project))
     except (Exception, pytest.fail.Exception) as error:
         item.stash[_UNCOUNTED] = _first_line(error)
     try:
@@ -276,7 +293,8 @@ def _reported(item: pytest.Function) -> Generator[None, None, None]:
     finally:
         try:
             counting.close()
-            if log is not None and _COUNTS not in item.stash:  # else the test counted for itself
+            # A test that counted for itself has its counts.
+            if log is not None and _COUNTS not in item.stash and (by_fixture or log.total):
                 _counter(item).report(_load("assertions").counts_of(log))
         except (Exception, pytest.fail.Exception) as error:
             item.stash[_UNCOUNTED] = _first_line(error)
@@ -290,12 +308,17 @@ def _counter(item: pytest.Item) -> Any:
     """The `QueryCounter` of a test."""
     call_sites = _load("call_sites")
     path, line, name = item.location
+    config = item.config
+    if _PROJECT not in config.stash:
+        config.stash[_PROJECT] = _project(config)
     return _load("assertions").QueryCounter(
         subject=item.name,
-        site=call_sites.CallSite(str(item.config.rootpath / path), (line or 0) + 1, name),
-        project=_project(item.config),
-        default_scales=_scales(item.config) or None,
-        report=lambda counts: item.stash.setdefault(_COUNTS, []).append(counts),
+        site=call_sites.CallSite(str(config.rootpath / path), (line or 0) + 1, name),
+        project=config.stash[_PROJECT],
+        default_scales=_scales(config) or None,
+        report=(lambda counts: item.stash.setdefault(_COUNTS, []).append(counts))
+        if config.getoption("--query-report")
+        else None,
     )
 
 

@@ -8,6 +8,7 @@ code behind a greenlet, a task or a worker thread. `querygrowth.off_stack` finds
 from enum import Enum, auto
 from pathlib import Path
 from types import CodeType, FrameType
+from weakref import WeakKeyDictionary
 
 from querygrowth.call_sites import Callers, Place, Project
 from querygrowth.off_stack import (
@@ -47,6 +48,9 @@ _TEMPLATE, _ROUTE_RUNNER = _FrameKind.TEMPLATE, _FrameKind.ROUTE_RUNNER
 _TEST_RUNNER = _FrameKind.TEST_RUNNER
 
 
+_KNOWN_FILES: WeakKeyDictionary[Project, dict[str, _FrameKind]] = WeakKeyDictionary()
+
+
 class StackWalker:
     """Walks the stack outward from a statement to the code that caused it.
 
@@ -57,7 +61,8 @@ class StackWalker:
         self._project = project
         # This runs once for every statement, and a stack is often 50 frames deep. A file is
         # classified once; each further frame of it costs one dictionary look-up.
-        self._kinds: dict[str, _FrameKind] = {}
+        # Once for a project, because a suite counts in many short blocks.
+        self._kinds = _KNOWN_FILES.setdefault(project, {})
 
     def callers(self, frame: FrameType | None) -> Callers:
         """Find the callers of a statement. A part is empty when no frame fits it."""

@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from querygrowth.log import Query, QueryLog, count_queries
+from querygrowth.log import QueryLog, count_queries
+from querygrowth.query import Query
 from querygrowth.statements import StatementKind
 
 Act = Callable[[Connection], object]
@@ -79,7 +80,7 @@ def test_what_a_statement_is_on_postgresql(on_postgresql: Count) -> None:
         "FETCH 2 FROM rows": (StatementKind.QUERY, "FETCH", (), ()),
         "CLOSE rows": (StatementKind.SESSION, "CLOSE", (), ()),
         "DO $$ BEGIN PERFORM 1; PERFORM 2; END $$": (StatementKind.OTHER, "DO", (), ()),
-        "EXPLAIN SELECT * FROM items": (StatementKind.OTHER, "EXPLAIN", (), ()),
+        "EXPLAIN SELECT * FROM items": (StatementKind.OTHER, "EXPLAIN", ("items",), ()),
         "EXPLAIN ANALYZE INSERT INTO items (id) VALUES (9)": WRITES,
         "SHOW server_version": (StatementKind.SESSION, "SHOW", (), ()),
         "TRUNCATE items": (StatementKind.QUERY, "TRUNCATE", (), ("items",)),

@@ -129,7 +129,7 @@ def descendants(engine: Engine) -> list[int]:
         return [shelf.id, *(n for child in shelf.children for n in below(child))]  # downwards
 
     with Session(engine) as session:
-        return below(session.get_one(Shelf, 0))
+        return below(session.get(Shelf, 0))
 
 
 def all_shelves_at_once(engine: Engine) -> list[int]:
