@@ -55,8 +55,8 @@ class ShapeActivity:
             wrapper, the nearest line further out that is not shared.
         most_parameters: The most parameters of one of its queries.
         longest_sql: The most characters of one of its queries.
-        rows_sent: The rows that its INSERT statements carried, of whatever number of statements.
-        most_rows: The most rows that one of its INSERT statements carried.
+        rows_sent: The rows that its INSERT statements carried.
+        continued: How many of its queries SQLAlchemy sent because it split a bulk INSERT.
     """
 
     shape: Shape
@@ -67,7 +67,7 @@ class ShapeActivity:
     most_parameters: int = 0
     longest_sql: int = 0
     rows_sent: int = 0
-    most_rows: int = 0
+    continued: int = 0
 
     @classmethod
     def named(
@@ -227,7 +227,7 @@ def _by_shape(
             most_parameters=max(query.parameter_count for query in group),
             longest_sql=max(len(query.sql) for query in group),
             rows_sent=sum(map(_rows_sent, group)),
-            most_rows=max(map(_rows_sent, group)),
+            continued=sum(query.continued for query in group),
         )
         for shape, group in groups.items()
     )

@@ -19,6 +19,7 @@ from querygrowth.activity import (
     SESSION_STATEMENTS,
     TRANSACTIONS,
     Activity,
+    ShapeActivity,
 )
 from querygrowth.call_sites import CallSite
 from querygrowth.contract import (
@@ -67,6 +68,8 @@ _KNOWN_CHUNKS = {
 
 _SHOWN_SHAPES = 3
 _NEAR_ZERO = 0.05
+# The part of a chunk that its queries fill at least. The last one is short.
+_FILLED = 0.5
 _SHOWN_CHARACTERS = 160
 
 
@@ -331,16 +334,33 @@ def _judge_work(axis: AxisGrowth, subject: str, name: str) -> Verdict:
 class _GrowingShape:
     """A shape that is sent more often at a larger scale."""
 
-    table: str
-    text: str
+    sent: ShapeActivity
     trend: Trend
-    site: CallSite | None
+
+    @property
+    def table(self) -> str:
+        return self.sent.shape.table
+
+    @property
+    def site(self) -> CallSite | None:
+        return self.sent.site
+
+    @property
+    def chunk(self) -> Chunk | None:
+        """The chunks in which it is sent; None if one of its queries is about fewer items."""
+        chunk = self.trend.forms[0].chunk
+        sent = self.sent
+        # A loop over every second item sends as many queries as chunks of two.
+        most = max(
+            sent.most_parameters, sent.rows_sent / sent.count, sent.rows_fetched / sent.count
+        )
+        return chunk if chunk and most > chunk.low * _FILLED else None
 
     def lines(self, *, shown: CallSite | None) -> Iterator[str]:
         """Yield the counts and the trend, the text, and the line unless the verdict shows it."""
         counts = ", ".join(map(str, self.trend.counts))
         yield f"{self.table}: {counts} ({describe_trend(self.trend)})"
-        yield f"  {_shortened(self.text)}"
+        yield f"  {_shortened(self.sent.shape.text)}"
         if self.site and self.site != shown:
             yield f"  sent from {self.site}"
 
@@ -351,7 +371,7 @@ def _growing_shapes(axis: AxisGrowth, tables: Collection[str]) -> tuple[_Growing
     # other line, so it is the shape's line there.
     known = {sent.shape.text: sent for act in axis.activities for sent in act.shapes}
     found = [
-        _GrowingShape(known[text].shape.table, text, grown, known[text].site)
+        _GrowingShape(known[text], grown)
         for text, grown in axis.shape_trends().items()
         if grown.grows
         and {known[text].shape.table, table_family(known[text].shape.table)} & {*tables}
@@ -404,20 +424,22 @@ def _advice(growing: Sequence[_GrowingShape], axis: AxisGrowth, further: Collect
         return "statement text that differs at each scale: use bound parameters"
     if worst.trend.superlinear:
         return f"a query about {worst.table} inside nested loops"
-    chunk = worst.trend.forms[0].chunk
+    chunk = worst.chunk
     if chunk is not None:
         usual = (words for size, words in _KNOWN_CHUNKS.items() if chunk.low <= size <= chunk.high)
         source = next(usual, f"work done in chunks of {_sizes(chunk)}")
         return f"{source}; if it is meant, declare it: allow({worst.table!r}, chunk=...)"
     if worst.trend.growth is Growth.LEVELS_OFF:
-        loop = f"a loop that queries {worst.table} once for each of up to {worst.trend.rise} items"
+        level = max(worst.trend.counts)
+        loop = f"a loop that queries {worst.table} once for each of up to {level} items"
     elif worst.trend.growth is Growth.LOGARITHMIC:
         return (
             f"a search that queries {worst.table} at every step: let the database search, with "
             "WHERE, ORDER BY and LIMIT"
         )
     else:
-        loop = f"a loop that queries {worst.table} once per item of {axis.axis}"
+        part = "per item" if worst.trend.slope > _FILLED else "for some items"
+        loop = f"a loop that queries {worst.table} once {part} of {axis.axis}"
     return f"{loop}: fetch them in one query (a join, an IN list, or an eager load)"
 
 

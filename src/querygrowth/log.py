@@ -31,6 +31,7 @@ class Query:
             0 for an `executemany`.
         rows_fetched: The rows that left its cursor so far.
         failed: Whether the database refused it.
+        continued: Whether SQLAlchemy sent it for further rows of the bulk INSERT before it.
         seconds: From sending to the last row fetched or the closing of the cursor, including the
             reader's pauses. None while rows are left and the cursor is open.
         checkout: The number of the pool checkout it belongs to, from 1; None if that began before
@@ -49,6 +50,7 @@ class Query:
     parameter_count: int
     rows_fetched: int
     failed: bool
+    continued: bool
     seconds: float | None
     checkout: int | None
     transaction: int | None
@@ -179,6 +181,7 @@ class QueryLog:
             parameter_count=0 if execution.executemany else execution.parameter_count,
             rows_fetched=execution.rows_fetched,
             failed=execution.failed,
+            continued=execution.continued,
             seconds=execution.seconds,
             checkout=execution.checkout,
             transaction=execution.transaction,

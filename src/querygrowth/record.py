@@ -61,7 +61,7 @@ class Record:
         statements = [
             [
                 *(each.sql, each.parameter_count, each.executemany, each.checkout),
-                *(each.transaction, each.rows_fetched, each.failed),
+                *(each.transaction, each.rows_fetched, each.failed, each.continued),
                 *(index(call_site(caller)) for caller in each.callers or (None, None)),
             ]
             for each in recording.executions
@@ -89,9 +89,11 @@ class Record:
         recording.commits, recording.rollbacks = content["commits"], content["rollbacks"]
         recording.checkouts = content["checkouts"]
         for each in content["statements"]:
-            sql, count, many, checkout, transaction, rows, failed, nearest, project = each
+            sql, count, many, checkout, transaction, rows, failed, continued, nearest, project = (
+                each
+            )
             callers = Callers(sites[nearest], sites[project])
-            execution = Execution(sql, count, many, checkout, transaction, callers, None)
+            execution = Execution(sql, count, many, checkout, transaction, callers, None, continued)
             execution.rows_fetched, execution.failed = rows, failed
             recording.executions.append(execution)
         trace = content["trace"]
