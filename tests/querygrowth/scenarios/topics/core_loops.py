@@ -283,17 +283,17 @@ PAIRS = (
         "a function each",
         called_each,
         called_in_one,
-        ("queries grew with orders", r"\(no table\): 2, 7, 23"),
+        ("queries grew with orders", r"\(no table\): 2, 20, 60"),
         store,
     ),
     Pair(
-        "a text each", texts_each, products, ("queries grew with orders", "items: 2, 7, 23"), store
+        "a text each", texts_each, products, ("queries grew with orders", "items: 2, 20, 60"), store
     ),
     Pair(
         "driver SQL each",
         driver_sql_each,
         products,
-        ("queries grew with orders", "items: 2, 7, 23"),
+        ("queries grew with orders", "items: 2, 20, 60"),
         store,
     ),
     Pair(
@@ -302,19 +302,23 @@ PAIRS = (
         counted,
         ("queries grew with orders", "polynomial of degree 2", "inside nested loops"),
         store,
+        ("orders",),
+        scales=(2, 5, 9),
     ),
     Pair(
         "pairs of items",
         earlier,
         counted,
-        ("queries grew with orders", "items: 1, 21, 253", "polynomial of degree 2"),
+        ("queries grew with orders", "items: 1, 10, 36", "polynomial of degree 2"),
         store,
+        ("orders",),
+        scales=(2, 5, 9),
     ),
     Pair(
         "two queries each",
         two_each,
         counted,
-        ("queries grew with orders", "items: 2, 7, 23", "notes: 2, 7, 23"),
+        ("queries grew with orders", "items: 2, 20, 60", "notes: 2, 20, 60"),
         store,
     ),
     Pair("an executemany", None, updated_by_key, (), store, writes=True),
