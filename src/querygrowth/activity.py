@@ -102,7 +102,8 @@ class Activity:
         sites: The line that caused most of the `TRANSACTIONS`, `CHECKOUTS`,
             `SESSION_STATEMENTS` and `OTHER_STATEMENTS`, by that name, where it is known.
         other_shapes: The statements that define or maintain (CREATE, EXPLAIN, COPY), by shape.
-        result: What the result can show. Whoever sets `records` has declared them as such.
+        result: What the result can show. `records` that are set from elsewhere, for a result that
+            shows none, are declared as such.
     """
 
     shapes: tuple[ShapeActivity, ...] = ()
@@ -123,6 +124,14 @@ class Activity:
     def other_statements(self) -> int:
         """The number of statements that define or maintain."""
         return sum(sent.count for sent in self.other_shapes)
+
+    @property
+    def shows_records(self) -> bool:
+        """Whether `records` are those that were asked for, and no sum or structure made of rows."""
+        return self.records is not None and self.result in {
+            ResultKind.RECORDS,
+            ResultKind.OPAQUE,
+        }
 
     @property
     def queries(self) -> int:
