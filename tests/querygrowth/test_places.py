@@ -17,10 +17,13 @@ from scenarios.library import Author, Base, Book
 from sqlalchemy import Engine, StaticPool, create_engine, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
+from test_pytest_plugin import OPTIONS
 
 from querygrowth.call_sites import CallSite, Project
 from querygrowth.log import count_queries
 from querygrowth.query import Query
+
+pytest_plugins = ["pytester"]
 
 HERE = Path(__file__).parent
 
@@ -400,3 +403,38 @@ class TestInstalledApplications:
     def test_a_package_that_does_not_exist_is_refused(self, name: str) -> None:
         with pytest.raises(ValueError, match="which is to count as the user's code"):
             Project(HERE, packages=[name])
+
+    def test_a_folder_outside_of_the_root_is_the_users_if_it_is_named(self, tmp_path: Path) -> None:
+        shared = tmp_path / "shared"
+        shared.mkdir()
+        project = Project(tmp_path / "project", packages=[shared])
+        assert project.contains(str(shared / "models.py"))
+        assert not project.contains(str(tmp_path / "shared_too" / "models.py"))
+        with pytest.raises(ValueError, match=r"there is no .*, which is to count"):
+            Project(tmp_path, packages=[tmp_path / "missing"])
+
+    @pytest.mark.parametrize("option", [(), ("--query-project", "shop_of_ours")])
+    def test_the_setting_and_the_option_name_packages(
+        self, pytester: pytest.Pytester, option: tuple[str, ...]
+    ) -> None:
+        package = pytester.path.parent / "site-packages" / "shop_of_ours"
+        module_of(package / "orders.py", SENDS, "shop_of_ours.orders")
+        (package / "__init__.py").touch()
+        pytester.makeini(
+            "[pytest]\n" + ("" if option else f"query_project = {package.parent}/shop_of_ours")
+        )
+        pytester.syspathinsert(package.parent)
+        pytester.makepyfile(
+            """
+            from shop_of_ours.orders import send
+            from sqlalchemy import create_engine
+
+            def test_the_place(count_queries):
+                engine = create_engine("sqlite://")
+                with count_queries(engine) as log, engine.connect() as connection:
+                    send(connection)
+                assert log.statements[0].site.path.endswith("orders.py")
+            """
+        )
+        result = pytester.runpytest_inprocess(*OPTIONS, *option)
+        result.assert_outcomes(passed=1)
