@@ -43,6 +43,8 @@ class ResultKind(str, Enum):
 
     RECORDS = "records"
     """A collection: its elements are the records that were asked for."""
+    FIGURES = "figures"
+    """A collection with numbers in it: any number of rows may have made them."""
     SUMMARY = "summary"
     """A number, a text or a structure of few values: any number of rows may have made it."""
     YES_OR_NO = "yes or no"
@@ -329,7 +331,19 @@ def result_kind(result: object) -> ResultKind:
     short = isinstance(result, tuple) and len(result) <= _LONGEST_STRUCTURE
     if isinstance(result, (*_PLAIN, Mapping)) or short:
         return ResultKind.SUMMARY
-    return ResultKind.RECORDS if isinstance(result, Sequence | Set) else ResultKind.OPAQUE
+    if not isinstance(result, Sequence | Set):
+        return ResultKind.OPAQUE
+    return ResultKind.FIGURES if _holds_a_number(result) else ResultKind.RECORDS
+
+
+def _holds_a_number(value: object) -> bool:
+    if isinstance(value, int | float | Decimal):
+        return not isinstance(value, bool)
+    if isinstance(value, str | bytes):
+        return False
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return isinstance(value, Sequence | Set | Row) and any(map(_holds_a_number, value))
 
 
 def records_in(result: object) -> int | None:

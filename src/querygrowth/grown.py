@@ -101,10 +101,14 @@ def rows_must_be_constant(axis: AxisGrowth) -> bool:
         return False
     if all(act.result is ResultKind.YES_OR_NO for act in axis.activities):
         return True
+    records = axis.records
     # A number, a text or a structure may be made of all rows, and nothing shows whether it is.
-    if axis.records is None or not all(act.shows_records for act in axis.activities):
+    if records is None or any(act.result is ResultKind.SUMMARY for act in axis.activities):
         return False
-    return axis.records[-1] == axis.records[-2]
+    # Figures for two items, made of more and more rows, are no filter. Their first ten are.
+    if records[0] == records[-1] and not all(act.shows_records for act in axis.activities):
+        return False
+    return records[-1] == records[-2]
 
 
 def rows_trend(axis: AxisGrowth, contract: QueryContract) -> Trend | None:

@@ -211,7 +211,7 @@ def unit_of(axis: AxisGrowth) -> str:
     """The unit of `AxisGrowth.extent` in words: "orders", "records along orders"."""
     if axis.extent is None or axis.extent == axis.scales:
         return axis.axis
-    known = axis.records is not None
+    known = axis.extent == axis.records
     return f"{'records' if known else 'the rows of the tables'} along {axis.axis}"
 
 

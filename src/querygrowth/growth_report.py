@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from querygrowth.activity import Activity
+from querygrowth.activity import Activity, ResultKind
 from querygrowth.axes import check_rising
 from querygrowth.trend import Trend, trend
 
@@ -71,18 +71,17 @@ class AxisGrowth:
 
         None if it is not known: where axes grow at once, the data grow by a product of the scale.
         """
-        records = self.records
-        if records is not None and _rises(records):
-            # A number may be a sum, or a count of groups, and one axis alone may add rows without
-            # records. The records then show the data only if they grow at least as the scale.
-            shown = records[-1] * (self.scales[0] or 1) >= (records[0] or 1) * self.scales[-1]
-            if self.activities[-1].shows_records and (shown or not self.partial):
-                return records
-            if shown and not self.together:
-                return records
-        if self.together:
-            return self.data if self.data is not None and _rises(self.data) else None
-        return self.scales
+        records, data = self.records, self.data if self.together else self.scales
+        rising = [each for each in (records, data) if each is not None and _rises(each)]
+        if records is None or records not in rising:
+            return data if data in rising else None
+        if self.activities[-1].shows_records and not self.partial:
+            return records
+        # A number may be a sum, or a count of groups, and one axis alone may add rows without
+        # records. The records then show the data only if they grow at least as the rest.
+        if self.together and self.activities[-1].result is ResultKind.SUMMARY:
+            return data if data in rising else None
+        return max(rising, key=lambda each: each[-1] / (each[0] or 1))
 
     def shape_trends(self) -> Mapping[str, Trend]:
         """How the counts of the shapes grow, by the shape's text."""

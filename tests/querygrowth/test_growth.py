@@ -497,3 +497,29 @@ def test_the_line_behind_other_counts_is_known_too(action, seen: str, line: str)
     assert failure.seen.startswith(seen)
     assert failure.site is not None
     assert line in Path(failure.site.path).read_text().splitlines()[failure.site.line - 1]
+
+
+@pytest.mark.parametrize(
+    ("axes", "arguments", "runs"),
+    [
+        (["orders"], {}, 3),
+        (["orders", "items"], {}, 7),
+        (["orders", "items", "notes"], {}, 9),
+        (["orders", "items"], {"together": ()}, 5),
+    ],
+)
+def test_a_passing_test_takes_few_runs(axes: list[str], arguments, runs: int) -> None:
+    report = measure_growth(constant_lookups, shop, axes=axes, scales=(2, 20, 60), **arguments)
+    assert report.runs == runs
+
+
+def test_a_population_that_knows_the_first_scales_only_is_still_judged() -> None:
+    """A further scale that it refuses is left out."""
+    known = {2: 2, 5: 5, 9: 9}
+    report = measure_growth(
+        core_loop, lambda orders: shop(orders=known[orders]), axes=["orders"], scales=SCALES
+    )
+    assert report.axes[0].scales == SCALES
+    assert [each.seen for each in judge_growth(report) if each.failed] == [
+        "queries grew with orders"
+    ]
