@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from decimal import Decimal
+from enum import Enum
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -23,7 +24,8 @@ from querygrowth.causes import (
     commonest_cause,
 )
 from querygrowth.driver import DriverTrace
-from querygrowth.log import Query, QueryLog
+from querygrowth.log import QueryLog
+from querygrowth.query import Query
 from querygrowth.record import Record, TraceCounts
 from querygrowth.statements import Shape, StatementKind, first_keyword
 from querygrowth.work import VM_STEPS
@@ -32,6 +34,23 @@ TRANSACTIONS = "transactions"
 CHECKOUTS = "checkouts"
 SESSION_STATEMENTS = "session statements"
 BYPASSES = "bypasses"
+FETCHED_ROWS = "fetched rows"
+OTHER_STATEMENTS = "other statements"
+
+
+class ResultKind(str, Enum):
+    """What the result of an action can show about the rows that the action needed."""
+
+    RECORDS = "records"
+    """A collection: its elements are the records that were asked for."""
+    SUMMARY = "summary"
+    """A number, a text or a structure of few values: any number of rows may have made it."""
+    YES_OR_NO = "yes or no"
+    """A bool: it takes no more than one row to know it."""
+    OPAQUE = "opaque"
+    """Nothing, or an object whose records cannot be seen."""
+
+    __str__ = str.__str__  # enum.StrEnum needs Python 3.11
 
 
 @dataclass(frozen=True)
@@ -49,6 +68,8 @@ class ShapeActivity:
         longest_sql: The most characters of one of its queries.
         cause: Why and from where most of them were sent.
         steps: Steps of SQLite's machine that its queries took, if they were counted.
+        rows_sent: The rows that its INSERT statements carried, of whatever number of statements.
+        most_rows: The most rows that one of its INSERT statements carried.
     """
 
     shape: Shape
@@ -60,6 +81,8 @@ class ShapeActivity:
     longest_sql: int = 0
     cause: Cause = field(default_factory=Cause)
     steps: int = 0
+    rows_sent: int = 0
+    most_rows: int = 0
 
     @classmethod
     def named(
@@ -91,10 +114,12 @@ class Activity:
         bypassed: Queries that the driver saw and SQLAlchemy did not.
         cursor_fetches: Calls of a cursor's fetch methods.
         work: Deterministic counts that were requested, by name (`VM_STEPS`, `BRANCHES`).
-        sites: The line that caused most of the `TRANSACTIONS`, `CHECKOUTS` and
-            `SESSION_STATEMENTS`, of the bypasses (`BYPASSES`) and of the work, by that name, where
-            it is known.
+        sites: The line that caused most of the `TRANSACTIONS`, `CHECKOUTS`, `SESSION_STATEMENTS`
+            and `OTHER_STATEMENTS`, of the bypasses (`BYPASSES`) and of the work, by that name,
+            where it is known.
         concerns: The table and the statement at these lines in words, by the same names.
+        other_shapes: The statements that define or maintain (CREATE, EXPLAIN, COPY), by shape.
+        result: What the result can show. Whoever sets `records` has declared them as such.
     """
 
     shapes: tuple[ShapeActivity, ...] = ()
@@ -109,6 +134,13 @@ class Activity:
     work: Mapping[str, int] = field(default_factory=dict)
     sites: Mapping[str, CallSite] = field(default_factory=dict)
     concerns: Mapping[str, str] = field(default_factory=dict)
+    other_shapes: tuple[ShapeActivity, ...] = ()
+    result: ResultKind = ResultKind.RECORDS
+
+    @property
+    def other_statements(self) -> int:
+        """The number of statements that define or maintain."""
+        return sum(sent.count for sent in self.other_shapes)
 
     @property
     def queries(self) -> int:
@@ -169,6 +201,7 @@ def activity_of(
         for name, cause in _causes_of_counts(log, statements, shapes, trace).items()
         if cause is not None
     }
+    others = [sent for sent in statements if sent.kind is StatementKind.OTHER]
     return Activity(
         shapes=shapes,
         session_statements=log.session_statements,
@@ -187,6 +220,8 @@ def activity_of(
         concerns={
             name: f"{cause.table}: {cause.text}" for name, cause in counts.items() if cause.text
         },
+        other_shapes=_by_shape(others, causes_by_shape(others)),
+        result=result_kind(result),
     )
 
 
@@ -220,6 +255,8 @@ def _by_shape(queries: Iterable[Query], causes: Mapping[Shape, Cause]) -> tuple[
             longest_sql=max(len(query.sql) for query in group),
             cause=causes[shape],
             steps=sum(query.steps for query in group),
+            rows_sent=sum(map(_rows_sent, group)),
+            most_rows=max(map(_rows_sent, group)),
         )
         for shape, group in groups.items()
     )
@@ -233,6 +270,7 @@ def _causes_of_counts(
 ) -> Mapping[str, CountCause | None]:
     """What caused most of the counts other than queries, by their names."""
     sites = {sent.shape: sent.site for sent in shapes}
+    others = [sent for sent in statements if sent.kind is StatementKind.OTHER]
     transactions: defaultdict[int, list[Query]] = defaultdict(list)
     checkouts: defaultdict[int, list[Query]] = defaultdict(list)
     for statement in statements:
@@ -246,6 +284,7 @@ def _causes_of_counts(
         TRANSACTIONS: commonest_cause(transactions.values(), log.empty_transactions, sites),
         CHECKOUTS: commonest_cause(checkouts.values(), log.empty_checkouts, sites),
         SESSION_STATEMENTS: cause_of_session_statements(statements),
+        OTHER_STATEMENTS: commonest_cause([[sent] for sent in others], (), {}),
         BYPASSES: cause_of_bypasses(trace.bypass_causes if trace else (), log.dialect),
         VM_STEPS: CountCause(busiest.site, busiest.shape.table, busiest.shape.text)
         if busiest is not None and busiest.steps
@@ -253,8 +292,35 @@ def _causes_of_counts(
     }
 
 
+def _rows_sent(query: Query) -> int:
+    """The rows that an INSERT carries; 0 for other statements."""
+    if query.operation != "INSERT":
+        return 0
+    # SQLAlchemy puts many rows into one statement. The shape shows the values of a single row.
+    values = query.shape.text.count("?")
+    return (
+        query.batch_size if not values else max(query.batch_size, query.parameter_count // values)
+    )
+
+
 _PLAIN = (str, bytes, int, float, Decimal, date, time, timedelta, UUID, type(None))
 _RECORD = (tuple, Row, Mapping)
+
+
+# A tuple of more values is a collection of records, one of fewer is a structure.
+_LONGEST_STRUCTURE = 4
+
+
+def result_kind(result: object) -> ResultKind:
+    """What a result can show about the rows that were needed for it."""
+    if isinstance(result, bool):
+        return ResultKind.YES_OR_NO
+    if result is None:
+        return ResultKind.OPAQUE
+    short = isinstance(result, tuple) and len(result) <= _LONGEST_STRUCTURE
+    if isinstance(result, (*_PLAIN, Mapping)) or short:
+        return ResultKind.SUMMARY
+    return ResultKind.RECORDS if isinstance(result, Sequence | Set) else ResultKind.OPAQUE
 
 
 def records_in(result: object) -> int | None:

@@ -11,17 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from querygrowth.activity import activity_of
+from querygrowth.axes import DEFAULT_SCALES, Axes, Populate, Scales
 from querygrowth.call_sites import CallSite, Project
 from querygrowth.contract import QueryContract, check_contract, judge_vacuity
-from querygrowth.engine import tables_of
-from querygrowth.growth import (
-    DEFAULT_SCALES,
-    Axes,
-    GrowthReport,
-    Populate,
-    Scales,
-    measure_growth,
-)
+from querygrowth.database import tables_of
+from querygrowth.growth import measure_growth
+from querygrowth.growth_report import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.log import QueryLog, count_queries
 from querygrowth.table_limits import doubtful_tables, misspelt_table
@@ -40,7 +35,7 @@ def assert_query_growth(
     axes: Axes,
     scales: Scales = DEFAULT_SCALES,
     contract: QueryContract | None = None,
-    together: Sequence[int] = (),
+    together: Sequence[int] | None = None,
     work: Iterable[str] = (),
     writes: bool = False,
     subject: str = "",
@@ -54,7 +49,8 @@ def assert_query_growth(
         axes: The axes with their base sizes, or only their names.
         scales: The sizes to try, for all axes or by axis.
         contract: Limits and allowances. Without one, queries must be the same at every scale.
-        together: Sizes to try with all axes growing at once.
+        together: Sizes to try with all axes growing at once; default: chosen if there is more than
+            one axis; empty for no such pass.
         work: Deterministic counts to take (`VM_STEPS`, `BRANCHES`).
         writes: Whether the action may change tables.
         subject: The name of the action in verdicts; default: its own name.
@@ -80,7 +76,7 @@ def assert_query_growth(
         writes=writes,
         subject=subject,
         project=project,
-        named_tables=contract.named_tables if contract else None,
+        contract=contract,
     )
     verdicts = judge_growth(report, contract)
     require(verdicts)

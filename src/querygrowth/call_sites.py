@@ -48,17 +48,18 @@ class Project:
         root: The directory that holds the project. Default: the working directory.
         passed_over: Further files and directories whose frames are never call sites, such as those
             of a tool that calls the measured code.
-        packages: Names of installed packages and modules that are the user's code too.
+        packages: What else is the user's code: the import names of installed packages and modules,
+            and the paths of folders and files outside of `root`.
 
     Raises:
-        ValueError: There is no package or module of a given name.
+        ValueError: There is no package, module, folder or file of a given name.
     """
 
     def __init__(
         self,
         root: Path | None = None,
         passed_over: Sequence[Path] = (),
-        packages: Sequence[str] = (),
+        packages: Sequence[str | Path] = (),
     ) -> None:
         self._root = f"{(root or Path.cwd()).resolve()}{os.sep}"
         self._passed_over = (
@@ -103,8 +104,13 @@ class Project:
         return frozenset(found)
 
 
-def _places_of(name: str) -> Sequence[str]:
-    """The folders of a package, or the file of a module, by its import name."""
+def _places_of(name: str | Path) -> Sequence[str]:
+    """The folders of a package, or the file of a module, by its import name or its path."""
+    if isinstance(name, Path):
+        path = name.resolve()
+        if not path.exists():
+            raise ValueError(f"there is no {path}, which is to count as the user's code")
+        return (f"{path}{os.sep}" if path.is_dir() else str(path),)
     top, *below = name.split(".")
     try:
         # Only the top is looked up: looking up what is below it would import the package.

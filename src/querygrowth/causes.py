@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from querygrowth.call_sites import Callers, CallSite, distinct_sites
-from querygrowth.log import Query
 from querygrowth.orm_loads import Load, Reason
+from querygrowth.query import Query
 from querygrowth.statements import NO_TABLE, Shape, StatementKind, shape_of
 
 _LONGEST_PATH = 4  # relationships, from the user's query to the one that was loaded lazily

@@ -11,6 +11,7 @@ from math import isfinite
 
 from querygrowth.activity import TRANSACTIONS, Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
+from querygrowth.fixes import fix_of
 from querygrowth.statements import NO_TABLE
 from querygrowth.table_limits import counts_by_limit, joined_limits, limited_as
 from querygrowth.table_names import are_same, is_named
@@ -24,8 +25,9 @@ class Allowance:
     """A declared reason for one shape to be sent more than once.
 
     With `chunk`, one query is granted for every `chunk` values sent or fetched, and one for the
-    rest. With `page`, one for every `page` rows fetched, and one that finds no more. The allowance
-    covers one shape about `table`: of those whose text contains `containing`, the one sent most.
+    rest. For INSERT statements, these are the rows that they carry. With `page`, one for every
+    `page` rows fetched, and one that finds no more. The allowance covers one shape about `table`:
+    of those whose text contains `containing`, the one sent most.
 
     Args:
         table: The table that the shape is about.
@@ -74,7 +76,7 @@ class Allowance:
         # A loop that sends one value a query therefore does not pass as chunks, even where it sends
         # as many queries as chunks of all the data would need.
         if self.chunk is not None:
-            return max(0, -(-covered.values // self.chunk) - 1)
+            return max(0, -(-(covered.rows_sent or covered.values) // self.chunk) - 1)
         # Whether a full page was the last one is known only from an empty page after it.
         return covered.values // self.page if self.page else 0
 
@@ -94,6 +96,8 @@ class QueryContract:
         transactions: The most transactions begun.
         rows_per_record: The most rows fetched for a record emitted.
         allowances: Declared reasons for more; `allow` adds one.
+        whole_tables: Tables whose rows are meant to be fetched, however many there are;
+            `allow_rows` adds some.
 
     Raises:
         ValueError: A limit is negative or no number, or a name in `per_table` is no string. True
@@ -105,6 +109,7 @@ class QueryContract:
     transactions: int | None = None
     rows_per_record: float | None = None
     allowances: tuple[Allowance, ...] = ()
+    whole_tables: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         limits: dict[str, object] = {"total": self.total, "transactions": self.transactions}
@@ -136,10 +141,27 @@ class QueryContract:
         allowance = Allowance(table, chunk=chunk, page=page, containing=containing)
         return replace(self, allowances=(*self.allowances, allowance))
 
+    def allow_rows(self, *tables: str) -> "QueryContract":
+        """Return this contract with tables whose rows are meant to be fetched.
+
+        Rows that queries about these tables fetch may grow in any way: for a report, a sum or a
+        median that is made of all of them.
+
+        Args:
+            tables: The names of the tables.
+
+        Raises:
+            ValueError: There is no table, or a name that is none.
+        """
+        if not tables or not all(_is_name(table) and table != "*" for table in tables):
+            raise ValueError(f"allow_rows needs the names of tables, got {tables!r}")
+        return replace(self, whole_tables=self.whole_tables | set(tables))
+
     @property
     def named_tables(self) -> Mapping[str, str]:
         """The tables that the contract names, and the argument that names them."""
-        named = {granted.table: f"allow({granted.table!r})" for granted in self.allowances}
+        named = {table: f"allow_rows({table!r})" for table in sorted(self.whole_tables)}
+        named |= {granted.table: f"allow({granted.table!r})" for granted in self.allowances}
         if isinstance(self.per_table, Mapping):
             named |= dict.fromkeys(self.per_table, "per_table")
         return {table: where for table, where in named.items() if table not in ("*", NO_TABLE)}
@@ -152,6 +174,28 @@ class QueryContract:
                 counts[covered.shape.table] -= allowance.extra_queries(activity)
         # An action may send fewer queries than its allowance grants.
         return {table: max(0, count) for table, count in counts.items()}
+
+    def unexpected(self, activity: Activity) -> Mapping[str, int]:
+        """Queries by table, less those that an allowance grants or SQLAlchemy needs.
+
+        SQLAlchemy splits the rows of a bulk insert into statements of 1,000 rows, or of as many as
+        the database has parameters for. These statements are granted here, and not in the limits.
+        """
+        counts = dict(self.unexplained(activity))
+        declared = {granted.covers(activity) for granted in self.allowances}
+        for sent in activity.shapes:
+            if sent.most_rows > 1 and sent not in declared:
+                table = sent.shape.table
+                counts[table] = max(0, counts[table] - _split_statements(sent))
+        return counts
+
+    def fetched_rows(self, activity: Activity) -> int | None:
+        """The fetched rows, less those of `whole_tables`; None if they were not counted."""
+        if activity.rows_fetched is None:
+            return None
+        return activity.rows_fetched - sum(
+            sent.rows_fetched for sent in activity.shapes if sent.shape.tables & self.whole_tables
+        )
 
     def limit_for(self, table: str) -> int | None:
         """The most queries about one table; None without a limit."""
@@ -220,7 +264,7 @@ class QueryContract:
             seen=", ".join(self._sent_about(table, activity) for table in beyond)
             or "within the limit",
             evidence=_described(shapes, site),
-            next_step="a loop around the query, or an allowance that is missing",
+            next_step=_repair(shapes) or "a loop around the query, or an allowance that is missing",
             site=site,
         )
 
@@ -257,7 +301,7 @@ class QueryContract:
             seen=number(activity.queries, "query", "queries")
             + (f", {granted} of them allowed" if granted else ""),
             evidence=_described(shapes, site),
-            next_step="the shapes above, most sent first",
+            next_step=_repair(shapes) or "the shapes above, most sent first",
             site=site,
         )
 
@@ -287,6 +331,20 @@ class QueryContract:
             ]
             return ", ".join(words) + exceptions
         return f"at most {number(self.per_table, 'query', 'queries')} per table{exceptions}"
+
+
+# SQLAlchemy's `insertmanyvalues` sends at most so many rows in a statement, and at most so many
+# parameters where the dialect knows no other limit.
+_INSERTED_ROWS = 1000
+_INSERTED_PARAMETERS = 32_700
+
+
+def _split_statements(sent: ShapeActivity) -> int:
+    """The statements beyond the first that SQLAlchemy needs for the rows of a bulk insert."""
+    width = max(1, sent.most_parameters // sent.most_rows)
+    page = min(_INSERTED_ROWS, _INSERTED_PARAMETERS // width)
+    # A loop that inserts a few rows at a time sends no full page, and is granted nothing.
+    return -(-sent.rows_sent // page) - 1 if sent.most_rows >= page else 0
 
 
 def check_contract(contract: object) -> None:
@@ -358,9 +416,19 @@ def number(count: int | None, one: str, many: str = "") -> str:
     return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
+def _repair(shapes: Sequence[ShapeActivity]) -> str:
+    """The repair of the shape sent most, where it loads attributes one object at a time."""
+    worst = max(shapes, key=lambda sent: sent.count, default=None)
+    if worst is None or worst.count == 1 or worst.cause.load is None or not worst.cause.load.needs:
+        return ""
+    return fix_of(worst, item="item").next_step
+
+
 def _described(shapes: Sequence[ShapeActivity], shown: CallSite | None) -> Iterator[str]:
     """Yield lines that show shapes, and the line that sent them unless it is `shown` already."""
     for sent in shapes:
         yield f"{sent.count}x {sent.shape.text}"
         if sent.site and sent.site != shown:
             yield f"  sent from {sent.site}"
+        if sent.count > 1:
+            yield from (f"  {line}" for line in fix_of(sent, item="item").evidence)

@@ -23,7 +23,7 @@ from querygrowth.engine import AnyEngine, sync_engine
 from querygrowth.listener import listening
 from querygrowth.other_connections import observe_other_connections
 from querygrowth.stack import StackWalker
-from querygrowth.statements import StatementKind, kind_of, skeleton
+from querygrowth.statements import StatementKind, kind_of, skeleton, statements_in
 
 SQLITE_DRIVERS = frozenset({"pysqlite", "aiosqlite"})
 _DRIVERS = SQLITE_DRIVERS | {"psycopg"}
@@ -291,8 +291,10 @@ class _ConnectionTrace:
     def saw_statement(self, sql: str) -> None:
         # The values of a raw statement may be secret, so only the skeleton is kept.
         if not self.announced:
-            self.unannounced.append(skeleton(sql))
-            self.callers.append(self._walker.callers(sys._getframe(1)))
+            callers = self._walker.callers(sys._getframe(1))
+            for statement in statements_in(sql):
+                self.unannounced.append(skeleton(statement))
+                self.callers.append(callers)
 
     def saw_fetch(self) -> None:
         self.fetches += 1

@@ -1,22 +1,16 @@
-"""Find the engines that a value leads to, and ask their databases for tables and rows."""
+"""Find the SQLAlchemy engines that a value leads to."""
 
 import asyncio
 import functools
-import inspect as python_inspect
+import inspect
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar
 
-from sqlalchemy import Connection, Engine, StaticPool, func, inspect, select, table
-from sqlalchemy.engine import Inspector
-
-from querygrowth.table_names import bare_name
-
-# They hold the server's tables, never the user's. PostgreSQL's pg_catalog is not among the names
-# that the inspector returns.
-_SYSTEM_SCHEMAS = frozenset({"information_schema", "mysql", "performance_schema", "sys"})
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import InvalidRequestError
 
 
 class WrappedEngine(Protocol):
@@ -110,7 +104,16 @@ def sync_engine(value: object) -> Engine:
     Raises:
         ValueError: The value leads to no engine, or to several.
     """
-    engines = sync_engines([value])
+    return _plain(single_engine(value))
+
+
+def single_engine(value: object) -> AnyEngine:
+    """The one engine that a value leads to, as the value has it: plain or async.
+
+    Raises:
+        ValueError: The value leads to no engine, or to several.
+    """
+    engines = engines_of(value)
     if engines is None or len(engines) > 1:
         raise ValueError(
             f"one engine is needed here, and the {type(value).__name__} uses several: "
@@ -120,7 +123,21 @@ def sync_engine(value: object) -> Engine:
 
 
 def _plain(engine: AnyEngine) -> Engine:
-    return engine if isinstance(engine, Engine) else engine.sync_engine
+    plain: Any = engine if isinstance(engine, Engine) else engine.sync_engine
+    # SQLAlchemy 2.0 refuses listeners of an engine whose options were added to those of another
+    # one. That other engine fires the events as well.
+    while hasattr(plain, "_proxied") and not _takes_listeners(plain):
+        plain = plain._proxied
+    found: Engine = plain
+    return found
+
+
+def _takes_listeners(engine: Engine) -> bool:
+    try:
+        event.contains(engine, "begin", _takes_listeners)
+    except InvalidRequestError:
+        return False
+    return True
 
 
 def _found(value: object, calls: int) -> tuple[AnyEngine, ...] | None:
@@ -134,7 +151,7 @@ def _found(value: object, calls: int) -> tuple[AnyEngine, ...] | None:
         raise ValueError(
             f"expected an SQLAlchemy Engine, got the class {value.__name__}: pass an object of it"
         )
-    if python_inspect.isroutine(value) or isinstance(
+    if inspect.isroutine(value) or isinstance(
         value, functools.partial | functools._lru_cache_wrapper
     ):
         return _of_function(value, calls)
@@ -149,9 +166,9 @@ def _found(value: object, calls: int) -> tuple[AnyEngine, ...] | None:
 
 def _refusal(value: object) -> str:
     kind = type(value).__name__
-    if python_inspect.isgenerator(value) or python_inspect.isasyncgen(value):
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
         return f"expected an SQLAlchemy Engine, got {kind}: pass the function without calling it"
-    if python_inspect.isawaitable(value):
+    if inspect.isawaitable(value):
         return f"expected an SQLAlchemy Engine, got {kind}: await it, or pass the function"
     if isinstance(value, str) or kind == "URL":
         return f"expected an SQLAlchemy Engine, got {kind}: pass what create_engine() returned"
@@ -178,7 +195,7 @@ def _is_session_or_engine(value: object) -> bool:
 def _of_known(value: Any) -> tuple[AnyEngine, ...] | None:
     if is_engine(value):
         return (value,)
-    if hasattr(value, "engines"):  # Flask-SQLAlchemy
+    if _is_flask(value):
         return _of_flask(value)
     if hasattr(value, "session_factory"):  # a scoped session
         # Asking a scoped session for its session would make one that the user's code then gets.
@@ -193,6 +210,12 @@ def _of_known(value: Any) -> tuple[AnyEngine, ...] | None:
     return _of_session(value)
 
 
+def _is_flask(value: object) -> bool:
+    """Whether a value is the `SQLAlchemy` object of Flask-SQLAlchemy."""
+    module = sys.modules.get("flask_sqlalchemy")
+    return module is not None and issubclass(type(value), module.SQLAlchemy)
+
+
 def _of_flask(database: Any) -> tuple[AnyEngine, ...]:
     engines = _answer(database, lambda: database.engines)
     return tuple(engines.values())
@@ -202,13 +225,12 @@ def _of_session(session: Any) -> tuple[AnyEngine, ...] | None:
     if not hasattr(session, "get_bind"):
         raise ValueError(_refusal(session))
     plain = getattr(session, "sync_session", session)
-    flask = sys.modules.get("flask_sqlalchemy")
-    if flask is not None and isinstance(getattr(plain, "_db", None), flask.SQLAlchemy):
+    if _is_flask(getattr(plain, "_db", None)):
         return _of_flask(plain._db)
     if type(plain).get_bind is not sys.modules["sqlalchemy.orm"].Session.get_bind:
         return None
-    # SQLAlchemy shows the binds of a session for one class at a time only.
-    binds = getattr(plain, "_Session__binds", {})
+    # SQLAlchemy shows the binds of a session since 2.1.
+    binds = getattr(plain, "binds", None) or getattr(plain, "_Session__binds", None)
     by_class = binds.values() if isinstance(binds, Mapping) else ()
     engines = {id(each.engine): each.engine for each in (plain.bind, *by_class) if each is not None}
     if not engines:
@@ -228,19 +250,19 @@ def _of_function(function: Any, calls: int) -> tuple[AnyEngine, ...] | None:
         raise ValueError(f"expected an SQLAlchemy Engine, got the function {name}")
     _check_callable_without_arguments(function, name)
     # A function with @contextmanager around it has the generator function inside.
-    bare = python_inspect.unwrap(function)
-    if python_inspect.isgeneratorfunction(bare):
+    bare = inspect.unwrap(function)
+    if inspect.isgeneratorfunction(bare):
         return _answer(function, lambda: _of_first(bare(), calls))
-    if python_inspect.isasyncgenfunction(bare):
+    if inspect.isasyncgenfunction(bare):
         return _answer(function, lambda: _in_loop(lambda: _of_first_async(bare(), calls)))
-    if python_inspect.iscoroutinefunction(bare):
+    if inspect.iscoroutinefunction(bare):
         return _answer(function, lambda: _in_loop(lambda: _of_awaited(bare(), calls)))
     return _found(_answer(function, function), calls + 1)
 
 
 def _check_callable_without_arguments(function: Any, name: str) -> None:
     try:
-        python_inspect.signature(function).bind()
+        inspect.signature(function).bind()
     except TypeError as missing:
         raise ValueError(
             f"cannot call {name}() to find its engine: {missing}; pass the engine itself"
@@ -285,102 +307,3 @@ def _answer(value: object, ask: Callable[[], Answer]) -> Answer:
         raise ValueError(
             f"cannot find the engine of {name}: {type(error).__name__}: {first_line}"
         ) from error
-
-
-def ask(engine: Engine, question: Callable[[Connection], Answer]) -> Answer | None:
-    """The answer of an engine's database to a question; None where it cannot be asked.
-
-    Args:
-        engine: The engine whose database is asked.
-        question: Called with a connection: `existing_tables` or `row_counts`.
-    """
-    # An async driver answers in its event loop only; see `ask_async`.
-    if _shares_its_connection(engine) or engine.dialect.is_async:
-        return None
-    # Pools, drivers and databases refuse with exceptions of different classes. An answer that is
-    # missing makes a check weaker; an exception here would replace the result of the test.
-    try:
-        with engine.connect() as connection:
-            return question(connection)
-    except Exception:
-        return None
-
-
-async def ask_async(
-    engine: WrappedEngine, question: Callable[[Connection], Answer]
-) -> Answer | None:
-    """`ask` for an async engine. It must run in the event loop of its connections."""
-    if _shares_its_connection(engine.sync_engine):
-        return None
-    try:
-        async with engine.connect() as connection:
-            answer: Answer = await connection.run_sync(question)
-            return answer
-    except Exception:
-        return None
-
-
-def tables_of(engine: Engine) -> frozenset[str] | None:
-    """The tables and views of an engine's database, with schemas; None where it cannot be asked."""
-    if _shares_its_connection(engine):
-        return _tables_on_shared_connection(engine)
-    return ask(engine, _qualified_tables)
-
-
-def existing_tables(connection: Connection) -> frozenset[str]:
-    """The names of the tables and views of a database, without their schemas."""
-    return frozenset(bare_name(name) for name in _qualified_tables(connection))
-
-
-def _qualified_tables(connection: Connection) -> frozenset[str]:
-    """The names of the tables and views of a database, as "schema"."table" with its quotes."""
-    inspector = inspect(connection)
-    tables: set[str] = set()
-    for schema in _user_schemas(inspector):
-        names = [*inspector.get_table_names(schema), *inspector.get_view_names(schema)]
-        with suppress(NotImplementedError):  # most databases have none
-            names += inspector.get_materialized_view_names(schema)
-        tables.update(f'"{schema}"."{name}"' for name in names)
-    return frozenset(tables)
-
-
-def _tables_on_shared_connection(engine: Engine) -> frozenset[str] | None:
-    """The tables of an SQLite database in memory, whose one connection the user may have in use."""
-    # A cursor of the driver neither begins nor ends a transaction by reading.
-    record = vars(engine.pool).get("connection")
-    if engine.dialect.name != "sqlite" or engine.dialect.is_async or record is None:
-        return None
-    with suppress(Exception):  # it belongs to another thread, or is closed
-        cursor = record.dbapi_connection.cursor()
-        schemas = [row[1] for row in cursor.execute("PRAGMA database_list").fetchall()]
-        return frozenset(
-            f'"{schema}"."{name}"'
-            for schema in schemas
-            for (name,) in cursor.execute(
-                f"SELECT name FROM \"{schema}\".sqlite_master WHERE type IN ('table', 'view')"  # noqa: S608
-            ).fetchall()
-        )
-    return None
-
-
-def row_counts(connection: Connection) -> Mapping[tuple[str, str], int]:
-    """The number of rows in every table of a database, by schema and table."""
-    inspector = inspect(connection)
-    return {
-        (schema, name): connection.scalar(
-            select(func.count()).select_from(table(name, schema=schema))
-        )
-        or 0
-        for schema in _user_schemas(inspector)
-        for name in inspector.get_table_names(schema)
-    }
-
-
-def _user_schemas(inspector: Inspector) -> Iterator[str]:
-    return (name for name in inspector.get_schema_names() if name not in _SYSTEM_SCHEMAS)
-
-
-def _shares_its_connection(engine: Engine) -> bool:
-    # A StaticPool gives all callers the same connection. A transaction that the user has open is on
-    # it, and returning the connection to the pool rolls that transaction back.
-    return isinstance(engine.pool, StaticPool)

@@ -7,14 +7,14 @@ lookup in a loop, the bulk form of a write. `querygrowth.growth_verdicts` shows 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
-from querygrowth.activity import Activity, ShapeActivity
+from querygrowth.activity import FETCHED_ROWS, Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
 from querygrowth.causes import Parents
 from querygrowth.orm_loads import Load, Reason
 from querygrowth.work import VM_STEPS
 
-FETCHED_ROWS = "fetched rows"
 # The counts that a shape of queries has too.
 _OF_SHAPES: Mapping[str, Callable[[ShapeActivity], int]] = {
     FETCHED_ROWS: lambda sent: sent.rows_fetched,
@@ -27,6 +27,9 @@ _KEYS = re.compile(r"""([\w."`\[\]]+) = \?|\? = ([\w."`\[\]]+)""")
 _AGGREGATE = re.compile(r"^SELECT (?:COUNT|SUM|MIN|MAX|AVG)\(", re.IGNORECASE)
 # Functions of a session that write pending changes first, and are meant to do something else.
 _WRITERS = frozenset({"flush", "commit", "begin_nested", "prepare", "__exit__", "__aexit__"})
+
+
+_GETTERS = frozenset({"get", "get_one"})
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,8 @@ def _largest_rise(activities: Sequence[Activity], name: str) -> ShapeActivity | 
         return None
     before = {sent.shape.text: measure(sent) for sent in activities[0].shapes}
     rises = {sent: measure(sent) - before.get(sent.shape.text, 0) for sent in activities[-1].shapes}
-    most = max(rises, key=lambda sent: rises[sent], default=None)
-    return most if most is not None and rises[most] > 0 else None
+    most = max(rises, key=lambda sent: (rises[sent], measure(sent)), default=None)
+    return most if most is not None and measure(most) > 0 else None
 
 
 def shortened(text: str) -> str:
@@ -107,7 +110,13 @@ def shortened(text: str) -> str:
 
 def callers_line(chain: Sequence[CallSite]) -> str:
     """The user's code from the test inwards: the outermost line and the innermost ones."""
-    inwards = chain[::-1]
+    # Before CPython 3.12 a comprehension has a frame inside of that of its function.
+    inwards = [
+        site
+        for site, inner in zip_longest(chain, (None, *chain))
+        if site is not None
+        and not (inner and inner.function.startswith(f"{site.function}.<locals>.<"))
+    ][::-1]
     if len(inwards) > _SHOWN_CALLERS + 1:
         return f"called by: {inwards[0]} > ... > {_joined(inwards[-_SHOWN_CALLERS:])}"
     return f"called by: {_joined(inwards)}"
@@ -219,10 +228,15 @@ def _lookup(sent: ShapeActivity, item: str) -> str:
             f"{load.owner} once with {load.owner}.{columns[0]}.in_(...), or map it without lazy= "
             f"and add .options(selectinload({name})){_grouped(sent)}"
         )
-    if not keys:
+    if not keys and "?" not in sent.shape.text:
         return (
             f"a loop that sends the same query about {table} once per {item}: send it once before "
             "the loop"
+        )
+    if not keys:
+        return (
+            f"a loop that queries {table} once per {item}: fetch them in one query (a join, or an "
+            "IN list)"
         )
     where = " AND ".join(f"{column} = ?" for column in columns)
     changes = columns[0] if len(columns) == 1 else f"the column that changes ({', '.join(columns)})"
@@ -244,7 +258,7 @@ def _as_code(sent: ShapeActivity, columns: Sequence[str]) -> str:
     load = sent.cause.load
     if load is None or not load.owner:
         return ""
-    if load.rows and sent.cause.entry == "get":
+    if load.rows and sent.cause.entry in _GETTERS:
         return f": session.scalars(select({load.owner}).where({_in(load, sent)})).all()"
     return f": {load.owner}.{columns[0]}.in_(...)" if len(columns) == 1 else ""
 
@@ -268,7 +282,7 @@ def _write(sent: ShapeActivity, item: str) -> str:
     if flushed:
         trigger = f"{cause.entry or 'flush'}()"
         if cause.entry not in _WRITERS:
-            trigger = f"the autoflush before {trigger}"
+            trigger = f"the autoflush before {trigger} (with session.no_autoflush: prevents it)"
         return (
             f"{operation} on {table}, sent once per {item} by {trigger}: if it stands in a loop, "
             f"change all objects first{' (session.add_all(...))' if operation == 'INSERT' else ''} "

@@ -8,6 +8,7 @@ is imported here: the code that is looked for runs only after somebody else impo
 import asyncio
 import dis
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType
 from typing import Any
@@ -86,21 +87,18 @@ def waiting_frames(innermost: FrameType | None) -> Iterator[FrameType]:
     The coroutine of a library may run as a task, or its function in a thread. The user's code then
     stands on no stack, but it is suspended where it waits for the result.
     """
-    task = _host_of_worker(innermost) or _current_task()
-    if task is not None and task is not _current_task():
+    # Of the main thread, only an event loop can have its callers elsewhere.
+    in_loop = asyncio._get_running_loop() is not None
+    if not in_loop and threading.current_thread() is threading.main_thread():
+        return
+    task = asyncio.current_task() if in_loop else _host_of_worker(innermost)
+    if task is not None and not in_loop:
         yield from _suspended(task)
     for _ in range(_MOST_WAITING):
         task = _waiting_for(task) if task is not None else None
         if task is None:
             return
         yield from _suspended(task)
-
-
-def _current_task() -> "asyncio.Task[Any] | None":
-    try:
-        return asyncio.current_task()
-    except RuntimeError:  # no event loop runs in this thread
-        return None
 
 
 def _host_of_worker(frame: FrameType | None) -> "asyncio.Task[Any] | None":

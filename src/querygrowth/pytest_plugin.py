@@ -48,6 +48,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(
         "query_engine", "fixture that gives the engine to count on", default=_DEFAULT_ENGINE
     )
+    # Not appended to a default list, which all runs of one process would share.
+    group.addoption(
+        "--query-project",
+        action="append",
+        metavar="NAME",
+        help="an installed package, or a path, that is the project's code too; may be repeated",
+    )
+    parser.addini(
+        "query_project", "installed packages and paths that are the project's code", type="args"
+    )
     parser.addini("query_scales", "scales that query_growth tries on every axis", type="args")
 
 
@@ -150,9 +160,13 @@ def pytest_terminal_summary(
             f"{counts['queries']:>8} {counts['transactions']:>13} {counts['rows']:>8}  {nodeid}"
             f"  ({counts['tables'] or 'no table'})"
         )
+    uncounted: dict[str, list[str]] = {}
     for report in reports:
         if reason := getattr(report, _NOT_REPORTED, ""):
-            terminalreporter.write_line(f"not counted: {report.nodeid}: {reason}")
+            uncounted.setdefault(reason, []).append(report.nodeid)
+    for reason, tests in uncounted.items():
+        more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
+        terminalreporter.write_line(f"not counted: {tests[0]}{more}: {reason}")
 
 
 @pytest.fixture
@@ -296,7 +310,7 @@ def _counter(item: pytest.Item) -> Any:
     path, line, name = item.location
     config = item.config
     if _PROJECT not in config.stash:
-        config.stash[_PROJECT] = call_sites.Project(config.rootpath)
+        config.stash[_PROJECT] = _project(config)
     return _load("assertions").QueryCounter(
         subject=item.name,
         site=call_sites.CallSite(str(config.rootpath / path), (line or 0) + 1, name),
@@ -306,6 +320,16 @@ def _counter(item: pytest.Item) -> Any:
         if config.getoption("--query-report")
         else None,
     )
+
+
+def _project(config: pytest.Config) -> Any:
+    """What counts as the user's code. A name that does not exist fails the test."""
+    names = [*config.getini("query_project"), *(config.getoption("--query-project") or ())]
+    packages = [config.rootpath / name if "/" in name else name for name in names]
+    try:
+        return _load("call_sites").Project(config.rootpath, packages=packages)
+    except ValueError as misuse:
+        raise pytest.fail.Exception(f"query_project: {misuse}", pytrace=False) from None
 
 
 def _scales(config: pytest.Config) -> tuple[int, ...]:

@@ -30,6 +30,9 @@ _SQLGLOT_DIALECTS = {
 }
 # They read an unquoted name as lower case.
 _FOLDING = frozenset({"cockroachdb", "postgresql", "redshift"})
+# There the name of a common table expression means a table inside its definition, unless the word
+# RECURSIVE precedes it.
+_EXPLICITLY_RECURSIVE = _FOLDING | {"mariadb", "mysql"}
 _CHANGES = (exp.Insert, exp.Update, exp.Delete, exp.Merge)
 
 
@@ -83,7 +86,7 @@ def _shape_of_tree(tree: exp.Expression, dialect: str) -> Shape | None:
         return None  # sqlglot keeps such a text as it is
     named = [table for table in tree.find_all(exp.Table, bfs=True) if table.name]
     written = _written_tables(tree, named, dialect)
-    read = _tables_read(tree, named, written)
+    read = _tables_read(tree, named, written, dialect)
     names_read = tuple(dict.fromkeys(_name(table, dialect) for table in read))
     names_written = tuple(dict.fromkeys(_name(table, dialect) for table in written))
     return Shape(
@@ -163,7 +166,7 @@ def _behind_alias(target: exp.Table, named: list[exp.Table]) -> exp.Table:
 
 
 def _tables_read(
-    tree: exp.Expression, named: list[exp.Table], written: list[exp.Table]
+    tree: exp.Expression, named: list[exp.Table], written: list[exp.Table], dialect: str
 ) -> list[exp.Table]:
     not_read = {id(table) for table in written}
     for change in _changes(tree):
@@ -174,15 +177,17 @@ def _tables_read(
     return [
         table
         for table in named
-        if id(table) not in not_read and not (table.name.casefold() in common and _is_common(table))
+        if id(table) not in not_read
+        and not (table.name.casefold() in common and _is_common(table, dialect))
     ]
 
 
-def _is_common(table: exp.Table) -> bool:
+def _is_common(table: exp.Table, dialect: str) -> bool:
     """Whether a name that a common table expression has means that expression."""
     if table.db:
         return False
-    # Inside its own definition the name means the table, unless it is recursive.
+    if dialect not in _EXPLICITLY_RECURSIVE:
+        return True
     cte = table.find_ancestor(exp.CTE)
     if cte is None or cte.alias.casefold() != table.name.casefold():
         return True

@@ -27,6 +27,7 @@ _INTERMEDIARIES = frozenset(
 )
 # Outside of these frames there is a test runner and no code of the user.
 _RUNNERS = frozenset(("_pytest", "pluggy"))
+_GENERATED = "<string>"  # the file name of any code that was generated at run time
 # Deeper recursions are cut. The frames nearest to the statement are kept.
 _LONGEST_CHAIN = 24
 
@@ -122,7 +123,8 @@ class StackWalker:
             # The code of a template that was not loaded from a file has no path either.
             shown = not Path(filename).is_absolute() or self._project.contains(filename)
             kind = _TEMPLATE if shown else _OTHER
-        elif self._project.passes_over(filename):
+        # SQLAlchemy generates wrappers of its methods, in some releases without a file name.
+        elif self._project.passes_over(filename) or package == "sqlalchemy":
             kind = _PASSED_OVER
         elif self._project.contains(filename):
             kind = _PROJECT
@@ -132,5 +134,6 @@ class StackWalker:
             kind = _PASSED_OVER
         elif is_route_runner(frame):
             kind = _ROUTE_RUNNER
-        self._kinds[filename] = kind
+        if filename != _GENERATED:
+            self._kinds[filename] = kind
         return kind

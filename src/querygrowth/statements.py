@@ -49,6 +49,11 @@ _EXPLAIN_ANALYZE = re.compile(
     r"EXPLAIN\s+(?:ANALY[ZS]E\s+(?:VERBOSE\s+)?|\([^)]*\bANALY[ZS]E\b(?!\s+(?:OFF|FALSE|0))[^)]*\)\s*)",
     re.IGNORECASE,
 )
+_EXPLAIN = re.compile(
+    r"EXPLAIN\s+(?:(?:QUERY\s+PLAN|ANALY[ZS]E|VERBOSE|EXTENDED|FORMAT\s*=\s*\w+)\s+|\([^()]*\)\s*)*"
+    r"(?=\w)",
+    re.IGNORECASE,
+)
 _ROUTINE = re.compile(
     r"CREATE\b(?:\s+\w+)*?\s+(?:TRIGGER|FUNCTION|PROCEDURE|EVENT|PACKAGE)\b", re.IGNORECASE
 )
@@ -116,7 +121,13 @@ _COMMON_TABLE = re.compile(
     r"(\w+)\s*(?:\([^()]*\)\s*)?AS\s+(?:(?:NOT\s+)?MATERIALIZED\s+)?\(", re.IGNORECASE
 )
 # Keywords for which another operation stands.
-_OPERATIONS = {"REPLACE": "INSERT", "UPSERT": "INSERT", "TABLE": "SELECT"}
+_OPERATIONS = {
+    "REPLACE": "INSERT",
+    "UPSERT": "INSERT",
+    "TABLE": "SELECT",
+    "VALUES": "SELECT",
+    "WITH": "SELECT",
+}
 _CHANGE = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE)
 
 
@@ -299,11 +310,20 @@ def _reduce(lexeme: re.Match[str]) -> str:
 
 @lru_cache(maxsize=4096)
 def _shape_of_skeleton(reduced: str, dialect: str) -> Shape:
+    if explained := _EXPLAIN.match(reduced):
+        shape = _shape_of_skeleton(reduced[explained.end() :], dialect)
+        executed = _EXPLAIN_ANALYZE.match(reduced)
+        return replace(
+            shape,
+            text=f"{explained.group()}{shape.text}",
+            operation=shape.operation if executed else "EXPLAIN",
+            tables_read=shape.tables_read
+            if executed
+            else (*shape.tables_written, *shape.tables_read),
+            tables_written=shape.tables_written if executed else (),
+        )
     if _kind_by_text(reduced) is not StatementKind.QUERY:
         return Shape(reduced, first_keyword(reduced), NO_TABLE, (), ())
-    if executed := _EXPLAIN_ANALYZE.match(reduced):
-        explained = _shape_of_skeleton(reduced[executed.end() :], dialect)
-        return replace(explained, text=f"{executed.group()}{explained.text}")
     # Imported at the first parse: a process that only records statements may have no sqlglot.
     from querygrowth.sql_tree import shape_by_tree
 

@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import Session
 
 from querygrowth.call_sites import CallSite, Project
-from querygrowth.log import Query, count_queries
+from querygrowth.log import count_queries
+from querygrowth.query import Query
 
 HERE = Path(__file__).parent
 
