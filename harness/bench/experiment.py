@@ -27,7 +27,7 @@ from harness.generate.generator import GeneratedRun, generate_run
 from harness.generate.spec import MAX_COUNT, ROWS_TO_TAKE_TURNS, RunSpec
 from querygrowth.call_sites import CallSite
 from querygrowth.contract import Allowance, QueryContract
-from querygrowth.growth import GrowthReport
+from querygrowth.growth_report import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.reports import site_within, with_relative_site
 from querygrowth.verdict import Outcome, Verdict, judge

@@ -21,7 +21,7 @@ from harness.generate.spec import RunSpec
 from harness.generate.strategies import run_specs
 from querygrowth.activity import Activity
 from querygrowth.contract import Allowance, QueryContract
-from querygrowth.growth import GrowthReport
+from querygrowth.growth_report import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.search import find_blow_up
 from querygrowth.verdict import Verdict, judge

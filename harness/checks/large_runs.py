@@ -29,7 +29,7 @@ from harness.exporters.probe import exports
 from harness.generate.spec import RunSpec
 from querygrowth.activity import Activity
 from querygrowth.contract import QueryContract
-from querygrowth.growth import GrowthReport
+from querygrowth.growth_report import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.verdict import GROWTH, Verdict, judge
 

@@ -3,6 +3,9 @@
 The public names are listed in `__all__`. They are imported when they are first used, because
 pytest imports this package in every run, and a suite that counts no queries should not pay for
 SQLAlchemy and sqlglot. `querygrowth.search` needs Hypothesis and is imported by its own name.
+
+PYTEST_DONT_REWRITE: without this word, pytest warns where a program imports this package and then
+runs pytest in the same process, and `-W error` turns that warning into a crash.
 """
 
 from importlib import import_module
@@ -15,9 +18,11 @@ if TYPE_CHECKING:
     from querygrowth.contract import Allowance, QueryContract
     from querygrowth.driver import DriverTrace, trace_driver
     from querygrowth.formula import Attribution, ConfoundedAxesError, CountedRun, Formula, attribute
-    from querygrowth.growth import AxisGrowth, GrowthReport, measure_growth
+    from querygrowth.growth import measure_growth
+    from querygrowth.growth_report import AxisGrowth, GrowthReport
     from querygrowth.growth_verdicts import judge_growth
-    from querygrowth.log import Query, QueryLog, count_queries
+    from querygrowth.log import QueryLog, count_queries
+    from querygrowth.query import Query
     from querygrowth.statements import Shape, StatementKind
     from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, VerdictError
     from querygrowth.work import count_branches, count_vm_steps
@@ -61,9 +66,11 @@ _MODULES = {
     "contract": ("Allowance", "QueryContract"),
     "driver": ("DriverTrace", "trace_driver"),
     "formula": ("Attribution", "ConfoundedAxesError", "CountedRun", "Formula", "attribute"),
-    "growth": ("AxisGrowth", "GrowthReport", "measure_growth"),
+    "growth": ("measure_growth",),
+    "growth_report": ("AxisGrowth", "GrowthReport"),
     "growth_verdicts": ("judge_growth",),
-    "log": ("Query", "QueryLog", "count_queries"),
+    "log": ("QueryLog", "count_queries"),
+    "query": ("Query",),
     "statements": ("Shape", "StatementKind"),
     "verdict": ("InconclusiveWarning", "Outcome", "Verdict", "VerdictError"),
     "work": ("count_branches", "count_vm_steps"),

@@ -9,19 +9,50 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from decimal import Decimal
+from enum import Enum
 from uuid import UUID
 
 from sqlalchemy import Row
 
 from querygrowth.call_sites import CallSite
+from querygrowth.causes import (
+    Cause,
+    CountCause,
+    cause_of_bypasses,
+    cause_of_session_statements,
+    causes_by_shape,
+    commonest_cause,
+)
 from querygrowth.driver import DriverTrace
-from querygrowth.log import Query, QueryLog
+from querygrowth.log import QueryLog
+from querygrowth.query import Query
 from querygrowth.record import Record, TraceCounts
 from querygrowth.statements import Shape, StatementKind, first_keyword
+from querygrowth.work import VM_STEPS
 
 TRANSACTIONS = "transactions"
 CHECKOUTS = "checkouts"
 SESSION_STATEMENTS = "session statements"
+BYPASSES = "bypasses"
+FETCHED_ROWS = "fetched rows"
+OTHER_STATEMENTS = "other statements"
+
+
+class ResultKind(str, Enum):
+    """What the result of an action can show about the rows that the action needed."""
+
+    RECORDS = "records"
+    """A collection: its elements are the records that were asked for."""
+    FIGURES = "figures"
+    """A collection with numbers in it: any number of rows may have made them."""
+    SUMMARY = "summary"
+    """A number, a text or a structure of few values: any number of rows may have made it."""
+    YES_OR_NO = "yes or no"
+    """A bool: it takes no more than one row to know it."""
+    OPAQUE = "opaque"
+    """Nothing, or an object whose records cannot be seen."""
+
+    __str__ = str.__str__  # enum.StrEnum needs Python 3.11
 
 
 @dataclass(frozen=True)
@@ -34,10 +65,13 @@ class ShapeActivity:
         values: The larger of the parameters sent and the rows fetched; a declared chunk or page is
             checked against it.
         rows_fetched: Rows that its queries fetched.
-        site: The line that sent most of them. If several shapes share that line, as they do in a
-            wrapper, the nearest line further out that is not shared.
+        site: The line that sent most of them; see `Cause.site`.
         most_parameters: The most parameters of one of its queries.
         longest_sql: The most characters of one of its queries.
+        cause: Why and from where most of them were sent.
+        steps: Steps of SQLite's machine that its queries took, if they were counted.
+        rows_sent: The rows that its INSERT statements carried.
+        continued: How many of its queries SQLAlchemy sent because it split a bulk INSERT.
     """
 
     shape: Shape
@@ -47,6 +81,10 @@ class ShapeActivity:
     site: CallSite | None = None
     most_parameters: int = 0
     longest_sql: int = 0
+    cause: Cause = field(default_factory=Cause)
+    steps: int = 0
+    rows_sent: int = 0
+    continued: int = 0
 
     @classmethod
     def named(
@@ -78,8 +116,13 @@ class Activity:
         bypassed: Queries that the driver saw and SQLAlchemy did not.
         cursor_fetches: Calls of a cursor's fetch methods.
         work: Deterministic counts that were requested, by name (`VM_STEPS`, `BRANCHES`).
-        sites: The line that caused most of the `TRANSACTIONS`, `CHECKOUTS` and
-            `SESSION_STATEMENTS`, by that name, where it is known.
+        sites: The line that caused most of the `TRANSACTIONS`, `CHECKOUTS`, `SESSION_STATEMENTS`
+            and `OTHER_STATEMENTS`, of the bypasses (`BYPASSES`) and of the work, by that name,
+            where it is known.
+        concerns: The table and the statement at these lines in words, by the same names.
+        other_shapes: The statements that define or maintain (CREATE, EXPLAIN, COPY), by shape.
+        result: What the result can show. `records` that are set from elsewhere, for a result that
+            shows none, are declared as such.
     """
 
     shapes: tuple[ShapeActivity, ...] = ()
@@ -93,6 +136,22 @@ class Activity:
     cursor_fetches: int = 0
     work: Mapping[str, int] = field(default_factory=dict)
     sites: Mapping[str, CallSite] = field(default_factory=dict)
+    concerns: Mapping[str, str] = field(default_factory=dict)
+    other_shapes: tuple[ShapeActivity, ...] = ()
+    result: ResultKind = ResultKind.RECORDS
+
+    @property
+    def other_statements(self) -> int:
+        """The number of statements that define or maintain."""
+        return sum(sent.count for sent in self.other_shapes)
+
+    @property
+    def shows_records(self) -> bool:
+        """Whether `records` are those that were asked for, and no sum or structure made of rows."""
+        return self.records is not None and self.result in {
+            ResultKind.RECORDS,
+            ResultKind.OPAQUE,
+        }
 
     @property
     def queries(self) -> int:
@@ -133,7 +192,7 @@ def activity_of(
     trace: DriverTrace | TraceCounts | None = None,
     result: object = None,
     work: Mapping[str, int] | None = None,
-    origins: Mapping[str, CallSite] | None = None,
+    work_sites: Mapping[str, CallSite] | None = None,
 ) -> Activity:
     """Build the activity that a finished log shows.
 
@@ -142,14 +201,20 @@ def activity_of(
         trace: The statements that the driver saw, if it was traced.
         result: The return value of the action; a number is the number of records emitted.
         work: Deterministic counts that were taken.
-        origins: For a statement text, the line that distinguishes it from other statements. It
-            replaces the nearest line of a shape where several shapes were sent from that line.
+        work_sites: The line at which most of a kind of work was done, by the names in `work`.
     """
     statements = log.statements
     queries = [sent for sent in statements if sent.kind is StatementKind.QUERY]
-    sites = _sites_by_shape(queries, origins or {})
+    causes = causes_by_shape(queries)
+    shapes = _by_shape(queries, causes)
+    counts = {
+        name: cause
+        for name, cause in _causes_of_counts(log, statements, shapes, trace).items()
+        if cause is not None
+    }
+    others = [sent for sent in statements if sent.kind is StatementKind.OTHER]
     return Activity(
-        shapes=_by_shape(queries, sites),
+        shapes=shapes,
         session_statements=log.session_statements,
         transactions=log.transactions_begun,
         checkouts=log.checkouts,
@@ -159,7 +224,15 @@ def activity_of(
         bypassed=trace.bypassed if trace else None,
         cursor_fetches=trace.cursor_fetches if trace else 0,
         work=work or {},
-        sites=_sites_of_counts(statements, sites),
+        sites={
+            **{name: cause.site for name, cause in counts.items() if cause.site is not None},
+            **(work_sites or {}),
+        },
+        concerns={
+            name: f"{cause.table}: {cause.text}" for name, cause in counts.items() if cause.text
+        },
+        other_shapes=_by_shape(others, causes_by_shape(others)),
+        result=result_kind(result),
     )
 
 
@@ -170,13 +243,11 @@ def activity_of_record(record: Record) -> Activity:
         trace=record.trace,
         result=record.result,
         work=record.work,
-        origins=record.origins,
+        work_sites=record.work_sites,
     )
 
 
-def _by_shape(
-    queries: Iterable[Query], sites: Mapping[Shape, CallSite]
-) -> tuple[ShapeActivity, ...]:
+def _by_shape(queries: Iterable[Query], causes: Mapping[Shape, Cause]) -> tuple[ShapeActivity, ...]:
     groups: defaultdict[Shape, list[Query]] = defaultdict(list)
     for query in queries:
         groups[query.shape].append(query)
@@ -190,61 +261,89 @@ def _by_shape(
                 sum(query.rows_fetched for query in group),
             ),
             rows_fetched=sum(query.rows_fetched for query in group),
-            site=sites.get(shape),
+            site=causes[shape].site,
             most_parameters=max(query.parameter_count for query in group),
             longest_sql=max(len(query.sql) for query in group),
+            cause=causes[shape],
+            steps=sum(query.steps for query in group),
+            rows_sent=sum(map(_rows_sent, group)),
+            continued=sum(query.continued for query in group),
         )
         for shape, group in groups.items()
     )
 
 
-def _sites_by_shape(
-    queries: Iterable[Query], origins: Mapping[str, CallSite]
-) -> Mapping[Shape, CallSite]:
-    """The line to show for a shape: the nearest one, unless other shapes came from it too."""
-    nearest: defaultdict[Shape, Counter[CallSite]] = defaultdict(Counter)
-    texts: dict[Shape, str] = {}
-    for query in queries:
-        # Stacks are kept by text; the first text of a shape stands for all of them.
-        texts.setdefault(query.shape, query.sql)
-        if query.site is not None:
-            nearest[query.shape][query.site] += 1
-    sites = {shape: counted.most_common(1)[0][0] for shape, counted in nearest.items()}
-    # A line in a wrapper is the nearest for all statements of the wrapper, so it explains nothing.
-    shapes_at = Counter(sites.values())
+def _causes_of_counts(
+    log: QueryLog,
+    statements: Sequence[Query],
+    shapes: Sequence[ShapeActivity],
+    trace: DriverTrace | TraceCounts | None,
+) -> Mapping[str, CountCause | None]:
+    """What caused most of the counts other than queries, by their names."""
+    sites = {sent.shape: sent.site for sent in shapes}
+    others = [sent for sent in statements if sent.kind is StatementKind.OTHER]
+    transactions: defaultdict[int, list[Query]] = defaultdict(list)
+    checkouts: defaultdict[int, list[Query]] = defaultdict(list)
+    for statement in statements:
+        # A transaction or checkout that began before counting did has the number None.
+        if statement.transaction is not None:
+            transactions[statement.transaction].append(statement)
+        if statement.checkout is not None:
+            checkouts[statement.checkout].append(statement)
+    busiest = max(shapes, key=lambda sent: sent.steps, default=None)
     return {
-        shape: origins.get(texts[shape], site) if shapes_at[site] > 1 else site
-        for shape, site in sites.items()
+        TRANSACTIONS: commonest_cause(transactions.values(), log.empty_transactions, sites),
+        CHECKOUTS: commonest_cause(checkouts.values(), log.empty_checkouts, sites),
+        SESSION_STATEMENTS: cause_of_session_statements(statements),
+        OTHER_STATEMENTS: commonest_cause([[sent] for sent in others], (), {}),
+        BYPASSES: cause_of_bypasses(trace.bypass_causes if trace else (), log.dialect),
+        VM_STEPS: CountCause(busiest.site, busiest.shape.table, busiest.shape.text)
+        if busiest is not None and busiest.steps
+        else None,
     }
 
 
-def _sites_of_counts(
-    statements: Iterable[Query], sites: Mapping[Shape, CallSite]
-) -> Mapping[str, CallSite]:
-    """The lines that caused most transactions, checkouts and session statements."""
-    causes: defaultdict[str, Counter[CallSite]] = defaultdict(Counter)
-    # A transaction or checkout that began before counting did has the number None.
-    seen: set[tuple[str, int | None]] = {(TRANSACTIONS, None), (CHECKOUTS, None)}
-    for statement in statements:
-        if statement.kind is StatementKind.SESSION and statement.site is not None:
-            causes[SESSION_STATEMENTS][statement.site] += 1
-        site = sites.get(statement.shape)
-        if site is None:
-            continue
-        # SQLAlchemy's events for a transaction or a checkout carry no statement. The line of the
-        # first query inside stands for it; one without a query has no line.
-        for name, number in (
-            (TRANSACTIONS, statement.transaction),
-            (CHECKOUTS, statement.checkout),
-        ):
-            if (name, number) not in seen:
-                seen.add((name, number))
-                causes[name][site] += 1
-    return {name: counted.most_common(1)[0][0] for name, counted in causes.items()}
+def _rows_sent(query: Query) -> int:
+    """The rows that an INSERT carries; 0 for other statements."""
+    if query.operation != "INSERT":
+        return 0
+    # SQLAlchemy puts many rows into one statement. The shape shows the values of a single row.
+    values = query.shape.text.count("?")
+    return (
+        query.batch_size if not values else max(query.batch_size, query.parameter_count // values)
+    )
 
 
 _PLAIN = (str, bytes, int, float, Decimal, date, time, timedelta, UUID, type(None))
 _RECORD = (tuple, Row, Mapping)
+
+
+# A tuple of more values is a collection of records, one of fewer is a structure.
+_LONGEST_STRUCTURE = 4
+
+
+def result_kind(result: object) -> ResultKind:
+    """What a result can show about the rows that were needed for it."""
+    if isinstance(result, bool):
+        return ResultKind.YES_OR_NO
+    if result is None:
+        return ResultKind.OPAQUE
+    short = isinstance(result, tuple) and len(result) <= _LONGEST_STRUCTURE
+    if isinstance(result, (*_PLAIN, Mapping)) or short:
+        return ResultKind.SUMMARY
+    if not isinstance(result, Sequence | Set):
+        return ResultKind.OPAQUE
+    return ResultKind.FIGURES if _holds_a_number(result) else ResultKind.RECORDS
+
+
+def _holds_a_number(value: object) -> bool:
+    if isinstance(value, int | float | Decimal):
+        return not isinstance(value, bool)
+    if isinstance(value, str | bytes):
+        return False
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return isinstance(value, Sequence | Set | Row) and any(map(_holds_a_number, value))
 
 
 def records_in(result: object) -> int | None:

@@ -1,7 +1,6 @@
-"""Find the line of the user's code that caused a statement.
+"""The user's code (`Project`), and places in it (`CallSite`, `Callers`).
 
-`Project` decides which files are the user's own. `StackWalker` walks the stack outward from a
-statement; nothing else in this package walks frames. `distinct_sites` finds different lines for
+`querygrowth.stack` finds the callers of a statement. `distinct_sites` finds different lines for
 statements that were all sent through one function.
 """
 
@@ -10,41 +9,58 @@ statements that were all sent through one function.
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from types import CodeType, FrameType
-from typing import NamedTuple
+from types import CodeType
+from typing import NamedTuple, TypeAlias, TypeVar
+
+Key = TypeVar("Key")
 
 _SITE_PACKAGES = f"{os.sep}site-packages{os.sep}"
 
-# Modules between a caller and SQLAlchemy that are neither: they run a coroutine, a thread or the
-# body of a `with` for their caller.
-_INTERMEDIARIES = ("aiosqlite", "asyncio", "concurrent", "contextlib", "greenlet", "threading")
 
-
-def _sqlalchemy_folder() -> str:
-    spec = find_spec("sqlalchemy")
+def _package_folder(name: str) -> str:
+    spec = find_spec(name)
     folders = spec.submodule_search_locations if spec else None
-    return f"{folders[0] if folders else 'sqlalchemy'}{os.sep}"
+    return f"{folders[0] if folders else name}{os.sep}"
 
 
-# "<frozen" begins the names of modules inside the interpreter, such as importlib's.
-_NEVER_CALL_SITES = (_sqlalchemy_folder(), f"{Path(__file__).parent}{os.sep}", "<frozen")
+# "<frozen" begins the names of modules inside the interpreter, such as importlib's, and
+# "<sqlalchemy" those of functions that SQLAlchemy generates.
+_NEVER_CALL_SITES = (
+    _package_folder("sqlalchemy"),
+    f"{Path(__file__).parent}{os.sep}",
+    "<frozen",
+    "<sqlalchemy",
+)
 
 
 class Project:
-    """The files that are the user's own code: those below `root` that are not installed.
+    """The files that are the user's own code.
+
+    They are the files below `root` that are not installed, and the installed copies of packages
+    that `root` holds in source (at its top or in `src/`), or that `packages` names.
 
     Args:
         root: The directory that holds the project. Default: the working directory.
         passed_over: Further files and directories whose frames are never call sites, such as those
             of a tool that calls the measured code.
+        packages: What else is the user's code: the import names of installed packages and modules,
+            and the paths of folders and files outside of `root`.
+
+    Raises:
+        ValueError: There is no package, module, folder or file of a given name.
     """
 
-    def __init__(self, root: Path | None = None, passed_over: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        root: Path | None = None,
+        passed_over: Sequence[Path] = (),
+        packages: Sequence[str | Path] = (),
+    ) -> None:
         self._root = f"{(root or Path.cwd()).resolve()}{os.sep}"
         self._passed_over = (
             *_NEVER_CALL_SITES,
@@ -53,30 +69,78 @@ class Project:
         )
         # The root may hold a virtual environment, or be a folder above the interpreter's own.
         environments = (f"{prefix}{os.sep}" for prefix in (sys.prefix, sys.base_prefix))
-        self._not_the_users = (
-            *self._passed_over,
-            *(folder for folder in environments if folder.startswith(self._root)),
+        self._not_the_users = tuple(
+            folder for folder in environments if folder.startswith(self._root)
         )
+        self._named = tuple(place for name in packages for place in _places_of(name))
 
     def contains(self, filename: str) -> bool:
         """Whether a file belongs to the project. `filename` is a code object's `co_filename`."""
-        return (
-            filename.startswith(self._root)
-            and not filename.startswith(self._not_the_users)
-            # Only below the root, because the root itself may be in site-packages.
-            and _SITE_PACKAGES not in filename[len(self._root) - 1 :]
-        )
+        if filename.startswith(self._passed_over):
+            return False
+        if filename.startswith(self._named):
+            return True
+        # Only below the root, because the root itself may be in site-packages.
+        inside = filename.startswith(self._root)
+        below = filename[len(self._root) - 1 :] if inside else filename
+        if _SITE_PACKAGES in below:
+            # A suite that runs against the installed package (tox, `pip install .`) has its source
+            # below the root too.
+            installed = below.rpartition(_SITE_PACKAGES)[2].partition(os.sep)[0]
+            return installed.removesuffix(".py") in self._packages_in_source
+        return inside and not filename.startswith(self._not_the_users)
 
     def passes_over(self, filename: str) -> bool:
         """Whether frames of this file are never call sites."""
         return filename.startswith(self._passed_over)
+
+    @cached_property
+    def _packages_in_source(self) -> frozenset[str]:
+        """The names of the packages and modules at the top of the root and in its `src/`."""
+        found: set[str] = set()
+        for folder in (Path(self._root), Path(self._root, "src")):
+            found.update(init.parent.name for init in folder.glob("*/__init__.py"))
+            found.update(module.stem for module in folder.glob("*.py"))
+        return frozenset(found)
+
+
+def _places_of(name: str | Path) -> Sequence[str]:
+    """The folders of a package, or the file of a module, by its import name or its path."""
+    if isinstance(name, Path):
+        path = name.resolve()
+        if not path.exists():
+            raise ValueError(f"there is no {path}, which is to count as the user's code")
+        return (f"{path}{os.sep}" if path.is_dir() else str(path),)
+    top, *below = name.split(".")
+    try:
+        # Only the top is looked up: looking up what is below it would import the package.
+        spec = find_spec(top)
+    except ValueError:  # a name that is empty or relative, or a module without a spec
+        spec = None
+    if spec is None:
+        raise ValueError(
+            f"no package or module {name!r} is installed, which is to count as the user's code"
+        )
+    if not spec.submodule_search_locations:
+        return (str(spec.origin),)
+    folders = [Path(folder, *below) for folder in spec.submodule_search_locations]
+    places = [
+        *(f"{folder}{os.sep}" for folder in folders if folder.is_dir()),
+        *(f"{folder}.py" for folder in folders if folder.with_name(f"{folder.name}.py").is_file()),
+    ]
+    if not places:
+        raise ValueError(
+            f"the package {top!r} holds no {name!r}, which is to count as the user's code"
+        )
+    return places
 
 
 @dataclass(frozen=True)
 class CallSite:
     """A place in source code: absolute path, line from 1, and the function's qualified name.
 
-    CPython 3.10 keeps only the short name of a function.
+    CPython 3.10 keeps only the short name of a function. A template that was not loaded from a file
+    has its name for a path.
     """
 
     path: str
@@ -89,125 +153,75 @@ class CallSite:
         return f"{shown}:{self.line} in {self.function}"
 
 
-class RawSite(NamedTuple):
-    """A place as the interpreter holds it. `call_site` makes it readable."""
-
-    # Two references are cheap to record inside a statement. Names and paths are read later, and
-    # only for statements that are shown.
-
-    code: CodeType
-    line: int
+# A place as the interpreter holds it: the code of a frame, and the offset of its last instruction.
+# Two references are cheap to record inside a statement. Names, paths and lines are read later, and
+# only for statements that are shown.
+RawSite: TypeAlias = tuple[CodeType, int]
+Place: TypeAlias = RawSite | CallSite
 
 
 class Callers(NamedTuple):
-    """The two callers of interest: the nearest one, and the nearest one in the user's project."""
+    """Who caused a statement.
 
-    nearest: RawSite | CallSite | None
-    project: RawSite | CallSite | None
-
-
-class _FrameKind(Enum):
-    PASSED_OVER = auto()
-    PROJECT = auto()
-    OTHER = auto()
-
-
-class StackWalker:
-    """Walks the stack outward from a statement to the code that caused it.
-
-    It passes over frames of SQLAlchemy, of this package, and of the project's `passed_over`.
+    Attributes:
+        nearest: The nearest caller outside SQLAlchemy and this package.
+        chain: The callers in the user's project, the nearest first.
+        entry: The function of SQLAlchemy that the nearest caller called, such as `Session.commit`.
     """
 
-    def __init__(self, project: Project) -> None:
-        self._project = project
-        # This runs once for every statement, and a stack is often 50 frames deep. A file is
-        # classified once; each further frame of it costs one dictionary look-up.
-        self._kinds: dict[str, _FrameKind] = {}
+    nearest: Place | None
+    chain: tuple[Place, ...]
+    entry: CodeType | str | None = None
 
-    def callers(self, frame: FrameType | None) -> Callers:
-        """Find the callers of a statement; a part is None when no frame fits it."""
-        nearest: RawSite | None = None
-        for caller, in_project in self._outward(frame):
-            site = RawSite(caller.f_code, caller.f_lineno)
-            nearest = nearest or site
-            if in_project:
-                return Callers(nearest, site)
-        return Callers(nearest, None)
+    @property
+    def project(self) -> Place | None:
+        """The nearest caller in the user's project."""
+        return self.chain[0] if self.chain else None
 
-    def project_stack(self, frame: FrameType | None) -> tuple[CallSite, ...]:
-        """The lines of the project on the stack, the innermost first."""
-        return tuple(
-            _readable(caller.f_code, caller.f_lineno)
-            for caller, in_project in self._outward(frame)
-            if in_project
-        )
+    @property
+    def site(self) -> CallSite | None:
+        """The nearest caller in the project, or else the nearest of all."""
+        place = self.project or self.nearest
+        return place and call_site(place)
 
-    def _outward(self, frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:
-        """Yield the frames that can be call sites, and whether they are in the project."""
-        kinds = self._kinds
-        waiting: Iterator[FrameType] | None = None
-        while frame is not None:
-            kind = kinds.get(frame.f_code.co_filename) or self._classify(frame)
-            if kind is not _FrameKind.PASSED_OVER:
-                yield frame, kind is _FrameKind.PROJECT
-            frame = frame.f_back
-            # Behind an async engine, SQLAlchemy's synchronous core runs in a greenlet. Its stack
-            # ends there, and the caller's stack is that of the greenlet that waits for it.
-            if frame is None:
-                waiting = waiting or _waiting_greenlets()
-                frame = next(waiting, None)
-
-    def _classify(self, frame: FrameType) -> _FrameKind:
-        filename = frame.f_code.co_filename
-        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        # The project comes before the intermediaries: it may have a package of the same name.
-        kind = _FrameKind.OTHER
-        if self._project.passes_over(filename):
-            kind = _FrameKind.PASSED_OVER
-        elif self._project.contains(filename):
-            kind = _FrameKind.PROJECT
-        elif package in _INTERMEDIARIES:
-            kind = _FrameKind.PASSED_OVER
-        self._kinds[filename] = kind
-        return kind
+    @property
+    def entry_name(self) -> str:
+        """The name of the function that the nearest caller called; empty if it is unknown."""
+        entry = self.entry
+        return (entry if isinstance(entry, str) else entry.co_name) if entry else ""
 
 
-def call_site(place: RawSite | CallSite | None) -> CallSite | None:
+def call_site(place: Place) -> CallSite:
     """The readable form of a recorded place. A place of another process is readable already."""
-    return _readable(*place) if isinstance(place, RawSite) else place
+    if isinstance(place, CallSite):
+        return place
+    code, offset = place
+    line = next(
+        (line for start, end, line in code.co_lines() if start <= offset < end and line), None
+    )
+    return CallSite(code.co_filename, line or code.co_firstlineno, function_name(code))
 
 
-def distinct_sites(stacks: Mapping[str, Sequence[CallSite]]) -> Mapping[str, CallSite]:
-    """The innermost line of a statement's stack that no other statement went through.
+def function_name(code: CodeType) -> str:
+    """The qualified name of a function, or its short name before CPython 3.11."""
+    return getattr(code, "co_qualname", code.co_name)
+
+
+def distinct_sites(chains: Mapping[Key, Sequence[CallSite]]) -> Mapping[Key, CallSite]:
+    """The nearest line of a statement's callers that no other statement went through.
 
     Args:
-        stacks: The project's lines that led to a statement, the innermost first, by its text.
+        chains: The project's lines that led to a statement, the nearest first, by statement.
 
     Returns:
-        A line by the text of the statement. A statement that shares all its lines with others has
-        its innermost line. A statement with an empty stack is left out.
+        A line by statement. A statement that shares all its lines with others has its nearest line.
+        A statement without callers is left out.
     """
     # Code that sends everything through one function has a single call site for all its queries.
     # The line that distinguishes them is further out.
-    shared = Counter((site.path, site.line) for stack in stacks.values() for site in set(stack))
+    shared = Counter((site.path, site.line) for chain in chains.values() for site in set(chain))
     return {
-        statement: next((site for site in stack if shared[site.path, site.line] == 1), stack[0])
-        for statement, stack in stacks.items()
-        if stack
+        statement: next((site for site in chain if shared[site.path, site.line] == 1), chain[0])
+        for statement, chain in chains.items()
+        if chain
     }
-
-
-def _readable(code: CodeType, line: int) -> CallSite:
-    # co_qualname is new in CPython 3.11.
-    return CallSite(code.co_filename, line, getattr(code, "co_qualname", code.co_name))
-
-
-def _waiting_greenlets() -> Iterator[FrameType]:
-    """Yield the innermost frames of the greenlets that wait for the current one, nearest first."""
-    # Greenlet is optional. If it is not imported yet, this code runs in no greenlet.
-    greenlet_module = sys.modules.get("greenlet")
-    waiting = greenlet_module.getcurrent().parent if greenlet_module else None
-    while waiting is not None:
-        if waiting.gr_frame is not None:
-            yield waiting.gr_frame
-        waiting = waiting.parent

@@ -7,19 +7,23 @@ connection is SQLAlchemy's. All others went past SQLAlchemy. No texts are compar
 that the engine did not make are traced on request.
 """
 
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import AdaptedConnection
-from sqlalchemy.util.concurrency import in_greenlet
+from sqlalchemy.util import concurrency
 
+from querygrowth.call_sites import Callers, CallSite, Project
 from querygrowth.engine import AnyEngine, sync_engine
 from querygrowth.listener import listening
 from querygrowth.other_connections import observe_other_connections
-from querygrowth.statements import StatementKind, kind_of, skeleton
+from querygrowth.stack import StackWalker
+from querygrowth.statements import StatementKind, kind_of, skeleton, statements_in
 
 SQLITE_DRIVERS = frozenset({"pysqlite", "aiosqlite"})
 _DRIVERS = SQLITE_DRIVERS | {"psycopg"}
@@ -136,8 +140,18 @@ def _on_driver(
     """Call `visit` with the driver's connection; an async one is behind SQLAlchemy's adapter."""
     if not isinstance(connection, AdaptedConnection):
         visit(connection)
-    elif in_greenlet():
+    elif _may_await():
         connection.run_async(lambda bare: _awaitable(visit(bare)))
+
+
+def _may_await() -> bool:
+    """Whether this code runs in one of SQLAlchemy's greenlets, where its adapters may await."""
+    in_greenlet = getattr(concurrency, "in_greenlet", None)
+    if in_greenlet is not None:
+        return bool(in_greenlet())
+    # Early releases of SQLAlchemy 2.0 have no such function, and only one class of greenlets.
+    greenlet = sys.modules.get("greenlet")
+    return greenlet is not None and type(greenlet.getcurrent()).__name__ == "_AsyncIoGreenlet"
 
 
 async def _awaitable(result: Awaitable[object] | None) -> None:
@@ -172,6 +186,16 @@ class DriverTrace:
         return (*statements, *self._uncounted)
 
     @property
+    def bypass_causes(self) -> tuple[tuple[CallSite | None, str], ...]:
+        """The lines that sent the statements in `bypassed`, and their texts."""
+        return tuple(
+            (callers.site, sql)
+            for trace in self._connections.hooks
+            for sql, callers in zip(trace.unannounced, trace.callers, strict=False)
+            if kind_of(sql) is not StatementKind.SESSION
+        )
+
+    @property
     def session_statements(self) -> int:
         """Session statements that went past SQLAlchemy. Drivers send some themselves."""
         return sum(
@@ -195,13 +219,16 @@ def traceable(engine: AnyEngine) -> bool:
 
 
 @contextmanager
-def trace_driver(engine: AnyEngine, *, all_connections: bool = False) -> Iterator[DriverTrace]:
+def trace_driver(
+    engine: AnyEngine, *, all_connections: bool = False, project: Project | None = None
+) -> Iterator[DriverTrace]:
     """Trace the statements that the engine's driver sees inside the block.
 
     Args:
         engine: The engine. Its statements are not reported, unless they go past SQLAlchemy.
         all_connections: Whether to trace also the connections of this process that the engine did
             not make. All statements on them are reported.
+        project: The user's own files; default: those below the working directory.
 
     Raises:
         ValueError: The driver cannot be traced.
@@ -212,7 +239,8 @@ def trace_driver(engine: AnyEngine, *, all_connections: bool = False) -> Iterato
             f"the driver {target.dialect.driver} cannot be traced: "
             "sqlite3, aiosqlite and psycopg (not async) can"
         )
-    make_hook = _PsycopgTrace if target.dialect.driver == "psycopg" else _SQLiteTrace
+    hook = _PsycopgTrace if target.dialect.driver == "psycopg" else _SQLiteTrace
+    make_hook = partial(hook, StackWalker(project or Project()))
     with (
         hooked_connections(target, make_hook) as connections,
         listening(target, _announcements(connections)),
@@ -253,15 +281,20 @@ def _announcements(
 class _ConnectionTrace:
     """The statements and fetches that the driver saw on one connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, walker: StackWalker) -> None:
         self.announced = False
         self.unannounced: list[str] = []
+        self.callers: list[Callers] = []  # of the unannounced statements
         self.fetches = 0
+        self._walker = walker
 
     def saw_statement(self, sql: str) -> None:
         # The values of a raw statement may be secret, so only the skeleton is kept.
         if not self.announced:
-            self.unannounced.append(skeleton(sql))
+            callers = self._walker.callers(sys._getframe(1))
+            for statement in statements_in(sql):
+                self.unannounced.append(skeleton(statement))
+                self.callers.append(callers)
 
     def saw_fetch(self) -> None:
         self.fetches += 1
@@ -289,8 +322,8 @@ class _PsycopgTrace(_ConnectionTrace):
     # psycopg 3 has no trace callback, but a connection makes its cursors with two factories that
     # can be replaced. The user may have set them already, hence subclasses of the present classes.
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, walker: StackWalker) -> None:
+        super().__init__(walker)
         self._factories: tuple[Any, Any] | None = None
 
     def install(self, connection: DriverConnection) -> None:

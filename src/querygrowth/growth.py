@@ -1,153 +1,58 @@
-"""Run an action at increasing scales of one axis at a time, and record what it did.
+"""Run an action at increasing scales of its axes, one at a time and all at once.
 
-`measure_growth` returns a `GrowthReport`. `querygrowth.growth_verdicts` judges it.
+`measure_growth` returns a `GrowthReport`. `querygrowth.growth_verdicts` judges it. Where something
+grows, further runs find the axes that make it grow and the form of the growth.
 """
 
-import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import isqrt, log
 
 from sqlalchemy import Connection, Engine
 
 from querygrowth.activity import Activity
-from querygrowth.call_sites import Project
-from querygrowth.engine import (
-    Answer,
-    AnyEngine,
-    ask,
-    ask_async,
-    existing_tables,
-    is_engine,
-    row_counts,
+from querygrowth.axes import (
+    DEFAULT_SCALES,
+    Axes,
+    Plan,
+    Populate,
+    Scales,
+    Sizes,
+    check_list,
+    name_together,
+    plan,
 )
-from querygrowth.trend import Trend, trend
-from querygrowth.watch import Action, ActionRunner, action_runner, outside_event_loop, watch
+from querygrowth.call_sites import Project
+from querygrowth.contract import QueryContract, check_contract
+from querygrowth.database import Answer, ask, ask_async, row_counts, tables_of, tables_of_async
+from querygrowth.engine import AnyEngine, single_engine
+from querygrowth.grown import grows_as, reported_counts, undecided_trends
+from querygrowth.growth_report import AxisGrowth, GrowthReport
+from querygrowth.table_names import bare_name
+from querygrowth.watch import (
+    Action,
+    ActionRunner,
+    NamedStep,
+    action_runner,
+    outside_event_loop,
+    watch,
+)
 
-# At 2 and 20, a loop shows. 501 is one more than the parents whose children SQLAlchemy's
-# selectinload fetches with one query, so that its second query shows too.
-DEFAULT_SCALES = (2, 20, 501)
-BASE_SIZE = 2
-ALL_AXES = "all axes"
-
-Populate = Callable[..., object]
-Axes = Mapping[str, int] | Sequence[str]
-Scales = Sequence[int] | Mapping[str, Sequence[int]]
-
-
-@dataclass(frozen=True)
-class AxisGrowth:
-    """The activities at the scales of one axis, with the other axes at their base sizes.
-
-    Args:
-        axis: The name of the axis.
-        scales: The sizes that were tried, rising.
-        activities: The activity at each size, in the same order.
-        same_data: Whether the action did the same at every scale, and every table of the database
-            had the same number of rows. False also where the rows could not be counted.
-    """
-
-    axis: str
-    scales: tuple[int, ...]
-    activities: tuple[Activity, ...]
-    same_data: bool = False
-
-    def trend(self, measure: Callable[[Activity], int], *, in_steps: bool = True) -> Trend:
-        """How one count grows along this axis; see `querygrowth.trend.trend` for `in_steps`."""
-        return trend(self.scales, [*map(measure, self.activities)], in_steps=in_steps)
-
-    @property
-    def extent(self) -> tuple[int, ...]:
-        """The amount of data at each scale: the records emitted if they rise, else the scale."""
-        # Where all axes grow at once, the data grows with their product. Only the records show it.
-        records = [act.records for act in self.activities if act.records is not None]
-        rising = len(records) == len(self.scales) and records == sorted(set(records))
-        return tuple(records) if rising else self.scales
-
-    def shape_trends(self) -> Mapping[str, Trend]:
-        """How the counts of the shapes grow, by the shape's text."""
-        texts = dict.fromkeys(sent.shape.text for act in self.activities for sent in act.shapes)
-        return {
-            text: trend(self.scales, [act.count_of(text) for act in self.activities])
-            for text in texts
-        }
-
-
-@dataclass(frozen=True)
-class GrowthReport:
-    """The measurements of one action along all its axes.
-
-    Args:
-        subject: The name of the action.
-        axes: The measurements, by axis.
-        tables: The tables of the measured databases, as far as a contract names tables that the
-            action did not touch; None if the spelling of tables is not to be judged.
-    """
-
-    subject: str
-    axes: tuple[AxisGrowth, ...]
-    tables: frozenset[str] | None = None
-
-    @classmethod
-    def of(
-        cls, subject: str, axis: str, scales: Sequence[int], activities: Sequence[Activity]
-    ) -> "GrowthReport":
-        """Build a report from activities that were measured elsewhere, along one axis.
-
-        Args:
-            subject: The name of the action.
-            axis: The name of the axis in messages, in the plural ("rows").
-            scales: The sizes that were tried, rising.
-            activities: The activity at each size, in the same order.
-
-        Raises:
-            ValueError: There are fewer than two scales, they do not rise, or their number is not
-                that of the activities.
-        """
-        if len(scales) < 2 or len(scales) != len(activities):
-            raise ValueError(
-                f"{axis}: growth needs one activity for each of at least two scales, "
-                f"got {len(activities)} for {list(scales)}"
-            )
-        _check_rising(axis, tuple(scales))
-        return cls(subject, (AxisGrowth(axis, tuple(scales), tuple(activities)),))
-
-    @classmethod
-    def of_axes(cls, subject: str, axes: Mapping[str, Mapping[int, Activity]]) -> "GrowthReport":
-        """Build a report from activities that were measured elsewhere, along several axes.
-
-        Args:
-            subject: The name of the action.
-            axes: By the name of an axis, the activities by the sizes that were tried, rising.
-
-        Raises:
-            ValueError: As for `of`.
-        """
-        reports = (
-            cls.of(subject, axis, [*tried], [*tried.values()]) for axis, tried in axes.items()
-        )
-        return cls(subject, tuple(axis for report in reports for axis in report.axes))
-
-    def along(self, axis: str) -> AxisGrowth:
-        """The measurements along one axis.
-
-        Raises:
-            KeyError: The axis was not measured.
-        """
-        return {growth.axis: growth for growth in self.axes}[axis]
-
-    @property
-    def touched_tables(self) -> frozenset[str]:
-        """All tables that the action read or wrote, at any scale of any axis."""
-        return frozenset().union(*(act.tables for axis in self.axes for act in axis.activities))
+# The sizes that are added to an axis to decide between forms of growth: at most so many, and at
+# most so many times what the first sizes cost in rows and queries.
+_MORE_SIZES = 6
+_TIMES_THE_FIRST_COST = 7
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """What one scale showed. `rows` is None where rows were not counted, or could not be."""
+    """What one run showed. `rows` is None where they were not asked for, or cannot be counted."""
 
     activity: Activity
     rows: Mapping[tuple[str, str], int] | None = None
+    asked: bool = False
 
     def equals(self, other: "_Sample") -> bool:
         """Whether the action did the same on tables of the same sizes, as far as is known."""
@@ -156,6 +61,14 @@ class _Sample:
             and self.rows == other.rows
             and _counts(self.activity) == _counts(other.activity)
         )
+
+    @property
+    def touched_rows(self) -> int | None:
+        """The rows of the tables that the action touched; None if they are not known."""
+        if self.rows is None:
+            return None
+        touched = self.activity.tables
+        return sum(count for (_, table), count in self.rows.items() if table in touched)
 
 
 def _counts(activity: Activity) -> tuple[object, ...]:
@@ -167,7 +80,18 @@ def _counts(activity: Activity) -> tuple[object, ...]:
         activity.transactions,
         activity.checkouts,
         activity.session_statements,
+        activity.other_statements,
         len(activity.bypassed or ()),
+    )
+
+
+def _rows_needed(activity: Activity, before: Sequence[_Sample], together: bool) -> bool:
+    """Whether the rows of all tables have to be counted, which costs a query for every table."""
+    # They are counted where nothing else shows whether, or how, the data grew.
+    if together and not activity.shows_records:
+        return True
+    return all(
+        other.equals(before[0]) and _counts(activity) == _counts(other.activity) for other in before
     )
 
 
@@ -178,52 +102,82 @@ class _Measurement:
     runner: ActionRunner
     action: Action
     populate: Populate
-    base: Mapping[str, int]
+    planned: Plan
     work: tuple[str, ...]
+    work_together: bool
     writes: bool
     project: Project | None
-    named_tables: frozenset[str]
+    contract: QueryContract
     tables: set[str] = field(default_factory=set)
+    samples: dict[tuple[int, ...], _Sample] = field(default_factory=dict)
+    runs: int = 0
+    axis: str = ""  # the one that is measured at present, for messages
 
-    def along(self, axis: str, scales: tuple[int, ...]) -> AxisGrowth:
-        """Run the action at every scale of one axis."""
-        sizes = [
-            dict.fromkeys(self.base, scale) if axis == ALL_AXES else {**self.base, axis: scale}
-            for scale in scales
-        ]
+    def along(self, axes: Sequence[str], scales: Sequence[int]) -> AxisGrowth:
+        """Run the action at every scale of one axis, or of several that grow at once."""
+        __tracebackhide__ = True
+        self.axis = axes[0] if len(axes) == 1 else name_together(axes)
         samples: list[_Sample] = []
-        for each in sizes:
-            samples.append(self._run(each, samples))
+        for scale in scales:
+            samples.append(self._sample(self._sizes(axes, scale), samples, len(axes) > 1))
+        rows = [each.touched_rows for each in samples]
+        counted = [count for count in rows if count is not None]
         return AxisGrowth(
-            axis,
-            scales,
+            self.axis,
+            tuple(scales),
             tuple(sample.activity for sample in samples),
             all(sample.equals(samples[0]) for sample in samples),
+            together=tuple(axes) if len(axes) > 1 else (),
+            data=tuple(counted) if len(counted) == len(samples) else None,
+            partial=bool(self.planned.together) and len(axes) < len(self.planned.base),
         )
 
-    def _run(self, sizes: Mapping[str, int], before: Sequence[_Sample]) -> _Sample:
+    def _sizes(self, axes: Sequence[str], scale: int) -> Sizes:
+        return {**self.planned.base, **dict.fromkeys(axes, scale)}
+
+    def _sample(self, sizes: Sizes, before: Sequence[_Sample], together: bool) -> _Sample:
+        """The sample at these sizes. Sizes that several axes share are measured once."""
+        __tracebackhide__ = True
+        key = tuple(sizes.values())
+        work = self.work if not together or self.work_together else ()
+        known = self.samples.get(key)
+        if (
+            known is None
+            or tuple(known.activity.work) != work
+            or (not known.asked and _rows_needed(known.activity, before, together))
+        ):
+            self.samples[key] = known = self._run(sizes, before, together, work)
+        return known
+
+    def _run(
+        self, sizes: Sizes, before: Sequence[_Sample], together: bool, work: tuple[str, ...]
+    ) -> _Sample:
+        __tracebackhide__ = True
         runner = self.runner
-        with runner.entered(runner.call(self.populate, **sizes)) as engine:
-            if not is_engine(engine):
+        self.runs += 1
+
+        with self._populated(sizes) as source:
+
+            def action(_engine: AnyEngine) -> object:
+                __tracebackhide__ = True
+                with NamedStep("the action", self.axis, sizes):
+                    return runner.call(self.action, source)
+
+            try:
+                engine = single_engine(source)
+            except ValueError as refused:
                 raise ValueError(
                     "populate must return an SQLAlchemy engine (or a context manager that yields "
-                    f"one), got {type(engine).__name__}"
-                )
-            activity = watch(
-                self.action, engine, runner=runner, work=self.work, project=self.project
-            )
+                    f"one), got {type(source).__name__}: {refused}"
+                ) from None
+            activity = watch(action, engine, runner=runner, work=work, project=self.project)
             # The database is gone once the block ends, so its tables are listed here. The counts
             # are complete by now, and the queries of the listing are not among them.
-            if self.named_tables - activity.tables - self.tables:
-                self.tables |= self._ask(engine, existing_tables) or frozenset()
+            if self.contract.named_tables.keys() - activity.tables - self.tables:
+                self.tables |= {bare_name(name) for name in self._tables(engine)}
             sample = _Sample(activity)
-            # Rows cost a query for every table. They are counted only for as long as nothing else
-            # shows that the data grew.
-            if all(
-                other.equals(before[0]) and _counts(activity) == _counts(other.activity)
-                for other in before
-            ):
-                sample = _Sample(activity, self._ask(engine, row_counts))
+            if _rows_needed(activity, before, together):
+                sample = _Sample(activity, self._ask(engine, row_counts), asked=True)
         if activity.written and not self.writes:
             raise ValueError(
                 f"the action wrote to {', '.join(activity.written)} but should only read: "
@@ -231,10 +185,107 @@ class _Measurement:
             )
         return sample
 
+    @contextmanager
+    def _populated(self, sizes: Sizes) -> Iterator[object]:
+        """Yield what `populate` returns or yields; exceptions of `populate` name the step."""
+        __tracebackhide__ = True
+        with ExitStack() as stack:
+            with NamedStep("populate", self.axis, sizes):
+                made = self.runner.call(self.populate, **sizes)
+                engine = stack.enter_context(self.runner.entered(made))
+            yield engine
+            # Not reached if the block raised: its exception passes through the ExitStack as it is.
+            with NamedStep("the end of populate", self.axis, sizes):
+                stack.close()
+
+    def _tables(self, engine: AnyEngine) -> frozenset[str]:
+        if isinstance(engine, Engine):
+            return tables_of(engine) or frozenset()
+        return self.runner.wait_for(tables_of_async(engine)) or frozenset()
+
     def _ask(self, engine: AnyEngine, question: Callable[[Connection], Answer]) -> Answer | None:
         if isinstance(engine, Engine):
             return ask(engine, question)
         return self.runner.wait_for(ask_async(engine, question))
+
+    def all_axes(self) -> tuple[AxisGrowth, ...]:
+        """Every axis alone, then the axes that only make something grow together."""
+        __tracebackhide__ = True
+        base, sizes = [*self.planned.base], self.planned.together
+        found: list[AxisGrowth] = []
+        for axis, tried in self.planned.scales.items():  # a comprehension shows in tracebacks
+            found.append(self.along([axis], tried))
+        if sizes:
+            every = self.along(base, sizes)
+            *_, only_there = reported_counts([*found, every], self.contract)
+            causes = {self._needed(name, every) for name in only_there} - {tuple(base)}
+            found += [*(self.along(axes, sizes) for axes in sorted(causes, key=len)), every]
+        reported = reported_counts(found, self.contract)
+        return tuple(
+            self._decided(axis, names) for axis, names in zip(found, reported, strict=True)
+        )
+
+    def _needed(self, name: str, every: AxisGrowth) -> tuple[str, ...]:
+        """The fewest axes along which a count grows as it does along every axis."""
+        needed = [*self.planned.base]
+        for axis in self.planned.base:
+            fewer = [each for each in needed if each != axis]
+            # For two axes nothing is left to find out: alone, neither makes the count grow.
+            if len(fewer) > 1 and grows_as(
+                every, self.along(fewer, every.scales), self.contract, name
+            ):
+                needed = fewer
+        return tuple(needed)
+
+    def _decided(self, axis: AxisGrowth, names: Collection[str]) -> AxisGrowth:
+        """The axis with more scales, as long as several forms of growth fit what it reports."""
+        if axis.together and self.work_together:
+            return axis
+        axes = axis.together or (axis.axis,)
+        cost = _cost_of(axis)
+        left = _TIMES_THE_FIRST_COST * sum(map(cost, axis.scales))
+        for _ in range(_MORE_SIZES):
+            if not undecided_trends(axis, self.contract, names):
+                break
+            size = _next_size(axis.scales)
+            left -= cost(size)
+            if left < 0:
+                break
+            # A population may know the first scales only, and a message about a size that nobody
+            # asked for would hide the finding.
+            try:
+                axis = self.along(axes, sorted({*axis.scales, size}))
+            except Exception:
+                break
+        return axis
+
+
+def _next_size(scales: Sequence[int]) -> int:
+    """A further size: in the middle of a wide gap, else twice the largest."""
+    gaps = [(high / max(low, 1), low, high) for low, high in pairwise(scales)]
+    ratio, low, high = max(gaps)
+    middle = isqrt(max(low, 1) * high)
+    # Sizes between those tried are cheaper than larger ones, so wide gaps are filled first.
+    if ratio > 6 and low < middle < high:
+        return middle
+    return scales[-1] * 2
+
+
+def _cost_of(axis: AxisGrowth) -> Callable[[int], float]:
+    """The cost of a size in rows and queries: those seen, continued by the power seen last."""
+    dimensions = len(axis.together) or 1
+
+    def cost(activity: Activity, scale: int) -> float:
+        return float(scale**dimensions + activity.queries + (activity.rows_fetched or 0))
+
+    costs = {
+        scale: max(1.0, cost(activity, scale))
+        for scale, activity in zip(axis.scales, axis.activities, strict=True)
+    }
+    before, last = axis.scales[-2:]
+    seen = log(costs[last] / costs[before]) / log(last / max(1, before)) if last > 1 else 1.0
+    power = max(1.0, seen)
+    return lambda scale: costs.get(scale, costs[last] * (scale / last) ** power)
 
 
 def measure_growth(
@@ -243,14 +294,19 @@ def measure_growth(
     *,
     axes: Axes,
     scales: Scales = DEFAULT_SCALES,
-    together: Sequence[int] = (),
+    together: Sequence[int] | None = None,
     work: Iterable[str] = (),
     writes: bool = False,
     subject: str = "",
     project: Project | None = None,
-    named_tables: Collection[str] | None = None,
+    contract: QueryContract | None = None,
 ) -> GrowthReport:
-    """Run an action at every scale of every axis, one axis at a time.
+    """Run an action at every scale of every axis, one axis at a time, and at all axes at once.
+
+    Of k axes with three scales each, a constant action takes 3 runs for one axis, and 2 k + 3 runs
+    for more: the smallest sizes are shared. Growth that only shows where all axes grow takes
+    further runs that find the axes which it needs. Growth of an undecided form takes up to six
+    more sizes, for up to seven times the cost of the first ones.
 
     Args:
         action: Called with the engine; plain or async.
@@ -258,111 +314,51 @@ def measure_growth(
             new database of those sizes, or a context manager that yields one; plain or async.
         axes: The axes with their base sizes, or only their names (base size 2).
         scales: The sizes to try on every axis, or a mapping from axes to their sizes.
-        together: Sizes for a further pass in which all axes grow at once; empty for none.
+        together: The sizes of the pass in which all axes grow at once. By default they are chosen
+            so that the product of the axes stays below about 2,000; empty for no such pass. Work
+            is only counted in it if the sizes are given.
         work: Deterministic counts to take (`VM_STEPS`, `BRANCHES`).
         writes: Whether the action may change tables.
         subject: The name of the action in reports; default: its own name.
         project: The user's own files; default: those below the working directory.
-        named_tables: The tables that a contract names. The report then holds the tables of the
-            databases, so that a misspelt name can be found.
+        contract: What is allowed. No further runs are made for growth that it allows. The report
+            then holds the tables of the databases, so that a misspelt name can be found.
 
     Raises:
         ValueError: Before the action runs: there are fewer than three scales, scales that do not
             increase, or axes that do not exist, a size is not a whole number, an argument that
             takes a list got something else, `populate` returns no engine, or the engine cannot
             count a kind of work. After its first run: it wrote although `writes` is false.
+        StepError: `populate` or the action raised an exception, which is the cause.
     """
-    _check_list("axes", axes, 'axes=["orders"]')
-    _check_list("work", work, 'work=["vm_steps"]')
-    base = dict(axes) if isinstance(axes, Mapping) else dict.fromkeys(axes, BASE_SIZE)
-    _check_axes(base, populate)
-    for axis, size in base.items():
-        _check_sizes(f"the base size of {axis}", [size])
-    planned = _planned_scales(base, scales, together)
+    __tracebackhide__ = True
+    check_contract(contract)
+    check_list("work", work, 'work=["vm_steps"]')
+    planned = plan(axes, scales, together, populate)
 
     def measured() -> GrowthReport:
+        __tracebackhide__ = True
         with action_runner() as runner:
             measurement = _Measurement(
                 runner=runner,
                 action=action,
                 populate=populate,
-                base=base,
+                planned=planned,
                 work=tuple(work),
+                work_together=together is not None,
                 writes=writes,
                 project=project,
-                named_tables=frozenset(named_tables or ()),
+                contract=contract or QueryContract(),
             )
-            axes_grown = tuple(measurement.along(axis, tried) for axis, tried in planned.items())
+            axes_grown = measurement.all_axes()
         return GrowthReport(
             subject or _name_of(action),
             axes_grown,
-            None if named_tables is None else frozenset(measurement.tables),
+            None if contract is None else frozenset(measurement.tables),
+            measurement.runs,
         )
 
     return outside_event_loop(measured)
-
-
-def _planned_scales(
-    base: Mapping[str, int], scales: Scales, together: Sequence[int]
-) -> dict[str, tuple[int, ...]]:
-    _check_list("scales", scales, "scales=(2, 20, 501)")
-    _check_list("together", together, "together=(2, 20, 60)")
-    if isinstance(scales, Mapping):
-        for axis, tried in scales.items():
-            _check_list(f"scales[{axis!r}]", tried, "(2, 20, 501)")
-        unknown = [axis for axis in scales if axis not in base]
-        if unknown:
-            raise ValueError(f"no such axis: {', '.join(unknown)}; there are {', '.join(base)}")
-        planned = {axis: tuple(scales.get(axis, DEFAULT_SCALES)) for axis in base}
-    else:
-        planned = {axis: tuple(scales) for axis in base}
-    if together:
-        planned[ALL_AXES] = tuple(together)
-    for axis, tried in planned.items():
-        _check_scales(axis, tried)
-    return planned
-
-
-def _check_list(name: str, value: object, example: str) -> None:
-    # A string is iterable too. Its characters would be taken for names.
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise ValueError(f"{name} must be a list, such as {example}, got {value!r}")
-
-
-def _check_scales(axis: str, scales: tuple[int, ...]) -> None:
-    _check_sizes(axis, scales)
-    # Two counts fit a line, a step and a curve alike. A third count decides between them.
-    if len(scales) < 3:
-        raise ValueError(f"{axis}: at least three scales are needed, got {list(scales)}")
-    _check_rising(axis, scales)
-
-
-def _check_sizes(name: str, sizes: Sequence[object]) -> None:
-    for size in sizes:
-        if not isinstance(size, int) or isinstance(size, bool):
-            raise ValueError(f"{name}: a size must be a whole number, got {size!r}")
-        if size < 0:
-            raise ValueError(f"{name}: a size cannot be negative, got {size}")
-
-
-def _check_rising(axis: str, scales: tuple[int, ...]) -> None:
-    if any(after <= before for before, after in pairwise(scales)):
-        raise ValueError(f"{axis}: scales must increase, got {list(scales)}")
-
-
-def _check_axes(base: Mapping[str, int], populate: Populate) -> None:
-    if not base:
-        raise ValueError("at least one axis is needed to grow along")
-    for axis in base:
-        if not isinstance(axis, str):
-            raise ValueError(f"axes must be names, such as axes=['orders'], got {axis!r}")
-    # Checked before anything runs, because a population at the largest scale may take long.
-    try:
-        inspect.signature(populate).bind(**base)
-    except TypeError as mismatch:
-        raise ValueError(
-            f"populate does not take the axes {', '.join(base)} as keyword arguments: {mismatch}"
-        ) from None
 
 
 def _name_of(action: Action) -> str:

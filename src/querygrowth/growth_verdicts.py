@@ -1,52 +1,66 @@
-"""Judge how an action grows with its data. All words of a growth failure are in this file.
+"""Judge how an action grows with its data.
 
 The words of one judgement are in its function, in the order of `_judge_axis`: `_judge_bypasses`,
-`_judge_queries` (its advice in `_advice`) or `_no_growth`, `_judge_constant`, `_judge_rows`,
-`_judge_work`. The evidence is worded in `_counts_by_scale` and `describe_trend`. The words of a
-limit that holds at one size, and of an action that did nothing, are in `querygrowth.contract`.
+`_judge_queries` or `_no_growth`, `_judge_steady`, `_judge_rows`, `_judge_work`. Its evidence and
+its advice are worded in `querygrowth.growth_evidence`. The words of a limit that holds at one size,
+and of an action that did nothing, are in `querygrowth.contract`. `querygrowth.grown` decides what
+grew.
 """
 
-import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby, zip_longest
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from itertools import zip_longest
 
-from querygrowth.activity import CHECKOUTS, SESSION_STATEMENTS, TRANSACTIONS, Activity
-from querygrowth.call_sites import CallSite
+from querygrowth.activity import (
+    BYPASSES,
+    CHECKOUTS,
+    FETCHED_ROWS,
+    OTHER_STATEMENTS,
+    SESSION_STATEMENTS,
+    TRANSACTIONS,
+    Activity,
+)
 from querygrowth.contract import (
     QueryContract,
     check_contract,
     describe_allowances,
     judge_vacuity,
-    largest_fetch_site,
-    misspelt_table,
     number,
 )
-from querygrowth.growth import AxisGrowth, GrowthReport
-from querygrowth.trend import Chunk, Growth, Trend, trend
+from querygrowth.fixes import concerned, shortened, site_of_rise
+from querygrowth.grown import (
+    FURTHER_TABLES,
+    STEADY_COUNTS,
+    counts_of,
+    further_tables,
+    grown_tables,
+    queries_about,
+    reported_counts,
+    rows_must_be_constant,
+    rows_trend,
+)
+from querygrowth.growth_evidence import (
+    SHOWN_SHAPES,
+    advice,
+    counts_by_scale,
+    data_by_scale,
+    describe_trend,
+    growing_queries,
+    unit_of,
+)
+from querygrowth.growth_report import AxisGrowth, GrowthReport
+from querygrowth.table_limits import misspelt_table
+from querygrowth.trend import trend
 from querygrowth.verdict import Outcome, Verdict, judge
 
-Count = Callable[[Activity], "int | None"]
-
-# The counts beside queries that must be the same at every scale, and the advice if they are not.
-_CONSTANT_COUNTS: tuple[tuple[str, Count, str], ...] = (
-    (TRANSACTIONS, lambda act: act.transactions, "a transaction or session opened in a loop"),
-    (CHECKOUTS, lambda act: act.checkouts, "a connection taken from the pool in a loop"),
-    (SESSION_STATEMENTS, lambda act: act.session_statements, "a savepoint or pragma in a loop"),
-)
-
-# The usual source of chunks, by their size.
-_KNOWN_CHUNKS = {
-    500: "selectinload, or IN lists split into chunks of 500",
-    999: "IN lists split at 999, SQLite's old limit of variables",
-    1000: "IN lists split into chunks of 1000",
-    32_766: "IN lists split at 32766, SQLite's limit of variables",
-    65_535: "IN lists split at 65535, PostgreSQL's limit of parameters",
+# What to look at where a count beside queries is not the same at every scale.
+_STEADY_ADVICE = {
+    TRANSACTIONS: "a transaction or session opened in a loop",
+    CHECKOUTS: "a connection taken from the pool in a loop",
+    SESSION_STATEMENTS: "a savepoint or pragma in a loop",
+    OTHER_STATEMENTS: "a statement such as CREATE, EXPLAIN or COPY in a loop",
 }
-
-_SHOWN_SHAPES = 3
-_SHOWN_CHARACTERS = 160
 
 
 def judge_growth(
@@ -79,13 +93,17 @@ def judge_growth(
         touched, subject = report.touched_tables, report.subject
         if misspelt := misspelt_table(contract, touched, report.tables, subject=subject):
             return (misspelt,)  # other failures may only follow from the misspelling
-    grown = [_judge_queries(axis, report.subject, contract) for axis in report.axes]
+    reported = reported_counts(report.axes, contract)
+    grown = [
+        _judge_queries(axis, report.subject, contract, names)
+        for axis, names in zip(report.axes, reported, strict=True)
+    ]
     # What goes past SQLAlchemy does so along all axes: it is reported where it is the most.
     worst = max(report.axes, key=lambda axis: len(_most_bypassed(axis)))
     bypasses = _judge_bypasses(worst, report.subject)
     verdicts: list[Verdict] = []
-    for axis, queries in zip(report.axes, grown, strict=True):
-        verdicts += _judge_axis(axis, report.subject, contract, queries)
+    for axis, queries, names in zip(report.axes, grown, reported, strict=True):
+        verdicts += _judge_axis(axis, report.subject, contract, queries, names)
     # What was not counted explains all other failures, so that failure comes first.
     return (
         *_by_cause([verdict for verdict in (bypasses, *verdicts) if verdict.failed], grown),
@@ -113,7 +131,11 @@ def _by_cause(failed: Sequence[Verdict], grown: Sequence[Verdict]) -> tuple[Verd
 
 
 def _judge_axis(
-    axis: AxisGrowth, subject: str, contract: QueryContract, queries: Verdict
+    axis: AxisGrowth,
+    subject: str,
+    contract: QueryContract,
+    queries: Verdict,
+    reported: Collection[str],
 ) -> Iterator[Verdict]:
     # An action that did nothing explains all other verdicts, so that is judged first.
     yield _first_failed([judge_vacuity(act, subject) for act in axis.activities])
@@ -121,10 +143,9 @@ def _judge_axis(
     yield from _judge_limits(axis, subject, contract)
     if axis.same_data:
         return
-    for name, count, next_step in _CONSTANT_COUNTS:
-        site = axis.activities[-1].sites.get(name)
-        yield _judge_constant(axis, subject, name, count, next_step, site)
-    yield _judge_rows(axis, subject)
+    for name in STEADY_COUNTS:
+        yield _judge_steady(axis, subject, name, name in reported)
+    yield _judge_rows(axis, subject, contract, FETCHED_ROWS in reported)
     for name in dict.fromkeys(name for act in axis.activities for name in act.work):
         yield _judge_work(axis, subject, name)
 
@@ -146,9 +167,11 @@ def _judge_bypasses(axis: AxisGrowth, subject: str) -> Verdict:
         if bypassed
         else "no statement went past SQLAlchemy",
         evidence=[
-            *_counts_by_scale(axis, lambda act: len(act.bypassed or ()), "bypassing"),
-            *dict.fromkeys(bypassed[:_SHOWN_SHAPES]),
+            *counts_by_scale(axis, lambda act: len(act.bypassed or ()), "bypassing"),
+            *dict.fromkeys(bypassed[:SHOWN_SHAPES]),
+            *concerned(axis.activities, BYPASSES),
         ],
+        site=axis.activities[-1].sites.get(BYPASSES),
         next_step="cursors taken from raw_connection() or connection.connection, another engine, "
         "or a connection of the driver",
     )
@@ -162,38 +185,33 @@ def _no_growth(axis: AxisGrowth, subject: str) -> Verdict:
         expected=f"data that grows along {axis.axis}",
         seen=f"the data did not grow along {axis.axis}",
         evidence=(
-            *_counts_by_scale(axis, lambda act: act.queries, "queries"),
+            *counts_by_scale(axis, lambda act: act.queries, "queries"),
             "every table had the same number of rows at every scale",
         ),
         next_step=f"whether populate uses {axis.axis}, and returns a new database at every scale",
     )
 
 
-def _judge_queries(axis: AxisGrowth, subject: str, contract: QueryContract) -> Verdict:
+def _judge_queries(
+    axis: AxisGrowth, subject: str, contract: QueryContract, reported: Collection[str]
+) -> Verdict:
     if axis.same_data:
         return _no_growth(axis, subject)
-    unexplained = [contract.unexplained(act) for act in axis.activities]
-    first = unexplained[0]
-    # A single query that only larger runs need is not growth: it is sent once at any larger size.
-    grown = {
-        table
-        for counts in unexplained
-        for table, count in counts.items()
-        if count > max(1, first.get(table, 0))
-    }
-    growing = _growing_shapes(axis, grown)
+    grown = {t for t in grown_tables(axis, contract) if queries_about(t) in reported}
+    further = further_tables(axis, contract) if FURTHER_TABLES in reported else frozenset()
+    growing = growing_queries(axis, grown, further)
     site = growing[0].site if growing else None
     broken = [granted for granted in contract.allowances if granted.table in grown or not grown]
     return judge(
         subject,
-        not grown,
+        not grown and not further,
         expected=f"the same count at every scale{describe_allowances(broken)}",
-        seen=f"queries {'grew' if grown else 'did not grow'} with {axis.axis}",
+        seen=f"queries {'grew' if grown or further else 'did not grow'} with {axis.axis}",
         evidence=[
-            *_counts_by_scale(axis, lambda act: act.queries, "queries"),
-            *(line for shape in growing for line in shape.lines(shown=site)),
+            *counts_by_scale(axis, lambda act: act.queries, "queries"),
+            *(line for shape in growing for line in shape.lines(shown=site, worst=growing[0])),
         ],
-        next_step=_advice(growing, axis),
+        next_step=advice(growing, axis),
         site=site,
     )
 
@@ -206,194 +224,100 @@ def _judge_limits(axis: AxisGrowth, subject: str, contract: QueryContract) -> It
         yield _first_failed([verdict for verdict in verdicts if verdict is not None])
 
 
-def _judge_constant(
-    axis: AxisGrowth, subject: str, name: str, count: Count, next_step: str, site: CallSite | None
-) -> Verdict:
+def _judge_steady(axis: AxisGrowth, subject: str, name: str, grew: bool) -> Verdict:
+    """Judge one of `STEADY_COUNTS`."""
     expected = f"the same number of {name} at every scale"
-    counts = _known([count(act) for act in axis.activities])
+    count = STEADY_COUNTS[name]
+    counts = counts_of(axis, count)
     if counts is None:
         return Verdict(subject, Outcome.SKIPPED, expected, f"{name} were not counted")
-    found = trend(axis.scales, counts)
+    described = describe_trend(trend(axis.scales, counts))
+    others = axis.activities[-1].other_shapes if name == OTHER_STATEMENTS else ()
+    most = sorted(others, key=lambda sent: -sent.count)[:SHOWN_SHAPES]
     return judge(
         subject,
-        not found.grows,
+        not grew,
         expected=expected,
-        seen=f"{name} grew with {axis.axis} ({describe_trend(found)})"
-        if found.grows
-        else f"{name} constant",
-        evidence=_counts_by_scale(axis, count, name),
-        next_step=next_step,
-        site=site,
+        seen=f"{name} grew with {axis.axis} ({described})" if grew else f"{name} constant",
+        evidence=[
+            *counts_by_scale(axis, count, name),
+            *(f"{sent.count}x {shortened(sent.shape.text)}" for sent in most),
+            *concerned(axis.activities, name),
+        ],
+        next_step=_STEADY_ADVICE[name],
+        site=axis.activities[-1].sites.get(name),
     )
 
 
-def _judge_rows(axis: AxisGrowth, subject: str) -> Verdict:
-    def fetched(act: Activity) -> int | None:
-        return act.rows_fetched
-
-    records = [act.records for act in axis.activities if act.records is not None]
-    site = largest_fetch_site(axis.activities[-1])
-    if len(records) == len(axis.activities) and len(set(records)) == 1:
-        # The result stays the same size, so its rows must too: growth is over-fetching.
-        next_step = "rows fetched only to be thrown away: filter them in the database"
-        return _judge_constant(axis, subject, "fetched rows", fetched, next_step, site)
-    return _judge_proportion(
-        axis,
+def _judge_rows(axis: AxisGrowth, subject: str, contract: QueryContract, grew: bool) -> Verdict:
+    constant = rows_must_be_constant(axis)
+    found = rows_trend(axis, contract)
+    if constant:
+        expected = "the same number of fetched rows at every scale"
+        next_step = (
+            "rows fetched only to be thrown away: filter, limit or count them in the database; "
+            "if all rows are meant to be read, declare it: allow_rows(...)"
+        )
+        faster = f"fetched rows grew with {axis.axis}"
+    else:
+        expected = f"fetched rows in proportion to {unit_of(axis)}"
+        next_step = "joins that multiply each other's rows, or a missing join condition"
+        faster = f"fetched rows grew faster than {unit_of(axis)}"
+    if found is None:
+        unknown = counts_of(axis, lambda act: act.rows_fetched) is None
+        return Verdict(
+            subject,
+            Outcome.SKIPPED,
+            expected,
+            "fetched rows were not counted"
+            if unknown
+            else f"the data along {axis.axis} are "
+            "unknown: the action returns no records, and the rows of its tables cannot be counted",
+        )
+    records = axis.records is not None
+    return judge(
         subject,
-        "fetched rows",
-        fetched,
-        expected=f"fetched rows in proportion to {_unit(axis)}",
-        evidence=_counts_by_scale(axis, lambda act: act.records or 0, "records") if records else (),
-        next_step="joins that multiply each other's rows, or a missing join condition",
-        site=site,
+        not grew,
+        expected=expected,
+        seen=f"{faster} ({describe_trend(found)})"
+        if grew and constant
+        else faster
+        if grew
+        else f"fetched rows {describe_trend(found)}",
+        evidence=[
+            *counts_by_scale(axis, lambda act: act.rows_fetched, "fetched rows"),
+            *(counts_by_scale(axis, lambda act: act.records or 0, "records") if records else ()),
+            *(data_by_scale(axis) if axis.together and not records else ()),
+            *concerned(axis.activities, FETCHED_ROWS),
+        ],
+        next_step=next_step,
+        site=site_of_rise(axis.activities, FETCHED_ROWS),
     )
 
 
 def _judge_work(axis: AxisGrowth, subject: str, name: str) -> Verdict:
-    return _judge_proportion(
-        axis,
-        subject,
-        name,
-        lambda act: act.work.get(name),
-        expected=f"{name} at most in proportion to {_unit(axis)}",
-        next_step="a full scan in a loop, a missing index, or a nested loop in Python",
-    )
+    """Judge that work grows no faster than the data."""
+    expected = f"{name} at most in proportion to {unit_of(axis)}"
 
+    def count(act: Activity) -> int | None:
+        return act.work.get(name)
 
-def _judge_proportion(
-    axis: AxisGrowth,
-    subject: str,
-    name: str,
-    count: Count,
-    *,
-    expected: str,
-    next_step: str,
-    evidence: Iterable[str] = (),
-    site: CallSite | None = None,
-) -> Verdict:
-    """Judge that a count grows no faster than the data."""
-    counts = _known([count(act) for act in axis.activities])
+    counts = counts_of(axis, count)
     if counts is None:
         return Verdict(subject, Outcome.SKIPPED, expected, f"{name} were not counted")
-    found = trend(axis.extent, counts, in_steps=False)
-    faster = found.growth is Growth.SUPERLINEAR
+    # With a tolerance, because work is no exact form: a sort takes n log n, an index its depth.
+    found = trend(axis.extent or axis.scales, counts, in_steps=False)
     return judge(
         subject,
-        not faster,
+        not found.accelerates,
         expected=expected,
-        seen=f"{name} grew faster than {_unit(axis)}"
-        if faster
+        seen=f"{name} grew faster than {unit_of(axis)}"
+        if found.accelerates
         else f"{name} {describe_trend(found)}",
-        evidence=[*_counts_by_scale(axis, count, name), *evidence],
-        next_step=next_step,
-        site=site,
+        evidence=[*counts_by_scale(axis, count, name), *concerned(axis.activities, name)],
+        next_step="a full scan in a loop, a missing index, or a nested loop in Python",
+        site=site_of_rise(axis.activities, name),
     )
-
-
-@dataclass(frozen=True)
-class _GrowingShape:
-    """A shape that is sent more often at a larger scale."""
-
-    table: str
-    text: str
-    trend: Trend
-    site: CallSite | None
-
-    def lines(self, *, shown: CallSite | None) -> Iterator[str]:
-        """Yield the counts and the trend, the text, and the line unless the verdict shows it."""
-        counts = ", ".join(map(str, self.trend.counts))
-        yield f"{self.table}: {counts} ({describe_trend(self.trend)})"
-        yield f"  {_shortened(self.text)}"
-        if self.site and self.site != shown:
-            yield f"  sent from {self.site}"
-
-
-def _growing_shapes(axis: AxisGrowth, tables: Collection[str]) -> tuple[_GrowingShape, ...]:
-    """The shapes about `tables` whose count grows, those with the largest counts first."""
-    # Later scales replace earlier ones: at the largest, the line that loops has sent more than any
-    # other line, so it is the shape's line there.
-    known = {sent.shape.text: sent for act in axis.activities for sent in act.shapes}
-    found = [
-        _GrowingShape(known[text].shape.table, text, grown, known[text].site)
-        for text, grown in axis.shape_trends().items()
-        if grown.grows and known[text].shape.table in tables
-    ]
-    return tuple(sorted(found, key=lambda shape: -max(shape.trend.counts)))[:_SHOWN_SHAPES]
-
-
-def _shortened(text: str) -> str:
-    """Shorten a long statement to `_SHOWN_CHARACTERS`."""
-    if len(text) > _SHOWN_CHARACTERS:
-        # The tables and conditions identify a statement. The list of its columns is long and does
-        # not, so that it is left out first.
-        text = re.sub(r"^SELECT .*? FROM ", "SELECT ... FROM ", text)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
-
-
-def _counts_by_scale(axis: AxisGrowth, count: Count, name: str) -> Iterator[str]:
-    """Yield a line for each group of scales with the same count, with the tables that rose."""
-    samples = list(zip(axis.scales, axis.activities, strict=True))
-    groups = [list(group) for _, group in groupby(samples, key=lambda pair: count(pair[1]))]
-    scales = [", ".join(str(scale) for scale, _ in group) for group in groups]
-    width = max(map(len, scales))
-    before: Activity | None = None
-    for label, group in zip(scales, groups, strict=True):
-        after = group[-1][1]
-        rises = ""
-        if before is not None and name == "queries":
-            rises = "   " + ", ".join(
-                f"{table} {before.by_table.get(table, 0)} -> {sent}"
-                for table, sent in after.by_table.items()
-                if sent > before.by_table.get(table, 0)
-            )
-        yield f"{axis.axis}  {label:<{width}}  {count(after)} {name}{rises}"
-        before = after
-
-
-def _advice(growing: Sequence[_GrowingShape], axis: AxisGrowth) -> str:
-    """The advice for growing queries, by the kind of growth of the shape that grows most."""
-    # All shapes have constant counts, but their allowance grants less at a larger scale.
-    if not growing:
-        return "the tables that rose above"
-    worst = growing[0]
-    if max(worst.trend.counts) <= 1:
-        return "statement text that differs at each scale: use bound parameters"
-    if worst.trend.growth is Growth.SUPERLINEAR:
-        return f"a query about {worst.table} inside nested loops"
-    chunk = worst.trend.chunk
-    if chunk is None:
-        return (
-            f"a loop that queries {worst.table} once per item of {axis.axis}: fetch them "
-            "in one query (a join, an IN list, or an eager load)"
-        )
-    usual = (words for size, words in _KNOWN_CHUNKS.items() if chunk.low <= size <= chunk.high)
-    source = next(usual, f"work done in chunks of {_sizes(chunk)}")
-    return f"{source}; if it is meant, declare it: allow({worst.table!r}, chunk=...)"
-
-
-def describe_trend(found: Trend) -> str:
-    """A trend in words: "constant", "linear, slope 1.00", ..."""
-    if found.growth is Growth.STEPWISE and found.chunk:
-        return f"stepwise, chunks of {_sizes(found.chunk)}"
-    if found.growth is Growth.LINEAR:
-        return f"linear, slope {found.slope:.2f}"
-    if found.growth is Growth.SUPERLINEAR:
-        return f"superlinear, slopes {', '.join(f'{slope:.2f}' for slope in found.slopes)}"
-    return "constant"
-
-
-def _sizes(chunk: Chunk) -> str:
-    return str(chunk.low) if chunk.low == chunk.high else f"{chunk.low} to {chunk.high}"
-
-
-def _unit(axis: AxisGrowth) -> str:
-    return axis.axis if axis.extent == axis.scales else f"records along {axis.axis}"
-
-
-def _known(counts: Sequence[int | None]) -> list[int] | None:
-    """The counts; None if one of them was not taken, because a trend needs all."""
-    known = [count for count in counts if count is not None]
-    return known if len(known) == len(counts) else None
 
 
 def _first_failed(verdicts: Sequence[Verdict]) -> Verdict:

@@ -7,18 +7,31 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
+from itertools import islice
 from time import perf_counter
 from typing import Any, Protocol
+from weakref import ref
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Dialect, Engine, event
 from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from querygrowth.call_sites import Callers, CallSite, Project, StackWalker
-from querygrowth.engine import AnyEngine, sync_engine
+from querygrowth.call_sites import Callers
+from querygrowth.orm_loads import Load, RawLoad, raw_load
+from querygrowth.stack import StackWalker
+from querygrowth.statements import (
+    DriverReport,
+    StatementKind,
+    first_keyword,
+    kind_of,
+    needs_report,
+    statements_in,
+)
 
 DBAPIRow = Sequence[object]
+_READING = frozenset({"SELECT", "TABLE", "VALUES", "WITH"})
 
 
 class RowCursor(Protocol):
@@ -48,14 +61,19 @@ class Execution:
     __slots__ = (
         "callers",
         "checkout",
+        "continued",
         "ended",
         "executemany",
         "failed",
+        "load",
         "parameter_count",
         "parameters",
+        "read_steps",
+        "report",
         "rows_fetched",
         "sql",
         "started",
+        "steps",
         "transaction",
     )
 
@@ -68,6 +86,8 @@ class Execution:
         transaction: int | None,
         callers: Callers | None,
         parameters: object,
+        load: RawLoad | Load | None,
+        continued: bool = False,
     ) -> None:
         self.sql = sql
         self.parameter_count = parameter_count
@@ -76,8 +96,13 @@ class Execution:
         self.transaction = transaction
         self.callers = callers
         self.parameters = parameters
+        self.load = load
+        self.steps = 0  # of SQLite's machine, from sending to the last row
+        self.read_steps: Callable[[], int] | None = None
+        self.continued = continued
         self.rows_fetched = 0
         self.failed = True  # until SQLAlchemy reports that it returned
+        self.report: DriverReport | None = None  # only where the text does not tell the kind
         self.ended: float | None = None
         self.started = perf_counter()
 
@@ -86,10 +111,42 @@ class Execution:
         """From sending to the last row; None while there may be more rows."""
         return None if self.ended is None else self.ended - self.started
 
+    @property
+    def kind(self) -> StatementKind:
+        """The kind of the statement, by its text and by what the driver reported."""
+        return kind_of(self.sql, self.report)
+
+    def parts(self, dialect: str) -> "tuple[Execution, ...]":
+        """The statements that were sent in one text, as executions; mostly this one alone.
+
+        The first one has the values. The rows belong to the first one that can return rows.
+
+        Args:
+            dialect: SQLAlchemy's name of the dialect.
+        """
+        texts = statements_in(self.sql, dialect)
+        if len(texts) == 1:
+            return (self,)
+        parts = tuple(copy(self) for _ in texts)
+        for number, (part, sql) in enumerate(zip(parts, texts, strict=True)):
+            part.sql, part.rows_fetched = sql, 0
+            if number:
+                part.parameter_count, part.parameters, part.executemany = 0, None, False
+        reading = (part for part in parts if first_keyword(part.sql) in _READING)
+        next(reading, parts[0]).rows_fetched = self.rows_fetched
+        return parts
+
     def end(self) -> None:
         """Note that the cursor is exhausted or closed; only the first call counts."""
         if self.ended is None:
             self.ended = perf_counter()
+            if self.read_steps is not None:
+                self.steps += self.read_steps()
+
+    def count_steps_with(self, steps: Callable[[], int]) -> None:
+        """Count the steps from now to the end. Those of statements in between count as well."""
+        self.steps = -steps()
+        self.read_steps = steps
 
 
 class CountingCursor:
@@ -174,14 +231,22 @@ _set_execution = CountingCursor.__dict__["_execution"].__set__
 
 # Frame 0 is the listener itself, and frames 1 and 2 are always SQLAlchemy's.
 _FIRST_CALLER = 3
+_TWO_PHASE = frozenset(("begin_twophase", "commit_twophase", "rollback_twophase"))
 
 
 @contextmanager
 def listening(engine: Engine, listeners: dict[str, Callable[..., object]]) -> Iterator[None]:
     """Attach listeners by event name inside the block, and detach all of them on exit."""
     # Each is registered for removal at once, so that a failure half way leaves none attached.
+    # Attaching is most of the cost of a short block, and some dialects have no two-phase
+    # transactions, such as SQLite's. A class of engines has no dialect.
+    dialect = getattr(engine, "dialect", None)
+    begin = getattr(getattr(dialect, "do_begin_twophase", None), "__func__", None)
+    needless = _TWO_PHASE if begin is Dialect.do_begin_twophase else ()
     with ExitStack() as attached:
         for name, listener in listeners.items():
+            if name in needless:
+                continue
             event.listen(engine, name, listener)
             attached.callback(event.remove, engine, name, listener)
         yield
@@ -204,13 +269,26 @@ class Recording:
         self.commits = 0
         self.rollbacks = 0
         self.checkouts = 0
+        # The callers of transactions and checkouts in which no statement was sent. Those of others
+        # are the callers of their first statement.
+        self.empty_transactions: list[Callers] = []
+        self.empty_checkouts: list[Callers] = []
+        self._steps: Callable[[], int] | None = None
         self._walker = walker
         self._keep_parameters = keep_parameters
         # Keyed by id(), because a reference would keep contexts and connections alive. If an id is
         # used again, its new owner overwrites the entry when it begins.
         self._running: dict[int, Execution] = {}
         self._transaction_of: dict[int, int] = {}
+        self._batch_of: dict[int, ref[ExecutionContext]] = {}
         self._checkout_of: dict[int, int] = {}
+        # For a transaction or checkout: its number, and the number of statements sent before it.
+        self._begun_after: dict[int, int] = {}
+        self._checked_out_after: dict[int, tuple[int, int]] = {}
+
+    def count_steps_with(self, steps: Callable[[], int]) -> None:
+        """Note for every statement how far `steps` counts until its last row was fetched."""
+        self._steps = steps
 
     def listeners(self) -> dict[str, Callable[..., object]]:
         """The listeners to attach, by the name of their event."""
@@ -224,6 +302,7 @@ class Recording:
             "commit_twophase": self._committed,
             "rollback_twophase": self._rolled_back,
             "checkout": self._checked_out,
+            "checkin": self._checked_in,
         }
 
     def _before(
@@ -237,23 +316,39 @@ class Recording:
     ) -> None:
         # This runs inside every statement of the user: facts are stored, nothing is interpreted.
         walker = self._walker
+        # A bulk INSERT that SQLAlchemy splits into statements (insertmanyvalues) says that it is an
+        # executemany, but each statement has one set of values, and all have the same context.
+        batch = executemany and not isinstance(parameters, list)
         execution = Execution(
             statement,
             len(parameters) if parameters else 0,
-            executemany,
+            executemany and not batch,
             # The proxy of this checkout. The DBAPI connection behind it outlives the checkout.
             self._checkout_of.get(id(connection.connection)),
             self._transaction_of.get(id(connection)),
             walker.callers(sys._getframe(_FIRST_CALLER)) if walker else None,
             parameters if self._keep_parameters else None,
+            raw_load(context) if walker else None,
+            batch and self._continues(connection, context),
         )
+        if self._steps is not None:
+            execution.count_steps_with(self._steps)
         self._running[id(context)] = execution
         self.executions.append(execution)
+
+    def _continues(self, connection: Connection, context: ExecutionContext | None) -> bool:
+        """Whether the batch before this one belonged to the same INSERT."""
+        # Weak, so that the context is not kept alive, and its address is not taken for another's.
+        before = self._batch_of.get(id(connection))
+        if context is None or (before is not None and before() is context):
+            return context is not None
+        self._batch_of[id(connection)] = ref(context)
+        return False
 
     def _after(
         self,
         connection: Connection,
-        cursor: DBAPICursor,
+        cursor: Any,  # a DBAPICursor, to which drivers add attributes
         statement: str,
         parameters: Any,
         context: Any,  # an ExecutionContext or None; Any, as its cursor is replaced
@@ -263,9 +358,16 @@ class Recording:
         if execution is None:
             return  # it began before this recording did
         execution.failed = False
-        # A batched INSERT reads its returned rows from the bare cursor between its batches. A
-        # statement without a description returns no rows.
-        if context is None or executemany or cursor.description is None:
+        if needs_report(statement):
+            execution.report = DriverReport(
+                cursor.description is not None,
+                cursor.rowcount,
+                getattr(cursor, "statusmessage", None),
+            )
+        # psycopg2's named cursors have no description before the first FETCH.
+        has_rows = cursor.description is not None or getattr(cursor, "name", None) is not None
+        # A batched INSERT reads its returned rows from the bare cursor between its batches.
+        if context is None or executemany or not has_rows:
             execution.end()
             return
         context.cursor = CountingCursor(context.cursor, execution)
@@ -273,46 +375,35 @@ class Recording:
     def _begun(self, connection: Connection, *_twophase: object) -> None:
         self.transactions_begun += 1
         self._transaction_of[id(connection)] = self.transactions_begun
+        self._begun_after[id(connection)] = len(self.executions)
 
     def _committed(self, connection: Connection, *_twophase: object) -> None:
         self.commits += 1
-        self._transaction_of.pop(id(connection), None)
+        self._transaction_ended(connection)
 
     def _rolled_back(self, connection: Connection, *_twophase: object) -> None:
         self.rollbacks += 1
-        self._transaction_of.pop(id(connection), None)
+        self._transaction_ended(connection)
+
+    def _transaction_ended(self, connection: Connection) -> None:
+        number = self._transaction_of.pop(id(connection), None)
+        before = self._begun_after.pop(id(connection), 0)
+        if number is None or self._walker is None:
+            return
+        # Mostly the first statement in question is of this transaction.
+        if not any(sent.transaction == number for sent in islice(self.executions, before, None)):
+            self.empty_transactions.append(self._walker.callers(sys._getframe(_FIRST_CALLER)))
 
     def _checked_out(
         self, connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
     ) -> None:
         self.checkouts += 1
         self._checkout_of[id(proxy)] = self.checkouts
+        self._checked_out_after[id(record)] = (self.checkouts, len(self.executions))
 
-
-@contextmanager
-def record_stacks(
-    engine: AnyEngine, project: Project | None = None
-) -> Iterator[dict[str, tuple[CallSite, ...]]]:
-    """Record the stack of every statement text inside the block, when it is first sent.
-
-    Args:
-        engine: An `Engine` or an `AsyncEngine`.
-        project: Decides which files are the user's own. Default: those below the working directory.
-
-    Yields:
-        The project's lines on the stack, the innermost first, by statement text.
-
-    Raises:
-        ValueError: `engine` is not an engine.
-    """
-    walker = StackWalker(project or Project())
-    stacks: dict[str, tuple[CallSite, ...]] = {}
-
-    def before(*arguments: object) -> None:
-        statement = str(arguments[2])
-        # A full stack costs more than a call site, so it is taken once for a text.
-        if statement not in stacks:
-            stacks[statement] = walker.project_stack(sys._getframe(1))
-
-    with listening(sync_engine(engine), {"before_cursor_execute": before}):
-        yield stacks
+    def _checked_in(self, connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        number, before = self._checked_out_after.pop(id(record), (None, 0))
+        if number is None or self._walker is None:
+            return
+        if not any(sent.checkout == number for sent in islice(self.executions, before, None)):
+            self.empty_checkouts.append(self._walker.callers(sys._getframe(_FIRST_CALLER)))

@@ -1,4 +1,4 @@
-"""Count the queries that an SQLAlchemy engine sends.
+"""Count the queries that SQLAlchemy engines send.
 
 `count_queries(engine)` yields a `QueryLog`. A query is one execution of SELECT, INSERT, UPDATE or
 DELETE; an `executemany` is one query. Session statements (BEGIN, SET, LOCK, PRAGMA, SAVEPOINT) are
@@ -7,78 +7,76 @@ and pool checkouts.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import chain
 
-from querygrowth.call_sites import CallSite, Project, StackWalker, call_site
-from querygrowth.engine import AnyEngine, sync_engine
+from sqlalchemy import Engine
+
+from querygrowth.call_sites import Callers, CallSite, Place, Project, call_site
+from querygrowth.engine import sync_engine, sync_engines
+from querygrowth.every_engine import record_every_engine
 from querygrowth.listener import Execution, Recording, listening
-from querygrowth.statements import Shape, StatementKind, kind_of, shape_of
-
-
-@dataclass(frozen=True)
-class Query:
-    """One statement as SQLAlchemy sent it.
-
-    Attributes:
-        number: Counts from 1 in order of sending, over statements of every kind.
-        sql: The text that was sent.
-        shape: The text without its values, and the tables that it reads or writes.
-        kind: Query, session statement or other statement.
-        batch_size: The number of parameter sets; 1 unless it is an `executemany`.
-        parameter_count: The number of values in its parameter set, mostly those of an IN list;
-            0 for an `executemany`.
-        rows_fetched: The rows that left its cursor so far.
-        failed: Whether the database refused it.
-        seconds: From sending to the last row fetched or the closing of the cursor, including the
-            reader's pauses. None while rows are left and the cursor is open.
-        checkout: The number of the pool checkout it belongs to, from 1; None if that began before
-            counting did.
-        transaction: The number of the transaction it belongs to, likewise.
-        sent_from: The nearest caller outside SQLAlchemy and this package.
-        project_site: The nearest caller in the user's project.
-        parameters: The values sent; None unless `keep_parameters` was set.
-    """
-
-    number: int
-    sql: str
-    shape: Shape
-    kind: StatementKind
-    batch_size: int
-    parameter_count: int
-    rows_fetched: int
-    failed: bool
-    seconds: float | None
-    checkout: int | None
-    transaction: int | None
-    sent_from: CallSite | None
-    project_site: CallSite | None
-    parameters: object
-
-    @property
-    def operation(self) -> str:
-        """SELECT, INSERT, UPDATE, DELETE or MERGE; the first keyword of any other statement."""
-        return self.shape.operation
-
-    @property
-    def site(self) -> CallSite | None:
-        """The caller in the project if there is one, else the nearest caller."""
-        return self.project_site or self.sent_from
+from querygrowth.orm_loads import Load, RawLoad, load_of
+from querygrowth.query import Query
+from querygrowth.stack import StackWalker
+from querygrowth.statements import Shape, StatementKind, shape_of
 
 
 class QueryLog:
     """The statements, transactions and checkouts of one engine while it was counted.
 
     A log may be read at any time. It grows until its `count_queries` block ends.
+
+    Attributes:
+        dialect: SQLAlchemy's name of the database.
     """
 
     # Everything is computed on reading, so that the counted code pays for the recording only.
-    # `kind_of` and `shape_of` are cached by text, which makes repeated reading cheap.
+    # `kind_of` and `shape_of` are cached by text, which makes repeated reading cheap. The cache of
+    # `shape_of` has a limit, which a log of many texts exceeds, so a log keeps its shapes.
 
-    def __init__(self, recording: Recording, dialect: str) -> None:
+    def __init__(self, recording: Recording, dialect: str, *engines: Engine) -> None:
         self._recording = recording
-        self._dialect = dialect
+        self.dialect = dialect
+        # Few places and few reasons stand behind many statements, and reading them is slow. A code
+        # object is known by its identity, because equal code may stand in several files.
+        self._sites: dict[tuple[int, int], CallSite] = {}
+        self._loads: dict[RawLoad, Load | None] = {}
+        self._shapes: dict[str, Shape] = {}
+        self._engines = engines
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """The engines that are counted. If all of the process are, those that sent something."""
+        return self._engines
+
+    @property
+    def by_engine(self) -> Mapping[str, int]:
+        """Queries by engine, as its URL without password; equal URLs are numbered."""
+        counts: dict[str, int] = {}
+        for engine in self.engines:
+            url = name = engine.url.render_as_string()
+            number = 1
+            while name in counts:
+                number += 1
+                name = f"{url} ({number})"
+            counts[name] = self.of(engine).total
+        return counts
+
+    def of(self, source: object) -> "QueryLog":
+        """The log of one of the engines.
+
+        Args:
+            source: The engine, or what leads to it, as `count_queries` takes it.
+
+        Raises:
+            ValueError: It leads to no engine, or to one that is not counted.
+        """
+        if sync_engine(source) not in self.engines:
+            raise ValueError(f"{sync_engine(source)} is not among the counted engines")
+        return self
 
     @property
     def statements(self) -> tuple[Query, ...]:
@@ -129,6 +127,16 @@ class QueryLog:
         return self._recording.checkouts
 
     @property
+    def empty_transactions(self) -> tuple[Callers, ...]:
+        """Who ended the transactions in which no statement was sent."""
+        return tuple(self._recording.empty_transactions)
+
+    @property
+    def empty_checkouts(self) -> tuple[Callers, ...]:
+        """Who returned the connections on which no statement was sent."""
+        return tuple(self._recording.empty_checkouts)
+
+    @property
     def rows_fetched(self) -> int:
         """Rows that left the cursors of queries."""
         return sum(sent.rows_fetched for sent in self._executed_queries())
@@ -157,61 +165,225 @@ class QueryLog:
 
     def _executions(self) -> list[Execution]:
         # A copy, because other threads may append while this one reads.
-        return list(self._recording.executions)
+        return [
+            part for sent in list(self._recording.executions) for part in sent.parts(self.dialect)
+        ]
 
     def _count(self, kind: StatementKind) -> int:
-        return sum(kind_of(sent.sql) is kind for sent in self._executions())
+        return sum(sent.kind is kind for sent in self._executions())
 
     def _executed_queries(self) -> Iterator[Execution]:
-        return (sent for sent in self._executions() if kind_of(sent.sql) is StatementKind.QUERY)
+        return (sent for sent in self._executions() if sent.kind is StatementKind.QUERY)
 
     def _shape(self, execution: Execution) -> Shape:
-        return shape_of(execution.sql, self._dialect)
+        shape = self._shapes.get(execution.sql)
+        if shape is None:
+            shape = self._shapes[execution.sql] = shape_of(execution.sql, self.dialect)
+        return shape
 
     def _read(self, number: int, execution: Execution) -> Query:
         callers = execution.callers
+        chain = tuple(map(self._site, callers.chain)) if callers else ()
         return Query(
             number=number,
             sql=execution.sql,
             shape=self._shape(execution),
-            kind=kind_of(execution.sql),
+            kind=execution.kind,
             batch_size=execution.parameter_count if execution.executemany else 1,
             parameter_count=0 if execution.executemany else execution.parameter_count,
             rows_fetched=execution.rows_fetched,
+            steps=execution.steps,
             failed=execution.failed,
+            continued=execution.continued,
             seconds=execution.seconds,
             checkout=execution.checkout,
             transaction=execution.transaction,
-            sent_from=call_site(callers.nearest) if callers else None,
-            project_site=call_site(callers.project) if callers else None,
+            sent_from=self._site(callers.nearest) if callers and callers.nearest else None,
+            project_site=chain[0] if chain else None,
+            callers=chain,
+            entry=callers.entry_name if callers else "",
+            load=self._load(execution.load),
             parameters=execution.parameters,
         )
+
+    def _site(self, place: Place) -> CallSite:
+        if isinstance(place, CallSite):
+            return place
+        key = (id(place[0]), place[1])
+        found = self._sites.get(key)
+        if found is None:
+            found = self._sites[key] = call_site(place)
+        return found
+
+    def _load(self, raw: RawLoad | Load | None) -> Load | None:
+        if raw is None or isinstance(raw, Load):
+            return raw
+        if raw not in self._loads:
+            self._loads[raw] = load_of(raw)
+        return self._loads[raw]
+
+
+class CombinedLog(QueryLog):
+    """What several engines did: their statements in order of sending, and the sums of their counts.
+
+    Args:
+        logs: Returns the logs of the engines; more of them when further engines were used.
+    """
+
+    def __init__(self, logs: Callable[[], Sequence[QueryLog]]) -> None:
+        super().__init__(Recording(walker=None, keep_parameters=False), "")
+        self._logs = logs
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """The engines that are counted. If all of the process are, those that sent something."""
+        return tuple(engine for log in self._logs() for engine in log.engines)
+
+    def of(self, source: object) -> QueryLog:
+        """The log of one of the engines.
+
+        Args:
+            source: The engine, or what leads to it, as `count_queries` takes it.
+
+        Raises:
+            ValueError: It leads to no engine, or to one that is not counted.
+        """
+        engine = sync_engine(source)
+        for log in self._logs():
+            if engine in log.engines:
+                return log
+        return super().of(engine)
+
+    @property
+    def statements(self) -> tuple[Query, ...]:
+        """All statements of every kind, in order of sending."""
+        read = [
+            (execution.started, number, log._read(0, execution))
+            for number, log in enumerate(self._logs())
+            for execution in log._executions()
+        ]
+        # Every engine numbers its transactions and checkouts from 1.
+        transactions: dict[tuple[int, int | None], int] = {}
+        checkouts: dict[tuple[int, int | None], int] = {}
+
+        def renumbered(known: dict[tuple[int, int | None], int], log: int, n: int | None) -> int:
+            return known.setdefault((log, n), len(known) + 1)
+
+        return tuple(
+            replace(
+                query,
+                number=number,
+                transaction=query.transaction and renumbered(transactions, log, query.transaction),
+                checkout=query.checkout and renumbered(checkouts, log, query.checkout),
+            )
+            for number, (_, log, query) in enumerate(sorted(read, key=lambda each: each[:2]), 1)
+        )
+
+    @property
+    def transactions_begun(self) -> int:
+        """Transactions that SQLAlchemy began, empty ones included."""
+        return sum(log.transactions_begun for log in self._logs())
+
+    @property
+    def commits(self) -> int:
+        """Transactions committed."""
+        return sum(log.commits for log in self._logs())
+
+    @property
+    def rollbacks(self) -> int:
+        """Transactions rolled back."""
+        return sum(log.rollbacks for log in self._logs())
+
+    @property
+    def checkouts(self) -> int:
+        """Connections taken from the pools of the engines."""
+        return sum(log.checkouts for log in self._logs())
+
+    @property
+    def empty_transactions(self) -> tuple[Callers, ...]:
+        """Who ended the transactions in which no statement was sent."""
+        return tuple(chain.from_iterable(log.empty_transactions for log in self._logs()))
+
+    @property
+    def empty_checkouts(self) -> tuple[Callers, ...]:
+        """Who returned the connections on which no statement was sent."""
+        return tuple(chain.from_iterable(log.empty_checkouts for log in self._logs()))
+
+    @property
+    def by_table(self) -> Mapping[str, int]:
+        """Queries by the table that they are about (`Shape.table`)."""
+        return _sum(log.by_table for log in self._logs())
+
+    @property
+    def by_shape(self) -> Mapping[str, int]:
+        """Queries by normalised statement."""
+        return _sum(log.by_shape for log in self._logs())
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """All tables that a query read or wrote."""
+        return frozenset(chain.from_iterable(log.tables for log in self._logs()))
+
+    def _executions(self) -> list[Execution]:
+        return [sent for log in self._logs() for sent in log._executions()]
+
+
+def _sum(counts: Iterable[Mapping[str, int]]) -> Mapping[str, int]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return total
 
 
 @contextmanager
 def count_queries(
-    engine: AnyEngine,
-    *,
+    *sources: object,
     call_sites: bool = True,
     keep_parameters: bool = False,
     project: Project | None = None,
 ) -> Iterator[QueryLog]:
-    """Count what one engine sends inside the block.
+    """Count what engines send inside the block.
 
     Other engines are not counted. Blocks may be nested, and statements of any thread count.
 
     Args:
-        engine: An `Engine` or an `AsyncEngine`.
+        sources: The engines, or what leads to them: connections, sessions, session factories,
+            functions that yield a session; see `querygrowth.engine.engines_of`. Without any, all
+            engines of the process are counted.
         call_sites: Whether to record the line that sent a statement. It is about half of the cost
             of counting.
         keep_parameters: Whether to keep the values that were sent.
         project: Decides which files are the user's own. Default: those below the working directory.
 
+    Yields:
+        The log. `log.of(engine)` is the log of one engine, `log.by_engine` counts by engine.
+
     Raises:
-        ValueError: `engine` is not an engine.
+        ValueError: A source leads to no engine.
     """
-    target = sync_engine(engine)
+    engines = sync_engines(sources) if sources else None
     walker = StackWalker(project or Project()) if call_sites else None
-    recording = Recording(walker=walker, keep_parameters=keep_parameters)
-    with listening(target, recording.listeners()):
-        yield QueryLog(recording, target.dialect.name)
+
+    def new_recording() -> Recording:
+        return Recording(walker=walker, keep_parameters=keep_parameters)
+
+    with ExitStack() as stack:
+        if engines is None:
+            every = stack.enter_context(record_every_engine(new_recording))
+            known: dict[Engine, QueryLog] = {}
+            yield CombinedLog(
+                lambda: [
+                    known.setdefault(
+                        each.engine,
+                        QueryLog(each.recording, each.engine.dialect.name, each.engine),
+                    )
+                    for each in every.recorded
+                ]
+            )
+            return
+        logs: list[QueryLog] = []
+        for engine in engines:
+            recording = new_recording()
+            stack.enter_context(listening(engine, recording.listeners()))
+            logs.append(QueryLog(recording, engine.dialect.name, engine))
+        yield logs[0] if len(logs) == 1 else CombinedLog(lambda: logs)

@@ -10,15 +10,31 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import sys
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
 import pytest
 
 _COUNTS = pytest.StashKey[list[dict[str, str | int]]]()
-_ADDED = pytest.StashKey[str]()  # the engine's fixture, where the test does not request it
-_REPORTED = "query_counts"  # the attribute of a test report that holds its counts
+_PROJECT = pytest.StashKey[Any]()  # what counts as the user's code; learns the files it has seen
+_ADDED = pytest.StashKey[list[str]]()  # engines' fixtures that the test does not request
+_UNCOUNTED = pytest.StashKey[str]()  # why the report does not show the counts of a test
+_DEFAULT_ENGINE = "engine"
+# The attributes of a test report that hold its counts, or why it has none.
+_REPORTED, _NOT_REPORTED = "query_counts", "queries_not_counted"
+
+_MARKER = (
+    "query_budget(total, *, per_table, transactions, engine): fail the test if its body sends "
+    "more queries than that; per_table is a number, or a mapping of tables to numbers"
+)
+_NOT_OURS = (
+    "this is querygrowth's marker; if yours has the same name, register it under `markers` in the "
+    "settings of pytest, and it is left alone"
+)
+_LIMITS = {"total", "per_table", "transactions"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,42 +43,52 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--query-report",
         action="store_true",
-        help="print the queries of every test that counts them or uses the engine fixture",
+        help="print how many queries every test sent",
     )
-    parser.addini("query_engine", "fixture that gives the engine to count on", default="engine")
+    parser.addini(
+        "query_engine", "fixture that gives the engine to count on", default=_DEFAULT_ENGINE
+    )
+    # Not appended to a default list, which all runs of one process would share.
+    group.addoption(
+        "--query-project",
+        action="append",
+        metavar="NAME",
+        help="an installed package, or a path, that is the project's code too; may be repeated",
+    )
+    parser.addini(
+        "query_project", "installed packages and paths that are the project's code", type="args"
+    )
     parser.addini("query_scales", "scales that query_growth tries on every axis", type="args")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, and check the settings."""
-    config.addinivalue_line(
-        "markers",
-        "query_budget(total, *, per_table, transactions, engine): fail the test if its body sends "
-        "more queries than that; per_table is a number, or a mapping of tables to numbers",
-    )
+    config.addinivalue_line("markers", _MARKER)
     _scales(config)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Add the engine's fixture to a marked test that does not request it."""
-    marker = item.get_closest_marker("query_budget")
-    if marker is None or not isinstance(item, pytest.Function):
-        return
-    fixture = marker.kwargs.get("engine", item.config.getini("query_engine"))
-    if isinstance(fixture, str) and fixture not in item.fixturenames:
-        item.fixturenames.append(fixture)
-        item.stash[_ADDED] = fixture
+    marker = _budget(item)
+    if marker is None or not isinstance(item, pytest.Function) or not _is_plausible(marker):
+        return  # a wrong marker fails its test in the call, and needs no fixture for that
+    for fixture in _fixtures(item, marker):
+        if isinstance(fixture, str) and fixture not in item.fixturenames:
+            item.fixturenames.append(fixture)
+            item.stash.setdefault(_ADDED, []).append(fixture)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     """Name the marker or the setting where the fixture that it names does not exist."""
+    if _COUNTS in item.stash:
+        del item.stash[_COUNTS]  # the test runs again, as under pytest-rerunfailures
     try:
         return (yield)
     except pytest.FixtureLookupError as error:
         # The test itself does not request this fixture, so pytest's own message would show a name
         # that is nowhere in the test.
-        if error.argname is None or error.argname != item.stash.get(_ADDED, None):
+        if error.argname not in item.stash.get(_ADDED, []):
             raise
         marker = item.get_closest_marker("query_budget")
         named = marker is not None and "engine" in marker.kwargs
@@ -82,24 +108,23 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Count what the test's body sends, and judge it once the body has passed."""
     # Only the body is counted. Fixtures are set up and torn down outside of this hook.
-    marker = item.get_closest_marker("query_budget")
     if not isinstance(item, pytest.Function):
         return (yield)
-    if marker is not None:
-        contract, engine = _marked(item, marker)
-    else:
-        contract, engine = None, _reported_engine(item)
-    if engine is None:
-        return (yield)
+    marker = _budget(item)
+    if marker is None:
+        with _reported(item):
+            return (yield)
+    contract, sources = _marked(item, marker)
     counter = _counter(item)
-    with _load("log").count_queries(engine, project=counter.project) as log:
+    with _load("log").count_queries(*sources, project=counter.project) as log:
         result = yield  # an exception of the body leaves here: it wins over a broken budget
-    if _COUNTS not in item.stash:  # otherwise the test counted for itself
+    if counter.report and _COUNTS not in item.stash:  # otherwise the test counted for itself
         counter.report(_load("assertions").counts_of(log))
-    if contract is not None:
-        broken = [found for found in counter.judge(log, contract, engine) if found.failed]
-        if broken:
-            pytest.fail("\n\n".join(map(str, broken)), pytrace=False)
+    verdicts = counter.judge(log, contract)
+    broken = [found for found in verdicts if found.failed]
+    if broken:
+        pytest.fail("\n\n".join(map(str, broken)), pytrace=False)
+    _load("assertions").warn_of_inconclusive(verdicts)
     return result
 
 
@@ -111,6 +136,8 @@ def pytest_runtest_makereport(
     report = yield
     if report.when == "call" and _COUNTS in item.stash:
         setattr(report, _REPORTED, item.stash[_COUNTS])
+    if report.when == "call" and _UNCOUNTED in item.stash:
+        setattr(report, _NOT_REPORTED, item.stash[_UNCOUNTED])
     return report
 
 
@@ -120,7 +147,9 @@ def pytest_terminal_summary(
     """Print the report, most queries first."""
     if not config.getoption("--query-report"):
         return
-    reports = [report for group in terminalreporter.stats.values() for report in group]
+    # A test that pytest-rerunfailures runs again is reported for its last run alone.
+    stats = terminalreporter.stats.items()
+    reports = [report for outcome, group in stats if outcome != "rerun" for report in group]
     lines = [
         (counts, report.nodeid) for report in reports for counts in getattr(report, _REPORTED, ())
     ]
@@ -131,55 +160,176 @@ def pytest_terminal_summary(
             f"{counts['queries']:>8} {counts['transactions']:>13} {counts['rows']:>8}  {nodeid}"
             f"  ({counts['tables'] or 'no table'})"
         )
+    uncounted: dict[str, list[str]] = {}
+    for report in reports:
+        if reason := getattr(report, _NOT_REPORTED, ""):
+            uncounted.setdefault(reason, []).append(report.nodeid)
+    for reason, tests in uncounted.items():
+        more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
+        terminalreporter.write_line(f"not counted: {tests[0]}{more}: {reason}")
 
 
 @pytest.fixture
-def count_queries(request: pytest.FixtureRequest) -> Callable[..., Any]:
+def count_queries(request: pytest.FixtureRequest) -> Any:
     """`with count_queries(engine) as log:`; see `querygrowth.assertions.QueryCounter.count`."""
-    counting: Callable[..., Any] = _counter(request.node).count
-    return counting
+    return _unless_overridden(request, "count")
 
 
 @pytest.fixture
-def query_growth(request: pytest.FixtureRequest) -> Callable[..., Any]:
+def query_growth(request: pytest.FixtureRequest) -> Any:
     """`query_growth(action, populate, axes=...)`; see `querygrowth.assert_query_growth`."""
-    growth: Callable[..., Any] = _counter(request.node).assert_growth
-    return growth
+    return _unless_overridden(request, "assert_growth")
 
 
-def _marked(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, Any]:
-    """The contract and the engine of the marker. A wrong marker fails the test."""
-    assertions = _load("assertions")
+def _unless_overridden(request: pytest.FixtureRequest, method: str) -> Any:
+    """A method of the test's counter, or the value of another plugin's fixture of the same name.
+
+    A conftest.py or a test module overrides the fixtures here. Between plugins, the one that was
+    loaded last wins. This one must not replace the `count_queries` of pytest-django-queries, or of
+    a project that loads its fixtures with `-p`. So it asks for the fixture that it overrides.
+    """
+    name = request.fixturename
+    try:
+        return request.getfixturevalue(str(name))
+    except pytest.FixtureLookupError as error:
+        if error.argname != name:
+            raise  # the other fixture needs one that does not exist
+    return getattr(_counter(request.node), method)
+
+
+def _budget(item: pytest.Item) -> pytest.Mark | None:
+    """The marker `query_budget` of a test, unless it belongs to the project or to another plugin.
+
+    Projects use this name as a label, and other plugins with other arguments. They have registered
+    it too, and then arguments that do not fit here are not an error.
+    """
+    marker = item.get_closest_marker("query_budget")
+    if marker and not _is_plausible(marker) and _is_registered_elsewhere(item.config):
+        return None
+    return marker
+
+
+def _is_plausible(marker: pytest.Mark) -> bool:
+    """Whether the arguments can be those of this plugin: a limit, and no other name."""
+    names = marker.kwargs.keys()
+    limited = len(marker.args) == 1 or (not marker.args and bool(names & _LIMITS))
+    return limited and names <= _LIMITS | {"engine"}
+
+
+def _is_registered_elsewhere(config: pytest.Config) -> bool:
+    lines = (line for line in config.getini("markers") if line != _MARKER)
+    return any(line.partition(":")[0].partition("(")[0].strip() == "query_budget" for line in lines)
+
+
+def _fixtures(item: pytest.Item, marker: pytest.Mark) -> tuple[Any, ...]:
+    """The fixtures that give the engines of a budget, as the marker or the settings name them.
+
+    There is none in a project without a fixture of the default name. All engines are counted then.
+    """
+    named = marker.kwargs.get("engine", item.config.getini("query_engine"))
+    if named == _DEFAULT_ENGINE and "engine" not in marker.kwargs:
+        # pytest has no public function for this. The method is there from 8.2 to 9.2.
+        manager = getattr(item.session, "_fixturemanager", None)
+        if manager is not None and not manager.getfixturedefs(named, item):
+            return ()
+    return tuple(named) if isinstance(named, list | tuple) else (named,)
+
+
+def _marked(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, tuple[Any, ...]]:
+    """The contract of the marker, and what is counted. A wrong marker fails the test."""
     arguments = {"engine": item.config.getini("query_engine"), **marker.kwargs}
     try:
-        contract = assertions.query_budget(*marker.args, **arguments)
-        return contract, _load("engine").engine_of(item.funcargs[arguments["engine"]])
+        contract = _load("assertions").query_budget(*marker.args, **arguments)
     except (TypeError, ValueError) as misuse:
+        if not _is_plausible(marker):
+            raise pytest.fail.Exception(f"{misuse}; {_NOT_OURS}", pytrace=False) from None
         raise pytest.fail.Exception(str(misuse), pytrace=False) from None
+    engines: list[Any] = []
+    for name in _fixtures(item, marker):
+        source = item.funcargs[name]
+        try:
+            found = _load("engine").engines_of(source)
+        except ValueError as refused:
+            reason = (
+                f"no SQLAlchemy engine in a value of type {type(source).__name__}: name a fixture "
+                f"that gives an engine, or a session ({refused})"
+            )
+            raise pytest.fail.Exception(reason, pytrace=False) from None
+        if found is None:
+            return contract, ()  # any engine of the process may be used
+        engines += found
+    return contract, tuple(engines)
 
 
-def _reported_engine(item: pytest.Function) -> Any:
-    """The engine of an unmarked test that uses the fixture, if `--query-report` is set."""
+@contextmanager
+def _reported(item: pytest.Function) -> Generator[None, None, None]:
+    """Count what an unmarked test sends, if `--query-report` is set.
+
+    The report is an addition to a run. Nothing that goes wrong in counting changes an outcome, so
+    every error here is noted for the report, whatever its class.
+    """
     fixture = item.config.getini("query_engine")
-    if not item.config.getoption("--query-report") or fixture not in item.funcargs:
-        return None
+    by_fixture = fixture in item.funcargs
+    # Many suites have no fixture for their engine: there, every engine of the process is counted.
+    # A process that has not imported SQLAlchemy has none.
+    if not item.config.getoption("--query-report") or not (
+        by_fixture or (fixture == _DEFAULT_ENGINE and "sqlalchemy" in sys.modules)
+    ):
+        yield
+        return
+    counting, log = ExitStack(), None
     try:
-        return _load("engine").engine_of(item.funcargs[fixture])
-    except ValueError:
-        return None  # it is not an SQLAlchemy engine
+        # A fixture of this name may be anything, so that a function in it is not called.
+        given = [item.funcargs[fixture]] if by_fixture else []
+        engines = [
+            found for each in given for found in _load("engine").engines_of(each, call=False) or ()
+        ]
+        project = _counter(item).project
+        log = counting.enter_context(_load("log").count_queries(*engines, project=project))
+    except (Exception, pytest.fail.Exception) as error:
+        item.stash[_UNCOUNTED] = _first_line(error)
+    try:
+        yield
+    finally:
+        try:
+            counting.close()
+            # A test that counted for itself has its counts.
+            if log is not None and _COUNTS not in item.stash and (by_fixture or log.total):
+                _counter(item).report(_load("assertions").counts_of(log))
+        except (Exception, pytest.fail.Exception) as error:
+            item.stash[_UNCOUNTED] = _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _counter(item: pytest.Item) -> Any:
     """The `QueryCounter` of a test."""
     call_sites = _load("call_sites")
     path, line, name = item.location
+    config = item.config
+    if _PROJECT not in config.stash:
+        config.stash[_PROJECT] = _project(config)
     return _load("assertions").QueryCounter(
         subject=item.name,
-        site=call_sites.CallSite(str(item.config.rootpath / path), (line or 0) + 1, name),
-        project=call_sites.Project(item.config.rootpath),
-        default_scales=_scales(item.config) or None,
-        report=lambda counts: item.stash.setdefault(_COUNTS, []).append(counts),
+        site=call_sites.CallSite(str(config.rootpath / path), (line or 0) + 1, name),
+        project=config.stash[_PROJECT],
+        default_scales=_scales(config) or None,
+        report=(lambda counts: item.stash.setdefault(_COUNTS, []).append(counts))
+        if config.getoption("--query-report")
+        else None,
     )
+
+
+def _project(config: pytest.Config) -> Any:
+    """What counts as the user's code. A name that does not exist fails the test."""
+    names = [*config.getini("query_project"), *(config.getoption("--query-project") or ())]
+    packages = [config.rootpath / name if "/" in name else name for name in names]
+    try:
+        return _load("call_sites").Project(config.rootpath, packages=packages)
+    except ValueError as misuse:
+        raise pytest.fail.Exception(f"query_project: {misuse}", pytrace=False) from None
 
 
 def _scales(config: pytest.Config) -> tuple[int, ...]:

@@ -6,28 +6,31 @@ interpreted in another: recording needs SQLAlchemy only, interpretation also nee
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from querygrowth.call_sites import (
-    Callers,
-    CallSite,
-    Project,
-    StackWalker,
-    call_site,
-    distinct_sites,
-)
+from querygrowth.call_sites import Callers, CallSite, Place, Project, call_site
 from querygrowth.driver import trace_driver, traceable
 from querygrowth.engine import AnyEngine, sync_engine
-from querygrowth.listener import Execution, Recording, listening, record_stacks
+from querygrowth.listener import Execution, Recording, listening
+from querygrowth.orm_loads import Load, load_of
+from querygrowth.stack import StackWalker
+from querygrowth.statements import DriverReport
 from querygrowth.work import BRANCHES, VM_STEPS, Tally, count_branches, count_vm_steps
 
 
 class TraceCounts(NamedTuple):
-    """What the driver saw: the statements that went past SQLAlchemy, and calls of fetch methods."""
+    """What the driver saw.
+
+    Attributes:
+        bypassed: The statements that went past SQLAlchemy, and other reads without a statement.
+        cursor_fetches: Calls of fetch methods.
+        bypass_causes: The lines that sent the statements in `bypassed`, and their texts.
+    """
 
     bypassed: tuple[str, ...]
     cursor_fetches: int
+    bypass_causes: tuple[tuple[CallSite | None, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Record:
         recording: The statements, transactions and checkouts.
         trace: What the driver saw; None if it cannot be traced.
         work: Deterministic counts, by name.
-        origins: For a statement text, the line that distinguishes it from other statements.
+        work_sites: The line at which most of a kind of work was done, where it is known.
         result: The return value of the action. It does not pass between processes.
     """
 
@@ -47,61 +50,97 @@ class Record:
     recording: Recording
     trace: TraceCounts | None
     work: Mapping[str, int]
-    origins: Mapping[str, CallSite]
+    work_sites: Mapping[str, CallSite] = field(default_factory=dict)
     result: object = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values, without the result."""
-        sites: dict[CallSite | None, int] = {None: 0}
+        # Few places, chains and reasons stand behind many statements: they are numbered.
+        sites: dict[CallSite, int] = {}
+        callers: dict[tuple[Any, ...], int] = {}
+        loads: dict[Load | None, int] = {}
 
-        def index(site: CallSite | None) -> int:
-            return sites.setdefault(site, len(sites))
+        def site(place: Place | None) -> int | None:
+            return None if place is None else sites.setdefault(call_site(place), len(sites))
 
-        recording = self.recording
-        statements = [
-            [
-                *(each.sql, each.parameter_count, each.executemany, each.checkout),
-                *(each.transaction, each.rows_fetched, each.failed),
-                *(index(call_site(caller)) for caller in each.callers or (None, None)),
-            ]
-            for each in recording.executions
-        ]
-        origins = {text: index(site) for text, site in self.origins.items()}
+        def called(by: Callers | None) -> int | None:
+            if by is None:
+                return None
+            key = (site(by.nearest), tuple(map(site, by.chain)), by.entry_name)
+            return callers.setdefault(key, len(callers))
+
+        recording, trace = self.recording, self.trace
         return {
             "dialect": self.dialect,
-            "statements": statements,
+            "statements": [
+                [
+                    *(each.sql, each.parameter_count, each.executemany, each.checkout),
+                    *(each.transaction, each.rows_fetched, each.failed, each.continued),
+                    *(each.report, each.steps),
+                    *(called(each.callers), loads.setdefault(load_of(each.load), len(loads))),
+                ]
+                for each in recording.executions
+            ],
             "transactions": recording.transactions_begun,
             "commits": recording.commits,
             "rollbacks": recording.rollbacks,
             "checkouts": recording.checkouts,
-            "trace": self.trace,
+            "empty_transactions": [*map(called, recording.empty_transactions)],
+            "empty_checkouts": [*map(called, recording.empty_checkouts)],
+            "trace": trace
+            and [
+                *(trace.bypassed, trace.cursor_fetches),
+                [[site(place), text] for place, text in trace.bypass_causes],
+            ],
             "work": dict(self.work),
-            "origins": origins,
-            "sites": [each and [each.path, each.line, each.function] for each in sites],
+            "work_sites": {name: site(place) for name, place in self.work_sites.items()},
+            "callers": [*callers],
+            "loads": [*loads],
+            "sites": [[each.path, each.line, each.function] for each in sites],
         }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Record":
         """Build the record that another process wrote with `to_json`."""
-        sites = [CallSite(*each) if each else None for each in content["sites"]]
+        sites = [CallSite(*each) for each in content["sites"]]
+
+        def site(number: int | None) -> CallSite | None:
+            return None if number is None else sites[number]
+
+        callers = [
+            Callers(site(nearest), tuple(sites[each] for each in chain), entry)
+            for nearest, chain, entry in content["callers"]
+        ]
+        loads = [each and Load.from_json(each) for each in content["loads"]]
         recording = Recording(walker=None, keep_parameters=False)
         recording.transactions_begun = content["transactions"]
         recording.commits, recording.rollbacks = content["commits"], content["rollbacks"]
         recording.checkouts = content["checkouts"]
+        recording.empty_transactions = [callers[each] for each in content["empty_transactions"]]
+        recording.empty_checkouts = [callers[each] for each in content["empty_checkouts"]]
         for each in content["statements"]:
-            sql, count, many, checkout, transaction, rows, failed, nearest, project = each
-            callers = Callers(sites[nearest], sites[project])
-            execution = Execution(sql, count, many, checkout, transaction, callers, None)
-            execution.rows_fetched, execution.failed = rows, failed
+            sql, count, many, checkout, transaction, rows, failed, continued = each[:8]
+            report, steps, called, load = each[8:]
+            by = None if called is None else callers[called]
+            execution = Execution(
+                sql, count, many, checkout, transaction, by, None, loads[load], continued
+            )
+            execution.rows_fetched, execution.failed, execution.steps = rows, failed, steps
+            execution.report = DriverReport(*report) if report else None
             recording.executions.append(execution)
         trace = content["trace"]
-        origins = {text: sites[number] for text, number in content["origins"].items()}
         return cls(
             content["dialect"],
             recording,
-            TraceCounts(tuple(trace[0]), trace[1]) if trace else None,
+            TraceCounts(
+                tuple(trace[0]),
+                trace[1],
+                tuple((site(number), text) for number, text in trace[2]),
+            )
+            if trace
+            else None,
             content["work"],
-            {text: site for text, site in origins.items() if site is not None},
+            {name: sites[number] for name, number in content["work_sites"].items()},
         )
 
 
@@ -128,27 +167,31 @@ def record(
     Raises:
         ValueError: The engine cannot count a kind of work. The action has not run.
     """
+    __tracebackhide__ = True
     target = sync_engine(engine)
     recording = Recording(walker=StackWalker(project or Project()), keep_parameters=False)
     # All counters are started before the action, so that one that refuses the engine stops it.
     with ExitStack() as stack:
         trace = (
-            stack.enter_context(trace_driver(engine, all_connections=all_connections))
+            stack.enter_context(
+                trace_driver(engine, all_connections=all_connections, project=project)
+            )
             if traceable(engine)
             else None
         )
         tallies = {
             name: stack.enter_context(_tally(name, engine, branches_in or project)) for name in work
         }
-        stacks = stack.enter_context(record_stacks(engine, project))
+        if VM_STEPS in tallies:
+            recording.count_steps_with(tallies[VM_STEPS].read)
         stack.enter_context(listening(target, recording.listeners()))
         result = action()
     return Record(
         target.dialect.name,
         recording,
-        TraceCounts(trace.bypassed, trace.cursor_fetches) if trace else None,
+        TraceCounts(trace.bypassed, trace.cursor_fetches, trace.bypass_causes) if trace else None,
         {name: tally.count for name, tally in tallies.items()},
-        distinct_sites(stacks),
+        {name: tally.site for name, tally in tallies.items() if tally.site is not None},
         result,
     )
 

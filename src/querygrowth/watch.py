@@ -3,10 +3,12 @@
 import asyncio
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
+from unittest import SkipTest
 
 from querygrowth.activity import Activity, activity_of_record
 from querygrowth.call_sites import Project
@@ -16,16 +18,83 @@ from querygrowth.record import record
 Action = Callable[..., object]
 T = TypeVar("T")
 
+_OTHER_LOOP = (
+    "it uses something that was made in another event loop: make the engine inside of populate"
+)
+# What errors about event loops mean here, by a part of their message.
+_HINTS = {
+    "no running event loop": "it uses asyncio outside of an event loop: write it as `async def`, "
+    "and it is awaited",
+    "cannot be called from a running event loop": "it starts an event loop inside of the one that "
+    "it runs in: write it as `async def` and await the coroutine",
+    "this event loop is already running": "it runs an event loop that runs already: write it as "
+    "`async def` and await the coroutine",
+    "different loop": _OTHER_LOOP,
+    "event loop is closed": _OTHER_LOOP,
+    "greenlet_spawn has not been called": "something is loaded without await, mostly a lazy load "
+    "or an expired attribute: load it in the query (selectinload), or await "
+    "obj.awaitable_attrs.name",
+}
+
+
+class StepError(RuntimeError):
+    """`populate` or the action raised. What it raised is the cause (`__cause__`)."""
+
+
+@dataclass(frozen=True)
+class NamedStep:
+    """A block that names the step and the sizes in front of an exception of the user's code.
+
+    It raises `StepError` from that exception. One that skips the test is left as it is.
+
+    Args:
+        step: What runs inside the block, such as "populate".
+        axis: The axis that is measured.
+        sizes: The size of every axis.
+    """
+
+    step: str
+    axis: str
+    sizes: Mapping[str, int]
+
+    # A class, because contextmanager() would show its own frames in the traceback.
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _at: object
+    ) -> None:
+        __tracebackhide__ = True
+        if isinstance(error, Exception) and not isinstance(error, SkipTest | StepError):
+            raise StepError(self._message(error)) from error
+
+    def _message(self, error: Exception) -> str:
+        sizes = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
+        words = str(error).strip()
+        reason = ": ".join(filter(None, (type(error).__name__, words.partition("\n")[0])))
+        hints = (hint for part, hint in _HINTS.items() if part in words.lower())
+        hint = next((f"\n  {hint}" for hint in hints), "")
+        return f"{self.step} failed at {sizes} (axis {self.axis}): {reason}{hint}"
+
 
 def outside_event_loop(function: Callable[[], T]) -> T:
     """Call `function` where it may start an event loop: in a new thread if this one runs a loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    __tracebackhide__ = True
+    # Not called inside of an `except`: its errors would show "no running event loop" before theirs.
+    if not _runs_event_loop():
         return function()
     # Python allows one running event loop in a thread, and an async test runs in that of this one.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="querygrowth") as thread:
         return thread.submit(function).result()
+
+
+def _runs_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 if sys.version_info >= (3, 11):
@@ -69,6 +138,7 @@ class ActionRunner:
 
     def call(self, function: Callable[..., object], *args: object, **kwargs: object) -> object:
         """Call the function and return its result, which is awaited if possible."""
+        __tracebackhide__ = True
         result = function(*args, **kwargs)
         return self.wait_for(result) if inspect.isawaitable(result) else result
 
@@ -89,6 +159,7 @@ class ActionRunner:
 
     def wait_for(self, awaitable: Awaitable[T]) -> T:
         """The result of an awaitable."""
+        __tracebackhide__ = True
 
         # A runner takes a coroutine only, and an awaitable may be another object.
         async def result() -> T:
@@ -120,9 +191,15 @@ def watch(
     Raises:
         ValueError: The engine cannot count a kind of work. The action has not run.
     """
+    __tracebackhide__ = True
+
+    def run() -> object:
+        __tracebackhide__ = True
+        return runner.call(action, engine)
+
     return activity_of_record(
         record(
-            lambda: runner.call(action, engine),
+            run,
             engine,
             work=work,
             project=project,

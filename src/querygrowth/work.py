@@ -9,13 +9,13 @@ import dis
 import gc
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from types import CodeType, FrameType
 from typing import Any
 
-from querygrowth.call_sites import Project
+from querygrowth.call_sites import CallSite, Project, call_site
 from querygrowth.driver import SQLITE_DRIVERS, DriverConnection, hooked_connections
 from querygrowth.engine import AnyEngine, sync_engine
 
@@ -27,10 +27,18 @@ _MONITORING_TOOLS = range(5, -1, -1)
 
 
 class Tally:
-    """A count that is complete at the end of its block."""
+    """A count that is complete at the end of its block.
+
+    Attributes:
+        count: The count; 0 before the end.
+        read: Returns the count so far.
+        site: The line at which most of it was counted, where that is known.
+    """
 
     def __init__(self) -> None:
         self.count = 0
+        self.read: Callable[[], int] = lambda: self.count
+        self.site: CallSite | None = None
 
 
 def has_vm_steps(engine: AnyEngine) -> bool:
@@ -55,8 +63,9 @@ def count_vm_steps(engine: AnyEngine) -> Iterator[Tally]:
     # threads: a counter for one of them needs no lock.
     tally = Tally()
     with hooked_connections(target, _StepCounter) as connections:
+        tally.read = lambda: sum(counter.steps for counter in connections.hooks)
         yield tally
-    tally.count = sum(counter.steps for counter in connections.hooks)
+    tally.count = tally.read()
 
 
 class _StepCounter:
@@ -102,6 +111,16 @@ def count_branches(project: Project | None = None) -> Iterator[Tally]:
             gc.enable()
 
 
+def _busiest(
+    codes: Mapping[int, CodeType], places: Mapping[tuple[int, int], int]
+) -> CallSite | None:
+    """The line of the place that was counted most often."""
+    if not places:
+        return None
+    code, offset = max(places, key=lambda place: places[place])
+    return call_site((codes[code], offset))
+
+
 if sys.version_info >= (3, 12):
 
     @contextmanager
@@ -111,10 +130,20 @@ if sys.version_info >= (3, 12):
         tool = next(tool for tool in _MONITORING_TOOLS if monitoring.get_tool(tool) is None)
         counter = count()  # next() on it is atomic, and several threads count at once
 
-        def branched(code: CodeType, _offset: int, _destination: int) -> object:
+        # By function and offset. Threads may lose single counts here, unlike in the counter.
+        places: dict[tuple[int, int], int] = {}
+        codes: dict[int, CodeType] = {}
+
+        def branched(code: CodeType, offset: int, _destination: int) -> object:
             if not project.contains(code.co_filename):
                 return monitoring.DISABLE  # this place does not call again, which keeps it cheap
             next(counter)
+            place = (id(code), offset)
+            if place in places:
+                places[place] += 1
+            else:
+                places[place] = 1
+                codes[id(code)] = code  # another object must not get its identity
             return None
 
         monitoring.use_tool_id(tool, "querygrowth")
@@ -128,6 +157,7 @@ if sys.version_info >= (3, 12):
             monitoring.set_events(tool, 0)
             monitoring.free_tool_id(tool)
             tally.count = next(counter)
+            tally.site = _busiest(codes, places)
 
 # sys.monitoring is new in CPython 3.12 (PEP 669). Before, a trace function sees every instruction.
 else:
@@ -146,6 +176,7 @@ else:
             sys.settrace(previous)
             threading.settrace(previous_for_threads)
             tally.count = next(counter)
+            tally.site = _busiest(tracer.codes, tracer.places)
 
     class _OpcodeTracer:
         """Counts the instructions of the project's frames that may jump."""
@@ -157,14 +188,15 @@ else:
             # By the identity of a code object, and not by its value, which is slow to hash and does
             # not tell files apart. The project is asked once for a function, and not at every call.
             self._tracers: dict[int, Tracing | None] = {}
-            self._kept: list[CodeType] = []
+            self.codes: dict[int, CodeType] = {}  # another object must not get their identity
+            self.places: dict[tuple[int, int], int] = {}
 
         def enter(self, frame: FrameType, event: str, arg: object) -> Tracing | None:
             code = frame.f_code
             try:
                 tracer = self._tracers[id(code)]
             except KeyError:
-                self._kept.append(code)  # Another object must not get its identity.
+                self.codes[id(code)] = code
                 inside = self._project.contains(code.co_filename)
                 tracer = self._tracers[id(code)] = self._tracer_of(code) if inside else None
             if tracer is not None:
@@ -176,14 +208,17 @@ else:
 
         def _tracer_of(self, code: CodeType) -> Tracing:
             """Return a function that is called for every instruction, and does little."""
-            jumps, count_one = self._jumps, self._counter.__next__
-            offsets = frozenset(
-                offset for offset, opcode in enumerate(code.co_code) if opcode in jumps
-            )
+            jumps, count_one, counted = self._jumps, self._counter.__next__, self.places
+            places = {
+                offset: (id(code), offset)
+                for offset, opcode in enumerate(code.co_code)
+                if opcode in jumps
+            }
 
             def instruction(frame: FrameType, event: str, arg: object) -> Tracing:
-                if event == "opcode" and frame.f_lasti in offsets:
+                if event == "opcode" and (place := places.get(frame.f_lasti)):
                     count_one()
+                    counted[place] = counted.get(place, 0) + 1
                 return instruction
 
             return instruction

@@ -2,14 +2,15 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 
-from querygrowth.call_sites import Project, StackWalker, call_site, distinct_sites
-from querygrowth.listener import record_stacks
+from querygrowth.call_sites import CallSite, Project, call_site, distinct_sites
+from querygrowth.log import count_queries
+from querygrowth.stack import StackWalker
 
 HERE = Path(__file__).parent
 
@@ -33,11 +34,16 @@ def ask_for_two(connection: Connection) -> None:
     send(connection, "SELECT 2")
 
 
-def lines(engine: Engine, *actions: object) -> dict[str, str]:
-    with record_stacks(engine, Project(HERE)) as stacks, engine.connect() as connection:
+def chains(engine: Engine, project: Project, *actions: object) -> dict[str, Sequence[CallSite]]:
+    with count_queries(engine, project=project) as log, engine.connect() as connection:
         for action in actions:
             action(connection)  # type: ignore[operator]
-    return {sql: site.function for sql, site in distinct_sites(stacks).items()}
+    return {query.sql: query.callers for query in log.statements}
+
+
+def lines(engine: Engine, *actions: object) -> dict[str, str]:
+    found = distinct_sites(chains(engine, Project(HERE), *actions))
+    return {sql: site.function for sql, site in found.items()}
 
 
 def test_the_site_is_outside_the_function_that_sends_all_statements(engine: Engine) -> None:
@@ -52,17 +58,7 @@ def test_a_single_statement_has_its_innermost_line(engine: Engine) -> None:
 
 
 def test_a_statement_from_outside_the_project_has_no_line(engine: Engine, tmp_path: Path) -> None:
-    with record_stacks(engine, Project(tmp_path)) as stacks, engine.connect() as connection:
-        ask_for_one(connection)
-    assert distinct_sites(stacks) == {}
-
-
-def test_no_listener_stays_attached(engine: Engine) -> None:
-    with record_stacks(engine) as stacks:
-        pass
-    with engine.connect() as connection:
-        ask_for_one(connection)
-    assert stacks == {}
+    assert distinct_sites(chains(engine, Project(tmp_path), ask_for_one)) == {}
 
 
 @pytest.mark.parametrize(
@@ -86,11 +82,11 @@ def test_a_project_consists_of_the_files_below_its_root(
 def test_frames_of_a_directory_that_is_passed_over_are_never_call_sites() -> None:
     frame = sys._getframe()
     everything = StackWalker(Project(HERE)).callers(frame)
-    assert call_site(everything.nearest) == call_site(everything.project)
-    assert call_site(everything.nearest).path == __file__
+    assert everything.nearest == everything.project
+    assert everything.site.path == __file__
     without = StackWalker(Project(HERE, passed_over=[HERE])).callers(frame)
     assert without.project is None
-    assert call_site(without.nearest).path != __file__
+    assert without.nearest is None or call_site(without.nearest).path != __file__
 
 
 def test_libraries_named_like_sqlalchemy_can_be_call_sites() -> None:
@@ -107,7 +103,7 @@ def test_modules_of_the_user_named_like_intermediaries_can_be_call_sites(tmp_pat
     filename = str(tmp_path / "threading_of_ours.py")
     exec(compile("def ask():\n    return sys._getframe()\n", filename, "exec"), names)
     found = StackWalker(Project(tmp_path)).callers(names["ask"]())
-    assert call_site(found.project).path == filename
+    assert found.site.path == filename
 
 
 def test_call_sites_and_verdicts_are_imported_without_sqlalchemy() -> None:

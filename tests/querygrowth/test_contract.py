@@ -13,7 +13,7 @@ from querygrowth.activity import TRANSACTIONS, Activity, ShapeActivity
 from querygrowth.assertions import assert_query_growth
 from querygrowth.call_sites import CallSite
 from querygrowth.contract import Allowance, QueryContract, judge_vacuity
-from querygrowth.growth import GrowthReport
+from querygrowth.growth_report import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.search import find_blow_up
 from querygrowth.watch import action_runner, watch

@@ -26,6 +26,7 @@ from querygrowth.growth import measure_growth
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.trend import Growth
 from querygrowth.verdict import InconclusiveWarning, Outcome, VerdictError
+from querygrowth.watch import StepError
 from querygrowth.work import VM_STEPS
 
 SCALES = (2, 5, 9)
@@ -41,12 +42,18 @@ def test_the_message_shows_diagnosis_counts_shape_and_call_site() -> None:
     text = re.sub(
         r"in (eager_load_in_chunks\.<locals>\.)?<listcomp>", "in eager_load_in_chunks", text
     )
+    text = re.sub(r"called by: .*", "called by: ...", text)  # differs between releases of CPython
     assert re.sub(r"loops\.py:\d+", "loops.py:N", text) == (
         "eager_load_in_chunks: queries grew with orders\n"
-        "  orders  2, 20  2 queries\n"
-        "  orders  501    3 queries   items 1 -> 2\n"
-        "  items: 1, 1, 2 (stepwise, chunks of 251 to 500)\n"
+        "  orders  2, 6, 20, 100  2 queries\n"
+        "  orders  501            3 queries   items 1 -> 2\n"
+        "  orders  1002           4 queries   items 2 -> 3\n"
+        "  orders  2004           6 queries   items 3 -> 5\n"
+        "  items: 1, 1, 1, 1, 2, 3, 5 (stepwise, chunks of 401 to 500)\n"
         "    SELECT ... FROM items WHERE items.order_id IN (?) ORDER BY items.id\n"
+        "    relationship: Order.items\n"
+        "    Order loaded at: tests/querygrowth/scenarios/loops.py:N in eager_load_in_chunks\n"
+        "    called by: ...\n"
         "at: tests/querygrowth/scenarios/loops.py:N in eager_load_in_chunks\n"
         "expected: the same count at every scale\n"
         "look at: selectinload, or IN lists split into chunks of 500; "
@@ -60,7 +67,9 @@ def test_every_shape_has_the_slope_of_every_segment() -> None:
         text.split(" FROM ")[1]: trend for text, trend in report.axes[0].shape_trends().items()
     }
     assert trends["orders"].growth is Growth.CONSTANT
-    assert trends["items WHERE items.order_id = ?"].slopes == (1.0, 1.0)
+    found = trends["items WHERE items.order_id = ?"]
+    assert set(found.slopes) == {1.0}
+    assert (found.growth, found.certain) == (Growth.LINEAR, True)
 
 
 def test_one_axis_grows_at_a_time_from_its_base() -> None:
@@ -81,7 +90,7 @@ def test_one_axis_grows_at_a_time_from_its_base() -> None:
 
 def test_a_scale_may_be_zero() -> None:
     (axis,) = measure_growth(lazy_load, shop, axes=["orders"], scales=(0, 1, 2)).axes
-    assert [act.queries for act in axis.activities] == [1, 2, 3]
+    assert [act.queries for act in axis.activities][:3] == [1, 2, 3]
 
 
 def test_a_loop_is_named_on_every_axis_it_grows_along_and_on_no_other() -> None:
@@ -99,6 +108,7 @@ def test_failed_verdicts_come_first_and_every_judgement_is_there() -> None:
         "transactions constant",
         "checkouts constant",
         "session statements constant",
+        "other statements constant",
         "fetched rows linear, slope 1.50",
         "vm_steps linear, slope " + verdicts[-2].seen.rpartition(" ")[2],
         "no statement went past SQLAlchemy",
@@ -142,8 +152,9 @@ def test_a_populated_database_is_released_when_the_action_fails() -> None:
     def broken(engine: Engine) -> None:
         raise LookupError("the test's own")
 
-    with pytest.raises(LookupError, match="the test's own"):
+    with pytest.raises(StepError, match="the test's own") as failure:
         measure_growth(broken, populate, axes=["orders"], scales=SCALES)
+    assert isinstance(failure.value.__cause__, LookupError)
     assert released == [True]
 
 
@@ -158,7 +169,7 @@ def never(**_sizes: int) -> Engine:
         ({"axes": ["orders"], "scales": (2, 20, 20)}, "scales must increase"),
         ({"axes": ["orders"], "scales": (20, 2, 1)}, "scales must increase"),
         ({"axes": ["orders"], "scales": (-1, 2, 3)}, "cannot be negative"),
-        ({"axes": ["orders"], "together": (1, 2)}, "all axes: at least three scales"),
+        ({"axes": ["orders"], "together": (1, 2)}, "^together: at least three scales"),
         ({"axes": ["orders"], "scales": {"tokens": SCALES}}, "no such axis: tokens"),
         ({"axes": []}, "at least one axis"),
         ({"axes": "orders"}, r"^axes must be a list, such as axes=\[.orders.\], got 'orders'$"),
@@ -253,7 +264,7 @@ class TestTablesOfAContract:
             assert_query_growth(action, populate, axes=["orders"], scales=SCALES, contract=contract)
 
     def test_a_shared_connection_is_not_asked(self) -> None:
-        """Only a name that resembles a touched table is then misspelt."""
+        """The metadata that declares a touched table tells which tables exist."""
 
         @contextmanager
         def populate(orders: int) -> Iterator[Engine]:
@@ -271,8 +282,10 @@ class TestTablesOfAContract:
         assert self.refusal(read_orders, populate, QueryContract(per_table={"order": 1})) == (
             "there is no table order, the nearest is orders"
         )
-        unknown = QueryContract(per_table={"archive": 1})
-        assert_query_growth(read_orders, populate, axes=["orders"], scales=SCALES, contract=unknown)
+        # The metadata of this process declares the orders, and no archive.
+        assert self.refusal(
+            read_orders, populate, QueryContract(per_table={"archive": 1})
+        ).startswith("there is no table archive, the nearest is ")
 
     def test_listing_the_tables_is_not_counted(self) -> None:
         contract = QueryContract(per_table={"notes": 0, "*": 1})
@@ -413,7 +426,9 @@ async def async_constant(engine: AsyncEngine) -> list[object]:
 def test_fetched_rows_that_grow_while_records_do_not_are_over_fetching() -> None:
     report = measure_growth(fetched_to_be_thrown_away, shop, axes={"orders": 2}, scales=SCALES)
     failed = [each for each in judge_growth(report) if each.failed]
-    assert [each.seen for each in failed] == ["fetched rows grew with orders (linear, slope 2.00)"]
+    assert [each.seen for each in failed] == [
+        "fetched rows grew with orders (linear, slope 2.00 or n^0.62 to n^1.4)"
+    ]
 
 
 def test_a_bypass_that_does_not_grow_is_still_a_bypass() -> None:
@@ -482,3 +497,29 @@ def test_the_line_behind_other_counts_is_known_too(action, seen: str, line: str)
     assert failure.seen.startswith(seen)
     assert failure.site is not None
     assert line in Path(failure.site.path).read_text().splitlines()[failure.site.line - 1]
+
+
+@pytest.mark.parametrize(
+    ("axes", "arguments", "runs"),
+    [
+        (["orders"], {}, 3),
+        (["orders", "items"], {}, 7),
+        (["orders", "items", "notes"], {}, 9),
+        (["orders", "items"], {"together": ()}, 5),
+    ],
+)
+def test_a_passing_test_takes_few_runs(axes: list[str], arguments, runs: int) -> None:
+    report = measure_growth(constant_lookups, shop, axes=axes, scales=(2, 20, 60), **arguments)
+    assert report.runs == runs
+
+
+def test_a_population_that_knows_the_first_scales_only_is_still_judged() -> None:
+    """A further scale that it refuses is left out."""
+    known = {2: 2, 5: 5, 9: 9}
+    report = measure_growth(
+        core_loop, lambda orders: shop(orders=known[orders]), axes=["orders"], scales=SCALES
+    )
+    assert report.axes[0].scales == SCALES
+    assert [each.seen for each in judge_growth(report) if each.failed] == [
+        "queries grew with orders"
+    ]

@@ -16,8 +16,9 @@ from querygrowth.activity import (
 )
 from querygrowth.call_sites import CallSite
 from querygrowth.contract import QueryContract
-from querygrowth.growth import GrowthReport
-from querygrowth.growth_verdicts import describe_trend, judge_growth
+from querygrowth.growth_evidence import describe_trend
+from querygrowth.growth_report import GrowthReport
+from querygrowth.growth_verdicts import judge_growth
 from querygrowth.trend import trend
 from querygrowth.verdict import Outcome, Verdict
 
@@ -212,10 +213,12 @@ def test_the_line_is_shown_once_and_the_other_growing_shapes_have_theirs() -> No
         "  rows: 9, 99, 999 (linear, slope 1.00)\n"
         "    SELECT id FROM rows\n"
         "    sent from /shop/exporter.py:3 in rows\n"
+        "    look at: a loop that sends the same query about rows once per item of rows: send it "
+        "once before the loop\n"
         "at: /shop/exporter.py:9 in states\n"
         "expected: the same count at every scale\n"
-        "look at: a loop that queries states once per item of rows: fetch them in one query "
-        "(a join, an IN list, or an eager load)"
+        "look at: a loop that queries states once per item of rows with WHERE row_id = ?: fetch "
+        "them in one query with IN for row_id"
     )
 
 
@@ -276,9 +279,21 @@ def test_a_report_needs_rising_scales_and_an_activity_for_each(scales: tuple[int
     ("scales", "counts", "words"),
     [
         ((2, 20, 501), (5, 5, 5), "constant"),
-        ((2, 500, 501), (1, 1, 2), "stepwise, chunks of 500"),
+        ((2, 500, 501), (1, 1, 2), "stepwise, chunks of 500 or n^0.27 or less"),
+        ((2, 20, 501, 1002), (2, 3, 52, 102), "stepwise, chunks of 10"),
+        ((2, 5, 61), (1, 3, 17), "n^0.28 to n^0.87 or levels off at 17"),
+        ((2, 20, 501), (3, 12, 12), "levels off at 12"),
+        ((2, 20, 501), (1, 4, 8), "logarithmic or n^0.2 or less or levels off at 8"),
+        ((2, 20, 501), (2, 11, 145), "n^0.77 to n^0.85 or levels off at 145"),
+        ((2, 20, 501), (9, 30, 15), "irregular"),
+        (
+            (2, 20, 501),
+            (804, 8400, 451_401),
+            "a polynomial of degree 2 or n^1.2 to n^1.3",
+        ),
+        ((2, 20, 100, 501), (804, 8400, 50_000, 451_401), "a polynomial of degree 2"),
         ((2, 20, 501), (2, 20, 501), "linear, slope 1.00"),
-        ((2, 20, 501), (4, 400, 251_001), "superlinear, slopes 22.00, 521.00"),
+        ((2, 20, 501), (4, 400, 251_001), "a polynomial of degree 2"),
     ],
 )
 def test_a_trend_is_described_in_words(

@@ -163,7 +163,8 @@ def test_the_shape_is_the_same_for_other_values_and_longer_lists(engine: Engine)
 
 def test_the_call_site_is_the_line_that_sent_the_query(engine: Engine) -> None:
     with count_queries(engine) as log, Session(engine) as session:
-        order = session.get_one(Order, 1)
+        order = session.get(Order, 1)  # get_one came with SQLAlchemy 2.0.22
+        assert order is not None
         products = [item.product for item in order.items]
     assert len(products) == 2
     assert [each.site.function for each in log.queries if each.site] == [
@@ -296,15 +297,6 @@ def test_a_listener_that_rewrites_statements_is_left_alone(engine: Engine) -> No
 @pytest.mark.parametrize("wrong", ["sqlite://", None, object()])
 def test_anything_but_an_engine_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="expected an SQLAlchemy Engine"), count_queries(wrong):
-        pass
-
-
-def test_a_connection_is_refused_with_a_hint(engine: Engine) -> None:
-    with (
-        engine.connect() as connection,
-        pytest.raises(ValueError, match="pass the engine itself"),
-        count_queries(connection),
-    ):
         pass
 
 

@@ -41,6 +41,7 @@ OPTIONS = (
     "-p", "no:cacheprovider",
     # These plugins are slow to start, and nothing here uses them.
     "-p", "no:hypothesispytest", "-p", "no:faker", "-p", "no:benchmark",
+    "-p", "no:randomly",  # the tests read lines in the order of the inner suite
     # pytest-asyncio warns until a scope is chosen.
     "-o", "asyncio_default_fixture_loop_scope=function",
 )  # fmt: skip
@@ -409,9 +410,11 @@ def test_a_missing_package_is_named_in_one_line(run: Run, pytester: pytest.Pytes
             """
         ),
     )
-    result.assert_outcomes(failed=2, errors=2, passed=1)
+    # The report alone fails no test.
+    result.assert_outcomes(failed=1, errors=2, passed=2)
     reason = "querygrowth cannot count queries: *sqlglot*; try: pip install sqlglot"
-    result.stdout.fnmatch_lines([reason] * 4, consecutive=False)
+    result.stdout.fnmatch_lines([reason] * 3, consecutive=False)
+    result.stdout.fnmatch_lines([f"not counted: *::test_with_an_engine and 1 more: {reason}"])
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
@@ -706,6 +709,38 @@ def test_the_report_lists_tests_by_their_queries(run: Run, workers: list[str]) -
         ]
     )
     result.stdout.no_fnmatch_line("*test_without_a_database*(*")
+
+
+def test_the_report_counts_every_engine_where_no_fixture_gives_one(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        """
+        from sqlalchemy import create_engine, text
+
+        def ask(times):
+            engine = create_engine("sqlite://")
+            with engine.connect() as connection:
+                for _ in range(times):
+                    connection.execute(text("SELECT 1")).all()
+            engine.dispose()
+
+        def test_two_engines(): ask(2), ask(3)
+        def test_that_fails():
+            ask(1)
+            assert 0
+        def test_without_queries(): pass
+        """
+    )
+    result = pytester.runpytest(*OPTIONS, "--query-report")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        ["       5             2        5  *::test_two_engines *", "       1 *::test_that_fails *"]
+    )
+    result.stdout.no_fnmatch_line("* *::test_without_queries *")
+    # The setting says what to count, so that nothing else is.
+    result = pytester.runpytest(*OPTIONS, "--query-report", "-o", "query_engine=database")
+    result.stdout.no_fnmatch_line("* *::test_two_engines *")
 
 
 def test_without_the_option_there_is_no_report(run: Run) -> None:

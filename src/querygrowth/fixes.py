@@ -1,0 +1,361 @@
+"""Word the repair of queries that are sent in a loop, with the code to write.
+
+`fix_of` words it for the queries of one shape: the loader option of a lazy load, `IN` in place of a
+lookup in a loop, the bulk form of a write. `querygrowth.growth_verdicts` shows it.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from querygrowth.activity import FETCHED_ROWS, Activity, ShapeActivity
+from querygrowth.call_sites import CallSite
+from querygrowth.causes import Parents
+from querygrowth.orm_loads import Load, Reason
+from querygrowth.work import VM_STEPS
+
+# The counts that a shape of queries has too.
+_OF_SHAPES: Mapping[str, Callable[[ShapeActivity], int]] = {
+    FETCHED_ROWS: lambda sent: sent.rows_fetched,
+    VM_STEPS: lambda sent: sent.steps,
+}
+_COMPREHENSION = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+_SHOWN_CALLERS = 3
+_SHOWN_CHARACTERS = 160
+# `column = ?` and `? = column`, as SQLAlchemy and users write a comparison with a value.
+_KEYS = re.compile(r"""([\w."`\[\]]+) = \?|\? = ([\w."`\[\]]+)""")
+_AGGREGATE = re.compile(r"^SELECT (?:COUNT|SUM|MIN|MAX|AVG)\(", re.IGNORECASE)
+# Functions of a session that write pending changes first, and are meant to do something else.
+_WRITERS = frozenset({"flush", "commit", "begin_nested", "prepare", "__exit__", "__aexit__"})
+
+
+_GETTERS = frozenset({"get", "get_one"})
+
+
+@dataclass(frozen=True)
+class Fix:
+    """Evidence for the cause of growing queries, and what to write instead.
+
+    Attributes:
+        evidence: What was loaded, where its parents were loaded, and the callers; may be empty.
+        next_step: What to write.
+    """
+
+    evidence: tuple[str, ...]
+    next_step: str
+
+
+def fix_of(sent: ShapeActivity, *, item: str) -> Fix:
+    """Word the repair of queries that are sent once per item.
+
+    Args:
+        sent: The queries of the shape that grows, at the largest scale.
+        item: What they are sent for in words, such as "item of orders".
+    """
+    load = sent.cause.load
+    return Fix(
+        tuple(_evidence(sent)),
+        _write(sent, item)
+        if sent.shape.tables_written
+        else _relationship(sent, load)
+        if load is not None and load.reason in (Reason.LAZY, Reason.EAGER)
+        else _columns(sent, load)
+        if load is not None and load.needs
+        else _lookup(sent, item),
+    )
+
+
+def site_of_rise(activities: Sequence[Activity], name: str) -> CallSite | None:
+    """The line that caused most of the rise of a count, where it is known.
+
+    Args:
+        activities: The activities at rising scales.
+        name: The name of the count, as in `Activity.sites`, or `FETCHED_ROWS`.
+    """
+    risen = _largest_rise(activities, name)
+    return risen.site if risen else activities[-1].sites.get(name)
+
+
+def concerned(activities: Sequence[Activity], name: str) -> Iterator[str]:
+    """Yield the table and the statement that most of a count's rise is about, where it is known."""
+    risen = _largest_rise(activities, name)
+    known = activities[-1].concerns.get(name)
+    if risen is not None:
+        yield f"most for {risen.shape.table}: {shortened(risen.shape.text)}"
+        if len(risen.cause.chain) > 1:
+            yield callers_line(risen.cause.chain)
+    elif known:
+        yield f"most for {shortened(known)}"
+
+
+def _largest_rise(activities: Sequence[Activity], name: str) -> ShapeActivity | None:
+    """The shape whose queries caused most of the rise of fetched rows or machine steps."""
+    measure = _OF_SHAPES.get(name)
+    if measure is None:
+        return None
+    before = {sent.shape.text: measure(sent) for sent in activities[0].shapes}
+    rises = {sent: measure(sent) - before.get(sent.shape.text, 0) for sent in activities[-1].shapes}
+    most = max(rises, key=lambda sent: (rises[sent], measure(sent)), default=None)
+    return most if most is not None and measure(most) > 0 else None
+
+
+def shortened(text: str) -> str:
+    """Shorten a long statement to `_SHOWN_CHARACTERS`."""
+    if len(text) > _SHOWN_CHARACTERS:
+        # The tables and conditions identify a statement. The list of its columns is long and does
+        # not, so that it is left out first.
+        text = re.sub(r"SELECT .*? FROM ", "SELECT ... FROM ", text, count=1)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
+
+
+def callers_line(chain: Sequence[CallSite]) -> str:
+    """The user's code from the test inwards: the outermost line and the innermost ones."""
+    inwards = [*_without_comprehensions(chain)][::-1]
+    if len(inwards) > _SHOWN_CALLERS + 1:
+        return f"called by: {inwards[0]} > ... > {_joined(inwards[-_SHOWN_CALLERS:])}"
+    return f"called by: {_joined(inwards)}"
+
+
+def _without_comprehensions(chain: Sequence[CallSite]) -> Iterator[CallSite]:
+    """Yield the callers, and one for a comprehension and the function that it stands in."""
+    # Before CPython 3.12 a comprehension has a frame inside of that of its function.
+    inner: CallSite | None = None
+    for site in chain:
+        if (
+            inner is not None
+            and inner.path == site.path
+            and inner.function.endswith(_COMPREHENSION)
+        ):
+            yield CallSite(site.path, inner.line, site.function)
+            inner = None
+            continue
+        if inner is not None:
+            yield inner
+        inner = site
+    if inner is not None:
+        yield inner
+
+
+def _joined(chain: Sequence[CallSite]) -> str:
+    return " > ".join(map(str, chain))
+
+
+def _evidence(sent: ShapeActivity) -> Iterator[str]:
+    cause = sent.cause
+    load, parents = cause.load, cause.parents
+    if load is not None and load.relationship:
+        yield f"relationship: {load.relationship}"
+    elif load is not None and (name := _dynamic(sent, load)):
+        yield f"relationship: {name}"
+    elif load is not None and load.needs:
+        whole = load.reason in (Reason.EXPIRED, Reason.REFRESHED)
+        yield f"attributes: {f'all of {load.owner}' if whole else ', '.join(_attributes(load))}"
+    if parents is not None and parents.site is not None and load is not None:
+        yield f"{load.owner} loaded at: {parents.site}"
+    if len(cause.chain) > 1:
+        yield callers_line(cause.chain)
+
+
+def _attributes(load: Load) -> Sequence[str]:
+    return [f"{load.owner}.{name}" for name in load.attributes]
+
+
+def _relationship(sent: ShapeActivity, load: Load) -> str:
+    cause = sent.cause
+    if cause.entry in {"delete", "delete_all"} or cause.entry in _WRITERS:
+        return (
+            f"{cause.entry}(), which loads {load.relationship} of every deleted {load.owner}: let "
+            "the database do it (passive_deletes=True on the relationship and ondelete on the "
+            f"foreign key), or delete in one statement: delete({load.owner}).where("
+            f"{load.owner}.id.in_(ids))"
+        )
+    if cause.entry == "merge":
+        return _of_merge(load.target)
+    options, site = _option_path(load, cause.parents)
+    return (
+        f"{load.relationship}, which is loaded for every {load.owner}: add .options({options}) to "
+        f"the query{_at(site)}"
+    )
+
+
+def _option_path(load: Load, parents: Parents | None) -> tuple[str, CallSite | None]:
+    """The loader options from the user's query to a relationship, and the line of that query."""
+    option = load.option
+    while parents is not None and parents.load is not None:
+        loaded = parents.load
+        if not loaded.relationship:
+            # An eager join has loaded the parents. defaultload() leaves its way of loading.
+            known = (names for rows, names in loaded.joined if rows == load.needs)
+            joined = () if loaded.rows == load.needs else load.via or next(known, ())
+            for name in reversed(joined):
+                option = f"defaultload({name}).{option}"
+            break
+        if parents.parents is None:
+            break
+        option = f"{loaded.option}.{option}"
+        load, parents = loaded, parents.parents
+    return option, parents.site if parents else None
+
+
+def _columns(sent: ShapeActivity, load: Load) -> str:
+    cause = sent.cause
+    owner, names = load.owner, ", ".join(_attributes(load))
+    site = cause.parents.site if cause.parents else None
+    again = (
+        f"session.scalars(select({owner}).where({_in(load, sent)})"
+        ".execution_options(populate_existing=True)).all()"
+    )
+    if load.reason == Reason.SUBCLASS:
+        return (
+            f"{names}, which a query of {load.base} does not load: add "
+            f".options(selectin_polymorphic({load.base}, [{owner}])) to the query{_at(site)}"
+        )
+    if load.reason == Reason.DEFERRED:
+        options = ", ".join(f"undefer({name})" for name in _attributes(load))
+        return (
+            f"{names}, which is deferred and loaded for every {owner}: add .options({options}) to "
+            f"the query{_at(site)}"
+        )
+    if load.reason == Reason.REFRESHED:
+        return f"refresh() of every {owner}: load them again in one query: {again}"
+    if load.reason == Reason.EXPIRED:
+        return (
+            f"{owner} objects that have expired, usually by commit(), and are loaded one by one: "
+            f"use Session(expire_on_commit=False), or load them again in one query: {again}"
+        )
+    return (
+        f"{names}, which expired after a flush since the database computes them, or by expire(): "
+        f'set __mapper_args__ = {{"eager_defaults": True}} on {owner}, or load them again in one '
+        f"query: {again}"
+    )
+
+
+def _lookup(sent: ShapeActivity, item: str) -> str:
+    load, table = sent.cause.load, sent.shape.table
+    if load is not None and sent.cause.entry == "merge":
+        return _of_merge(load.owner)
+    keys = _keys(sent.shape.text)
+    columns = [_bare(key) for key in keys]
+    if load is not None and (name := _dynamic(sent, load)):
+        return (
+            f"{name}, a dynamic or write-only relationship that is queried once per {item}: query "
+            f"{load.owner} once with {load.owner}.{columns[0]}.in_(...), or map it without lazy= "
+            f"and add .options(selectinload({name})){_grouped(sent)}"
+        )
+    if not keys and "?" not in sent.shape.text:
+        return (
+            f"a loop that sends the same query about {table} once per {item}: send it once before "
+            "the loop"
+        )
+    if not keys:
+        return (
+            f"a loop that queries {table} once per {item}: fetch them in one query (a join, or an "
+            "IN list)"
+        )
+    where = " AND ".join(f"{column} = ?" for column in columns)
+    changes = columns[0] if len(columns) == 1 else f"the column that changes ({', '.join(columns)})"
+    return (
+        f"a loop that queries {table} once per {item} with WHERE {where}: fetch them in one query "
+        f"with IN for {changes}{_as_code(sent, columns)}{_grouped(sent)}"
+    )
+
+
+def _dynamic(sent: ShapeActivity, load: Load) -> str:
+    """The dynamic or write-only relationship that sent a query; empty if none is known."""
+    # Such a relationship leaves no trace in its query but the condition on the foreign key.
+    keys = _keys(sent.shape.text)
+    return next((name for name, column in load.dynamic if column in keys), "")
+
+
+def _as_code(sent: ShapeActivity, columns: Sequence[str]) -> str:
+    """The condition as code for a mapped class; empty for a table that is not mapped."""
+    load = sent.cause.load
+    if load is None or not load.owner:
+        return ""
+    if load.rows and sent.cause.entry in _GETTERS:
+        return f": session.scalars(select({load.owner}).where({_in(load, sent)})).all()"
+    return f": {load.owner}.{columns[0]}.in_(...)" if len(columns) == 1 else ""
+
+
+def _grouped(sent: ShapeActivity) -> str:
+    text = sent.shape.text
+    if _AGGREGATE.match(text):
+        return ", and GROUP BY it"
+    if re.search(r"\bLIMIT\b|\bFETCH FIRST\b", text):
+        return ", and keep one row for each (row_number() OVER (PARTITION BY ...))"
+    return ""
+
+
+def _write(sent: ShapeActivity, item: str) -> str:
+    cause, load = sent.cause, sent.cause.load
+    operation, table = sent.shape.operation, sent.shape.tables_written[0]
+    flushed = load is not None and load.reason == Reason.FLUSH
+    mapped = load.owner if load is not None and load.owner else ""
+    in_session = flushed or (load is not None and load.reason == Reason.WRITE)
+    target, session = mapped or table, "session" if in_session else "connection"
+    if flushed:
+        trigger = f"{cause.entry or 'flush'}()"
+        if cause.entry not in _WRITERS:
+            trigger = f"the autoflush before {trigger} (with session.no_autoflush: prevents it)"
+        return (
+            f"{operation} on {table}, sent once per {item} by {trigger}: if it stands in a loop, "
+            f"change all objects first{' (session.add_all(...))' if operation == 'INSERT' else ''} "
+            f"and flush or commit once after it; or write in bulk: {_bulk(sent, session, target)}"
+        )
+    intro = f"a loop that sends {operation} on {table} once per {item}"
+    return f"{intro}: write them in one statement: {_bulk(sent, session, target)}"
+
+
+def _bulk(sent: ShapeActivity, session: str, target: str) -> str:
+    operation = sent.shape.operation
+    mapped = sent.cause.load is not None and bool(sent.cause.load.owner)
+    keys = [_bare(key) for key in _keys(sent.shape.text)] or ["id"]
+    column = f"{target}.{keys[0]}" if mapped else f"{target}.c.{keys[0]}"
+    if operation == "INSERT":
+        return f"{session}.execute(insert({target}), [{{...}}, {{...}}])"
+    if operation == "DELETE":
+        return f"{session}.execute(delete({target}).where({column}.in_(...)))"
+    if operation == "UPDATE":
+        same = f"{session}.execute(update({target}).where({column}.in_(...)).values(...))"
+        if session == "session":
+            values = f"[{{{_quoted(keys[0])}: ..., ...}}, ...]"
+            return f"{session}.execute(update({target}), {values}), or for one value {same}"
+        return (
+            f"{session}.execute(update({target}).where({column} == bindparam('key')), "
+            f"[{{'key': ..., ...}}, ...]), or for one value {same}"
+        )
+    return f"{session}.execute(statement, [{{...}}, {{...}}])"
+
+
+def _of_merge(owner: str) -> str:
+    return (
+        f"merge(), which loads every {owner}: load them in one query first "
+        f"(session.scalars(select({owner}).where({owner}.id.in_(ids))).all()), so that merge() "
+        "finds them in the session"
+    )
+
+
+def _in(load: Load, sent: ShapeActivity) -> str:
+    keys = [_bare(key) for key in _keys(sent.shape.text)] or ["id"]
+    if len(keys) == 1:
+        return f"{load.owner}.{keys[0]}.in_(ids)"
+    return f"tuple_({', '.join(f'{load.owner}.{key}' for key in keys)}).in_(keys)"
+
+
+def _keys(text: str) -> list[str]:
+    """The columns that the WHERE clause of a normalised statement compares with values."""
+    _, where, condition = text.partition(" WHERE ")
+    found = (left or right for left, right in _KEYS.findall(condition)) if where else ()
+    return list(dict.fromkeys(found))
+
+
+def _bare(column: str) -> str:
+    return column.rpartition(".")[2].strip('"`[]')
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
+
+
+def _at(site: CallSite | None) -> str:
+    return f" at {site}" if site else ""

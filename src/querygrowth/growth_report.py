@@ -1,0 +1,172 @@
+"""What an action did at rising scales, axis by axis: the facts that growth is judged by."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from querygrowth.activity import Activity, ResultKind
+from querygrowth.axes import check_rising
+from querygrowth.trend import Trend, trend
+
+_NUMBER = re.compile(r"\d+")
+
+
+def table_family(table: str) -> str:
+    """The name that tables share which differ in their numbers only: "items_#" for "items_12"."""
+    return _NUMBER.sub("#", table)
+
+
+def by_family(counts: Mapping[str, int]) -> Mapping[str, int]:
+    """Counts by table, with one sum for the tables of a family. A single table keeps its name."""
+    families: Counter[str] = Counter()
+    members: Counter[str] = Counter(table_family(table) for table in counts)
+    for table, count in counts.items():
+        family = table_family(table)
+        families[family if members[family] > 1 else table] += count
+    return families
+
+
+@dataclass(frozen=True)
+class AxisGrowth:
+    """The activities at the scales of one axis, or of several that grow at once.
+
+    The other axes are at their base sizes.
+
+    Args:
+        axis: The name of the axis or axes in messages.
+        scales: The sizes that were tried, rising.
+        activities: The activity at each size, in the same order.
+        same_data: Whether the action did the same at every scale, and every table of the database
+            had the same number of rows. False also where the rows could not be counted.
+        together: The axes, if several grew at once.
+        data: The rows of the tables that the action touched, at each scale; None if they were not
+            counted. Only axes that grow at once need them.
+        partial: Whether the same measurement has a pass in which all axes grow at once. Fetched
+            rows are then compared with the records there, because rows that one axis adds may
+            belong to no record while the other axes stay small.
+    """
+
+    axis: str
+    scales: tuple[int, ...]
+    activities: tuple[Activity, ...]
+    same_data: bool = False
+    together: tuple[str, ...] = ()
+    data: tuple[int, ...] | None = None
+    partial: bool = False
+
+    def trend(self, measure: Callable[[Activity], int], *, in_steps: bool = True) -> Trend:
+        """How one count grows along this axis; see `querygrowth.trend.trend` for `in_steps`."""
+        return trend(self.scales, [*map(measure, self.activities)], in_steps=in_steps)
+
+    @property
+    def records(self) -> tuple[int, ...] | None:
+        """The records emitted at each scale; None unless they are known at every scale."""
+        known = [act.records for act in self.activities if act.records is not None]
+        return tuple(known) if len(known) == len(self.activities) else None
+
+    @property
+    def extent(self) -> tuple[int, ...] | None:
+        """The amount of data at each scale: the records emitted, else the rows, else the scale.
+
+        None if it is not known: where axes grow at once, the data grow by a product of the scale.
+        """
+        records, data = self.records, self.data if self.together else self.scales
+        rising = [each for each in (records, data) if each is not None and _rises(each)]
+        if records is None or records not in rising:
+            return data if data in rising else None
+        if self.activities[-1].shows_records and not self.partial:
+            return records
+        # A number may be a sum, or a count of groups, and one axis alone may add rows without
+        # records. The records then show the data only if they grow at least as the rest.
+        if self.together and self.activities[-1].result is ResultKind.SUMMARY:
+            return data if data in rising else None
+        return max(rising, key=lambda each: each[-1] / (each[0] or 1))
+
+    def shape_trends(self) -> Mapping[str, Trend]:
+        """How the counts of the shapes grow, by the shape's text."""
+        texts = dict.fromkeys(sent.shape.text for act in self.activities for sent in act.shapes)
+        return {
+            text: trend(self.scales, [act.count_of(text) for act in self.activities])
+            for text in texts
+        }
+
+
+def _rises(counts: Sequence[int]) -> bool:
+    return list(counts) == sorted(set(counts))
+
+
+@dataclass(frozen=True)
+class GrowthReport:
+    """The measurements of one action along all its axes.
+
+    Args:
+        subject: The name of the action.
+        axes: The measurements, single axes first, then those that grew at once: few of them first.
+        tables: The tables of the measured databases, as far as a contract names tables that the
+            action did not touch; None if the spelling of tables is not to be judged.
+        runs: How often the action ran.
+    """
+
+    subject: str
+    axes: tuple[AxisGrowth, ...]
+    tables: frozenset[str] | None = None
+    runs: int = 0
+
+    @classmethod
+    def of(
+        cls, subject: str, axis: str, scales: Sequence[int], activities: Sequence[Activity]
+    ) -> "GrowthReport":
+        """Build a report from activities that were measured elsewhere, along one axis.
+
+        Args:
+            subject: The name of the action.
+            axis: The name of the axis in messages, in the plural ("rows").
+            scales: The sizes that were tried, rising.
+            activities: The activity at each size, in the same order.
+
+        Raises:
+            ValueError: There are fewer than two scales, they do not rise, or their number is not
+                that of the activities.
+        """
+        if len(scales) < 2 or len(scales) != len(activities):
+            raise ValueError(
+                f"{axis}: growth needs one activity for each of at least two scales, "
+                f"got {len(activities)} for {list(scales)}"
+            )
+        check_rising(axis, tuple(scales))
+        grown = AxisGrowth(axis, tuple(scales), tuple(activities))
+        return cls(subject, (grown,), runs=len(activities))
+
+    @classmethod
+    def of_axes(cls, subject: str, axes: Mapping[str, Mapping[int, Activity]]) -> "GrowthReport":
+        """Build a report from activities that were measured elsewhere, along several axes.
+
+        Args:
+            subject: The name of the action.
+            axes: By the name of an axis, the activities by the sizes that were tried, rising.
+
+        Raises:
+            ValueError: As for `of`.
+        """
+        reports = [
+            cls.of(subject, axis, [*tried], [*tried.values()]) for axis, tried in axes.items()
+        ]
+        return cls(
+            subject,
+            tuple(axis for report in reports for axis in report.axes),
+            runs=sum(report.runs for report in reports),
+        )
+
+    def along(self, axis: str) -> AxisGrowth:
+        """The measurements along one axis.
+
+        Raises:
+            KeyError: The axis was not measured.
+        """
+        return {growth.axis: growth for growth in self.axes}[axis]
+
+    @property
+    def touched_tables(self) -> frozenset[str]:
+        """All tables that the action read or wrote, at any scale of any axis."""
+        return frozenset().union(*(act.tables for axis in self.axes for act in axis.activities))

@@ -1,0 +1,48 @@
+"""The pairs of the corpus: a bad program fails in the expected words, its twin passes."""
+
+import re
+from pathlib import Path
+
+import pytest
+from scenarios.pair import Pair, unique_names
+from scenarios.topics import PAIRS
+
+from querygrowth.contract import QueryContract
+from querygrowth.growth import measure_growth
+from querygrowth.growth_verdicts import judge_growth
+from querygrowth.verdict import Verdict
+
+
+@pytest.mark.parametrize("pair", [each for each in PAIRS if each.bad], ids=str)
+def test_a_bad_program_fails_in_the_expected_words(pair: Pair) -> None:
+    found = failed(pair, pair.bad, pair.contract)
+    words = "\n\n".join(map(str, found))
+    assert found, "nothing was found"
+    assert [each for each in pair.words if not re.search(each, words)] == [], words
+    if pair.place:
+        assert found[0].site is not None, words
+        line = Path(found[0].site.path).read_text().splitlines()[found[0].site.line - 1]
+        assert pair.place in line, words
+
+
+@pytest.mark.parametrize("pair", [each for each in PAIRS if each.twin], ids=str)
+def test_the_repaired_twin_is_silent(pair: Pair) -> None:
+    found = failed(pair, pair.twin, pair.twin_contract or pair.contract)
+    assert not found, "\n\n".join(map(str, found))
+
+
+def test_every_pair_has_a_name_of_its_own_and_expects_words_of_a_bad_program() -> None:
+    assert unique_names(PAIRS)
+    assert [str(each) for each in PAIRS if each.bad and not each.words] == []
+
+
+def failed(pair: Pair, action: object, contract: QueryContract | None) -> list[Verdict]:
+    report = measure_growth(
+        action,
+        pair.populate,
+        axes=pair.axes,
+        scales=pair.scales,
+        writes=pair.writes,
+        work=pair.work,
+    )
+    return [each for each in judge_growth(report, contract) if each.failed]
