@@ -1,7 +1,7 @@
 """Statements on PostgreSQL and MariaDB, as every driver reports them.
 
-The drivers are tested where they are installed. MariaDB is tested with pymysql where the environment
-variable `QUERYGROWTH_MYSQL` gives the URL of an empty database.
+The drivers are tested where they are installed. MariaDB is tested with pymysql where the
+environment variable `QUERYGROWTH_MYSQL` gives the URL of an empty database.
 """
 
 import asyncio
