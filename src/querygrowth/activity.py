@@ -68,8 +68,8 @@ class ShapeActivity:
         longest_sql: The most characters of one of its queries.
         cause: Why and from where most of them were sent.
         steps: Steps of SQLite's machine that its queries took, if they were counted.
-        rows_sent: The rows that its INSERT statements carried, of whatever number of statements.
-        most_rows: The most rows that one of its INSERT statements carried.
+        rows_sent: The rows that its INSERT statements carried.
+        continued: How many of its queries SQLAlchemy sent because it split a bulk INSERT.
     """
 
     shape: Shape
@@ -82,7 +82,7 @@ class ShapeActivity:
     cause: Cause = field(default_factory=Cause)
     steps: int = 0
     rows_sent: int = 0
-    most_rows: int = 0
+    continued: int = 0
 
     @classmethod
     def named(
@@ -119,7 +119,8 @@ class Activity:
             where it is known.
         concerns: The table and the statement at these lines in words, by the same names.
         other_shapes: The statements that define or maintain (CREATE, EXPLAIN, COPY), by shape.
-        result: What the result can show. Whoever sets `records` has declared them as such.
+        result: What the result can show. `records` that are set from elsewhere, for a result that
+            shows none, are declared as such.
     """
 
     shapes: tuple[ShapeActivity, ...] = ()
@@ -141,6 +142,14 @@ class Activity:
     def other_statements(self) -> int:
         """The number of statements that define or maintain."""
         return sum(sent.count for sent in self.other_shapes)
+
+    @property
+    def shows_records(self) -> bool:
+        """Whether `records` are those that were asked for, and no sum or structure made of rows."""
+        return self.records is not None and self.result in {
+            ResultKind.RECORDS,
+            ResultKind.OPAQUE,
+        }
 
     @property
     def queries(self) -> int:
@@ -256,7 +265,7 @@ def _by_shape(queries: Iterable[Query], causes: Mapping[Shape, Cause]) -> tuple[
             cause=causes[shape],
             steps=sum(query.steps for query in group),
             rows_sent=sum(map(_rows_sent, group)),
-            most_rows=max(map(_rows_sent, group)),
+            continued=sum(query.continued for query in group),
         )
         for shape, group in groups.items()
     )

@@ -78,7 +78,7 @@ class Allowance:
         if self.chunk is not None:
             return max(0, -(-(covered.rows_sent or covered.values) // self.chunk) - 1)
         # Whether a full page was the last one is known only from an empty page after it.
-        return covered.values // self.page if self.page else 0
+        return (covered.rows_fetched or covered.values) // self.page if self.page else 0
 
     def __str__(self) -> str:
         size = f"chunks of {self.chunk}" if self.chunk else f"pages of {self.page}"
@@ -176,17 +176,16 @@ class QueryContract:
         return {table: max(0, count) for table, count in counts.items()}
 
     def unexpected(self, activity: Activity) -> Mapping[str, int]:
-        """Queries by table, less those that an allowance grants or SQLAlchemy needs.
+        """Queries by table, less those that an allowance grants or SQLAlchemy adds.
 
-        SQLAlchemy splits the rows of a bulk insert into statements of 1,000 rows, or of as many as
-        the database has parameters for. These statements are granted here, and not in the limits.
+        SQLAlchemy splits a bulk INSERT into statements of 1,000 rows or fewer. These statements are
+        granted here, where growth is judged, and not in the limits.
         """
         counts = dict(self.unexplained(activity))
         declared = {granted.covers(activity) for granted in self.allowances}
         for sent in activity.shapes:
-            if sent.most_rows > 1 and sent not in declared:
-                table = sent.shape.table
-                counts[table] = max(0, counts[table] - _split_statements(sent))
+            if sent.continued and sent not in declared:
+                counts[sent.shape.table] = max(0, counts[sent.shape.table] - sent.continued)
         return counts
 
     def fetched_rows(self, activity: Activity) -> int | None:
@@ -331,20 +330,6 @@ class QueryContract:
             ]
             return ", ".join(words) + exceptions
         return f"at most {number(self.per_table, 'query', 'queries')} per table{exceptions}"
-
-
-# SQLAlchemy's `insertmanyvalues` sends at most so many rows in a statement, and at most so many
-# parameters where the dialect knows no other limit.
-_INSERTED_ROWS = 1000
-_INSERTED_PARAMETERS = 32_700
-
-
-def _split_statements(sent: ShapeActivity) -> int:
-    """The statements beyond the first that SQLAlchemy needs for the rows of a bulk insert."""
-    width = max(1, sent.most_parameters // sent.most_rows)
-    page = min(_INSERTED_ROWS, _INSERTED_PARAMETERS // width)
-    # A loop that inserts a few rows at a time sends no full page, and is granted nothing.
-    return -(-sent.rows_sent // page) - 1 if sent.most_rows >= page else 0
 
 
 def check_contract(contract: object) -> None:

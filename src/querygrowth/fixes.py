@@ -7,7 +7,6 @@ lookup in a loop, the bulk form of a write. `querygrowth.growth_verdicts` shows 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 
 from querygrowth.activity import FETCHED_ROWS, Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
@@ -20,6 +19,7 @@ _OF_SHAPES: Mapping[str, Callable[[ShapeActivity], int]] = {
     FETCHED_ROWS: lambda sent: sent.rows_fetched,
     VM_STEPS: lambda sent: sent.steps,
 }
+_COMPREHENSION = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 _SHOWN_CALLERS = 3
 _SHOWN_CHARACTERS = 160
 # `column = ?` and `? = column`, as SQLAlchemy and users write a comparison with a value.
@@ -110,16 +110,30 @@ def shortened(text: str) -> str:
 
 def callers_line(chain: Sequence[CallSite]) -> str:
     """The user's code from the test inwards: the outermost line and the innermost ones."""
-    # Before CPython 3.12 a comprehension has a frame inside of that of its function.
-    inwards = [
-        site
-        for site, inner in zip_longest(chain, (None, *chain))
-        if site is not None
-        and not (inner and inner.function.startswith(f"{site.function}.<locals>.<"))
-    ][::-1]
+    inwards = [*_without_comprehensions(chain)][::-1]
     if len(inwards) > _SHOWN_CALLERS + 1:
         return f"called by: {inwards[0]} > ... > {_joined(inwards[-_SHOWN_CALLERS:])}"
     return f"called by: {_joined(inwards)}"
+
+
+def _without_comprehensions(chain: Sequence[CallSite]) -> Iterator[CallSite]:
+    """Yield the callers, and one for a comprehension and the function that it stands in."""
+    # Before CPython 3.12 a comprehension has a frame inside of that of its function.
+    inner: CallSite | None = None
+    for site in chain:
+        if (
+            inner is not None
+            and inner.path == site.path
+            and inner.function.endswith(_COMPREHENSION)
+        ):
+            yield CallSite(site.path, inner.line, site.function)
+            inner = None
+            continue
+        if inner is not None:
+            yield inner
+        inner = site
+    if inner is not None:
+        yield inner
 
 
 def _joined(chain: Sequence[CallSite]) -> str:

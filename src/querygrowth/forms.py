@@ -6,6 +6,7 @@ Forms: constant, a level that is reached, logarithm, chunks, line, n log n, powe
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from itertools import combinations, pairwise
 from math import inf, log
 
@@ -77,8 +78,9 @@ class Form:
         return powerful or self.growth is Growth.POLYNOMIAL
 
 
+@lru_cache(maxsize=1024)
 def fitting_forms(
-    scales: Sequence[int], counts: Sequence[int], *, in_steps: bool = True
+    scales: tuple[int, ...], counts: tuple[int, ...], *, in_steps: bool = True
 ) -> tuple[Form, ...]:
     """The forms that give every count up to rounding, the simplest first; never empty.
 

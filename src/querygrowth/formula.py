@@ -33,23 +33,39 @@ class Formula:
         constant: The count of an empty run.
         terms: The factors by cardinality; factors of zero are left out.
         off_by: The largest difference between the formula and the count of a run.
+        runs: The number of runs that it was found from.
+        unknowns: The number of factors that were to be found, the constant included.
     """
 
     constant: Fraction
     terms: Mapping[str, Fraction]
     off_by: Fraction
+    runs: int
+    unknowns: int
 
     @property
     def exact(self) -> bool:
-        """Whether the formula gives the count of every run."""
-        return self.off_by == 0
+        """Whether the formula gives the count of every run, with runs left to prove it.
+
+        As many runs as unknowns give some formula for any counts, so that nothing is proven then.
+        """
+        return self.off_by == 0 and self.observations > 0
+
+    @property
+    def observations(self) -> int:
+        """The runs beyond the unknowns. Each of them could have refuted the formula."""
+        return self.runs - self.unknowns
 
     def __str__(self) -> str:
         parts = [f"{float(term):.2f} {axis}" for axis, term in self.terms.items()]
         if self.constant or not parts:
             whole = self.constant.denominator == 1
             parts.insert(0, str(self.constant) if whole else f"{float(self.constant):.2f}")
-        miss = "" if self.exact else f" (off by up to {float(self.off_by):.2f})"
+        miss = ""
+        if self.off_by:
+            miss = f" (off by up to {float(self.off_by):.2f})"
+        elif not self.exact:
+            miss = f" (not proven: {self.runs} runs for {self.unknowns} unknowns, add a run)"
         return " + ".join(parts).replace("+ -", "- ") + miss
 
 
@@ -62,6 +78,15 @@ class Attribution:
 
     def __str__(self) -> str:
         return f"queries = {self.total}"
+
+    @property
+    def evidence(self) -> str:
+        """What the formula of the total is proven by, in words."""
+        total = self.total
+        return (
+            f"{total.runs} runs, {total.unknowns} unknowns: "
+            f"{total.observations} observations that could have refuted it"
+        )
 
 
 class ConfoundedAxesError(ValueError):
@@ -83,7 +108,8 @@ def attribute(runs: Sequence[CountedRun]) -> Attribution:
     """Find the formulas of all counts, and of their total.
 
     Args:
-        runs: More runs than there are cardinalities; all name the same cardinalities.
+        runs: More runs than there are cardinalities; all name the same cardinalities. One run more
+            than cardinalities determines a formula. Each further one can prove it.
 
     Raises:
         ConfoundedAxesError: Some cardinalities move together in every run; it names them.
@@ -142,6 +168,8 @@ def _fit(design: Sequence[Row], axes: Sequence[str], counts: Sequence[int]) -> F
         constant=solution[0],
         terms={axis: term for axis, term in zip(axes, solution[1:], strict=True) if term},
         off_by=max(misses),
+        runs=len(counts),
+        unknowns=width,
     )
 
 

@@ -99,11 +99,10 @@ def rows_must_be_constant(axis: AxisGrowth) -> bool:
     """Whether the result stays the same size, so that fetched rows have to as well."""
     if axis.partial:
         return False
-    results = {act.result for act in axis.activities}
-    if results == {ResultKind.YES_OR_NO}:
+    if all(act.result is ResultKind.YES_OR_NO for act in axis.activities):
         return True
     # A number, a text or a structure may be made of all rows, and nothing shows whether it is.
-    if results != {ResultKind.RECORDS} or axis.records is None:
+    if axis.records is None or not all(act.shows_records for act in axis.activities):
         return False
     return axis.records[-1] == axis.records[-2]
 

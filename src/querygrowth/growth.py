@@ -12,7 +12,7 @@ from math import isqrt, log
 
 from sqlalchemy import Connection, Engine
 
-from querygrowth.activity import Activity, ResultKind
+from querygrowth.activity import Activity
 from querygrowth.axes import (
     DEFAULT_SCALES,
     Axes,
@@ -88,7 +88,7 @@ def _counts(activity: Activity) -> tuple[object, ...]:
 def _rows_needed(activity: Activity, before: Sequence[_Sample], together: bool) -> bool:
     """Whether the rows of all tables have to be counted, which costs a query for every table."""
     # They are counted where nothing else shows whether, or how, the data grew.
-    if together and (activity.records is None or activity.result is not ResultKind.RECORDS):
+    if together and not activity.shows_records:
         return True
     return all(
         other.equals(before[0]) and _counts(activity) == _counts(other.activity) for other in before

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from querygrowth.activity import Activity, ResultKind
+from querygrowth.activity import Activity
 from querygrowth.axes import check_rising
 from querygrowth.trend import Trend, trend
 
@@ -76,8 +76,7 @@ class AxisGrowth:
             # A number may be a sum, or a count of groups, and one axis alone may add rows without
             # records. The records then show the data only if they grow at least as the scale.
             shown = records[-1] * (self.scales[0] or 1) >= (records[0] or 1) * self.scales[-1]
-            declared = self.activities[-1].result is ResultKind.RECORDS
-            if declared and (shown or not self.partial):
+            if self.activities[-1].shows_records and (shown or not self.partial):
                 return records
             if shown and not self.together:
                 return records

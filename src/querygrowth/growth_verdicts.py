@@ -1,16 +1,16 @@
-"""Judge how an action grows with its data. All words of a growth failure are in this file.
+"""Judge how an action grows with its data.
 
 The words of one judgement are in its function, in the order of `_judge_axis`: `_judge_bypasses`,
-`_judge_queries` (its advice in `_advice`) or `_no_growth`, `_judge_steady`, `_judge_rows`,
-`_judge_work`. The evidence is worded in `_counts_by_scale` and `describe_trend`. The words of a
-limit that holds at one size, and of an action that did nothing, are in `querygrowth.contract`.
-`querygrowth.grown` decides what grew.
+`_judge_queries` or `_no_growth`, `_judge_steady`, `_judge_rows`, `_judge_work`. Its evidence and
+its advice are worded in `querygrowth.growth_evidence`. The words of a limit that holds at one size,
+and of an action that did nothing, are in `querygrowth.contract`. `querygrowth.grown` decides what
+grew.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby, zip_longest
+from dataclasses import replace
+from itertools import zip_longest
 
 from querygrowth.activity import (
     BYPASSES,
@@ -21,7 +21,6 @@ from querygrowth.activity import (
     TRANSACTIONS,
     Activity,
 )
-from querygrowth.call_sites import CallSite
 from querygrowth.contract import (
     QueryContract,
     check_contract,
@@ -29,12 +28,10 @@ from querygrowth.contract import (
     judge_vacuity,
     number,
 )
-from querygrowth.fixes import Fix, concerned, fix_of, shortened, site_of_rise
-from querygrowth.forms import Chunk, Form, Growth
+from querygrowth.fixes import concerned, shortened, site_of_rise
 from querygrowth.grown import (
     FURTHER_TABLES,
     STEADY_COUNTS,
-    Count,
     counts_of,
     further_tables,
     grown_tables,
@@ -43,9 +40,18 @@ from querygrowth.grown import (
     rows_must_be_constant,
     rows_trend,
 )
-from querygrowth.growth_report import AxisGrowth, GrowthReport, table_family
+from querygrowth.growth_evidence import (
+    SHOWN_SHAPES,
+    advice,
+    counts_by_scale,
+    data_by_scale,
+    describe_trend,
+    growing_queries,
+    unit_of,
+)
+from querygrowth.growth_report import AxisGrowth, GrowthReport
 from querygrowth.table_limits import misspelt_table
-from querygrowth.trend import Trend, trend
+from querygrowth.trend import trend
 from querygrowth.verdict import Outcome, Verdict, judge
 
 # What to look at where a count beside queries is not the same at every scale.
@@ -55,18 +61,6 @@ _STEADY_ADVICE = {
     SESSION_STATEMENTS: "a savepoint or pragma in a loop",
     OTHER_STATEMENTS: "a statement such as CREATE, EXPLAIN or COPY in a loop",
 }
-
-# The usual source of chunks, by their size.
-_KNOWN_CHUNKS = {
-    500: "selectinload, or IN lists split into chunks of 500",
-    999: "IN lists split at 999, SQLite's old limit of variables",
-    1000: "IN lists split into chunks of 1000",
-    32_766: "IN lists split at 32766, SQLite's limit of variables",
-    65_535: "IN lists split at 65535, PostgreSQL's limit of parameters",
-}
-
-_SHOWN_SHAPES = 3
-_NEAR_ZERO = 0.05
 
 
 def judge_growth(
@@ -173,8 +167,8 @@ def _judge_bypasses(axis: AxisGrowth, subject: str) -> Verdict:
         if bypassed
         else "no statement went past SQLAlchemy",
         evidence=[
-            *_counts_by_scale(axis, lambda act: len(act.bypassed or ()), "bypassing"),
-            *dict.fromkeys(bypassed[:_SHOWN_SHAPES]),
+            *counts_by_scale(axis, lambda act: len(act.bypassed or ()), "bypassing"),
+            *dict.fromkeys(bypassed[:SHOWN_SHAPES]),
             *concerned(axis.activities, BYPASSES),
         ],
         site=axis.activities[-1].sites.get(BYPASSES),
@@ -191,7 +185,7 @@ def _no_growth(axis: AxisGrowth, subject: str) -> Verdict:
         expected=f"data that grows along {axis.axis}",
         seen=f"the data did not grow along {axis.axis}",
         evidence=(
-            *_counts_by_scale(axis, lambda act: act.queries, "queries"),
+            *counts_by_scale(axis, lambda act: act.queries, "queries"),
             "every table had the same number of rows at every scale",
         ),
         next_step=f"whether populate uses {axis.axis}, and returns a new database at every scale",
@@ -205,7 +199,7 @@ def _judge_queries(
         return _no_growth(axis, subject)
     grown = {t for t in grown_tables(axis, contract) if queries_about(t) in reported}
     further = further_tables(axis, contract) if FURTHER_TABLES in reported else frozenset()
-    growing = _growing_shapes(axis, grown | further)
+    growing = growing_queries(axis, grown, further)
     site = growing[0].site if growing else None
     broken = [granted for granted in contract.allowances if granted.table in grown or not grown]
     return judge(
@@ -214,10 +208,10 @@ def _judge_queries(
         expected=f"the same count at every scale{describe_allowances(broken)}",
         seen=f"queries {'grew' if grown or further else 'did not grow'} with {axis.axis}",
         evidence=[
-            *_counts_by_scale(axis, lambda act: act.queries, "queries"),
+            *counts_by_scale(axis, lambda act: act.queries, "queries"),
             *(line for shape in growing for line in shape.lines(shown=site, worst=growing[0])),
         ],
-        next_step=_advice(growing, axis, further),
+        next_step=advice(growing, axis),
         site=site,
     )
 
@@ -239,14 +233,14 @@ def _judge_steady(axis: AxisGrowth, subject: str, name: str, grew: bool) -> Verd
         return Verdict(subject, Outcome.SKIPPED, expected, f"{name} were not counted")
     described = describe_trend(trend(axis.scales, counts))
     others = axis.activities[-1].other_shapes if name == OTHER_STATEMENTS else ()
-    most = sorted(others, key=lambda sent: -sent.count)[:_SHOWN_SHAPES]
+    most = sorted(others, key=lambda sent: -sent.count)[:SHOWN_SHAPES]
     return judge(
         subject,
         not grew,
         expected=expected,
         seen=f"{name} grew with {axis.axis} ({described})" if grew else f"{name} constant",
         evidence=[
-            *_counts_by_scale(axis, count, name),
+            *counts_by_scale(axis, count, name),
             *(f"{sent.count}x {shortened(sent.shape.text)}" for sent in most),
             *concerned(axis.activities, name),
         ],
@@ -266,9 +260,9 @@ def _judge_rows(axis: AxisGrowth, subject: str, contract: QueryContract, grew: b
         )
         faster = f"fetched rows grew with {axis.axis}"
     else:
-        expected = f"fetched rows in proportion to {_unit(axis)}"
+        expected = f"fetched rows in proportion to {unit_of(axis)}"
         next_step = "joins that multiply each other's rows, or a missing join condition"
-        faster = f"fetched rows grew faster than {_unit(axis)}"
+        faster = f"fetched rows grew faster than {unit_of(axis)}"
     if found is None:
         unknown = counts_of(axis, lambda act: act.rows_fetched) is None
         return Verdict(
@@ -291,9 +285,9 @@ def _judge_rows(axis: AxisGrowth, subject: str, contract: QueryContract, grew: b
         if grew
         else f"fetched rows {describe_trend(found)}",
         evidence=[
-            *_counts_by_scale(axis, lambda act: act.rows_fetched, "fetched rows"),
-            *(_counts_by_scale(axis, lambda act: act.records or 0, "records") if records else ()),
-            *(_data_by_scale(axis) if axis.together and not records else ()),
+            *counts_by_scale(axis, lambda act: act.rows_fetched, "fetched rows"),
+            *(counts_by_scale(axis, lambda act: act.records or 0, "records") if records else ()),
+            *(data_by_scale(axis) if axis.together and not records else ()),
             *concerned(axis.activities, FETCHED_ROWS),
         ],
         next_step=next_step,
@@ -301,14 +295,9 @@ def _judge_rows(axis: AxisGrowth, subject: str, contract: QueryContract, grew: b
     )
 
 
-def _data_by_scale(axis: AxisGrowth) -> Iterator[str]:
-    for scale, rows in zip(axis.scales, axis.data or (), strict=False):
-        yield f"{axis.axis}  {scale}  {rows} rows in the tables that were read"
-
-
 def _judge_work(axis: AxisGrowth, subject: str, name: str) -> Verdict:
     """Judge that work grows no faster than the data."""
-    expected = f"{name} at most in proportion to {_unit(axis)}"
+    expected = f"{name} at most in proportion to {unit_of(axis)}"
 
     def count(act: Activity) -> int | None:
         return act.work.get(name)
@@ -322,150 +311,13 @@ def _judge_work(axis: AxisGrowth, subject: str, name: str) -> Verdict:
         subject,
         not found.accelerates,
         expected=expected,
-        seen=f"{name} grew faster than {_unit(axis)}"
+        seen=f"{name} grew faster than {unit_of(axis)}"
         if found.accelerates
         else f"{name} {describe_trend(found)}",
-        evidence=[*_counts_by_scale(axis, count, name), *concerned(axis.activities, name)],
+        evidence=[*counts_by_scale(axis, count, name), *concerned(axis.activities, name)],
         next_step="a full scan in a loop, a missing index, or a nested loop in Python",
         site=site_of_rise(axis.activities, name),
     )
-
-
-@dataclass(frozen=True)
-class _GrowingShape:
-    """A shape that is sent more often at a larger scale."""
-
-    table: str
-    text: str
-    trend: Trend
-    site: CallSite | None
-    fix: Fix
-
-    def lines(self, *, shown: CallSite | None, worst: "_GrowingShape") -> Iterator[str]:
-        """Yield the counts, the trend, the text and the causes.
-
-        The line and the repair are left out where the verdict shows them, as it does for `worst`.
-        """
-        counts = ", ".join(map(str, self.trend.counts))
-        yield f"{self.table}: {counts} ({describe_trend(self.trend)})"
-        yield f"  {shortened(self.text)}"
-        if self.site and self.site != shown:
-            yield f"  sent from {self.site}"
-        yield from (f"  {line}" for line in self.fix.evidence)
-        if self.fix.next_step != worst.fix.next_step and self.trend.chunk is None:
-            yield f"  look at: {self.fix.next_step}"
-
-
-def _growing_shapes(axis: AxisGrowth, tables: Collection[str]) -> tuple[_GrowingShape, ...]:
-    """The shapes about `tables` whose count grows, those with the largest counts first."""
-    # Later scales replace earlier ones: at the largest, the line that loops has sent more than any
-    # other line, so it is the shape's line there.
-    known = {sent.shape.text: sent for act in axis.activities for sent in act.shapes}
-    found = [
-        _GrowingShape(
-            known[text].shape.table,
-            text,
-            grown,
-            known[text].site,
-            fix_of(known[text], item=_item(axis, grown)),
-        )
-        for text, grown in axis.shape_trends().items()
-        if grown.grows
-        and {known[text].shape.table, table_family(known[text].shape.table)} & {*tables}
-    ]
-    return tuple(sorted(found, key=lambda shape: -max(shape.trend.counts)))[:_SHOWN_SHAPES]
-
-
-def _counts_by_scale(axis: AxisGrowth, count: Count, name: str) -> Iterator[str]:
-    """Yield a line for each group of scales with the same count, with the tables that rose."""
-    samples = list(zip(axis.scales, axis.activities, strict=True))
-    groups = [list(group) for _, group in groupby(samples, key=lambda pair: count(pair[1]))]
-    scales = [", ".join(str(scale) for scale, _ in group) for group in groups]
-    width = max(map(len, scales))
-    before: Activity | None = None
-    for label, group in zip(scales, groups, strict=True):
-        after = group[-1][1]
-        rises = ""
-        if before is not None and name == "queries":
-            rises = "   " + ", ".join(
-                f"{table} {before.by_table.get(table, 0)} -> {sent}"
-                for table, sent in after.by_table.items()
-                if sent > before.by_table.get(table, 0)
-            )
-        yield f"{axis.axis}  {label:<{width}}  {count(after)} {name}{rises}"
-        before = after
-
-
-def _advice(growing: Sequence[_GrowingShape], axis: AxisGrowth, further: Collection[str]) -> str:
-    """The advice for growing queries, by the form of growth of the shape that grows most."""
-    # All shapes have constant counts, but their allowance grants less at a larger scale.
-    if not growing:
-        return "the tables that rose above"
-    worst = growing[0]
-    tables = {shape.table for shape in growing}
-    if max(worst.trend.counts) <= 1 and (further or len(tables) > 1):
-        return (
-            f"a query for every table ({', '.join(sorted(tables))}, ...): keep such items in one "
-            "table with a key, or read the tables with one UNION ALL"
-        )
-    if max(worst.trend.counts) <= 1:
-        return "statement text that differs at each scale: use bound parameters"
-    if worst.trend.superlinear:
-        return f"a query about {worst.table} inside nested loops"
-    chunk = worst.trend.forms[0].chunk
-    if chunk is not None:
-        usual = (words for size, words in _KNOWN_CHUNKS.items() if chunk.low <= size <= chunk.high)
-        source = next(usual, f"work done in chunks of {_sizes(chunk)}")
-        return f"{source}; if it is meant, declare it: allow({worst.table!r}, chunk=...)"
-    if worst.trend.growth is Growth.LOGARITHMIC:
-        return (
-            f"a search that queries {worst.table} at every step: let the database search, with "
-            "WHERE, ORDER BY and LIMIT"
-        )
-    return worst.fix.next_step
-
-
-def _item(axis: AxisGrowth, found: Trend) -> str:
-    """What a growing shape is sent for, in words after "once per"."""
-    if found.growth is Growth.LEVELS_OFF:
-        return f"item, for up to {found.rise} items"
-    return f"item of {axis.axis}"
-
-
-def describe_trend(found: Trend) -> str:
-    """A trend in words: "constant", "linear, slope 1.00", "n^0.5 or logarithmic"."""
-    return " or ".join(_describe(form, found) for form in found.forms)
-
-
-def _describe(form: Form, found: Trend) -> str:
-    if form.growth is Growth.LEVELS_OFF:
-        return f"levels off at {found.counts[-1]}"
-    if form.chunk is not None:
-        return f"stepwise, chunks of {_sizes(form.chunk)}"
-    if form.growth is Growth.LINEAR:
-        return f"linear, slope {found.slope:.2f}"
-    if form.degree is not None:
-        return f"a polynomial of degree {form.degree}"
-    if form.exponents is not None:
-        low, high = (f"{exponent:.2g}" for exponent in form.exponents)
-        if form.exponents[1] - form.exponents[0] > 1:
-            return "a power of n"
-        if form.exponents[0] < _NEAR_ZERO:
-            return f"n^{high} or less"
-        return f"n^{low}" if low == high else f"n^{low} to n^{high}"
-    return str(form.growth)
-
-
-def _sizes(chunk: Chunk) -> str:
-    about = "about " if chunk.average else ""
-    return f"{about}{chunk.low}" if chunk.low == chunk.high else f"{chunk.low} to {chunk.high}"
-
-
-def _unit(axis: AxisGrowth) -> str:
-    if axis.extent is None or axis.extent == axis.scales:
-        return axis.axis
-    known = axis.records is not None
-    return f"{'records' if known else 'the rows of the tables'} along {axis.axis}"
 
 
 def _first_failed(verdicts: Sequence[Verdict]) -> Verdict:

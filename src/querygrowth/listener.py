@@ -11,6 +11,7 @@ from copy import copy
 from itertools import islice
 from time import perf_counter
 from typing import Any, Protocol
+from weakref import ref
 
 from sqlalchemy import Connection, Dialect, Engine, event
 from sqlalchemy.engine import ExecutionContext
@@ -60,6 +61,7 @@ class Execution:
     __slots__ = (
         "callers",
         "checkout",
+        "continued",
         "ended",
         "executemany",
         "failed",
@@ -85,6 +87,7 @@ class Execution:
         callers: Callers | None,
         parameters: object,
         load: RawLoad | Load | None,
+        continued: bool = False,
     ) -> None:
         self.sql = sql
         self.parameter_count = parameter_count
@@ -96,6 +99,7 @@ class Execution:
         self.load = load
         self.steps = 0  # of SQLite's machine, from sending to the last row
         self.read_steps: Callable[[], int] | None = None
+        self.continued = continued
         self.rows_fetched = 0
         self.failed = True  # until SQLAlchemy reports that it returned
         self.report: DriverReport | None = None  # only where the text does not tell the kind
@@ -276,6 +280,7 @@ class Recording:
         # used again, its new owner overwrites the entry when it begins.
         self._running: dict[int, Execution] = {}
         self._transaction_of: dict[int, int] = {}
+        self._batch_of: dict[int, ref[ExecutionContext]] = {}
         self._checkout_of: dict[int, int] = {}
         # For a transaction or checkout: its number, and the number of statements sent before it.
         self._begun_after: dict[int, int] = {}
@@ -311,21 +316,34 @@ class Recording:
     ) -> None:
         # This runs inside every statement of the user: facts are stored, nothing is interpreted.
         walker = self._walker
+        # A bulk INSERT that SQLAlchemy splits into statements (insertmanyvalues) says that it is an
+        # executemany, but each statement has one set of values, and all have the same context.
+        batch = executemany and not isinstance(parameters, list)
         execution = Execution(
             statement,
             len(parameters) if parameters else 0,
-            executemany,
+            executemany and not batch,
             # The proxy of this checkout. The DBAPI connection behind it outlives the checkout.
             self._checkout_of.get(id(connection.connection)),
             self._transaction_of.get(id(connection)),
             walker.callers(sys._getframe(_FIRST_CALLER)) if walker else None,
             parameters if self._keep_parameters else None,
             raw_load(context) if walker else None,
+            batch and self._continues(connection, context),
         )
         if self._steps is not None:
             execution.count_steps_with(self._steps)
         self._running[id(context)] = execution
         self.executions.append(execution)
+
+    def _continues(self, connection: Connection, context: ExecutionContext | None) -> bool:
+        """Whether the batch before this one belonged to the same INSERT."""
+        # Weak, so that the context is not kept alive, and its address is not taken for another's.
+        before = self._batch_of.get(id(connection))
+        if context is None or (before is not None and before() is context):
+            return context is not None
+        self._batch_of[id(connection)] = ref(context)
+        return False
 
     def _after(
         self,

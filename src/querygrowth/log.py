@@ -194,6 +194,7 @@ class QueryLog:
             rows_fetched=execution.rows_fetched,
             steps=execution.steps,
             failed=execution.failed,
+            continued=execution.continued,
             seconds=execution.seconds,
             checkout=execution.checkout,
             transaction=execution.transaction,

@@ -75,7 +75,8 @@ class Record:
             "statements": [
                 [
                     *(each.sql, each.parameter_count, each.executemany, each.checkout),
-                    *(each.transaction, each.rows_fetched, each.failed, each.report, each.steps),
+                    *(each.transaction, each.rows_fetched, each.failed, each.continued),
+                    *(each.report, each.steps),
                     *(called(each.callers), loads.setdefault(load_of(each.load), len(loads))),
                 ]
                 for each in recording.executions
@@ -118,11 +119,12 @@ class Record:
         recording.empty_transactions = [callers[each] for each in content["empty_transactions"]]
         recording.empty_checkouts = [callers[each] for each in content["empty_checkouts"]]
         for each in content["statements"]:
-            sql, count, many, checkout, transaction, rows, failed, report, steps, called, load = (
-                each
-            )
+            sql, count, many, checkout, transaction, rows, failed, continued = each[:8]
+            report, steps, called, load = each[8:]
             by = None if called is None else callers[called]
-            execution = Execution(sql, count, many, checkout, transaction, by, None, loads[load])
+            execution = Execution(
+                sql, count, many, checkout, transaction, by, None, loads[load], continued
+            )
             execution.rows_fetched, execution.failed, execution.steps = rows, failed, steps
             execution.report = DriverReport(*report) if report else None
             recording.executions.append(execution)

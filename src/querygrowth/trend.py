@@ -72,11 +72,6 @@ class Trend:
         return (self.counts[-1] - self.counts[0]) / (self.scales[-1] - self.scales[0])
 
     @property
-    def rise(self) -> int:
-        """The largest count less the one at the smallest scale."""
-        return max(self.counts) - self.counts[0]
-
-    @property
     def accelerates(self) -> bool:
         """Whether the slope itself grows with the scale, as a power of it.
 

@@ -125,3 +125,28 @@ def test_too_few_runs_are_refused() -> None:
 def test_runs_that_name_different_cardinalities_are_refused() -> None:
     with pytest.raises(ValueError, match="same cardinalities"):
         attribute([CountedRun({"a": 1}, {}), CountedRun({"b": 1}, {}), CountedRun({"a": 2}, {})])
+
+
+@pytest.mark.parametrize(
+    ("runs", "words", "exact"),
+    [
+        (2, "queries = 1 + 1.00 rows (not proven: 2 runs for 2 unknowns, add a run)", False),
+        (3, "queries = 1 + 1.00 rows", True),
+    ],
+)
+def test_a_formula_is_proven_only_by_runs_beyond_its_unknowns(
+    runs: int, words: str, exact: bool
+) -> None:
+    found = attribute([CountedRun({"rows": n}, {"all": 1 + n}) for n in range(1, runs + 1)])
+    assert str(found) == words
+    assert found.total.exact is exact
+    assert found.evidence == (
+        f"{runs} runs, 2 unknowns: {runs - 2} observations that could have refuted it"
+    )
+
+
+def test_too_few_runs_give_a_formula_for_any_counts() -> None:
+    """A quadratic count, from as many runs as unknowns: exact in every run, and wrong."""
+    found = attribute([CountedRun({"rows": n}, {"all": n * n}) for n in (2, 20)])
+    assert found.total.off_by == 0
+    assert not found.total.exact

@@ -16,8 +16,9 @@ from querygrowth.activity import (
 )
 from querygrowth.call_sites import CallSite
 from querygrowth.contract import QueryContract
+from querygrowth.growth_evidence import describe_trend
 from querygrowth.growth_report import GrowthReport
-from querygrowth.growth_verdicts import describe_trend, judge_growth
+from querygrowth.growth_verdicts import judge_growth
 from querygrowth.trend import trend
 from querygrowth.verdict import Outcome, Verdict
 

@@ -414,7 +414,7 @@ def test_a_missing_package_is_named_in_one_line(run: Run, pytester: pytest.Pytes
     result.assert_outcomes(failed=1, errors=2, passed=2)
     reason = "querygrowth cannot count queries: *sqlglot*; try: pip install sqlglot"
     result.stdout.fnmatch_lines([reason] * 3, consecutive=False)
-    result.stdout.fnmatch_lines([f"not counted: *::test_with_an_engine: {reason}"])
+    result.stdout.fnmatch_lines([f"not counted: *::test_with_an_engine and 1 more: {reason}"])
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Engine, MetaData, Table, create_engine, event, insert
+from sqlalchemy import Engine, MetaData, Table, create_engine, insert
 
 from querygrowth.contract import QueryContract
 
@@ -43,7 +43,7 @@ class Pair:
     populate: Callable[..., object]
     axes: Sequence[str] | Mapping[str, int] = ("orders", "items")
     place: str = ""
-    scales: tuple[int, ...] | Mapping[str, tuple[int, ...]] = (2, 7, 23)
+    scales: tuple[int, ...] | Mapping[str, tuple[int, ...]] = (2, 20, 60)
     contract: QueryContract | None = None
     twin_contract: QueryContract | None = None
     writes: bool = False
@@ -66,31 +66,27 @@ def in_memory(metadata: MetaData, rows: Callable[..., Rows]) -> Callable[..., ob
     @cache
     def template(sizes: tuple[tuple[str, int], ...]) -> sqlite3.Connection:
         connection = sqlite3.connect(":memory:", check_same_thread=False)
-        engine = _engine(connection)
+        engine = create_engine("sqlite://", creator=lambda: connection)
         with engine.begin() as opened:
+            opened.exec_driver_sql("PRAGMA foreign_keys = ON")  # to find errors in the rows
             metadata.create_all(opened)
             for table, values in rows(**dict(sizes)).items():
                 if values:
                     opened.execute(insert(table), list(values))
         return connection
 
+    # One engine for all copies, so that a statement is compiled once.
+    copies: list[sqlite3.Connection] = []
+    engine = create_engine("sqlite://", creator=lambda: copies[-1])
+
     @contextmanager
     def populate(**sizes: int) -> Iterator[Engine]:
-        copy = sqlite3.connect(":memory:", check_same_thread=False)
-        template(tuple(sorted(sizes.items()))).backup(copy)
-        engine = _engine(copy)
+        copies.append(sqlite3.connect(":memory:", check_same_thread=False))
+        template(tuple(sorted(sizes.items()))).backup(copies[-1])
         yield engine
-        copy.close()
+        engine.dispose()
 
     return populate
-
-
-def _engine(connection: sqlite3.Connection) -> Engine:
-    # The default pool of a database in memory keeps the connection, and gives it to one thread.
-    engine = create_engine("sqlite://", creator=lambda: connection)
-    # The foreign keys make a wrong fixture fail.
-    event.listen(engine, "connect", lambda opened, _: opened.execute("PRAGMA foreign_keys = ON"))
-    return engine
 
 
 def numbered(count: int, **values: Any) -> list[dict[str, object]]:

@@ -139,7 +139,7 @@ def neighbours_in_one(engine: Engine) -> list[int]:
         return [number or 0 for number in session.scalars(select(largest))]
 
 
-ITEMS = ("queries grew with orders", r"items: 2, 7, 23", "linear, slope 1.00")
+ITEMS = ("queries grew with orders", r"items: 2, 20, 60", "linear, slope 1.00")
 
 PAIRS = (
     Pair("one to many", lazy_items, selected_items, ITEMS, store, place="order.items"),
@@ -148,7 +148,7 @@ PAIRS = (
         "one collection of two",
         one_collection_of_two,
         both_collections,
-        ("queries grew with orders", "notes: 2, 7, 23"),
+        ("queries grew with orders", "notes: 2, 20, 60"),
         store,
         ("orders", "items", "notes"),
     ),
@@ -159,7 +159,7 @@ PAIRS = (
         ("queries grew with orders", "notes: "),
         store,
         {"orders": 2, "notes": 0},
-        scales={"orders": (2, 7, 23), "notes": (0, 1, 2)},
+        scales={"orders": (2, 20, 60), "notes": (0, 1, 2)},
     ),
     Pair("a look for children each", existence_each, existence_in_one, ITEMS, store),
     Pair("the latest child each", latest_each, latest_in_one, ITEMS, store),

@@ -72,7 +72,7 @@ def autoflush_in_a_query(engine: Engine) -> int:
         ids = session.scalars(select(Author.id)).all()
         for number in ids:
             session.add(Tag(name=f"new {number}"))
-            session.scalars(text("SELECT 1"))  # flushes first
+            session.scalars(select(Book.id).limit(1))  # flushes first
         session.commit()
         return len(ids)
 
