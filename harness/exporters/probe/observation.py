@@ -12,8 +12,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from querygrowth.call_sites import Callers, CallSite, Project, distinct_sites
-from querygrowth.listener import record_stacks
+from querygrowth.call_sites import CallSite, Place, Project, call_site, distinct_sites
 from querygrowth.record import Record, record
 from querygrowth.statements import StatementKind, kind_of
 from querygrowth.work import VM_STEPS, has_vm_steps
@@ -97,26 +96,26 @@ def observe(
     source = source_file(factory)
     folder = project_of_subject(source.parent if source else None)
     branches_in = SourceFolders(factory) if in_packages else folder
-    project = project_of(factory)
-    with record_stacks(engine, project) as stacks:
-        found = record(
-            export,
-            engine,
-            work=counted,
-            project=project,
-            branches_in=branches_in,
-            all_connections=True,
-        )
-    lines = _lines_of_exporter(factory, stacks)
-    for each in found.recording.executions:
-        if each.sql in lines:
-            nearest = each.callers.nearest if each.callers else None
-            each.callers = Callers(nearest, lines[each.sql])
+    found = record(
+        export,
+        engine,
+        work=counted,
+        project=project_of(factory),
+        branches_in=branches_in,
+        all_connections=True,
+    )
+    sent = found.recording.executions
+    lines = _lines_of_exporter(
+        factory, {each.sql: each.callers.chain for each in sent if each.callers}
+    )
+    for each in sent:
+        if each.callers and (line := lines.get(each.sql)):
+            each.callers = each.callers._replace(chain=(line,))
     return found
 
 
 def _lines_of_exporter(
-    factory: object, stacks: Mapping[str, Sequence[CallSite]]
+    factory: object, chains: Mapping[str, Sequence[Place]]
 ) -> Mapping[str, CallSite]:
     """Return the lines of the exporter's own files that distinguish statements, by their texts.
 
@@ -124,7 +123,10 @@ def _lines_of_exporter(
     that the whole project calls. A statement that shares its line with others is left out.
     """
     files = {str(each) for each in map(source_file, _classes_of(factory)) if each is not None}
-    own = {text: [site for site in stack if site.path in files] for text, stack in stacks.items()}
+    own = {
+        text: [site for site in map(call_site, chain) if site.path in files]
+        for text, chain in chains.items()
+    }
     sites = distinct_sites(own)
     shared = Counter((site.path, site.line) for site in sites.values())
     return {text: site for text, site in sites.items() if shared[site.path, site.line] == 1}
