@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.cost_runs import CostRuns
-from harness.checks.costs import VARIABLES, Declared, everything
+from harness.checks.costs import VARIABLES, everything
+from harness.checks.declared import Declared
 from harness.checks.expected_records import Record, expected_records, signed
 from harness.compare.capture import Refusal, Spool, spool
 from harness.compare.difference import Difference, Kind
@@ -282,7 +283,7 @@ def _judge_statements(
     name: str, small: Activity, large: Activity, contract: QueryContract
 ) -> Verdict:
     """Judge that the statements of a large run are as long, and have as many parameters."""
-    chunks = {each.table: each.chunk or each.page or 0 for each in contract.allowances}
+    chunks = {each.table: each.chunk or 0 for each in contract.allowances}
     known = {shape.shape.text: shape for shape in small.shapes}
     longer = []
     for shape in large.shapes:

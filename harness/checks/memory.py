@@ -9,7 +9,8 @@ from pathlib import Path
 
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.cost_runs import CostRuns
-from harness.checks.costs import Declared, everything
+from harness.checks.costs import everything
+from harness.checks.declared import Declared
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.observation import ExportTask

@@ -14,7 +14,6 @@ from harness.checks.cases import BOTH_BACKENDS, TYPICAL, Case, plan_cases, recor
 from harness.checks.check import ALL_CHECKS, Check, CheckVerdict, Limits
 from harness.checks.cost_runs import CostRuns
 from harness.checks.costs import (
-    Declared,
     failed_or_one_passed,
     judge_query_growth,
     judge_variables,
@@ -23,6 +22,7 @@ from harness.checks.costs import (
     search_blow_up,
 )
 from harness.checks.database_errors import judge_database_errors
+from harness.checks.declared import Declared
 from harness.checks.depth import Depth
 from harness.checks.environments import (
     PROCESS_ENVIRONMENTS,

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from harness.checks.check import ALL_CHECKS, Check, CheckVerdict, Limits
-from harness.checks.costs import Declared
+from harness.checks.declared import Declared
 from harness.checks.depth import Depth
 from harness.checks.gravity import GRAVITY_OF_CHECK, Gravity
 from harness.checks.run import CheckSetup, run_checks

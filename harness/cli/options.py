@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from elspeth.cli.runtime import UsageError
-from elspeth.core.landscape.schema import metadata
 from harness.checks.check import Check, Limits
-from harness.checks.costs import Declared
+from harness.checks.declared import Declared
+from harness.checks.declared import chunked as chunked_table
 from harness.checks.depth import Depth
 from harness.checks.selection import GROUPS, Selection, UnknownPartError
 from querygrowth.contract import Allowance
@@ -38,8 +38,9 @@ ChunkedOption = Annotated[
     list[str] | None,
     typer.Option(
         "--chunked",
-        metavar="TABLE=SIZE",
-        help="Declare a table that the candidate reads in chunks of SIZE values; repeatable.",
+        metavar="TABLE=SIZE[:ROWS]",
+        help="Declare a table that the candidate reads with a query for every SIZE values, or for "
+        "every SIZE fetched rows of the table ROWS; repeatable.",
     ),
 ]
 TransactionsOption = Annotated[
@@ -149,14 +150,14 @@ def declared_costs(
     """Return the costs that the options declare; an option that is missing keeps the default.
 
     Args:
-        chunked: Texts TABLE=SIZE.
+        chunked: Texts TABLE=SIZE or TABLE=SIZE:ROWS.
         transactions: The most transactions of an export.
         rows_per_record: The most fetched rows for a record.
         bytes_per_record: The most bytes of memory that a further record takes.
         worker_processes: Whether the candidate starts processes.
 
     Raises:
-        UsageError: A text of `chunked` is not TABLE=SIZE, the database has no such table, or a
+        UsageError: A text of `chunked` has another form, the database has no such table, or a
             number is not finite.
     """
     if rows_per_record is not None and not isfinite(rows_per_record):
@@ -172,10 +173,7 @@ def declared_costs(
 
 
 def _allowance(text: str) -> Allowance:
-    table, _, size = text.partition("=")
-    if not size.isdecimal() or int(size) < 1:
-        raise UsageError(f"--chunked {text!r}: not TABLE=SIZE, with a size of at least 1")
-    if table not in metadata.tables:
-        nearest = get_close_matches(table, metadata.tables, n=1, cutoff=0)[0]
-        raise UsageError(f"--chunked: there is no table {table!r}; the nearest is {nearest!r}")
-    return Allowance(table, chunk=int(size))
+    try:
+        return chunked_table(text)
+    except ValueError as error:
+        raise UsageError(f"--chunked: {error}") from None

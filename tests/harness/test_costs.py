@@ -7,7 +7,8 @@ import pytest
 
 from harness.checks import costs, large_runs, memory
 from harness.checks.cost_runs import CostRuns
-from harness.checks.costs import Declared, everything
+from harness.checks.costs import everything
+from harness.checks.declared import Declared
 from harness.checks.reference_runs import DatabaseFileWatch, sqlite_files
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.subject import DEFAULT_CANDIDATE, load_subject
