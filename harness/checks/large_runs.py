@@ -36,12 +36,13 @@ from querygrowth.verdict import GROWTH, Verdict, judge
 
 # Ids in shuffled order, so that the order of ids is not that of the export. Ties at the end of any
 # page, so that an export that continues after a time or a sequence number loses entities.
-_UNORDERED = ("shuffled_ids", "times_of_every_kind", "null_sequences")
+UNORDERED = ("shuffled_ids", "times_of_every_kind", "null_sequences")
+"""The features of large runs."""
 # Every size up to a round number of thousands lies inside.
-LARGE = everything(5_001, run_id="large", features=_UNORDERED)
+LARGE = everything(5_001, run_id="large", features=UNORDERED)
 """The large run of the default check."""
-_LARGER = everything(20_001, run_id="larger", features=_UNORDERED)
-SMALL = everything(10, run_id="small", features=_UNORDERED)
+_LARGER = everything(20_001, run_id="larger", features=UNORDERED)
+SMALL = everything(10, run_id="small", features=UNORDERED)
 """The run that is stored beside a large one."""
 
 # The usual lengths of lists of ids and pages, and their neighbours.

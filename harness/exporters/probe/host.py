@@ -283,6 +283,11 @@ class Host:
         self.build()
         return measures.memory_of(self.write_file)
 
+    def sample_held(self) -> dict[str, Any]:
+        """Sample what Python holds during one export."""
+        self.build()
+        return {"peaks": measures.sampled_peaks_of(self.write_file, self.db.engine)}
+
     def measure_held(self) -> dict[str, Any]:
         """Measure what Python's allocator holds during and after several exports."""
         self.build()
@@ -305,6 +310,7 @@ TASKS: dict[str, Callable[[Host], dict[str, Any]]] = {
     "first_row": Host.time_first_row,
     "memory": Host.measure_memory,
     "held": Host.measure_held,
+    "sampled": Host.sample_held,
 }
 
 
