@@ -56,9 +56,7 @@ def chunked(text: str) -> Allowance:
     table, _, rest = text.partition("=")
     size, colon, rows = rest.partition(":")
     if not (size.isascii() and size.isdecimal()) or int(size) < 1:
-        raise ValueError(
-            f"{text!r}: not TABLE=SIZE or TABLE=SIZE:ROWS, with a size of at least 1"
-        )
+        raise ValueError(f"{text!r}: not TABLE=SIZE or TABLE=SIZE:ROWS, with a size of at least 1")
     for name in (table, rows) if colon else (table,):
         if name not in metadata.tables:
             nearest = get_close_matches(name, metadata.tables, n=1, cutoff=0)[0]

@@ -18,7 +18,7 @@ from elspeth.core.landscape import LandscapeDB
 from harness.checks.cost_runs import CostRuns
 from harness.checks.costs import VARIABLES, everything
 from harness.checks.declared import Declared
-from harness.checks.expected_records import Record, expected_records, signed
+from harness.checks.expected_records import expected_records, signed
 from harness.compare.capture import Refusal, Spool, spool
 from harness.compare.difference import Difference, Kind
 from harness.compare.exports import SIGNING_KEY, first_difference, fixed_clock
@@ -147,14 +147,12 @@ class ExpectedExport:
 
     Attributes:
         records: The records of the unsigned export.
-        signed_records: The file of the records of the signed export, in their order of keys.
         signed_file: The signed JSON Lines file.
         sha256: Its hash.
         count: The number of records of the unsigned export.
     """
 
     records: Spool
-    signed_records: Path
     signed_file: Path
     sha256: str
     count: int
@@ -170,19 +168,13 @@ class ExpectedExport:
         """
         found = list(expected_records(db, run_id))
         records = spool(found, directory / f"expected-{run_id}.records")
-        signed_records = directory / f"expected-{run_id}.signed"
         path, digest = directory / f"expected-{run_id}.jsonl", hashlib.sha256()
-
-        def written() -> Iterator[Record]:
-            with path.open("wb") as file:
-                for record in signed(found, run_id, SIGNING_KEY, fixed_clock):
-                    line = canonical(record) + b"\n"
-                    digest.update(line)
-                    file.write(line)
-                    yield record
-
-        spool(written(), signed_records)
-        return cls(records, signed_records, path, digest.hexdigest(), len(found))
+        with path.open("wb") as file:
+            for record in signed(found, run_id, SIGNING_KEY, fixed_clock):
+                line = canonical(record) + b"\n"
+                digest.update(line)
+                file.write(line)
+        return cls(records, path, digest.hexdigest(), len(found))
 
 
 @dataclass(frozen=True)
@@ -244,8 +236,11 @@ def _difference_in_files(expected: ExpectedExport, exported: _Exported) -> Diffe
     with TemporaryDirectory(prefix="harness-", dir=exported.task.directory) as folder:
         task = replace(exported.task, directory=Path(folder))
         candidate.export(task, max_records=_ENDLESS_FACTOR * expected.count)
+        # The file has the records in another order of keys, and few candidates need them.
+        found = list(expected_records(task.db, task.run_id))
+        records = signed(found, task.run_id, SIGNING_KEY, fixed_clock)
         sides: tuple[Records, Records] = (
-            Spool(expected.signed_records),
+            spool(records, Path(folder, "expected.signed")),
             Spool(Path(folder, exports.RECORDS)),
         )
         if not candidate.takes_clock:

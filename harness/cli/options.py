@@ -4,7 +4,6 @@ The advice of a verdict names these options, so every command that prints verdic
 """
 
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
 from math import isfinite
 from types import MappingProxyType
 from typing import Annotated

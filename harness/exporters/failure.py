@@ -1,4 +1,4 @@
-"""The error of an exporter that did not finish an export, with the verdict on it."""
+"""The errors of an export: the exporter did not finish it, or the harness could not run it."""
 
 from collections.abc import Sequence
 
@@ -38,3 +38,7 @@ class ExportFailedError(Exception):
             kind=CRASH,
         )
         super().__init__(f"{name}: {message}{f' at {site}' if site else ''}")
+
+
+class BrokenRunnerError(Exception):
+    """The harness itself could not go on, which says nothing about the exporter."""

@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import Engine
@@ -103,10 +104,10 @@ class _Found:
         """Whether this process may have the database file open outside the engine's pool."""
         opened = []
         try:
-            for each in os.listdir("/proc/self/fd"):
+            for each in Path("/proc/self/fd").iterdir():
                 # The descriptor of the listing itself is closed by now.
                 with suppress(FileNotFoundError):
-                    opened.append(os.readlink(f"/proc/self/fd/{each}"))
+                    opened.append(str(each.readlink()))
             # The pools that SQLAlchemy uses for files count their connections.
             pooled = int(engine.pool.checkedin() + engine.pool.checkedout())  # type: ignore[attr-defined]
         except (OSError, AttributeError):

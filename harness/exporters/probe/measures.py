@@ -184,7 +184,7 @@ def _called_in_steps(engine: Any, function: Callable[[], int]) -> Iterator[None]
 class _MallocState(ctypes.Structure):
     """What glibc's `mallinfo2` returns."""
 
-    _fields_ = [  # noqa: RUF012 - ctypes takes a list
+    _fields_ = [
         (name, ctypes.c_size_t)
         for name in (
             *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
