@@ -128,8 +128,9 @@ def sampled_peaks_of(export: Callable[[], object], engine: Any) -> dict[str, int
         engine: The engine that it reads from.
 
     Returns:
-        `objects` and `bytes`, both above those before the export, and the number of `samples`.
-        None where they cannot be counted: on another system or database.
+        The most `objects` and `bytes`, and those `left_objects` and `left_bytes` that remain after
+        the export, all above those before it; and the number of `samples`. None where they cannot
+        be counted: on another system or database.
     """
     large_bytes = _large_bytes_counter()
     if large_bytes is None or engine.dialect.driver != "pysqlite":
@@ -153,9 +154,12 @@ def sampled_peaks_of(export: Callable[[], object], engine: Any) -> dict[str, int
         gc.callbacks.remove(sample)
     if not objects:
         return None  # Python runs with another allocator.
+    gc.collect()
     return {
         "objects": most_objects - objects,
         "bytes": most_large - large,
+        "left_objects": sys.getallocatedblocks() - objects,
+        "left_bytes": large_bytes() - large,
         "samples": samples,
     }
 
