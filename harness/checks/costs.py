@@ -114,7 +114,17 @@ def judge_query_growth(
         for each in several
         if each.failed and each.site not in sites and (each.site or each.expected not in broken)
     ]
-    return *failed, *more, *(each for each in (*single, *several) if not each.failed)
+    failed = [_with_options(each) for each in (*failed, *more)]
+    return *failed, *(each for each in (*single, *several) if not each.failed)
+
+
+def _with_options(verdict: Verdict) -> Verdict:
+    """Return the verdict with the option of the command beside the call that declares chunks."""
+    if "declare it: " not in verdict.next_step:
+        return verdict
+    option = "--chunked TABLE=SIZE, or --chunked TABLE=SIZE:ROWS for ranges of rows"
+    advice, _, _ = verdict.next_step.partition("declare it: ")
+    return replace(verdict, next_step=f"{advice}declare it: {option}")
 
 
 def judge_work(

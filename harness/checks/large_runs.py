@@ -301,5 +301,5 @@ def _judge_statements(
         expected="statements of the same length at every size, or a declared chunk",
         seen=f"statements grew with the run: {longer[0]}" if longer else "statements constant",
         evidence=longer[1:4],
-        next_step="a list of ids in a statement: a join, or a declared chunk",
+        next_step="a list of ids in a statement: a join, or chunks declared with --chunked",
     )
