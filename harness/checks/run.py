@@ -204,6 +204,9 @@ def _run_check(check: Check, request: _Request) -> Iterator[CheckVerdict]:
         verdict = replace(error.verdict, expected=_runs_to_its_end(check))
         yield CheckVerdict(check, request.backend, verdict)
     except (Exception, SystemExit) as error:
+        # A signal ends the command by SystemExit. A candidate of another process cannot raise it.
+        if isinstance(error, SystemExit) and not candidate.is_here:
+            raise
         if request.setup.is_strict:
             reason = f"the check {check}: {type(error).__name__}: {error}"
             raise BrokenRunnerError(reason) from error

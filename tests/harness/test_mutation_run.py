@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from test_hostile_exporters import CRASHES, FAILURES
 
+from elspeth.cli.runtime import Terminated
 from harness.checks.depth import Depth
 from harness.checks.reference_runs import ReferenceRuns
 from harness.checks.run import Check, prepare_checks, run_checks
@@ -229,6 +230,17 @@ def test_an_error_of_the_harness_ends_the_checks_of_a_mutant(
     checks = replace(shared, setup=replace(shared.setup, is_strict=True))
     with pytest.raises(BrokenRunnerError, match="the check records: KeyError: 'ours'"):
         run.check_mutant(run.mutants_by_identifier()[CAUGHT], checks, "default")
+
+
+def test_a_signal_ends_the_checks_and_is_no_failure_of_the_exporter(
+    shared: run.MutantChecks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def terminated(*_: object) -> object:
+        raise Terminated
+
+    monkeypatch.setattr(ReferenceRuns, "compare", terminated)
+    with pytest.raises(Terminated):
+        run.check_mutant(run.mutants_by_identifier()[CAUGHT], shared, "default")
 
 
 @pytest.mark.parametrize(
