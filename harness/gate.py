@@ -16,7 +16,7 @@ from harness.bench.race import OnStep, Race, run_race
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.revision_costs import RevisionCostsError, count_revision
 from harness.checks.check import Limits
-from harness.checks.costs import Declared
+from harness.checks.declared import Declared
 from harness.checks.depth import Depth
 from harness.checks.formulas import formulas_of
 from harness.checks.gravity import GRAVITY_OF_CHECK, by_gravity

@@ -80,12 +80,17 @@ def record_cases(dialect: str) -> Iterator[Case]:
             neighbours = neighbours_of(spec) if "references_to_other_runs" in spec.features else ()
             yield from (Case(spec, each.run_id) for each in neighbours)
             yield Case(spec, spec.run_id)
-    small = small_runs(dialect)
-    yield from (Case(each, each.run_id, beside=small) for each in small)
+    yield from small_run_cases(dialect)
     yield Case(SPARSE, SPARSE.run_id, signed=False)
     yield Case(SPARSE, "no such run")
     if dialect == "sqlite":
         yield from (Case(TO_CORRUPT, TO_CORRUPT.run_id, each) for each in CORRUPTIONS)
+
+
+def small_run_cases(dialect: str) -> tuple[Case, ...]:
+    """Return small runs, which are all in one database."""
+    small = small_runs(dialect)
+    return tuple(Case(each, each.run_id, beside=small) for each in small)
 
 
 def plan_cases(dialect: str) -> Iterator[Case]:

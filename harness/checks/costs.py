@@ -5,11 +5,12 @@ database. `large_runs` judges large runs, and `memory` judges memory.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.cost_runs import CostRuns
+from harness.checks.declared import Declared
 from harness.checks.joint_growth import SpecsBySize, axes_together, kinds_of_entities
 from harness.compare.capture import Refusal
 from harness.compare.exports import SIGNING_KEY, fixed_clock
@@ -20,7 +21,6 @@ from harness.exporters.observation import ExportTask
 from harness.generate.spec import RunSpec
 from harness.generate.strategies import run_specs
 from querygrowth.activity import Activity
-from querygrowth.contract import Allowance, QueryContract
 from querygrowth.growth_report import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.search import find_blow_up
@@ -79,35 +79,6 @@ _EXAMPLES = 60
 _ENDLESS_FACTOR = 10
 
 
-@dataclass(frozen=True)
-class Declared:
-    """The costs that a candidate declares. The defaults are those of a streaming exporter.
-
-    Args:
-        transactions: The most transactions of an export.
-        rows_per_record: The most fetched rows for a record.
-        bytes_per_record: The most bytes of memory that a further record may take. A streaming
-            exporter takes about one, for a length that varies.
-        allowances: Tables that are read in chunks.
-        worker_processes: Whether the candidate starts processes, whose costs cannot be counted.
-    """
-
-    transactions: int = 1
-    rows_per_record: float = 1.5
-    bytes_per_record: int = 4
-    allowances: tuple[Allowance, ...] = ()
-    worker_processes: bool = False
-
-    @property
-    def contract(self) -> QueryContract:
-        """The declared costs in queries, transactions and fetched rows."""
-        return QueryContract(
-            transactions=self.transactions,
-            rows_per_record=self.rows_per_record,
-            allowances=self.allowances,
-        )
-
-
 def judge_query_growth(
     candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
 ) -> Sequence[Verdict]:
@@ -130,16 +101,30 @@ def judge_query_growth(
     together: dict[str, Mapping[int, Activity]] = {}
     for specs in (axes_together(), kinds_of_entities()):
         together |= _along(candidate, runs, specs, (), directory)
-    single = judge_growth(GrowthReport.of_axes(candidate.name, axes), declared.contract)
-    every = GrowthReport.of_axes(candidate.name, {**axes, **together})
-    # What grows along one axis grows along several too: a line is reported for single axes only.
-    seen = {(each.site, each.seen) for each in single if each.failed}
-    sites = {site for site, _ in seen if site}
-    return [
+    single, several = (
+        judge_growth(GrowthReport.of_axes(candidate.name, each), declared.contract)
+        for each in (axes, together)
+    )
+    # What grows along one axis grows along several too: it is reported for single axes only.
+    failed = [each for each in single if each.failed]
+    sites = {each.site for each in failed if each.site}
+    broken = {each.expected for each in failed if not each.site}
+    more = [
         each
-        for each in judge_growth(every, declared.contract)
-        if not each.failed or each.site not in sites or (each.site, each.seen) in seen
+        for each in several
+        if each.failed and each.site not in sites and (each.site or each.expected not in broken)
     ]
+    failed = [_with_options(each) for each in (*failed, *more)]
+    return *failed, *(each for each in (*single, *several) if not each.failed)
+
+
+def _with_options(verdict: Verdict) -> Verdict:
+    """Return the verdict with the option of the command beside the call that declares chunks."""
+    if "declare it: " not in verdict.next_step:
+        return verdict
+    option = "--chunked TABLE=SIZE, or --chunked TABLE=SIZE:ROWS for ranges of rows"
+    advice, _, _ = verdict.next_step.partition("declare it: ")
+    return replace(verdict, next_step=f"{advice}declare it: {option}")
 
 
 def judge_work(

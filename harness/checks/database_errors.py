@@ -241,9 +241,9 @@ class _Files:
 
     def _failures_in(self, faults: Sequence[Fault]) -> Iterator[tuple[Fault, tuple[str, ...]]]:
         clear: Step = {"step": "clear"}
-        anew = (clear, place(self.old, _OLD))
-        good = CallScript("one file", (*anew, FILES, build(), self.write, FILES))
-        each = ((*anew, fault.step, self.write, SEEN, FILES) for fault in faults)
+        restored = (clear, place(self.old, _OLD))
+        good = CallScript("one file", (*restored, FILES, build(), self.write, FILES))
+        each = ((*restored, fault.step, self.write, SEEN, FILES) for fault in faults)
         script = CallScript(
             "faults", (CONNECTIONS, build(), *chain.from_iterable(each), CONNECTIONS)
         )

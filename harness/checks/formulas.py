@@ -24,15 +24,15 @@ def attribute_queries(
 
     Args:
         exporters: The exporters to count, by name.
-        directory: The folder for the databases of the runs.
+        directory: The folder for the database of the runs.
 
     Returns:
         The formulas of an exporter by its name in `exporters`.
     """
     counted: dict[str, list[CountedRun]] = {name: [] for name in exporters}
-    for number, spec in enumerate(varied_specs()):
-        with LandscapeDB(f"sqlite:///{directory / f'formula-{number}.db'}") as db:
-            run = generate_run(db, spec)
+    # In one database, because to make one takes longer than to generate such a run.
+    with LandscapeDB(f"sqlite:///{directory / 'formulas.db'}") as db:
+        for run in [generate_run(db, spec) for spec in varied_specs()]:
             task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
             contents = asdict(run.cardinalities)
             del contents["runs"]  # Always one, and so part of the constant term.

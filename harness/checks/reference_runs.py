@@ -295,15 +295,16 @@ class ReferenceRuns:
 
 
 def _replaying(control: Any) -> Any:
-    """Return a subclass of the control that reads a run from its database only once.
+    """Return a subclass of the control that reads a run and signs a record only once.
 
-    It signs, groups and writes like the control, and ends in the same error after the same records.
-    A run is exported in every form, by a hundred scripts, and signed or not. The control needs a
-    query for every entity: this takes a third of the time. Other exporters are returned unchanged.
+    It groups and writes like the control, and ends in the same error after the same records. A run
+    is exported in every form, by a hundred scripts, and signed or not. The control needs a query
+    for every entity: this takes a quarter of the time. Other exporters are returned unchanged.
     """
-    if not hasattr(control, "_iter_records"):
+    if not (hasattr(control, "_iter_records") and hasattr(control, "_sign_record")):
         return control
     read_before: dict[object, tuple[list[dict[str, Any]], Exception | None]] = {}
+    signed_before: dict[object, str] = {}
 
     def read(records: Iterator[dict[str, Any]]) -> tuple[list[dict[str, Any]], Exception | None]:
         found: list[dict[str, Any]] = []
@@ -317,15 +318,29 @@ def _replaying(control: Any) -> Any:
         def __init__(self, db: LandscapeDB, signing_key: bytes | None, *, clock: Clock) -> None:
             super().__init__(db, signing_key, clock=clock)
             self._url = db.connection_string
+            # The record that was yielded last, its source and its place in the run.
+            self._last: tuple[object, object, object] = (None, None, None)
 
         def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
             key = (self._url, run_id)
             if key not in read_before:
                 read_before[key] = read(super()._iter_records(run_id))
             records, error = read_before[key]
-            yield from map(dict, records)
+            for number, record in enumerate(records):
+                yielded = dict(record)
+                self._last = (yielded, record, (key, number, self._signing_key))
+                yield yielded
             if error is not None:
                 raise error.with_traceback(None)
+
+        def _sign_record(self, record: dict[str, Any]) -> str:
+            yielded, source, place = self._last
+            if record is not yielded or record != source:
+                signature: str = super()._sign_record(record)
+                return signature
+            if place not in signed_before:
+                signed_before[place] = super()._sign_record(record)
+            return signed_before[place]
 
     return Replaying
 

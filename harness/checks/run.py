@@ -10,11 +10,18 @@ from typing import TypeAlias
 
 from harness.checks.byte_search import search_differences
 from harness.checks.calls import JOBS_SCRIPTS, SCRIPTS, judge_calls
-from harness.checks.cases import BOTH_BACKENDS, TYPICAL, Case, plan_cases, record_cases, tie_cases
+from harness.checks.cases import (
+    BOTH_BACKENDS,
+    TYPICAL,
+    Case,
+    plan_cases,
+    record_cases,
+    small_run_cases,
+    tie_cases,
+)
 from harness.checks.check import ALL_CHECKS, Check, CheckVerdict, Limits
 from harness.checks.cost_runs import CostRuns
 from harness.checks.costs import (
-    Declared,
     failed_or_one_passed,
     judge_query_growth,
     judge_variables,
@@ -23,6 +30,7 @@ from harness.checks.costs import (
     search_blow_up,
 )
 from harness.checks.database_errors import judge_database_errors
+from harness.checks.declared import Declared
 from harness.checks.depth import Depth
 from harness.checks.environments import (
     PROCESS_ENVIRONMENTS,
@@ -35,7 +43,7 @@ from harness.checks.large_runs import judge_boundaries, judge_large_run
 from harness.checks.memory import judge_leaks, judge_memory
 from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, sqlite_files
 from harness.checks.side_effects import judge_side_effects
-from harness.exporters.failure import ExportFailedError
+from harness.exporters.failure import BrokenRunnerError, ExportFailedError
 from harness.exporters.measured import InThisProcess, Measured, as_measured
 from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
 from querygrowth.reports import visible
@@ -48,17 +56,23 @@ _LARGE_ROWS = 100
 class CheckSetup:
     """The environment of checks: reference runs by backend, the control, and a folder for files.
 
-    There are runs on PostgreSQL only if a server was named.
+    There are runs on PostgreSQL only if a server was named. If `is_strict`, an error that the
+    candidate's process did not raise ends the checks, and is no failure of the candidate.
     """
 
     runs: Mapping[str, ReferenceRuns]
     control: Measured
     directory: Path
+    is_strict: bool = False
 
 
 @contextmanager
 def prepare_checks(
-    *, postgresql: str | None = None, options: str = "", max_records: int | None = None
+    *,
+    postgresql: str | None = None,
+    options: str = "",
+    max_records: int | None = None,
+    is_strict: bool = False,
 ) -> Iterator[CheckSetup]:
     """Prepare for checks of several candidates, and remove all databases and files on exit.
 
@@ -68,6 +82,8 @@ def prepare_checks(
         options: Text to add to the statements CREATE DATABASE.
         max_records: The records after which an export counts as endless. The default depends on the
             number of records that the control exports.
+        is_strict: Whether an error of the harness raises BrokenRunnerError. For candidates of
+            `in_own_process` only: a class of this process raises its errors here.
     """
     control = InThisProcess(load_subject(CONTROL))
     with ExitStack() as stack:
@@ -87,7 +103,7 @@ def prepare_checks(
                     max_records=max_records,
                 )
             )
-        yield CheckSetup(MappingProxyType(runs), control, directory)
+        yield CheckSetup(MappingProxyType(runs), control, directory, is_strict)
 
 
 def check_candidate(
@@ -182,13 +198,19 @@ def _run_check(check: Check, request: _Request) -> Iterator[CheckVerdict]:
                 yield CheckVerdict(check, request.backend, verdict)
             else:
                 verdicts.append(verdict)
-    except SubjectError:
-        # Misuse and no verdict: the command ends with exit code 2.
+    except (SubjectError, BrokenRunnerError):
+        # Misuse, or a fault of the harness, and no verdict: the command ends with exit code 2.
         raise
     except ExportFailedError as error:
         verdict = replace(error.verdict, expected=_runs_to_its_end(check))
         yield CheckVerdict(check, request.backend, verdict)
     except (Exception, SystemExit) as error:
+        # A signal ends the command by SystemExit. A candidate of another process cannot raise it.
+        if isinstance(error, SystemExit) and not candidate.is_here:
+            raise
+        if request.setup.is_strict:
+            reason = f"the check {check}: {type(error).__name__}: {error}"
+            raise BrokenRunnerError(reason) from error
         verdict = Verdict(
             candidate.name,
             Outcome.FAILED,
@@ -239,6 +261,10 @@ def _with_processes(verdicts: Sequence[Verdict], request: _Request) -> Sequence[
 def _check_records(request: _Request) -> Iterator[Verdict]:
     cases = record_cases(request.backend)
     if request.depth is Depth.QUICK:
+        # Small runs in one database: the first verdict takes half a second.
+        small = small_run_cases(request.backend)
+        yield _compare_cases(request, small, "small runs")
+        cases = (each for each in cases if each not in small)
         # The control takes a second for the two largest runs, and two for all corruptions.
         cases = (each for each in cases if not each.corruption and each.spec.rows < _LARGE_ROWS)
     yield _compare_cases(request, cases, "runs with every feature")

@@ -4,13 +4,13 @@ The options --part, --quick and --all choose a selection. `run_selection` runs i
 check`, the self-test and the gate.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 
 from harness.checks.check import ALL_CHECKS, Check, CheckVerdict, Limits
-from harness.checks.costs import Declared
+from harness.checks.declared import Declared
 from harness.checks.depth import Depth
 from harness.checks.gravity import GRAVITY_OF_CHECK, Gravity
 from harness.checks.run import CheckSetup, run_checks
@@ -57,13 +57,11 @@ class Selection:
         depth: How much they try.
         named: The checks that a person asked for by their names. Such a check is inconclusive if it
             could not judge. Any other is skipped then.
-        impossible: Selected checks that cannot run, with the reasons.
     """
 
     checks: tuple[Check, ...]
     depth: Depth = Depth.DEFAULT
     named: frozenset[Check] = frozenset()
-    impossible: Mapping[Check, str] = field(default_factory=dict)
 
     @classmethod
     def of_depth(cls, depth: Depth) -> "Selection":
@@ -85,10 +83,6 @@ class Selection:
         chosen = {check for name in parts for check in _checks_of(name)}
         named = frozenset(each for each in chosen if each.value in parts)
         return cls(tuple(each for each in Check if each in chosen), depth, named)
-
-    def without(self, checks: Collection[Check], reason: str) -> "Selection":
-        """Return the selection with checks marked as impossible, for a reason."""
-        return replace(self, impossible=dict.fromkeys(checks, reason))
 
     @property
     def left_out(self) -> tuple[Check, ...]:
@@ -127,10 +121,6 @@ def run_selection(
     """
     for check in selection.checks:
         on_step(check.value)
-        reason = selection.impossible.get(check)
-        if reason is not None:
-            yield _as_asked(_skipped(candidate.name, check, reason), selection)
-            continue
         judged = False
         for found in run_checks(
             candidate,

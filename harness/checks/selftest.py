@@ -17,14 +17,13 @@ from sqlalchemy.exc import DBAPIError
 from elspeth.core.landscape import LandscapeDB
 from harness import packaged
 from harness.checks.check import Check, CheckVerdict
-from harness.checks.costs import Declared
+from harness.checks.declared import Declared, chunked
 from harness.checks.depth import Depth
 from harness.checks.reference_runs import postgresql_databases
 from harness.checks.run import CheckSetup, prepare_checks
 from harness.checks.selection import OnStep, Selection, least_depth, run_selection
 from harness.exporters.measured import in_own_process
 from harness.exporters.subject import SubjectError
-from querygrowth.contract import Allowance
 from querygrowth.verdict import Outcome, Verdict
 
 # template1 may have another collation, and PostgreSQL copies only template0 with a new one.
@@ -168,9 +167,7 @@ def load_correct_exporters(path: Path = packaged.CORRECT_EXPORTERS) -> tuple[Cor
             entry["exporter"],
             Declared(
                 **{name: entry[name] for name in _DECLARED if name in entry},
-                allowances=tuple(
-                    Allowance(table, chunk=size) for table, size in entry.get("chunked", {}).items()
-                ),
+                allowances=tuple(map(chunked, entry.get("chunked", ()))),
             ),
         )
         for entry in _entries(path, "correct")

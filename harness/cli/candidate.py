@@ -9,7 +9,7 @@ import typer
 
 from elspeth.cli.runtime import UsageError
 from elspeth.core.landscape import LandscapeDB, LegacyLandscapeExporter
-from harness.checks.costs import Declared
+from harness.checks.declared import Declared
 from harness.cli.configuration import TABLE, Configuration, find_configuration, load_configuration
 from harness.cli.console import tell
 from harness.cli.options import declared_costs

@@ -35,7 +35,8 @@ class Configuration(BaseModel):
         src: The directory to import it from.
         python: The interpreter or the virtual environment to run it with.
         database: The function or class that opens the database there, as module:attribute.
-        chunked: By table, the number of values that it reads with one query.
+        chunked: By table, the number of values that it reads with one query, or the text `SIZE:ROWS`
+            for a query for every SIZE fetched rows of the table ROWS.
         transactions: The most transactions of an export.
         rows_per_record: The most fetched rows for a record.
         bytes_per_record: The most bytes of memory that a further record takes.
@@ -51,7 +52,7 @@ class Configuration(BaseModel):
     src: _Text | None = None
     python: _Text | None = None
     database: _Text | None = None
-    chunked: Mapping[str, Annotated[int, Field(strict=True, ge=2)]] = {}
+    chunked: Mapping[str, Annotated[int, Field(strict=True, ge=2)] | str] = {}
     transactions: _Count | None = None
     rows_per_record: Annotated[float, Field(strict=True, ge=0)] | None = None
     bytes_per_record: Annotated[int, Field(strict=True, ge=0)] | None = None

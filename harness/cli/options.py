@@ -5,7 +5,6 @@ The advice of a verdict names these options, so every command that prints verdic
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from math import isfinite
 from types import MappingProxyType
 from typing import Annotated
@@ -13,9 +12,9 @@ from typing import Annotated
 import typer
 
 from elspeth.cli.runtime import UsageError
-from elspeth.core.landscape.schema import metadata
 from harness.checks.check import Check, Limits
-from harness.checks.costs import Declared
+from harness.checks.declared import Declared
+from harness.checks.declared import chunked as chunked_table
 from harness.checks.depth import Depth
 from harness.checks.selection import GROUPS, Selection, UnknownPartError
 from harness.cli.configuration import Configuration
@@ -40,8 +39,9 @@ ChunkedOption = Annotated[
     list[str] | None,
     typer.Option(
         "--chunked",
-        metavar="TABLE=SIZE",
-        help="Declare a table that the candidate reads in chunks of SIZE values; repeatable.",
+        metavar="TABLE=SIZE[:ROWS]",
+        help="Declare a table that the candidate reads with a query for every SIZE values, or for "
+        "every SIZE fetched rows of the table ROWS; repeatable.",
     ),
 ]
 TransactionsOption = Annotated[
@@ -153,14 +153,14 @@ def declared_costs(
 
     Args:
         saved: The saved configuration, with what the options leave out.
-        chunked: Texts TABLE=SIZE.
+        chunked: Texts TABLE=SIZE or TABLE=SIZE:ROWS.
         transactions: The most transactions of an export.
         rows_per_record: The most fetched rows for a record.
         bytes_per_record: The most bytes of memory that a further record takes.
         worker_processes: Whether the candidate starts processes.
 
     Raises:
-        UsageError: A text of `chunked` is not TABLE=SIZE, the database has no such table, or a
+        UsageError: A text of `chunked` has another form, the database has no such table, or a
             number is not finite.
     """
     if rows_per_record is not None and not isfinite(rows_per_record):
@@ -174,28 +174,18 @@ def declared_costs(
     for name, given in numbers.items():
         values = (given, getattr(saved, name), getattr(default, name))
         numbers[name] = next(each for each in values if each is not None)
-    chunks = [_chunk(each) for each in chunked] if chunked else list(saved.chunked.items())
+    source = "--chunked" if chunked else f"{saved.file}: chunked"
+    chunks = chunked or [f"{table}={size}" for table, size in saved.chunked.items()]
     return replace(
         default,
         **numbers,  # type: ignore[arg-type]  # by the names of its fields
-        allowances=tuple(
-            _allowance(*each, "chunked" if chunked else saved.file) for each in chunks
-        ),
+        allowances=tuple(_allowance(each, source) for each in chunks),
         worker_processes=worker_processes or bool(saved.worker_processes),
     )
 
 
-def _chunk(text: str) -> tuple[str, int]:
-    table, _, size = text.partition("=")
-    # A query for every single value is what the checks look for.
-    if not size.isdecimal() or int(size) < 2:
-        raise UsageError(f"--chunked {text!r}: not TABLE=SIZE, with a size of at least 2")
-    return table, int(size)
-
-
-def _allowance(table: str, size: int, source: object) -> Allowance:
-    if table not in metadata.tables:
-        nearest = get_close_matches(table, metadata.tables, n=1, cutoff=0)[0]
-        place = "--chunked" if source == "chunked" else f"{source}: chunked"
-        raise UsageError(f"{place}: there is no table {table!r}; the nearest is {nearest!r}")
-    return Allowance(table, chunk=size)
+def _allowance(text: str, source: object) -> Allowance:
+    try:
+        return chunked_table(text)
+    except ValueError as error:
+        raise UsageError(f"{source}: {error}") from None

@@ -23,6 +23,7 @@ from harness.checks.selftest import (
 )
 from harness.cli.console import PostgresqlOption, output_console, progress_bar, steps_bar
 from harness.cli.options import AllOption, PartOption, QuickOption, refuse_options, selection_of
+from harness.exporters.failure import BrokenRunnerError
 from harness.mutants.report import MutationScore
 from harness.mutants.run import MutantResult, MutantSelection, MutantSelectionError, run_mutants
 from harness.report.text import OUTCOME_STYLES
@@ -115,7 +116,7 @@ def _check_mutants(selection: MutantSelection, *, every: bool, resume: Path | No
                 _print_mutant(each)
                 progress(len(results), totals[-1])
         score = MutationScore.of(results, datetime.now(UTC).date())
-    except MutantSelectionError as error:
+    except (MutantSelectionError, BrokenRunnerError) as error:
         raise UsageError(str(error)) from error
     output_console().print(Text(f"\n{score.headline}"), soft_wrap=True)
     # A sample cannot reach the goal, which is about all mutants. It can only break it.

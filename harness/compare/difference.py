@@ -254,7 +254,7 @@ def _lacking(expected: Record, found: Record | None) -> Difference:
 def _misplaced(expected: Record, found: Record, control: Records, candidate: Records) -> Difference:
     """Describe a record that both exports have, at different places."""
     kind = type_of(expected)
-    shared = kind.name == found["record_type"]
+    shared = kind.name == found.get("record_type")
     decisive = (name for name in kind.order if shared and not _same_field(expected, found, name))
     return Difference(
         kind=Kind.ORDER,
@@ -270,7 +270,7 @@ def _misplaced(expected: Record, found: Record, control: Records, candidate: Rec
 def _is_renamed(expected: Record, found: Record, run_of: RunLookup | None) -> bool:
     """Whether two records with different ids are one record whose id was changed."""
     # An id that the database has is the id of another record.
-    return expected["record_type"] == found["record_type"] and not (run_of and run_of(found))
+    return expected["record_type"] == found.get("record_type") and not (run_of and run_of(found))
 
 
 def _position(records: Records, identity: Identity) -> int | None:

@@ -7,6 +7,7 @@ its manifest are verified instead of compared.
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from typing import Any, TypeAlias
 
 import rfc8785
 from sqlalchemy import Column, FromClause, Table, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from elspeth.core.landscape import schema
 from elspeth.core.landscape.database import LandscapeDB
@@ -146,7 +148,9 @@ def run_lookup(db: LandscapeDB) -> RunLookup:
         source, run_id = path_to_run(kind.table)
         # By its key alone: a wrong exporter writes the exported run into the field `run_id`.
         key = [kind.table.c[name] == record.get(name) for name in kind.key]
-        with db.connection() as connection:
+        found = None
+        # No stored key can be a list, a text without an encoding, or too large a number.
+        with suppress(SQLAlchemyError, ValueError, OverflowError), db.connection() as connection:
             found = connection.execute(select(run_id).select_from(source).where(*key)).scalar()
         return None if found is None else str(found)
 

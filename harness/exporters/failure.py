@@ -1,4 +1,4 @@
-"""The error of an exporter that did not finish an export, with the verdict on it."""
+"""The errors of an export: the exporter did not finish it, or the harness could not run it."""
 
 from collections.abc import Sequence
 
@@ -45,3 +45,7 @@ class ExportFailedError(Exception):
             kind=HANG if timed_out else CRASH,
         )
         super().__init__(f"{name}: {message}{f' at {site}' if site else ''}")
+
+
+class BrokenRunnerError(Exception):
+    """The harness itself could not go on, which says nothing about the exporter."""

@@ -129,6 +129,13 @@ class Measured(Protocol):
             As `probe.measures.held_bytes_of`.
         """
 
+    def sample_held(self, task: ExportTask) -> Mapping[str, int] | None:
+        """Return the most that Python holds during one export, by samples.
+
+        Returns:
+            As `probe.measures.sampled_peaks_of`.
+        """
+
     def in_environment(self, variables: Mapping[str, str]) -> "Measured | None":
         """Return the exporter in a new process with these variables; None if it has no name."""
 

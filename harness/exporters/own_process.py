@@ -136,6 +136,12 @@ class InOwnProcess:
         with self._folder(task) as folder:
             return self._ask("held", task, folder, tries=tries)
 
+    def sample_held(self, task: ExportTask) -> Mapping[str, int] | None:
+        """Return the most that Python holds there, by samples."""
+        with self._folder(task) as folder:
+            peaks: Mapping[str, int] | None = self._ask("sampled", task, folder)["peaks"]
+            return peaks
+
     def in_environment(self, variables: Mapping[str, str]) -> "InOwnProcess":
         """Return the exporter in a new process with these variables."""
         return InOwnProcess(replace(self.probe, environment=variables), self._seconds)

@@ -136,6 +136,11 @@ class InThisProcess:
         with self._errors_caught():
             return measures.held_bytes_of(lambda: task.perform(self.loaded), tries)
 
+    def sample_held(self, task: ExportTask) -> Mapping[str, int] | None:
+        """Return the most that Python holds here, by samples."""
+        with self._errors_caught():
+            return measures.sampled_peaks_of(lambda: task.perform(self.loaded), task.db.engine)
+
     def in_environment(self, variables: Mapping[str, str]) -> InOwnProcess | None:
         """Return the exporter in a process with these variables; None without a reference."""
         if not self.loaded.reference:

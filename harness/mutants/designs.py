@@ -9,7 +9,7 @@ from zlib import crc32
 from elspeth.core.landscape.export.queries import Statement, export_statements
 from elspeth.core.landscape.export.record_types import RecordType
 from elspeth.core.landscape.exporter import LandscapeExporter
-from harness.checks.costs import Declared
+from harness.checks.declared import Declared
 from harness.checks.selftest import load_correct_exporters
 from harness.exporters.subject import DEFAULT_CANDIDATE, load_subject
 from harness.mutants.mutant import ExporterClass

@@ -19,6 +19,7 @@ from typing import IO
 from sqlalchemy import create_engine
 
 from harness.exporters.child_process import Launch
+from harness.exporters.failure import BrokenRunnerError
 from harness.exporters.probe import host
 from harness.exporters.subprocess_probe import ExporterProcess, Probe
 
@@ -58,7 +59,11 @@ class ForkServer:
         return ExporterProcess(probe, self.launch)
 
     def launch(self, launch: Launch) -> "ForkedProcess":
-        """Fork one process."""
+        """Fork one process.
+
+        Raises:
+            BrokenRunnerError: The server has ended, or could not fork.
+        """
         output, their_output = os.pipe()
         ending, their_ending = os.pipe()
         theirs = (launch.requests, launch.answers, their_output, their_ending)
@@ -67,12 +72,14 @@ class ForkServer:
             socket.send_fds(self._socket, [mark], theirs)
             answer = self._socket.recv(_MESSAGE_BYTES)
         except OSError as error:
-            raise ChildProcessError(_NO_PROCESS) from error
+            raise BrokenRunnerError(_NO_PROCESS) from error
         finally:
             os.close(their_output)
             os.close(their_ending)
         if not answer:
-            raise ChildProcessError(_NO_PROCESS)
+            os.close(output)
+            os.close(ending)
+            raise BrokenRunnerError(_NO_PROCESS)
         return ForkedProcess(int(answer), output, ending, self)
 
 
@@ -94,15 +101,21 @@ class ForkedProcess:
         return None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end, and return the exit status."""
+        """Wait for the end, and return the exit status.
+
+        Raises:
+            BrokenRunnerError: Its keeper was killed, so that the status is unknown.
+        """
         if self.returncode is None:
             if not select.select([self._ending], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
             message = os.read(self._ending, _MESSAGE_BYTES).split()
             os.close(self._ending)
-            # Without a message its keeper was killed.
-            self.returncode = int(message[0]) if message else -signal.SIGKILL
-            self._server.cpu_seconds += float(message[1]) if message else 0.0
+            if not message:
+                self.returncode = -signal.SIGKILL
+                raise BrokenRunnerError("the process that watches a forked one was killed")
+            self.returncode = int(message[0])
+            self._server.cpu_seconds += float(message[1])
         return self.returncode
 
     def kill(self) -> None:

@@ -12,7 +12,7 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -30,6 +30,7 @@ from harness.checks.check import CheckVerdict
 from harness.checks.depth import Depth
 from harness.checks.run import CheckSetup, prepare_checks
 from harness.checks.selection import Selection, run_selection
+from harness.exporters.failure import BrokenRunnerError
 from harness.exporters.measured import InOwnProcess
 from harness.exporters.subprocess_probe import Probe
 from harness.mutants import Mutant, all_mutants, mutants_by_identifier
@@ -172,6 +173,8 @@ def run_mutants(
 
     Raises:
         MutantSelectionError: Nothing is selected, or the file holds results of another source.
+        BrokenRunnerError: A mutant could not be checked, because the harness failed. Names the
+            mutant. The results before it stand.
     """
     chosen = (selection or MutantSelection()).of(all_mutants())
     depth: RunDepth = "all" if every else "default"
@@ -207,9 +210,20 @@ def _results(mutants: Sequence[Mutant], depth: RunDepth, workers: int) -> Iterat
             initargs=(folder,),
         )
         stack.callback(pool.shutdown, cancel_futures=True)
-        futures = [pool.submit(check_mutant_here, identifier, depth) for identifier in tried]
+        futures = {pool.submit(check_mutant_here, each, depth): each for each in tried}
         for future in as_completed(futures):
-            yield future.result()
+            yield _result_of(future, futures[future])
+
+
+def _result_of(future: Future[MutantResult], mutant: str) -> MutantResult:
+    """Return the result; an error of the runner must not count as one that a check caught."""
+    try:
+        return future.result()
+    except Exception as error:
+        reason = str(error) if isinstance(error, BrokenRunnerError) else repr(error)
+        raise BrokenRunnerError(
+            f"{mutant} could not be checked: {reason}; this is a fault of the harness"
+        ) from error
 
 
 def _equivalent(mutant: Mutant, depth: RunDepth) -> MutantResult | None:
@@ -243,7 +257,7 @@ class MutantChecks:
     @contextmanager
     def prepared(cls) -> "Iterator[MutantChecks]":
         """Prepare the checks, and remove all databases and files on exit."""
-        with ForkServer() as server, prepare_checks() as setup:
+        with ForkServer() as server, prepare_checks(is_strict=True) as setup:
             yield cls(setup, server)
 
 

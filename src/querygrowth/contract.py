@@ -29,21 +29,28 @@ class Allowance:
     `page` rows fetched, and one that finds no more. The allowance covers one shape about `table`:
     of those whose text contains `containing`, the one sent most.
 
+    With `page` and `of`, it covers a query about `table` for every range of `page` rows of the
+    table `of`, in any number of shapes: the first and the last range often have conditions that the
+    others lack. A range of tokens by their source rows fetches any number of tokens, also none.
+
     Args:
         table: The table that the shape is about.
         chunk: Values in a full chunk, at least 1.
         page: Rows in a full page, at least 1. Either `chunk` or `page` is given, not both.
         containing: A part of the shape's text, to distinguish it from other shapes about the table.
+        of: The table whose fetched rows count, which may be `table` itself; only with `page`, and
+            without `containing`.
 
     Raises:
-        ValueError: Not exactly one size is given, it is not a whole number of at least 1, or
-            `table` names no single table.
+        ValueError: Not exactly one size is given, it is not a whole number of at least 1, `table`
+            or `of` names no single table, or `of` is given with other arguments than `page`.
     """
 
     table: str
     chunk: int | None = None
     page: int | None = None
     containing: str = ""
+    of: str | None = None
 
     def __post_init__(self) -> None:
         # The contract does not take "*" here as it does in per_table, because an allowance is for
@@ -56,6 +63,10 @@ class Allowance:
                 f"allow({self.table!r}) needs either chunk or page, a whole number of at least 1, "
                 f"got chunk={self.chunk!r}, page={self.page!r}"
             )
+        if self.of is not None and (not _is_name(self.of) or self.of == "*"):
+            raise ValueError(f"allow({self.table!r}): of needs one table, got {self.of!r}")
+        if self.of is not None and (self.page is None or self.containing):
+            raise ValueError(f"allow({self.table!r}, of={self.of!r}) needs page, and nothing else")
 
     def covers(self, activity: Activity) -> ShapeActivity | None:
         """The shape that this allowance is for; None if the action did not send it."""
@@ -69,6 +80,8 @@ class Allowance:
 
     def extra_queries(self, activity: Activity) -> int:
         """The number of queries granted beyond the first."""
+        if self.page is not None and self.of is not None:
+            return self._rows_in_ranges(activity, self.page, self.of) // self.page
         covered = self.covers(activity)
         if covered is None:
             return 0
@@ -80,7 +93,20 @@ class Allowance:
         # Whether a full page was the last one is known only from an empty page after it.
         return (covered.rows_fetched or covered.values) // self.page if self.page else 0
 
+    def _rows_in_ranges(self, activity: Activity, page: int, of: str) -> int:
+        """The rows of the table `of` that were read in ranges of at most `page`."""
+        shapes = [sent for sent in activity.shapes if sent.shape.table == of]
+        # A loop that reads a row a query adds a row for a query, so that it is granted nearly none.
+        # A query that reads the whole table is no range of it, and must not grant any to a loop.
+        ranges = sum(sent.rows_fetched for sent in shapes if sent.rows_fetched <= page * sent.count)
+        if of == self.table:
+            return ranges
+        # One query may read the other table, and the ranges of this one follow its rows.
+        return max(ranges, *(sent.rows_fetched for sent in shapes), 0)
+
     def __str__(self) -> str:
+        if self.of is not None:
+            return f"{self.table} in ranges of {self.page} rows of {self.of}"
         size = f"chunks of {self.chunk}" if self.chunk else f"pages of {self.page}"
         return f"{self.table} in {size}"
 
@@ -135,10 +161,16 @@ class QueryContract:
             )
 
     def allow(
-        self, table: str, *, chunk: int | None = None, page: int | None = None, containing: str = ""
+        self,
+        table: str,
+        *,
+        chunk: int | None = None,
+        page: int | None = None,
+        containing: str = "",
+        of: str | None = None,
     ) -> "QueryContract":
         """Return this contract with one more allowance; see `Allowance` for the arguments."""
-        allowance = Allowance(table, chunk=chunk, page=page, containing=containing)
+        allowance = Allowance(table, chunk=chunk, page=page, containing=containing, of=of)
         return replace(self, allowances=(*self.allowances, allowance))
 
     def allow_rows(self, *tables: str) -> "QueryContract":
@@ -161,7 +193,12 @@ class QueryContract:
     def named_tables(self) -> Mapping[str, str]:
         """The tables that the contract names, and the argument that names them."""
         named = {table: f"allow_rows({table!r})" for table in sorted(self.whole_tables)}
-        named |= {granted.table: f"allow({granted.table!r})" for granted in self.allowances}
+        named |= {
+            table: f"allow({granted.table!r})"
+            for granted in self.allowances
+            for table in (granted.table, granted.of)
+            if table is not None
+        }
         if isinstance(self.per_table, Mapping):
             named |= dict.fromkeys(self.per_table, "per_table")
         return {table: where for table, where in named.items() if table not in ("*", NO_TABLE)}

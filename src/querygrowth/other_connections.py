@@ -65,7 +65,7 @@ def observe_other_connections(engine: Engine, hooked: Hooks) -> Iterator[list[st
         # A connection that an earlier action has left open, such as one in a class attribute. The
         # search looks at all objects, 10 ms for 100,000, so a glance at open files comes first.
         if found.is_sqlite and found.may_have_other_connections(engine):
-            for each in [each for each in gc.get_objects() if type(each) is sqlite3.Connection]:
+            for each in [each for each in _objects() if type(each) is sqlite3.Connection]:
                 found.connection(each)
         stack.enter_context(_observer(found.observe))
         # SQLAlchemy and its users look the function up in one of the two modules.
@@ -102,8 +102,12 @@ class _Found:
 
     def may_have_other_connections(self, engine: Engine) -> bool:
         """Whether this process may have the database file open outside the engine's pool."""
+        opened = []
         try:
-            opened = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir()]
+            for each in Path("/proc/self/fd").iterdir():
+                # The descriptor of the listing itself is closed by now.
+                with suppress(FileNotFoundError):
+                    opened.append(str(each.readlink()))
             # The pools that SQLAlchemy uses for files count their connections.
             pooled = int(engine.pool.checkedin() + engine.pool.checkedout())  # type: ignore[attr-defined]
         except (OSError, AttributeError):
@@ -147,6 +151,17 @@ class _Found:
         hidden = [each for each in self._made.values() if not self._connections.was_hooked(each)]
         lines = ["a connection of sqlite3 that is not traced"] if hidden else []
         return [*lines, *self._read]
+
+
+def _objects() -> list[object]:
+    """Return all objects that the garbage collector tracks, also those that are frozen."""
+    if not gc.get_freeze_count():
+        return gc.get_objects()
+    # `get_objects` leaves out what was frozen, such as a connection in an attribute of a class.
+    gc.unfreeze()
+    found = gc.get_objects()
+    gc.freeze()
+    return found
 
 
 @contextmanager

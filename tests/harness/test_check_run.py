@@ -10,7 +10,7 @@ from sqlalchemy import URL
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from harness.checks.check import Check
-from harness.checks.costs import Declared
+from harness.checks.declared import Declared
 from harness.checks.environments import (
     PROCESS_ENVIRONMENTS,
     judge_across_backends,

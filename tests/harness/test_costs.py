@@ -7,11 +7,13 @@ import pytest
 
 from harness.checks import costs, large_runs, memory
 from harness.checks.cost_runs import CostRuns
-from harness.checks.costs import Declared, everything
+from harness.checks.costs import everything
+from harness.checks.declared import Declared, chunked
 from harness.checks.reference_runs import DatabaseFileWatch, sqlite_files
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.subject import DEFAULT_CANDIDATE, load_subject
 from querygrowth.contract import Allowance, QueryContract
+from querygrowth.verdict import Verdict
 
 FAULTY = "harness.fixtures.faulty_exporters"
 CORRECT = "harness.fixtures.correct_exporters"
@@ -91,6 +93,24 @@ def test_a_fault_above_a_size_is_caught(
     failed = [each.seen for each in verdicts if each.failed]
     assert failed
     assert failed[0].startswith(words)
+
+
+def test_ranges_of_rows_pass_with_their_declaration_and_fail_with_another(
+    runs: CostRuns, tmp_path: Path
+) -> None:
+    ranges = exporter("harness.fixtures.blind_trial.correct:RowsInChunks")
+    tables = ("rows", "rows", "tokens", "token_parents", "node_states", "routing_events", "calls")
+
+    def failed(size: int) -> list[Verdict]:
+        declared = Declared(allowances=tuple(chunked(f"{each}={size}:rows") for each in tables))
+        verdicts = costs.judge_query_growth(ranges, runs, declared, tmp_path)
+        return [each for each in verdicts if each.failed]
+
+    assert failed(200) == []
+    (smaller,) = failed(400)
+    assert smaller.seen == "queries grew with rows"
+    assert "rows in ranges of 400 rows of rows" in smaller.expected
+    assert smaller.next_step.endswith("or --chunked TABLE=SIZE:ROWS for ranges of rows")
 
 
 @pytest.mark.parametrize("fault", ["MembersThroughAnotherEngine", "CallsThroughTheDriver"])

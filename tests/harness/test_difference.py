@@ -236,3 +236,19 @@ def test_iterators_are_compared_in_memory_that_does_not_grow_with_them() -> None
     assert difference is not None
     assert difference.number == 8000
     assert peak_bytes < 256 * 1024
+
+
+@pytest.mark.parametrize("value", [None, 7, ["row"], {}])
+@pytest.mark.parametrize("field", ["record_type", "row_id", "signature"])
+def test_a_record_that_lacks_a_field_or_has_another_value_in_it_is_a_difference(
+    field: str, value: object
+) -> None:
+    control = [run(), row(0), row(1), manifest()]
+    for number, record in enumerate(control):
+        broken = {name: each for name, each in record.items() if name != field}
+        if value is not None:
+            broken[field] = value
+        candidate = [*control[:number], broken, *control[number + 1 :]]
+        if broken != record:
+            assert first_difference(control, candidate) is not None
+        assert first_difference(control, [broken]) is not None

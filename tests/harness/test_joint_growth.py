@@ -11,7 +11,7 @@ from elspeth.core.landscape.schema import EXPORTED_TABLES
 from harness.checks import costs
 from harness.checks.column_kinds import ENUMS
 from harness.checks.cost_runs import CostRuns
-from harness.checks.costs import Declared
+from harness.checks.declared import Declared
 from harness.checks.joint_growth import axes_together, kinds_of_entities
 from harness.checks.reference_runs import DatabaseFileWatch, sqlite_files
 from harness.checks.selftest import SeededFault, load_seeded_faults

@@ -1,21 +1,31 @@
 """Tests of the run over mutants: selection, first catch, resumed files, and the fixed sample."""
 
 import json
+import os
+import signal
+import sys
 from collections.abc import Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_hostile_exporters import CRASHES, FAILURES
 
+from elspeth.cli.runtime import Terminated
 from harness.checks.depth import Depth
+from harness.checks.reference_runs import ReferenceRuns
 from harness.checks.run import Check, prepare_checks, run_checks
 from harness.checks.selection import Selection
+from harness.cli import selftest
+from harness.cli.main import main
+from harness.exporters.failure import BrokenRunnerError
 from harness.exporters.measured import InOwnProcess
 from harness.exporters.subject import SubjectError
 from harness.exporters.subprocess_probe import ExporterProcess, Probe
 from harness.mutants import all_mutants, run
-from harness.mutants.fork_server import ForkServer
+from harness.mutants.fork_server import ForkedProcess, ForkServer
 from harness.mutants.likely_checks import LIKELY_CHECKS, likely_first
 from harness.mutants.run import (
     MutantResult,
@@ -187,6 +197,77 @@ def test_a_hostile_exporter_in_a_forked_process_fails_as_in_another_one(
     # The server forks on.
     with shared.server.process(Probe(f"harness.mutants.exporters:{CAUGHT}")) as following:
         assert following.description["takes_clock"]
+
+
+def test_a_dead_fork_server_ends_the_run_and_counts_no_mutant_as_caught() -> None:
+    mutant = run.mutants_by_identifier()[CAUGHT]
+    with ForkServer() as server, prepare_checks(is_strict=True) as setup:
+        server._server.kill()
+        server._server.wait()
+        with pytest.raises(BrokenRunnerError, match="the fork server has ended"):
+            run.check_mutant(mutant, run.MutantChecks(setup, server), "default")
+
+
+def test_a_killed_keeper_is_no_end_of_the_mutant() -> None:
+    output, their_output = os.pipe()
+    ending, their_ending = os.pipe()
+    for each in (their_output, their_ending):
+        os.close(each)
+    server: ForkServer = None  # type: ignore[assignment]
+    process = ForkedProcess(0, output, ending, server)
+    with process.stdout, pytest.raises(BrokenRunnerError, match="was killed"):
+        process.wait(0)
+    assert process.wait(0) == -signal.SIGKILL
+
+
+def test_an_error_of_the_harness_ends_the_checks_of_a_mutant(
+    shared: run.MutantChecks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> object:
+        raise KeyError("ours")
+
+    monkeypatch.setattr(ReferenceRuns, "compare", broken)
+    checks = replace(shared, setup=replace(shared.setup, is_strict=True))
+    with pytest.raises(BrokenRunnerError, match="the check records: KeyError: 'ours'"):
+        run.check_mutant(run.mutants_by_identifier()[CAUGHT], checks, "default")
+
+
+def test_a_signal_ends_the_checks_and_is_no_failure_of_the_exporter(
+    shared: run.MutantChecks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def terminated(*_: object) -> object:
+        raise Terminated
+
+    monkeypatch.setattr(ReferenceRuns, "compare", terminated)
+    with pytest.raises(Terminated):
+        run.check_mutant(run.mutants_by_identifier()[CAUGHT], shared, "default")
+
+
+@pytest.mark.parametrize(
+    "error", [BrokenRunnerError("the fork server has ended"), BrokenProcessPool("a worker died")]
+)
+def test_a_broken_runner_is_reported_with_the_mutant(error: Exception) -> None:
+    future: Future[MutantResult] = Future()
+    future.set_exception(error)
+    with pytest.raises(BrokenRunnerError, match=f"{CAUGHT} could not be checked: .*{error}"):
+        run._result_of(future, CAUGHT)
+
+
+def test_a_broken_runner_ends_the_command_with_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> Iterator[MutantResult]:
+        yield result_of(CAUGHT, Outcome.PASSED)
+        raise BrokenRunnerError(f"{EQUIVALENT} could not be checked: the fork server has ended")
+
+    monkeypatch.setattr(selftest, "run_mutants", broken)
+    monkeypatch.setattr(sys, "argv", ["harness", "selftest", "--mutants"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert said.err == f"error: {EQUIVALENT} could not be checked: the fork server has ended\n"
+    assert "goal" not in said.out
 
 
 def test_a_line_that_was_cut_is_run_again(tmp_path: Path) -> None:

@@ -112,18 +112,6 @@ def test_what_is_left_out_is_skipped_with_the_reason(monkeypatch: pytest.MonkeyP
         assert seen == f"not asked for: runs {needed}"
 
 
-def test_an_impossible_check_is_skipped_with_its_reason_and_does_not_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    chosen = Selection((Check.PLAN, Check.WORK)).without([Check.WORK], "needs a driver that counts")
-    found = selected(monkeypatch, chosen, {Check.PLAN: Outcome.PASSED})
-    assert [(each.check, each.verdict.outcome) for each in found[:2]] == [
-        (Check.PLAN, Outcome.PASSED),
-        (Check.WORK, Outcome.SKIPPED),
-    ]
-    assert found[1].verdict.seen == "needs a driver that counts"
-
-
 def test_failures_are_ordered_by_gravity_and_not_by_the_order_of_checks() -> None:
     ordered = [
         failed(Check.MEMORY, CRASH),

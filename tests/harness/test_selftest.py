@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import URL
 
 from harness.checks.check import Check
-from harness.checks.costs import Declared
+from harness.checks.declared import Declared
 from harness.checks.run import CheckSetup, prepare_checks
 from harness.checks.selftest import (
     CorrectExporter,

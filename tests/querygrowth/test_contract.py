@@ -1,6 +1,7 @@
 """Contracts: declared chunks and pages pass, undeclared ones fail, and so does an equal loop."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis.strategies import integers
@@ -99,6 +100,80 @@ def test_an_allowance_grants_queries_for_the_values_that_were_carried(
     items = ShapeActivity.named("items", "SELECT id FROM items", 9)
     sent = {n: replace(LOOP, shapes=(replace(items, values=n),)) for n in granted}
     assert {n: allowance.extra_queries(act) for n, act in sent.items()} == granted
+
+
+def ranged(rows: int, size: int, children: int = 0) -> Activity:
+    """Rows in ranges of `size`, of which the first has another text, and their children."""
+    ranges = max(1, -(-rows // size))
+    first = ShapeActivity.named("rows", "SELECT id FROM rows LIMIT ?", 1)
+    later = ShapeActivity.named("rows", "SELECT id FROM rows WHERE id > ? LIMIT ?", ranges - 1)
+    below = ShapeActivity.named("tokens", "SELECT id FROM tokens WHERE row BETWEEN ? AND ?", ranges)
+    shapes = (
+        replace(first, rows_fetched=min(rows, size)),
+        # Values are parameters here, which must grant nothing.
+        replace(later, rows_fetched=max(0, rows - size), values=9 * rows),
+        replace(below, rows_fetched=children, values=9 * rows),
+    )
+    return replace(LOOP, shapes=tuple(each for each in shapes if each.count))
+
+
+RANGES = ONE_PER_TABLE.allow("rows", page=200, of="rows").allow("tokens", page=200, of="rows")
+
+
+@pytest.mark.parametrize("rows", [1, 199, 200, 201, 400, 501, 10_000])
+@pytest.mark.parametrize("children", [0, 7])
+def test_declared_ranges_pass_with_any_number_of_children(rows: int, children: int) -> None:
+    assert failures(RANGES, ranged(rows, 200, children)) == []
+
+
+@pytest.mark.parametrize("size", [1, 100, 150])
+def test_smaller_ranges_than_declared_fail(size: int) -> None:
+    (failure,) = failures(RANGES, ranged(10_000, size, children=10_000))
+    assert "queries about rows" in failure
+    assert "queries about tokens" in failure
+
+
+def test_a_query_that_reads_a_whole_table_grants_no_loop_over_it() -> None:
+    whole = replace(
+        ShapeActivity.named("rows", "SELECT id FROM rows", 1), rows_fetched=10_000, values=10_000
+    )
+    loop = replace(
+        ShapeActivity.named("rows", "SELECT id FROM rows WHERE id = ?", 50), rows_fetched=50
+    )
+    seen = replace(LOOP, shapes=(whole, loop))
+    assert "51 queries about rows" in failures(RANGES, seen)[0]
+    # The ranges of another table may follow the rows of one query.
+    below = ShapeActivity.named("tokens", "SELECT id FROM tokens WHERE row > ? AND row < ?", 50)
+    assert failures(RANGES, replace(LOOP, shapes=(whole, below))) == []
+    more = replace(below, count=52)
+    assert failures(RANGES, replace(LOOP, shapes=(whole, more))) != []
+
+
+def test_ranges_of_rows_grant_nothing_along_another_axis() -> None:
+    tokens = ShapeActivity.named("tokens", "SELECT id FROM tokens LIMIT ? OFFSET ?", 5)
+    rows = replace(ShapeActivity.named("rows", "SELECT id FROM rows", 1), rows_fetched=3)
+    seen = replace(LOOP, shapes=(rows, replace(tokens, rows_fetched=1_000, values=1_000)))
+    assert "5 queries about tokens" in failures(RANGES, seen)[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"of": "rows"},
+        {"of": "rows", "chunk": 5},
+        {"of": "", "page": 5},
+        {"of": "*", "page": 5},
+        {"of": "rows", "page": 5, "containing": "LIMIT"},
+    ],
+)
+def test_ranges_need_a_page_and_one_table(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"allow\('tokens'"):
+        ONE_PER_TABLE.allow("tokens", **arguments)
+
+
+def test_a_misspelt_table_of_ranges_is_named() -> None:
+    contract = ONE_PER_TABLE.allow("tokens", page=5, of="row")
+    assert set(contract.named_tables) == {"tokens", "row"}
 
 
 @pytest.mark.parametrize("orders", [1, 5, 10, 32])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import importlib
 import resource
+import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +108,112 @@ def held_bytes_of(export: Callable[[], object], tries: int) -> dict[str, list[in
     finally:
         tracemalloc.stop()
     return {"peaks": peaks, "left": left}
+
+
+SMALL_OBJECT_BYTES = 512
+"""The largest object that Python's allocator counts as a block of its small objects."""
+
+# Frequent enough for a peak: at most the rows of 20 records are read between two samples.
+_STEPS_PER_SAMPLE = 1_000
+
+
+def sampled_peaks_of(export: Callable[[], object], engine: Any) -> dict[str, int] | None:
+    """Return the most small objects and the most bytes of larger ones during one export.
+
+    SQLite calls back after every thousand of its steps, and the garbage collector whenever it runs.
+    To count then takes a tenth of the time that tracing every allocation takes.
+
+    Args:
+        export: Exports once.
+        engine: The engine that it reads from.
+
+    Returns:
+        The most `objects` and `bytes`, and those `left_objects` and `left_bytes` that remain after
+        the export, all above those before it; and the number of `samples`. None where they cannot
+        be counted: on another system or database.
+    """
+    large_bytes = _large_bytes_counter()
+    if large_bytes is None or engine.dialect.driver != "pysqlite":
+        return None
+    gc.collect()
+    objects, large, samples = sys.getallocatedblocks(), large_bytes(), 0
+    most_objects, most_large = objects, large
+
+    def sample(*_: object) -> int:
+        nonlocal most_objects, most_large, samples
+        most_objects = max(most_objects, sys.getallocatedblocks())
+        most_large = max(most_large, large_bytes())
+        samples += 1
+        return 0
+
+    gc.callbacks.append(sample)
+    try:
+        with _called_in_steps(engine, sample):
+            export()
+    finally:
+        gc.callbacks.remove(sample)
+    if not objects:
+        return None  # Python runs with another allocator.
+    gc.collect()
+    return {
+        "objects": most_objects - objects,
+        "bytes": most_large - large,
+        "left_objects": sys.getallocatedblocks() - objects,
+        "left_bytes": large_bytes() - large,
+        "samples": samples,
+    }
+
+
+@contextmanager
+def _called_in_steps(engine: Any, function: Callable[[], int]) -> Iterator[None]:
+    """Call a function after every `_STEPS_PER_SAMPLE` steps of the connections of an engine."""
+    from sqlalchemy import event
+
+    used = []
+
+    def watch(connection: Any, *_: object) -> None:
+        connection.set_progress_handler(function, _STEPS_PER_SAMPLE)
+        used.append(connection)
+
+    event.listen(engine, "checkout", watch)
+    try:
+        yield
+    finally:
+        event.remove(engine, "checkout", watch)
+        for each in used:
+            with suppress(Exception):  # It may be closed.
+                each.set_progress_handler(None, 0)
+
+
+class _MallocState(ctypes.Structure):
+    """What glibc's `mallinfo2` returns."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    ]
+
+
+def _large_bytes_counter() -> Callable[[], int] | None:
+    """Return a function that counts the bytes of objects that are not small, without SQLite's.
+
+    None where the libraries do not say.
+    """
+    try:
+        sqlite = ctypes.CDLL(importlib.import_module("_sqlite3").__file__).sqlite3_memory_used
+        malloc = ctypes.CDLL(None).mallinfo2
+    except (AttributeError, OSError, TypeError):
+        return None
+    sqlite.restype, malloc.restype = ctypes.c_int64, _MallocState
+
+    def count() -> int:
+        state = malloc()
+        return int(state.uordblks + state.hblkhd - sqlite())
+
+    return count
 
 
 def resident_bytes(field: str) -> int:
