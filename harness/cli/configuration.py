@@ -135,4 +135,4 @@ def _configuration(file: Path, content: object) -> Configuration:
 
 def _is_path(key: str, value: str, folder: Path) -> bool:
     """Whether a value is a path: the name of an interpreter, such as `python3.12`, is none."""
-    return key == "src" or "/" in value or (folder / value).exists()
+    return bool(value.strip()) and (key == "src" or "/" in value or (folder / value).exists())
