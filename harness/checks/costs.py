@@ -5,11 +5,12 @@ database. `large_runs` judges large runs, and `memory` judges memory.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.cost_runs import CostRuns
+from harness.checks.declared import Declared as Declared
 from harness.checks.joint_growth import SpecsBySize, axes_together, kinds_of_entities
 from harness.compare.capture import Refusal
 from harness.compare.exports import SIGNING_KEY, fixed_clock
@@ -20,7 +21,6 @@ from harness.exporters.observation import ExportTask
 from harness.generate.spec import RunSpec
 from harness.generate.strategies import run_specs
 from querygrowth.activity import Activity
-from querygrowth.contract import Allowance, QueryContract
 from querygrowth.growth import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.search import find_blow_up
@@ -77,35 +77,6 @@ _STEPS_TOLERATED = 1.1
 
 _EXAMPLES = 60
 _ENDLESS_FACTOR = 10
-
-
-@dataclass(frozen=True)
-class Declared:
-    """The costs that a candidate declares. The defaults are those of a streaming exporter.
-
-    Args:
-        transactions: The most transactions of an export.
-        rows_per_record: The most fetched rows for a record.
-        bytes_per_record: The most bytes of memory that a further record may take. A streaming
-            exporter takes about one, for a length that varies.
-        allowances: Tables that are read in chunks.
-        worker_processes: Whether the candidate starts processes, whose costs cannot be counted.
-    """
-
-    transactions: int = 1
-    rows_per_record: float = 1.5
-    bytes_per_record: int = 4
-    allowances: tuple[Allowance, ...] = ()
-    worker_processes: bool = False
-
-    @property
-    def contract(self) -> QueryContract:
-        """The declared costs in queries, transactions and fetched rows."""
-        return QueryContract(
-            transactions=self.transactions,
-            rows_per_record=self.rows_per_record,
-            allowances=self.allowances,
-        )
 
 
 def judge_query_growth(

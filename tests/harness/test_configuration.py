@@ -5,15 +5,14 @@ from pathlib import Path
 import pytest
 from command_line import Command
 
-from harness.checks.costs import Declared
-from harness.cli.candidate import chosen_candidate
+from harness.checks.declared import Declared
+from harness.cli.candidate import chosen_candidate, declared_costs
 from harness.cli.configuration import (
     Configuration,
     ConfigurationError,
     find_configuration,
     load_configuration,
 )
-from harness.cli.options import declared_costs
 from querygrowth.contract import Allowance
 
 SETTINGS = """

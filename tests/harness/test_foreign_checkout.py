@@ -101,6 +101,7 @@ def test_every_check_judges_it(harness_command: Command, src: Path) -> None:
     assert "6 + 1.00 rows + 2.00 tokens + 2.00 node_states + 1.00 batches" in headline
 
 
+@pytest.mark.nightly
 def test_bench_names_the_growth_first_with_its_line_and_its_formula(
     harness_command: Command, src: Path, tmp_path: Path
 ) -> None:
