@@ -3,6 +3,7 @@
 `foreign_checkout` lays out a stand-in of the original project: its package is `elspeth` as well.
 """
 
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from elspeth.core.landscape import LandscapeDB
 from harness.checks.check import Check
 from harness.checks.run import prepare_checks, run_checks
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
+from harness.exporters.failure import ExportFailedError
 from harness.exporters.measured import InOwnProcess, in_own_process, interpreter_of
 from harness.exporters.observation import ExportTask
 from harness.exporters.subject import CONTROL, SubjectError
@@ -23,6 +25,7 @@ from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from querygrowth.verdict import Outcome
 
+ROOT = Path(__file__).parents[2]
 RUN = RunSpec(rows=3, calls=1, batches=1, members=2)
 
 
@@ -232,6 +235,28 @@ def test_a_stored_run_is_opened_so_that_their_class_cannot_write(
     assert ended.code == 0, ended.err
     assert "LandscapeExporter: the same export to the byte" in ended.out
     assert (tmp_path / "audit.db").read_bytes() == before
+
+
+def test_the_opener_of_the_guide_opens_a_newer_schema(
+    task: ExportTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guide = (ROOT / "docs" / "foreign-checkout.md").read_text(encoding="utf-8")
+    block = re.findall(r"<!-- file: upgraded.py -->\n```python\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "upgraded.py").write_text(*block)
+    newer = lay_out(tmp_path / "newer")
+    schema = newer / "elspeth" / "core" / "landscape" / "schema.py"
+    column = '_reference("row_id", "rows.row_id", index=True),'
+    assert schema.read_text().count(column) == 1
+    added = '_text("run_id", required=True), _text("colour"),'
+    schema.write_text(
+        schema.read_text().replace(column, column + added)
+        + '\nextra_table = Table("extra", metadata, _key("extra_id"))\n'
+    )
+    with in_own_process(EXPORTER, src=newer) as plain, pytest.raises(ExportFailedError):
+        plain.observe(task)  # Their query for tokens names the columns.
+    monkeypatch.chdir(tmp_path)
+    with in_own_process(EXPORTER, src=newer, database="upgraded:open_database") as upgraded:
+        assert compare_exports(task.db, task.run_id, candidate=upgraded).identical
 
 
 def test_a_virtual_environment_names_its_interpreter(tmp_path: Path) -> None:
