@@ -167,7 +167,7 @@ def judge_sizes(
 
 
 def _undecided(run_ids: Sequence[str]) -> Iterator[tuple[Topic, Verdict]]:
-    """Yield the verdicts that take the place of those on growth and targets, if any run is empty."""
+    """Yield the verdicts that stand for those on growth and targets, if any run is empty."""
     if not run_ids:
         return
     # In a run without rows every count is small and every export is fast.
