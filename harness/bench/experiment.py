@@ -150,14 +150,14 @@ def judge_sizes(
     """
     if not sizes:
         return ()
+    without_rows = [each.run.run_id for each in sizes if not each.run.rows]
+    growth = [] if without_rows else _judge_growth(sizes, allowances)
     verdicts = (
         (Topic.VACUITY, _judge_vacuity(sizes)),
         *((Topic.EQUIVALENCE, each.comparison.verdict()) for each in sizes),
-        *((Topic.GROWTH, each) for each in _judge_growth(sizes, allowances)),
+        *((Topic.GROWTH, each) for each in growth),
+        *_undecided(without_rows),
     )
-    without_rows = [each.run.run_id for each in sizes if not each.run.rows]
-    if without_rows:
-        verdicts = (*verdicts[: 1 + len(sizes)], *_undecided(without_rows))
     judged = (Judgement(topic, located(verdict, defined_at)) for topic, verdict in verdicts)
     if without_rows:
         return tuple(judged)
@@ -167,7 +167,9 @@ def judge_sizes(
 
 
 def _undecided(run_ids: Sequence[str]) -> Iterator[tuple[Topic, Verdict]]:
-    """Yield the verdicts that take the place of those on growth and targets."""
+    """Yield the verdicts that stand for those on growth and targets, if any run is empty."""
+    if not run_ids:
+        return
     # In a run without rows every count is small and every export is fast.
     verdict = Verdict(
         "what was measured",

@@ -12,7 +12,7 @@ from harness.bench.environment import Environment
 from harness.bench.measurements import FullMeasurement, SizeResult
 from harness.bench.paired_ratio import Pairing
 from harness.bench.targets import Target
-from harness.compare.difference import SNAPSHOT, Kind
+from harness.compare.difference import CORRUPT, SNAPSHOT, Kind
 from querygrowth.verdict import BY_URGENCY, Outcome, Verdict, overall_outcome
 
 
@@ -37,7 +37,7 @@ class Topic(StrEnum):
 
 # An export that sends a query for each entity is no snapshot either. Another error or another order
 # of the same records is no cause of that.
-_AFTER_GROWTH = frozenset((SNAPSHOT, Kind.ORDER.value, Kind.ERROR.value))
+_AFTER_GROWTH = frozenset((SNAPSHOT, CORRUPT, Kind.ORDER.value, Kind.ERROR.value))
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Gravity: the order of causes in which a candidate's failures are shown, and their summary.
 
 A crash explains everything that is missing after it. Lost or wrong bytes matter more than costs. An
-export that sends a query for each entity is no snapshot either, so that growth comes before that.
-The same records in another order are at least complete. An error in other words than the control's
-matters least.
+export that sends a query for each entity is no snapshot either, so that growth comes before that. A
+corrupt value that is exported, and the same records in another order, concern fewer runs. An error
+in other words than the control's matters least.
 """
 
 from collections import Counter, defaultdict
@@ -12,9 +12,9 @@ from enum import IntEnum
 from types import MappingProxyType
 
 from harness.checks.check import Check, CheckVerdict
-from harness.compare.difference import SNAPSHOT, Kind
+from harness.compare.difference import CORRUPT, SNAPSHOT, Kind
 from harness.exporters.failure import HANG
-from querygrowth.verdict import BY_URGENCY, CRASH, GROWTH, Outcome
+from querygrowth.verdict import BY_URGENCY, CRASH, GROWTH, Outcome, Verdict
 
 
 class Gravity(IntEnum):
@@ -24,9 +24,10 @@ class Gravity(IntEnum):
     BYTES = 1
     GROWTH = 2
     SNAPSHOT = 3
-    ORDER = 4
-    WORK = 5
-    REFUSAL = 6
+    CORRUPT = 4
+    ORDER = 5
+    WORK = 6
+    REFUSAL = 7
 
 
 GRAVITY_OF_CHECK: Mapping[Check, Gravity] = MappingProxyType(
@@ -47,6 +48,7 @@ _OF_KIND: Mapping[str, Gravity] = MappingProxyType(
         Kind.ERROR.value: Gravity.REFUSAL,
         GROWTH: Gravity.GROWTH,
         SNAPSHOT: Gravity.SNAPSHOT,
+        CORRUPT: Gravity.CORRUPT,
         Kind.ORDER.value: Gravity.ORDER,
     }
 )
@@ -54,8 +56,21 @@ _OF_KIND: Mapping[str, Gravity] = MappingProxyType(
 
 _ON_LARGE_RUNS = frozenset((Check.WORK, Check.SIZE, Check.MEMORY))
 
-MINOR_KINDS = frozenset((Kind.ORDER.value, Kind.ERROR.value))
-"""The kinds of failures on one case after which a graver one is looked for in further cases."""
+
+def graver(found: Verdict | None, other: Verdict) -> Verdict:
+    """Return the graver of two failed verdicts of a comparison; the first if they are alike."""
+    if found is None or _gravity_of_kind(other) < _gravity_of_kind(found):
+        return other
+    return found
+
+
+def is_minor(verdict: Verdict) -> bool:
+    """Whether a graver failure than this one may be found in further cases."""
+    return _gravity_of_kind(verdict) > Gravity.GROWTH
+
+
+def _gravity_of_kind(verdict: Verdict) -> Gravity:
+    return _OF_KIND.get(verdict.kind, Gravity.BYTES)
 
 
 def gravity(found: CheckVerdict) -> Gravity:

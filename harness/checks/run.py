@@ -38,7 +38,7 @@ from harness.checks.environments import (
     judge_in_environment,
     judge_snapshot,
 )
-from harness.checks.gravity import MINOR_KINDS
+from harness.checks.gravity import graver, is_minor
 from harness.checks.large_runs import judge_boundaries, judge_large_run
 from harness.checks.memory import judge_leaks, judge_memory
 from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, sqlite_files
@@ -284,9 +284,9 @@ def _compare_cases(request: _Request, cases: Iterable[Case], named: str) -> Verd
         if comparison.other_refusal:
             refusals[comparison.other_refusal] = None
         verdict = comparison.verdict()
-        if verdict.failed and (failed is None or verdict.kind not in MINOR_KINDS):
-            failed = verdict
-            if verdict.kind not in MINOR_KINDS:
+        if verdict.failed:
+            failed = graver(failed, verdict)
+            if not is_minor(failed):
                 break
     if failed is not None:
         return replace(failed, seen=f"{failed.seen} ({named})")

@@ -1,7 +1,9 @@
 """The exporter on trial, as the options of a command and the saved configuration name it."""
 
 import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +12,9 @@ import typer
 from elspeth.cli.runtime import UsageError
 from elspeth.core.landscape import LandscapeDB, LegacyLandscapeExporter
 from harness.checks.declared import Declared
+from harness.checks.declared import chunked as chunked_table
 from harness.cli.configuration import TABLE, Configuration, find_configuration, load_configuration
 from harness.cli.console import tell
-from harness.cli.options import declared_costs
 from harness.compare.exports import fixed_clock
 from harness.exporters.measured import InOwnProcess, Measured, in_own_process, measured
 from harness.exporters.observation import ExportTask
@@ -20,6 +22,7 @@ from harness.exporters.probe.exports import definition_of
 from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.exporters.subprocess_probe import START_SECONDS
 from querygrowth.call_sites import CallSite
+from querygrowth.contract import Allowance
 
 CandidateOption = Annotated[
     str | None,
@@ -212,6 +215,57 @@ def chosen_candidate(
         START_SECONDS if limit is None else limit,
         control,
     )
+
+
+def declared_costs(
+    saved: Configuration,
+    *,
+    chunked: Sequence[str] | None = None,
+    transactions: int | None = None,
+    rows_per_record: float | None = None,
+    bytes_per_record: int | None = None,
+    worker_processes: bool = False,
+) -> Declared:
+    """Return the costs that the options declare, or else the saved configuration.
+
+    Args:
+        saved: The saved configuration, with what the options leave out.
+        chunked: Texts TABLE=SIZE or TABLE=SIZE:ROWS.
+        transactions: The most transactions of an export.
+        rows_per_record: The most fetched rows for a record.
+        bytes_per_record: The most bytes of memory that a further record takes.
+        worker_processes: Whether the candidate starts processes.
+
+    Raises:
+        UsageError: A text of `chunked` has another form, the database has no such table, or a
+            number is not finite.
+    """
+    if rows_per_record is not None and not isfinite(rows_per_record):
+        raise UsageError(f"--rows-per-record: {rows_per_record} is not a number of rows")
+    default = Declared()
+    numbers = {
+        "transactions": transactions,
+        "rows_per_record": rows_per_record,
+        "bytes_per_record": bytes_per_record,
+    }
+    for name, given in numbers.items():
+        values = (given, getattr(saved, name), getattr(default, name))
+        numbers[name] = next(each for each in values if each is not None)
+    source = "--chunked" if chunked else f"{saved.file}: chunked"
+    chunks = chunked or [f"{table}={size}" for table, size in saved.chunked.items()]
+    return replace(
+        default,
+        **numbers,  # type: ignore[arg-type]  # by the names of its fields
+        allowances=tuple(_allowance(each, source) for each in chunks),
+        worker_processes=worker_processes or bool(saved.worker_processes),
+    )
+
+
+def _allowance(text: str, source: str) -> Allowance:
+    try:
+        return chunked_table(text)
+    except ValueError as error:
+        raise UsageError(f"{source}: {error}") from None
 
 
 def _is_control(place: CallSite) -> bool:

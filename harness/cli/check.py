@@ -31,6 +31,7 @@ from harness.cli.candidate import (
     PythonOption,
     SrcOption,
     chosen_candidate,
+    declared_costs,
     saved_configuration,
 )
 from harness.cli.console import PostgresqlOption, output_console, steps_bar
@@ -44,7 +45,6 @@ from harness.cli.options import (
     RowsPerRecordOption,
     TransactionsOption,
     WorkerProcessesOption,
-    declared_costs,
     limits_of,
     refuse_options,
     selection_of,

@@ -35,8 +35,8 @@ class Configuration(BaseModel):
         src: The directory to import it from.
         python: The interpreter or the virtual environment to run it with.
         database: The function or class that opens the database there, as module:attribute.
-        chunked: By table, the number of values that it reads with one query, or the text `SIZE:ROWS`
-            for a query for every SIZE fetched rows of the table ROWS.
+        chunked: By table, the number of values that it reads with one query, or a text `SIZE:ROWS`
+            for one query to SIZE fetched rows of the table ROWS.
         transactions: The most transactions of an export.
         rows_per_record: The most fetched rows for a record.
         bytes_per_record: The most bytes of memory that a further record takes.
@@ -136,4 +136,4 @@ def _configuration(file: Path, content: object) -> Configuration:
 
 def _is_path(key: str, value: str, folder: Path) -> bool:
     """Whether a value is a path: the name of an interpreter, such as `python3.12`, is none."""
-    return key == "src" or "/" in value or (folder / value).exists()
+    return bool(value.strip()) and (key == "src" or "/" in value or (folder / value).exists())

@@ -31,6 +31,7 @@ from harness.cli.candidate import (
     PythonOption,
     SrcOption,
     chosen_candidate,
+    declared_costs,
     saved_configuration,
 )
 from harness.cli.compare import MAX_ROUNDS, warn_of_changes
@@ -54,7 +55,6 @@ from harness.cli.options import (
     RowsPerRecordOption,
     TransactionsOption,
     WorkerProcessesOption,
-    declared_costs,
     limits_of,
     refuse_options,
     selection_of,
@@ -163,7 +163,7 @@ def gate(
         )
         # All inputs are read before the first measurement: a typo must not cost minutes.
         accepted = load_baseline(baseline)
-        selftest = _selection(base, chosen.src or Path.cwd(), nightly=nightly)
+        selftest = _selection(base, nightly=nightly, folder=chosen.src)
         selection = selection_of(parts, quick=quick, every=every or nightly)
         with (
             tempfile.TemporaryDirectory(prefix="harness-") as directory,
@@ -184,10 +184,10 @@ def gate(
     return decide(results, nightly=nightly)
 
 
-def _selection(base: str | None, folder: Path, *, nightly: bool) -> SelftestSelection:
+def _selection(base: str | None, *, nightly: bool, folder: Path | None = None) -> SelftestSelection:
     """Select the self-test: all exporters if the change touches the harness, otherwise a few."""
     faults = load_seeded_faults()
-    changed = changed_files(working_tree(folder), base) if base else ()
+    changed = changed_files(working_tree(folder or Path.cwd()), base) if base else ()
     if nightly or any(file.startswith(_OF_THE_HARNESS) for file in changed):
         return SelftestSelection(faults, load_correct_exporters())
     return SelftestSelection.short(faults)

@@ -4,8 +4,6 @@ The advice of a verdict names these options, so every command that prints verdic
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
-from math import isfinite
 from types import MappingProxyType
 from typing import Annotated
 
@@ -14,11 +12,8 @@ import typer
 from elspeth.cli.runtime import UsageError
 from harness.checks.check import Check, Limits
 from harness.checks.declared import Declared
-from harness.checks.declared import chunked as chunked_table
 from harness.checks.depth import Depth
 from harness.checks.selection import GROUPS, Selection, UnknownPartError
-from harness.cli.configuration import Configuration
-from querygrowth.contract import Allowance
 
 PartOption = Annotated[
     list[str] | None,
@@ -138,54 +133,3 @@ def selection_of(parts: Sequence[str] | None, *, quick: bool, every: bool) -> Se
         return Selection.of_parts(tuple(parts), depth)
     except UnknownPartError as error:
         raise UsageError(f"--part: {error}") from error
-
-
-def declared_costs(
-    saved: Configuration,
-    *,
-    chunked: Sequence[str] | None = None,
-    transactions: int | None = None,
-    rows_per_record: float | None = None,
-    bytes_per_record: int | None = None,
-    worker_processes: bool = False,
-) -> Declared:
-    """Return the costs that the options declare, or else the saved configuration.
-
-    Args:
-        saved: The saved configuration, with what the options leave out.
-        chunked: Texts TABLE=SIZE or TABLE=SIZE:ROWS.
-        transactions: The most transactions of an export.
-        rows_per_record: The most fetched rows for a record.
-        bytes_per_record: The most bytes of memory that a further record takes.
-        worker_processes: Whether the candidate starts processes.
-
-    Raises:
-        UsageError: A text of `chunked` has another form, the database has no such table, or a
-            number is not finite.
-    """
-    if rows_per_record is not None and not isfinite(rows_per_record):
-        raise UsageError(f"--rows-per-record: {rows_per_record} is not a number of rows")
-    default = Declared()
-    numbers = {
-        "transactions": transactions,
-        "rows_per_record": rows_per_record,
-        "bytes_per_record": bytes_per_record,
-    }
-    for name, given in numbers.items():
-        values = (given, getattr(saved, name), getattr(default, name))
-        numbers[name] = next(each for each in values if each is not None)
-    source = "--chunked" if chunked else f"{saved.file}: chunked"
-    chunks = chunked or [f"{table}={size}" for table, size in saved.chunked.items()]
-    return replace(
-        default,
-        **numbers,  # type: ignore[arg-type]  # by the names of its fields
-        allowances=tuple(_allowance(each, source) for each in chunks),
-        worker_processes=worker_processes or bool(saved.worker_processes),
-    )
-
-
-def _allowance(text: str, source: object) -> Allowance:
-    try:
-        return chunked_table(text)
-    except ValueError as error:
-        raise UsageError(f"{source}: {error}") from None

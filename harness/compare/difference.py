@@ -48,6 +48,9 @@ class Kind(StrEnum):
     MODE = "file mode"
 
 
+CORRUPT = "corrupt value"
+"""The kind of a verdict on an export of a stored value that the control refuses."""
+
 SNAPSHOT = "snapshot"
 """The kind of a verdict on an export that shows what was written during it."""
 
@@ -195,7 +198,8 @@ def _classified(
 
 def _within_record(expected: Record, found: Record) -> Difference:
     """Name the first field, in the control's order, in which two forms of a record differ."""
-    names = dict.fromkeys((*expected, *found))
+    # A signature follows from the other fields, also from those that the control does not have.
+    names = sorted(dict.fromkeys((*expected, *found)), key=lambda name: name == "signature")
     field = next((name for name in names if not _same_field(expected, found, name)), "")
     return Difference(
         kind=_kind_within(expected, found, field),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from itertools import islice, zip_longest
 from pathlib import Path
 
+from elspeth.contracts.errors import CorruptAuditDataError
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
 from harness.compare.capture import (
@@ -17,7 +18,7 @@ from harness.compare.capture import (
     same_refusal,
     spool,
 )
-from harness.compare.difference import Difference, Kind, Mismatch, classify, same_record
+from harness.compare.difference import CORRUPT, Difference, Kind, Mismatch, classify, same_record
 from harness.compare.files import first_difference_in_files, line_offset
 from harness.compare.hints import of_signature
 from harness.compare.records import Record, Records, RunLookup, WithoutTime, label, run_lookup
@@ -93,7 +94,10 @@ class Comparison:
             return found.verdict_kind
         if self.refusal is None:
             return CRASH
-        return Kind.BYTES.value if found.found == NO_ERROR else Kind.ERROR.value
+        if found.found != NO_ERROR:
+            return Kind.ERROR.value
+        is_corrupt = self.refusal.type_name == CorruptAuditDataError.__name__
+        return CORRUPT if is_corrupt else Kind.BYTES.value
 
 
 def first_difference(

@@ -273,7 +273,8 @@ class ExporterProcess:
                 "path": None
                 if probe.is_foreign
                 else [str(Path(each).absolute()) for each in sys.path],
-                "last_paths": [] if probe.is_foreign else [str(Path.cwd())],
+                # An opener may be in the working directory: it belongs to neither project.
+                "last_paths": [str(Path.cwd())] if probe.database or not probe.is_foreign else [],
                 "querygrowth": str(Path(querygrowth.__path__[0])),
                 "where": probe.where,
                 "seconds": probe.start_seconds,

@@ -154,7 +154,7 @@ def passing_parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(gate, "run_experiment", run_experiment)
     monkeypatch.setattr(gate, "run_selection", run_selection)
     monkeypatch.setattr(gate, "count_costs", lambda *_: parts["costs"])
-    monkeypatch.setattr(gate, "attribute_queries", lambda *_: {})
+    monkeypatch.setattr(gate, "formulas_of", lambda *_: {})
     monkeypatch.setattr(gate, "run_selftest", lambda *_: parts["selftest"])
     return parts
 
@@ -372,7 +372,7 @@ def test_the_gate_measures_and_checks_the_exporter_of_the_working_tree(
     accepted = load_baseline(ROOT / "fixtures" / "baseline.json")
     passed = SimpleNamespace(verdict=Verdict("the self-test", Outcome.PASSED, "", ""))
     monkeypatch.setattr(gate, "count_costs", lambda *_: accepted)
-    monkeypatch.setattr(gate, "attribute_queries", lambda *_: {})
+    monkeypatch.setattr(gate, "formulas_of", lambda *_: {})
     monkeypatch.setattr(gate, "run_selftest", lambda *_: [passed])
     (repository / f"{MODULE}.py").write_text(EXPORTER.replace("REVISION", "head") + change)
     said = ran(

@@ -18,7 +18,7 @@ from harness.checks.selection import (
     least_depth,
     run_selection,
 )
-from harness.compare.difference import SNAPSHOT, Kind
+from harness.compare.difference import CORRUPT, SNAPSHOT, Kind
 from harness.exporters.subject import DEFAULT_CANDIDATE, load_subject
 from querygrowth.verdict import CRASH, GROWTH, Outcome, Verdict
 
@@ -118,11 +118,12 @@ def test_failures_are_ordered_by_gravity_and_not_by_the_order_of_checks() -> Non
         failed(Check.SNAPSHOT),
         failed(Check.QUERIES),
         failed(Check.SNAPSHOT, SNAPSHOT),
+        failed(Check.RECORDS, CORRUPT),
         failed(Check.RECORDS, Kind.ORDER),
         failed(Check.WORK),
         failed(Check.RECORDS, Kind.ERROR),
     ]
-    found = [ordered[each] for each in (3, 1, 5, 4, 6, 0, 2)]
+    found = [ordered[each] for each in (3, 1, 5, 4, 7, 6, 0, 2)]
     assert sorted(found, key=by_gravity) == ordered
     assert [gravity(each) for each in ordered] == list(Gravity)
 
