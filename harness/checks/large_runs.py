@@ -66,7 +66,7 @@ def judge_large_run(
     Returns:
         The verdict on the bytes, then those on queries.
     """
-    return [*_judge_runs(candidate, runs, (LARGE,), declared.contract, directory)]
+    return [*_judge_runs(candidate, runs, (LARGE,), declared, directory)]
 
 
 def judge_boundaries(
@@ -89,7 +89,7 @@ def judge_boundaries(
     return [
         verdict
         for specs in ((_LARGER,), tuple(by_length), tuple(long_lists))
-        for verdict in _judge_runs(candidate, runs, specs, declared.contract, directory)
+        for verdict in _judge_runs(candidate, runs, specs, declared, directory)
     ]
 
 
@@ -114,7 +114,7 @@ def _judge_runs(
     candidate: Measured,
     runs: CostRuns,
     specs: Sequence[RunSpec],
-    contract: QueryContract,
+    declared: Declared,
     directory: Path,
 ) -> Iterator[Verdict]:
     """Yield the verdicts on large runs in one database, the first of failed bytes and no more."""
@@ -128,6 +128,8 @@ def _judge_runs(
         yield differs
         if differs.failed:
             return
+        if declared.worker_processes and candidate.used_processes:
+            continue  # What they send cannot be counted.
         axis = "entities of every table"
         report = GrowthReport.of(
             candidate.name,
@@ -135,8 +137,11 @@ def _judge_runs(
             (small.records or 0, exported.activity.records or 0),
             (small, exported.activity),
         )
-        costs = judge_growth(report, contract)
-        for each in (*costs, _judge_statements(candidate.name, small, exported.activity, contract)):
+        costs = judge_growth(report, declared.contract)
+        for each in (
+            *costs,
+            _judge_statements(candidate.name, small, exported.activity, declared.contract),
+        ):
             # The bytes are right, so that the failure must not be shown as one of bytes.
             yield replace(each, kind=GROWTH) if each.failed and not each.kind else each
 

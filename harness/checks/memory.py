@@ -30,7 +30,6 @@ _SAMPLED = everything(4_000, run_id="sampled", features=UNORDERED)
 _LEAST_SAMPLES = 200
 # An id of 32 characters.
 _ID_BYTES = 81
-_HELD = (everything(2_100, run_id="held-2100"), everything(4_000, run_id="held-4000"))
 # Tried only if memory grew between the first two: a buffer of thousands of rows is no leak.
 _HELD_BEYOND_BUFFERS = (
     everything(8_001, run_id="held-8001"),
@@ -71,10 +70,7 @@ def judge_memory(
             seen=f"memory flat: {sampled.per_record:,.1f} bytes or less for each record",
         )
         return
-    # Once without a count: a first export compiles statements, which later ones find.
-    leaks = runs.stored([_LEAKS]).db
-    candidate.measure_held(_task(leaks, _LEAKS, directory), tries=1)
-    held = _held_by(candidate, runs, _HELD, directory)
+    held = _held_by(candidate, runs, (_SAMPLED, LARGE), directory)
     if _per_record(held) > limit:
         held |= _held_by(candidate, runs, _HELD_BEYOND_BUFFERS, directory)
     per_record = _per_record(held)
@@ -152,13 +148,14 @@ def _held_by(
     candidate: Measured, runs: CostRuns, specs: Sequence[RunSpec], directory: Path
 ) -> dict[int, int]:
     """Return the bytes that were held at most, by the number of records of the run."""
-    stored = runs.stored(specs)
-    return {
-        stored.runs[spec.run_id].cardinalities.records: candidate.measure_held(
-            _task(stored.db, spec, directory), tries=1
-        )["peaks"][0]
-        for spec in specs
-    }
+    held = {}
+    for spec in specs:
+        stored = runs.stored([SMALL, spec])
+        # The first export from a database compiles statements, which a later one finds.
+        candidate.measure_held(_task(stored.db, SMALL, directory), tries=1)
+        found = candidate.measure_held(_task(stored.db, spec, directory), tries=1)
+        held[stored.runs[spec.run_id].cardinalities.records] = found["peaks"][0]
+    return held
 
 
 def _per_record(held: Mapping[int, int]) -> float:
