@@ -13,8 +13,16 @@ from harness.exporters.measured import in_own_process
 from harness.exporters.subject import DEFAULT_CANDIDATE
 
 
+@pytest.mark.parametrize(
+    "checks",
+    [
+        (Check.PLAN, Check.QUERIES),
+        pytest.param((Check.CALLS,), marks=pytest.mark.nightly),
+    ],
+    ids=str,
+)
 def test_a_second_candidate_makes_no_database_and_reads_no_run_with_the_control(
-    monkeypatch: pytest.MonkeyPatch,
+    checks: tuple[Check, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts: Counter[str] = Counter()
 
@@ -30,7 +38,6 @@ def test_a_second_candidate_makes_no_database_and_reads_no_run_with_the_control(
     count(LandscapeDB, "__init__", "databases")
     count(LegacyLandscapeExporter, "_iter_records", "runs read by the control")
     count(subprocess.Popen, "__init__", "processes")
-    checks = (Check.PLAN, Check.CALLS, Check.QUERIES)
     seen: list[dict[str, int]] = []
     with prepare_checks() as setup:
         for _ in range(2):
