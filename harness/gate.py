@@ -9,7 +9,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.bench.baseline import Costs, accepts_versions_of, count_costs, judge_costs
+from harness.bench.baseline import (
+    NO_BASELINE,
+    Costs,
+    accepts_versions_of,
+    count_costs,
+    judge_costs,
+    without_baseline,
+)
 from harness.bench.experiment import Experiment, located, run_experiment
 from harness.bench.paired_ratio import Pairing
 from harness.bench.race import OnStep, Race, run_race
@@ -43,7 +50,11 @@ _JUDGED = (Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE)
 def completed(results: Results, required: Collection[Topic] = REQUIRED) -> Results:
     """Return the results with a failure added for every required topic that nothing judged."""
     # Skipped does not count: a topic with skipped verdicts only must not pass.
-    judged = {each.topic for each in results.judgements if each.verdict.outcome in _JUDGED}
+    judged = {
+        each.topic
+        for each in results.judgements
+        if each.verdict.outcome in _JUDGED or _has_no_baseline(each)
+    }
     missing = [topic for topic in required if topic not in judged]
     if not results.sizes and not _exported(results):
         # The export ended in an error: that failure explains why nothing else was judged.
@@ -63,6 +74,11 @@ def decide(results: Results, *, nightly: bool = False) -> int:
 def _exported(results: Results) -> bool:
     """Whether no verdict says that an exporter did nothing or ended in an error."""
     return not any(each.topic is Topic.VACUITY for each in results.failures)
+
+
+def _has_no_baseline(judgement: Judgement) -> bool:
+    """Whether it says that nobody has accepted costs of an exporter of another checkout."""
+    return judgement.topic is Topic.BASELINE and judgement.verdict.kind == NO_BASELINE
 
 
 def _missing(topic: Topic) -> Judgement:
@@ -85,10 +101,13 @@ _FURTHER_STEPS = 3
 
 @dataclass(frozen=True)
 class Gate:
-    """The candidate's experiment, checks and limits; `race` only where there is a base."""
+    """The candidate's experiment, checks and limits; `race` only where there is a base.
+
+    `baseline` is None for an exporter of another checkout whose costs nobody has accepted.
+    """
 
     experiment: Experiment
-    baseline: Costs
+    baseline: Costs | None
     selftest: SelftestSelection
     selection: Selection = _DEFAULT_CHECKS
     race: Race | None = None
@@ -133,7 +152,9 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
 
 def _judge_costs(gate: Gate, directory: Path, on_step: OnStep) -> tuple[Verdict, ...]:
     """Judge the candidate's costs by the baseline; an error of the exporter is a failure."""
-    experiment = gate.experiment
+    experiment, baseline = gate.experiment, gate.baseline
+    if baseline is None:
+        return (without_baseline(experiment.candidate.name),)
     try:
         found = count_costs(experiment.candidate, directory)
     except ExportFailedError as error:
@@ -141,8 +162,8 @@ def _judge_costs(gate: Gate, directory: Path, on_step: OnStep) -> tuple[Verdict,
         return (located(with_relative_site(error.verdict, experiment.checkout), defined_at),)
     # The program that counts a revision needs the harness's own environment.
     is_elsewhere = gate.race is not None and gate.race.python != sys.executable
-    if gate.race is None or is_elsewhere or accepts_versions_of(gate.baseline, found):
-        return judge_costs(found, gate.baseline)
+    if gate.race is None or is_elsewhere or accepts_versions_of(baseline, found):
+        return judge_costs(found, baseline)
     # Work counts of other versions of SQLite or Python cannot be compared with the baseline's.
     race = gate.race
     on_step(f"counting the costs of {race.base.name}, as the baseline lacks these versions")
@@ -153,9 +174,9 @@ def _judge_costs(gate: Gate, directory: Path, on_step: OnStep) -> tuple[Verdict,
             replace(each, evidence=(*each.evidence, str(error)))
             if each.outcome is Outcome.INCONCLUSIVE
             else each
-            for each in judge_costs(found, gate.baseline)
+            for each in judge_costs(found, baseline)
         )
-    return judge_costs(found, gate.baseline, base)
+    return judge_costs(found, baseline, base)
 
 
 def _check(gate: Gate, directory: Path, on_step: OnStep) -> Iterator[Judgement]:

@@ -183,6 +183,29 @@ def judge_costs(found: Costs, baseline: Costs, base: Costs | None = None) -> tup
     )
 
 
+NO_BASELINE = "no baseline"
+"""The kind of the verdict that stands for those on costs where nobody has accepted any."""
+
+
+def without_baseline(name: str) -> Verdict:
+    """Return the verdict on an exporter of another checkout that has no baseline.
+
+    The accepted costs that come with the harness are those of its own exporter.
+
+    Args:
+        name: The exporter's name.
+    """
+    return Verdict(
+        name,
+        Outcome.SKIPPED,
+        expected="costs that were accepted for this exporter",
+        seen="judged without a baseline: the one of the harness is about its own exporter",
+        next_step="harness baseline --update --file FILE with the same --src and --python, then "
+        "gate --baseline FILE",
+        kind=NO_BASELINE,
+    )
+
+
 def accepts_versions_of(baseline: Costs, found: Costs) -> bool:
     """Whether the baseline has every work count of the found costs, under the same versions."""
     return all(

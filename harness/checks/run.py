@@ -39,6 +39,7 @@ from harness.checks.environments import (
     judge_snapshot,
 )
 from harness.checks.gravity import graver, is_minor
+from harness.checks.known_growth import KnownGrowth
 from harness.checks.large_runs import judge_boundaries, judge_large_run
 from harness.checks.memory import judge_leaks, judge_memory
 from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, sqlite_files
@@ -143,25 +144,30 @@ def run_checks(
     declared: Declared | None = None,
     depth: Depth = Depth.DEFAULT,
     limits: Limits | None = None,
+    growth: KnownGrowth | None = None,
 ) -> Iterator[CheckVerdict]:
     """Yield a verdict as soon as it is known, so that a caller can stop at the first failure.
 
-    Takes the arguments of `check_candidate`, and raises the same.
+    Takes the arguments of `check_candidate`, and raises the same. `growth` is what earlier calls
+    found about the candidate, and is added to.
     """
     limits = limits or Limits()
+    growth = growth or KnownGrowth()
     for check in Check:
         if check not in checks:
             continue
         for backend in setup.runs:
             exporter = as_measured(candidate).within(limits.of(check))
-            request = _Request(exporter, setup, backend, declared or Declared(), depth)
+            request = _Request(exporter, setup, backend, declared or Declared(), depth, growth)
             if exporter.hangs >= limits.hangs:
                 # Every further check would take as long as its limit, and the outcome is known.
                 why = f"not run: exports hung {exporter.hangs} times before"
                 verdict = Verdict(exporter.name, Outcome.SKIPPED, _runs_to_its_end(check), why)
                 yield CheckVerdict(check, backend, verdict)
                 continue
-            yield from _run_check(check, request)
+            for found in _run_check(check, request):
+                growth.add(found)
+                yield found
 
 
 @dataclass(frozen=True)
@@ -173,6 +179,7 @@ class _Request:
     backend: str
     declared: Declared
     depth: Depth
+    growth: KnownGrowth
 
     @property
     def runs(self) -> ReferenceRuns:
@@ -182,6 +189,13 @@ class _Request:
     def costs(self) -> tuple[Measured, CostRuns, Declared, Path]:
         """The arguments of a check of costs."""
         return self.candidate, self.runs.costs, self.declared, self.setup.directory
+
+    def too_slow(self, expected: str) -> Sequence[Verdict]:
+        """Return the verdict that stands for a check of large runs; empty if it can run."""
+        if self.depth is Depth.ALL:
+            return ()
+        candidate, runs, _, directory = self.costs
+        return self.growth.left_out(candidate, runs, directory, expected=expected)
 
 
 # What another process sends cannot be counted, so that these checks say nothing about it.
@@ -357,6 +371,9 @@ def _check_search(request: _Request) -> Iterator[Verdict]:
 
 def _check_size(request: _Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
+        if left_out := request.too_slow("the same bytes and queries for runs of any size"):
+            yield from left_out
+            return
         # An error is graver than a statement that grows, and may have the same cause.
         yield judge_variables(*request.costs)
         yield from failed_or_one_passed(
@@ -378,7 +395,7 @@ def _check_work(request: _Request) -> Iterator[Verdict]:
         if request.depth is Depth.ALL:
             verdicts += judge_work_of_large_runs(*request.costs)
         yield from failed_or_one_passed(
-            verdicts,
+            request.growth.unrepeated(verdicts),
             expected="branches and machine steps that grow no faster than the records",
             seen="work in proportion to the records",
         )
@@ -406,7 +423,8 @@ def _check_memory(request: _Request) -> Iterator[Verdict]:
         return
     candidate, expected = request.candidate, "an export in another process"
     try:
-        yield from judge_memory(*request.costs)
+        left_out = request.too_slow("few bytes held by Python for each record")
+        yield from left_out or judge_memory(*request.costs)
         yield judge_leaks(*request.costs)
     except SubjectError as error:
         # This process could load it, so the export itself has failed there.

@@ -13,6 +13,7 @@ from harness.checks.check import ALL_CHECKS, Check, CheckVerdict, Limits
 from harness.checks.declared import Declared
 from harness.checks.depth import Depth
 from harness.checks.gravity import GRAVITY_OF_CHECK, Gravity
+from harness.checks.known_growth import KnownGrowth
 from harness.checks.run import CheckSetup, run_checks
 from harness.exporters.measured import Measured
 from harness.exporters.subject import Subject
@@ -119,6 +120,7 @@ def run_selection(
     Raises:
         SubjectError: The candidate cannot be used as an exporter.
     """
+    growth = KnownGrowth()
     for check in selection.checks:
         on_step(check.value)
         judged = False
@@ -129,6 +131,7 @@ def run_selection(
             declared=declared,
             depth=selection.depth,
             limits=limits,
+            growth=growth,
         ):
             judged = True
             yield _as_asked(found, selection)

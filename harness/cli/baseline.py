@@ -19,10 +19,17 @@ from harness.bench.baseline import (
     save_baseline,
 )
 from harness.bench.results import Judgement, Topic
-from harness.cli.candidate import CandidateOption
+from harness.cli.candidate import (
+    CandidateOption,
+    ConfigOption,
+    DatabaseOption,
+    PythonOption,
+    SrcOption,
+    chosen_candidate,
+    saved_configuration,
+)
 from harness.cli.console import output_console
-from harness.exporters.measured import ExportFailedError, measured
-from harness.exporters.subject import DEFAULT_CANDIDATE
+from harness.exporters.measured import ExportFailedError
 from harness.report.text import render_judgements
 from querygrowth.reports import visible_verdict
 from querygrowth.verdict import exit_code, overall_outcome
@@ -37,13 +44,26 @@ def baseline(
         typer.Option(help="The baseline; default: the one that comes with the harness."),
     ] = None,
     candidate: CandidateOption = None,
+    src: SrcOption = None,
+    python: PythonOption = None,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
 ) -> int:
     """Count the exports of a few small runs and judge them by the baseline, shape by shape.
 
     Work counts are accepted for the versions of SQLite and Python in use; those of other versions
     stay. Exit 1 when a count is above the accepted one. An installed harness writes only where
-    --file says.
+    --file says. An exporter of another checkout needs a baseline file of that checkout.
     """
+    saved = saved_configuration(config, src)
+    chosen = chosen_candidate(
+        saved, candidate=candidate, src=src, python=python, database=database, control=True
+    )
+    if chosen.is_foreign and file is None:
+        raise UsageError(
+            "the baseline of the harness is about its own exporter: name one of this checkout "
+            "with --file"
+        )
     if update and file is None and packaged.IS_INSTALLED:
         raise UsageError(
             "--update would write into the installed package: name a baseline with --file"
@@ -52,8 +72,11 @@ def baseline(
     # A baseline that does not exist yet can be written, but nothing can be judged by it.
     earlier = load_baseline(path) if path.exists() or not update else None
     try:
-        with tempfile.TemporaryDirectory(prefix="harness-") as directory:
-            found = count_costs(measured(candidate or DEFAULT_CANDIDATE), Path(directory))
+        with (
+            chosen.measured() as exporter,
+            tempfile.TemporaryDirectory(prefix="harness-") as directory,
+        ):
+            found = count_costs(exporter, Path(directory))
     except ExportFailedError as error:
         output_console().print(render_judgements([Judgement(Topic.BASELINE, error.verdict)]))
         output_console().print(Text(f"\n{visible_verdict(error.verdict)}"))

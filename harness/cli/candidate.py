@@ -78,6 +78,9 @@ ControlOption = Annotated[
 ]
 
 
+_OUR_PACKAGES = ("elspeth", "harness")
+
+
 @dataclass(frozen=True)
 class Candidate:
     """The exporter on trial, where it is, and what it declares to cost.
@@ -133,11 +136,12 @@ class Candidate:
         return exporter
 
     def measured(self) -> Measured:
-        """Return it for measurements: in this process unless it is in another environment.
+        """Return it for measurements: in this process if it is one of ours.
 
-        Raises the errors of `in_own_process`.
+        Any other may end or stop the process that imports it. Raises the errors of
+        `in_own_process`.
         """
-        if self.is_foreign:
+        if self.is_foreign or self.reference.partition(".")[0] not in _OUR_PACKAGES:
             return self.in_own_process()
         found = measured(self.reference)
         self._require(found)

@@ -99,8 +99,12 @@ def gate(
     worker_processes: WorkerProcessesOption = False,
     limit: LimitOption = None,
     baseline: Annotated[
-        Path, typer.Option(show_default=PACKAGED, help="The accepted exact counts.")
-    ] = DEFAULT_BASELINE,
+        Path | None,
+        typer.Option(
+            show_default=f"{PACKAGED}, and none with --src, --python or --database",
+            help="The accepted exact counts.",
+        ),
+    ] = None,
     targets: Annotated[
         Path, typer.Option(show_default=PACKAGED, help="The agreed targets.")
     ] = DEFAULT_TARGETS,
@@ -162,7 +166,9 @@ def gate(
             sources=chosen.sources,
         )
         # All inputs are read before the first measurement: a typo must not cost minutes.
-        accepted = load_baseline(baseline)
+        accepted = None
+        if baseline is not None or not chosen.is_foreign:
+            accepted = load_baseline(baseline or DEFAULT_BASELINE)
         selftest = _selection(base, nightly=nightly, folder=chosen.src)
         selection = selection_of(parts, quick=quick, every=every or nightly)
         with (

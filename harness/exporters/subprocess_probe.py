@@ -305,7 +305,7 @@ class ExporterProcess:
             answer = child.receive(deadline)
             while "pause" in answer:
                 if pause is not None:
-                    pause()
+                    self._act(pause)
                 child.send({"go": "on"})
                 answer = child.receive(deadline)
         except NoAnswerError as failure:
@@ -317,6 +317,15 @@ class ExporterProcess:
             self.hangs += failure.timed_out
             raise ExportFailedError(self.probe.label, seen, timed_out=failure.timed_out) from None
         return answer
+
+    def _act(self, pause: Callable[[], object]) -> None:
+        try:
+            pause()
+        except BaseException:
+            # The process waits in the middle of an export. It would take the next request for the
+            # word to go on, and every further answer would be that of an earlier request.
+            self.close()
+            raise
 
     def _content(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
         if "refused" in answer:

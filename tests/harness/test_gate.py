@@ -8,7 +8,7 @@ import pytest
 
 from elspeth.cli.runtime import ExitCode
 from harness import gate
-from harness.bench.baseline import DEFAULT_BASELINE, load_baseline
+from harness.bench.baseline import DEFAULT_BASELINE, load_baseline, without_baseline
 from harness.bench.experiment import Experiment
 from harness.bench.result_file import load_results, save_results
 from harness.bench.results import Judgement, Results, Topic
@@ -64,6 +64,20 @@ def test_a_topic_of_which_everything_was_skipped_does_not_pass() -> None:
     )
     results = completed(replace(PASSED, judgements=skipped))
     assert decide(results) == ExitCode.FAILED
+
+
+def test_another_checkout_is_judged_without_a_baseline_and_that_is_said() -> None:
+    rest = tuple(each for each in PASSED.judgements if each.topic is not Topic.BASELINE)
+    verdict = without_baseline("Exporter")
+    assert verdict.outcome is Outcome.SKIPPED
+    without = replace(PASSED, judgements=(*rest, Judgement(Topic.BASELINE, verdict)))
+    assert decide(completed(without)) == ExitCode.PASSED
+    # Only the verdict of this kind stands for a baseline, and only for that.
+    for other in (
+        Judgement(Topic.BASELINE, replace(verdict, kind="")),
+        Judgement(Topic.TARGETS, verdict),
+    ):
+        assert decide(completed(replace(PASSED, judgements=(*rest, other)))) == ExitCode.FAILED
 
 
 def test_results_of_nothing_do_not_pass() -> None:

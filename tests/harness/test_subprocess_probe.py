@@ -160,6 +160,18 @@ def test_the_parent_never_imports_the_exporter(task: ExportTask, elsewhere: Path
     assert "never_here" not in sys.modules
 
 
+def test_an_action_that_fails_in_the_middle_of_an_export_spoils_no_later_answer(
+    task: ExportTask,
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("the second process could not write")
+
+    with in_own_process(CONTROL) as exporter:
+        with pytest.raises(RuntimeError, match="could not write"):
+            exporter.export_with_pause(task, fail)
+        assert exporter.measure_held(task, tries=1).keys() == {"peaks", "left"}
+
+
 def test_times_and_memory_come_from_there(task: ExportTask) -> None:
     subject = InOwnProcess(Probe(DEFAULT_CANDIDATE, (ROOT / "src",)))
     assert subject.time(task) > 0

@@ -104,7 +104,10 @@ class _Performer:
         # The clock is asked again at every call, so that a `clock` step changes it.
         options = {"clock": self._now} if takes_clock else {}
         signing_key = None if key is None else bytes.fromhex(key)
-        self._exporters[exporter] = self._factory(self._databases[database], signing_key, **options)
+        by_place, by_name = exports.arguments_of(
+            self._factory, self._databases[database], signing_key
+        )
+        self._exporters[exporter] = self._factory(*by_place, **by_name, **options)
         return {"takes_clock": takes_clock}
 
     def clock(self, time: str, tick: float = 0.0) -> None:

@@ -86,8 +86,21 @@ def open_database(access: dict[str, Any]) -> Any:
             f"{name} opens a {type(db).__qualname__}, which has no attribute engine; "
             f"{ANOTHER_OPENER}"
         )
+    _require_engine(name, db.engine)
     _set_up_connections(db.engine, access["on_connect"], access["variables"])
     return db
+
+
+def _require_engine(name: str, engine: Any) -> None:
+    """Refuse what is no engine of SQLAlchemy, such as a URL or an engine of asyncio."""
+    from sqlalchemy import Engine
+
+    if not isinstance(engine, Engine):
+        kind = f"{type(engine).__module__}.{type(engine).__qualname__}"
+        raise NotAnExporterError(
+            f"the engine of what {name} opens is a {kind}, not an SQLAlchemy Engine; "
+            f"{ANOTHER_OPENER}"
+        )
 
 
 def close_database(db: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,39 @@ def takes(function: Callable[..., Any], parameter: str) -> bool:
         return False  # Some callables that are written in C have no signature.
 
 
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def arguments_of(
+    factory: Callable[..., Any], db: Any, key: Any
+) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Return the arguments for a database and a key, by place and by name.
+
+    A key is given by its name where it has that name: it may be a keyword only, or follow another
+    argument.
+    """
+    by_place: list[Any] = []
+    by_name: dict[str, Any] = {}
+    if _kind_of(factory, "db") is inspect.Parameter.KEYWORD_ONLY:
+        by_name["db"] = db
+    else:
+        by_place.append(db)
+    if _kind_of(factory, "signing_key") in _BY_NAME:
+        by_name["signing_key"] = key
+    else:
+        by_place.append(key)
+    return by_place, by_name
+
+
+def _kind_of(function: Callable[..., Any], parameter: str) -> Any:
+    """Return the kind of a parameter; None if there is none of this name."""
+    try:
+        found = inspect.signature(function).parameters.get(parameter)
+    except (TypeError, ValueError):
+        return None
+    return None if found is None else found.kind
+
+
 def definition_of(factory: Callable[..., Any], name: str) -> list[Any] | None:
     """Return file, line and name of a class or function; None if it was built at run time."""
     try:
@@ -62,8 +95,10 @@ def build_exporter(name: str, factory: Callable[..., Any], db: Any, key: Any, cl
         NotAnExporterError: It cannot be called as an exporter. The message is one line.
     """
     options = {"clock": clock} if takes_clock(factory) else {}
-    _require_call(name, factory, db, key, **options)
-    exporter = factory(db, key, **options)
+    arguments, named = arguments_of(factory, db, key)
+    options |= named
+    _require_call(name, factory, *arguments, **options)
+    exporter = factory(*arguments, **options)
     export_run = getattr(exporter, "export_run", None)
     if not callable(export_run):
         raise NotAnExporterError(f"{name} does not make an exporter: no export_run method")

@@ -1,0 +1,103 @@
+"""Checkouts of other shapes are judged, or refused with one line: their class, engine and import.
+
+Every shape is the stand-in of `foreign_checkout` with one change.
+"""
+
+from pathlib import Path
+
+import pytest
+from command_line import Command
+from foreign_checkout import EXPORTER, lay_out
+
+from elspeth.core.landscape import LandscapeDB
+from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
+from harness.exporters.measured import in_own_process
+from harness.exporters.observation import ExportTask
+from harness.exporters.subject import SubjectError
+from harness.generate.generator import generate_run
+from harness.generate.spec import RunSpec
+
+CLASS = "self, db: LandscapeDB, signing_key: bytes | None = None"
+ENGINE = "        if self._engine is None:"
+
+
+def changed(folder: Path, file: str, old: str, new: str) -> Path:
+    """Lay out the stand-in with one text of a file replaced, and return its `--src`."""
+    src = lay_out(folder / "checkout")
+    path = src / "elspeth" / "core" / "landscape" / file
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    return src
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "self, *, db: LandscapeDB, signing_key: bytes | None = None",
+        "self, db: LandscapeDB, *, signing_key: bytes | None = None",
+        "self, db: LandscapeDB, tenant: str = '', signing_key: bytes | None = None",
+    ],
+)
+def test_the_key_and_the_database_are_given_by_name_where_they_have_to_be(
+    tmp_path: Path, signature: str
+) -> None:
+    src = changed(tmp_path, "exporter.py", CLASS, signature)
+    with (
+        LandscapeDB(f"sqlite:///{tmp_path / 'audit.db'}") as db,
+        in_own_process(EXPORTER, src=src) as exporter,
+    ):
+        run_id = generate_run(db, RunSpec(rows=1)).run_id
+        assert compare_exports(db, run_id, candidate=exporter).identical
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        (
+            "exporter.py",
+            CLASS,
+            "self, db: LandscapeDB, tenant: str, signing_key: bytes | None = None",
+            "cannot be called as an exporter: missing a required argument: 'tenant'",
+        ),
+        (
+            "database.py",
+            ENGINE,
+            "        return self.connection_string\n" + ENGINE,
+            "LandscapeDB opens is a builtins.str, not an SQLAlchemy Engine; name a function",
+        ),
+    ],
+)
+def test_a_class_that_cannot_be_used_is_refused_with_one_line(
+    tmp_path: Path, file: str, old: str, new: str, words: str
+) -> None:
+    src = changed(tmp_path, file, old, new)
+    with (
+        LandscapeDB(f"sqlite:///{tmp_path / 'audit.db'}") as db,
+        in_own_process(EXPORTER, src=src) as exporter,
+    ):
+        task = ExportTask(db, "run", SIGNING_KEY, fixed_clock, tmp_path)
+        with pytest.raises(SubjectError) as caught:
+            exporter.export_records(task)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("command", ["bench", "gate", "baseline"])
+def test_an_exporter_that_ends_its_process_at_import_does_not_end_the_command(
+    harness_command: Command, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ending.py").write_text("import os\nos._exit(0)\n")
+    monkeypatch.chdir(tmp_path)
+    ended = harness_command(command, "--candidate", "ending:Exporter")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: ending:Exporter: importing it: it ended its process with")
+
+
+def test_the_accepted_costs_of_our_exporter_are_not_those_of_another_checkout(
+    harness_command: Command, tmp_path: Path
+) -> None:
+    src = lay_out(tmp_path / "checkout")
+    ended = harness_command("baseline", "--src", src, "--update")
+    assert (ended.code, ended.out) == (2, "")
+    assert "name one of this checkout with --file" in ended.err
