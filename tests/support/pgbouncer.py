@@ -17,13 +17,16 @@ from sqlalchemy import URL, make_url
 
 
 @contextmanager
-def pooler_or_skip(url: str, mode: str, *, sessions: int = 4) -> Iterator[str]:
+def pooler_or_skip(
+    url: str, mode: str, *, sessions: int = 4, seconds_to_wait: int = 60
+) -> Iterator[str]:
     """Run a pgbouncer on loopback while the block runs, and yield the URL of a database behind it.
 
     Args:
         url: The URL of the database, on the server's socket.
         mode: The pool mode: `transaction`, `session` or `statement`.
         sessions: How many sessions on the server its clients share.
+        seconds_to_wait: How long a client waits for a session.
     """
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
@@ -41,7 +44,7 @@ def pooler_or_skip(url: str, mode: str, *, sessions: int = 4) -> Iterator[str]:
             "[pgbouncer]\n"
             f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
             f"auth_type = trust\nauth_file = {users}\npool_mode = {mode}\n"
-            f"default_pool_size = {sessions}\nquery_wait_timeout = 5\n"
+            f"default_pool_size = {sessions}\nquery_wait_timeout = {seconds_to_wait}\n"
         )
         folder.chmod(0o755)
         # pgbouncer refuses to run as root, and the socket belongs to the user of the server.
