@@ -377,8 +377,8 @@ def _postgresql_engine(url: URL, *, read_only: bool) -> Engine:
         url = url.set(drivername="postgresql+psycopg")
     if "connect_timeout" not in url.query:
         url = url.update_query_dict({"connect_timeout": _SECONDS_TO_CONNECT})
-    # Nothing belongs to a session, so that the database works behind a pooler, which gives a session
-    # to another client after a transaction: no setting of a session, no prepared statement.
+    # A pooler gives a session to another client after a transaction. So nothing belongs to the
+    # session: neither a setting nor a prepared statement.
     is_psycopg = url.get_driver_name() == "psycopg"
     engine = create_engine(url, connect_args={"prepare_threshold": None} if is_psycopg else {})
 

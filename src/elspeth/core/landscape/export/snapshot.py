@@ -287,7 +287,7 @@ def local_settings(settings: Iterable[str]) -> str:
 def no_timeouts(connection: Connection) -> Sequence[str]:
     """Return the settings with which PostgreSQL does not limit the time of a transaction."""
     version = getattr(connection.dialect, "server_version_info", None) or ()
-    names = _TIMEOUTS
+    names: Sequence[str] = _TIMEOUTS
     # An older server refuses a setting that it does not know.
     if version >= _TRANSACTION_TIMEOUT_SINCE:
         names = (*_TIMEOUTS, "transaction_timeout")
@@ -299,7 +299,7 @@ def _nothing_prepared(connection: Connection) -> Iterator[None]:
     """Keep psycopg from preparing statements on the server while the block runs."""
     # psycopg prepares a statement that it sends for the sixth time. A prepared statement belongs to
     # the session, and behind a pooler the next transaction may run in another one.
-    driver_connection = connection.connection.driver_connection
+    driver_connection: Any = connection.connection.driver_connection
     if not hasattr(driver_connection, "prepare_threshold"):
         yield
         return
