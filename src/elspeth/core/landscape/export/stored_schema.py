@@ -17,7 +17,10 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 _POSTGRESQL = """
 SET LOCAL row_security TO off;
 SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_table_is_visible(c.oid),
-       c.relispartition, a.attname, t.typname, t.typcategory::text,
+       c.relispartition AND NOT EXISTS (
+           SELECT 1 FROM pg_inherits h
+            WHERE h.inhrelid = c.oid AND to_jsonb(h)->>'inhdetachpending' = 'true'),
+       current_setting('zero_damaged_pages', true), a.attname, t.typname, t.typcategory::text,
        ARRAY(SELECT k.confrelid::bigint FROM pg_constraint k
               WHERE k.contype = 'f' AND k.conrelid = c.oid AND a.attnum = ANY (k.conkey))
   FROM pg_class c
@@ -189,8 +192,10 @@ def _read_postgresql(cursor: Any) -> StoredSchema:
         keys[oid] = name if is_visible else f"{namespace}.{name}"
         found.setdefault(oid, []).append(row)
     tables = {}
+    zeroes_damaged_pages = False
     for oid, rows in found.items():
-        _, namespace, name, kind, is_visible, is_part, *_ = rows[0]
+        _, namespace, name, kind, is_visible, is_part, zeroes, *_ = rows[0]
+        zeroes_damaged_pages = zeroes == "on"
         columns = [
             StoredColumn(column, type_name, _kept_on_postgresql(type_name, category))
             for *_, column, type_name, category, _ in rows
@@ -209,9 +214,10 @@ def _read_postgresql(cursor: Any) -> StoredSchema:
             linked,
             is_view=kind not in _POSTGRESQL_TABLES,
             is_part=bool(is_part),
+            is_foreign=kind == "f",
             namespace=namespace,
         )
-    return StoredSchema(tables)
+    return StoredSchema(tables, zeroes_damaged_pages=zeroes_damaged_pages)
 
 
 def _kept_on_postgresql(type_name: str, category: str) -> frozenset[str]:
