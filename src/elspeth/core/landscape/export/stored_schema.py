@@ -81,7 +81,8 @@ class StoredTable:
         columns: The columns in order.
         linked: The columns of its foreign keys, each with the key of the table that it refers to.
         is_view: Whether it is a view, which stores nothing.
-        is_part: Whether it is a partition of another table.
+        is_part: Whether it is a partition of another table, and is not being detached from it.
+        is_foreign: Whether another server holds its rows.
         namespace: The schema of PostgreSQL that it is in; "main" on SQLite.
     """
 
@@ -91,6 +92,7 @@ class StoredTable:
     linked: frozenset[tuple[str, str]] = frozenset()
     is_view: bool = False
     is_part: bool = False
+    is_foreign: bool = False
     namespace: str = "main"
 
 
@@ -102,6 +104,8 @@ class StoredSchema:
     user_version: int = 0
     folds_case: bool = False
     """Whether names that differ in case alone are the same name."""
+    zeroes_damaged_pages: bool = False
+    """Whether PostgreSQL reads a damaged page as an empty one, by `zero_damaged_pages`."""
 
     def fold(self, name: str) -> str:
         """Return a name in the form in which names are compared."""
