@@ -19,7 +19,7 @@ from sample_run import record_sample_run
 
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.attestation import HmacSigner
-from elspeth.core.landscape.export.worker import Assignment
+from elspeth.core.landscape.export.worker_secrets import Secrets
 from elspeth.core.landscape.keys import KEY_VARIABLE, Keyring
 
 pytestmark = pytest.mark.skipif(
@@ -172,8 +172,8 @@ def test_no_report_of_the_harness_holds_the_key_of_its_environment(
 
 
 def test_no_object_that_holds_the_key_shows_it() -> None:
-    assignment = Assignment(0, "r", (), Path(), "sqlite://", CANARY, None)
-    for each in (assignment, Keyring((CANARY,)), HmacSigner(CANARY)):
+    secrets = Secrets("sqlite://", CANARY)
+    for each in (secrets, Keyring((CANARY,)), HmacSigner(CANARY)):
         assert traces(f"{each!r} {each}".encode(), CANARY) == []
 
 

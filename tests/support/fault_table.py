@@ -38,6 +38,13 @@ FAULTS: Mapping[int, str] = MappingProxyType(
         25: "hostile run ids",
         26: "hostile text in reports",
         27: "hostile configuration",
+        28: "a pooler in front of PostgreSQL",
+        29: "an executor of the caller's own on SQLite, a key in a task",
+        30: "a stalled worker and its retry",
+        33: "row-level security and other ways to hide rows",
+        37: "limits of time that a role sets",
+        42: "an executor without workers",
+        45: "a killed test process, and its PostgreSQL",
     }
 )
 SWEEP = 13

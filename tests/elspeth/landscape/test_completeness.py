@@ -11,6 +11,7 @@ import pytest
 from sample_run import BOTH, KEY, Exporter, fixed_clock, record_sample_run
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from thread_workers import workers_in
 
 from elspeth.contracts.errors import CorruptAuditDataError
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
@@ -271,11 +272,11 @@ class TestExports:
             for each in LandscapeExporter(db, KEY, clock=fixed_clock).export_blocks("run-1")
         )
         alter(db, COLOUR)
-        with ThreadPoolExecutor(1) as executor:
+        with ThreadPoolExecutor(2) as executor, workers_in(executor):
             with pytest.raises(SchemaMismatchError):
-                list(LandscapeExporter(db).export_blocks("run-1", executor=executor))
+                list(LandscapeExporter(db).export_blocks("run-1", jobs=2))
             exporter = LandscapeExporter(db, KEY, clock=fixed_clock, leave_out=["nodes.colour"])
-            blocks = exporter.export_blocks("run-1", executor=executor)
+            blocks = exporter.export_blocks("run-1", jobs=2)
             assert b"".join(each.lines for each in blocks) == expected
 
     def test_both_state_what_they_leave_out_in_the_signed_manifest(

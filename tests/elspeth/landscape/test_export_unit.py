@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sample_run import KEY, SampleRun, fixed_clock
 from sqlalchemy import Engine, create_engine, make_url, text
+from thread_workers import workers_in
 
 import elspeth.core.landscape.export
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
@@ -112,10 +113,9 @@ def opened(url: str) -> Iterator[OtherDatabase]:
 
 def export(url: str, run_id: str, jobs: int) -> bytes:
     """Export a signed run with the folder alone, workers in threads."""
-    with opened(url) as database, ThreadPoolExecutor(jobs) as threads:
+    with opened(url) as database, ThreadPoolExecutor(jobs) as threads, workers_in(threads):
         exporter = RunExporter(database, KEY, clock=fixed_clock)
-        executor = threads if jobs > 1 else None
-        blocks = exporter.export_blocks(run_id, sign=True, jobs=jobs, executor=executor)
+        blocks = exporter.export_blocks(run_id, sign=True, jobs=jobs)
         return b"".join(block.lines for block in blocks)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from profiles import fewer_examples
 from sample_run import KEY, SampleRun, fixed_clock
 from sqlalchemy import update
+from thread_workers import workers_in
 
 from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
@@ -34,7 +35,7 @@ from harness.generate.strategies import run_specs
 @pytest.fixture(scope="module")
 def threads() -> Iterator[Executor]:
     """Workers that start at once; what they do is the same as in a process."""
-    with ThreadPoolExecutor(4) as executor:
+    with ThreadPoolExecutor(4) as executor, workers_in(executor):
         yield executor
 
 
@@ -59,7 +60,7 @@ def test_any_number_of_jobs_writes_the_same_bytes(
     sign: bool,
 ) -> None:
     alone = candidate.write_jsonl(sample.run_id, tmp_path / "alone.jsonl", sign=sign)
-    shared = candidate.write_jsonl(sample.run_id, target, sign=sign, jobs=jobs, executor=threads)
+    shared = candidate.write_jsonl(sample.run_id, target, sign=sign, jobs=jobs)
     assert target.read_bytes() == alone.path.read_bytes()
     assert (shared.record_count, shared.sha256) == (alone.record_count, alone.sha256)
 
@@ -95,9 +96,7 @@ def test_the_joined_parts_of_any_run_are_the_whole(
             connection.execute(ended.values(status="failed"))
         exporter = LandscapeExporter(db, KEY, clock=fixed_clock)
         alone = exporter.write_jsonl(run_id, Path(name) / "alone.jsonl", sign=True)
-        shared = exporter.write_jsonl(
-            run_id, Path(name) / "shared.jsonl", sign=True, jobs=jobs, executor=threads
-        )
+        shared = exporter.write_jsonl(run_id, Path(name) / "shared.jsonl", sign=True, jobs=jobs)
         assert shared.path.read_bytes() == alone.path.read_bytes()
 
 
@@ -117,7 +116,7 @@ def test_a_run_that_is_not_there_is_not_found(
     candidate: LandscapeExporter, sample: SampleRun, threads: Executor, target: Path
 ) -> None:
     with pytest.raises(RunNotFoundError):
-        candidate.write_jsonl("no such run", target, jobs=2, executor=threads)
+        candidate.write_jsonl("no such run", target, jobs=2)
 
 
 def test_a_database_in_memory_cannot_be_shared(target: Path) -> None:
@@ -145,10 +144,10 @@ def test_a_run_still_being_written_is_shared_on_postgresql_only(
     with db.connection() as connection:
         connection.execute(update(runs_table).values(status="running"))
     if db.engine.dialect.name == "postgresql":
-        assert candidate.write_jsonl(sample.run_id, target, jobs=2, executor=threads).path.exists()
+        assert candidate.write_jsonl(sample.run_id, target, jobs=2).path.exists()
         return
     with pytest.raises(ParallelExportError, match="still being written"):
-        candidate.write_jsonl(sample.run_id, target, jobs=2, executor=threads)
+        candidate.write_jsonl(sample.run_id, target, jobs=2)
 
 
 def test_a_value_that_no_export_may_carry_is_named_as_by_one_process(
@@ -184,7 +183,7 @@ def test_a_row_without_an_integer_index_is_refused_as_by_one_process(
     errors = []
     for jobs in (1, 2):
         with pytest.raises(CorruptAuditDataError, match="row_index") as caught:
-            candidate.write_jsonl(sample.run_id, target, jobs=jobs, executor=threads)
+            candidate.write_jsonl(sample.run_id, target, jobs=jobs)
         errors.append(str(caught.value))
     assert errors[0] == errors[1]
 
@@ -218,10 +217,11 @@ def test_a_commit_while_workers_take_their_snapshots_is_noticed_on_sqlite(
             connection.execute(update(rows_table).values(source_data_hash="later"))
         work(assignment)
 
-    with pytest.raises(ParallelExportError, match="written to"):
-        candidate.write_jsonl(
-            sample.run_id, target, jobs=2, executor=Interfering(threads, commit_first)
-        )
+    with (
+        workers_in(Interfering(threads, commit_first)),
+        pytest.raises(ParallelExportError, match="written to"),
+    ):
+        candidate.write_jsonl(sample.run_id, target, jobs=2)
     assert not target.exists()
 
 
@@ -240,9 +240,8 @@ def test_workers_see_what_their_parent_saw_on_postgresql(
         work(assignment)
 
     before = candidate.write_jsonl(sample.run_id, tmp_path / "before.jsonl")
-    shared = candidate.write_jsonl(
-        sample.run_id, target, jobs=2, executor=Interfering(threads, commit_first)
-    )
+    with workers_in(Interfering(threads, commit_first)):
+        shared = candidate.write_jsonl(sample.run_id, target, jobs=2)
     assert shared.sha256 == before.sha256
     later = candidate.write_jsonl(sample.run_id, tmp_path / "later.jsonl")
     assert later.sha256 != before.sha256
@@ -256,8 +255,12 @@ def test_too_few_workers_for_sqlite_are_an_error_and_no_deadlock(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(parallel, "_SECONDS_TO_START", 0.2)
-    with ThreadPoolExecutor(1) as one, pytest.raises(ParallelExportError, match="at the same time"):
-        candidate.write_jsonl(sample.run_id, target, jobs=2, executor=one)
+    with (
+        ThreadPoolExecutor(1) as one,
+        workers_in(one),
+        pytest.raises(ParallelExportError, match="at the same time"),
+    ):
+        candidate.write_jsonl(sample.run_id, target, jobs=2)
 
 
 def test_a_lost_worker_is_named_by_its_rows(
@@ -271,10 +274,11 @@ def test_a_lost_worker_is_named_by_its_rows(
                     return process.submit(os._exit, 9)
                 return self._threads.submit(fn, *args, **kwargs)
 
-        with pytest.raises(WorkerDiedError, match="row 1 to before row 2 died"):
-            candidate.write_jsonl(
-                sample.run_id, target, jobs=2, executor=Dying(threads, lambda *_: None)
-            )
+        with (
+            workers_in(Dying(threads, lambda *_: None)),
+            pytest.raises(WorkerDiedError, match="row 1 to before row 2 died"),
+        ):
+            candidate.write_jsonl(sample.run_id, target, jobs=2)
     assert not target.exists()
 
 
@@ -284,19 +288,9 @@ def test_what_a_worker_raises_says_which_rows_it_was_at(
     def fail(work: Callable[[Assignment], None], assignment: Assignment) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space left") as caught:
-        candidate.write_jsonl(sample.run_id, target, jobs=2, executor=Interfering(threads, fail))
+    with (
+        workers_in(Interfering(threads, fail)),
+        pytest.raises(OSError, match="No space left") as caught,
+    ):
+        candidate.write_jsonl(sample.run_id, target, jobs=2)
     assert caught.value.__notes__ == ["while a worker exported row 1 to before row 2"]
-
-
-def test_a_key_is_not_shown_with_what_a_worker_is_told() -> None:
-    assignment = Assignment(
-        number=0,
-        run_id="r",
-        parts=(),
-        folder=Path("/"),
-        database_url="postgresql://user:secret@host/database",
-        signing_key=b"secret",
-        snapshot=None,
-    )
-    assert "secret" not in repr(assignment)

@@ -10,13 +10,15 @@ from time import sleep
 import psutil
 
 from elspeth.core.landscape.export.worker import worker_processes
+from elspeth.core.landscape.export.worker_secrets import Secrets
 
 WORKING = """
 import os, sys, time
 from elspeth.core.landscape.export.worker import worker_processes
+from elspeth.core.landscape.export.worker_secrets import Secrets
 
 if __name__ == "__main__":
-    with worker_processes(1) as executors:
+    with worker_processes(1, Secrets("", None)) as executors:
         print(executors[0].submit(os.getpid).result(), flush=True)
         executors[0].submit(time.sleep, 600)
         time.sleep(600)
@@ -24,7 +26,7 @@ if __name__ == "__main__":
 
 
 def test_each_executor_is_a_process_of_its_own_that_ends() -> None:
-    with worker_processes(2) as executors:
+    with worker_processes(2, Secrets("", None)) as executors:
         pids = [executor.submit(os.getpid).result() for executor in executors]
         assert len({os.getpid(), *pids}) == 3
         executors[0].submit(sleep, 600)

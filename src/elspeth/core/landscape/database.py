@@ -20,7 +20,11 @@ from elspeth.core.landscape.export.completeness import (
 )
 from elspeth.core.landscape.export.snapshot import (
     READ_SETTINGS,
+    SNAPSHOT_OPTION,
     ReadSnapshot,
+    driver_errors,
+    local_settings,
+    no_timeouts,
     open_snapshot,
     preserve_error,
     refuse_beside_snapshot,
@@ -373,17 +377,25 @@ def _postgresql_engine(url: URL, *, read_only: bool) -> Engine:
         url = url.set(drivername="postgresql+psycopg")
     if "connect_timeout" not in url.query:
         url = url.update_query_dict({"connect_timeout": _SECONDS_TO_CONNECT})
-    engine = create_engine(url)
+    # A pooler gives a session to another client after a transaction. So nothing belongs to the
+    # session: neither a setting nor a prepared statement.
+    is_psycopg = url.get_driver_name() == "psycopg"
+    engine = create_engine(url, connect_args={"prepare_threshold": None} if is_psycopg else {})
 
-    @event.listens_for(engine, "connect")
-    def set_session(driver_connection: Any, _: ConnectionPoolEntry) -> None:
-        # For all transactions that are not a snapshot, which sets its own.
-        with driver_connection.cursor() as cursor:
-            cursor.execute("; ".join(f"SET {setting}" for setting in READ_SETTINGS))
-            if read_only:
-                cursor.execute("SET default_transaction_read_only TO on")
-        # psycopg has opened a transaction, and SET in a transaction that is rolled back has no
-        # effect.
-        driver_connection.commit()
+    @event.listens_for(engine, "begin")
+    def set_transaction(connection: Connection) -> None:
+        if connection.get_execution_options().get(SNAPSHOT_OPTION):
+            return
+        settings = local_settings(READ_SETTINGS)
+        if read_only:
+            settings = f"{local_settings(no_timeouts(connection))}; {settings}"
+            settings += "; SET TRANSACTION READ ONLY"
+        # On the driver's cursor: listeners that count queries do not see it.
+        with driver_errors(connection, settings):
+            cursor = connection.connection.cursor()
+            try:
+                cursor.execute(settings)
+            finally:
+                cursor.close()
 
     return engine

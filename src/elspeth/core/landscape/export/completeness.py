@@ -138,6 +138,7 @@ def check_completeness(stored: StoredSchema, leave_out: Iterable[str] = ()) -> L
     for name in names:
         if name not in unknown:
             raise LeaveOutError(f"Nothing can be left out as {name!r}: {_refusal(stored, name)}")
+    _refuse_hidden_rows(stored)
     _refuse_unusable(stored)
     remaining = [name for name in unknown if name not in names]
     if remaining:
@@ -205,6 +206,33 @@ def _known_columns(record_type: RecordType) -> frozenset[str]:
     return frozenset(
         (*record_type.fields, *run_id, *(column for table, _, column in by_design if table == name))
     )
+
+
+def _refuse_hidden_rows(stored: StoredSchema) -> None:
+    """Refuse what makes PostgreSQL return fewer rows than are stored, without an error."""
+    if stored.zeroes_damaged_pages:
+        raise SchemaMismatchError(
+            "zero_damaged_pages is on, so rows of a damaged page would be missing from an export "
+            "without an error: turn it off for this role and database"
+        )
+    exported = {kind.table.name: table for kind, table in _exported_tables(stored)}
+    namespaces = {table.namespace for table in exported.values()}
+    for name, table in exported.items():
+        # The search path decides which one is read, table by table.
+        twins = [each for each in namespaces if f"{each}.{name}" in stored.tables]
+        if twins:
+            raise SchemaMismatchError(
+                f"the table {name} is in the schemas {', '.join(sorted({table.namespace, *twins}))}"
+                ", and the search path shows exported tables of both: set a search path that shows "
+                "one audit trail"
+            )
+    for table in stored.tables.values():
+        # What another server shows is not of the same moment, and it may have policies too.
+        is_read = table.is_part and any(stored.fold(each.name) in _KEYS for each in table.columns)
+        if table.is_foreign and (is_read or table.key in exported):
+            raise SchemaMismatchError(
+                f"{table.name} is a foreign table, and an export reads one database"
+            )
 
 
 def _refuse_unusable(stored: StoredSchema) -> None:

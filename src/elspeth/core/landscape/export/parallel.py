@@ -1,10 +1,11 @@
 """Parallel export: start workers that write parts of a run, and join the parts in order."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import NoReturn, TypeAlias
 
 from sqlalchemy import Connection, Engine, func, select
@@ -13,22 +14,29 @@ from elspeth.contracts.enums import RunStatus
 from elspeth.contracts.errors import RunNotFoundError
 from elspeth.core.landscape.export.completeness import check_completeness
 from elspeth.core.landscape.export.integrity import refuse_orphans
+from elspeth.core.landscape.export.parts import Part, WrittenPart, fenced_folder
 from elspeth.core.landscape.export.queries import split_rows
 from elspeth.core.landscape.export.record_types import TABLES
 from elspeth.core.landscape.export.signed_lines import Block
 from elspeth.core.landscape.export.snapshot import ReadSnapshot, data_version, open_snapshot
 from elspeth.core.landscape.export.stored_schema import read_schema
 from elspeth.core.landscape.export.worker import (
+    ALIVE,
     START,
     STOP,
     TAKE_SNAPSHOT,
+    AbandonedError,
     Assignment,
     FileEvents,
-    Part,
     ready_event,
     snapshot_taken_event,
     work,
     worker_processes,
+)
+from elspeth.core.landscape.export.worker_secrets import (
+    KeyProof,
+    Secrets,
+    public_url,
     worker_url,
 )
 from elspeth.core.landscape.schema import rows_table, runs_table
@@ -46,6 +54,8 @@ _SECONDS_BETWEEN_POLLS = 0.01
 # worker.
 _SECONDS_TO_START = 60
 _SECONDS_TO_STOP = 60
+# Network file systems may show a file's new size a minute late.
+_SECONDS_WITHOUT_WORKER = 120
 
 
 class ParallelExportError(ValueError):
@@ -65,8 +75,9 @@ class ParallelExport:
         run_id: The run.
         jobs: How many workers.
         signing_key: Signs the records; None leaves them unsigned.
-        executor: Runs the workers, which must see the database and the folder of the parts. None
-            starts a new process for each worker.
+        executor: Runs the workers, which must see the database and the folder of the parts, and
+            find key and password in their environment; PostgreSQL only. None starts a new process
+            for each worker.
         leave_out: As in `check_completeness`.
     """
 
@@ -80,6 +91,12 @@ class ParallelExport:
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise ParallelExportError(f"{self.jobs} jobs: at least one is needed")
+        if self.executor is not None and self._is_sqlite:
+            # An executor may run a task again, and SQLite cannot give that task the old snapshot.
+            raise ParallelExportError(
+                "An executor cannot share an export from SQLite: a task that it runs again would "
+                "see a later state of the database; leave the executor out, or use PostgreSQL"
+            )
 
     def blocks(self, parts_folder: AbstractContextManager[Path]) -> Iterator[Block]:
         """Yield the blocks of the export in order, without the manifest.
@@ -101,7 +118,7 @@ class ParallelExport:
             left_out = check_completeness(read_schema(snapshot.connection), self.leave_out)
             # Before anything is made for each of the jobs, whose number may be mistyped.
             self._refuse_unshareable(snapshot.connection)
-            folder = stack.enter_context(parts_folder)
+            folder = stack.enter_context(fenced_folder(stack.enter_context(parts_folder)))
             executors = stack.enter_context(self._executors())
             parts = self._parts(snapshot.connection, folder)
             assignments = self._assignments(snapshot, parts, folder)
@@ -112,9 +129,9 @@ class ParallelExport:
                 # While the workers read, so that the check adds little time; before the first
                 # block, so that nothing is written for a run that would lack records.
                 refuse_orphans(snapshot.connection, left_out)
+                signs = None if self.executor is None else _SignsOfLife(folder)
                 for part in parts:
-                    _wait_for(part, futures[part.number % self.jobs])
-                    yield from part.read()
+                    yield from _wait_for(part, futures[part.number % self.jobs], signs).read()
 
     @property
     def _is_sqlite(self) -> bool:
@@ -122,7 +139,10 @@ class ParallelExport:
 
     def _executors(self) -> AbstractContextManager[Sequence[Executor]]:
         if self.executor is None:
-            return worker_processes(self.jobs)
+            secrets = Secrets(
+                worker_url(self.engine.url).render_as_string(hide_password=False), self.signing_key
+            )
+            return worker_processes(self.jobs, secrets)
         return nullcontext([self.executor] * self.jobs)
 
     def _refuse_unshareable(self, connection: Connection) -> None:
@@ -153,7 +173,8 @@ class ParallelExport:
     ) -> Sequence[Assignment]:
         """Assign the parts to the workers."""
         # In turn, so that all workers write the earliest parts first and the parent waits little.
-        url = worker_url(self.engine.url)
+        url = public_url(worker_url(self.engine.url))
+        proof = None if self.signing_key is None else KeyProof.of(self.signing_key)
         exported = None if self._is_sqlite else snapshot.export()
         return [
             Assignment(
@@ -162,7 +183,7 @@ class ParallelExport:
                 parts=parts[number :: self.jobs],
                 folder=folder,
                 database_url=url,
-                signing_key=self.signing_key,
+                key_proof=proof,
                 snapshot=exported,
             )
             for number in range(self.jobs)
@@ -223,12 +244,41 @@ def _take_same_snapshot(
     events.set(START)
 
 
-def _wait_for(part: Part, future: "Future[None]") -> None:
-    while not part.is_written:
-        done, _ = wait([future], timeout=_SECONDS_BETWEEN_POLLS)
-        # The worker may have written the part and ended between the two checks.
-        if done and not part.is_written:
+class _SignsOfLife:
+    """Notices that no task of a given executor runs: it has no workers, or has lost them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen: Mapping[str, int] = {}
+        self._last = monotonic()
+
+    def check(self) -> None:
+        """Raise ParallelExportError if no task has run for `_SECONDS_WITHOUT_WORKER`."""
+        found = {
+            path.name: path.stat().st_size
+            for path in self._folder.iterdir()
+            if path.name.startswith(ALIVE)
+        }
+        if found != self._seen:
+            self._seen, self._last = found, monotonic()
+        elif monotonic() - self._last > _SECONDS_WITHOUT_WORKER:
+            raise ParallelExportError(
+                f"No worker of the executor has run for {_SECONDS_WITHOUT_WORKER} seconds: does it "
+                f"have workers that run, and do they see the folder {self._folder.parent}?"
+            )
+
+
+def _wait_for(part: Part, future: "Future[None]", signs: _SignsOfLife | None) -> WrittenPart:
+    while True:
+        # Before the part is looked for: the worker may write it and end between the two checks.
+        has_ended = future.done()
+        if (written := part.take()) is not None:
+            return written
+        if has_ended:
             _raise_failure(part, future)
+        if signs is not None:
+            signs.check()
+        wait([future], timeout=_SECONDS_BETWEEN_POLLS)
 
 
 def _raise_failure(part: Part, future: "Future[None]") -> NoReturn:
@@ -238,6 +288,12 @@ def _raise_failure(part: Part, future: "Future[None]") -> NoReturn:
         raise WorkerDiedError(
             f"The process that exported {part.partition} died; was it killed, or out of memory? "
             "Try again, with fewer jobs if memory is short"
+        ) from error
+    except AbandonedError as error:
+        # This process has not given up, so it is another folder that the worker sees, or none.
+        raise ParallelExportError(
+            f"A worker does not see the folder {part.folder.parent}: the executor's workers have "
+            "to share it with this process"
         ) from error
     except Exception as error:
         error.add_note(f"while a worker exported {part.partition}")

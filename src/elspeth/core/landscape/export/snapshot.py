@@ -1,6 +1,6 @@
 """Read snapshots: a transaction that sees one state of the database and streams rows from it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +28,14 @@ READ_SETTINGS = (
 )
 """PostgreSQL settings that change what is read, so a server, database or role must not choose
 them."""
+
+# As pg_dump does. A role's limit would end an export at a moment that nobody chose; `--timeout` is
+# the limit of an export.
+_TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+_TRANSACTION_TIMEOUT_SINCE = (17,)
+
+SNAPSHOT_OPTION = "landscape_snapshot"
+"""The execution option of a connection whose transaction is a snapshot, which has its settings."""
 
 # The key in a connection's `info` that marks an open snapshot. `info` belongs to the driver's
 # connection, so a second transaction on the same one finds it.
@@ -136,6 +144,7 @@ def open_snapshot(
         if connection.dialect.name == "sqlite":
             _begin_on_sqlite(connection)
         else:
+            results.enter_context(_nothing_prepared(connection))
             _begin_on_postgresql(connection, tables, imported)
         # Marked after BEGIN succeeded: `_begin_on_sqlite` looks for the mark of another snapshot.
         connection.info[_SNAPSHOT_OPEN] = True
@@ -257,15 +266,49 @@ def _begin_on_postgresql(
     # in the chapter on concurrency control), so a TRUNCATE that commits after the snapshot would
     # make the table look empty.
     quoted = connection.dialect.identifier_preparer.format_table
+    connection.execution_options(**{SNAPSHOT_OPTION: True})
     connection.begin()
     _send(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     if imported is not None:
         name = imported.replace("'", "''")
         _send(connection, f"SET TRANSACTION SNAPSHOT '{name}'")
-    # SET LOCAL ends with the transaction, so the settings also hold behind a pooler that gives the
-    # session to another client after a transaction.
-    _send(connection, "; ".join(f"SET LOCAL {setting}" for setting in READ_SETTINGS))
+    settings = (*READ_SETTINGS, *no_timeouts(connection))
+    _send(connection, local_settings(settings))
     _send(connection, f"LOCK TABLE {', '.join(map(quoted, tables))} IN ACCESS SHARE MODE")
+
+
+def local_settings(settings: Iterable[str]) -> str:
+    """Return the statement that sets something for one transaction."""
+    # SET LOCAL ends with the transaction. Behind a pooler another client gets the session then, and
+    # a setting of the session would be that client's setting too.
+    return "; ".join(f"SET LOCAL {setting}" for setting in settings)
+
+
+def no_timeouts(connection: Connection) -> Sequence[str]:
+    """Return the settings with which PostgreSQL does not limit the time of a transaction."""
+    version = getattr(connection.dialect, "server_version_info", None) or ()
+    names: Sequence[str] = _TIMEOUTS
+    # An older server refuses a setting that it does not know.
+    if version >= _TRANSACTION_TIMEOUT_SINCE:
+        names = (*_TIMEOUTS, "transaction_timeout")
+    return [f"{name} TO 0" for name in names]
+
+
+@contextmanager
+def _nothing_prepared(connection: Connection) -> Iterator[None]:
+    """Keep psycopg from preparing statements on the server while the block runs."""
+    # psycopg prepares a statement that it sends for the sixth time. A prepared statement belongs to
+    # the session, and behind a pooler the next transaction may run in another one.
+    driver_connection: Any = connection.connection.driver_connection
+    if not hasattr(driver_connection, "prepare_threshold"):
+        yield
+        return
+    before = driver_connection.prepare_threshold
+    driver_connection.prepare_threshold = None
+    try:
+        yield
+    finally:
+        driver_connection.prepare_threshold = before
 
 
 def data_version(connection: Connection) -> int:

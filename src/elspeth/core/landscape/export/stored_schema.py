@@ -17,7 +17,10 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 _POSTGRESQL = """
 SET LOCAL row_security TO off;
 SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_table_is_visible(c.oid),
-       c.relispartition, a.attname, t.typname, t.typcategory::text,
+       c.relispartition AND NOT EXISTS (
+           SELECT 1 FROM pg_inherits h
+            WHERE h.inhrelid = c.oid AND to_jsonb(h)->>'inhdetachpending' = 'true'),
+       current_setting('zero_damaged_pages', true), a.attname, t.typname, t.typcategory::text,
        ARRAY(SELECT k.confrelid::bigint FROM pg_constraint k
               WHERE k.contype = 'f' AND k.conrelid = c.oid AND a.attnum = ANY (k.conkey))
   FROM pg_class c
@@ -78,7 +81,8 @@ class StoredTable:
         columns: The columns in order.
         linked: The columns of its foreign keys, each with the key of the table that it refers to.
         is_view: Whether it is a view, which stores nothing.
-        is_part: Whether it is a partition of another table.
+        is_part: Whether it is a partition of another table, and is not being detached from it.
+        is_foreign: Whether another server holds its rows.
         namespace: The schema of PostgreSQL that it is in; "main" on SQLite.
     """
 
@@ -88,6 +92,7 @@ class StoredTable:
     linked: frozenset[tuple[str, str]] = frozenset()
     is_view: bool = False
     is_part: bool = False
+    is_foreign: bool = False
     namespace: str = "main"
 
 
@@ -99,6 +104,8 @@ class StoredSchema:
     user_version: int = 0
     folds_case: bool = False
     """Whether names that differ in case alone are the same name."""
+    zeroes_damaged_pages: bool = False
+    """Whether PostgreSQL reads a damaged page as an empty one, by `zero_damaged_pages`."""
 
     def fold(self, name: str) -> str:
         """Return a name in the form in which names are compared."""
@@ -189,8 +196,10 @@ def _read_postgresql(cursor: Any) -> StoredSchema:
         keys[oid] = name if is_visible else f"{namespace}.{name}"
         found.setdefault(oid, []).append(row)
     tables = {}
+    zeroes_damaged_pages = False
     for oid, rows in found.items():
-        _, namespace, name, kind, is_visible, is_part, *_ = rows[0]
+        _, namespace, name, kind, is_visible, is_part, zeroes, *_ = rows[0]
+        zeroes_damaged_pages = zeroes == "on"
         columns = [
             StoredColumn(column, type_name, _kept_on_postgresql(type_name, category))
             for *_, column, type_name, category, _ in rows
@@ -209,9 +218,10 @@ def _read_postgresql(cursor: Any) -> StoredSchema:
             linked,
             is_view=kind not in _POSTGRESQL_TABLES,
             is_part=bool(is_part),
+            is_foreign=kind == "f",
             namespace=namespace,
         )
-    return StoredSchema(tables)
+    return StoredSchema(tables, zeroes_damaged_pages=zeroes_damaged_pages)
 
 
 def _kept_on_postgresql(type_name: str, category: str) -> frozenset[str]:

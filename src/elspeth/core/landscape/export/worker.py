@@ -1,24 +1,33 @@
-"""Worker of a parallel export: its process, the parts it writes and the events it waits for."""
+"""Worker of a parallel export: its process, its task and the events it waits for."""
 
 import gc
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Thread
+from secrets import token_hex
+from threading import Event, Thread
 from time import monotonic, sleep
 
-from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import OperationalError
 
-from elspeth.core.landscape.export.queries import Partition
+from elspeth.core.landscape.export.parts import Part
 from elspeth.core.landscape.export.record_types import TABLES
 from elspeth.core.landscape.export.signed_lines import Block, Signer, read_blocks
 from elspeth.core.landscape.export.snapshot import ReadSnapshot, open_snapshot
+from elspeth.core.landscape.export.worker_secrets import (
+    KeyProof,
+    Secrets,
+    give_secrets,
+    has_given_secrets,
+    secrets_of_worker,
+)
 
 TAKE_SNAPSHOT = "take-snapshot"
 """Set by the parent, on SQLite: workers may take their snapshots."""
@@ -30,10 +39,11 @@ STOP = "stop"
 # Shorter than the parent's interval: the shorter the moment in which all snapshots are taken, the
 # less often a commit of another process falls into it.
 _SECONDS_BETWEEN_POLLS = 0.002
-# Larger reads cost more: the allocator gets memory of that size from the operating system each
-# time.
-_READ_BYTES = 1 << 16
-_IN_MEMORY = (None, "", ":memory:")
+_NAME_BYTES = 8
+_SECONDS_BETWEEN_SIGNS = 1.0
+
+ALIVE = "alive-"
+"""Begins the name of a file that grows while a task runs."""
 
 
 def ready_event(number: int) -> str:
@@ -98,67 +108,13 @@ class FileEvents:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One partition of an export in two files, written by a worker, read and removed by the parent.
-
-    Attributes:
-        folder: The folder of the two files: lines, and signatures.
-        number: The index of the part in the export, from 0.
-        partition: The rows in it.
-    """
-
-    folder: Path
-    number: int
-    partition: Partition
-
-    @property
-    def is_written(self) -> bool:
-        """Whether the part is complete."""
-        return self._lines.exists()
-
-    def write(self, blocks: Iterable[Block]) -> None:
-        """Write the part. Files that an earlier attempt has left are replaced."""
-        # The rename comes last: the parent reads a part as soon as its file of lines is there.
-        unfinished = self._lines.with_suffix(".unfinished")
-        with unfinished.open("wb") as lines, self._signatures.open("wb") as signatures:
-            for block in blocks:
-                lines.write(block.lines)
-                signatures.write(block.signatures)
-        unfinished.rename(self._lines)
-
-    def read(self) -> Iterator[Block]:
-        """Read the part in small blocks, lines first, then signatures, and remove its files."""
-        # Removed at once, so that an export never needs twice its size on disk.
-        for lines in _read_and_remove(self._lines):
-            # Canonical JSON escapes newlines, so the newlines count the records.
-            yield Block(lines, lines.count(b"\n"))
-        for signatures in _read_and_remove(self._signatures):
-            yield Block(b"", 0, signatures)
-
-    @property
-    def _lines(self) -> Path:
-        return self.folder / f"{self.number}.lines"
-
-    @property
-    def _signatures(self) -> Path:
-        return self.folder / f"{self.number}.signatures"
-
-
-def _read_and_remove(path: Path) -> Iterator[bytes]:
-    # Unbuffered: a buffer would copy pieces that have the right size already.
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(_READ_BYTES):
-            yield piece
-    path.unlink()
-
-
 @contextmanager
-def worker_processes(count: int) -> Iterator[Sequence[Executor]]:
+def worker_processes(count: int, secrets: Secrets) -> Iterator[Sequence[Executor]]:
     """Start executors that have one new process, and end the processes on exit.
 
     Args:
         count: How many executors.
+        secrets: What the processes need besides their tasks. Passed to them when they start.
     """
     # An executor for each process: if a process dies, its executor breaks and no other one, and the
     # error can name the rows. The processes are spawned: a fork of a process with threads can
@@ -166,7 +122,10 @@ def worker_processes(count: int) -> Iterator[Sequence[Executor]]:
     child_end, parent_end = Pipe(duplex=False)
     pools = [
         ProcessPoolExecutor(
-            1, mp_context=get_context("spawn"), initializer=_start_process, initargs=(child_end,)
+            1,
+            mp_context=get_context("spawn"),
+            initializer=_start_process,
+            initargs=(child_end, secrets),
         )
         for _ in range(count)
     ]
@@ -180,8 +139,9 @@ def worker_processes(count: int) -> Iterator[Sequence[Executor]]:
         child_end.close()
 
 
-def _start_process(parent: Connection) -> None:
+def _start_process(parent: Connection, secrets: Secrets) -> None:
     """Prepare a worker's process, which ends when the parent's end of the pipe is closed."""
+    give_secrets(secrets)
     # Encoding rows creates no reference cycles, and the search for cycles takes a tenth of an
     # export's time.
     gc.disable()
@@ -197,44 +157,29 @@ def _start_process(parent: Connection) -> None:
     Thread(target=exit_with_parent, daemon=True).start()
 
 
-def worker_url(url: URL) -> str:
-    """Return the URL, passwords included, with which a worker opens the database for reading.
-
-    Raises:
-        ValueError: The database is in memory, so another process cannot open it.
-    """
-    # An absolute path, for a worker with another working directory. Read-only, so that a file that
-    # has been removed is an error and is not created again.
-    if url.get_backend_name() == "sqlite":
-        if url.database in _IN_MEMORY:
-            raise ValueError("A database in memory is seen by one process: use a file")
-        if "uri" not in url.query:
-            url = url.set(database=Path(str(url.database)).absolute().as_uri())
-        url = url.update_query_dict({"mode": "ro", "uri": "true"})
-    return url.render_as_string(hide_password=False)
-
-
 @dataclass(frozen=True)
 class Assignment:
     """The task of a worker, which may run on another machine than the parent.
+
+    It passes through the scheduler of an executor, its logs and its files, so it carries no key and
+    no password.
 
     Attributes:
         number: The worker's number, from 0.
         run_id: The exported run.
         parts: The parts that it writes, in this order.
         folder: The folder that workers and parent share.
-        database_url: The result of `worker_url`.
-        signing_key: Signs the records; None leaves them unsigned.
+        database_url: The result of `public_url`.
+        key_proof: Of the key that signs the records; None leaves them unsigned.
         snapshot: The name of PostgreSQL's exported snapshot; None on SQLite.
     """
 
-    # repr=False: tracebacks and logs of executors show their tasks, with password and key.
     number: int
     run_id: str
     parts: Sequence[Part]
     folder: Path
-    database_url: str = field(repr=False)
-    signing_key: bytes | None = field(repr=False)
+    database_url: str
+    key_proof: KeyProof | None
     snapshot: str | None
 
 
@@ -243,23 +188,51 @@ def work(assignment: Assignment) -> None:
 
     Raises:
         AbandonedError: The parent has ended the export.
+        WorkerSecretError: The worker lacks the signing key.
         CorruptAuditDataError: A stored value must not be exported.
         sqlalchemy.exc.DBAPIError: The database fails.
         OSError: Writing fails.
     """
-    key = assignment.signing_key
-    signer = None if key is None else Signer(key)
     events = FileEvents(assignment.folder)
     # An executor may start a task long after the parent has given up.
     events.check_not_set(STOP)
-    engine = create_engine(assignment.database_url)
+    secrets = secrets_of_worker(assignment.database_url, assignment.key_proof)
+    key = secrets.signing_key
+    signer = None if key is None else Signer(key)
+    engine = create_engine(secrets.database_url)
     try:
-        with _same_snapshot(engine, assignment) as snapshot:
+        with _alive(assignment.folder), _same_snapshot(engine, assignment) as snapshot:
             for part in assignment.parts:
                 blocks = read_blocks(snapshot, assignment.run_id, signer, part.partition)
                 part.write(_until_stopped(blocks, events))
+    except OperationalError as error:
+        # The reason why a password that the parent has does not help here.
+        if not has_given_secrets() and not {"PGPASSWORD", "PGPASSFILE"} & os.environ.keys():
+            error.add_note("no password travels with a task; workers read PGPASSWORD or PGPASSFILE")
+        raise
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _alive(folder: Path) -> Iterator[None]:
+    """Show the parent that this task runs, by a file that grows."""
+    ended = Event()
+    path = folder / f"{ALIVE}{token_hex(_NAME_BYTES)}"
+
+    def show() -> None:
+        # The folder is gone when the export has ended.
+        with suppress(OSError), path.open("xb", buffering=0) as file:
+            while file.write(b".") and not ended.wait(_SECONDS_BETWEEN_SIGNS):
+                pass
+
+    thread = Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _until_stopped(blocks: Iterable[Block], events: FileEvents) -> Iterator[Block]:
