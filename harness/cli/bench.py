@@ -23,14 +23,13 @@ from harness.cli.candidate import (
 )
 from harness.cli.console import (
     PACKAGED,
-    REPORT_PACKAGES,
     OutputOption,
     output_console,
     print_results,
-    require_packages,
     steps_bar,
     warn_if_undecided,
 )
+from harness.cli.packages import REPORT_PACKAGES, require_packages
 from harness.exporters.measured import measured
 from harness.exporters.subject import CONTROL
 from harness.generate.spec import RunSpec

@@ -22,14 +22,8 @@ from harness.bench.paired_ratio import LEAST_ROUNDS, MOST_ROUNDS, Pairing
 from harness.bench.race import Race, run_race
 from harness.bench.results import Judgement, Results, Topic
 from harness.cli.candidate import CandidateOption
-from harness.cli.console import (
-    REPORT_PACKAGES,
-    OutputOption,
-    output_console,
-    print_results,
-    require_packages,
-    tell,
-)
+from harness.cli.console import OutputOption, output_console, print_results, tell
+from harness.cli.packages import REPORT_PACKAGES, require_packages
 from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.report import write_reports
 from querygrowth.verdict import exit_code

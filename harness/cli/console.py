@@ -1,4 +1,4 @@
-"""Shared by the commands: options, results, progress, and the packages of the extra `harness`.
+"""Shared by the commands: options, results and progress.
 
 Results go to standard output. Progress goes to standard error: a bar on a terminal, and lines
 elsewhere.
@@ -36,13 +36,6 @@ from harness.report import Written
 from harness.report.text import render_failures, render_results
 from querygrowth.reports import commands_stopped, visible
 from querygrowth.verdict import Outcome
-
-EXTRA_PACKAGES = frozenset({"faker", "hypothesis", "jinja2", "markupsafe", "matplotlib", "pytest"})
-"""The import names of the extra's packages."""
-# `harness --help` must work without them: only modules of commands import them, not `main`.
-
-REPORT_PACKAGES = ("jinja2", "markupsafe", "matplotlib")
-"""The packages that the report page is made with."""
 
 OutputOption = Annotated[
     Path,
@@ -84,26 +77,6 @@ PostgresqlOption = Annotated[
         help="A PostgreSQL server to check on as well; databases are created there and dropped.",
     ),
 ]
-
-
-def require_packages(names: tuple[str, ...]) -> None:
-    """Refuse to start when a package is not installed, before minutes of measurement.
-
-    Raises:
-        UsageError: Names the package and how to install it.
-    """
-    for name in names:
-        try:
-            found = find_spec(name)
-        except ImportError:
-            found = None
-        if found is None:
-            raise missing_package(name)
-
-
-def missing_package(name: str) -> UsageError:
-    """Return the error about a package of the extra that is not installed."""
-    return UsageError(f"{name} is not installed: pip install 'elspeth-landscape[harness]'")
 
 
 def output_console() -> Console:

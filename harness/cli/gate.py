@@ -37,11 +37,9 @@ from harness.cli.candidate import (
 from harness.cli.compare import MAX_ROUNDS, warn_of_changes
 from harness.cli.console import (
     PACKAGED,
-    REPORT_PACKAGES,
     OutputOption,
     output_console,
     print_results,
-    require_packages,
     steps_bar,
     warn_if_undecided,
 )
@@ -59,6 +57,7 @@ from harness.cli.options import (
     refuse_options,
     selection_of,
 )
+from harness.cli.packages import REPORT_PACKAGES, require_packages
 from harness.exporters.measured import interpreter_of, measured
 from harness.exporters.subject import CONTROL
 from harness.gate import Gate, completed, decide, run_gate

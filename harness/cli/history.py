@@ -17,7 +17,8 @@ from harness.bench.result_file import (
     load_results,
 )
 from harness.bench.results import ResultsError
-from harness.cli.console import REPORT_PACKAGES, output_console, require_packages
+from harness.cli.console import output_console
+from harness.cli.packages import REPORT_PACKAGES, require_packages
 from harness.report import write_reports
 
 _BAR_LENGTH = 40

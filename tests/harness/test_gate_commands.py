@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.console import EXTRA_PACKAGES, REPORT_PACKAGES
 from harness.cli.main import COMMANDS, main
+from harness.cli.packages import EXTRA_PACKAGES, REPORT_PACKAGES
 
 ROOT = Path(__file__).parents[2]
 SAVED = ROOT / "fixtures" / "results"
@@ -18,7 +18,7 @@ TYPO = '[[target]]\nid = "R1"\ntitle = "queries"\nmetric = "querys"\nat_most = 1
 HUGE = "9" * 23
 WITHOUT_EXTRAS = """
 import sys
-from harness.cli.console import EXTRA_PACKAGES
+from harness.cli.packages import EXTRA_PACKAGES
 sys.modules.update(dict.fromkeys(EXTRA_PACKAGES))
 sys.argv = ["harness", *sys.argv[1:]]
 from harness.cli.main import main

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -22,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 from sqlalchemy import literal, select
 
+from elspeth.cli.formats import ExporterName, ExportFormat
 from elspeth.cli.runtime import (
     UsageError,
     reading_database,
@@ -56,22 +56,10 @@ from elspeth.core.settings import ElspethSettings, export_destination
 # Few enough lines for the log of a scheduled job; an export of 46,000 records takes 0.4 s.
 SECONDS_BETWEEN_LINES = 10.0
 
+_RUN_CALLED_LATEST = "id:latest"
+
 SecondsClock = Callable[[], float]
 """Returns seconds since a fixed moment."""
-
-
-class ExportFormat(StrEnum):
-    """The file format of an export."""
-
-    JSONL = "jsonl"
-    CSV = "csv"
-
-
-class ExporterName(StrEnum):
-    """The exporter that writes."""
-
-    BATCHED = "batched"
-    LEGACY = "legacy"
 
 
 _EXPORTERS: Mapping[ExporterName, type[LandscapeExporter] | type[LegacyLandscapeExporter]] = (
@@ -254,10 +242,14 @@ def _result(
 def chosen_run(run: str, db: LandscapeDB) -> str:
     """Return the id of the run that an option names: itself, or the latest run for "latest".
 
+    "id:latest" is the run with the id "latest", unless a run has that longer text as its id.
+
     Raises:
         RunNotFoundError: The id is not text that a query can hold.
-        UsageError: "latest", and the database holds no runs.
+        UsageError: "latest", and the database holds no runs, or an older run with that id.
     """
+    if run == _RUN_CALLED_LATEST:
+        return run if _has_run(run, db) else "latest"
     if run != "latest":
         # Python turns command-line bytes that are not UTF-8 into surrogates, which no driver can
         # encode for a query.
@@ -269,16 +261,26 @@ def chosen_run(run: str, db: LandscapeDB) -> str:
     found = LandscapeRecorder(db).list_runs()
     if not found:
         raise UsageError(f"{db.masked_url} holds no runs")
-    return found[0].run_id
+    newest = found[0].run_id
+    if newest != run and any(each.run_id == run for each in found):
+        raise UsageError(
+            f"--run latest: an older run has the id 'latest'; write {_RUN_CALLED_LATEST} for it, "
+            f"or the id of the newest, {newest!r}"
+        )
+    return newest
 
 
 def _refuse_unknown_run(run_id: str, db: LandscapeDB) -> None:
     # The run is not loaded here: if it holds corrupt values, the export itself has to fail, so
     # that export_status records why.
+    if not _has_run(run_id, db):
+        raise RunNotFoundError(run_id)
+
+
+def _has_run(run_id: str, db: LandscapeDB) -> bool:
     with db.connection() as connection:
         found = connection.execute(select(literal(1)).where(runs_table.c.run_id == run_id)).first()
-    if found is None:
-        raise RunNotFoundError(run_id)
+    return found is not None
 
 
 @contextmanager

@@ -5,21 +5,13 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
 from rich.text import Text
 
-from elspeth.cli.export import (
-    ConfiguredExport,
-    ExporterName,
-    ExportFormat,
-    ExportOptions,
-    ExportResult,
-    PathExport,
-)
+from elspeth.cli.formats import ExporterName, ExportFormat
 from elspeth.cli.runtime import (
     ExitCode,
     OutputConsole,
@@ -29,22 +21,12 @@ from elspeth.cli.runtime import (
     run_command,
     stop_on_signals,
 )
-from elspeth.cli.signing_keys import (
-    attestation_keys,
-    chosen_attester,
-    chosen_verification_key,
-)
-from elspeth.cli.verify import AttestationOptions, VerifyRequest
-from elspeth.contracts.enums import ExportStatus
 from elspeth.core.error_text import one_line
-from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
-from elspeth.core.landscape.counts import count_records, has_runs
-from elspeth.core.landscape.database import SchemaMismatchError
-from elspeth.core.landscape.doctor import examine
-from elspeth.core.landscape.exporter import ParallelExportError
-from elspeth.core.landscape.keys import signing_key
-from elspeth.core.landscape.pipeline.export_status import reconcile_pending, refuse_unknown_status
-from elspeth.core.settings import load_settings, split_names
+
+# A command imports what it needs when it runs, so that `--help` does not wait for a database.
+if TYPE_CHECKING:
+    from elspeth.cli.export import ExportResult
+    from elspeth.core.landscape.database import LandscapeDB, SchemaMismatchError
 
 app = typer.Typer(
     help="The audit trail of pipeline runs: list, export, verify.",
@@ -86,6 +68,11 @@ _PIPED_WIDTH = 1000
 @app.command()
 def runs(db: DatabaseUrl) -> None:
     """List the runs of a database, newest first, with the number of records of each."""
+    from rich.table import Column, Table
+
+    from elspeth.core.landscape.counts import count_records
+    from elspeth.core.landscape.recorder import LandscapeRecorder
+
     with reading_database(db) as landscape, landscape.connection() as connection:
         found = LandscapeRecorder(landscape).list_runs()
         counts = {run.run_id: count_records(connection, run.run_id) for run in found}
@@ -162,6 +149,11 @@ def export(
     Either --db and --output name the database and the target, or --settings names the settings of
     a pipeline, which hold both. With --settings the run's export_status is recorded as well.
     """
+    from elspeth.cli.export import ConfiguredExport, ExportOptions, PathExport
+    from elspeth.cli.signing_keys import chosen_attester
+    from elspeth.core.landscape.keys import signing_key
+    from elspeth.core.settings import load_settings, split_names
+
     attester = chosen_attester(attest, attestation_key, key_file, keyring)
     loaded = None if settings is None else load_settings(settings)
     is_signed = sign if loaded is None else loaded.landscape.export.sign
@@ -207,6 +199,15 @@ def reconcile(
 
     A pending export becomes completed when it is in place and verifies, otherwise failed.
     """
+    from elspeth.cli.signing_keys import chosen_attester
+    from elspeth.contracts.enums import ExportStatus
+    from elspeth.core.landscape.counts import has_runs
+    from elspeth.core.landscape.pipeline.export_status import (
+        reconcile_pending,
+        refuse_unknown_status,
+    )
+    from elspeth.core.settings import load_settings
+
     chosen = load_settings(settings)
     attester = chosen_attester(attest, attestation_key, key_file, keyring)
     export = chosen.landscape.export
@@ -272,6 +273,9 @@ def verify(
     ] = None,
 ) -> int:
     """Check an export: its form, every signature, its order and its manifest; exit 1 if invalid."""
+    from elspeth.cli.signing_keys import attestation_keys, chosen_verification_key
+    from elspeth.cli.verify import AttestationOptions, VerifyRequest
+
     has_public_key = attestation_public_key is not None
     key = chosen_verification_key(
         key_file,
@@ -298,6 +302,8 @@ def verify(
 @app.command()
 def doctor(db: DatabaseUrl) -> int:
     """Find missing indexes and slow query plans, and print the SQL that helps; exit 1 if any."""
+    from elspeth.core.landscape.doctor import examine
+
     with reading_database(db) as landscape:
         advice = examine(landscape)
         is_postgresql = landscape.engine.dialect.name == "postgresql"
@@ -317,7 +323,13 @@ def main() -> NoReturn:
     # An export makes no reference cycles, and the search for them took a tenth of its time
     # (docs/performance.md). A library must not switch it off for its caller, a command may.
     gc.disable()
-    run_command(app, "landscape", usage_errors=(ParallelExportError,))
+    run_command(app, "landscape", usage_errors=_usage_errors)
+
+
+def _usage_errors() -> tuple[type[Exception], ...]:
+    from elspeth.core.landscape.exporter import ParallelExportError
+
+    return (ParallelExportError,)
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -325,8 +337,10 @@ def _in_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _schema_mismatch(landscape: LandscapeDB) -> SchemaMismatchError | None:
+def _schema_mismatch(landscape: "LandscapeDB") -> "SchemaMismatchError | None":
     """Return why an export that leaves out nothing would be refused; None if it would not."""
+    from elspeth.core.landscape.database import SchemaMismatchError
+
     try:
         landscape.check_schema()
     except SchemaMismatchError as error:
@@ -349,7 +363,7 @@ def _warn(message: str) -> None:
     warnings.print(Text(one_line(f"warning: {message}")))
 
 
-def _print_result(result: ExportResult) -> None:
+def _print_result(result: "ExportResult") -> None:
     console = _console()
     for line in result.lines():
         console.print(Text(one_line(line)))

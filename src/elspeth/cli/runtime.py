@@ -10,29 +10,21 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import IntEnum
 from types import FrameType
-from typing import NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import typer
 from rich.console import Console
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError
 from elspeth.core.error_text import explain_failure, one_line
-from elspeth.core.landscape.attestation.statement import AttestationError
-from elspeth.core.landscape.database import (
-    DatabaseNotFoundError,
-    LandscapeDB,
-    LeaveOutError,
-    NotALandscapeDatabaseError,
-    SchemaMismatchError,
-)
-from elspeth.core.landscape.keys import SigningKeyError
-from elspeth.core.landscape.output.atomic import ExportTargetError, UnconfirmedExportError
-from elspeth.core.settings import SettingsError
+
+# Nothing else of ours is imported here: `--help` would wait for SQLAlchemy and pydantic. A function
+# imports what it needs; by then the command has loaded it, or an error is explained.
+if TYPE_CHECKING:
+    from elspeth.core.landscape.database import LandscapeDB
 
 
 class ExitCode(IntEnum):
@@ -69,39 +61,24 @@ class UsageError(ValueError):
 # Some versions of typer depend on click, others contain it. Only this way to the base class of
 # usage errors works with both.
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
-OpenDatabases: TypeAlias = list[LandscapeDB]
+OpenDatabases: TypeAlias = list["LandscapeDB"]
 """Databases whose connections are cut when their command is stopped."""
 
-_USAGE = (
-    UsageError,
-    SettingsError,
-    SigningKeyError,
-    ExportTargetError,
-    AttestationError,
-    DatabaseNotFoundError,
-    LeaveOutError,
-    RunNotFoundError,
-)
-_IO = (
-    OSError,
-    SQLAlchemyError,
-    NotALandscapeDatabaseError,
-    SchemaMismatchError,
-    MemoryError,
-)
+UsageErrors: TypeAlias = Callable[[], tuple[type[Exception], ...]]
+"""Imports and returns the errors of a command that count as wrong usage."""
+
 _CLEAN_UP_SECONDS = 30.0
 
 
-def run_command(
-    app: typer.Typer, name: str, *, usage_errors: tuple[type[Exception], ...] = ()
-) -> NoReturn:
+def run_command(app: typer.Typer, name: str, *, usage_errors: UsageErrors = tuple) -> NoReturn:
     """Run the command line and exit with its code.
 
     Args:
         app: the commands.
         name: the name of the program in messages.
-        usage_errors: further errors that count as wrong usage.
+        usage_errors: returns further errors that count as wrong usage.
     """
+    _open_standard_streams()
     # SIGTERM's default action ends the process at once. As an exception it passes the clean-up
     # code, which removes unfinished files.
     signal.signal(signal.SIGTERM, _terminate)
@@ -112,8 +89,7 @@ def run_command(
     if isinstance(sys.stdout, io.TextIOWrapper):
         # The id of a run may hold characters that the encoding of the terminal lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
-    usage = (typer.Abort, *_USAGE, *usage_errors)
-    sys.exit(_flush_output(_run(app, name, usage)))
+    sys.exit(_flush_output(_run(app, name, usage_errors)))
 
 
 class OutputConsole(Console):
@@ -124,7 +100,9 @@ class OutputConsole(Console):
         raise BrokenPipeError
 
 
-def open_database(url: str, *, read_only: bool = False, create_tables: bool = True) -> LandscapeDB:
+def open_database(
+    url: str, *, read_only: bool = False, create_tables: bool = True
+) -> "LandscapeDB":
     """Open the database that a command names.
 
     Args:
@@ -135,6 +113,10 @@ def open_database(url: str, *, read_only: bool = False, create_tables: bool = Tr
     Raises:
         UsageError: the URL is wrong, or its driver is not installed.
     """
+    from sqlalchemy.exc import ArgumentError
+
+    from elspeth.core.landscape.database import LandscapeDB, NotALandscapeDatabaseError
+
     try:
         return LandscapeDB.from_url(url, create_tables=create_tables, read_only=read_only)
     except NotALandscapeDatabaseError:
@@ -150,7 +132,7 @@ def open_database(url: str, *, read_only: bool = False, create_tables: bool = Tr
 
 def reading_database(
     url: str, opened: OpenDatabases | None = None, *, leave_out: Sequence[str] | None = None
-) -> AbstractContextManager[LandscapeDB]:
+) -> "AbstractContextManager[LandscapeDB]":
     """Open an existing Landscape database for reading, and check its schema.
 
     Args:
@@ -165,7 +147,7 @@ def reading_database(
 
 def recording_database(
     url: str, opened: OpenDatabases | None = None, *, leave_out: Sequence[str] | None = None
-) -> AbstractContextManager[LandscapeDB]:
+) -> "AbstractContextManager[LandscapeDB]":
     """Open an existing Landscape database to write export_status, and check its schema.
 
     Args:
@@ -178,8 +160,8 @@ def recording_database(
 
 @contextmanager
 def _with_schema(
-    landscape: LandscapeDB, opened: OpenDatabases | None, leave_out: Sequence[str] | None
-) -> Iterator[LandscapeDB]:
+    landscape: "LandscapeDB", opened: OpenDatabases | None, leave_out: Sequence[str] | None
+) -> "Iterator[LandscapeDB]":
     with landscape:
         # Before the first query, because the server may not even answer that one.
         if opened is not None:
@@ -231,9 +213,40 @@ def stop_on_signals(*, timeout_seconds: float | None = None) -> Iterator[OpenDat
             signal.signal(number, handler)
 
 
-def _run(app: typer.Typer, name: str, usage: tuple[type[Exception], ...]) -> int:
+def _open_standard_streams() -> None:
+    """Open what the caller has closed of standard input, output and error.
+
+    Raises:
+        SystemExit: standard output is closed, so that no result could be shown.
+    """
+    # The next opened file, such as the export, would get a free number below 3, and a message
+    # would be written into it.
+    closed = [number for number in range(3) if not _is_open(number)]
+    for number in closed:
+        while (opened := os.open(os.devnull, os.O_RDWR)) < number:
+            pass
+        if opened > number:
+            os.close(opened)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    # Before any work: an export that succeeds could not say so.
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        sys.exit(
+            _fail("standard output is closed; redirect it to a file or /dev/null", ExitCode.IO)
+        )
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _run(app: typer.Typer, name: str, usage_errors: UsageErrors) -> int:
     """Run the command, print its error, and return the exit code."""
-    # The order matters: BrokenPipeError and some usage errors are kinds of OSError.
     try:
         return _invoke(app, name)
     except BrokenPipeError:
@@ -243,16 +256,54 @@ def _run(app: typer.Typer, name: str, usage: tuple[type[Exception], ...]) -> int
         return _fail(explain_failure(error), ExitCode.INTERRUPTED)
     except Terminated as error:
         return _fail(explain_failure(error), ExitCode.TERMINATED)
-    except UnconfirmedExportError as error:
-        return _fail(explain_failure(error), ExitCode.UNCONFIRMED)
-    except usage as error:
-        return _fail(str(error) or "aborted", ExitCode.USAGE)
-    except CorruptAuditDataError as error:
-        return _fail(explain_failure(error), ExitCode.CORRUPT)
-    except _IO as error:
-        return _fail(explain_failure(error), ExitCode.IO)
     except _ClickException as error:
         return _fail(_usage_message(error), ExitCode.USAGE)
+    except Exception as error:
+        code = _code_of(error, usage_errors)
+        if code is None:
+            raise
+        message = str(error) or "aborted" if code is ExitCode.USAGE else explain_failure(error)
+        return _fail(message, code)
+
+
+def _code_of(error: Exception, usage_errors: UsageErrors) -> ExitCode | None:
+    """Return the exit code of an error that ends a command; None for a fault of the program."""
+    if isinstance(error, MemoryError):
+        return ExitCode.IO
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError
+    from elspeth.core.landscape.attestation.statement import AttestationError
+    from elspeth.core.landscape.database import (
+        DatabaseNotFoundError,
+        LeaveOutError,
+        NotALandscapeDatabaseError,
+        SchemaMismatchError,
+    )
+    from elspeth.core.landscape.keys import SigningKeyError
+    from elspeth.core.landscape.output.atomic import ExportTargetError, UnconfirmedExportError
+    from elspeth.core.settings import SettingsError
+
+    usage = (
+        typer.Abort,
+        UsageError,
+        SettingsError,
+        SigningKeyError,
+        ExportTargetError,
+        AttestationError,
+        DatabaseNotFoundError,
+        LeaveOutError,
+        RunNotFoundError,
+        *usage_errors(),
+    )
+    # The order matters: some usage errors are kinds of OSError.
+    kinds = {
+        ExitCode.UNCONFIRMED: (UnconfirmedExportError,),
+        ExitCode.USAGE: usage,
+        ExitCode.CORRUPT: (CorruptAuditDataError,),
+        ExitCode.IO: (OSError, SQLAlchemyError, NotALandscapeDatabaseError, SchemaMismatchError),
+    }
+    return next((code for code, kind in kinds.items() if isinstance(error, kind)), None)
 
 
 def _invoke(app: typer.Typer, name: str) -> int:

@@ -4,9 +4,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from elspeth.cli.runtime import UsageError
-from elspeth.core.landscape.attestation import Attester, HmacSigner, VerificationKey
 from elspeth.core.landscape.keys import (
     KEY_VARIABLE,
     MINIMUM_KEY_BYTES,
@@ -16,10 +16,14 @@ from elspeth.core.landscape.keys import (
     signing_key,
 )
 
+# Attestations are imported when one is asked for: to verify an export needs none.
+if TYPE_CHECKING:
+    from elspeth.core.landscape.attestation import Attester, VerificationKey
+
 
 def chosen_attester(
     attest: bool, private_key: Path | None, key_file: Path | None, keyring: Path | None
-) -> Attester | None:
+) -> "Attester | None":
     """Return the attester that the options describe; None when they request no attestation.
 
     Args:
@@ -36,6 +40,8 @@ def chosen_attester(
         if keyring is not None:
             raise UsageError("--keyring is for --attest here; leave it out")
         return None
+    from elspeth.core.landscape.attestation import Attester, HmacSigner
+
     # The chain goes on after a rotation, so the previous attestation may be under an older key.
     earlier = () if keyring is None else tuple(map(HmacSigner, read_keyring(keyring).keys))
     if private_key is not None:
@@ -87,7 +93,7 @@ def _read_keys(
 
 def attestation_keys(
     key: bytes | Keyring | None, public_key: Path | None
-) -> Sequence[VerificationKey]:
+) -> "Sequence[VerificationKey]":
     """Return the keys that attestations are verified with.
 
     Args:
@@ -104,6 +110,8 @@ def attestation_keys(
         return (_ed25519().read_public_key(public_key),)
     if key is None:
         raise UsageError("--attestation needs a signing key, or --attestation-public-key")
+    from elspeth.core.landscape.attestation import HmacSigner
+
     return tuple(map(HmacSigner, key.keys if isinstance(key, Keyring) else (key,)))
 
 

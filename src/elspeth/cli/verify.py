@@ -3,22 +3,21 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from elspeth.core.landscape.attestation import (
-    AttestationResult,
-    VerificationKey,
-    attestation_path,
-    check_attestation,
-)
 from elspeth.core.landscape.keys import MINIMUM_KEY_BYTES, Keyring
 from elspeth.core.landscape.verification.verify import Verification, verify
+
+# Imported when an attestation is checked: its JSON is read with pydantic, which takes time to load.
+if TYPE_CHECKING:
+    from elspeth.core.landscape.attestation import AttestationResult, VerificationKey
 
 
 @dataclass(frozen=True)
 class AttestationOptions:
     """How to check the attestation: the accepted keys, and the known earlier attestations."""
 
-    keys: Sequence[VerificationKey]
+    keys: "Sequence[VerificationKey]"
     at_least: int | None = None
     follows: Sequence[Path] = ()
     # True for Ed25519, whose verification key cannot sign. A holder of an HMAC key could have made
@@ -48,6 +47,8 @@ class VerifyRequest:
         options = self.attestation
         if options is None:
             return VerifyResult(self, self._verify())
+        from elspeth.core.landscape.attestation import attestation_path, check_attestation
+
         # An export that is missing beside its attestation is a failed verification (exit code 1),
         # while a path with neither of them is an input error (exit code 3).
         is_missing = not self.path.exists() and attestation_path(self.path).exists()
@@ -81,7 +82,7 @@ class VerifyResult:
     request: VerifyRequest
     verification: Verification | None
     """None when the export is missing."""
-    attested: AttestationResult | None = None
+    attested: "AttestationResult | None" = None
     """None when the attestation was not checked."""
 
     @property

@@ -1,15 +1,16 @@
 """One-line descriptions of errors, without SQL statements, parameters or passwords."""
 
 import os
-
-from sqlalchemy.exc import DBAPIError
+import sys
 
 
 def describe_failure(error: BaseException) -> str:
     """Return the message of an error as one line, or the name of its type if it has none."""
     # SQLAlchemy's message adds the statement and its parameters, which are audited data; the
     # driver's message does not.
-    if isinstance(error, DBAPIError) and error.orig is not None:
+    # Not imported: where SQLAlchemy is not loaded, the error is none of its errors.
+    sqlalchemy = sys.modules.get("sqlalchemy.exc")
+    if sqlalchemy is not None and isinstance(error, sqlalchemy.DBAPIError) and error.orig:
         return f"database: {' '.join(str(error.orig).split())}"
     if isinstance(error, OSError) and error.strerror:
         # The file name of an error about a descriptor is a number, which helps no reader.

@@ -8,7 +8,6 @@ ELSPETH_LANDSCAPE__EXPORT__SIGN=true sets landscape.export.sign.
 """
 
 import os
-import re
 from collections.abc import Hashable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -26,8 +25,9 @@ MAX_BYTES = 2**20
 # PyYAML and pydantic read nested values by recursion; this is far below Python's recursion limit.
 MAX_DEPTH = 32
 
-# A comma is outside of quotes if an even number of quotes follows.
-_COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
+# Python reads a longer integer by default, but refuses to print it; PyYAML reads one in base 60 in
+# quadratic time.
+MAX_NUMBER_LENGTH = 4_000
 
 
 class StrictYamlError(ValueError):
@@ -83,14 +83,19 @@ def _refuse_hazards(content: bytes) -> None:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also refuses repeated keys and integers too long to print."""
+    """PyYAML's safe loader, which also refuses repeated keys and numbers too long to print."""
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        _refuse_long_number(node)
         number = super().construct_yaml_int(node)
-        # Python reads hexadecimal integers of any length, but str() raises ValueError beyond 4,300
-        # decimal digits: later, in the middle of a message.
+        # A hexadecimal integer has more decimal digits than it has characters, and str() raises
+        # ValueError beyond 4,300: later, in the middle of a message.
         str(number)
         return number
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        _refuse_long_number(node)
+        return super().construct_yaml_float(node)
 
     def construct_mapping(
         self, node: yaml.MappingNode, deep: bool = False
@@ -107,6 +112,14 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
+_StrictLoader.add_constructor("tag:yaml.org,2002:float", _StrictLoader.construct_yaml_float)
+
+
+def _refuse_long_number(node: yaml.ScalarNode) -> None:
+    if len(node.value) > MAX_NUMBER_LENGTH:
+        raise ValueError(
+            f"{_position(node.start_mark)}a number of more than {MAX_NUMBER_LENGTH:,} characters"
+        )
 
 
 class _Mark(Protocol):
@@ -194,8 +207,19 @@ class ElspethSettings(_Settings):
 
 
 def split_names(text: str) -> list[str]:
-    """Split names at commas, except within double quotes. Names are stripped, and may be empty."""
-    return [name.strip() for name in _COMMA.split(text)]
+    """Split names at commas, except within double quotes. Names are stripped, and may be empty.
+
+    Quotes are paired from the end.
+    """
+    # Not a regular expression that looks ahead from each comma: that takes quadratic time.
+    parts = text.split('"')
+    names = [""]
+    for index, part in enumerate(parts):
+        is_quoted = (len(parts) - 1 - index) % 2 == 1
+        first, *others = [part] if is_quoted else part.split(",")
+        names[-1] += first if index == 0 else f'"{first}'
+        names += others
+    return [name.strip() for name in names]
 
 
 def load_settings(

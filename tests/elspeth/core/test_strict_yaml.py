@@ -48,8 +48,11 @@ def test_a_plain_document_is_read_as_safe_load_reads_it(path: Path) -> None:
         ("a: [1", "line 1, column 6: expected ',' or ']'"),
         ("a: 1\n---\nb: 2", "line 2, column 1: but found another document"),
         ("a: 2026-13-01", "month must be in 1..12"),
-        ("a: " + "9" * 5000, "Exceeds the limit"),
-        ("? 0x" + "f" * 4000 + "\n: 1", "Exceeds the limit"),
+        ("a: " + "9" * 4001, "line 1, column 4: a number of more than 4,000 characters"),
+        ("a: 1" + ":1" * 2000, "line 1, column 4: a number of more than 4,000 characters"),
+        ("a: 1." + "9" * 4000, "line 1, column 4: a number of more than 4,000 characters"),
+        ("a: 1" + ":1" * 2000 + ".5", "line 1, column 4: a number of more than 4,000 characters"),
+        ("? 0x" + "f" * 3998 + "\n: 1", "Exceeds the limit"),
         ("a: " + "1:" * 200 + "1.0", "int too large to convert to float"),
         # CPython 3.13 has another word for it.
         ('a: "\\UFFFFFFFF"', ""),
