@@ -1,13 +1,13 @@
 """Record the statements of all engines in this process, those that are made later included."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine
 
-from querygrowth.listener import Recording
+from querygrowth.listener import Recording, listening
 
 # These events do not say which engine they are for.
 _OF_THE_POOL = frozenset({"checkout", "checkin"})
@@ -61,8 +61,8 @@ class EveryEngine:
     def listener(self, name: str) -> Callable[..., object]:
         """A listener that passes an event to the recording of its engine."""
 
-        def forward(connection: Connection, *arguments: object) -> None:
-            self.of(connection.engine).listeners[name](connection, *arguments)
+        def forward(connection: Connection, *arguments: object) -> object:
+            return self.of(connection.engine).listeners[name](connection, *arguments)
 
         return forward
 
@@ -84,8 +84,5 @@ def record_every_engine(make_recording: Callable[[], Recording]) -> Iterator[Eve
         for name in make_recording().listeners()
         if name not in _OF_THE_POOL
     }
-    with ExitStack() as attached:
-        for name, listener in {**listeners, "engine_connect": every.connected}.items():
-            event.listen(Engine, name, listener)
-            attached.callback(event.remove, Engine, name, listener)
+    with listening(Engine, {**listeners, "engine_connect": every.connected}):
         yield every
