@@ -168,9 +168,9 @@ def _fitting(impl: TypeEngine[Any], constants: Iterable[object]) -> Iterator[obj
             day = value.date() if isinstance(value, datetime) else value
             yield from (day, day + timedelta(days=1), day - timedelta(days=1))
         elif isinstance(impl, sql.Integer) and isinstance(value, int | float | Decimal):
-            largest: int = next(
-                (n for kind, n in _LARGEST.items() if isinstance(impl, kind)), 2**31 - 1
-            )
+            largest = 2**31 - 1
+            for kind, most in _LARGEST.items():
+                largest = most if isinstance(impl, kind) else largest
             if isfinite(value):
                 near = (int(value), int(value) + 1, int(value) - 1)
                 yield from (number for number in near if abs(number) <= largest)
