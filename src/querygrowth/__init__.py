@@ -2,7 +2,8 @@
 
 The public names are listed in `__all__`. They are imported when they are first used, because
 pytest imports this package in every run, and a suite that counts no queries should not pay for
-SQLAlchemy and sqlglot. `querygrowth.search` needs Hypothesis and is imported by its own name.
+SQLAlchemy and sqlglot. `querygrowth.search` and `assert_same_results` need Hypothesis; the former
+is imported by its own name.
 
 PYTEST_DONT_REWRITE: without this word, pytest warns where a program imports this package and then
 runs pytest in the same process, and `-W error` turns that warning into a crash.
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from querygrowth.growth_verdicts import judge_growth
     from querygrowth.log import QueryLog, count_queries
     from querygrowth.query import Query
+    from querygrowth.rewrite import (
+        InconclusiveError,
+        SameResults,
+        assert_same_results,
+        compare_results,
+    )
     from querygrowth.statements import Shape, StatementKind
     from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, VerdictError
     from querygrowth.work import count_branches, count_vm_steps
@@ -38,19 +45,23 @@ __all__ = [
     "DriverTrace",
     "Formula",
     "GrowthReport",
+    "InconclusiveError",
     "InconclusiveWarning",
     "Outcome",
     "Project",
     "Query",
     "QueryContract",
     "QueryLog",
+    "SameResults",
     "Shape",
     "StatementKind",
     "Verdict",
     "VerdictError",
     "activity_of",
     "assert_query_growth",
+    "assert_same_results",
     "attribute",
+    "compare_results",
     "count_branches",
     "count_queries",
     "count_vm_steps",
@@ -71,6 +82,7 @@ _MODULES = {
     "growth_verdicts": ("judge_growth",),
     "log": ("QueryLog", "count_queries"),
     "query": ("Query",),
+    "rewrite": ("InconclusiveError", "SameResults", "assert_same_results", "compare_results"),
     "statements": ("Shape", "StatementKind"),
     "verdict": ("InconclusiveWarning", "Outcome", "Verdict", "VerdictError"),
     "work": ("count_branches", "count_vm_steps"),

@@ -1,4 +1,6 @@
-"""The pytest plugin: fixtures `count_queries` and `query_growth`, marker `query_budget`.
+"""The pytest plugin: its fixtures, and the marker `query_budget`.
+
+The fixtures are `count_queries`, `query_growth` and `same_results`.
 
 An error in one test, such as a marker with wrong arguments or a missing package, fails that test
 alone.
@@ -11,7 +13,7 @@ alone.
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
@@ -172,17 +174,30 @@ def pytest_terminal_summary(
 @pytest.fixture
 def count_queries(request: pytest.FixtureRequest) -> Any:
     """`with count_queries(engine) as log:`; see `querygrowth.assertions.QueryCounter.count`."""
-    return _unless_overridden(request, "count")
+    return _unless_overridden(request, lambda: _counter(request.node).count)
 
 
 @pytest.fixture
 def query_growth(request: pytest.FixtureRequest) -> Any:
     """`query_growth(action, populate, axes=...)`; see `querygrowth.assert_query_growth`."""
-    return _unless_overridden(request, "assert_growth")
+    return _unless_overridden(request, lambda: _counter(request.node).assert_growth)
 
 
-def _unless_overridden(request: pytest.FixtureRequest, method: str) -> Any:
-    """A method of the test's counter, or the value of another plugin's fixture of the same name.
+@pytest.fixture
+def same_results(request: pytest.FixtureRequest) -> Any:
+    """`same_results(old, new, models=[...])`; see `querygrowth.assert_same_results`."""
+
+    def compared(*functions: Any, **options: Any) -> Any:
+        __tracebackhide__ = True
+        report = _load("rewrite").assert_same_results(*functions, **options)
+        request.node.user_properties.append(("same_results", str(report)))
+        return report
+
+    return _unless_overridden(request, lambda: compared)
+
+
+def _unless_overridden(request: pytest.FixtureRequest, own: Callable[[], Any]) -> Any:
+    """The plugin's own value, or that of another plugin's fixture of the same name.
 
     A conftest.py or a test module overrides the fixtures here. Between plugins, the one that was
     loaded last wins. This one must not replace the `count_queries` of pytest-django-queries, or of
@@ -194,7 +209,7 @@ def _unless_overridden(request: pytest.FixtureRequest, method: str) -> Any:
     except pytest.FixtureLookupError as error:
         if error.argname != name:
             raise  # the other fixture needs one that does not exist
-    return getattr(_counter(request.node), method)
+    return own()
 
 
 def _budget(item: pytest.Item) -> pytest.Mark | None:

@@ -1,0 +1,419 @@
+"""Make valid rows for the tables of a schema, few and nasty, or evenly spread for growth.
+
+Foreign keys point to rows that exist, or are NULL where they may be. Keys do not rise with the
+order of insertion. Values tie, repeat and are NULL often.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table, UniqueConstraint
+from sqlalchemy import inspect as mapped
+from sqlalchemy.orm import Mapper, configure_mappers
+
+from querygrowth.column_pools import UnknownTypeError, fresh_values, pool_of
+
+_NULL_SHARE = 0.25
+_MOST_TRIES = 12
+
+
+@dataclass
+class DrawnRow:
+    """One row.
+
+    Args:
+        table: Its table.
+        values: Its values by column name, as SQLAlchemy binds them.
+        later: Values of foreign keys in a cycle, which are set after all rows are in.
+    """
+
+    table: Table
+    values: dict[str, Any]
+    later: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> dict[str, Any]:
+        """All values, as they are in the end."""
+        return {**self.values, **self.later}
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """The values of the primary key; of all columns where there is none."""
+        columns = self.table.primary_key.columns or self.table.columns
+        return {c.name: self.values[c.name] for c in columns if c.name in self.values}
+
+
+@dataclass(frozen=True)
+class _Inheritance:
+    """The discriminator of a table: its column, and what follows from its value."""
+
+    column: str
+    tables: Mapping[Any, tuple[Table, ...]]  # the joined tables of every identity
+
+
+class Schema:
+    """The tables that get rows, in the order of insertion.
+
+    Args:
+        models: Mapped classes, tables, metadata, or a declarative base.
+        values: Values by "table.column": a list of values to choose from.
+
+    Raises:
+        ValueError: A model is none, or `values` names a column that does not exist.
+    """
+
+    def __init__(
+        self, models: Sequence[object], values: Mapping[str, Sequence[object]] | None = None
+    ) -> None:
+        configure_mappers()
+        named, self.metadata, mappers = _named_tables(models)
+        chosen = _with_needed(named)
+        chosen |= _associations(self.metadata, chosen)
+        self.inheritance, joined = _inheritance(mappers)
+        for parts in self.inheritance.values():
+            for tables in parts.tables.values():
+                chosen.update(tables)
+        chosen = _with_needed(chosen)
+        # Only foreign keys in a cycle are set later: those for which no order exists.
+        self.order, self.cyclic = _ordered(chosen)
+        self.drawn = [table for table in self.order if table not in joined]
+        self.values = dict(values or {})
+        columns = {f"{t.fullname}.{c.name}" for t in self.order for c in t.columns}
+        unknown = sorted(self.values.keys() - columns)
+        if unknown:
+            raise ValueError(
+                f"values names {unknown[0]!r}, which is no column of the tables "
+                f"{', '.join(t.fullname for t in self.order)}: write 'table.column'"
+            )
+
+
+def _named_tables(models: Any) -> tuple[set[Table], MetaData, set[Mapper[Any]]]:
+    if isinstance(models, MetaData | type) or not isinstance(models, Iterable):
+        models = [models]
+    found: set[Table] = set()
+    mappers: set[Mapper[Any]] = set()
+    for model in models:
+        if isinstance(model, Table):
+            found.add(model)
+        elif isinstance(model, MetaData):
+            found.update(model.tables.values())
+        elif _is_base(model):
+            found.update(model.metadata.tables.values())
+            mappers.update(model.registry.mappers)
+        else:
+            mapper = mapped(model, raiseerr=False)
+            if not isinstance(mapper, Mapper):
+                raise ValueError(
+                    f"models takes mapped classes, tables, metadata or a declarative base, "
+                    f"got {model!r}"
+                )
+            mappers.update(mapper.registry.mappers)
+            found.update(table for table in mapper.tables if isinstance(table, Table))
+    if not found:
+        raise ValueError("models names no table: pass the mapped classes that the functions read")
+    (metadata, *others) = {table.metadata for table in found}
+    if others:
+        raise ValueError("models must belong to one MetaData")
+    return found, metadata, mappers
+
+
+def _is_base(model: Any) -> bool:
+    """Whether this is a declarative base, and no mapped class."""
+    parts = isinstance(model, type) and hasattr(model, "metadata") and hasattr(model, "registry")
+    return parts and mapped(model, raiseerr=False) is None
+
+
+def _with_needed(tables: Iterable[Table]) -> set[Table]:
+    """The tables with those that their foreign keys lead to."""
+    found: set[Table] = set()
+    open_ = [*tables]
+    while open_:
+        table = open_.pop()
+        if table not in found:
+            found.add(table)
+            open_ += [key.referred_table for key in table.foreign_key_constraints]
+    return found
+
+
+def _associations(metadata: MetaData, chosen: set[Table]) -> set[Table]:
+    """The tables that only connect chosen ones: all their columns are foreign keys."""
+    return {
+        table
+        for table in metadata.tables.values()
+        if len(table.foreign_key_constraints) > 1
+        and all(column.foreign_keys for column in table.columns)
+        and all(key.referred_table in chosen for key in table.foreign_key_constraints)
+    }
+
+
+def _inheritance(mappers: Iterable[Mapper[Any]]) -> tuple[dict[Table, _Inheritance], set[Table]]:
+    """By the table of a base class its discriminator; and the tables of joined subclasses."""
+    found: dict[Table, _Inheritance] = {}
+    joined: set[Table] = set()
+    for mapper in mappers:
+        column = mapper.polymorphic_on
+        table = mapper.local_table
+        if mapper.inherits or not isinstance(column, Column) or not isinstance(table, Table):
+            continue
+        tables: dict[Any, tuple[Table, ...]] = {}
+        for identity, sub in mapper.polymorphic_map.items():
+            if sub.concrete:
+                continue
+            own = tuple(t for t in sub.tables if isinstance(t, Table) and t is not table)
+            tables[identity] = own
+            joined.update(own)
+        if tables:
+            found[table] = _Inheritance(column.name, tables)
+    return found, joined
+
+
+def _ordered(tables: set[Table]) -> tuple[list[Table], set[ForeignKeyConstraint]]:
+    """The tables, parents first, and the foreign keys that no order satisfies."""
+    waiting = sorted(tables, key=lambda table: table.fullname)
+    order: list[Table] = []
+    cyclic: set[ForeignKeyConstraint] = set()
+
+    def missing(table: Table) -> list[ForeignKeyConstraint]:
+        done = {*order, table}
+        return [k for k in table.foreign_key_constraints if k.referred_table not in done]
+
+    while waiting:
+        ready = next((table for table in waiting if not missing(table)), None)
+        if ready is None:
+            # The one with the fewest open keys that may be NULL breaks the cycle.
+            ready = min(waiting, key=lambda t: (not all(map(_may_be_null, missing(t))), t.fullname))
+            cyclic.update(missing(ready))
+        order.append(ready)
+        waiting.remove(ready)
+    return order, cyclic
+
+
+def _may_be_null(key: ForeignKeyConstraint) -> bool:
+    return any(column.nullable and not column.primary_key for column in key.columns)
+
+
+@dataclass
+class RowMaker:
+    """Makes rows for one database, which it knows.
+
+    Args:
+        schema: The tables.
+        constants: What the functions compare with.
+        random: Decides everything that is open.
+        even: Whether to spread rows evenly, without NULLs: for growth.
+        insert: Puts a row into the database; returns the reason if it refuses. None without one.
+    """
+
+    schema: Schema
+    constants: Sequence[object]
+    random: Random
+    even: bool = False
+    insert: Callable[[DrawnRow], str | None] | None = None
+    rows: list[DrawnRow] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    _pools: dict[Column[Any], list[object]] = field(default_factory=dict)
+    _present: defaultdict[Table, list[DrawnRow]] = field(default_factory=lambda: defaultdict(list))
+    _taken: defaultdict[tuple[str, ...], set[Any]] = field(default_factory=lambda: defaultdict(set))
+
+    def add(self, table: Table, seed: int) -> bool:
+        """Add a row to a table, with what belongs to it; whether it was possible.
+
+        Args:
+            table: A table of `schema.drawn`.
+            seed: Decides the values of the row.
+        """
+        random = Random(seed)  # noqa: S311 - not for secrets
+        row = self._make(table, random, {})
+        if row is None:
+            return False
+        part = self.schema.inheritance.get(table)
+        if part is not None:
+            for joined in part.tables.get(row.values.get(part.column), ()):
+                key = zip(joined.primary_key.columns, table.primary_key.columns, strict=True)
+                fixed = {own.name: row.values[base.name] for own, base in key}
+                if self._make(joined, random, fixed) is None:
+                    return False
+        return True
+
+    def finish(self) -> None:
+        """Set the foreign keys in cycles, now that all rows are in."""
+        for row in self.rows:
+            for key in row.table.foreign_key_constraints:
+                if key not in self.schema.cyclic or not _may_be_null(key):
+                    continue
+                parents = self._present[key.referred_table]
+                if parents and (self.even or self.random.random() > _NULL_SHARE):
+                    parent = self.random.choice(parents)
+                    row.later.update(_pointing(key, parent))
+
+    def present(self, table: Table) -> Sequence[DrawnRow]:
+        """The rows of a table."""
+        return self._present[table]
+
+    def _make(self, table: Table, random: Random, fixed: dict[str, Any]) -> DrawnRow | None:
+        reason = "its unique columns have no more values"
+        for _ in range(_MOST_TRIES):
+            values = self._references(table, random, fixed)
+            if values is None:
+                reason = "a table that it refers to is empty"
+                break
+            self._fill(table, values, random)
+            uniques = self._uniques(table, values, random)
+            if uniques is None:
+                continue
+            row = DrawnRow(table, values)
+            refused = self.insert(row) if self.insert is not None else None
+            if refused is None:
+                for names, taken in uniques:
+                    self._taken[names].add(taken)
+                self.rows.append(row)
+                self._present[table].append(row)
+                return row
+            reason = refused
+        self.refused[table.fullname] = reason
+        return None
+
+    def _references(
+        self, table: Table, random: Random, fixed: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        values = dict(fixed)
+        keys = sorted(
+            table.foreign_key_constraints, key=lambda key: (-len(key.columns), str(key.name))
+        )
+        for key in keys:
+            if set(key.column_keys) <= values.keys():
+                continue
+            null = _may_be_null(key)
+            if key in self.schema.cyclic and null:
+                values.update(
+                    {c.name: None for c in key.columns if c.nullable and c.name not in values}
+                )
+                continue
+            parents = [
+                parent
+                for parent in self._present[key.referred_table]
+                if all(
+                    values.get(name, value) == value
+                    for name, value in _pointing(key, parent).items()
+                )
+            ]
+            if parents and not (null and not self.even and random.random() < _NULL_SHARE):
+                place = len(self._present[table]) if self.even else random.randrange(99)
+                values.update(_pointing(key, parents[place % len(parents)]))
+            elif null:
+                for column in key.columns:
+                    if column.nullable and not column.primary_key:
+                        values.setdefault(column.name, None)
+            elif key.referred_table is table:
+                # Its first row can only refer to itself.
+                for element in key.elements:
+                    own = element.column
+                    if own.name not in values:
+                        values[own.name] = self._key_value(own, random)
+                    values[element.parent.name] = values[own.name]
+            else:
+                return None
+        return values
+
+    def _fill(self, table: Table, values: dict[str, Any], random: Random) -> None:
+        part = self.schema.inheritance.get(table)
+        for column in table.columns:
+            if column.name in values or column.computed is not None:
+                continue
+            if column.identity is not None and column.identity.always:
+                continue
+            if part is not None and column.name == part.column:
+                values[column.name] = random.choice([*part.tables])
+            elif column.primary_key and _is_number(column):
+                values[column.name] = self._key_value(column, random)
+            elif column.nullable and not self.even and random.random() < _NULL_SHARE:
+                values[column.name] = None
+            else:
+                self._set_value(column, values, random)
+
+    def _set_value(self, column: Column[Any], values: dict[str, Any], random: Random) -> None:
+        try:
+            values[column.name] = random.choice(self.pool(column))
+        except UnknownTypeError as unknown:
+            if column.nullable:
+                values[column.name] = None
+            elif column.server_default is None and column.default is None:
+                raise ValueError(
+                    f"no value is known for {unknown}: pass "
+                    f'values={{"{column.table.fullname}.{column.name}": [...]}}'
+                ) from None
+
+    def pool(self, column: Column[Any]) -> list[object]:
+        """The values of a column in this database: a few of all, so that rows tie."""
+        if column not in self._pools:
+            own = self.schema.values.get(f"{column.table.fullname}.{column.name}")
+            pool = [*own] if own is not None else pool_of(column, self.constants)
+            if own is None and len(pool) > 4:
+                met = len(pool_of(column, ())) if self.constants else len(pool)
+                first = pool[: max(0, len(pool) - met)]  # what the functions compare with
+                few = self.random.sample(pool, self.random.randrange(2, 6))
+                pool = [*self.random.sample(first, min(len(first), 3)), *few]
+            self._pools[column] = pool
+        return self._pools[column]
+
+    def _key_value(self, column: Column[Any], random: Random) -> int:
+        taken = {row.values.get(column.name) for row in self._present[column.table]}
+        if self.even:
+            return len(taken) + 1
+        return random.choice([n for n in range(1, len(taken) + 6) if n not in taken])
+
+    def _uniques(
+        self, table: Table, values: dict[str, Any], random: Random
+    ) -> list[tuple[tuple[str, ...], Any]] | None:
+        """The values that must not repeat, changed until they do not; None if that fails."""
+        found = []
+        for names in _unique_sets(table):
+            if any(values.get(name) is None for name in names):
+                continue
+            where = (table.fullname, *names)
+            for name in names:
+                column = table.columns[name]
+                if column.foreign_keys or _taken(values, names) not in self._taken[where]:
+                    continue
+                own = f"{table.fullname}.{name}" in self.schema.values
+                others = [*self.pool(column)]
+                random.shuffle(others)
+                for other in (*others, *(() if own else fresh_values(column))):
+                    values[name] = other
+                    if _taken(values, names) not in self._taken[where]:
+                        break
+            if _taken(values, names) in self._taken[where]:
+                return None
+            found.append((where, _taken(values, names)))
+        return found
+
+
+def _taken(values: Mapping[str, Any], names: Sequence[str]) -> str:
+    return repr([values.get(name) for name in names])
+
+
+def _pointing(key: ForeignKeyConstraint, parent: DrawnRow) -> dict[str, Any]:
+    return {
+        element.parent.name: parent.complete.get(element.column.name) for element in key.elements
+    }
+
+
+def _is_number(column: Column[Any]) -> bool:
+    try:
+        return issubclass(column.type.python_type, int) and not column.foreign_keys
+    except NotImplementedError:
+        return False
+
+
+def _unique_sets(table: Table) -> list[tuple[str, ...]]:
+    sets = [tuple(c.name for c in table.primary_key.columns)]
+    sets += [
+        tuple(c.name for c in each.columns)
+        for each in table.constraints
+        if isinstance(each, UniqueConstraint)
+    ]
+    sets += [tuple(c.name for c in each.columns) for each in table.indexes if each.unique]
+    return [names for names in dict.fromkeys(sets) if names]
