@@ -18,6 +18,7 @@ from elspeth.core.landscape.keys import KEY_VARIABLE
 from elspeth.core.landscape.pipeline.export_status import ReconciledExport, reconcile_pending
 from elspeth.core.landscape.pipeline.post_run import export_after_run
 from elspeth.core.landscape.schema import runs_table
+from elspeth.core.landscape.verification.verify import Verification, verify
 from elspeth.core.settings import ElspethSettings
 
 ENVIRON = {KEY_VARIABLE: KEY.decode()}
@@ -156,14 +157,14 @@ def test_an_export_to_an_unknown_sink_stays_pending(
 
 @pytest.fixture
 def locked(tmp_path: Path, db: LandscapeDB, sample: SampleRun) -> Iterator[Path]:
-    """The unfinished file of a running process, beside a target that is not replaced yet."""
+    """The lock of a running process, beside a target that is not replaced yet."""
     exported(db, settings(tmp_path))
     write = LandscapeExporter(db, KEY).write_jsonl
     seen: list[Path] = []
     write(
         "run-1",
         tmp_path / "audit.jsonl",
-        progress=lambda _: seen.extend(tmp_path.glob(".export-*")),
+        progress=lambda _: seen.extend(tmp_path.glob(".export-*.lock")),
     )
     (unfinished,) = seen
     descriptor = os.open(unfinished, os.O_CREAT | os.O_RDONLY)
@@ -179,6 +180,24 @@ def test_an_export_that_is_being_written_stays_pending(
     reconciled = reconcile(db, settings(tmp_path))
     assert (reconciled.status, "just now" in reconciled.reason) == (PENDING, True)
     assert run_of(db).export_status is PENDING
+
+
+def test_an_export_that_is_replaced_while_it_is_verified_stays_pending(
+    db: LandscapeDB, sample: SampleRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported(db, settings(tmp_path))
+    leave_pending(db)
+
+    def verify_and_replace(path: Path, *arguments: Any, **options: Any) -> Verification:
+        found = verify(path, *arguments, **options)
+        path.with_name("other").write_bytes(b"half of another")
+        path.with_name("other").replace(path)
+        return found
+
+    monkeypatch.setattr("elspeth.core.landscape.pipeline.export_status.verify", verify_and_replace)
+    reconciled = reconcile(db, settings(tmp_path))
+    assert reconciled.status is PENDING
+    assert "was replaced while it was verified" in reconciled.reason
 
 
 def test_a_concurrent_export_is_not_overruled(

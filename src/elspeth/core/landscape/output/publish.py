@@ -16,8 +16,6 @@ from elspeth.core.landscape.output.atomic import (
     flush_to_disk,
     new_directory,
     new_file,
-    recover_directory,
-    refuse_unusable,
 )
 from elspeth.core.safe_open import opened_regular
 
@@ -194,11 +192,9 @@ def publish_csv(
         ValueError: A record has an unknown type.
         OSError: Writing fails.
     """
-    refuse_unusable(directory)
-    _refuse_foreign_contents(directory)
     count = 0
     with (
-        new_directory(directory) as unfinished,
+        new_directory(directory, refuse=_refuse_foreign_contents) as unfinished,
         _CsvTables(unfinished) as tables,
         closed_on_exit(records) as source,
     ):
@@ -297,15 +293,18 @@ class _CsvTable:
 
 def _refuse_foreign_contents(directory: Path) -> None:
     """Refuse to replace a directory that holds files of anything but an export."""
-    # First, because a kill can have left the export under its other name.
-    recover_directory(directory)
     if not directory.exists() and not directory.is_symlink():
         return
     if directory.is_symlink() or not directory.is_dir():
         raise ExportTargetError(
             f"{directory} is not a directory; a CSV export needs one for itself alone"
         )
-    foreign = sorted(entry.name for entry in directory.iterdir() if entry.name not in CSV_NAMES)
+    foreign = sorted(
+        entry.name
+        for entry in directory.iterdir()
+        # A folder of such a name holds something else, and a link leads to it.
+        if entry.name not in CSV_NAMES or entry.is_symlink() or not entry.is_file()
+    )
     if foreign:
         raise ExportTargetError(
             f"{directory} holds {foreign[0]!r}, which does not belong to a CSV export; "

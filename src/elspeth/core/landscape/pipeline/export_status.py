@@ -212,7 +212,12 @@ class _Judge:
         # A kill between the two renames of a directory leaves the previous export under its hidden
         # name, and nothing at the target.
         recover_directory(path)
+        before = _identity(path)
         verification = verify(path, key, run_id=run_id, allow_unsigned=not is_signed)
+        # The lock is not held while an export is read: that may take minutes, and would turn
+        # another export away.
+        if is_being_written(path) or _identity(path) != before:
+            raise ValueError(f"{path} was replaced while it was verified")
         if doubt := _doubt(verification, ",".join(sorted(set(leave_out)))):
             raise ValueError(f"{path}: {doubt}")
         if not verification.ok:
@@ -233,6 +238,12 @@ class _Judge:
             tables = partial(count_tables_in_snapshot, self.db, run_id)
             self.attest.begin(path, leave_out).attest_existing(run_id, key, tables)
         return ReconciledExport(run_id, ExportStatus.COMPLETED, f"{path} verifies")
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """Return numbers that another export at the same place does not have."""
+    status = path.lstat()
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _doubt(verification: Verification, left_out: str) -> str | None:
