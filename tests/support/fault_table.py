@@ -38,6 +38,15 @@ FAULTS: Mapping[int, str] = MappingProxyType(
         25: "hostile run ids",
         26: "hostile text in reports",
         27: "hostile configuration",
+        34: "a sink that leads to another place or to other content",
+        35: "a second command between any two steps of an export",
+        37: "an attestation made for another place",
+        38: "lines and timestamps of unusual forms",
+        39: "a pipe, socket, device or link at a hidden name",
+        41: "SQLite on read-only media, or with the log of a crash",
+        42: "children without a parent of this run",
+        43: "reconciling after a key was rotated",
+        44: "indexes that are missing, invalid or partial",
     }
 )
 SWEEP = 13

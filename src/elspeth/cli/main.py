@@ -156,6 +156,13 @@ def export(
             help="Also write a copy of the CSV files in which no cell is a formula.",
         ),
     ] = False,
+    accept_orphans: Annotated[
+        bool,
+        typer.Option(
+            "--accept-orphans",
+            help="Export a run whose database holds children without a parent, and print them.",
+        ),
+    ] = False,
 ) -> None:
     """Export a run to a JSON Lines file or a directory of CSV files, put in place atomically.
 
@@ -192,7 +199,8 @@ def export(
             attester,
             [name for names in leave_out or () for name in split_names(names)],
         )
-    _print_result(chosen.export(run, ExportOptions(jobs, timeout, quiet, spreadsheet_safe)))
+    options = ExportOptions(jobs, timeout, quiet, spreadsheet_safe, accept_orphans)
+    _print_result(chosen.export(run, options))
 
 
 @app.command()

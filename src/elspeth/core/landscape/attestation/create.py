@@ -100,6 +100,8 @@ class PendingAttestation:
         run_id: str,
         signing_key: bytes | None,
         count_tables: CountTables,
+        *,
+        orphans: int = 0,
     ) -> Attestation:
         """Write the attestation of the published export, and return it as read back.
 
@@ -111,6 +113,7 @@ class PendingAttestation:
             run_id: the exported run.
             signing_key: the key that the export is signed with; None for an unsigned export.
             count_tables: counts the rows of the run; called after the export is verified.
+            orphans: the number of children without a parent that were accepted and left out.
 
         Raises:
             UnconfirmedExportError: the export cannot be attested. The export and the previous
@@ -122,7 +125,7 @@ class PendingAttestation:
             # both become number N + 1.
             with new_file(path) as file:
                 self._refuse_if_overtaken(path)
-                statement = self._statement(written, run_id, signing_key, count_tables)
+                statement = self._statement(written, run_id, signing_key, count_tables, orphans)
                 content = sign_envelope(statement.payload(), self.attester.signer)
                 if len(content) > MOST_BYTES:
                     raise AttestationError("its run has an id that is too long to attest")
@@ -136,7 +139,12 @@ class PendingAttestation:
         return read_attestation(path, (self.attester.signer,))
 
     def attest_existing(
-        self, run_id: str, signing_key: bytes | None, count_tables: CountTables
+        self,
+        run_id: str,
+        signing_key: bytes | None,
+        count_tables: CountTables,
+        *,
+        orphans: int = 0,
     ) -> Attestation:
         """Attest an export whose process ended before attesting it; do nothing if it is attested.
 
@@ -144,6 +152,7 @@ class PendingAttestation:
             run_id: the exported run.
             signing_key: the key that the export is signed with; None for an unsigned export.
             count_tables: counts the rows of the run.
+            orphans: as in `attest`.
 
         Raises:
             AttestationError: the export is not known to be younger than the attested one.
@@ -163,7 +172,7 @@ class PendingAttestation:
                 )
             if made < previous.exported_at:
                 raise AttestationError("it is older than the export attested last; export again")
-        return self.attest(actual, run_id, signing_key, count_tables)
+        return self.attest(actual, run_id, signing_key, count_tables, orphans=orphans)
 
     def _refuse_if_overtaken(self, path: Path) -> None:
         try:
@@ -182,6 +191,7 @@ class PendingAttestation:
         run_id: str,
         signing_key: bytes | None,
         count_tables: CountTables,
+        orphans: int,
     ) -> Statement:
         # Read back from disk, because the attestation is about the bytes that a reader finds.
         if fingerprint(self.target) != written:
@@ -215,6 +225,7 @@ class PendingAttestation:
                 record_counts=dict(verification.counts),
                 table_counts=dict(stored),
                 left_out=self.left_out or None,
+                orphans=orphans or None,
             ),
         )
 

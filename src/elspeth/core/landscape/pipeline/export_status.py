@@ -20,6 +20,9 @@ from elspeth.core.clock import Clock, utc_now
 from elspeth.core.landscape.attestation import Attester
 from elspeth.core.landscape.counts import count_records, count_tables_in_snapshot
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.export.completeness import check_completeness
+from elspeth.core.landscape.export.orphans import count_orphans
+from elspeth.core.landscape.export.stored_schema import read_schema
 from elspeth.core.landscape.keys import SigningKeyError, signing_key
 from elspeth.core.landscape.output.atomic import (
     UnconfirmedExportError,
@@ -236,7 +239,11 @@ class _Judge:
         sync_directory(path.parent)
         if self.attest is not None:
             tables = partial(count_tables_in_snapshot, self.db, run_id)
-            self.attest.begin(path, leave_out).attest_existing(run_id, key, tables)
+            with self.db.connection() as connection:
+                left_out = check_completeness(read_schema(connection), leave_out)
+                orphans = count_orphans(connection, run_id, left_out)
+            pending = self.attest.begin(path, leave_out)
+            pending.attest_existing(run_id, key, tables, orphans=orphans)
         return ReconciledExport(run_id, ExportStatus.COMPLETED, f"{path} verifies")
 
 
