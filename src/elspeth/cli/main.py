@@ -33,6 +33,7 @@ from elspeth.cli.signing_keys import (
     attestation_keys,
     chosen_attester,
     chosen_verification_key,
+    reconciling_keys,
 )
 from elspeth.cli.verify import AttestationOptions, VerifyRequest
 from elspeth.contracts.enums import ExportStatus
@@ -40,7 +41,7 @@ from elspeth.core.error_text import one_line
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.counts import count_records, has_runs
 from elspeth.core.landscape.database import SchemaMismatchError
-from elspeth.core.landscape.doctor import examine
+from elspeth.core.landscape.doctor import examine, orphans
 from elspeth.core.landscape.exporter import ParallelExportError
 from elspeth.core.landscape.keys import signing_key
 from elspeth.core.landscape.pipeline.export_status import reconcile_pending, refuse_unknown_status
@@ -213,11 +214,16 @@ def reconcile(
 ) -> int:
     """Settle exports that were cut off: verify the target, record the status; exit 1 if any failed.
 
-    A pending export becomes completed when it is in place and verifies, otherwise failed.
+    A pending export becomes completed when it is in place and verifies, otherwise failed. One that
+    no key fits stays pending.
     """
     chosen = load_settings(settings)
-    attester = chosen_attester(attest, attestation_key, key_file, keyring)
     export = chosen.landscape.export
+    is_attested = attest or attestation_key is not None
+    if keyring is not None and not (export.sign or is_attested):
+        raise UsageError("--keyring names keys, and these exports are not signed; leave it out")
+    attester = chosen_attester(attest, attestation_key, key_file, keyring if is_attested else None)
+    keys = None if keyring is None else reconciling_keys(keyring, key_file)
     _refuse_unused_key(key_file, is_used=export.sign or (attest and attestation_key is None))
     # Exports are found by the names of sinks, so other settings would find nothing pending.
     if not chosen.sinks:
@@ -231,7 +237,7 @@ def reconcile(
             raise UsageError(f"{landscape.masked_url} holds no runs: there is nothing to reconcile")
         refuse_unknown_status(landscape)
         reconciled = reconcile_pending(
-            landscape, chosen, os.environ, key_file=key_file, attest=attester
+            landscape, chosen, os.environ, key_file=key_file, keyring=keys, attest=attester
         )
     console = _console()
     for settled in reconciled:
@@ -305,19 +311,24 @@ def verify(
 
 @app.command()
 def doctor(db: DatabaseUrl) -> int:
-    """Find missing indexes and slow query plans, and print the SQL that helps; exit 1 if any."""
+    """Find missing indexes, slow query plans and children without a parent; exit 1 if any."""
+    console = _console()
+    has_orphans = False
     with reading_database(db) as landscape:
         advice = examine(landscape)
         is_postgresql = landscape.engine.dialect.name == "postgresql"
+        for orphan in orphans(landscape):
+            has_orphans = True
+            console.print(Text(one_line(f"{orphan}")))
     # A command that looked at half of it must not say that all is well.
     if is_postgresql:
         _warn("only indexes were checked: query plans are checked on SQLite")
-    console = _console()
     for item in advice:
-        console.print(Text(f"{item.problem}: {item.why}"))
+        console.print(Text(one_line(f"{item.problem}: {item.why}")))
         console.print(Text(f"    {item.statement};"))
-    console.print("Nothing was changed." if advice else "Nothing to improve.")
-    return ExitCode.FAILED if advice else ExitCode.PASSED
+    has_passed = not advice and not has_orphans
+    console.print("Nothing to improve." if has_passed else "Nothing was changed.")
+    return ExitCode.PASSED if has_passed else ExitCode.FAILED
 
 
 def main() -> NoReturn:

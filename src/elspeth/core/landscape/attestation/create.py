@@ -25,6 +25,7 @@ from elspeth.core.landscape.attestation.statement import (
     Statement,
     new_statement,
 )
+from elspeth.core.landscape.keys import Keyring
 from elspeth.core.landscape.output.atomic import UnconfirmedExportError, new_file, refuse_unusable
 from elspeth.core.landscape.output.publish import Fingerprint, fingerprint
 from elspeth.core.landscape.verification.defects import Verification
@@ -98,7 +99,7 @@ class PendingAttestation:
         self,
         written: Fingerprint,
         run_id: str,
-        signing_key: bytes | None,
+        signing_key: bytes | Keyring | None,
         count_tables: CountTables,
         *,
         orphans: int = 0,
@@ -111,7 +112,8 @@ class PendingAttestation:
         Args:
             written: the fingerprint of the bytes that were written.
             run_id: the exported run.
-            signing_key: the key that the export is signed with; None for an unsigned export.
+            signing_key: the key that the export is signed with, or a keyring that holds it; None
+                for an unsigned export.
             count_tables: counts the rows of the run; called after the export is verified.
             orphans: the number of children without a parent that were accepted and left out.
 
@@ -141,7 +143,7 @@ class PendingAttestation:
     def attest_existing(
         self,
         run_id: str,
-        signing_key: bytes | None,
+        signing_key: bytes | Keyring | None,
         count_tables: CountTables,
         *,
         orphans: int = 0,
@@ -150,7 +152,8 @@ class PendingAttestation:
 
         Args:
             run_id: the exported run.
-            signing_key: the key that the export is signed with; None for an unsigned export.
+            signing_key: the key that the export is signed with, or a keyring that holds it; None
+                for an unsigned export.
             count_tables: counts the rows of the run.
             orphans: as in `attest`.
 
@@ -182,14 +185,14 @@ class PendingAttestation:
         if digest != (self.previous and self.previous.digest):
             raise AttestationError("another export to the same place was attested meanwhile")
 
-    def _verify(self, run_id: str, signing_key: bytes | None) -> Verification:
+    def _verify(self, run_id: str, signing_key: bytes | Keyring | None) -> Verification:
         return verify(self.target, signing_key, run_id=run_id, allow_unsigned=signing_key is None)
 
     def _statement(
         self,
         written: Fingerprint,
         run_id: str,
-        signing_key: bytes | None,
+        signing_key: bytes | Keyring | None,
         count_tables: CountTables,
         orphans: int,
     ) -> Statement:

@@ -145,8 +145,7 @@ def find_orphans(
             leads = list(_leads(reference.table, orphan))
             to_run = [lead.where(lead.selected_columns[0] == run_id) for lead in leads]
             statement = statement.where(or_(*map(exists, to_run), ~or_(*map(exists, leads))))
-        # Fetched whole: on SQLite the same connection then looks for the runs of each one.
-        for *identity, value in connection.execute(statement.order_by(*key)).all():
+        for *identity, value in connection.execute(statement.order_by(*key)):
             problem = f"names {value!r}, which is not among the {parent.table}"
             if value is None:
                 problem = IS_NULL

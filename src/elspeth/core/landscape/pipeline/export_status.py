@@ -23,7 +23,7 @@ from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.export.completeness import check_completeness
 from elspeth.core.landscape.export.orphans import count_orphans
 from elspeth.core.landscape.export.stored_schema import read_schema
-from elspeth.core.landscape.keys import SigningKeyError, signing_key
+from elspeth.core.landscape.keys import Keyring, SigningKeyError, signing_key
 from elspeth.core.landscape.output.atomic import (
     UnconfirmedExportError,
     is_being_written,
@@ -148,6 +148,7 @@ def reconcile_pending(
     environ: Mapping[str, str],
     *,
     key_file: Path | None = None,
+    keyring: Keyring | None = None,
     clock: Clock = utc_now,
     attest: Attester | None = None,
 ) -> Sequence[ReconciledExport]:
@@ -163,6 +164,7 @@ def reconcile_pending(
         settings: the settings of their pipeline.
         environ: the environment of the signing key.
         key_file: the file of the signing key, which takes precedence over the environment.
+        keyring: keys of which one may have signed an export, in place of the signing key.
         clock: gives the times that are written.
         attest: attests an export that was cut off between publication and attestation.
 
@@ -176,7 +178,7 @@ def reconcile_pending(
             .where(runs.export_status == ExportStatus.PENDING.value)
             .order_by(runs.started_at, runs.run_id)
         ).all()
-    judge = _Judge(db, settings, environ, key_file, attest)
+    judge = _Judge(db, settings, environ, key_file, keyring, attest)
     return [_record(judge.judge(*run), db, clock) for run in pending]
 
 
@@ -186,6 +188,7 @@ class _Judge:
     settings: ElspethSettings
     environ: Mapping[str, str]
     key_file: Path | None
+    keyring: Keyring | None
     attest: Attester | None
 
     def judge(self, run_id: str, sink: str | None, export_format: str) -> ReconciledExport:
@@ -211,7 +214,7 @@ class _Judge:
         # A count of records says nothing of what this version does not know.
         self.db.check_schema(leave_out)
         is_signed = self.settings.landscape.export.sign
-        key = signing_key(self.environ, self.key_file) if is_signed else None
+        key = (self.keyring or signing_key(self.environ, self.key_file)) if is_signed else None
         # A kill between the two renames of a directory leaves the previous export under its hidden
         # name, and nothing at the target.
         recover_directory(path)
@@ -256,7 +259,10 @@ def _identity(path: Path) -> tuple[int, ...]:
 def _doubt(verification: Verification, left_out: str) -> str | None:
     """Return why an export is not judged; None when its verification is a judgement."""
     if verification.every_signature_is_bad:
-        return "every signature fails, so the key is probably another one"
+        return (
+            "no signature fits the key, which is probably another one; name earlier keys with "
+            "--keyring"
+        )
     for defect in verification.defects:
         if defect.reason in _OF_ANOTHER_FORM:
             return f"another version of the exporter may have written it: {defect}"
