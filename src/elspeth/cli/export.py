@@ -41,7 +41,7 @@ from elspeth.core.landscape.attestation import (
     read_attestation,
 )
 from elspeth.core.landscape.counts import count_records, count_tables_in_snapshot
-from elspeth.core.landscape.export.orphans import Orphan
+from elspeth.core.landscape.exporter import Orphan
 from elspeth.core.landscape.output.publish import Progress as OnProgress
 from elspeth.core.landscape.output.publish import PublishedExport, refuse_other_content
 from elspeth.core.landscape.output.spreadsheet import (

@@ -18,11 +18,12 @@ from elspeth.contracts.enums import ExportStatus
 from elspeth.contracts.errors import CorruptAuditDataError, not_a_member
 from elspeth.core.clock import Clock, utc_now
 from elspeth.core.landscape.attestation import Attester
-from elspeth.core.landscape.counts import count_records, count_tables_in_snapshot
+from elspeth.core.landscape.counts import (
+    count_orphans_of_run,
+    count_records,
+    count_tables_in_snapshot,
+)
 from elspeth.core.landscape.database import LandscapeDB
-from elspeth.core.landscape.export.completeness import check_completeness
-from elspeth.core.landscape.export.orphans import count_orphans
-from elspeth.core.landscape.export.stored_schema import read_schema
 from elspeth.core.landscape.keys import Keyring, SigningKeyError, signing_key
 from elspeth.core.landscape.output.atomic import (
     UnconfirmedExportError,
@@ -242,9 +243,7 @@ class _Judge:
         sync_directory(path.parent)
         if self.attest is not None:
             tables = partial(count_tables_in_snapshot, self.db, run_id)
-            with self.db.connection() as connection:
-                left_out = check_completeness(read_schema(connection), leave_out)
-                orphans = count_orphans(connection, run_id, left_out)
+            orphans = count_orphans_of_run(self.db, run_id, leave_out)
             pending = self.attest.begin(path, leave_out)
             pending.attest_existing(run_id, key, tables, orphans=orphans)
         return ReconciledExport(run_id, ExportStatus.COMPLETED, f"{path} verifies")

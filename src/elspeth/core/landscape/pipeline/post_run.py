@@ -14,7 +14,7 @@ from elspeth.core.landscape import LandscapeExporter
 from elspeth.core.landscape.attestation import Attester
 from elspeth.core.landscape.counts import count_tables_in_snapshot
 from elspeth.core.landscape.database import LandscapeDB
-from elspeth.core.landscape.export.orphans import AcceptOrphan, Orphan
+from elspeth.core.landscape.exporter import AcceptOrphan, Orphan
 from elspeth.core.landscape.keys import signing_key
 from elspeth.core.landscape.output.atomic import UnconfirmedExportError
 from elspeth.core.landscape.output.publish import (
