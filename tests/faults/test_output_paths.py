@@ -1,4 +1,4 @@
-"""Faults 18 and 19: targets that cannot be written, and targets that two processes write to."""
+"""Faults 18, 19, 31, 32: targets that cannot be written, that lead elsewhere, or that two write."""
 
 import os
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import pytest
 from audit_trail import OLD, Trail, ended
 from fault_injection import ANY, COMPLETE, KILLED, PREVIOUS, SUCCEEDED, Outcome, inject_fault
 from paused_process import paused, resume
+from strace import disk_calls, paused_at_call
 
 
 @pytest.mark.fault(18)
@@ -158,3 +159,80 @@ def test_several_exports_that_start_together_succeed_or_are_refused(trail: Trail
         assert set(codes) <= {0, 3}, all_ended
         assert 0 in codes
         injection.assert_survived(all_ended[codes.index(0)], Outcome(0, COMPLETE, ANY))
+
+
+@pytest.mark.fault(31)
+@pytest.mark.parametrize("export_format", ["csv"])
+def test_sinks_that_differ_after_a_dot_are_different_places(trail: Trail) -> None:
+    with inject_fault(trail) as injection:
+        trail.set_target(f"{trail.target}.v2")
+        done = trail.export()
+        assert done.code == 0, done
+        assert trail.content() == injection.content
+        assert (trail.target.parent / "audit.v2" / "manifest.csv").exists()
+        trail.set_target(f"{trail.target}.csv")
+        injection.assert_survived(trail.export(), SUCCEEDED)
+
+
+OTHER_CONTENT = [
+    pytest.param("json", "", b"key = precious\n", id="settings"),
+    pytest.param("json", "", b'{"event": "of another log"}\n', id="other JSON Lines"),
+    pytest.param("json", "", b"\x37\x7f\x06\x82 the -wal of a database", id="a write-ahead log"),
+    pytest.param("csv", "run.csv", b"distance,minutes\r\n5,25\r\n", id="other CSV"),
+    pytest.param("csv", "run.csv/kept", b"precious", id="a folder of such a name"),
+]
+
+
+@pytest.mark.fault(31)
+@pytest.mark.parametrize(("export_format", "name", "content"), OTHER_CONTENT)
+@pytest.mark.parametrize("by_settings", [True, False])
+def test_only_an_export_is_replaced(
+    trail: Trail, name: str, content: bytes, by_settings: bool
+) -> None:
+    trail.remove_target()
+    other = trail.target / name
+    other.parent.mkdir(parents=True, exist_ok=True)
+    other.write_bytes(content)
+    with inject_fault(trail) as injection:
+        injection.content = None
+        refused = trail.export() if by_settings else trail.landscape(*trail.to_path)
+        assert other.read_bytes() == content
+        trail.remove_target()
+        status = "failed" if by_settings else None
+        injection.assert_survived(refused, Outcome(2, PREVIOUS, status))
+
+
+@pytest.mark.fault(31)
+@pytest.mark.parametrize("export_format", ["csv"])
+@pytest.mark.parametrize("path", ["/", ".", "..", "exports/.csv", "exports/...csv"])
+def test_a_sink_that_names_no_place_is_refused(trail: Trail, path: str) -> None:
+    settings = trail.settings_file.read_text()
+    with inject_fault(trail) as injection:
+        trail.set_target(path)
+        refused = trail.export()
+        injection.assert_survived(
+            refused,
+            Outcome(2, PREVIOUS, None, "names no directory"),
+            repair=lambda: put_text(trail.settings_file, settings),
+        )
+
+
+NAME_CALLS = ("rename", "unlink", "unlinkat", "rmdir")
+"""The system calls by which a CSV export changes what stands at a name."""
+
+
+@pytest.mark.fault(32)
+@pytest.mark.parametrize("export_format", ["csv"])
+@pytest.mark.parametrize("second", ["export", "reconcile"])
+@pytest.mark.parametrize("call", NAME_CALLS)
+def test_a_second_command_at_every_change_of_a_name_disturbs_nothing(
+    trail: Trail, second: str, call: str, tmp_path: Path, is_full: bool
+) -> None:
+    found = [name for name, _ in disk_calls(trail, tmp_path / "calls")].count(call)
+    for k in range(1, found + 1) if is_full else range(found, found + 1):
+        trail.reset()
+        with inject_fault(trail) as injection:
+            with paused_at_call(trail, call, k, tmp_path / f"log {call} {k}") as process:
+                other = trail.export() if second == "export" else trail.reconcile()
+                assert other.code in (0, 1, 3), other
+            injection.assert_survived(ended(process), Outcome(0, COMPLETE, "completed"))

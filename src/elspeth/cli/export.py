@@ -42,8 +42,9 @@ from elspeth.core.landscape.attestation import (
     read_attestation,
 )
 from elspeth.core.landscape.counts import count_records, count_tables_in_snapshot
+from elspeth.core.landscape.exporter import Orphan
 from elspeth.core.landscape.output.publish import Progress as OnProgress
-from elspeth.core.landscape.output.publish import PublishedExport
+from elspeth.core.landscape.output.publish import PublishedExport, refuse_other_content
 from elspeth.core.landscape.output.spreadsheet import (
     formula_cells,
     spreadsheet_copy_of,
@@ -55,6 +56,7 @@ from elspeth.core.settings import ElspethSettings, export_destination
 
 # Few enough lines for the log of a scheduled job; an export of 46,000 records takes 0.4 s.
 SECONDS_BETWEEN_LINES = 10.0
+_MOST_ORPHANS_SHOWN = 20
 
 _RUN_CALLED_LATEST = "id:latest"
 
@@ -78,6 +80,30 @@ class ExportOptions:
     quiet: bool = False
     spreadsheet_safe: bool = False
     """Whether a CSV export gets a copy beside it that a spreadsheet may open."""
+    accept_orphans: bool = False
+    """Whether children without a parent are left out and reported, instead of refused."""
+
+
+@dataclass
+class AcceptedOrphans:
+    """The orphans that an export has left out: their number, and the first ones."""
+
+    count: int = 0
+    first: list[Orphan] = field(default_factory=list)
+
+    def add(self, orphan: Orphan) -> None:
+        """Count an orphan."""
+        self.count += 1
+        if len(self.first) < _MOST_ORPHANS_SHOWN:
+            self.first.append(orphan)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines to print about them."""
+        if self.count:
+            yield f"left out, because their parents are missing: {self.count:,}"
+        yield from (f"  {orphan}" for orphan in self.first)
+        if self.count > len(self.first):
+            yield f"  ... and {self.count - len(self.first):,} more, which `landscape doctor` lists"
 
 
 @dataclass(frozen=True)
@@ -91,6 +117,7 @@ class ExportResult:
     """By file: the number of texts that a spreadsheet would run as formulas."""
     spreadsheet_copy: Path | None = None
     left_out: Sequence[str] = ()
+    orphans: AcceptedOrphans = field(default_factory=AcceptedOrphans)
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of a successful export: size, digest, attestation and copy."""
@@ -100,6 +127,7 @@ class ExportResult:
         yield f"sha256 {published.sha256}"
         if self.left_out:
             yield f"left out on request: {', '.join(self.left_out)}"
+        yield from self.orphans.lines()
         if self.attestation is not None:
             number = self.attestation.predicate.sequence
             yield f"attested as number {number} in {self.attestation.path}"
@@ -132,7 +160,9 @@ class PathExport:
 
     def export(self, run: str, options: ExportOptions) -> ExportResult:
         """Export the run of this id, or the latest run for "latest"."""
-        _refuse_impossible_copy(options, self.path, is_csv=self.format is ExportFormat.CSV)
+        is_csv = self.format is ExportFormat.CSV
+        _refuse_impossible_copy(options, self.path, is_csv=is_csv)
+        refuse_other_content(self.path, is_csv=is_csv)
         # Before the export: a chain that cannot be continued must not cost an export first.
         attestation = (
             None if self.attester is None else self.attester.begin(self.path, self.leave_out)
@@ -142,7 +172,8 @@ class PathExport:
             reading_database(self.database_url, opened, leave_out=self.leave_out) as db,
         ):
             run_id = chosen_run(run, db)
-            exporter = _EXPORTERS[self.exporter](db, self.signing_key, leave_out=self.leave_out)
+            orphans = AcceptedOrphans()
+            exporter = self._chosen_exporter(db, options, orphans)
             write = self._writer(exporter, options.jobs)
             with _show_progress(db, run_id, quiet=options.quiet) as progress:
                 sign = self.signing_key is not None
@@ -155,9 +186,22 @@ class PathExport:
                     run_id,
                     self.signing_key,
                     partial(count_tables_in_snapshot, db, run_id),
+                    orphans=orphans.count,
                 )
             )
-            return _result(run_id, published, attested, options, self.leave_out)
+            return _result(run_id, published, attested, options, self.leave_out, orphans)
+
+    def _chosen_exporter(
+        self, db: LandscapeDB, options: ExportOptions, orphans: AcceptedOrphans
+    ) -> LandscapeExporter | LegacyLandscapeExporter:
+        if self.exporter is ExporterName.BATCHED:
+            accept = orphans.add if options.accept_orphans else None
+            return LandscapeExporter(
+                db, self.signing_key, leave_out=self.leave_out, accept_orphan=accept
+            )
+        if options.accept_orphans:
+            raise UsageError("--accept-orphans is for --exporter batched; leave it out")
+        return LegacyLandscapeExporter(db, self.signing_key, leave_out=self.leave_out)
 
     def _writer(
         self, exporter: LandscapeExporter | LegacyLandscapeExporter, jobs: int
@@ -196,6 +240,7 @@ class ConfiguredExport:
         ):
             run_id = chosen_run(run, source)
             _refuse_unknown_run(run_id, source)
+            orphans = AcceptedOrphans()
             with _show_progress(source, run_id, quiet=options.quiet) as progress:
                 published = export_after_run(
                     db,
@@ -206,13 +251,14 @@ class ConfiguredExport:
                     jobs=options.jobs,
                     progress=progress,
                     attest=self.attester,
+                    accept_orphan=orphans.add if options.accept_orphans else None,
                 )
             if published is None:
                 raise AssertionError("an enabled export publishes or raises")
             attested = None
             if self.attester is not None:
                 attested = read_attestation(attestation_path(path), (self.attester.signer,))
-            return _result(run_id, published, attested, options, export.leave_out)
+            return _result(run_id, published, attested, options, export.leave_out, orphans)
 
 
 def _refuse_impossible_copy(options: ExportOptions, path: Path, *, is_csv: bool) -> None:
@@ -230,13 +276,15 @@ def _result(
     attested: Attestation | None,
     options: ExportOptions,
     leave_out: Sequence[str],
+    orphans: AcceptedOrphans,
 ) -> ExportResult:
     """Count formula cells, write the requested copy, and build the result."""
     path = published.path
     # Only CSV: a spreadsheet does not open JSON Lines.
     cells = formula_cells(path) if path.is_dir() else {}
     copy = write_spreadsheet_copy(path) if options.spreadsheet_safe else None
-    return ExportResult(run_id, published, attested, cells, copy, sorted(set(leave_out)))
+    left_out = sorted(set(leave_out))
+    return ExportResult(run_id, published, attested, cells, copy, left_out, orphans)
 
 
 def chosen_run(run: str, db: LandscapeDB) -> str:

@@ -143,6 +143,13 @@ def export(
             help="Also write a copy of the CSV files in which no cell is a formula.",
         ),
     ] = False,
+    accept_orphans: Annotated[
+        bool,
+        typer.Option(
+            "--accept-orphans",
+            help="Export a run whose database holds children without a parent, and print them.",
+        ),
+    ] = False,
 ) -> None:
     """Export a run to a JSON Lines file or a directory of CSV files, put in place atomically.
 
@@ -184,7 +191,8 @@ def export(
             attester,
             [name for names in leave_out or () for name in split_names(names)],
         )
-    _print_result(chosen.export(run, ExportOptions(jobs, timeout, quiet, spreadsheet_safe)))
+    options = ExportOptions(jobs, timeout, quiet, spreadsheet_safe, accept_orphans)
+    _print_result(chosen.export(run, options))
 
 
 @app.command()
@@ -197,9 +205,10 @@ def reconcile(
 ) -> int:
     """Settle exports that were cut off: verify the target, record the status; exit 1 if any failed.
 
-    A pending export becomes completed when it is in place and verifies, otherwise failed.
+    A pending export becomes completed when it is in place and verifies, otherwise failed. One that
+    no key fits stays pending.
     """
-    from elspeth.cli.signing_keys import chosen_attester
+    from elspeth.cli.signing_keys import chosen_attester, reconciling_keys
     from elspeth.contracts.enums import ExportStatus
     from elspeth.core.landscape.counts import has_runs
     from elspeth.core.landscape.pipeline.export_status import (
@@ -209,8 +218,12 @@ def reconcile(
     from elspeth.core.settings import load_settings
 
     chosen = load_settings(settings)
-    attester = chosen_attester(attest, attestation_key, key_file, keyring)
     export = chosen.landscape.export
+    is_attested = attest or attestation_key is not None
+    if keyring is not None and not (export.sign or is_attested):
+        raise UsageError("--keyring names keys, and these exports are not signed; leave it out")
+    attester = chosen_attester(attest, attestation_key, key_file, keyring if is_attested else None)
+    keys = None if keyring is None else reconciling_keys(keyring, key_file)
     _refuse_unused_key(key_file, is_used=export.sign or (attest and attestation_key is None))
     # Exports are found by the names of sinks, so other settings would find nothing pending.
     if not chosen.sinks:
@@ -224,7 +237,7 @@ def reconcile(
             raise UsageError(f"{landscape.masked_url} holds no runs: there is nothing to reconcile")
         refuse_unknown_status(landscape)
         reconciled = reconcile_pending(
-            landscape, chosen, os.environ, key_file=key_file, attest=attester
+            landscape, chosen, os.environ, key_file=key_file, keyring=keys, attest=attester
         )
     console = _console()
     for settled in reconciled:
@@ -301,21 +314,26 @@ def verify(
 
 @app.command()
 def doctor(db: DatabaseUrl) -> int:
-    """Find missing indexes and slow query plans, and print the SQL that helps; exit 1 if any."""
-    from elspeth.core.landscape.doctor import examine
+    """Find missing indexes, slow query plans and children without a parent; exit 1 if any."""
+    from elspeth.core.landscape.doctor import examine, orphans
 
+    console = _console()
+    has_orphans = False
     with reading_database(db) as landscape:
         advice = examine(landscape)
         is_postgresql = landscape.engine.dialect.name == "postgresql"
+        for orphan in orphans(landscape):
+            has_orphans = True
+            console.print(Text(one_line(f"{orphan}")))
     # A command that looked at half of it must not say that all is well.
     if is_postgresql:
         _warn("only indexes were checked: query plans are checked on SQLite")
-    console = _console()
     for item in advice:
-        console.print(Text(f"{item.problem}: {item.why}"))
+        console.print(Text(one_line(f"{item.problem}: {item.why}")))
         console.print(Text(f"    {item.statement};"))
-    console.print("Nothing was changed." if advice else "Nothing to improve.")
-    return ExitCode.FAILED if advice else ExitCode.PASSED
+    has_passed = not advice and not has_orphans
+    console.print("Nothing to improve." if has_passed else "Nothing was changed.")
+    return ExitCode.PASSED if has_passed else ExitCode.FAILED
 
 
 def main() -> NoReturn:

@@ -79,6 +79,20 @@ def chosen_verification_key(
         raise ShortKeyError(f"{error}; --allow-short-key verifies with it all the same") from None
 
 
+def reconciling_keys(keyring: Path, key_file: Path | None) -> Keyring:
+    """Return the keys of which one may have signed a pending export.
+
+    Args:
+        keyring: `--keyring`.
+        key_file: `--key-file`, whose key signs attestations and may have signed an export too.
+
+    Raises:
+        SigningKeyError: a key is unusable.
+    """
+    own = () if key_file is None else (signing_key(os.environ, key_file),)
+    return Keyring((*own, *read_keyring(keyring).keys))
+
+
 def _read_keys(
     key_file: Path | None, keyring: Path | None, *, is_optional: bool, at_least: int
 ) -> bytes | Keyring | None:

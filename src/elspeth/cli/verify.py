@@ -107,6 +107,8 @@ class VerifyResult:
             # An unsigned export has no manifest that says it.
             if stated.left_out and not (self.verification and self.verification.left_out):
                 yield f"left out on request: {stated.left_out}"
+            if stated.orphans:
+                yield f"left out, because their parents are missing: {stated.orphans:,}"
         if self.verification is not None:
             yield f"{self.verification.valid_count:,}/{self.verification.record_count:,} valid"
 

@@ -22,6 +22,7 @@ ENVIRONMENT_PREFIX = "ELSPETH_"
 LEVEL_SEPARATOR = "__"
 
 MAX_BYTES = 2**20
+_CSV_SUFFIX = ".csv"
 # PyYAML and pydantic read nested values by recursion; this is far below Python's recursion limit.
 MAX_DEPTH = 32
 
@@ -268,16 +269,57 @@ def export_destination(settings: ElspethSettings, sink: str | None, export_forma
     option = chosen.options.get("path")
     if not isinstance(option, str) or not option:
         raise SettingsError(f"The export sink {sink!r} has no path among its options")
+    path = _sink_path(sink, option, export_format)
+    for name, other in settings.sinks.items():
+        if name != sink and _leads_to(path, other, export_format) and other != chosen:
+            raise SettingsError(
+                f"The export sinks {sink!r} and {name!r} both lead to {path}: an export to one of "
+                "them would replace what the other has written; give them different paths"
+            )
+    return path
+
+
+def _sink_path(sink: str | None, option: str, export_format: str) -> Path:
+    """Return the place that a sink's path names. Raises SettingsError if it names no other one."""
+    if "://" in option:
+        raise SettingsError(f"The export sink {sink!r} names a URL, {option}; name a local path")
+    # A directory is named with or without a slash, but a file is not.
+    is_folder = option.endswith(("/", "/.", "/..")) or option in (".", "..")
     path = Path(option)
     if export_format == "json":
+        if is_folder:
+            raise SettingsError(
+                f"The export sink {sink!r} names a directory, {option}; name a .jsonl file"
+            )
         if path.suffix != ".jsonl":
             raise SettingsError(
                 f"The export sink {sink!r} writes {path.name}, but a json export is JSON "
                 f"Lines: name it {path.with_suffix('.jsonl').name}"
             )
         return path
-    # Only the last suffix is removed: audit.v2.csv names the directory audit.v2.
-    return path.with_suffix("")
+    if is_folder and path.name.endswith(_CSV_SUFFIX):
+        raise SettingsError(
+            f"The export sink {sink!r} names {option}, with a slash: write "
+            f"{option.rstrip('/.')} for the directory {path.stem}"
+        )
+    # Only this suffix is removed: in out.v1, the rest would name the directory of out.v2 as well.
+    name = path.name.removesuffix(_CSV_SUFFIX)
+    if name in ("", ".", ".."):
+        raise SettingsError(f"The export sink {sink!r} names no directory to write: {option}")
+    return path.with_name(name)
+
+
+def _leads_to(path: Path, sink: SinkSettings, export_format: str) -> bool:
+    """Whether an export to a sink would be written to `path`."""
+    option = sink.options.get("path")
+    if not isinstance(option, str):
+        return False
+    try:
+        other = _sink_path(None, option, export_format)
+        # The last name is compared as it is, since a link there is replaced and not followed.
+        return other.name == path.name and other.parent.resolve() == path.parent.resolve()
+    except (SettingsError, OSError, ValueError, RuntimeError):
+        return False
 
 
 def _read_sections(path: str | PathLike[str]) -> dict[str, object]:

@@ -22,6 +22,7 @@ from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.keys import KEY_VARIABLE
 
 SECRET = "hunter2"
+OLD = b'{"record_type": "old"}'
 LANDSCAPE = (sys.executable, "-c", "from elspeth.cli.main import main; main()")
 
 
@@ -415,7 +416,7 @@ class TestProcess:
         self, sqlite: str, tmp_path: Path, folder: Path, sent: int, code: int, said: bytes
     ) -> None:
         add_rows(tmp_path / "audit.db", 50_000)
-        (folder / "run.jsonl").write_bytes(b"old")
+        (folder / "run.jsonl").write_bytes(OLD)
         command = [*LANDSCAPE, "export", "--db", sqlite, "--run", "run-1", "--exporter", "legacy"]
         with subprocess.Popen(
             [*command, "--output", folder / "run.jsonl"],
@@ -428,7 +429,7 @@ class TestProcess:
             out, err = process.communicate()
         assert (process.returncode, out, err) == (code, b"", said)
         assert [path.name for path in folder.iterdir()] == ["run.jsonl"]
-        assert (folder / "run.jsonl").read_bytes() == b"old"
+        assert (folder / "run.jsonl").read_bytes() == OLD
 
 
 def shown_on_a_terminal(command: list[object]) -> bytes:

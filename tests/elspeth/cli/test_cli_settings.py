@@ -18,9 +18,10 @@ from elspeth.core.landscape.verification.verify import verify
 def settings(folder: Path, url: str, **export: Any) -> Path:
     """Write the settings of a pipeline that signs its export to a sink in the folder."""
     chosen = {"enabled": True, "sink": "audit", "format": "json", "sign": True, **export}
+    name = "audit.jsonl" if chosen["format"] == "json" else "audit.csv"
     content = {
         "landscape": {"url": url, "export": chosen},
-        "sinks": {"audit": {"plugin": "json", "options": {"path": str(folder / "audit.jsonl")}}},
+        "sinks": {"audit": {"plugin": "json", "options": {"path": str(folder / name)}}},
     }
     path = folder.parent / "settings.yaml"
     path.write_text(yaml.safe_dump(content))

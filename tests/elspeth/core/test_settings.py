@@ -279,6 +279,18 @@ def with_sink(**options: object) -> ElspethSettings:
         ("out/audit.csv", "csv", "out/audit"),
         ("out/audit.v2.csv", "csv", "out/audit.v2"),
         ("out/audit", "csv", "out/audit"),
+        # Only .csv is dropped: out.v1 and out.v2 are two places.
+        ("out/audit.v1", "csv", "out/audit.v1"),
+        ("out/audit.v2", "csv", "out/audit.v2"),
+        ("out/audit.csv.v2", "csv", "out/audit.csv.v2"),
+        ("out/audit.CSV", "csv", "out/audit.CSV"),
+        ("out/audit.jsonl", "csv", "out/audit.jsonl"),
+        ("out/audit/", "csv", "out/audit"),
+        ("out/.audit", "csv", "out/.audit"),
+        ("out/audit.", "csv", "out/audit."),
+        ("out/audit..csv", "csv", "out/audit."),
+        ("out/a%20b.csv", "csv", "out/a%20b"),
+        ("../out.csv", "csv", "../out"),
     ],
 )
 def test_the_path_of_the_sink_is_taken(path: str, export_format: str, expected: str) -> None:
@@ -301,3 +313,52 @@ def test_a_sink_without_a_path_is_refused(options: dict[str, object]) -> None:
 def test_a_json_export_that_is_not_named_jsonl_is_refused_with_the_name_to_give(name: str) -> None:
     with pytest.raises(SettingsError, match=r"JSON Lines: name it audit(\.jsonl)?\.jsonl$"):
         export_destination(with_sink(path=name), "audit", "json")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        *(
+            (path, "names no directory")
+            for path in ("/", ".", "..", "./", "out/..", ".csv", "out/.csv", "..csv", "out/...csv")
+        ),
+        ("out/audit.csv/", r"with a slash: write out/audit\.csv for the directory audit"),
+        ("out/audit.csv/.", "with a slash"),
+        ("file:///out/audit.csv", "names a URL"),
+        ("s3://bucket/audit.csv", "names a URL"),
+    ],
+)
+def test_a_csv_sink_that_would_lead_elsewhere_is_refused(path: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        export_destination(with_sink(path=path), "audit", "csv")
+
+
+@pytest.mark.parametrize("path", ["/", ".", "..", "audit.jsonl/", "audit.jsonl/.", "a/.."])
+def test_a_json_sink_that_names_a_directory_is_refused(path: str) -> None:
+    with pytest.raises(SettingsError, match="names a directory"):
+        export_destination(with_sink(path=path), "audit", "json")
+
+
+@pytest.mark.parametrize(
+    ("path", "other", "export_format"),
+    [
+        ("audit.csv", "audit", "csv"),
+        ("audit.csv", "./audit/", "csv"),
+        ("audit.csv", "{folder}/audit.csv", "csv"),
+        ("audit.csv", "link/audit", "csv"),
+        ("audit.jsonl", "elsewhere/../audit.jsonl", "json"),
+    ],
+)
+def test_two_sinks_that_lead_to_one_place_are_refused(
+    path: str, other: str, export_format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(".")
+    sinks = {
+        name: {"plugin": "x", "options": {"path": path.format(folder=tmp_path)}}
+        for name, path in (("audit", path), ("other", other))
+    }
+    chosen = ElspethSettings.model_validate({"sinks": sinks})
+    with pytest.raises(SettingsError, match="'audit' and 'other' both lead to audit"):
+        export_destination(chosen, "audit", export_format)

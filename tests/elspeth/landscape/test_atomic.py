@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from elspeth.core.landscape.output import atomic
+from elspeth.core.landscape.output import lock
 from elspeth.core.landscape.output.atomic import (
     ExportInProgressError,
     ExportTargetError,
     UnconfirmedExportError,
-    _lock,
     is_being_written,
     new_directory,
     new_file,
@@ -90,7 +89,7 @@ class TestFile:
 
     def test_nobody_else_can_read_it_before_it_is_complete(self, tmp_path: Path) -> None:
         with new_file(tmp_path / "run.jsonl"):
-            (unfinished,) = tmp_path.iterdir()
+            (unfinished,) = tmp_path.glob("*.tmp")
             assert mode_of(unfinished) == 0o600
 
     def test_it_keeps_the_permissions_of_what_it_replaces(self, tmp_path: Path) -> None:
@@ -385,30 +384,31 @@ class TestOthers:
         assert all("another process is writing" in error for error in failed)
         assert names(tmp_path) == [".export-left.tmp", "run"]
 
-    def test_a_claim_is_repeated_when_another_removed_the_file_before_the_lock(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("kind", PUT)
+    def test_the_lock_is_taken_again_when_another_has_removed_its_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
     ) -> None:
         removed: list[str] = []
+        take = lock._lock
 
-        def lock(descriptor: int) -> bool:
-            # Another process takes the file for a leftover, between its creation and the lock.
+        def lock_late(descriptor: int, kind: int) -> bool:
+            # Another process ends between the opening of the file and the lock.
             if not removed:
-                (leftover,) = tmp_path.glob(".export-*.tmp")
-                leftover.unlink()
-                removed.append(leftover.name)
-            return _lock(descriptor)
+                (opened,) = tmp_path.glob(".export-*.lock")
+                opened.unlink()
+                removed.append(opened.name)
+            return take(descriptor, kind)
 
-        monkeypatch.setattr(atomic, "_lock", lock)
-        put_file(tmp_path / "run")
+        monkeypatch.setattr(lock, "_lock", lock_late)
+        PUT[kind](tmp_path / "run")
         assert removed
-        assert (tmp_path / "run").read_bytes() == b"new"
         assert names(tmp_path) == ["run"]
 
     @pytest.mark.parametrize("kind", PUT)
     def test_a_target_that_another_locks_first_every_time_is_refused(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
     ) -> None:
-        monkeypatch.setattr(atomic, "_lock", lambda descriptor: False)
+        monkeypatch.setattr(lock, "_lock", lambda *_: False)
         with pytest.raises(ExportInProgressError):
             PUT[kind](tmp_path / "run")
 

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from elspeth.contracts.errors import CorruptAuditDataError
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
 from elspeth.core.landscape.export.integrity import locate
+from elspeth.core.landscape.export.orphans import Orphan, find_orphans
 from elspeth.core.landscape.export.record_types import primary_key_columns
 from elspeth.core.landscape.schema import (
     batch_members_table,
@@ -19,6 +20,7 @@ from elspeth.core.landscape.schema import (
     token_parents_table,
     tokens_table,
 )
+from elspeth.core.landscape.verification.verify import verify
 
 NOT_UTF8_TEXT = "CAST(x'ff' AS TEXT)"
 
@@ -45,13 +47,18 @@ def file(tmp_path: Path) -> Path:
 def orphan_one(file: Path, child: str, at: str) -> str:
     """Let the child `at` one end of its table name a parent that is not there.
 
+    A token is one of those with states, through which it leads to a run.
+
     Returns its first column: the primary key of all but token_parents and batch_members.
     """
     column, _ = CHILDREN[child]
+    condition = ""
+    if child == "tokens":
+        condition = "WHERE token_id IN (SELECT token_id FROM node_states)"
     with closing(sqlite3.connect(file)) as raw, raw:  # foreign keys are off by default
         changed = raw.execute(
             f"UPDATE {child} SET {column} = 'gone' "
-            f"WHERE rowid = (SELECT {at}(rowid) FROM {child}) RETURNING *"
+            f"WHERE rowid = (SELECT {at}(rowid) FROM {child} {condition}) RETURNING *"
         )
         return str(changed.fetchone()[0])
 
@@ -65,15 +72,74 @@ def test_it_is_named_and_nothing_is_written(
     key = orphan_one(file, child, at)
     column, parent = CHILDREN[child]
     (tmp_path / "exports").mkdir()
+    run_id = "run-1" if at == "min" else "other"
     with LandscapeDB(f"sqlite:///{file}", read_only=True) as db:
         write = getattr(LandscapeExporter(db, KEY), method)
         with pytest.raises(CorruptAuditDataError) as caught:
-            write("run-1", tmp_path / "exports" / "out", sign=True)
+            write(run_id, tmp_path / "exports" / "out", sign=True)
     assert (caught.value.table, caught.value.column) == (child, column)
     assert caught.value.problem == f"names 'gone', which is not among the {parent}"
     if column not in caught.value.primary_key:
         assert key in caught.value.primary_key.values()
     assert not list((tmp_path / "exports").iterdir())
+
+
+@pytest.mark.parametrize("child", sorted(CHILDREN.keys() - {"calls"}))
+def test_one_that_leads_to_another_run_only_does_not_stop_an_export(
+    file: Path, tmp_path: Path, child: str
+) -> None:
+    orphan_one(file, child, "max")
+    with LandscapeDB(f"sqlite:///{file}", read_only=True) as db:
+        with db.connection() as connection:
+            (orphan,) = find_orphans(connection)
+            assert (orphan.table, orphan.runs) == (child, ["other"])
+            assert list(find_orphans(connection, run_id="run-1")) == []
+            assert list(find_orphans(connection, run_id="other")) == [orphan]
+        published = LandscapeExporter(db, KEY).write_jsonl("run-1", tmp_path / "out", sign=True)
+    assert published.record_count == 51
+
+
+@pytest.mark.parametrize("run_id", ["run-1", "other"])
+def test_one_that_leads_to_no_run_stops_every_export(
+    file: Path, tmp_path: Path, run_id: str
+) -> None:
+    orphan_one(file, "calls", "max")
+    with (
+        LandscapeDB(f"sqlite:///{file}", read_only=True) as db,
+        pytest.raises(CorruptAuditDataError, match="state_id names 'gone'"),
+    ):
+        LandscapeExporter(db, KEY).write_jsonl(run_id, tmp_path / "out", sign=True)
+
+
+def test_a_token_without_row_is_judged_by_what_refers_to_it(file: Path) -> None:
+    orphan_one(file, "tokens", "max")
+    with closing(sqlite3.connect(file)) as raw, raw:
+        raw.execute(
+            "INSERT INTO tokens (token_id, row_id, created_at) VALUES ('alone', 'x', '2026-01-01')"
+        )
+    with LandscapeDB(f"sqlite:///{file}", read_only=True) as db, db.connection() as connection:
+        found = {orphan.primary_key.get("token_id"): orphan for orphan in find_orphans(connection)}
+        own = list(find_orphans(connection, run_id="run-1"))
+    assert [orphan.primary_key for orphan in own if orphan.table == "tokens"] == [
+        {"token_id": "alone"}
+    ]
+    assert found["alone"].runs == []
+    assert any(orphan.runs == ["other"] for orphan in found.values())
+
+
+@pytest.mark.parametrize("options", [{}, {"jobs": 2}])
+def test_accepted_ones_are_reported_and_left_out(
+    file: Path, tmp_path: Path, options: dict[str, int]
+) -> None:
+    orphan_one(file, "calls", "max")
+    orphan_one(file, "node_states", "min")
+    accepted: list[Orphan] = []
+    with LandscapeDB(f"sqlite:///{file}", read_only=True) as db:
+        exporter = LandscapeExporter(db, KEY, accept_orphan=accepted.append)
+        published = exporter.write_jsonl("run-1", tmp_path / "out", sign=True, **options)
+    assert [orphan.table for orphan in accepted] == ["node_states", "calls"]
+    assert published.record_count < 51
+    assert verify(tmp_path / "out", KEY).ok
 
 
 def test_several_jobs_refuse_it_too(file: Path, tmp_path: Path) -> None:

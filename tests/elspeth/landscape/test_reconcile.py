@@ -14,10 +14,11 @@ from sqlalchemy import update
 from elspeth.contracts import ExportStatus, Run
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
 from elspeth.core.landscape.database import SchemaMismatchError
-from elspeth.core.landscape.keys import KEY_VARIABLE
+from elspeth.core.landscape.keys import KEY_VARIABLE, Keyring
 from elspeth.core.landscape.pipeline.export_status import ReconciledExport, reconcile_pending
 from elspeth.core.landscape.pipeline.post_run import export_after_run
 from elspeth.core.landscape.schema import runs_table
+from elspeth.core.landscape.verification.verify import Verification, verify
 from elspeth.core.settings import ElspethSettings
 
 ENVIRON = {KEY_VARIABLE: KEY.decode()}
@@ -59,7 +60,11 @@ def run_of(db: LandscapeDB, run_id: str = "run-1") -> Run:
 
 def reconcile(db: LandscapeDB, chosen: ElspethSettings, **options: Any) -> ReconciledExport:
     (reconciled,) = reconcile_pending(
-        db, chosen, options.get("environ", ENVIRON), clock=fixed_clock
+        db,
+        chosen,
+        options.get("environ", ENVIRON),
+        keyring=options.get("keyring"),
+        clock=fixed_clock,
     )
     return reconciled
 
@@ -156,14 +161,14 @@ def test_an_export_to_an_unknown_sink_stays_pending(
 
 @pytest.fixture
 def locked(tmp_path: Path, db: LandscapeDB, sample: SampleRun) -> Iterator[Path]:
-    """The unfinished file of a running process, beside a target that is not replaced yet."""
+    """The lock of a running process, beside a target that is not replaced yet."""
     exported(db, settings(tmp_path))
     write = LandscapeExporter(db, KEY).write_jsonl
     seen: list[Path] = []
     write(
         "run-1",
         tmp_path / "audit.jsonl",
-        progress=lambda _: seen.extend(tmp_path.glob(".export-*")),
+        progress=lambda _: seen.extend(tmp_path.glob(".export-*.lock")),
     )
     (unfinished,) = seen
     descriptor = os.open(unfinished, os.O_CREAT | os.O_RDONLY)
@@ -179,6 +184,24 @@ def test_an_export_that_is_being_written_stays_pending(
     reconciled = reconcile(db, settings(tmp_path))
     assert (reconciled.status, "just now" in reconciled.reason) == (PENDING, True)
     assert run_of(db).export_status is PENDING
+
+
+def test_an_export_that_is_replaced_while_it_is_verified_stays_pending(
+    db: LandscapeDB, sample: SampleRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported(db, settings(tmp_path))
+    leave_pending(db)
+
+    def verify_and_replace(path: Path, *arguments: Any, **options: Any) -> Verification:
+        found = verify(path, *arguments, **options)
+        path.with_name("other").write_bytes(b"half of another")
+        path.with_name("other").replace(path)
+        return found
+
+    monkeypatch.setattr("elspeth.core.landscape.pipeline.export_status.verify", verify_and_replace)
+    reconciled = reconcile(db, settings(tmp_path))
+    assert reconciled.status is PENDING
+    assert "was replaced while it was verified" in reconciled.reason
 
 
 def test_a_concurrent_export_is_not_overruled(
@@ -275,6 +298,36 @@ def test_an_export_under_another_key_is_not_judged(
         assert reconciled.status is PENDING
         assert reason in reconciled.reason
     assert run_of(db).export_status is PENDING
+
+
+@pytest.mark.parametrize("export_format", ["json", "csv"])
+def test_an_export_under_an_earlier_key_is_judged_with_a_keyring(
+    db: LandscapeDB, sample: SampleRun, tmp_path: Path, export_format: str
+) -> None:
+    chosen = settings(tmp_path, format=export_format)
+    exported(db, chosen)
+    leave_pending(db, export_format=export_format)
+    rotated = {KEY_VARIABLE: "x" * 32}
+    assert reconcile(db, chosen, environ=rotated).status is PENDING
+    others = reconcile(db, chosen, environ=rotated, keyring=Keyring((b"x" * 32, b"y" * 32)))
+    assert (others.status, "--keyring" in others.reason) == (PENDING, True)
+    keys = Keyring((b"x" * 32, KEY))
+    assert reconcile(db, chosen, environ={}, keyring=keys).status is COMPLETED
+
+
+def test_an_export_that_two_keys_signed_is_failed(
+    db: LandscapeDB, sample: SampleRun, tmp_path: Path
+) -> None:
+    lines = []
+    for key in (KEY, b"x" * 32):
+        export_after_run(
+            db, "run-1", settings(tmp_path), environ={KEY_VARIABLE: key.decode()}, clock=fixed_clock
+        )
+        lines.append((tmp_path / "audit.jsonl").read_text().splitlines(keepends=True))
+    (tmp_path / "audit.jsonl").write_text("".join([*lines[0][:20], *lines[1][20:]]))
+    leave_pending(db)
+    reconciled = reconcile(db, settings(tmp_path), keyring=Keyring((KEY, b"x" * 32)))
+    assert (reconciled.status, "BAD_SIGNATURE" in reconciled.reason) == (FAILED, True)
 
 
 def records_at(path: Path) -> list[dict[str, Any]]:

@@ -12,9 +12,7 @@ from rewrites.rewrite import Rewrite
 
 
 def revenue(session: Session) -> Decimal:
-    return sum(
-        (order.total for order in session.scalars(select(Order)) if order.total), Decimal(0)
-    )
+    return sum((order.total for order in session.scalars(select(Order)) if order.total), Decimal(0))
 
 
 def revenue_by_sum(session: Session) -> Any:

@@ -1,11 +1,14 @@
 """Counts of a run in the database: records by type, and rows by table."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, FromClause, func, inspect, literal, select, union_all
 
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.export.completeness import check_completeness
+from elspeth.core.landscape.export.orphans import count_orphans
 from elspeth.core.landscape.export.queries import export_statements
+from elspeth.core.landscape.export.stored_schema import read_schema
 from elspeth.core.landscape.schema import (
     batch_outputs_table,
     batches_table,
@@ -68,6 +71,19 @@ def count_tables(connection: Connection, run_id: str) -> Mapping[str, int]:
             statement = select(func.count()).select_from(source).where(owner.c.run_id == run_id)
             counts[name] = connection.execute(statement).scalar_one()
     return counts
+
+
+def count_orphans_of_run(db: LandscapeDB, run_id: str, leave_out: Iterable[str]) -> int:
+    """Count the children without a parent that may belong to a run.
+
+    Args:
+        db: the database.
+        run_id: the run.
+        leave_out: as in `LandscapeDB.check_schema`, which says what is raised.
+    """
+    with db.connection() as connection:
+        left_out = check_completeness(read_schema(connection), leave_out)
+        return count_orphans(connection, run_id, left_out)
 
 
 def count_tables_in_snapshot(db: LandscapeDB, run_id: str) -> Mapping[str, int]:

@@ -31,6 +31,12 @@ from elspeth.core.landscape.export.snapshot import (
 )
 from elspeth.core.landscape.export.stored_schema import StoredSchema, read_schema
 from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
+from elspeth.core.landscape.sqlite_files import (
+    DatabaseNotFoundError,
+    SqliteReader,
+    existing_file,
+    unchanging_url,
+)
 
 __all__ = [
     "DatabaseNotFoundError",
@@ -46,10 +52,6 @@ _IN_MEMORY = (None, "", ":memory:")
 _SECRETS_IN_QUERY = ("password", "sslpassword")
 # Without a limit psycopg waits for about two minutes. A URL can set another limit.
 _SECONDS_TO_CONNECT = "10"
-
-
-class DatabaseNotFoundError(FileNotFoundError):
-    """The SQLite file of a URL does not exist, and was not created."""
 
 
 class NotALandscapeDatabaseError(ValueError):
@@ -102,9 +104,12 @@ class LandscapeDB:
         """
         self.connection_string = connection_string
         url = _parse(connection_string)
+        self._reader: SqliteReader | None = None
         if url.get_backend_name() == "sqlite":
+            if read_only and url.database not in _IN_MEMORY:
+                url, self._reader = unchanging_url(url)
             self._engine: Engine | None = _sqlite_engine(
-                url, must_exist=read_only or not create_tables, read_only=read_only
+                url, must_exist=not create_tables, read_only=read_only
             )
         else:
             self._engine = _postgresql_engine(url, read_only=read_only)
@@ -199,7 +204,7 @@ class LandscapeDB:
                     return
                 # A connection of `engine` would turn another program's file to WAL, and one that
                 # is read-only could not remove the files beside one that is.
-                engine = create_engine(_existing_file(url, mode="rw"))
+                engine = create_engine(existing_file(url, mode="rw"))
                 resources.callback(engine.dispose)
             with engine.connect() as connection:
                 stored = read_schema(connection)
@@ -281,6 +286,8 @@ class LandscapeDB:
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
+        if self._reader is not None:
+            self._reader.close()
 
     def __enter__(self) -> Self:
         return self
@@ -339,15 +346,16 @@ def _sqlite_engine(url: URL, *, must_exist: bool, read_only: bool) -> Engine:
     if in_memory and read_only:
         raise ValueError("An in-memory database starts empty: it cannot be opened read-only")
     # sqlite3 creates a missing file when it connects. Only a URI with a mode prevents that.
-    if must_exist and not in_memory:
-        url = _existing_file(url, mode="ro" if read_only else "rw")
+    if must_exist and not in_memory and not read_only:
+        url = existing_file(url, mode="rw")
     engine = create_engine(url)
 
     @event.listens_for(engine, "connect")
     def set_pragmas(driver_connection: Any, _: ConnectionPoolEntry) -> None:
         # On the driver's cursor: listeners that count queries do not see it.
         cursor = driver_connection.cursor()
-        if not read_only:
+        # Only where tables may be created: a command that records a status leaves the mode.
+        if not read_only and not must_exist:
             # With a write-ahead log an export reads its snapshot while a pipeline keeps writing.
             # The mode is stored in the file, and a read-only connection could not change it.
             cursor.execute("PRAGMA journal_mode=WAL")
@@ -359,16 +367,6 @@ def _sqlite_engine(url: URL, *, must_exist: bool, read_only: bool) -> Engine:
     if in_memory:
         event.listen(engine, "begin", refuse_beside_snapshot)
     return engine
-
-
-def _existing_file(url: URL, *, mode: str) -> URL:
-    """Return the URL of an existing file as a file URI with a mode, `ro` or `rw`."""
-    if "uri" in url.query:
-        return url.update_query_dict({"mode": mode})
-    path = Path(url.database or "").absolute()
-    if not path.is_file():
-        raise DatabaseNotFoundError(f"No database file at {path}; nothing was created there")
-    return url.set(database=path.as_uri()).update_query_dict({"mode": mode, "uri": "true"})
 
 
 def _postgresql_engine(url: URL, *, read_only: bool) -> Engine:

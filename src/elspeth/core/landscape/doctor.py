@@ -1,17 +1,24 @@
-"""Finds missing indexes and bad query plans of an existing database; changes nothing."""
+"""Finds missing indexes, bad query plans and orphans of a database; changes nothing."""
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from sqlalchemy import Connection, Table, UniqueConstraint, inspect
+from sqlalchemy import Connection, Table, UniqueConstraint
 from sqlalchemy.dialects import sqlite
 
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.export import record_types as records
+from elspeth.core.landscape.export.completeness import (
+    NOTHING,
+    SchemaMismatchError,
+    check_completeness,
+)
+from elspeth.core.landscape.export.orphans import Orphan, find_orphans
 from elspeth.core.landscape.export.queries import WHOLE, Partition, Statement, export_statements
 from elspeth.core.landscape.export.record_types import RecordType
+from elspeth.core.landscape.export.stored_schema import read_schema
 from elspeth.core.landscape.schema import EXPORTED_TABLES
 
 ROW_SIDE = (
@@ -103,27 +110,115 @@ def examine(db: LandscapeDB) -> Sequence[Advice]:
     return advice
 
 
+def orphans(db: LandscapeDB) -> Iterator[Orphan]:
+    """Yield every child row whose parent row is missing, in the whole database.
+
+    Reads the indexes of all child tables.
+    """
+    with db.connection() as connection:
+        stored = read_schema(connection)
+        try:
+            left_out = check_completeness(stored)
+        except SchemaMismatchError as error:
+            # A row that belongs to a table of a newer version is not an orphan.
+            try:
+                left_out = check_completeness(stored, error.unknown)
+            except SchemaMismatchError:
+                left_out = NOTHING
+        yield from find_orphans(connection, left_out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """An index of the database: its columns, and why it does not find every row."""
+
+    name: str
+    columns: Sequence[str]
+    problem: str = ""
+
+
 def _missing_indexes(connection: Connection) -> Iterator[Advice]:
     """Yield advice for every index of the schema that no index of the database replaces."""
-    inspector = inspect(connection)
+    read = _sqlite_indexes if connection.dialect.name == "sqlite" else _postgresql_indexes
     for table in EXPORTED_TABLES:
-        found: list[Sequence[str | None]] = [
-            *(index["column_names"] for index in inspector.get_indexes(table.name)),
-            *(unique["column_names"] for unique in inspector.get_unique_constraints(table.name)),
-            inspector.get_pk_constraint(table.name)["constrained_columns"],
-        ]
+        found = list(read(connection, table))
         for columns, statement in _expected_indexes(table):
             # An index finds rows by any leading part of its columns.
-            if not any(list(names[: len(columns)]) == columns for names in found):
-                yield Advice(
-                    f"{table.name} has no index that begins with {', '.join(columns)}",
-                    "finding the rows that belong together reads the whole table",
-                    statement,
+            alike = [each for each in found if list(each.columns[: len(columns)]) == columns]
+            if any(not each.problem for each in alike):
+                continue
+            begins = f"begins with {', '.join(columns)}"
+            problem = f"{table.name} has no index that {begins}"
+            if alike:
+                problem = f"{table.name} has no usable index that {begins}: " + ", ".join(
+                    f"{each.name} {each.problem}" for each in alike
                 )
+            # An index of the same name would make the statement fail.
+            in_the_way = [
+                each.name for each in found if each.problem and f" {each.name} " in statement
+            ]
+            drop = "".join(f"DROP INDEX {name}; " for name in in_the_way)
+            yield Advice(
+                problem,
+                "finding the rows that belong together reads the whole table",
+                f"{drop}{statement}",
+            )
+
+
+def _sqlite_indexes(connection: Connection, table: Table) -> Iterator[_Index]:
+    """Yield the indexes of a table on SQLite, with those of its constraints."""
+    for _, name, _, _, is_partial in connection.exec_driver_sql(
+        f'PRAGMA index_list("{table.name}")'
+    ).all():
+        quoted = name.replace('"', '""')
+        parts = [
+            # Rows of index_xinfo: position, column, name, descending, collation, whether it is
+            # part of the key. The name of an expression is null.
+            (str(part[2]).lower(), part[4])
+            for part in connection.exec_driver_sql(f'PRAGMA index_xinfo("{quoted}")')
+            if part[5]
+        ]
+        problem = "holds some of the rows only (WHERE)" if is_partial else ""
+        # The queries compare by bytes, as the columns do.
+        if any(str(collation).upper() != "BINARY" for _, collation in parts):
+            problem = "has another collation than the column"
+        yield _Index(name, [column for column, _ in parts], problem)
+
+
+_POSTGRESQL_INDEXES = """
+SELECT x.relname, i.indisvalid AND i.indisready AND i.indislive, i.indpred IS NOT NULL,
+       m.amname,
+       ARRAY(SELECT coalesce(a.attname, '')
+             FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)
+             LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+             WHERE k.place <= i.indnkeyatts ORDER BY k.place)::text[]
+  FROM pg_index i
+  JOIN pg_class x ON x.oid = i.indexrelid
+  JOIN pg_am m ON m.oid = x.relam
+ WHERE i.indrelid = '{table}'::regclass
+"""
+
+
+def _postgresql_indexes(connection: Connection, table: Table) -> Iterator[_Index]:
+    """Yield the indexes of a table on PostgreSQL, with those of its constraints."""
+    statement = _POSTGRESQL_INDEXES.format(table=table.name)
+    for name, is_valid, is_partial, method, columns in connection.exec_driver_sql(statement):
+        problem = ""
+        if method not in ("btree", "hash"):
+            problem = f"is of the kind {method}"
+        if is_partial:
+            problem = "holds some of the rows only (WHERE)"
+        if not is_valid:
+            problem = "is invalid: its creation was cut off, and no query uses it"
+        yield _Index(name, columns, problem)
 
 
 def _expected_indexes(table: Table) -> Iterator[tuple[list[str], str]]:
     """Yield the columns of the schema's indexes of a table, and the SQL that creates them."""
+    # A database that was copied without its constraints lacks the key too.
+    key = [column.name for column in table.primary_key.columns]
+    if key:
+        yield key, f"CREATE UNIQUE INDEX pk_{table.name} ON {table.name} ({', '.join(key)})"
     for index in sorted(table.indexes, key=lambda index: str(index.name)):
         columns = [column.name for column in index.columns]
         yield columns, f"CREATE INDEX {index.name} ON {table.name} ({', '.join(columns)})"

@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from elspeth.core.landscape.export.exporter import RunExporter
+from elspeth.core.landscape.export.orphans import AcceptOrphan, Orphan
 from elspeth.core.landscape.export.parallel import ParallelExportError
 from elspeth.core.landscape.output.atomic import parts_folder_beside
 from elspeth.core.landscape.output.publish import (
@@ -17,7 +18,7 @@ from elspeth.core.landscape.output.publish import (
     publish_csv,
 )
 
-__all__ = ["LandscapeExporter", "ParallelExportError"]
+__all__ = ["AcceptOrphan", "LandscapeExporter", "Orphan", "ParallelExportError"]
 
 
 class LandscapeExporter(RunExporter):

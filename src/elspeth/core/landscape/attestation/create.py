@@ -25,6 +25,7 @@ from elspeth.core.landscape.attestation.statement import (
     Statement,
     new_statement,
 )
+from elspeth.core.landscape.keys import Keyring
 from elspeth.core.landscape.output.atomic import UnconfirmedExportError, new_file, refuse_unusable
 from elspeth.core.landscape.output.publish import Fingerprint, fingerprint
 from elspeth.core.landscape.verification.defects import Verification
@@ -98,8 +99,10 @@ class PendingAttestation:
         self,
         written: Fingerprint,
         run_id: str,
-        signing_key: bytes | None,
+        signing_key: bytes | Keyring | None,
         count_tables: CountTables,
+        *,
+        orphans: int = 0,
     ) -> Attestation:
         """Write the attestation of the published export, and return it as read back.
 
@@ -109,8 +112,10 @@ class PendingAttestation:
         Args:
             written: the fingerprint of the bytes that were written.
             run_id: the exported run.
-            signing_key: the key that the export is signed with; None for an unsigned export.
+            signing_key: the key that the export is signed with, or a keyring that holds it; None
+                for an unsigned export.
             count_tables: counts the rows of the run; called after the export is verified.
+            orphans: the number of children without a parent that were accepted and left out.
 
         Raises:
             UnconfirmedExportError: the export cannot be attested. The export and the previous
@@ -122,7 +127,7 @@ class PendingAttestation:
             # both become number N + 1.
             with new_file(path) as file:
                 self._refuse_if_overtaken(path)
-                statement = self._statement(written, run_id, signing_key, count_tables)
+                statement = self._statement(written, run_id, signing_key, count_tables, orphans)
                 content = sign_envelope(statement.payload(), self.attester.signer)
                 if len(content) > MOST_BYTES:
                     raise AttestationError("its run has an id that is too long to attest")
@@ -136,14 +141,21 @@ class PendingAttestation:
         return read_attestation(path, (self.attester.signer,))
 
     def attest_existing(
-        self, run_id: str, signing_key: bytes | None, count_tables: CountTables
+        self,
+        run_id: str,
+        signing_key: bytes | Keyring | None,
+        count_tables: CountTables,
+        *,
+        orphans: int = 0,
     ) -> Attestation:
         """Attest an export whose process ended before attesting it; do nothing if it is attested.
 
         Args:
             run_id: the exported run.
-            signing_key: the key that the export is signed with; None for an unsigned export.
+            signing_key: the key that the export is signed with, or a keyring that holds it; None
+                for an unsigned export.
             count_tables: counts the rows of the run.
+            orphans: as in `attest`.
 
         Raises:
             AttestationError: the export is not known to be younger than the attested one.
@@ -163,7 +175,7 @@ class PendingAttestation:
                 )
             if made < previous.exported_at:
                 raise AttestationError("it is older than the export attested last; export again")
-        return self.attest(actual, run_id, signing_key, count_tables)
+        return self.attest(actual, run_id, signing_key, count_tables, orphans=orphans)
 
     def _refuse_if_overtaken(self, path: Path) -> None:
         try:
@@ -173,15 +185,16 @@ class PendingAttestation:
         if digest != (self.previous and self.previous.digest):
             raise AttestationError("another export to the same place was attested meanwhile")
 
-    def _verify(self, run_id: str, signing_key: bytes | None) -> Verification:
+    def _verify(self, run_id: str, signing_key: bytes | Keyring | None) -> Verification:
         return verify(self.target, signing_key, run_id=run_id, allow_unsigned=signing_key is None)
 
     def _statement(
         self,
         written: Fingerprint,
         run_id: str,
-        signing_key: bytes | None,
+        signing_key: bytes | Keyring | None,
         count_tables: CountTables,
+        orphans: int,
     ) -> Statement:
         # Read back from disk, because the attestation is about the bytes that a reader finds.
         if fingerprint(self.target) != written:
@@ -215,6 +228,7 @@ class PendingAttestation:
                 record_counts=dict(verification.counts),
                 table_counts=dict(stored),
                 left_out=self.left_out or None,
+                orphans=orphans or None,
             ),
         )
 

@@ -84,6 +84,8 @@ class Predicate(_Part):
     """Rows of the run in the database, by table, read right after the export was in place."""
     left_out: Annotated[str, Field(min_length=1)] | None = None
     """What the export leaves out on request, as its manifest names it; absent for nothing."""
+    orphans: Annotated[int, Field(ge=1)] | None = None
+    """Children without a parent that were accepted, and left out; absent for none."""
 
     @model_validator(mode="after")
     def _check_chain_and_times(self) -> "Predicate":
@@ -119,8 +121,9 @@ class Statement(_Part):
         """Return the statement as canonical JSON. Raises ValueError for a lone surrogate."""
         content: dict[str, Any] = self.model_dump(by_alias=True, mode="json")
         # Absent, so that the statement of an export that leaves out nothing keeps its bytes.
-        if content["predicate"]["left_out"] is None:
-            del content["predicate"]["left_out"]
+        for name in ("left_out", "orphans"):
+            if content["predicate"][name] is None:
+                del content["predicate"][name]
         return rfc8785.dumps(content)
 
 

@@ -23,8 +23,8 @@ from elspeth.core.landscape.export.completeness import (
     chosen_names,
 )
 from elspeth.core.landscape.export.encoding import encode_record
-from elspeth.core.landscape.export.integrity import refuse_orphans
 from elspeth.core.landscape.export.merge import merge_records
+from elspeth.core.landscape.export.orphans import AcceptOrphan, refuse_orphans
 from elspeth.core.landscape.export.parallel import ParallelExport, ParallelExportError
 from elspeth.core.landscape.export.record_types import TABLES, Record
 from elspeth.core.landscape.export.signed_lines import (
@@ -64,6 +64,7 @@ class RunExporter:
         *,
         clock: Clock = _NOW_IN_UTC,
         leave_out: Iterable[str] = (),
+        accept_orphan: AcceptOrphan | None = None,
     ) -> None:
         """Export from `db`.
 
@@ -73,12 +74,16 @@ class RunExporter:
             clock: Gives the manifest's `exported_at`.
             leave_out: Names of what a newer audit trail holds besides and this export leaves out:
                 unknown tables, `table.column`, and `user_version=N`. The manifest states them.
+            accept_orphan: Called with every child without a parent that may belong to the run,
+                which is then left out; None refuses such a run. Records that `export_run` yields
+                are not checked for them.
         """
         self._db = db
         self._signing_key = signing_key
         self._signer = None if signing_key is None else Signer(signing_key)
         self._clock = clock
         self._leave_out = chosen_names(leave_out)
+        self._accept_orphan = accept_orphan
 
     def export_run(self, run_id: str, sign: bool = False) -> Iterator[Record]:
         """Yield the run's records in emission order.
@@ -157,7 +162,13 @@ class RunExporter:
         else:
             key = self._signing_key if sign else None
             shared = ParallelExport(
-                self._db.engine, run_id, jobs, key, executor, leave_out=self._leave_out
+                self._db.engine,
+                run_id,
+                jobs,
+                key,
+                executor,
+                leave_out=self._leave_out,
+                accept_orphan=self._accept_orphan,
             )
             blocks = shared.blocks(parts_folder or _temporary_folder())
         if sign and self._signer is not None:
@@ -193,7 +204,7 @@ class RunExporter:
         with self.open_snapshot() as snapshot:
             left_out = self._check_schema(snapshot)
             if check_orphans:
-                refuse_orphans(snapshot.connection, left_out)
+                refuse_orphans(snapshot.connection, run_id, left_out, self._accept_orphan)
             yield from merge_records(
                 snapshot, run_id, lambda kind: RecordBuilder(kind, run_id).build
             )
@@ -228,7 +239,8 @@ class RunExporter:
     def _blocks_of_rows(self, run_id: str, sign: bool) -> Iterator[Block]:
         with self.open_snapshot() as snapshot:
             # First, and in the same snapshot: nothing is written for a run that would lack records.
-            refuse_orphans(snapshot.connection, self._check_schema(snapshot))
+            left_out = self._check_schema(snapshot)
+            refuse_orphans(snapshot.connection, run_id, left_out, self._accept_orphan)
             yield from read_blocks(snapshot, run_id, self._signer if sign else None)
 
     def _blocks_of_records(self, run_id: str, sign: bool) -> Iterator[Block]:

@@ -1,115 +1,34 @@
-"""Checks of stored data besides single values: orphans, and values that the driver cannot decode.
+"""Finds the stored value that the driver could not decode."""
 
-An orphan is a child row whose parent row is missing.
-"""
-
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
     Column,
-    ColumnElement,
     Connection,
     DateTime,
     LargeBinary,
     Select,
     Table,
     Text,
-    and_,
     case,
     cast,
-    exists,
     func,
-    literal,
     literal_column,
     null,
     or_,
-    select,
-    union_all,
 )
-from sqlalchemy import column as column_named
 from sqlalchemy.exc import DBAPIError
 
 from elspeth.contracts.errors import (
-    IS_NULL,
     NOT_UTF8,
     CorruptAuditDataError,
     not_in_datetime_range,
 )
-from elspeth.core.landscape.export.completeness import NOTHING, LeftOut
 from elspeth.core.landscape.export.record_types import primary_key_columns
-from elspeth.core.landscape.schema import (
-    batch_members_table,
-    batches_table,
-    calls_table,
-    node_states_table,
-    routing_events_table,
-    rows_table,
-    token_parents_table,
-    tokens_table,
-)
 
 # The years of Python's datetime, less a day at either end: psycopg converts a timestamp to the
 # session's time zone, which may lie in another year than UTC.
 _EARLIEST, _LATEST = "'0001-01-02Z'::timestamptz", "'9999-12-31Z'::timestamptz"
-
-# By column of a child through which an export reaches it: the key of the parent.
-_PARENTS: Mapping[Column[Any], Column[Any]] = MappingProxyType(
-    {
-        tokens_table.c.row_id: rows_table.c.row_id,
-        token_parents_table.c.token_id: tokens_table.c.token_id,
-        node_states_table.c.token_id: tokens_table.c.token_id,
-        routing_events_table.c.state_id: node_states_table.c.state_id,
-        calls_table.c.state_id: node_states_table.c.state_id,
-        batch_members_table.c.batch_id: batches_table.c.batch_id,
-    }
-)
-
-
-def refuse_orphans(connection: Connection, left_out: LeftOut = NOTHING) -> None:
-    """Refuse a database that holds an orphan.
-
-    Args:
-        connection: The database.
-        left_out: What the export leaves out. A row that belongs to a left-out table in place of
-            its usual parent is left out with that table.
-
-    Raises:
-        CorruptAuditDataError: There is an orphan; the error names the first one.
-    """
-    # An export goes from parents to children and would leave an orphan out without an error. Child
-    # tables have no run id, so an orphan can belong to any run and all runs are checked. Foreign
-    # keys forbid orphans, but SQLite checks them only on connections that turn the check on. The
-    # usual cost is one query on indexes, 3 % of an export of 2.3 million records.
-    orphans = (
-        _orphans(key, [column_named(name) for name in left_out.parents.get(key.table.name, ())])
-        for key in _PARENTS
-    )
-    found = connection.execute(union_all(*orphans).limit(1)).first()
-    if found is None:
-        return
-    name, parent = found
-    reference = next(each for each in _PARENTS if each.table.name == name)
-    key = primary_key_columns(reference.table)
-    is_orphan = reference.is_(None) if parent is None else reference == parent
-    child = connection.execute(select(*key).where(is_orphan).order_by(*key).limit(1)).one()
-    identity = dict(zip((part.name for part in key), child, strict=True))
-    problem = f"names {parent!r}, which is not among the {_PARENTS[reference].table.name}"
-    if parent is None:
-        problem = IS_NULL
-    raise CorruptAuditDataError(name, identity, reference.name, problem)
-
-
-def _orphans(reference: Column[Any], other_parents: Sequence[ColumnElement[Any]]) -> Select[Any]:
-    # Only the column itself is selected, so that an index on it answers the whole query.
-    parent = _PARENTS[reference]
-    orphans = select(literal(reference.table.name), reference).where(
-        ~exists(select(1).select_from(parent.table).where(parent == reference))
-    )
-    for other in other_parents:
-        orphans = orphans.where(~and_(reference.is_(None), other.is_not(None)))
-    return orphans
 
 
 def locate(

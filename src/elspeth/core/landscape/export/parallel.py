@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, func, select
 from elspeth.contracts.enums import RunStatus
 from elspeth.contracts.errors import RunNotFoundError
 from elspeth.core.landscape.export.completeness import check_completeness
-from elspeth.core.landscape.export.integrity import refuse_orphans
+from elspeth.core.landscape.export.orphans import AcceptOrphan, refuse_orphans
 from elspeth.core.landscape.export.parts import Part, WrittenPart, fenced_folder
 from elspeth.core.landscape.export.queries import split_rows
 from elspeth.core.landscape.export.record_types import TABLES
@@ -79,6 +79,7 @@ class ParallelExport:
             find key and password in their environment; PostgreSQL only. None starts a new process
             for each worker.
         leave_out: As in `check_completeness`.
+        accept_orphan: As in `refuse_orphans`.
     """
 
     engine: Engine
@@ -87,6 +88,7 @@ class ParallelExport:
     signing_key: bytes | None = field(default=None, repr=False)
     executor: Executor | None = None
     leave_out: Sequence[str] = ()
+    accept_orphan: AcceptOrphan | None = None
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
@@ -128,7 +130,7 @@ class ParallelExport:
                     _take_same_snapshot(self.engine, FileEvents(folder), futures, parts)
                 # While the workers read, so that the check adds little time; before the first
                 # block, so that nothing is written for a run that would lack records.
-                refuse_orphans(snapshot.connection, left_out)
+                refuse_orphans(snapshot.connection, self.run_id, left_out, self.accept_orphan)
                 signs = None if self.executor is None else _SignsOfLife(folder)
                 for part in parts:
                     yield from _wait_for(part, futures[part.number % self.jobs], signs).read()

@@ -1,14 +1,12 @@
 """Atomic writing: new files and directories that appear at their path complete or not at all."""
 
-# The steps: write beside the target, flush, rename, flush the directory. The unfinished file has a
-# name derived from the target's, and the process that writes it holds a lock on it. A second
-# process that writes to the same target finds the lock and is refused. The kernel releases the lock
-# of a killed process, and the next process removes the file. `tests/faults/test_signals.py` kills
-# an export at every write, flush, rename and unlink.
+# The steps: lock the target, remove what a killed process has left, write beside the target, flush,
+# rename, flush the directory, remove what was replaced, unlock. Nothing at any of these names
+# changes before the lock is held or after it is released. `tests/faults/test_signals.py` kills an
+# export at every write, flush, rename and unlink, and `tests/elspeth/landscape/test_lock.py` runs a
+# second process at each of these moments.
 
 import errno
-import fcntl
-import hashlib
 import os
 import shutil
 import signal
@@ -18,19 +16,32 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from elspeth.core.landscape.output.lock import (
+    ExportInProgressError,
+    ExportTargetError,
+    hidden_beside,
+    is_being_written,
+    refuse_irregular_leftover,
+    target_lock,
+)
+
+__all__ = [
+    "ExportInProgressError",
+    "ExportTargetError",
+    "UnconfirmedExportError",
+    "create_owner_only",
+    "flush_to_disk",
+    "is_being_written",
+    "new_directory",
+    "new_file",
+    "parts_folder_beside",
+    "recover_directory",
+    "refuse_unusable",
+    "sync_directory",
+]
+
 _LONGEST_NAME_BYTES = 255
 _SQLITE_HEADER = b"SQLite format 3\0"
-# Processes that remove the same leftovers can remove a file that the other has just created, so one
-# attempt is not always enough. The limit prevents an endless loop.
-_CLAIM_ATTEMPTS = 100
-
-
-class ExportTargetError(ValueError):
-    """The target of an export cannot be written; nothing was changed there."""
-
-
-class ExportInProgressError(OSError):
-    """Another process is writing to the same target; nothing was changed there."""
 
 
 class UnconfirmedExportError(RuntimeError):
@@ -52,28 +63,34 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
     """
     refuse_unusable(path)
     _refuse_irregular(path)
-    unfinished = _unfinished_beside(path)
-    with (
-        _deferred_signals() as admit_signals,
-        os.fdopen(_claim(unfinished, path, _create_file), "wb") as file,
-    ):
-        try:
-            admit_signals()
-            yield file
-            # The content reaches the disk before the name: after a power cut `path` is the complete
-            # new file or the old one.
-            flush_to_disk(file)
-            unfinished.chmod(_mode_of(path, 0o666))
-            unfinished.replace(path)
-        except BaseException:
-            _discard(unfinished, file)
-            raise
-    _confirm(path)
+    unfinished = hidden_beside(path, "tmp")
+    with _deferred_signals() as admit_signals, target_lock(path):
+        _remove_leftovers(path)
+        with os.fdopen(_create_file(unfinished), "wb") as file:
+            try:
+                admit_signals()
+                yield file
+                # The content reaches the disk before the name: after a power cut `path` is the
+                # complete new file or the old one.
+                flush_to_disk(file)
+                # Again, because the block may have taken hours.
+                _refuse_irregular(path)
+                unfinished.chmod(_mode_of(path, 0o666))
+                unfinished.replace(path)
+            except BaseException:
+                _discard(unfinished, file)
+                raise
+        _confirm(path)
 
 
 @contextmanager
-def new_directory(path: Path) -> Iterator[Path]:
+def new_directory(path: Path, *, refuse: Callable[[Path], None] = lambda _: None) -> Iterator[Path]:
     """Create a directory for the block to fill, which becomes `path` when the block succeeds.
+
+    Args:
+        path: The directory, replaced when it exists.
+        refuse: Called with `path` under the lock of the target, before the block. It raises if
+            what is there must not be replaced.
 
     Raises:
         ExportTargetError: `path` cannot be a directory.
@@ -83,32 +100,37 @@ def new_directory(path: Path) -> Iterator[Path]:
             one that it replaced could not be removed.
     """
     refuse_unusable(path)
-    unfinished = _unfinished_beside(path)
-    with _deferred_signals() as admit_signals:
-        descriptor = _claim(unfinished, path, _create_directory)
+    unfinished = hidden_beside(path, "tmp")
+    with _deferred_signals() as admit_signals, target_lock(path):
+        # First, because a kill can have left the export under its other name.
+        _recover(path)
+        refuse(path)
+        _remove_leftovers(path)
+        descriptor = _create_directory(unfinished)
         try:
             with _spare_descriptor(descriptor):
                 admit_signals()
-                recover_directory(path)
                 yield unfinished
                 sync_directory(unfinished)
                 for file in unfinished.iterdir():
                     file.chmod(_default_mode(0o666))
                 unfinished.chmod(_mode_of(path, 0o777))
+                # Again, because the block may have taken hours.
+                refuse(path)
                 # rename(2) does not replace a directory that is not empty. An old directory is
-                # renamed aside and later removed; `recover_directory` handles a kill in between.
+                # renamed aside and later removed; `_recover` handles a kill in between.
                 if path.exists():
                     path.rename(_replaced(path))
                 unfinished.rename(path)
         except BaseException:
             _discard_directory(unfinished)
-            recover_directory(path)
+            _recover(path)
             raise
         finally:
             os.close(descriptor)
-    # The old directory is removed only after the name of the new one is safe on disk.
-    _confirm(path)
-    _remove_replaced(path)
+        # The old directory is removed only after the name of the new one is safe on disk.
+        _confirm(path)
+        _remove_replaced(path)
 
 
 @contextmanager
@@ -118,7 +140,7 @@ def parts_folder_beside(path: Path) -> Iterator[Path]:
     Use it inside `new_file(path)`, whose lock protects the folder too and which removes the folder
     of a killed process.
     """
-    folder = _parts_folder(_unfinished_beside(path))
+    folder = hidden_beside(path, "parts")
     folder.mkdir(mode=0o700)
     try:
         yield folder
@@ -126,21 +148,23 @@ def parts_folder_beside(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def is_being_written(path: Path) -> bool:
-    """Whether another process is writing to `path` now."""
-    try:
-        descriptor = os.open(_unfinished_beside(path), _OPEN)
-    except FileNotFoundError:
-        return False
-    try:
-        return not _lock(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def recover_directory(path: Path) -> None:
-    """Finish or undo a replacement of `path` by `new_directory` that a kill interrupted."""
+    """Finish or undo a replacement of `path` by `new_directory` that a kill interrupted.
+
+    Raises:
+        ExportInProgressError: Another process is writing to `path`, and will finish it.
+        OSError: Renaming or removing fails.
+    """
+    # Without a leftover the folder may be one that cannot be written to.
+    if _replaced(path).is_dir():
+        with target_lock(path):
+            _recover(path)
+
+
+def _recover(path: Path) -> None:
+    """Do the work of `recover_directory` under the lock of the target."""
     replaced = _replaced(path)
+    refuse_irregular_leftover(replaced)
     if not replaced.is_dir():
         return
     if path.exists():
@@ -189,6 +213,12 @@ def refuse_unusable(path: Path) -> None:
         raise FileNotFoundError(
             errno.ENOENT, "No such directory; create it first", str(path.parent)
         )
+    # A file system that ignores case or accents finds another file under this name. Two spellings
+    # would have two locks, and would replace each other's export.
+    if os.path.lexists(path) and path.name not in os.listdir(path.parent):  # noqa: PTH208
+        raise ExportTargetError(
+            f"{path} is there under another spelling of its name; use that one, or another name"
+        )
 
 
 def _refuse_irregular(path: Path) -> None:
@@ -214,7 +244,6 @@ def _is_database(path: Path) -> bool:
 
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 """The signals that end a command with an exception."""
 
@@ -234,50 +263,14 @@ def _deferred_signals() -> Iterator[Callable[[], None]]:
         admit()
 
 
-def _claim(unfinished: Path, target: Path, create: Callable[[Path], int]) -> int:
-    """Create the unfinished file or directory, lock it, and return its descriptor.
-
-    Leftovers without a lock are removed.
-
-    Raises:
-        ExportInProgressError: Another process holds the lock.
-    """
-    for _ in range(_CLAIM_ATTEMPTS):
-        try:
-            descriptor = create(unfinished)
-        except FileExistsError:
-            _remove_leftovers(unfinished, target)
-            continue
-        # Between creation and lock another process can take the file for a leftover and remove it.
-        # Then the descriptor is locked but the path names another file, or none: create it again.
-        if _lock(descriptor) and _is_at(unfinished, descriptor):
-            shutil.rmtree(_parts_folder(unfinished), ignore_errors=True)
-            return descriptor
-        os.close(descriptor)
-    raise _in_progress(target)
-
-
-def _remove_leftovers(unfinished: Path, target: Path) -> None:
-    try:
-        descriptor = os.open(unfinished, _OPEN)
-    except FileNotFoundError:
-        return
-    try:
-        if not _lock(descriptor):
-            raise _in_progress(target)
-        # The lock proves that the owner has ended, but by now the path can name a newer file.
-        if _is_at(unfinished, descriptor):
-            _remove(unfinished)
-    finally:
-        os.close(descriptor)
-
-
-def _in_progress(target: Path) -> ExportInProgressError:
-    return ExportInProgressError(
-        errno.EBUSY,
-        "another process is writing an export to it; wait for that, or choose another place",
-        str(target),
-    )
+def _remove_leftovers(path: Path) -> None:
+    """Remove what a killed process has left of an unfinished export, under the target's lock."""
+    for leftover in (hidden_beside(path, "tmp"), hidden_beside(path, "parts")):
+        refuse_irregular_leftover(leftover)
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def _create_file(path: Path) -> int:
@@ -287,34 +280,10 @@ def _create_file(path: Path) -> int:
 def _create_directory(path: Path) -> int:
     path.mkdir(mode=0o700)
     try:
-        return os.open(path, _OPEN | os.O_DIRECTORY)
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except BaseException:
         path.rmdir()
         raise
-
-
-def _lock(descriptor: int) -> bool:
-    """Lock an open file until it is closed; return False when another process holds the lock."""
-    # flock and not fcntl's record locks: those belong to a process, so two exports of one process
-    # would not exclude one another, and closing any descriptor of the file would release them.
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    with suppress(FileNotFoundError):
-        return os.path.samestat(path.lstat(), os.fstat(descriptor))
-    return False
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
 
 
 def _discard(unfinished: Path, file: IO[bytes]) -> None:
@@ -359,7 +328,7 @@ def _confirm(path: Path) -> None:
 def _remove_replaced(path: Path) -> None:
     """Remove the directory that the new one has replaced."""
     try:
-        recover_directory(path)
+        _recover(path)
     except OSError as error:
         raise UnconfirmedExportError(
             f"{path} is complete and in place, but what it replaced, {_replaced(path)}, could not "
@@ -367,21 +336,8 @@ def _remove_replaced(path: Path) -> None:
         ) from error
 
 
-def _unfinished_beside(path: Path) -> Path:
-    return path.parent / f".export-{_name_digest(path)}.tmp"
-
-
-def _parts_folder(unfinished: Path) -> Path:
-    return unfinished.with_suffix(".parts")
-
-
 def _replaced(path: Path) -> Path:
-    return path.parent / f".export-{_name_digest(path)}.old"
-
-
-def _name_digest(path: Path) -> str:
-    # A digest, since the name with a prefix could be longer than a file name can be.
-    return hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]
+    return hidden_beside(path, "old")
 
 
 def _mode_of(path: Path, default: int) -> int:

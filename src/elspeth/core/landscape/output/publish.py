@@ -16,7 +16,6 @@ from elspeth.core.landscape.output.atomic import (
     flush_to_disk,
     new_directory,
     new_file,
-    recover_directory,
     refuse_unusable,
 )
 from elspeth.core.safe_open import opened_regular
@@ -44,6 +43,8 @@ CSV_NAMES = frozenset(
 )
 """The file names of a CSV export. A directory with any other file is never replaced."""
 
+# The first record of an export comes within so many bytes, unless one of its hashes is longer.
+_HEAD_BYTES = 2**20
 # Lines are joined and progress is reported once for this many records, at a negligible cost.
 _CHUNK_RECORDS = 1000
 
@@ -194,11 +195,9 @@ def publish_csv(
         ValueError: A record has an unknown type.
         OSError: Writing fails.
     """
-    refuse_unusable(directory)
-    _refuse_foreign_contents(directory)
     count = 0
     with (
-        new_directory(directory) as unfinished,
+        new_directory(directory, refuse=_refuse_foreign_contents) as unfinished,
         _CsvTables(unfinished) as tables,
         closed_on_exit(records) as source,
     ):
@@ -295,17 +294,54 @@ class _CsvTable:
         narrow.unlink()
 
 
+def refuse_other_content(path: Path, *, is_csv: bool) -> None:
+    """Refuse a target whose content is not that of an earlier export, by its beginning.
+
+    Args:
+        path: The file, or the directory of CSV files. What is absent, empty, a link or of another
+            kind is accepted here: `new_file` and `new_directory` judge these.
+        is_csv: Whether it is to be a directory of CSV files.
+
+    Raises:
+        ExportTargetError: There is other content, which an export must not replace, or the path
+            cannot be written.
+        OSError: It cannot be read.
+    """
+    refuse_unusable(path)
+    if path.is_symlink() or path.is_dir() != is_csv:
+        return
+    files = sorted(each for each in path.iterdir() if each.name in CSV_NAMES) if is_csv else [path]
+    for file in files:
+        if file.is_symlink() or not file.is_file():
+            continue
+        with opened_regular(file) as opened:
+            head = opened.read(_HEAD_BYTES)
+        if is_csv:
+            is_export = b"record_type" in head.partition(b"\n")[0]
+        else:
+            is_export = head.lstrip()[:1] in (b"{", b"[") and b'"record_type"' in head
+        # `new_file` refuses a database, and says what it is.
+        if head and not is_export and not head.startswith(b"SQLite format 3\0"):
+            raise ExportTargetError(
+                f"{file} is not an export, so an export must not replace it; move it away, or "
+                "choose another place"
+            )
+
+
 def _refuse_foreign_contents(directory: Path) -> None:
     """Refuse to replace a directory that holds files of anything but an export."""
-    # First, because a kill can have left the export under its other name.
-    recover_directory(directory)
     if not directory.exists() and not directory.is_symlink():
         return
     if directory.is_symlink() or not directory.is_dir():
         raise ExportTargetError(
             f"{directory} is not a directory; a CSV export needs one for itself alone"
         )
-    foreign = sorted(entry.name for entry in directory.iterdir() if entry.name not in CSV_NAMES)
+    foreign = sorted(
+        entry.name
+        for entry in directory.iterdir()
+        # A folder of such a name holds something else, and a link leads to it.
+        if entry.name not in CSV_NAMES or entry.is_symlink() or not entry.is_file()
+    )
     if foreign:
         raise ExportTargetError(
             f"{directory} holds {foreign[0]!r}, which does not belong to a CSV export; "

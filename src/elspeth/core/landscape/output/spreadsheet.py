@@ -71,12 +71,20 @@ def spreadsheet_copy_of(export: Path) -> Path:
     target = export.with_name(export.name + _SUFFIX)
     refuse_unusable(target)
     recover_directory(target)
-    is_copy = target.is_dir() and not target.is_symlink()
-    if (target.exists() or target.is_symlink()) and not (
-        is_copy and {entry.name for entry in target.iterdir()} <= {*CSV_NAMES, SPREADSHEET_MARKER}
-    ):
-        raise ExportTargetError(f"{target} is not a copy of an export; move it away")
+    _refuse_other_than_copy(target)
     return target
+
+
+def _refuse_other_than_copy(target: Path) -> None:
+    if not target.exists() and not target.is_symlink():
+        return
+    is_copy = False
+    if target.is_dir() and not target.is_symlink():
+        names = {entry.name for entry in target.iterdir()}
+        # Without the marker it is an export whose name ends like that of a copy.
+        is_copy = not names or SPREADSHEET_MARKER in names <= {*CSV_NAMES, SPREADSHEET_MARKER}
+    if not is_copy:
+        raise ExportTargetError(f"{target} is not a copy of an export; move it away")
 
 
 def write_spreadsheet_copy(export: Path) -> Path:
@@ -87,7 +95,7 @@ def write_spreadsheet_copy(export: Path) -> Path:
         OSError: Reading or writing fails.
     """
     target = spreadsheet_copy_of(export)
-    with new_directory(target) as unfinished:
+    with new_directory(target, refuse=_refuse_other_than_copy) as unfinished:
         # The verifier recognises a copy by this file and refuses it.
         with create_owner_only(unfinished / SPREADSHEET_MARKER) as marker:
             marker.write(_MARKER_TEXT.encode())

@@ -18,9 +18,13 @@ from elspeth.contracts.enums import ExportStatus
 from elspeth.contracts.errors import CorruptAuditDataError, not_a_member
 from elspeth.core.clock import Clock, utc_now
 from elspeth.core.landscape.attestation import Attester
-from elspeth.core.landscape.counts import count_records, count_tables_in_snapshot
+from elspeth.core.landscape.counts import (
+    count_orphans_of_run,
+    count_records,
+    count_tables_in_snapshot,
+)
 from elspeth.core.landscape.database import LandscapeDB
-from elspeth.core.landscape.keys import SigningKeyError, signing_key
+from elspeth.core.landscape.keys import Keyring, SigningKeyError, signing_key
 from elspeth.core.landscape.output.atomic import (
     UnconfirmedExportError,
     is_being_written,
@@ -145,6 +149,7 @@ def reconcile_pending(
     environ: Mapping[str, str],
     *,
     key_file: Path | None = None,
+    keyring: Keyring | None = None,
     clock: Clock = utc_now,
     attest: Attester | None = None,
 ) -> Sequence[ReconciledExport]:
@@ -160,6 +165,7 @@ def reconcile_pending(
         settings: the settings of their pipeline.
         environ: the environment of the signing key.
         key_file: the file of the signing key, which takes precedence over the environment.
+        keyring: keys of which one may have signed an export, in place of the signing key.
         clock: gives the times that are written.
         attest: attests an export that was cut off between publication and attestation.
 
@@ -173,7 +179,7 @@ def reconcile_pending(
             .where(runs.export_status == ExportStatus.PENDING.value)
             .order_by(runs.started_at, runs.run_id)
         ).all()
-    judge = _Judge(db, settings, environ, key_file, attest)
+    judge = _Judge(db, settings, environ, key_file, keyring, attest)
     return [_record(judge.judge(*run), db, clock) for run in pending]
 
 
@@ -183,6 +189,7 @@ class _Judge:
     settings: ElspethSettings
     environ: Mapping[str, str]
     key_file: Path | None
+    keyring: Keyring | None
     attest: Attester | None
 
     def judge(self, run_id: str, sink: str | None, export_format: str) -> ReconciledExport:
@@ -208,11 +215,16 @@ class _Judge:
         # A count of records says nothing of what this version does not know.
         self.db.check_schema(leave_out)
         is_signed = self.settings.landscape.export.sign
-        key = signing_key(self.environ, self.key_file) if is_signed else None
+        key = (self.keyring or signing_key(self.environ, self.key_file)) if is_signed else None
         # A kill between the two renames of a directory leaves the previous export under its hidden
         # name, and nothing at the target.
         recover_directory(path)
+        before = _identity(path)
         verification = verify(path, key, run_id=run_id, allow_unsigned=not is_signed)
+        # The lock is not held while an export is read: that may take minutes, and would turn
+        # another export away.
+        if is_being_written(path) or _identity(path) != before:
+            raise ValueError(f"{path} was replaced while it was verified")
         if doubt := _doubt(verification, ",".join(sorted(set(leave_out)))):
             raise ValueError(f"{path}: {doubt}")
         if not verification.ok:
@@ -231,14 +243,25 @@ class _Judge:
         sync_directory(path.parent)
         if self.attest is not None:
             tables = partial(count_tables_in_snapshot, self.db, run_id)
-            self.attest.begin(path, leave_out).attest_existing(run_id, key, tables)
+            orphans = count_orphans_of_run(self.db, run_id, leave_out)
+            pending = self.attest.begin(path, leave_out)
+            pending.attest_existing(run_id, key, tables, orphans=orphans)
         return ReconciledExport(run_id, ExportStatus.COMPLETED, f"{path} verifies")
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """Return numbers that another export at the same place does not have."""
+    status = path.lstat()
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _doubt(verification: Verification, left_out: str) -> str | None:
     """Return why an export is not judged; None when its verification is a judgement."""
     if verification.every_signature_is_bad:
-        return "every signature fails, so the key is probably another one"
+        return (
+            "no signature fits the key, which is probably another one; name earlier keys with "
+            "--keyring"
+        )
     for defect in verification.defects:
         if defect.reason in _OF_ANOTHER_FORM:
             return f"another version of the exporter may have written it: {defect}"

@@ -14,9 +14,14 @@ from elspeth.core.landscape import LandscapeExporter
 from elspeth.core.landscape.attestation import Attester
 from elspeth.core.landscape.counts import count_tables_in_snapshot
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.exporter import AcceptOrphan, Orphan
 from elspeth.core.landscape.keys import signing_key
 from elspeth.core.landscape.output.atomic import UnconfirmedExportError
-from elspeth.core.landscape.output.publish import Progress, PublishedExport
+from elspeth.core.landscape.output.publish import (
+    Progress,
+    PublishedExport,
+    refuse_other_content,
+)
 from elspeth.core.landscape.pipeline.export_status import ExportStatusWriter, reconcile_pending
 from elspeth.core.settings import ElspethSettings, export_destination
 
@@ -33,6 +38,7 @@ def export_after_run(
     jobs: int = 1,
     progress: Progress | None = None,
     attest: Attester | None = None,
+    accept_orphan: AcceptOrphan | None = None,
 ) -> PublishedExport | None:
     """Export a run by the settings of its pipeline.
 
@@ -51,6 +57,8 @@ def export_after_run(
         jobs: the processes that share a json export.
         progress: called with the number of records written so far.
         attest: writes an attestation beside the export before the status is completed.
+        accept_orphan: called with every child without a parent that may belong to the run, which is
+            then left out; None refuses such a run.
 
     Returns:
         The published export; None if the settings disable the export.
@@ -70,12 +78,27 @@ def export_after_run(
     # Pending first: a process that is killed from here on leaves a trace to reconcile.
     status = ExportStatusWriter(db, run_id, clock)
     status.begin(export.format, export.sink)
+    orphans = 0
+
+    def accept(orphan: Orphan) -> None:
+        nonlocal orphans
+        orphans += 1
+        if accept_orphan is not None:
+            accept_orphan(orphan)
+
     try:
         path = export_destination(settings, export.sink, export.format)
+        refuse_other_content(path, is_csv=export.format == "csv")
         key = signing_key(environ, key_file) if export.sign else None
         attestation = None if attest is None else attest.begin(path, export.leave_out)
         with _reading(db, source) as reading:
-            exporter = LandscapeExporter(reading, key, clock=clock, leave_out=export.leave_out)
+            exporter = LandscapeExporter(
+                reading,
+                key,
+                clock=clock,
+                leave_out=export.leave_out,
+                accept_orphan=None if accept_orphan is None else accept,
+            )
             if export.format == "json":
                 published = exporter.write_jsonl(
                     run_id, path, sign=export.sign, jobs=jobs, progress=progress
@@ -93,7 +116,7 @@ def export_after_run(
     # comes last: a completed export has its attestation.
     if attestation is not None:
         tables = partial(count_tables_in_snapshot, db, run_id)
-        attestation.attest(published.fingerprint, run_id, key, tables)
+        attestation.attest(published.fingerprint, run_id, key, tables, orphans=orphans)
     _record_completion(status, published)
     return published
 
