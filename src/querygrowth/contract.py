@@ -77,8 +77,10 @@ class Allowance:
         # as many queries as chunks of all the data would need.
         if self.chunk is not None:
             return max(0, -(-(covered.rows_sent or covered.values) // self.chunk) - 1)
-        # Whether a full page was the last one is known only from an empty page after it.
-        return (covered.rows_fetched or covered.values) // self.page if self.page else 0
+        # Whether a full page was the last one is known only from an empty page after it. Some loops
+        # ask for it after a page that is not full too.
+        full, rest = divmod(covered.rows_fetched or covered.values, self.page or 1)
+        return full + (1 if rest and covered.empty else 0)
 
     def __str__(self) -> str:
         size = f"chunks of {self.chunk}" if self.chunk else f"pages of {self.page}"

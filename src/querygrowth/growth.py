@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isqrt, log
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 
@@ -85,6 +86,10 @@ def _data(samples: Sequence[_Sample]) -> tuple[int, ...] | None:
     return max(counts, key=lambda each: (each[-1] / max(1, each[0]), each[-1]), default=nothing)
 
 
+def _first(values: Any) -> object:
+    return values[0]
+
+
 def _counts(activity: Activity) -> tuple[object, ...]:
     # Without the work: branches may differ between two runs on the same data.
     return (
@@ -102,7 +107,7 @@ def _counts(activity: Activity) -> tuple[object, ...]:
 def _rows_needed(activity: Activity, before: Sequence[_Sample], together: bool) -> bool:
     """Whether the rows of all tables have to be counted, which costs a query for every table."""
     # They are counted where nothing else shows whether, or how, the data grew.
-    if together and not activity.shows_records:
+    if together and (not activity.shows_records or activity.characters):
         return True
     return all(
         other.equals(before[0]) and _counts(activity) == _counts(other.activity) for other in before
@@ -177,8 +182,8 @@ class _Measurement:
 
             try:
                 # The other engines are counted too, as all engines are that the action uses.
-                several = isinstance(source, tuple | list) and source
-                engine = single_engine(source[0] if several else source)
+                several = isinstance(source, tuple | list) and bool(source)
+                engine = single_engine(_first(source) if several else source)
             except ValueError as refused:
                 if source is None:
                     raise ValueError(
