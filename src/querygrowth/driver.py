@@ -113,8 +113,11 @@ def hooked_connections(
 
     # A connection that was checked out before the block fires no checkout in it. It is hooked at
     # its first statement.
-    def about_to_execute(connection: Connection, *_statement: object) -> None:
+    def about_to_execute(
+        connection: Connection, _cursor: object, statement: str, parameters: Any, *_: object
+    ) -> tuple[str, Any]:
         connections.hook(connection.connection.dbapi_connection)
+        return statement, parameters
 
     def checked_in(connection: DriverConnection | None, _record: object) -> None:
         if connection is not None:
@@ -260,8 +263,11 @@ def _announcements(
     def trace_of(connection: Connection) -> _ConnectionTrace:
         return connections.hook(connection.connection.dbapi_connection)
 
-    def before(connection: Connection, *_statement: object) -> None:
+    def before(
+        connection: Connection, _cursor: object, statement: str, parameters: Any, *_: object
+    ) -> tuple[str, Any]:
         trace_of(connection).announced = True
+        return statement, parameters
 
     def after(connection: Connection, *_statement: object) -> None:
         trace_of(connection).announced = False

@@ -1,13 +1,13 @@
 """Record the statements of all engines in this process, those that are made later included."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine
 
-from querygrowth.listener import Recording
+from querygrowth.listener import Recording, listening
 
 # These events do not say which engine they are for.
 _OF_THE_POOL = frozenset({"checkout", "checkin"})
@@ -61,9 +61,11 @@ class EveryEngine:
     def listener(self, name: str) -> Callable[..., object]:
         """A listener that passes an event to the recording of its engine."""
 
-        def forward(connection: Connection, *arguments: object) -> None:
+        def forward(connection: Connection, *arguments: object) -> object:
             if self._but is None or _original(connection.engine) is not self._but:
-                self.of(connection.engine).listeners[name](connection, *arguments)
+                return self.of(connection.engine).listeners[name](connection, *arguments)
+            # The statement and its parameters, which SQLAlchemy takes from this listener.
+            return arguments[1:3] if name == "before_cursor_execute" else None
 
         return forward
 
@@ -120,8 +122,5 @@ def record_every_engine(
         for name in make_recording().listeners()
         if name not in _OF_THE_POOL
     }
-    with ExitStack() as attached:
-        for name, listener in {**listeners, "engine_connect": every.connected}.items():
-            event.listen(Engine, name, listener)
-            attached.callback(event.remove, Engine, name, listener)
+    with listening(Engine, {**listeners, "engine_connect": every.connected}):
         yield every

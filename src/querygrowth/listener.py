@@ -1,16 +1,13 @@
 """Record the statements of one SQLAlchemy engine, through SQLAlchemy's public events.
 
-`Recording` holds the listeners. `CountingCursor` counts the rows that leave a DBAPI cursor.
-`querygrowth.log` interprets what they record.
+`Recording` holds the listeners. `querygrowth.log` interprets what they record.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from copy import copy
 from itertools import islice
-from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 from weakref import ref
 
 from sqlalchemy import Connection, Dialect, Engine, event
@@ -19,215 +16,10 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from querygrowth.call_sites import Callers
-from querygrowth.orm_loads import Load, RawLoad, raw_load
+from querygrowth.execution import CountingCursor, Execution
+from querygrowth.orm_loads import raw_load
 from querygrowth.stack import StackWalker
-from querygrowth.statements import (
-    DriverReport,
-    StatementKind,
-    first_keyword,
-    kind_of,
-    needs_report,
-    statements_in,
-)
-
-DBAPIRow = Sequence[object]
-_READING = frozenset({"SELECT", "TABLE", "VALUES", "WITH"})
-
-
-class RowCursor(Protocol):
-    """The methods of a PEP 249 cursor that are used here."""
-
-    def fetchone(self) -> DBAPIRow | None:
-        """The next row."""
-
-    def fetchmany(self, size: int = ...) -> Sequence[DBAPIRow]:
-        """At most `size` further rows."""
-
-    def fetchall(self) -> Sequence[DBAPIRow]:
-        """All remaining rows."""
-
-    def close(self) -> None:
-        """Release the cursor."""
-
-    @property
-    def description(self) -> object:
-        """The columns of the result."""
-
-
-class Execution:
-    """One statement while it runs. `querygrowth.log.Query` is its readable form."""
-
-    # Slots and a written-out __init__, because one is created inside every statement.
-    __slots__ = (
-        "callers",
-        "checkout",
-        "continued",
-        "ended",
-        "executemany",
-        "failed",
-        "load",
-        "parameter_count",
-        "parameters",
-        "read_steps",
-        "report",
-        "rows_fetched",
-        "sql",
-        "started",
-        "steps",
-        "transaction",
-    )
-
-    def __init__(
-        self,
-        sql: str,
-        parameter_count: int,
-        executemany: bool,
-        checkout: int | None,
-        transaction: int | None,
-        callers: Callers | None,
-        parameters: object,
-        load: RawLoad | Load | None,
-        continued: bool = False,
-    ) -> None:
-        self.sql = sql
-        self.parameter_count = parameter_count
-        self.executemany = executemany
-        self.checkout = checkout
-        self.transaction = transaction
-        self.callers = callers
-        self.parameters = parameters
-        self.load = load
-        self.steps = 0  # of SQLite's machine, from sending to the last row
-        self.read_steps: Callable[[], int] | None = None
-        self.continued = continued
-        self.rows_fetched = 0
-        self.failed = True  # until SQLAlchemy reports that it returned
-        self.report: DriverReport | None = None  # only where the text does not tell the kind
-        self.ended: float | None = None
-        self.started = perf_counter()
-
-    @property
-    def seconds(self) -> float | None:
-        """From sending to the last row; None while there may be more rows."""
-        return None if self.ended is None else self.ended - self.started
-
-    @property
-    def kind(self) -> StatementKind:
-        """The kind of the statement, by its text and by what the driver reported."""
-        return kind_of(self.sql, self.report)
-
-    def parts(self, dialect: str) -> "tuple[Execution, ...]":
-        """The statements that were sent in one text, as executions; mostly this one alone.
-
-        The first one has the values. The rows belong to the first one that can return rows.
-
-        Args:
-            dialect: SQLAlchemy's name of the dialect.
-        """
-        texts = statements_in(self.sql, dialect)
-        if len(texts) == 1:
-            return (self,)
-        parts = tuple(copy(self) for _ in texts)
-        for number, (part, sql) in enumerate(zip(parts, texts, strict=True)):
-            part.sql, part.rows_fetched = sql, 0
-            if number:
-                part.parameter_count, part.parameters, part.executemany = 0, None, False
-        reading = (part for part in parts if first_keyword(part.sql) in _READING)
-        next(reading, parts[0]).rows_fetched = self.rows_fetched
-        return parts
-
-    def end(self) -> None:
-        """Note that the cursor is exhausted or closed; only the first call counts."""
-        if self.ended is None:
-            self.ended = perf_counter()
-            if self.read_steps is not None:
-                self.steps += self.read_steps()
-
-    def count_steps_with(self, steps: Callable[[], int]) -> None:
-        """Count the steps from now to the end. Those of statements in between count as well."""
-        self.steps = -steps()
-        self.read_steps = steps
-
-
-class CountingCursor:
-    """A DBAPI cursor that counts the rows that leave it.
-
-    All other attributes are read from and written to the cursor behind it.
-    """
-
-    # An event cannot count rows: SQLite steps through them while they are fetched, and has done
-    # almost nothing when after_cursor_execute fires.
-
-    __slots__ = ("_cursor", "_execution")
-
-    _cursor: RowCursor
-    _execution: Execution
-
-    def __init__(self, cursor: RowCursor, execution: Execution) -> None:
-        _set_cursor(self, cursor)
-        _set_execution(self, execution)
-
-    @property
-    def description(self) -> object:
-        """The columns of the result."""
-        # A property, because SQLAlchemy reads it for every result and __getattr__ is slower.
-        return self._cursor.description
-
-    def fetchone(self) -> DBAPIRow | None:
-        """Fetch and count the next row; None ends the execution."""
-        row = self._cursor.fetchone()
-        if row is None:
-            self._execution.end()
-        else:
-            self._execution.rows_fetched += 1
-        return row
-
-    def fetchmany(self, size: int | None = None) -> Sequence[DBAPIRow]:
-        """Fetch and count the next rows; an empty result ends the execution."""
-        # Without a size, the driver takes the cursor's arraysize.
-        rows = self._cursor.fetchmany() if size is None else self._cursor.fetchmany(size)
-        self._execution.rows_fetched += len(rows)
-        if not rows:
-            self._execution.end()
-        return rows
-
-    def fetchall(self) -> Sequence[DBAPIRow]:
-        """Fetch and count all remaining rows."""
-        rows = self._cursor.fetchall()
-        execution = self._execution
-        execution.rows_fetched += len(rows)
-        execution.end()
-        return rows
-
-    def close(self) -> None:
-        """Close the cursor, which ends an execution that was read in part."""
-        self._cursor.close()
-        self._execution.end()
-
-    def __iter__(self) -> Iterator[DBAPIRow]:
-        execution = self._execution
-        for row in self._cursor:  # type: ignore[attr-defined]  # optional in PEP 249
-            execution.rows_fetched += 1
-            yield row
-        execution.end()
-
-    def __next__(self) -> DBAPIRow:
-        row = self.fetchone()
-        if row is None:
-            raise StopIteration
-        return row
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._cursor, name)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        setattr(self._cursor, name, value)
-
-
-# The setters of the two slots. Plain assignment would go through __setattr__ to the cursor.
-_set_cursor = CountingCursor.__dict__["_cursor"].__set__
-_set_execution = CountingCursor.__dict__["_execution"].__set__
-
+from querygrowth.statements import DriverReport, needs_report
 
 # Frame 0 is the listener itself, and frames 1 and 2 are always SQLAlchemy's.
 _FIRST_CALLER = 3
@@ -235,8 +27,13 @@ _TWO_PHASE = frozenset(("begin_twophase", "commit_twophase", "rollback_twophase"
 
 
 @contextmanager
-def listening(engine: Engine, listeners: dict[str, Callable[..., object]]) -> Iterator[None]:
-    """Attach listeners by event name inside the block, and detach all of them on exit."""
+def listening(
+    engine: Engine | type[Engine], listeners: dict[str, Callable[..., object]]
+) -> Iterator[None]:
+    """Attach listeners by event name inside the block, and detach all of them on exit.
+
+    That of `before_cursor_execute` returns the statement and its parameters.
+    """
     # Each is registered for removal at once, so that a failure half way leaves none attached.
     # Attaching is most of the cost of a short block, and some dialects have no two-phase
     # transactions, such as SQLite's. A class of engines has no dialect.
@@ -247,7 +44,11 @@ def listening(engine: Engine, listeners: dict[str, Callable[..., object]]) -> It
         for name, listener in listeners.items():
             if name in needless:
                 continue
-            event.listen(engine, name, listener)
+            if name == "before_cursor_execute":
+                # Without it, SQLAlchemy calls the listener through a function that returns these.
+                event.listen(engine, name, listener, retval=True)
+            else:
+                event.listen(engine, name, listener)
             attached.callback(event.remove, engine, name, listener)
         yield
 
@@ -318,7 +119,7 @@ class Recording:
         parameters: Any,  # a mapping, a sequence, or a list of either: the driver decides
         context: ExecutionContext | None,
         executemany: bool,
-    ) -> None:
+    ) -> tuple[str, Any]:
         # This runs inside every statement of the user: facts are stored, nothing is interpreted.
         walker = self._walker
         # A bulk INSERT that SQLAlchemy splits into statements (insertmanyvalues) says that it is an
@@ -331,7 +132,7 @@ class Recording:
             # The proxy of this checkout. The DBAPI connection behind it outlives the checkout.
             self._checkout_of.get(id(connection.connection)),
             self._transaction_of.get(id(connection)),
-            walker.callers(sys._getframe(_FIRST_CALLER)) if walker else None,
+            walker.callers_of_statement() if walker else None,
             parameters if self._keep_parameters else None,
             raw_load(context) if walker else None,
             batch and self._continues(connection, context),
@@ -340,6 +141,7 @@ class Recording:
             execution.count_steps_with(self._steps)
         self._running[id(context)] = execution
         self.executions.append(execution)
+        return statement, parameters
 
     def _continues(self, connection: Connection, context: ExecutionContext | None) -> bool:
         """Whether the batch before this one belonged to the same INSERT."""

@@ -17,7 +17,8 @@ from sqlalchemy import Engine
 from querygrowth.call_sites import Callers, CallSite, Place, Project, call_site
 from querygrowth.engine import sync_engine, sync_engines
 from querygrowth.every_engine import record_every_engine
-from querygrowth.listener import Execution, Recording, listening
+from querygrowth.execution import Execution
+from querygrowth.listener import Recording, listening
 from querygrowth.orm_loads import Load, RawLoad, load_of
 from querygrowth.query import Query
 from querygrowth.stack import StackWalker

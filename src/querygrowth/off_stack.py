@@ -70,11 +70,16 @@ def _return_line(code: CodeType) -> int:
     return lines.pop() if len(lines) == 1 else code.co_firstlineno
 
 
-def waiting_greenlets() -> Iterator[FrameType]:
-    """Yield the innermost frames of the greenlets that wait for the current one, nearest first."""
+def is_in_greenlet() -> bool:
+    """Whether a greenlet runs that another one waits for."""
     # Greenlet is optional. If it is not imported yet, this code runs in no greenlet.
     greenlet_module = sys.modules.get("greenlet")
-    waiting = greenlet_module.getcurrent().parent if greenlet_module else None
+    return greenlet_module is not None and greenlet_module.getcurrent().parent is not None
+
+
+def waiting_greenlets() -> Iterator[FrameType]:
+    """Yield the innermost frames of the greenlets that wait for the current one, nearest first."""
+    waiting = sys.modules["greenlet"].getcurrent().parent if is_in_greenlet() else None
     while waiting is not None:
         if waiting.gr_frame is not None:
             yield waiting.gr_frame

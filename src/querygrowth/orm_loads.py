@@ -11,7 +11,7 @@ values, which passes between processes.
 
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:  # a project that uses Core alone does not pay for the import
     from sqlalchemy.orm import Mapper, RelationshipProperty
@@ -38,19 +38,13 @@ class Reason(str, Enum):
     __str__ = str.__str__  # enum.StrEnum needs Python 3.11
 
 
-class RawLoad(NamedTuple):
-    """The facts as references to mappers and relationships, which outlive the statement.
-
-    Attributes:
-        reason: Why the statement was sent.
-        mapper: The mapper of the objects that caused it, or that the user's statement is about.
-        detail: The path of the load, the names of attributes, or, for the user's own statement,
-            whether it loads objects and its options.
-    """
-
-    reason: Reason
-    mapper: Any
-    detail: Any
+# The facts as references to mappers and relationships, which outlive the statement: the reason, the
+# mapper of the objects that caused it or that the user's statement is about, and a detail. This is
+# the path of the load, the names of attributes, or, for the user's own statement, whether it loads
+# objects and its options. A plain tuple, because one is made inside of every statement of the ORM.
+RawLoad: TypeAlias = tuple[Reason, Any, Any]
+# An attribute of an Enum class is slow to read in some versions of CPython.
+_LAZY, _EAGER, _QUERY = Reason.LAZY, Reason.EAGER, Reason.QUERY
 
 
 class Load(NamedTuple):
@@ -127,29 +121,32 @@ def raw_load(context: Any) -> RawLoad | None:
     try:
         options = context.execution_options
         statement = context.invoked_statement
+        about = statement._propagate_attrs
+        if not about and not options:
+            return None  # mostly a statement of Core
         loading = options.get("_sa_orm_load_options")  # absent where a query has default options
         if loading is not None:
             state = loading._lazy_loaded_from
             if state is not None:
-                return RawLoad(Reason.LAZY, state.mapper, statement._compile_options._current_path)
+                return (_LAZY, state.mapper, statement._compile_options._current_path)
             state = loading._refresh_state
             if state is not None:
                 return _column_load(state, loading, statement._compile_options._only_load_props)
-        subject = statement._propagate_attrs.get("plugin_subject")
-        if options.get("compiled_cache") is not None:
-            return RawLoad(Reason.FLUSH, subject, None)
+        subject = about.get("plugin_subject")
+        if "compiled_cache" in options and options["compiled_cache"] is not None:
+            return (Reason.FLUSH, subject, None)
         if subject is None:
             return None
         if not context.is_crud:
             path = getattr(statement._compile_options, "_current_path", None)
             if path:
-                return RawLoad(Reason.EAGER, None, path)
+                return (_EAGER, None, path)
             # A column of a class belongs to its entity too, but has a key of its own.
             first = statement._raw_columns[0]._annotations
             of_objects = "parententity" in first and "proxy_key" not in first
-            return RawLoad(Reason.QUERY, subject, (of_objects, statement._with_options))
+            return (_QUERY, subject, (of_objects, statement._with_options))
         in_session = any(name in options for name in _IN_SESSION)
-        return RawLoad(Reason.WRITE if in_session else Reason.QUERY, subject, (False, ()))
+        return (Reason.WRITE if in_session else _QUERY, subject, (False, ()))
     # A driver statement has no context or no statement, text() has no entity, and another release
     # of SQLAlchemy may have other names. Then the advice is that for statements of Core.
     except (AttributeError, IndexError, TypeError):
@@ -159,31 +156,31 @@ def raw_load(context: Any) -> RawLoad | None:
 def _column_load(state: Any, loading: Any, keys: frozenset[str] | None) -> RawLoad:
     # Only Session.refresh loads all attributes without naming them.
     if getattr(loading, "_is_user_refresh", False) or keys is None:
-        return RawLoad(Reason.REFRESHED, state.mapper, keys)
+        return (Reason.REFRESHED, state.mapper, keys)
     if state.expired:
-        return RawLoad(Reason.EXPIRED, state.mapper, keys)
+        return (Reason.EXPIRED, state.mapper, keys)
     if keys & state.expired_attributes:
         # Parts of an object expire by Session.expire(object, names), and when the unit of work does
         # not know the value that the database has computed.
-        return RawLoad(Reason.PARTLY_EXPIRED, state.mapper, keys)
-    return RawLoad(Reason.DEFERRED, state.mapper, keys)
+        return (Reason.PARTLY_EXPIRED, state.mapper, keys)
+    return (Reason.DEFERRED, state.mapper, keys)
 
 
 def load_of(raw: RawLoad | Load | None) -> Load | None:
     """The readable form of a recorded load. One of another process is readable already."""
     if raw is None or isinstance(raw, Load):
         return raw
-    reason = raw.reason
+    reason, subject, detail = raw
     if reason is Reason.FLUSH:
         return Load(reason.value)
     if reason in (Reason.LAZY, Reason.EAGER):
         # A path alternates mappers with their attributes. Only a relationship has `uselist`.
-        path = [step for step in raw.detail.path if hasattr(step, "uselist")]
-        return _relationship_load(reason, path, raw.mapper) if path else None
-    mapper: Mapper[Any] = raw.mapper.mapper
+        path = [step for step in detail.path if hasattr(step, "uselist")]
+        return _relationship_load(reason, path, subject) if path else None
+    mapper: Mapper[Any] = subject.mapper
     name = mapper.class_.__name__
     if reason in (Reason.QUERY, Reason.WRITE):
-        of_objects, options = raw.detail
+        of_objects, options = detail
         return Load(
             reason.value,
             owner=name,
@@ -192,7 +189,7 @@ def load_of(raw: RawLoad | Load | None) -> Load | None:
             joined=tuple(_joined_classes(mapper, options)) if of_objects else (),
             dynamic=tuple(_dynamic_relationships(mapper)),
         )
-    columns = tuple(_columns(mapper, raw.detail or ()))
+    columns = tuple(_columns(mapper, detail or ()))
     parent = mapper.inherits
     # Columns of the table that joined inheritance adds, which a query of the base class leaves out.
     added = parent is not None and mapper.local_table is not parent.local_table

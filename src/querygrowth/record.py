@@ -15,7 +15,8 @@ from querygrowth.call_sites import Callers, CallSite, Place, Project, call_site
 from querygrowth.driver import trace_driver, traceable
 from querygrowth.engine import AnyEngine, sync_engine
 from querygrowth.every_engine import EveryEngine, add_recording, record_every_engine
-from querygrowth.listener import Execution, Recording, listening
+from querygrowth.execution import Execution
+from querygrowth.listener import Recording, listening
 from querygrowth.orm_loads import Load, load_of
 from querygrowth.stack import StackWalker
 from querygrowth.statements import DriverReport

@@ -5,13 +5,18 @@ it: the generated code of a template, a route whose result is serialised after i
 code behind a greenlet, a task or a worker thread. `querygrowth.off_stack` finds those.
 """
 
+import sys
+from collections.abc import Iterator
 from enum import Enum, auto
 from pathlib import Path
 from types import CodeType, FrameType
 from weakref import WeakKeyDictionary
 
+from sqlalchemy import Connection
+
 from querygrowth.call_sites import Callers, Place, Project
 from querygrowth.off_stack import (
+    is_in_greenlet,
     is_route_runner,
     is_template,
     route_site,
@@ -30,6 +35,10 @@ _RUNNERS = frozenset(("_pytest", "pluggy"))
 _GENERATED = "<string>"  # the file name of any code that was generated at run time
 # Deeper recursions are cut. The frames nearest to the statement are kept.
 _LONGEST_CHAIN = 24
+# Frame 0 is StackWalker's, frame 1 that of the listener, and frames 2 and 3 are SQLAlchemy's.
+_FIRST_CALLER = 4
+_CONNECTION_EXECUTE = 6
+_EXECUTE = Connection.execute.__code__
 
 
 class _FrameKind(Enum):
@@ -64,31 +73,50 @@ class StackWalker:
         # Once for a project, because a suite counts in many short blocks.
         self._kinds = _KNOWN_FILES.setdefault(project, {})
 
+    def callers_of_statement(self) -> Callers:
+        """Find the callers of the statement in whose `before_cursor_execute` this is called.
+
+        It must be called by the listener itself.
+        """
+        # Most statements come through Connection.execute, with a known number of SQLAlchemy's frames
+        # in between. To reach a frame by its number is cheaper than to walk there. Where there are
+        # more frames or fewer, the walk begins further inside.
+        try:
+            frame = sys._getframe(_CONNECTION_EXECUTE)
+        except ValueError:  # the stack is not as deep
+            frame = None
+        if frame is None or frame.f_code is not _EXECUTE:
+            frame = sys._getframe(_FIRST_CALLER)
+        return self.callers(frame)
+
     def callers(self, frame: FrameType | None) -> Callers:
         """Find the callers of a statement. A part is empty when no frame fits it."""
         nearest: Place | None = None
         entry: CodeType | None = None
         chain: list[Place] = []
         innermost = frame
-        kinds = self._kinds
+        known = self._kinds.get
         frame = frame or next(waiting_greenlets(), None)
-        greenlets = None
+        greenlets: Iterator[FrameType] | None = None
         while frame is not None:
             code = frame.f_code
-            kind = kinds.get(code.co_filename) or self._classify(frame)
+            kind = known(code.co_filename) or self._classify(frame)
             if kind is _PASSED_OVER:
                 if nearest is None:
                     entry = code
+            elif kind is _PROJECT:
+                place = (code, frame.f_lasti)
+                chain.append(place)
+                if nearest is None:
+                    nearest = place
             elif kind is _TEST_RUNNER:
                 break
-            elif kind is _PROJECT:
-                chain.append((code, frame.f_lasti))
-                nearest = nearest or chain[0]
             elif kind is _TEMPLATE:
                 chain.append(template_site(frame))
                 nearest = nearest or chain[0]
             else:
-                nearest = nearest or (code, frame.f_lasti)
+                if nearest is None:
+                    nearest = (code, frame.f_lasti)
                 # A route that has returned is nearer to its result than the code around it, such as
                 # a middleware.
                 if kind is _ROUTE_RUNNER and not chain and (route := route_site(frame)):
@@ -97,11 +125,14 @@ class StackWalker:
             # Behind an async engine, SQLAlchemy's synchronous core runs in a greenlet. Its stack
             # ends there, and the caller's stack is that of the greenlet that waits for it.
             if frame is None:
+                if greenlets is None and not is_in_greenlet():
+                    break
                 greenlets = greenlets or waiting_greenlets()
                 frame = next(greenlets, None)
         if not chain:
             chain += self._waiting(innermost)
-        return Callers(nearest, tuple(chain[:_LONGEST_CHAIN]), entry)
+        # Not Callers(...), which takes twice as long.
+        return tuple.__new__(Callers, (nearest, tuple(chain[:_LONGEST_CHAIN]), entry))
 
     def _waiting(self, innermost: FrameType | None) -> list[Place]:
         """The project's places in the tasks that wait for this task or thread."""

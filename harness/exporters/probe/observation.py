@@ -14,6 +14,7 @@ from sqlalchemy import event
 
 from querygrowth.call_sites import CallSite, Place, Project, call_site, distinct_sites
 from querygrowth.record import Record, record
+from querygrowth.stack import StackWalker
 from querygrowth.statements import StatementKind, kind_of
 from querygrowth.work import VM_STEPS, has_vm_steps
 
@@ -91,6 +92,9 @@ def observe(
         in_packages: Where branches are counted: in the packages of the exporter and its base
             classes, or only in the folder of the exporter.
     """
+    project = project_of(factory)
+    # Who asks for the observation is no caller of the exporter's: this differs between processes.
+    around = StackWalker(project).callers(sys._getframe()).chain
     counted = [each for each in work if each != VM_STEPS or has_vm_steps(engine)]
     # In the folder alone, a loop in the exporter is not lost among the branches of its bases.
     source = source_file(factory)
@@ -100,11 +104,14 @@ def observe(
         export,
         engine,
         work=counted,
-        project=project_of(factory),
+        project=project,
         branches_in=branches_in,
         all_connections=True,
     )
     sent = found.recording.executions
+    for each in sent:
+        if each.callers:
+            each.callers = each.callers._replace(chain=_within(each.callers.chain, around))
     lines = _lines_of_exporter(
         factory, {each.sql: each.callers.chain for each in sent if each.callers}
     )
@@ -112,6 +119,16 @@ def observe(
         if each.callers and (line := lines.get(each.sql)):
             each.callers = each.callers._replace(chain=(line,))
     return found
+
+
+def _within(chain: Sequence[Place], around: Sequence[Place]) -> tuple[Place, ...]:
+    """Return the places of a chain before those that stood on the stack when the export began."""
+    # Both lists have the nearest place first, and a long one is cut at its end.
+    begin = next(
+        (n for n in range(len(chain)) if tuple(chain[n:]) == tuple(around[: len(chain) - n])),
+        len(chain),
+    )
+    return tuple(chain[:begin])
 
 
 def _lines_of_exporter(
