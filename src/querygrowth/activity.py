@@ -72,6 +72,7 @@ class ShapeActivity:
         steps: Steps of SQLite's machine that its queries took, if they were counted.
         rows_sent: The rows that its INSERT statements carried.
         continued: How many of its queries SQLAlchemy sent because it split a bulk INSERT.
+        empty: How many of its queries fetched no row.
     """
 
     shape: Shape
@@ -85,6 +86,7 @@ class ShapeActivity:
     steps: int = 0
     rows_sent: int = 0
     continued: int = 0
+    empty: int = 0
 
     @classmethod
     def named(
@@ -121,6 +123,7 @@ class Activity:
             where it is known.
         concerns: The table and the statement at these lines in words, by the same names.
         other_shapes: The statements that define or maintain (CREATE, EXPLAIN, COPY), by shape.
+        characters: Characters of all texts in a result that is a collection.
         result: What the result can show. `records` that are set from elsewhere, for a result that
             shows none, are declared as such.
     """
@@ -139,6 +142,7 @@ class Activity:
     concerns: Mapping[str, str] = field(default_factory=dict)
     other_shapes: tuple[ShapeActivity, ...] = ()
     result: ResultKind = ResultKind.RECORDS
+    characters: int = 0
 
     @property
     def other_statements(self) -> int:
@@ -233,6 +237,7 @@ def activity_of(
         },
         other_shapes=_by_shape(others, causes_by_shape(others)),
         result=result_kind(result),
+        characters=_characters(result),
     )
 
 
@@ -268,6 +273,7 @@ def _by_shape(queries: Iterable[Query], causes: Mapping[Shape, Cause]) -> tuple[
             steps=sum(query.steps for query in group),
             rows_sent=sum(map(_rows_sent, group)),
             continued=sum(query.continued for query in group),
+            empty=sum(not query.rows_fetched for query in group),
         )
         for shape, group in groups.items()
     )
@@ -344,6 +350,15 @@ def _holds_a_number(value: object) -> bool:
     if isinstance(value, Mapping):
         value = list(value.values())
     return isinstance(value, Sequence | Set | Row) and any(map(_holds_a_number, value))
+
+
+def _characters(value: object) -> int:
+    """The characters of all texts in a value."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return sum(map(_characters, value)) if isinstance(value, Sequence | Set | Row) else 0
 
 
 def records_in(result: object) -> int | None:

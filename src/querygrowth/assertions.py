@@ -4,10 +4,12 @@
 plugin that needs SQLAlchemy; the plugin imports this module when a test first counts.
 """
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from querygrowth.activity import activity_of
@@ -208,22 +210,39 @@ class QueryCounter:
         found = (doubtful, vacuity, *contract.judge(activity, self.subject))
         return tuple(each for each in found if each is not None)
 
-    def assert_growth(self, action: Action, populate: Populate, **arguments: Any) -> GrowthReport:
+    def assert_growth(
+        self, action: Action, populate: Populate, *unnamed: object, **arguments: Any
+    ) -> GrowthReport:
         """Call `assert_query_growth`, by default with the project's files and scales.
 
         Args:
             action: Called with an engine; plain or async.
             populate: Called with the size of every axis; returns an engine on such a database.
+            unnamed: None is accepted.
             arguments: The other arguments of `assert_query_growth`.
 
         Raises:
             VerdictError: See `assert_query_growth`.
             ValueError: See `assert_query_growth`.
+            TypeError: An argument is missing, has no name, or has one that does not exist.
         """
         __tracebackhide__ = True
+        _check_named(unnamed, arguments)
         if arguments.get("scales") is None:
             arguments["scales"] = self.default_scales or DEFAULT_SCALES
         return assert_query_growth(action, populate, **{"project": self.project, **arguments})
+
+
+def _check_named(unnamed: Sequence[object], arguments: Mapping[str, object]) -> None:
+    """Refuse arguments of `query_growth` in words about that name, which is the one in the test."""
+    __tracebackhide__ = True
+    known = [*inspect.signature(assert_query_growth).parameters][2:]
+    if unnamed or "axes" not in arguments:
+        raise TypeError('query_growth takes the axes by name: query_growth(..., axes=["orders"])')
+    for name in arguments.keys() - {*known}:
+        near = get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise TypeError(f"query_growth has no argument {name!r}: {hint}")
 
 
 def _is_plainly_kept(contract: QueryContract, log: QueryLog) -> bool:

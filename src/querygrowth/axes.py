@@ -37,7 +37,13 @@ class Plan:
     together: tuple[int, ...]
 
 
-def plan(axes: Axes, scales: Scales, together: Sequence[int] | None, populate: Populate) -> Plan:
+def plan(
+    axes: Axes,
+    scales: Scales,
+    together: Sequence[int] | None,
+    action: Callable[..., object],
+    populate: Populate,
+) -> Plan:
     """Check the arguments of a measurement, and plan its sizes.
 
     Args:
@@ -45,14 +51,17 @@ def plan(axes: Axes, scales: Scales, together: Sequence[int] | None, populate: P
         scales: The sizes to try, for all axes or by axis.
         together: The sizes to try on all axes at once. None chooses them if there is more than one
             axis.
+        action: Has to take what `populate` returns.
         populate: Has to take the axes as keyword arguments.
 
     Raises:
         ValueError: An argument is wrong; see `measure_growth`.
     """
     check_list("axes", axes, 'axes=["orders"]')
+    if not isinstance(axes, Mapping) and len(names := [*axes]) > len({*map(repr, names)}):
+        raise ValueError(f"axes names an axis twice: {', '.join(map(str, names))}")
     base = dict(axes) if isinstance(axes, Mapping) else dict.fromkeys(axes, BASE_SIZE)
-    _check_axes(base, populate)
+    _check_axes(base, action, populate)
     for axis, size in base.items():
         _check_sizes(f"the base size of {axis}", [size])
     planned = _planned_scales(base, scales)
@@ -136,16 +145,39 @@ def _check_sizes(name: str, sizes: Sequence[object]) -> None:
             raise ValueError(f"{name}: a size cannot be negative, got {size}")
 
 
-def _check_axes(base: Sizes, populate: Populate) -> None:
+def _check_axes(base: Sizes, action: Callable[..., object], populate: Populate) -> None:
     if not base:
         raise ValueError("at least one axis is needed to grow along")
     for axis in base:
         if not isinstance(axis, str):
             raise ValueError(f"axes must be names, such as axes=['orders'], got {axis!r}")
     # Checked before anything runs, because a population at the largest scale may take long.
-    try:
-        inspect.signature(populate).bind(**base)
-    except TypeError as mismatch:
+    for name, function in (("the action", action), ("populate", populate)):
+        if not callable(function):
+            raise ValueError(
+                f"{name} must be a function, got {type(function).__name__}: pass the function "
+                "without calling it"
+            )
+    mismatch = _mismatch(populate, **base)
+    if mismatch and not _mismatch(action, **base) and not _mismatch(populate, None):
+        raise ValueError(
+            f"populate does not take the axes {', '.join(base)}, but the action does: the order is "
+            "query_growth(action, populate)"
+        )
+    if mismatch:
         raise ValueError(
             f"populate does not take the axes {', '.join(base)} as keyword arguments: {mismatch}"
-        ) from None
+        )
+    if mismatch := _mismatch(action, None):
+        raise ValueError(f"the action must take one argument, what populate returns: {mismatch}")
+
+
+def _mismatch(function: Callable[..., object], /, *arguments: object, **named: object) -> str:
+    """Why a function does not take these arguments; empty if it does."""
+    try:
+        inspect.signature(function).bind(*arguments, **named)
+    except TypeError as mismatch:
+        return str(mismatch)
+    except ValueError:  # functions written in C may have no signature
+        return ""
+    return ""

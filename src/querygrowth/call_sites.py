@@ -88,7 +88,16 @@ class Project:
             # below the root too.
             installed = below.rpartition(_SITE_PACKAGES)[2].partition(os.sep)[0]
             return installed.removesuffix(".py") in self._packages_in_source
-        return inside and not filename.startswith(self._not_the_users)
+        if not inside or filename.startswith(self._not_the_users):
+            return False
+        return not self._is_vendored(Path(filename).parent)
+
+    def _is_vendored(self, folder: Path) -> bool:
+        """Whether a folder below the root belongs to packages that pip has installed there."""
+        # `pip install --target` leaves the metadata of the packages beside them.
+        root = Path(self._root)
+        below = (each for each in (folder, *folder.parents) if root in each.parents)
+        return any(next(each.glob("*.dist-info"), None) is not None for each in below)
 
     def passes_over(self, filename: str) -> bool:
         """Whether frames of this file are never call sites."""

@@ -62,12 +62,18 @@ def causes_by_shape(queries: Sequence[Query]) -> Mapping[Shape, Cause]:
         found = _commonest((query.callers, query.entry, query.load) for query in here)
         commonest[shape] = found or ((), "", None)
     # A line in a wrapper is the nearest for all statements of the wrapper, so it explains nothing.
-    distinct = distinct_sites({shape: chain for shape, (chain, _, _) in commonest.items()})
-    shapes_at = Counter(nearest.values())
+    # A query and what is loaded later for its objects may share a line without a wrapper.
+    late = {shape for shape, (_, _, load) in commonest.items() if load is not None and load.needs}
+    distinct: dict[Shape, CallSite | None] = {}
+    for group_of_shapes in (late, commonest.keys() - late):
+        distinct |= distinct_sites(
+            {shape: chain for shape, (chain, _, _) in commonest.items() if shape in group_of_shapes}
+        )
+    shapes_at = Counter((site, shape in late) for shape, site in nearest.items())
     parents = _parents(queries)
     return {
         shape: Cause(
-            distinct.get(shape, site) if shapes_at[site] > 1 else site,
+            distinct.get(shape, site) if shapes_at[site, shape in late] > 1 else site,
             *commonest[shape],
             parents=_commonest(
                 parents[query.number] for query in groups[shape] if query.number in parents

@@ -90,8 +90,10 @@ class Allowance:
         # as many queries as chunks of all the data would need.
         if self.chunk is not None:
             return max(0, -(-(covered.rows_sent or covered.values) // self.chunk) - 1)
-        # Whether a full page was the last one is known only from an empty page after it.
-        return (covered.rows_fetched or covered.values) // self.page if self.page else 0
+        # Whether a full page was the last one is known only from an empty page after it. Some loops
+        # ask for it after a page that is not full too.
+        full, rest = divmod(covered.rows_fetched or covered.values, self.page or 1)
+        return full + (1 if rest and covered.empty else 0)
 
     def _rows_in_ranges(self, activity: Activity, page: int, of: str) -> int:
         """The rows of the table `of` that were read in ranges of at most `page`."""

@@ -111,6 +111,33 @@ def row_counts(connection: Connection) -> Mapping[tuple[str, str], int]:
     }
 
 
+def row_counts_of_file(engine: Engine) -> Mapping[tuple[str, str], int] | None:
+    """`row_counts` of an SQLite database, through a cursor that leaves transactions as they are.
+
+    None for another database, and where the database cannot be asked.
+    """
+    # A database in memory has one connection for a thread. The rollback at the end of an SQLAlchemy
+    # connection would undo what the user has not committed on it.
+    if engine.dialect.name != "sqlite" or _shares_its_connection(engine):
+        return None
+    counts: dict[tuple[str, str], int] = {}
+    try:
+        connection = engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            for schema in [row[1] for row in cursor.execute("PRAGMA database_list").fetchall()]:
+                listing = f"SELECT name FROM \"{schema}\".sqlite_master WHERE type = 'table'"  # noqa: S608
+                for (name,) in cursor.execute(listing).fetchall():
+                    if not name.startswith("sqlite_"):
+                        counted = f'SELECT count(*) FROM "{schema}"."{name}"'  # noqa: S608
+                        counts[schema, name] = cursor.execute(counted).fetchone()[0]
+        finally:
+            connection.close()
+    except Exception:  # as in `ask`
+        return None
+    return counts
+
+
 def _user_schemas(inspector: Inspector) -> Iterator[str]:
     return (name for name in inspector.get_schema_names() if name not in _SYSTEM_SCHEMAS)
 

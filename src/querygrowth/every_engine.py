@@ -33,10 +33,12 @@ class EveryEngine:
 
     Args:
         make_recording: Makes the recording of an engine.
+        but: An engine that is left out.
     """
 
-    def __init__(self, make_recording: Callable[[], Recording]) -> None:
+    def __init__(self, make_recording: Callable[[], Recording], but: Engine | None = None) -> None:
         self._make_recording = make_recording
+        self._but = None if but is None else _original(but)
         # Keyed by id(), and the engine is kept, so that no other engine gets its id.
         self._recorded: dict[int, EngineRecording] = {}
 
@@ -48,9 +50,7 @@ class EveryEngine:
 
     def of(self, engine: Engine) -> EngineRecording:
         """The recording of an engine, which is made when the engine is first seen."""
-        # An engine with execution options is a view of another engine, on the same pool.
-        while (original := getattr(engine, "_proxied", None)) is not None:
-            engine = original
+        engine = _original(engine)
         found = self._recorded.get(id(engine))
         if found is None:
             recording = self._make_recording()
@@ -62,23 +62,61 @@ class EveryEngine:
         """A listener that passes an event to the recording of its engine."""
 
         def forward(connection: Connection, *arguments: object) -> object:
-            return self.of(connection.engine).listeners[name](connection, *arguments)
+            if self._but is None or _original(connection.engine) is not self._but:
+                return self.of(connection.engine).listeners[name](connection, *arguments)
+            # The statement and its parameters, which SQLAlchemy takes from this listener.
+            return arguments[1:3] if name == "before_cursor_execute" else None
 
         return forward
 
     def connected(self, connection: Connection) -> None:
         """Note the checkout of a new connection."""
-        self.of(connection.engine).listeners["checkout"](None, None, connection.connection)
+        if self._but is None or _original(connection.engine) is not self._but:
+            self.of(connection.engine).listeners["checkout"](None, None, connection.connection)
+
+
+def _original(engine: Engine) -> Engine:
+    # An engine with execution options is a view of another engine, on the same pool.
+    while (original := getattr(engine, "_proxied", None)) is not None:
+        engine = original
+    return engine
+
+
+def add_recording(recording: Recording, other: Recording) -> None:
+    """Add what another engine sent, in the order of time.
+
+    Args:
+        recording: Gets the statements, transactions and checkouts. It is complete.
+        other: Those of the other engine. It is complete, and not used any more.
+    """
+    for execution in other.executions:
+        # They are numbered from 1 in each recording.
+        if execution.transaction is not None:
+            execution.transaction += recording.transactions_begun
+        if execution.checkout is not None:
+            execution.checkout += recording.checkouts
+    recording.executions = sorted(
+        [*recording.executions, *other.executions], key=lambda each: each.started
+    )
+    recording.transactions_begun += other.transactions_begun
+    recording.commits += other.commits
+    recording.rollbacks += other.rollbacks
+    recording.checkouts += other.checkouts
+    recording.empty_transactions += other.empty_transactions
+    recording.empty_checkouts += other.empty_checkouts
 
 
 @contextmanager
-def record_every_engine(make_recording: Callable[[], Recording]) -> Iterator[EveryEngine]:
+def record_every_engine(
+    make_recording: Callable[[], Recording], but: Engine | None = None
+) -> Iterator[EveryEngine]:
     """Record what any engine of the process sends inside the block.
 
     Args:
         make_recording: Makes the recording of an engine.
+        but: An engine that is left out.
     """
-    every = EveryEngine(make_recording)
+    every = EveryEngine(make_recording, but)
     listeners: dict[str, Callable[..., Any]] = {
         name: every.listener(name)
         for name in make_recording().listeners()

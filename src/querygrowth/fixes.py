@@ -28,7 +28,8 @@ _AGGREGATE = re.compile(r"^SELECT (?:COUNT|SUM|MIN|MAX|AVG)\(", re.IGNORECASE)
 # Functions of a session that write pending changes first, and are meant to do something else.
 _WRITERS = frozenset({"flush", "commit", "begin_nested", "prepare", "__exit__", "__aexit__"})
 
-
+_BLOCK_ENDS = frozenset({"__exit__", "__aexit__"})
+_BULK_METHODS = frozenset({"bulk_save_objects", "bulk_insert_mappings", "bulk_update_mappings"})
 _GETTERS = frozenset({"get", "get_one"})
 
 
@@ -171,16 +172,15 @@ def _relationship(sent: ShapeActivity, load: Load) -> str:
         )
     if cause.entry == "merge":
         return _of_merge(load.target)
-    options, site = _option_path(load, cause.parents)
+    options, site = _option_path(load, cause.parents, load.option)
     return (
         f"{load.relationship}, which is loaded for every {load.owner}: add .options({options}) to "
         f"the query{_at(site)}"
     )
 
 
-def _option_path(load: Load, parents: Parents | None) -> tuple[str, CallSite | None]:
-    """The loader options from the user's query to a relationship, and the line of that query."""
-    option = load.option
+def _option_path(load: Load, parents: Parents | None, option: str) -> tuple[str, CallSite | None]:
+    """The loader options from the user's query to that of a load, and the line of that query."""
     while parents is not None and parents.load is not None:
         loaded = parents.load
         if not loaded.relationship:
@@ -200,18 +200,25 @@ def _option_path(load: Load, parents: Parents | None) -> tuple[str, CallSite | N
 def _columns(sent: ShapeActivity, load: Load) -> str:
     cause = sent.cause
     owner, names = load.owner, ", ".join(_attributes(load))
-    site = cause.parents.site if cause.parents else None
     again = (
         f"session.scalars(select({owner}).where({_in(load, sent)})"
         ".execution_options(populate_existing=True)).all()"
     )
     if load.reason == Reason.SUBCLASS:
+        chained, site = _option_path(load, cause.parents, f"selectin_polymorphic([{owner}])")
+        # The function takes the base class, which the method of another option knows.
+        options = (
+            chained.replace("(", f"({load.base}, ", 1) if chained[:9] == "selectin_" else chained
+        )
         return (
-            f"{names}, which a query of {load.base} does not load: add "
-            f".options(selectin_polymorphic({load.base}, [{owner}])) to the query{_at(site)}"
+            f"{names}, which a query of {load.base} does not load: add .options({options}) to the "
+            f"query{_at(site)}"
         )
     if load.reason == Reason.DEFERRED:
-        options = ", ".join(f"undefer({name})" for name in _attributes(load))
+        undeferred = [f"undefer({name})" for name in _attributes(load)]
+        options, site = _option_path(load, cause.parents, ".".join(undeferred))
+        if options.startswith("undefer"):
+            options = ", ".join(undeferred)
         return (
             f"{names}, which is deferred and loaded for every {owner}: add .options({options}) to "
             f"the query{_at(site)}"
@@ -220,8 +227,9 @@ def _columns(sent: ShapeActivity, load: Load) -> str:
         return f"refresh() of every {owner}: load them again in one query: {again}"
     if load.reason == Reason.EXPIRED:
         return (
-            f"{owner} objects that have expired, usually by commit(), and are loaded one by one: "
-            f"use Session(expire_on_commit=False), or load them again in one query: {again}"
+            f"{owner} objects that have expired, by commit(), rollback() or expire(), and are "
+            "loaded one by one: use Session(expire_on_commit=False) if it was commit(), or load "
+            f"them again in one query: {again}"
         )
     return (
         f"{names}, which expired after a flush since the database computes them, or by expire(): "
@@ -295,7 +303,14 @@ def _write(sent: ShapeActivity, item: str) -> str:
     target, session = mapped or table, "session" if in_session else "connection"
     if flushed:
         trigger = f"{cause.entry or 'flush'}()"
-        if cause.entry not in _WRITERS:
+        if cause.entry in _BLOCK_ENDS:
+            trigger = "the end of a `with` block"
+        elif cause.entry in _BULK_METHODS:
+            return (
+                f"{operation} on {table}, sent once per {item} by {trigger}: call it once with all "
+                f"objects, or write in bulk: {_bulk(sent, session, target)}"
+            )
+        elif cause.entry not in _WRITERS:
             trigger = f"the autoflush before {trigger} (with session.no_autoflush: prevents it)"
         return (
             f"{operation} on {table}, sent once per {item} by {trigger}: if it stands in a loop, "
@@ -311,6 +326,8 @@ def _bulk(sent: ShapeActivity, session: str, target: str) -> str:
     mapped = sent.cause.load is not None and bool(sent.cause.load.owner)
     keys = [_bare(key) for key in _keys(sent.shape.text)] or ["id"]
     column = f"{target}.{keys[0]}" if mapped else f"{target}.c.{keys[0]}"
+    if operation == "INSERT" and re.search(r"\bSELECT\b", sent.shape.text):
+        return f"{session}.execute(insert({target}).from_select([...], select(...)))"
     if operation == "INSERT":
         return f"{session}.execute(insert({target}), [{{...}}, {{...}}])"
     if operation == "DELETE":

@@ -97,7 +97,8 @@ def steady_count_grew(axis: AxisGrowth, name: str) -> bool:
 
 def rows_must_be_constant(axis: AxisGrowth) -> bool:
     """Whether the result stays the same size, so that fetched rows have to as well."""
-    if axis.partial:
+    # Rows that are changed have to be fetched, whatever the result is.
+    if axis.partial or any(act.written for act in axis.activities):
         return False
     if all(act.result is ResultKind.YES_OR_NO for act in axis.activities):
         return True
@@ -106,7 +107,7 @@ def rows_must_be_constant(axis: AxisGrowth) -> bool:
     if records is None or any(act.result is ResultKind.SUMMARY for act in axis.activities):
         return False
     # Figures for two items, made of more and more rows, are no filter. Their first ten are.
-    if records[0] == records[-1] and not all(act.shows_records for act in axis.activities):
+    if records[0] == records[-1] and not axis.shows_records:
         return False
     return records[-1] == records[-2]
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isqrt, log
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 
@@ -26,7 +27,15 @@ from querygrowth.axes import (
 )
 from querygrowth.call_sites import Project
 from querygrowth.contract import QueryContract, check_contract
-from querygrowth.database import Answer, ask, ask_async, row_counts, tables_of, tables_of_async
+from querygrowth.database import (
+    Answer,
+    ask,
+    ask_async,
+    row_counts,
+    row_counts_of_file,
+    tables_of,
+    tables_of_async,
+)
 from querygrowth.engine import AnyEngine, single_engine
 from querygrowth.grown import grows_as, reported_counts, undecided_trends
 from querygrowth.growth_report import AxisGrowth, GrowthReport
@@ -62,13 +71,23 @@ class _Sample:
             and _counts(self.activity) == _counts(other.activity)
         )
 
-    @property
-    def touched_rows(self) -> int | None:
-        """The rows of the tables that the action touched; None if they are not known."""
-        if self.rows is None:
-            return None
-        touched = self.activity.tables
-        return sum(count for (_, table), count in self.rows.items() if table in touched)
+
+def _data(samples: Sequence[_Sample]) -> tuple[int, ...] | None:
+    """The rows of the touched table that grows most, at each scale; None if they are not known."""
+    # Of one table, and not the sum of all: small tables that grow less would make the sum of the
+    # first scale larger, and rows in proportion to the largest table grow faster than that sum.
+    touched = frozenset().union(*(sample.activity.tables for sample in samples))
+    rows = [sample.rows for sample in samples if sample.rows is not None]
+    if len(rows) < len(samples):
+        return None
+    tables = {key: None for each in rows for key in each if key[1] in touched}
+    counts = [tuple(each.get(key, 0) for each in rows) for key in tables]
+    nothing = (0,) * len(samples)
+    return max(counts, key=lambda each: (each[-1] / max(1, each[0]), each[-1]), default=nothing)
+
+
+def _first(values: Any) -> object:
+    return values[0]
 
 
 def _counts(activity: Activity) -> tuple[object, ...]:
@@ -88,7 +107,7 @@ def _counts(activity: Activity) -> tuple[object, ...]:
 def _rows_needed(activity: Activity, before: Sequence[_Sample], together: bool) -> bool:
     """Whether the rows of all tables have to be counted, which costs a query for every table."""
     # They are counted where nothing else shows whether, or how, the data grew.
-    if together and not activity.shows_records:
+    if together and (not activity.shows_records or activity.characters):
         return True
     return all(
         other.equals(before[0]) and _counts(activity) == _counts(other.activity) for other in before
@@ -120,15 +139,13 @@ class _Measurement:
         samples: list[_Sample] = []
         for scale in scales:
             samples.append(self._sample(self._sizes(axes, scale), samples, len(axes) > 1))
-        rows = [each.touched_rows for each in samples]
-        counted = [count for count in rows if count is not None]
         return AxisGrowth(
             self.axis,
             tuple(scales),
             tuple(sample.activity for sample in samples),
             all(sample.equals(samples[0]) for sample in samples),
             together=tuple(axes) if len(axes) > 1 else (),
-            data=tuple(counted) if len(counted) == len(samples) else None,
+            data=_data(samples),
             partial=bool(self.planned.together) and len(axes) < len(self.planned.base),
         )
 
@@ -164,19 +181,36 @@ class _Measurement:
                     return runner.call(self.action, source)
 
             try:
-                engine = single_engine(source)
+                # The other engines are counted too, as all engines are that the action uses.
+                several = isinstance(source, tuple | list) and bool(source)
+                engine = single_engine(_first(source) if several else source)
             except ValueError as refused:
+                if source is None:
+                    raise ValueError(
+                        "populate must return an engine on the database that it filled, and "
+                        "returned None: is its return or yield missing?"
+                    ) from None
                 raise ValueError(
                     "populate must return an SQLAlchemy engine (or a context manager that yields "
                     f"one), got {type(source).__name__}: {refused}"
                 ) from None
-            activity = watch(action, engine, runner=runner, work=work, project=self.project)
+            # An action that deletes leaves no rows to count.
+            rows = self._ask_before(engine) if self.writes else None
+            activity = watch(
+                action,
+                engine,
+                runner=runner,
+                work=work,
+                project=self.project,
+                every_engine=True,
+            )
             # The database is gone once the block ends, so its tables are listed here. The counts
             # are complete by now, and the queries of the listing are not among them.
             if self.contract.named_tables.keys() - activity.tables - self.tables:
                 self.tables |= {bare_name(name) for name in self._tables(engine)}
-            sample = _Sample(activity)
-            if _rows_needed(activity, before, together):
+            sample = _Sample(activity, rows, asked=self.writes)
+            unknown = sample.rows is None and not activity.written
+            if unknown and _rows_needed(activity, before, together):
                 sample = _Sample(activity, self._ask(engine, row_counts), asked=True)
         if activity.written and not self.writes:
             raise ValueError(
@@ -202,6 +236,12 @@ class _Measurement:
         if isinstance(engine, Engine):
             return tables_of(engine) or frozenset()
         return self.runner.wait_for(tables_of_async(engine)) or frozenset()
+
+    def _ask_before(self, engine: AnyEngine) -> Mapping[tuple[str, str], int] | None:
+        """The rows of all tables, without a change to the connection that the action will use."""
+        if isinstance(engine, Engine) and engine.dialect.name == "sqlite":
+            return row_counts_of_file(engine)
+        return self._ask(engine, row_counts)
 
     def _ask(self, engine: AnyEngine, question: Callable[[Connection], Answer]) -> Answer | None:
         if isinstance(engine, Engine):
@@ -334,7 +374,7 @@ def measure_growth(
     __tracebackhide__ = True
     check_contract(contract)
     check_list("work", work, 'work=["vm_steps"]')
-    planned = plan(axes, scales, together, populate)
+    planned = plan(axes, scales, together, action, populate)
 
     def measured() -> GrowthReport:
         __tracebackhide__ = True

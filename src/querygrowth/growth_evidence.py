@@ -1,5 +1,6 @@
 """The evidence and the advice of a growth failure, in words."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,6 +21,8 @@ _KNOWN_CHUNKS = {
     32_766: "IN lists split at 32766, SQLite's limit of variables",
     65_535: "IN lists split at 65535, PostgreSQL's limit of parameters",
 }
+
+_PAGE = re.compile(r"\bLIMIT\b|\bFETCH (?:FIRST|NEXT)\b")
 
 SHOWN_SHAPES = 3
 _NEAR_ZERO = 0.05
@@ -109,7 +112,9 @@ def growing_queries(
         shapes = [sent for sent in known.values() if sent.shape.table in tables]
         label = name if name in grown else f"tables such as {', '.join(sorted(tables)[:2])}"
         found.append(GrowingQueries(label, shapes[-1], trend(axis.scales, counts), len(tables)))
-    return tuple(sorted(found, key=lambda each: -max(each.trend.counts)))[:SHOWN_SHAPES]
+    # The statements into which SQLAlchemy splits a bulk INSERT are no cause beside others.
+    loops = [each for each in found if max(each.trend.counts) > each.sent.continued + 1]
+    return tuple(sorted(loops or found, key=lambda each: -max(each.trend.counts)))[:SHOWN_SHAPES]
 
 
 def family_of(family: str, axis: AxisGrowth) -> frozenset[str]:
@@ -158,13 +163,18 @@ def advice(growing: Sequence[GrowingQueries], axis: AxisGrowth) -> str:
         return f"a query about {worst.about} inside nested loops"
     chunk = worst.chunk
     if chunk is not None:
+        if _PAGE.search(worst.sent.shape.text):
+            return (
+                f"pages of {worst.about}: read larger ones, or stream the rows of one query; if it "
+                f"is meant, declare it: allow({worst.about!r}, page=...)"
+            )
         usual = (words for size, words in _KNOWN_CHUNKS.items() if chunk.low <= size <= chunk.high)
         source = next(usual, f"work done in chunks of {_sizes(chunk)}")
         return f"{source}; if it is meant, declare it: allow({worst.about!r}, chunk=...)"
     if worst.trend.growth is Growth.LOGARITHMIC:
         return (
             f"a search that queries {worst.about} at every step: let the database search, with "
-            "WHERE, ORDER BY and LIMIT"
+            "WHERE, ORDER BY and LIMIT, or read all levels of a tree with WITH RECURSIVE"
         )
     return worst.fix.next_step
 

@@ -9,6 +9,10 @@ from querygrowth.activity import Activity, ResultKind
 from querygrowth.axes import check_rising
 from querygrowth.trend import Trend, trend
 
+# Rows for a record that grow by less than this factor need no explanation.
+_AS_MANY = 2
+# Texts made of several rows may have a part that does not grow.
+_LONGER = 0.5
 _NUMBER = re.compile(r"\d+")
 
 
@@ -75,13 +79,29 @@ class AxisGrowth:
         rising = [each for each in (records, data) if each is not None and _rises(each)]
         if records is None or records not in rising:
             return data if data in rising else None
-        if self.activities[-1].shows_records and not self.partial:
+        if self.shows_records and not self.partial:
             return records
         # A number may be a sum, or a count of groups, and one axis alone may add rows without
         # records. The records then show the data only if they grow at least as the rest.
         if self.together and self.activities[-1].result is ResultKind.SUMMARY:
             return data if data in rising else None
         return max(rising, key=lambda each: each[-1] / (each[0] or 1))
+
+    @property
+    def shows_records(self) -> bool:
+        """Whether `records` are those that were asked for at every scale; see `Activity`."""
+        return all(act.shows_records for act in self.activities) and not self._texts_grow()
+
+    def _texts_grow(self) -> bool:
+        """Whether the texts of a record become longer by as much as rows are fetched for it."""
+        # A text may be made of many rows, such as a line with all items of an order. It is then
+        # about as many times as long. The digits of a larger number are no such text.
+        first, last = self.activities[0], self.activities[-1]
+        if not (first.rows_fetched and last.rows_fetched and first.records and last.records):
+            return False
+        longer = (last.characters / last.records) / (max(1, first.characters) / first.records)
+        more = (last.rows_fetched / last.records) / (first.rows_fetched / first.records)
+        return more > _AS_MANY and longer > more * _LONGER
 
     def shape_trends(self) -> Mapping[str, Trend]:
         """How the counts of the shapes grow, by the shape's text."""

@@ -261,7 +261,10 @@ def _judge_rows(axis: AxisGrowth, subject: str, contract: QueryContract, grew: b
         faster = f"fetched rows grew with {axis.axis}"
     else:
         expected = f"fetched rows in proportion to {unit_of(axis)}"
-        next_step = "joins that multiply each other's rows, or a missing join condition"
+        next_step = (
+            "joins that multiply each other's rows (load one of two collections with "
+            "selectinload), or a missing join condition"
+        )
         faster = f"fetched rows grew faster than {unit_of(axis)}"
     if found is None:
         unknown = counts_of(axis, lambda act: act.rows_fetched) is None

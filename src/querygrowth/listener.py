@@ -87,6 +87,11 @@ class Recording:
         self._begun_after: dict[int, int] = {}
         self._checked_out_after: dict[int, tuple[int, int]] = {}
 
+    @property
+    def walker(self) -> StackWalker | None:
+        """Finds the callers of a statement."""
+        return self._walker
+
     def count_steps_with(self, steps: Callable[[], int]) -> None:
         """Note for every statement how far `steps` counts until its last row was fetched."""
         self._steps = steps

@@ -9,9 +9,12 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from sqlalchemy import Engine
+
 from querygrowth.call_sites import Callers, CallSite, Place, Project, call_site
 from querygrowth.driver import trace_driver, traceable
 from querygrowth.engine import AnyEngine, sync_engine
+from querygrowth.every_engine import EveryEngine, add_recording, record_every_engine
 from querygrowth.execution import Execution
 from querygrowth.listener import Recording, listening
 from querygrowth.orm_loads import Load, load_of
@@ -153,17 +156,20 @@ def record(
     project: Project | None = None,
     branches_in: Project | None = None,
     all_connections: bool = False,
+    every_engine: bool = False,
 ) -> Record:
     """Run `action()` once under all counters of an engine.
 
     Args:
         action: What to run.
-        engine: The only engine that is counted.
+        engine: The engine that is counted.
         work: Deterministic counts to take beside the queries (`VM_STEPS`, `BRANCHES`).
         project: The user's own files; default: those below the working directory.
         branches_in: The files in which branches are counted; default: those of the project.
         all_connections: Whether statements on connections that the engine did not make are
             bypasses too; see `trace_driver`.
+        every_engine: Whether the statements of all other engines of the process count as well, if
+            the action uses `engine` at all.
 
     Raises:
         ValueError: The engine cannot count a kind of work. The action has not run.
@@ -186,7 +192,12 @@ def record(
         if VM_STEPS in tallies:
             recording.count_steps_with(tallies[VM_STEPS].read)
         stack.enter_context(listening(target, recording.listeners()))
+        others = stack.enter_context(_others(target, recording)) if every_engine else None
         result = action()
+        # An action that leaves its own engine alone shows nothing about the data that it was given.
+        if others is not None and (recording.executions or recording.checkouts):
+            for each in others.recorded:
+                add_recording(recording, each.recording)
     return Record(
         target.dialect.name,
         recording,
@@ -194,6 +205,13 @@ def record(
         {name: tally.count for name, tally in tallies.items()},
         {name: tally.site for name, tally in tallies.items() if tally.site is not None},
         result,
+    )
+
+
+def _others(target: Engine, recording: Recording) -> AbstractContextManager[EveryEngine]:
+    """Record all engines but one, in recordings like that of this engine."""
+    return record_every_engine(
+        lambda: Recording(walker=recording.walker, keep_parameters=False), but=target
     )
 
 

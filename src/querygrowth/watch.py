@@ -5,9 +5,14 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from unittest import SkipTest
 
 from querygrowth.activity import Activity, activity_of_record
@@ -122,6 +127,10 @@ else:
                 self._loop.close()
 
 
+def _same(value: Any) -> Callable[[], Any]:
+    return lambda: value
+
+
 @contextmanager
 def action_runner() -> Iterator["ActionRunner"]:
     """Yield an ActionRunner that uses one event loop for the whole block."""
@@ -144,7 +153,14 @@ class ActionRunner:
 
     @contextmanager
     def entered(self, resource: object) -> Iterator[object]:
-        """Enter a context manager, async or not, and yield its value; yield anything else."""
+        """Enter a context manager, async or not, and yield its value; yield anything else.
+
+        A generator, async or not, is a context manager without its decorator, as a fixture is.
+        """
+        if inspect.isgenerator(resource):
+            resource = contextmanager(_same(resource))()
+        elif inspect.isasyncgen(resource):
+            resource = asynccontextmanager(_same(resource))()
         if isinstance(resource, AbstractContextManager):
             with resource as value:
                 yield value
@@ -176,17 +192,19 @@ def watch(
     work: Iterable[str] = (),
     project: Project | None = None,
     all_connections: bool = False,
+    every_engine: bool = False,
 ) -> Activity:
     """Run `action(engine)` once and record what it did.
 
     Args:
         action: A plain or async function of the engine.
-        engine: The only engine that is counted.
+        engine: The engine that is counted.
         runner: Calls the action.
         work: Deterministic counts to take beside the queries (`VM_STEPS`, `BRANCHES`).
         project: The user's own files; default: those below the working directory.
         all_connections: Whether statements on connections that the engine did not make are
             bypasses too; see `trace_driver`.
+        every_engine: Whether the statements of other engines count too; see `record`.
 
     Raises:
         ValueError: The engine cannot count a kind of work. The action has not run.
@@ -204,5 +222,6 @@ def watch(
             work=work,
             project=project,
             all_connections=all_connections,
+            every_engine=every_engine,
         )
     )

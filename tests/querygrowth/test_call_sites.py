@@ -79,6 +79,15 @@ def test_a_project_consists_of_the_files_below_its_root(
     assert project.contains(str(path)) is contained
 
 
+def test_packages_that_pip_installed_into_a_folder_of_the_project_are_not_the_users(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "vendor" / "library-1.0.dist-info").mkdir(parents=True)
+    project = Project(tmp_path)
+    assert not project.contains(str(tmp_path / "vendor" / "library" / "module.py"))
+    assert project.contains(str(tmp_path / "shop" / "module.py"))
+
+
 def test_frames_of_a_directory_that_is_passed_over_are_never_call_sites() -> None:
     frame = sys._getframe()
     everything = StackWalker(Project(HERE)).callers(frame)

@@ -1,6 +1,7 @@
 """Exceptions of populate and of the action: the step, the sizes and the axis stand first."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from unittest import SkipTest
@@ -42,6 +43,49 @@ def fails_at_its_end(orders: int = 2) -> Iterator[Engine]:
 
 async def async_populate(orders: int = 2) -> Engine:
     raise ConnectionError
+
+
+def generates(orders: int = 2) -> Iterator[Engine]:
+    yield filled(orders)
+
+
+async def generates_async(orders: int = 2) -> AsyncIterator[Engine]:
+    yield filled(orders)
+
+
+def several(orders: int = 2) -> tuple[Engine, Engine]:
+    return filled(orders), filled()
+
+
+def reads_the_first(engines: tuple[Engine, ...]) -> list[int]:
+    return reads(engines[0])
+
+
+@pytest.mark.parametrize(
+    ("populate", "action"),
+    [(generates, reads), (generates_async, reads), (several, reads_the_first)],
+)
+def test_populate_may_be_a_generator_or_return_several_engines(populate, action) -> None:
+    report = measure_growth(action, populate, axes=["orders"], scales=(2, 3, 4))
+    assert [each.records for each in report.axes] == [(2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("action", "populate", "axes", "message"),
+    [
+        ([1], filled, ["orders"], "the action must be a function, got list: pass the function"),
+        (reads, filled(2), ["orders"], "populate must be a function, got Engine: pass the"),
+        (filled, reads, ["orders"], "the order is query_growth(action, populate)"),
+        (lambda: 1, filled, ["orders"], "the action must take one argument, what populate returns"),
+        (reads, filled, ["orders", "orders"], "axes names an axis twice: orders, orders"),
+        (reads, lambda orders: None, ["orders"], "returned None: is its return or yield missing?"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_words_that_say_what_to_pass(
+    action, populate, axes, message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        measure_growth(action, populate, axes=axes, scales=(2, 3, 4))
 
 
 @asynccontextmanager

@@ -158,7 +158,7 @@ def test_a_populated_database_is_released_when_the_action_fails() -> None:
     assert released == [True]
 
 
-def never(**_sizes: int) -> Engine:
+def never(*_engine: object, **_sizes: int) -> Engine:
     raise AssertionError("something ran")
 
 

@@ -1,9 +1,20 @@
 """Columns that are loaded one object at a time: the failure names them, and their own repair."""
 
 from sqlalchemy import Engine, func, select
-from sqlalchemy.orm import Session, defer, load_only, selectin_polymorphic, undefer, undefer_group
+from sqlalchemy.orm import (
+    Session,
+    defer,
+    joinedload,
+    load_only,
+    selectin_polymorphic,
+    subqueryload,
+    undefer,
+    undefer_group,
+)
 
-from scenarios.library import Author, Person, Reader, grows
+from scenarios.company import Department, Engineer, company
+from scenarios.library import Author, Book, Person, Reader, grows
+from scenarios.pair import Pair
 
 
 def deferred_biographies(engine: Engine) -> list[str]:
@@ -50,6 +61,33 @@ def polymorphic_columns(engine: Engine) -> list[str]:
     people = select(Person).options(selectin_polymorphic(Person, [Reader]))
     with Session(engine) as session:
         return [person.card for person in session.scalars(people)]
+
+
+def deferred_behind_a_join(engine: Engine) -> list[str]:
+    with Session(engine) as session:
+        books = session.scalars(select(Book).options(joinedload(Book.author))).all()
+        return [book.author.biography for book in books]  # behind a join
+
+
+def undeferred_behind_a_join(engine: Engine) -> list[str]:
+    with Session(engine) as session:
+        author = joinedload(Book.author).undefer(Author.biography)
+        return [book.author.biography for book in session.scalars(select(Book).options(author))]
+
+
+def subclass_behind_a_relationship(engine: Engine) -> list[str]:
+    with Session(engine) as session:
+        departments = session.scalars(select(Department).options(subqueryload(Department.people)))
+        people = [person for department in departments for person in department.people]
+        return [person.language for person in people if isinstance(person, Engineer)]  # behind
+
+
+def polymorphic_behind_a_relationship(engine: Engine) -> list[str]:
+    with Session(engine) as session:
+        option = subqueryload(Department.people).selectin_polymorphic([Engineer])
+        departments = session.scalars(select(Department).options(option))
+        people = [person for department in departments for person in department.people]
+        return [person.language for person in people if isinstance(person, Engineer)]
 
 
 def expired_by_commit(engine: Engine) -> list[str]:
@@ -188,6 +226,22 @@ PAIRS = (
         "# expired",
         "attributes: all of Author",
         "Session(expire_on_commit=False)",
+    ),
+    grows(
+        "a deferred column behind a join",
+        deferred_behind_a_join,
+        undeferred_behind_a_join,
+        "# behind a join",
+        "add .options(defaultload(Book.author).undefer(Author.biography)) to the query",
+    ),
+    Pair(
+        "columns of a subclass behind a relationship",
+        subclass_behind_a_relationship,
+        polymorphic_behind_a_relationship,
+        (r"options\(selectinload\(Department.people\).selectin_polymorphic\(\[Engineer\]\)\)",),
+        company,
+        ("people",),
+        "# behind",
     ),
     grows(
         "objects that a rollback expired",

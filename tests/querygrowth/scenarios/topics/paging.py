@@ -35,6 +35,18 @@ def pages_by_key(engine: Engine) -> list[str]:
             last = rows[-1].id
 
 
+def pages_until_an_empty_one(engine: Engine) -> list[str]:
+    """It asks for another page after one that is not full."""
+    found: list[str] = []
+    last = -1
+    with engine.connect() as connection:
+        query = select(Item.id, Item.product).order_by(Item.id).limit(7)
+        while page := connection.execute(query.where(Item.id > last)).all():
+            found += [item.product for item in page]
+            last = page[-1].id
+    return found
+
+
 def one_page(engine: Engine) -> list[str]:
     with engine.connect() as connection:
         connection.scalar(select(func.count()).select_from(Item))
@@ -151,6 +163,16 @@ PAIRS = (
         ("queries grew with orders", "items: "),
         store,
         twin_contract=QueryContract().allow("items", page=5),
+    ),
+    Pair(
+        "pages until an empty one",
+        pages_until_an_empty_one,
+        pages_until_an_empty_one,
+        ("pages of items: read larger ones", r"allow\('items', page=...\)"),
+        store,
+        ("orders",),
+        contract=QueryContract(per_table=1),
+        twin_contract=QueryContract(per_table=1).allow("items", page=7),
     ),
     Pair("one page and a count", None, one_page, (), store),
     Pair(

@@ -165,7 +165,67 @@ def merges_loaded_objects(engine: Engine) -> int:
         return len(authors)
 
 
+def bulk_saves_of_one(engine: Engine) -> int:
+    with Session(engine) as session:
+        ids = session.scalars(select(Author.id)).all()
+        for number in ids:
+            session.bulk_save_objects([Tag(name=f"new {number}")])  # saves one
+        session.commit()
+        return len(ids)
+
+
+def bulk_save_of_all(engine: Engine) -> int:
+    with Session(engine) as session:
+        ids = session.scalars(select(Author.id)).all()
+        session.bulk_save_objects([Tag(name=f"new {number}") for number in ids])
+        session.commit()
+        return len(ids)
+
+
+def inserts_from_selects(engine: Engine) -> int:
+    with engine.begin() as connection:
+        ids = connection.scalars(select(Author.id)).all()
+        for number in ids:
+            named = select(Author.name).where(Author.id == number)
+            connection.execute(insert(tags).from_select(["name"], named))  # from select
+        return len(ids)
+
+
+def savepoint_for_each(engine: Engine) -> int:
+    with Session(engine) as session:
+        ids = session.scalars(select(Author.id)).all()
+        for number in ids:
+            with session.begin_nested():
+                session.add(Tag(name=f"new {number}"))
+        session.commit()
+        return len(ids)
+
+
 PAIRS = (
+    grows(
+        "bulk saves of one object",
+        bulk_saves_of_one,
+        bulk_save_of_all,
+        "# saves one",
+        "by bulk_save_objects(): call it once with all objects",
+        writes=True,
+    ),
+    grows(
+        "inserts from selects",
+        inserts_from_selects,
+        None,
+        "# from select",
+        "connection.execute(insert(tags).from_select([...], select(...)))",
+        writes=True,
+    ),
+    grows(
+        "a savepoint for each insert",
+        savepoint_for_each,
+        None,
+        "",
+        "by the end of a `with` block",
+        writes=True,
+    ),
     grows(
         "inserts of Core",
         core_inserts,
