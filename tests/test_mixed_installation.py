@@ -155,6 +155,9 @@ def editable(folder: Path, name: str, kind: str) -> None:
     folder.mkdir(exist_ok=True)
     if kind == "link":
         (folder / f"{name}.egg-link").write_text(f"{checkout}\n.")
+    elif kind == "call":
+        mapped = f"F.map_module('elspeth', '{checkout}/elspeth/__init__.py')\n"
+        install(folder, name, {f"_editable_impl_{name}.py": mapped})
     elif kind == "path":
         install(folder, name, {f"_{name}.pth": f"import this\n{checkout}\n"})
     else:
@@ -163,7 +166,7 @@ def editable(folder: Path, name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("ours_is_editable", [False, True])
-@pytest.mark.parametrize("kind", ["path", "finder", "link"])
+@pytest.mark.parametrize("kind", ["path", "finder", "call", "link"])
 def test_editable_installations_are_found(
     tmp_path: Path, kind: str, ours_is_editable: bool
 ) -> None:
@@ -177,6 +180,25 @@ def test_editable_installations_are_found(
     assert mixture is not None
     assert [each.name for each in mixture.distributions] == ["elspeth", "elspeth-landscape"]
     assert "in common" not in str(mixture)
+
+
+@pytest.mark.parametrize("entry", ["elspeth-0.1.0-py3.11.egg-info", "elspeth.egg-info"])
+def test_a_distribution_of_setup_py_is_found(tmp_path: Path, entry: str) -> None:
+    install_ours(tmp_path)
+    (tmp_path / entry).mkdir()
+    (tmp_path / entry / "top_level.txt").write_text("elspeth\nelspeth_tests\n")
+    mixture = mixed_installation([str(tmp_path)])
+    assert mixture is not None
+    assert [each.name for each in mixture.distributions] == ["elspeth", "elspeth-landscape"]
+
+
+def test_what_pip_has_moved_away_is_not_installed(tmp_path: Path) -> None:
+    install_ours(tmp_path)
+    (tmp_path / "elspeth_landscape-0.1.0.dist-info").rename(
+        tmp_path / "~lspeth_landscape-0.1.0.dist-info"
+    )
+    install_ours(tmp_path)
+    assert installation_problem([str(tmp_path)]) is None
 
 
 def test_a_checkout_of_ours_with_both_distributions_is_not_a_mixture(tmp_path: Path) -> None:

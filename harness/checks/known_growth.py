@@ -19,6 +19,8 @@ from querygrowth.verdict import GROWTH, Outcome, Verdict
 _COUNTED = everything(100, run_id="leaks")
 # The run of the check for leaks, which is stored anyway.
 _SLOW_QUERIES_PER_RECORD = 0.1
+# A judgement of growth has no kind, and an export that ended in an error has one.
+_OF_GROWTH = ("", GROWTH)
 
 
 @dataclass
@@ -34,13 +36,14 @@ class KnownGrowth:
 
     def add(self, found: CheckVerdict) -> None:
         """Keep a verdict if it is one on growth that the check of queries found."""
-        if found.check is Check.QUERIES and found.verdict.failed and found.verdict.kind == GROWTH:
+        is_growth = found.verdict.kind in _OF_GROWTH
+        if found.check is Check.QUERIES and found.verdict.failed and is_growth:
             self.verdicts.append(found.verdict)
 
     def unrepeated(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
-        """Return verdicts without those that say the same of the same line."""
-        known = {(each.seen, each.site) for each in self.verdicts}
-        return [each for each in verdicts if (each.seen, each.site) not in known]
+        """Return the verdicts without those that say the same of the same axis."""
+        known = {each.seen for each in self.verdicts}
+        return [each for each in verdicts if each.seen not in known]
 
     def left_out(
         self, candidate: Measured, runs: CostRuns, directory: Path, *, expected: str

@@ -139,12 +139,20 @@ def _distributions(folder: str) -> Iterator[_Distribution]:
         # A zip file, or a folder that does not exist: both are usual on sys.path.
         return
     for entry in entries:
+        if entry.startswith("~"):
+            continue  # What pip has moved away and not removed: it ignores that itself.
         if entry.endswith(".dist-info"):
             record = _read(os.path.join(folder, entry, "RECORD"))
             files = _files_of(record)
             if files or _is_editable(folder, record):
                 name, _, version = entry.removesuffix(".dist-info").partition("-")
                 yield _Distribution(name.replace("_", "-"), version, files)
+        elif entry.endswith(".egg-info"):
+            # Of setup.py and of some packages of systems, which list no files in a common form.
+            packages = _read(os.path.join(folder, entry, "top_level.txt")).split()
+            if PACKAGE in packages and _holds_package(folder):
+                name, _, rest = entry.removesuffix(".egg-info").partition("-")
+                yield _Distribution(name.replace("_", "-"), rest.partition("-")[0], frozenset())
         elif entry.endswith(".egg-link"):
             # What `setup.py develop` leaves: the folder of the checkout is on the first line.
             source = _read(os.path.join(folder, entry)).split("\n", 1)[0].strip()
@@ -174,13 +182,12 @@ def _is_editable(folder: str, record: str) -> bool:
             added = _read(os.path.join(folder, path)).splitlines()
             if any(_holds_package(each.strip()) for each in added):
                 return True
-        # setuptools writes a module with a dict of packages and their folders.
-        elif (
-            path.startswith("__editable__")
-            and path.endswith(".py")
-            and f"'{PACKAGE}':" in _read(os.path.join(folder, path))
-        ):
-            return True
+        # setuptools writes a module with a dict of packages and their folders, and hatchling and
+        # pdm one that names each package in a call.
+        elif "editable" in path and path.endswith(".py") and "/" not in path:
+            text = _read(os.path.join(folder, path))
+            if any(f"'{PACKAGE}'{end}" in text for end in (":", ",")):
+                return True
     return False
 
 

@@ -97,7 +97,7 @@ def test_every_growth_failure_of_the_gate_has_a_file_and_a_line(
     # What the gate does besides takes time and says nothing of growth.
     accepted = load_baseline(DEFAULT_BASELINE)
     monkeypatch.setattr(gate, "count_costs", lambda *_: accepted)
-    monkeypatch.setattr(gate, "attribute_queries", lambda *_: {})
+    monkeypatch.setattr(gate, "formulas_of", lambda *_: {})
     experiment = Experiment(
         specs=tuple(RunSpec(rows=rows, batches=rows, members=1) for rows in (2, 4)),
         control=measured(CONTROL),
