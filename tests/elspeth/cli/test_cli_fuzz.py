@@ -164,4 +164,4 @@ def test_a_call_ends_with_a_documented_code_and_changes_only_its_target(
             called = call(cli.main, arguments)
 
     assert_ended_well(called)
-    event(f"{arguments[0] if arguments else ''} {called.code}")
+    event(ascii(f"{arguments[0] if arguments else ''} {called.code}"))
