@@ -236,7 +236,8 @@ def load_targets(path: Path) -> tuple[Target, ...]:
     # A typo must not pass: a target that nothing judges would look like one that is reached.
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
+        # ValueError: not UTF-8, not TOML, or an integer of thousands of digits.
         reason = getattr(error, "strerror", None) or error
         raise TargetsError(f"no targets in {path}: {reason}") from error
     for key in content:

@@ -316,7 +316,7 @@ def _entries(path: Path, name: str) -> list[Mapping[str, Any]]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SubjectError(f"cannot read {path}: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise SubjectError(f"{path} is not TOML: {error}") from None
     entries: list[Mapping[str, Any]] = content.get(name, [])
     if not entries:

@@ -107,7 +107,7 @@ def _read(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{file}: {error.strerror}") from error
-    except ValueError as error:  # Not TOML, or not UTF-8.
+    except (ValueError, RecursionError) as error:  # Not TOML, or not UTF-8; or nested too deep.
         raise ConfigurationError(f"{file} is not TOML: {error}") from error
 
 

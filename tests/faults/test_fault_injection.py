@@ -1,11 +1,14 @@
 """The fault tests themselves: an export without a fault passes, and every violation is detected."""
 
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from audit_trail import KEY, OLD, Ended, Trail
 from fault_injection import KILLED, SUCCEEDED, inject_fault
-from fault_table import LostError
+from fault_table import FAULTS, ROW, TABLE, LostError, put_table
 
 KILLED_SILENTLY = Ended(-9, "", "")
 
@@ -77,3 +80,33 @@ def test_an_injection_without_an_assertion_fails(trail: Trail) -> None:
 def test_the_old_export_does_not_verify(trail: Trail) -> None:
     assert set((trail.content() or {}).values()) == {OLD}
     assert not trail.is_complete()
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+
+
+def test_the_page_has_the_rows_of_the_suite() -> None:
+    (table,) = TABLE.findall(PAGE.read_text(encoding="utf-8"))
+    assert [(int(number), words) for number, words in ROW.findall(table)] == list(FAULTS.items())
+
+
+def test_the_suite_injects_every_fault_of_the_table() -> None:
+    tests = "".join(each.read_text() for each in Path(__file__).parent.glob("test_*.py"))
+    assert {int(number) for number in re.findall(r"mark\.fault\((\d+)", tests)} == set(FAULTS)
+
+
+def test_a_table_is_put_in_the_place_of_the_last_one(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE.read_text())
+    put_table(page, ["a line", r"\1 and a skip"], datetime(2026, 1, 2, tzinfo=UTC))
+    (table,) = TABLE.findall(page.read_text())
+    assert table == "```\nRun of 2026-01-02\n\na line\n\\1 and a skip\n```\n"
+    assert TABLE.sub("", page.read_text()) == TABLE.sub("", PAGE.read_text())
+
+
+def test_a_page_without_a_place_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a page")
+    with pytest.raises(ValueError, match=r"page\.md: no place for the table"):
+        put_table(page, ["a line"], datetime(2026, 1, 2, tzinfo=UTC))
+    assert page.read_text() == "a page"

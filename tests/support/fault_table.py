@@ -1,9 +1,12 @@
 """A pytest plugin that counts the faults that tests inject, and prints a table of the results."""
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 from zlib import crc32
 
@@ -59,6 +62,13 @@ FAULTS: Mapping[int, str] = MappingProxyType(
 SWEEP = 13
 """The fault that is injected at every possible place. The table shows it on a separate line."""
 
+TABLE = re.compile(
+    "(?<=<!-- the table of `tox -e faults` -->\n).*?(?=<!-- end of the table -->)", re.S
+)
+"""The place of the table in a page."""
+ROW = re.compile(r"^ ?(\d+)  (.*?)  +(?:\d|not run)", re.M)
+"""A row of the table: the number and the words of a fault."""
+
 _COUNTS = "fault counts"
 
 
@@ -97,6 +107,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="short",
         help="The faults to inject: every fault once and a sample of the sweep, or all of them.",
     )
+    parser.addoption(
+        "--faults-page",
+        type=Path,
+        help="With --faults=full: the page whose table is replaced by that of this run.",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -107,7 +122,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "its variants",
     )
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(_Table(config.getoption("--faults") == "full"))
+        page = config.getoption("--faults-page")
+        is_full = config.getoption("--faults") == "full"
+        if page is not None and not is_full:
+            raise pytest.UsageError("--faults-page needs --faults=full")
+        config.pluginmanager.register(_Table(is_full, page))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -176,8 +195,9 @@ class _Row:
 class _Table:
     """The results of each fault over all tests."""
 
-    def __init__(self, is_full: bool) -> None:
+    def __init__(self, is_full: bool, page: Path | None) -> None:
         self._is_full = is_full
+        self._page = page
         self._rows: defaultdict[int, _Row] = defaultdict(_Row)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -190,6 +210,8 @@ class _Table:
             terminalreporter.section("faults")
             for line in self._lines():
                 terminalreporter.write_line(line)
+            if self._page is not None:
+                put_table(self._page, self._lines(), datetime.now(UTC))
 
     def _add(
         self, report: pytest.TestReport, number: int, injections: int, survived: int, lost: int
@@ -218,6 +240,25 @@ class _Table:
         yield f"faults survived {survived}/{injections}, lost {lost}"
         extent = "every k" if self._is_full else "a sample of k"
         yield f"SIGKILL sweep: torn {swept.lost} of {swept.injections} ({extent})"
+
+
+def put_table(page: Path, lines: Iterable[str], moment: datetime) -> None:
+    """Replace the table of a page.
+
+    Args:
+        page: A Markdown file with the two comments of `TABLE`.
+        lines: The table and what was skipped.
+        moment: When it was measured.
+
+    Raises:
+        ValueError: The page lacks the comments.
+    """
+    text = page.read_text(encoding="utf-8")
+    block = "\n".join(("```", f"Run of {moment:%Y-%m-%d}", "", *lines, "```", ""))
+    replaced, count = TABLE.subn(lambda _: block, text)
+    if count != 1:
+        raise ValueError(f"{page}: no place for the table of faults")
+    page.write_text(replaced, encoding="utf-8")
 
 
 def _row_lines(number: int, fault: str, row: _Row) -> Iterator[str]:

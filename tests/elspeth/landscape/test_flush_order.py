@@ -236,3 +236,20 @@ def test_a_flush_that_fails_ends_the_export_at_that_step(
 
     assert path.read_bytes() == (b"old" if which == 1 else b"new\n")
     assert [each.name for each in disk.folder.iterdir()] == ["run.jsonl"]
+
+
+def test_a_directory_that_a_kill_left_aside_is_put_back_before_the_next_is_filled(
+    disk: Disk,
+) -> None:
+    path = disk.folder / "run"
+    with new_directory(path) as unfinished:
+        (unfinished / "run.csv").write_bytes(b"old")
+        aside = unfinished.with_suffix(REPLACED)
+    path.rename(aside)
+    disk.take()
+    with new_directory(path):
+        assert disk.take() == [
+            ("rename", REPLACED, "run"),
+            ("flush", "", (TEMPORARY, "run")),
+        ]
+        assert (path / "run.csv").read_bytes() == b"old"
