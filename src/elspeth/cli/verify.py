@@ -11,6 +11,7 @@ from elspeth.core.landscape.attestation import (
     check_attestation,
 )
 from elspeth.core.landscape.keys import MINIMUM_KEY_BYTES, Keyring
+from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES
 from elspeth.core.landscape.verification.verify import Verification, verify
 
 
@@ -37,6 +38,7 @@ class VerifyRequest:
     unique: bool = False
     allow_unsigned: bool = False
     attestation: AttestationOptions | None = None
+    max_line_bytes: int = MAX_LINE_BYTES
 
     def run(self) -> "VerifyResult":
         """Verify the export, and its attestation if `attestation` is set.
@@ -71,6 +73,7 @@ class VerifyRequest:
             unique=self.unique,
             allow_unsigned=self.allow_unsigned,
             allow_unchecked=allow_unchecked,
+            max_line_bytes=self.max_line_bytes,
         )
 
 
