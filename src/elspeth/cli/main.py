@@ -22,6 +22,7 @@ from elspeth.cli.runtime import (
     stop_on_signals,
 )
 from elspeth.core.error_text import one_line
+from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES
 
 # A command imports what it needs when it runs, so that `--help` does not wait for a database.
 if TYPE_CHECKING:
@@ -60,6 +61,13 @@ AttestationKey = Annotated[
 
 _LONGEST_TIMEOUT = 31_536_000.0
 """A year in seconds; the timer of the system refuses some larger numbers, and infinity."""
+
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001, max=_LONGEST_TIMEOUT, metavar="SECONDS", help="Stop when it takes longer."
+    ),
+]
 
 _PIPED_WIDTH = 1000
 """The width of output that a script reads, so that no table wraps."""
@@ -115,15 +123,7 @@ def export(
     ] = None,
     key_file: KeyFile = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share a JSON Lines export.")] = 1,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            min=0.001,
-            max=_LONGEST_TIMEOUT,
-            metavar="SECONDS",
-            help="Stop an export that takes longer.",
-        ),
-    ] = None,
+    timeout: Timeout = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     attest: Attest = False,
     attestation_key: AttestationKey = None,
@@ -284,6 +284,10 @@ def verify(
         list[Path] | None,
         typer.Option(metavar="FILE", help="An attestation that was kept elsewhere; repeatable."),
     ] = None,
+    max_line_bytes: Annotated[
+        int, typer.Option(min=1, max=2**31, help="The length of the longest line that is read.")
+    ] = MAX_LINE_BYTES,
+    timeout: Timeout = None,
 ) -> int:
     """Check an export: its form, every signature, its order and its manifest; exit 1 if invalid."""
     from elspeth.cli.signing_keys import attestation_keys, chosen_verification_key
@@ -305,7 +309,7 @@ def verify(
             follows or (),
             can_replace_signing_key=has_public_key,
         )
-    result = VerifyRequest(path, key, run, unique, allow_unsigned, options).run()
+    result = VerifyRequest(path, key, run, unique, allow_unsigned, options, max_line_bytes).run()
     console = _console()
     for line in result.lines():
         console.print(Text(one_line(line)))

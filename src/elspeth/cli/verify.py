@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elspeth.core.landscape.keys import MINIMUM_KEY_BYTES, Keyring
+from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES
 from elspeth.core.landscape.verification.verify import Verification, verify
 
 # Imported when an attestation is checked: its JSON is read with pydantic, which takes time to load.
@@ -36,6 +37,7 @@ class VerifyRequest:
     unique: bool = False
     allow_unsigned: bool = False
     attestation: AttestationOptions | None = None
+    max_line_bytes: int = MAX_LINE_BYTES
 
     def run(self) -> "VerifyResult":
         """Verify the export, and its attestation if `attestation` is set.
@@ -72,6 +74,7 @@ class VerifyRequest:
             unique=self.unique,
             allow_unsigned=self.allow_unsigned,
             allow_unchecked=allow_unchecked,
+            max_line_bytes=self.max_line_bytes,
         )
 
 

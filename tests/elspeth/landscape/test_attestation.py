@@ -265,11 +265,14 @@ class TestDetected:
         with pytest.raises(AttestationError, match=r"attestation of 'other.jsonl', another place"):
             file.export()
 
-    def test_a_renamed_copy_with_its_attestation_is_still_the_export(self, file: Place) -> None:
+    def test_an_attestation_made_for_another_place_is_not_accepted(self, file: Place) -> None:
         file.attested()
         copy(file.path, file.path.with_name("copy.jsonl"))
         copy(attestation_path(file.path), file.path.with_name("copy.jsonl.attestation.json"))
-        assert file.check(path=file.path.with_name("copy.jsonl")).ok
+        (defect,) = file.check(path=file.path.with_name("copy.jsonl")).defects
+        assert defect.reason is AttestationReason.FOREIGN_EXPORT
+        assert f"made for {file.path.name!r}, another place than 'copy.jsonl'" in defect.message
+        assert file.check().ok
 
     def test_a_gap_in_the_sequence_until_it_is_filled(self, file: Place) -> None:
         kept = []

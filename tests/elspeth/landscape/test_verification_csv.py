@@ -11,7 +11,6 @@ from sample_run import KEY
 from signed_exports import EVERY_TYPE, Record, as_export, export_lines, records_of, shortened
 
 from elspeth.core.landscape.verification.csv_files import CsvTable
-from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES
 from elspeth.core.landscape.verification.record_shapes import SHAPES
 from elspeth.core.landscape.verification.signatures import SignatureVerifier
 from elspeth.core.landscape.verification.verify import Defect, Reason, Verification, verify
@@ -217,8 +216,8 @@ class TestLines:
     def test_a_quote_that_is_never_closed_is_read_in_bounded_memory(self, directory: Path) -> None:
         path = directory / "artifact.csv"
         with path.open("ab") as file:
-            file.write(b'"' + (b"x" * 1000 + b"\r\n") * (MAX_LINE_BYTES // 1000))
-        found = verify(directory, KEY)
+            file.write(b'"' + (b"x" * 1000 + b"\r\n") * 4194)
+        found = verify(directory, KEY, max_line_bytes=4 * 2**20)
         assert [reason for reason, *_ in reasons(found)] == ["TOO_LONG", "COUNT"]
 
     def test_a_child_without_its_parent_is_found(self, directory: Path) -> None:

@@ -166,7 +166,7 @@ def test_what_is_no_export_is_one_defect(tmp_path: Path, content: str, reason: R
 
 def test_bytes_that_are_no_text_are_a_defect(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(b'[{"a": "\xff"}]')
-    found = verify(tmp_path / "x.json", KEY)
+    found = verify(tmp_path / "x.json", KEY, max_line_bytes=4 * 2**20)
     assert reasons(found) == [Reason.CORRUPT_JSON]
 
 

@@ -89,7 +89,13 @@ class AttestationResult:
 
 def attestation_path(export: Path) -> Path:
     """Return the path of an export's attestation."""
-    return export.with_name(export.name + SUFFIX)
+    named = _named(export)
+    return named.with_name(named.name + SUFFIX)
+
+
+def _named(export: Path) -> Path:
+    """Return a path of an export that ends in its name, as `.` and `..` do not."""
+    return export if export.name not in ("", "..") else export.resolve()
 
 
 def read_attestation(path: Path, keys: Sequence[VerificationKey]) -> Attestation:
@@ -185,6 +191,13 @@ def _check_content(
     if actual.sha256 != attestation.statement.sha256:
         yield _describe_other_export(export, attestation, verification)
         return
+    # The same bytes at another place: the chain of that place says nothing about this one.
+    if attestation.statement.name != _named(export).name:
+        message = (
+            f"it was made for {attestation.statement.name!r}, another place than "
+            f"{_named(export).name!r}: verify the export under that name"
+        )
+        yield AttestationDefect(AttestationReason.FOREIGN_EXPORT, message, attestation.path)
     # The bytes are the attested ones, so a difference here is a false statement of the signer.
     manifest_hash = (verification.manifest or {}).get("final_hash")
     facts: tuple[tuple[str, object, object], ...] = (
@@ -207,7 +220,7 @@ def _describe_other_export(
     export: Path, attestation: Attestation, verification: Verification
 ) -> AttestationDefect:
     """Return the defect of an export that is not the attested one, by its name and time."""
-    if attestation.statement.name != export.name:
+    if attestation.statement.name != _named(export).name:
         message = f"not {attestation.statement.name!r}, whose attestation stands beside it"
         return AttestationDefect(AttestationReason.FOREIGN_EXPORT, message, export)
     # Without two times, or with equal ones, it is unknown which of the exports is older.

@@ -10,6 +10,7 @@ import errno
 import io
 import mmap
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -146,7 +147,7 @@ def _copy(source: Path, target: Path) -> None:
 def _lines(path: Path) -> Iterator[tuple[str, ...]]:
     """Yield the texts of every line; the first line holds the names of the columns."""
     with path.open("rb") as file:
-        for line in read_csv_lines(file):
+        for line in read_csv_lines(file, sys.maxsize - 1):
             if line.defect is not None:
                 raise OSError(errno.EIO, f"line {line.number}: {line.defect.message}", str(path))
             yield line.texts

@@ -6,6 +6,7 @@ ids of parents.
 """
 
 import csv
+import errno
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ from elspeth.core.landscape.verification.defects import (
     ParsedLine,
     Reason,
     Record,
+    too_long,
 )
 from elspeth.core.landscape.verification.record_order import ORDER_RULES, OrderRule, rules_inside
 from elspeth.core.landscape.verification.record_shapes import (
@@ -54,32 +56,32 @@ class CsvLine:
     defect: Defect | None = None
 
 
-def read_csv_lines(file: IO[bytes]) -> Iterator[CsvLine]:
+def read_csv_lines(file: IO[bytes], max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[CsvLine]:
     """Yield the lines of a file, with a defect where a line is not as `csv.writer` writes it.
 
     Holds one line at a time. Raises OSError.
     """
     number = 1
-    while line := _next_line(file):
-        if len(line) > MAX_LINE_BYTES:
-            message = f"longer than {MAX_LINE_BYTES:,} bytes, or a quote that is never closed"
-            yield CsvLine(number, defect=Defect(Reason.TOO_LONG, message))
+    while line := _next_line(file, max_line_bytes):
+        if len(line) > max_line_bytes:
+            defect = too_long(max_line_bytes, ", or a quote that is never closed")
+            yield CsvLine(number, defect=defect)
             # The end of this line is unknown, so the next one cannot be found.
             return
         yield _split(number, line)
         number += line.count(b"\n")
 
 
-def _next_line(file: IO[bytes]) -> bytes:
+def _next_line(file: IO[bytes], max_line_bytes: int) -> bytes:
     """Read up to a line break outside quotes."""
     # csv.writer doubles a quote inside a text, so after an even number of quotes all are closed.
     parts: list[bytes] = []
     size = quotes = 0
-    while part := file.readline(MAX_LINE_BYTES + 1 - size):
+    while part := file.readline(max_line_bytes + 1 - size):
         parts.append(part)
         size += len(part)
         quotes += part.count(b'"')
-        if size > MAX_LINE_BYTES or (quotes % 2 == 0 and part.endswith(b"\n")):
+        if size > max_line_bytes or (quotes % 2 == 0 and part.endswith(b"\n")):
             break
     return b"".join(parts)
 
@@ -136,10 +138,16 @@ class CsvTable:
     # CSV holds only text, so the columns of the type decide how to read it. An empty field may be
     # null or empty text: null is tried first, then text, and the signature decides.
 
-    def __init__(self, name: str, file: IO[bytes], shape: RecordShape) -> None:
+    def __init__(
+        self,
+        name: str,
+        file: IO[bytes],
+        shape: RecordShape,
+        max_line_bytes: int = MAX_LINE_BYTES,
+    ) -> None:
         self._name = name
         self._shape = shape
-        self._records = self._read(read_csv_lines(file))
+        self._records = self._read(read_csv_lines(file, max_line_bytes))
         self.head = next(self._records, None)
 
     def advance(self) -> None:
@@ -230,7 +238,7 @@ def _exactly(
     return value if write(value) == text else text
 
 
-def read_csv(directory: Path) -> Iterator[ParsedLine]:
+def read_csv(directory: Path, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[ParsedLine]:
     """Yield every line of the files, merged on the ids of parents.
 
     Holds one line per file. Raises OSError.
@@ -240,7 +248,11 @@ def read_csv(directory: Path) -> Iterator[ParsedLine]:
         for name, shape in SHAPES.items():
             path = directory / f"{name}.csv"
             if path.exists():
-                tables[name] = CsvTable(path.name, files.enter_context(path.open("rb")), shape)
+                # Opening a pipe would wait for a writer, and a device has no end.
+                if not path.is_file():
+                    raise OSError(errno.EINVAL, "is not a regular file", str(path))
+                file = files.enter_context(path.open("rb"))
+                tables[name] = CsvTable(path.name, file, shape, max_line_bytes)
         merge = _Merge(tables)
         yield from merge.inside(None, None)
         # Records whose parent is missing come before the manifest, where `RecordOrder` reports them

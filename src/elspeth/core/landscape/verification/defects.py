@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 Record: TypeAlias = dict[str, Any]
 
 # Keeps memory flat for any file. Real lines have hundreds of bytes: PostgreSQL limits exported
-# texts to 512 characters. SQLite enforces no lengths, hence the wide margin.
-MAX_LINE_BYTES = 4 * 1024 * 1024
-"""The length of the longest line that is read."""
+# texts to 512 characters. SQLite enforces no lengths, so an export can hold longer lines.
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""The length of the longest line that is read, if no other limit is chosen."""
 
 _LONGEST_REPR = 80
 
@@ -127,6 +127,12 @@ class Verification:
         if self.every_signature_is_bad:
             return "every record fails: probably the wrong key"
         return None
+
+
+def too_long(limit: int, besides: str = "") -> Defect:
+    """Return the defect of a line that is longer than a limit in bytes."""
+    message = f"longer than {limit:,} bytes{besides}; --max-line-bytes sets another limit"
+    return Defect(Reason.TOO_LONG, message)
 
 
 def short_repr(value: object) -> str:

@@ -23,6 +23,7 @@ from elspeth.core.landscape.verification.defects import (
     Reason,
     Record,
     short_repr,
+    too_long,
 )
 from elspeth.core.landscape.verification.record_shapes import SHAPES, SIGNATURE, RecordShape
 
@@ -45,13 +46,14 @@ class FastPath:
     # orjson writes canonical JSON (RFC 8785), and no other values are admitted. So an accepted line
     # is canonical, whether or not orjson's parser is exact.
 
-    def __init__(self) -> None:
+    def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+        self._max_line_bytes = max_line_bytes
         # Of finite size, because only layouts that passed the exact check of a type are added.
         self._layouts: dict[tuple[str | type, ...], _Layout] = {}
 
     def read(self, number: int, line: bytes) -> ParsedLine | None:
         """Return a line that is certainly valid and canonical; None for the exact reader."""
-        if len(line) > MAX_LINE_BYTES:
+        if len(line) > self._max_line_bytes:
             return None
         try:
             record = orjson.loads(line)
@@ -114,33 +116,32 @@ def _new_layout(shape: RecordShape, record: Record) -> _Layout:
     )
 
 
-TOO_LONG = Defect(Reason.TOO_LONG, f"longer than {MAX_LINE_BYTES:,} bytes")
 TORN = Defect(Reason.TORN_TAIL, "the last line has no newline: its end is missing")
 _NOT_CANONICAL = Defect(
     Reason.NOT_CANONICAL, "differs from the canonical form of what it says (RFC 8785)"
 )
 
 
-def read_jsonl(file: IO[bytes]) -> Iterator[ParsedLine]:
+def read_jsonl(file: IO[bytes], max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[ParsedLine]:
     """Yield every line of an export, holding one line at a time. Raises OSError."""
-    fast_path = FastPath()
-    next_line = partial(file.readline, MAX_LINE_BYTES + 1)
+    fast_path = FastPath(max_line_bytes)
+    next_line = partial(file.readline, max_line_bytes + 1)
     for number, line in enumerate(iter(next_line, b""), start=1):
         parsed = fast_path.read(number, line)
         if parsed is None:
-            parsed = _read_exactly(number, line)
+            parsed = _read_exactly(number, line, max_line_bytes)
             # Read and drop the rest of a line that is too long to hold.
-            while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+            while len(line) > max_line_bytes and not line.endswith(b"\n"):
                 line = next_line()
             if parsed.record_type is not None and not parsed.defects:
                 fast_path.learn(SHAPES[parsed.record_type], parsed)
         yield parsed
 
 
-def _read_exactly(number: int, line: bytes) -> ParsedLine:
+def _read_exactly(number: int, line: bytes, max_line_bytes: int) -> ParsedLine:
     """Read a line by the definitions: `json`, `rfc8785` and the fields of its type."""
-    if len(line) > MAX_LINE_BYTES:
-        return ParsedLine(number, (TOO_LONG,))
+    if len(line) > max_line_bytes:
+        return ParsedLine(number, (too_long(max_line_bytes),))
     if not line.endswith(b"\n"):
         return ParsedLine(number, (TORN,))
     try:

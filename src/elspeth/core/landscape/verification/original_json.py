@@ -16,9 +16,9 @@ from elspeth.core.landscape.verification.defects import (
     MAX_LINE_BYTES,
     ParsedLine,
     Reason,
+    too_long,
 )
 from elspeth.core.landscape.verification.jsonl import (
-    TOO_LONG,
     TORN,
     UnreadableLineError,
     parse_record,
@@ -58,23 +58,27 @@ def form_of(file: io.BufferedReader) -> Form:
     return Form.LINES if _FIRST_LINE.match(first) else Form.CANONICAL
 
 
-def read_original(file: IO[bytes], form: Form) -> Iterator[ParsedLine]:
+def read_original(
+    file: IO[bytes], form: Form, max_line_bytes: int = MAX_LINE_BYTES
+) -> Iterator[ParsedLine]:
     """Yield every record of an export of the original exporter. Raises OSError.
 
     Args:
         file: the export.
         form: ARRAY or LINES. An array is read record by record and never held as a whole.
+        max_line_bytes: the length of the longest line or record that is read.
     """
-    return _read_array(file) if form is Form.ARRAY else _read_lines(file)
+    read = _read_array if form is Form.ARRAY else _read_lines
+    return read(file, max_line_bytes)
 
 
-def _read_lines(file: IO[bytes]) -> Iterator[ParsedLine]:
+def _read_lines(file: IO[bytes], max_line_bytes: int) -> Iterator[ParsedLine]:
     decoder = record_decoder(refuses_repeats=True)
     number = 0
-    while line := file.readline(MAX_LINE_BYTES + 1):
+    while line := file.readline(max_line_bytes + 1):
         number += 1
-        if len(line) > MAX_LINE_BYTES:
-            yield ParsedLine(number, (TOO_LONG,))
+        if len(line) > max_line_bytes:
+            yield ParsedLine(number, (too_long(max_line_bytes),))
             return
         try:
             yield signed_line(number, parse_record(line, decoder))
@@ -84,10 +88,10 @@ def _read_lines(file: IO[bytes]) -> Iterator[ParsedLine]:
             yield ParsedLine(number, (TORN if is_torn else error.defect,))
 
 
-def _read_array(file: IO[bytes]) -> Iterator[ParsedLine]:
+def _read_array(file: IO[bytes], max_line_bytes: int) -> Iterator[ParsedLine]:
     """Yield the records of an array; the first one that cannot be read is the last."""
     number = 1
-    elements = _elements(_Text(file))
+    elements = _elements(_Text(file, max_line_bytes))
     while True:
         try:
             record = next(elements, None)
@@ -104,8 +108,9 @@ def _read_array(file: IO[bytes]) -> Iterator[ParsedLine]:
 class _Text:
     """The text of a file, of which the part from `at` is held."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], max_line_bytes: int) -> None:
         self._file = file
+        self._max_line_bytes = max_line_bytes
         # Not a TextIOWrapper, which would close a file that another part of the code opened.
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self.buffer = ""
@@ -113,8 +118,10 @@ class _Text:
 
     def fill(self) -> bool:
         """Read on; return whether there was more."""
+        # As much again as is held, so that the time to decode a long value is in proportion to it.
+        size = max(_READ_BYTES, len(self.buffer) - self.at)
         try:
-            content = self._file.read(_READ_BYTES)
+            content = self._file.read(size)
             more = self._decoder.decode(content, final=not content)
         except UnicodeDecodeError as error:
             raise UnreadableLineError(
@@ -150,8 +157,9 @@ class _Text:
             except ValueError as error:
                 # The value may only be cut off by the end of the buffer.
                 held = len(self.buffer) - self.at
-                if held > MAX_LINE_BYTES:
-                    raise UnreadableLineError(TOO_LONG.reason, TOO_LONG.message) from None
+                if held > self._max_line_bytes:
+                    defect = too_long(self._max_line_bytes)
+                    raise UnreadableLineError(defect.reason, defect.message) from None
                 if not self.fill():
                     reason = error.msg if isinstance(error, json.JSONDecodeError) else error
                     message = f"not JSON, or its end is missing: {reason}"

@@ -17,6 +17,7 @@ from elspeth.core.landscape.verification.csv_files import (
     read_csv,
 )
 from elspeth.core.landscape.verification.defects import (
+    MAX_LINE_BYTES,
     Defect,
     ParsedLine,
     Reason,
@@ -55,6 +56,7 @@ def verify(
     unique: bool = False,
     allow_unsigned: bool = False,
     allow_unchecked: bool = False,
+    max_line_bytes: int = MAX_LINE_BYTES,
 ) -> Verification:
     """Verify a JSON Lines export, or the directory of a CSV export, byte by byte.
 
@@ -70,6 +72,8 @@ def verify(
         allow_unsigned: accept an export without any signature.
         allow_unchecked: accept signatures unchecked when `key` is None, because something else,
             such as an attestation, covers the bytes.
+        max_line_bytes: the length of the longest line that is read. A few times as much memory is
+            needed for a line.
 
     Raises:
         OSError: something cannot be read.
@@ -91,11 +95,11 @@ def verify(
         elif file is None:
             for defect in _foreign_files(path):
                 verifier.report(defect)
-            lines = read_csv(path)
+            lines = read_csv(path, max_line_bytes)
         elif form.is_original:
-            lines = read_original(file, form)
+            lines = read_original(file, form, max_line_bytes)
         else:
-            lines = read_jsonl(file)
+            lines = read_jsonl(file, max_line_bytes)
         for line in lines:
             verifier.check(line)
     return verifier.result()
