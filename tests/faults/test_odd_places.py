@@ -1,4 +1,4 @@
-"""Faults 37 to 44: odd files and places, odd data, rotated keys."""
+"""Faults 34 to 41: odd files and places, odd data, rotated keys."""
 
 import os
 import shutil
