@@ -8,13 +8,15 @@ import pytest
 from sample_run import KEY, SampleRun, fixed_clock
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
+from elspeth.core.landscape.keys import KEY_VARIABLE
 
 distributed = pytest.importorskip("distributed", reason="the dask extra is not installed")
 
 
 @pytest.fixture
-def cluster() -> Iterator[Executor]:
-    """Two worker processes and a scheduler on this machine."""
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
+    """Two worker processes with the key in their environment, and a scheduler on this machine."""
+    monkeypatch.setenv(KEY_VARIABLE, KEY.decode())
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
