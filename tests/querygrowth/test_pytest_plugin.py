@@ -642,6 +642,30 @@ def test_a_misspelt_table_in_a_growth_contract_fails_its_own_test_only(run: Run)
     assert sum("VerdictError: loop: queries grew" in line for line in shown) == 1
 
 
+def test_wrong_arguments_of_query_growth_are_named(run: Run) -> None:
+    result = run(
+        """
+        def test_no_axes(query_growth):
+            query_growth(len, dict)
+
+        def test_unnamed_axes(query_growth):
+            query_growth(len, dict, ["rows"])
+
+        def test_misspelt(query_growth):
+            query_growth(len, dict, axes=["rows"], scale=(1, 2, 3))
+
+        def test_unknown(query_growth):
+            query_growth(len, dict, axes=["rows"], size=3)
+        """
+    )
+    result.assert_outcomes(failed=4)
+    shown = result.stdout.str()
+    assert shown.count("E       TypeError: query_growth takes the axes by name") == 2
+    assert "TypeError: query_growth has no argument 'scale': did you mean scales?" in shown
+    assert "TypeError: query_growth has no argument 'size': there are axes, scales," in shown
+    assert "assertions.py" not in shown
+
+
 def test_growth_uses_the_projects_scales(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nquery_scales = 3 5 11")
     result = run(GROWTH)
