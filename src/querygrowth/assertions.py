@@ -12,6 +12,7 @@ from typing import Any
 
 from querygrowth.activity import activity_of
 from querygrowth.axes import DEFAULT_SCALES, Axes, Populate, Scales
+from querygrowth.budget import is_plainly_kept
 from querygrowth.call_sites import CallSite, Project
 from querygrowth.contract import QueryContract, check_contract, judge_vacuity
 from querygrowth.database import tables_of
@@ -19,13 +20,10 @@ from querygrowth.growth import measure_growth
 from querygrowth.growth_report import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.log import QueryLog, count_queries
+from querygrowth.standby import Counts, counts_of
 from querygrowth.table_limits import doubtful_tables, misspelt_table
 from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, require
 from querygrowth.watch import Action
-
-# The counts of one test for the report. Plain values, because an xdist worker sends them to the
-# controller as part of the test's report, which execnet serialises.
-Counts = dict[str, str | int]
 
 
 def assert_query_growth(
@@ -186,7 +184,8 @@ class QueryCounter:
             log: The statements that the test sent.
             contract: The limits.
         """
-        if _is_plainly_kept(contract, log):
+        names_nothing = not contract.named_tables and contract.rows_per_record is None
+        if names_nothing and is_plainly_kept(contract, log):
             return ()
         activity = activity_of(log)
         # The database is asked only if a name is in doubt.
@@ -224,33 +223,3 @@ class QueryCounter:
         if arguments.get("scales") is None:
             arguments["scales"] = self.default_scales or DEFAULT_SCALES
         return assert_query_growth(action, populate, **{"project": self.project, **arguments})
-
-
-def _is_plainly_kept(contract: QueryContract, log: QueryLog) -> bool:
-    """Whether all statements together stay within every limit, so that no part can exceed one.
-
-    Most tests keep their budget by far. Where their counts leave no doubt, nothing is computed
-    from the statements, which costs more than to count them.
-    """
-    if contract.named_tables or contract.rows_per_record is not None or not log.total:
-        return False
-    sent = log.total + log.session_statements + log.other_statements
-    per_table = contract.per_table
-    lowest = min(per_table.values()) if isinstance(per_table, Mapping) else per_table
-    limits = (
-        (contract.total, sent),
-        (lowest, sent),
-        (contract.transactions, log.transactions_begun),
-    )
-    return all(limit is None or count <= limit for limit, count in limits)
-
-
-def counts_of(log: QueryLog) -> Counts:
-    """The counts of a log for one line of the report."""
-    tables = sorted(log.by_table.items(), key=lambda item: (-item[1], item[0]))
-    return {
-        "queries": log.total,
-        "transactions": log.transactions_begun,
-        "rows": log.rows_fetched,
-        "tables": ", ".join(f"{table} {count}" for table, count in tables),
-    }

@@ -20,7 +20,7 @@ from sqlalchemy.util import concurrency
 
 from querygrowth.call_sites import Callers, CallSite, Project
 from querygrowth.engine import AnyEngine, sync_engine
-from querygrowth.listener import listening
+from querygrowth.listener import attached
 from querygrowth.other_connections import observe_other_connections
 from querygrowth.stack import StackWalker
 from querygrowth.statements import StatementKind, kind_of, skeleton, statements_in
@@ -128,7 +128,7 @@ def hooked_connections(
         "before_cursor_execute": about_to_execute,
         "checkin": checked_in,
     }
-    with listening(engine, listeners):
+    with attached(engine, listeners):
         try:
             yield connections
         finally:
@@ -246,7 +246,7 @@ def trace_driver(
     make_hook = partial(hook, StackWalker(project or Project()))
     with (
         hooked_connections(target, make_hook) as connections,
-        listening(target, _announcements(connections)),
+        attached(target, _announcements(connections)),
         ExitStack() as others,
     ):
         uncounted: Sequence[str] = ()

@@ -13,7 +13,7 @@ from querygrowth.call_sites import Callers, CallSite, Place, Project, call_site
 from querygrowth.driver import trace_driver, traceable
 from querygrowth.engine import AnyEngine, sync_engine
 from querygrowth.execution import Execution
-from querygrowth.listener import Recording, listening
+from querygrowth.listener import Recording, attached
 from querygrowth.orm_loads import Load, load_of
 from querygrowth.stack import StackWalker
 from querygrowth.statements import DriverReport
@@ -185,7 +185,7 @@ def record(
         }
         if VM_STEPS in tallies:
             recording.count_steps_with(tallies[VM_STEPS].read)
-        stack.enter_context(listening(target, recording.listeners()))
+        stack.enter_context(attached(target, recording.listeners()))
         result = action()
     return Record(
         target.dialect.name,
