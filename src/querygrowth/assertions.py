@@ -20,7 +20,6 @@ from querygrowth.growth import measure_growth
 from querygrowth.growth_report import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.log import QueryLog, count_queries
-from querygrowth.standby import Counts, counts_of
 from querygrowth.table_limits import doubtful_tables, misspelt_table
 from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, require
 from querygrowth.watch import Action
@@ -134,14 +133,14 @@ class QueryCounter:
         site: The line that defines the test.
         project: Decides which files are the user's own.
         default_scales: The scales of the project's settings, if it sets them.
-        report: Takes the counts for the report; None without a report.
+        report: Takes the log for the report; None without a report.
     """
 
     subject: str
     site: CallSite
     project: Project
     default_scales: Scales | None
-    report: Callable[[Counts], None] | None
+    report: Callable[[QueryLog], None] | None
 
     @contextmanager
     def count(
@@ -171,7 +170,7 @@ class QueryCounter:
         with count_queries(*sources, keep_parameters=keep_parameters, project=self.project) as log:
             yield log
         if self.report is not None:
-            self.report(counts_of(log))
+            self.report(log)
         if contract is not None:
             verdicts = self.judge(log, contract)
             require(verdicts)

@@ -95,17 +95,17 @@ class QueryLog:
     @property
     def total(self) -> int:
         """The number of queries."""
-        return self._count(StatementKind.QUERY)
+        return self.kinds.count(StatementKind.QUERY)
 
     @property
     def session_statements(self) -> int:
         """The number of session statements: BEGIN, SET, LOCK, pragmas, savepoints."""
-        return self._count(StatementKind.SESSION)
+        return self.kinds.count(StatementKind.SESSION)
 
     @property
     def other_statements(self) -> int:
         """The number of statements that define or maintain: CREATE, VACUUM, ANALYZE."""
-        return self._count(StatementKind.OTHER)
+        return self.kinds.count(StatementKind.OTHER)
 
     @property
     def transactions_begun(self) -> int:
@@ -174,9 +174,6 @@ class QueryLog:
     def kinds(self) -> list[StatementKind]:
         """The kind of every statement, in order of sending."""
         return [sent.kind for sent in self._executions()]
-
-    def _count(self, kind: StatementKind) -> int:
-        return sum(sent.kind is kind for sent in self._executions())
 
     def _executed_queries(self) -> Iterator[Execution]:
         return (sent for sent in self._executions() if sent.kind is StatementKind.QUERY)

@@ -322,7 +322,8 @@ def _reported(item: pytest.Function) -> Generator[None, None, None]:
 def _report(item: pytest.Item, log: Any) -> None:
     """Note the counts of a test for the report, or why there are none."""
     try:
-        item.stash[_COUNTS] = [_parsed(lambda: _load("standby").counts_of(log))]
+        counts = _parsed(lambda: _load("standby").counts_of(log))
+        item.stash.setdefault(_COUNTS, []).append(counts)
     except (Exception, pytest.fail.Exception) as error:
         item.stash[_UNCOUNTED] = _first_line(error)
 
@@ -341,9 +342,7 @@ def _counter(item: pytest.Item) -> Any:
         site=call_sites.CallSite(str(config.rootpath / path), (line or 0) + 1, name),
         project=_project(config),
         default_scales=_scales(config) or None,
-        report=(lambda counts: item.stash.setdefault(_COUNTS, []).append(counts))
-        if config.getoption("--query-report")
-        else None,
+        report=(lambda log: _report(item, log)) if config.getoption("--query-report") else None,
     )
 
 
