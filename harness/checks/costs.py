@@ -20,7 +20,8 @@ from harness.exporters.observation import ExportTask
 from harness.generate.spec import RunSpec
 from harness.generate.strategies import run_specs
 from querygrowth.activity import Activity
-from querygrowth.contract import Allowance, QueryContract
+from querygrowth.allowance import Allowance
+from querygrowth.contract import QueryContract
 from querygrowth.growth_report import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.search import find_blow_up

@@ -24,7 +24,7 @@ from harness.checks.run import CheckSetup, prepare_checks
 from harness.checks.selection import OnStep, Selection, least_depth, run_selection
 from harness.exporters.measured import in_own_process
 from harness.exporters.subject import SubjectError
-from querygrowth.contract import Allowance
+from querygrowth.allowance import Allowance
 from querygrowth.verdict import Outcome, Verdict
 
 # template1 may have another collation, and PostgreSQL copies only template0 with a new one.

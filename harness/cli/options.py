@@ -19,7 +19,7 @@ from harness.checks.costs import Declared
 from harness.checks.depth import Depth
 from harness.checks.selection import GROUPS, Selection, UnknownPartError
 from harness.cli.configuration import Configuration
-from querygrowth.contract import Allowance
+from querygrowth.allowance import Allowance
 
 PartOption = Annotated[
     list[str] | None,

@@ -11,7 +11,8 @@ from harness.checks.costs import Declared, everything
 from harness.checks.reference_runs import DatabaseFileWatch, sqlite_files
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.subject import DEFAULT_CANDIDATE, load_subject
-from querygrowth.contract import Allowance, QueryContract
+from querygrowth.allowance import Allowance
+from querygrowth.contract import QueryContract
 
 FAULTY = "harness.fixtures.faulty_exporters"
 CORRECT = "harness.fixtures.correct_exporters"

@@ -396,25 +396,31 @@ def test_a_missing_package_is_named_in_one_line(run: Run, pytester: pytest.Pytes
             def test_marked(ask):
                 ask("users")
 
-            def test_counting(count_queries):
-                pass
+            @pytest.mark.query_budget(1)
+            def test_above_the_budget(ask):
+                ask("users", 2)
+
+            def test_counting(engine, ask, count_queries):
+                with count_queries(engine) as log:
+                    ask("users")
+                assert log.total == 1
 
             def test_growing(query_growth):
                 pass
 
-            def test_with_an_engine(engine):
-                pass
+            def test_with_an_engine(ask):
+                ask("users")
 
             def test_without():
                 pass
             """
         ),
     )
-    # The report alone fails no test.
-    result.assert_outcomes(failed=1, errors=2, passed=2)
+    # Only what has to read a statement needs the package. The report alone fails no test.
+    result.assert_outcomes(failed=1, errors=1, passed=4)
     reason = "querygrowth cannot count queries: *sqlglot*; try: pip install sqlglot"
-    result.stdout.fnmatch_lines([reason] * 3, consecutive=False)
-    result.stdout.fnmatch_lines([f"not counted: *::test_with_an_engine and 1 more: {reason}"])
+    result.stdout.fnmatch_lines([reason] * 2, consecutive=False)
+    result.stdout.fnmatch_lines([f"not counted: *::test_* and * more: {reason}"])
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
