@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from elspeth.core.landscape.schema import metadata
-from querygrowth.contract import Allowance, QueryContract
+from querygrowth.allowance import Allowance
+from querygrowth.contract import QueryContract
 
 
 @dataclass(frozen=True)

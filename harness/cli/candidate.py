@@ -21,8 +21,8 @@ from harness.exporters.observation import ExportTask
 from harness.exporters.probe.exports import definition_of
 from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.exporters.subprocess_probe import START_SECONDS
+from querygrowth.allowance import Allowance
 from querygrowth.call_sites import CallSite
-from querygrowth.contract import Allowance
 
 CandidateOption = Annotated[
     str | None,

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from querygrowth.activity import Activity, activity_of
+    from querygrowth.allowance import Allowance
     from querygrowth.assertions import assert_query_growth
     from querygrowth.call_sites import CallSite, Project
-    from querygrowth.contract import Allowance, QueryContract
+    from querygrowth.contract import QueryContract
     from querygrowth.driver import DriverTrace, trace_driver
     from querygrowth.formula import Attribution, ConfoundedAxesError, CountedRun, Formula, attribute
     from querygrowth.growth import measure_growth
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     )
     from querygrowth.statements import Shape, StatementKind
     from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, VerdictError
+    from querygrowth.watch import StepError
     from querygrowth.work import count_branches, count_vm_steps
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "SameResults",
     "Shape",
     "StatementKind",
+    "StepError",
     "Verdict",
     "VerdictError",
     "activity_of",
@@ -74,7 +77,8 @@ _MODULES = {
     "activity": ("Activity", "activity_of"),
     "assertions": ("assert_query_growth",),
     "call_sites": ("CallSite", "Project"),
-    "contract": ("Allowance", "QueryContract"),
+    "allowance": ("Allowance",),
+    "contract": ("QueryContract",),
     "driver": ("DriverTrace", "trace_driver"),
     "formula": ("Attribution", "ConfoundedAxesError", "CountedRun", "Formula", "attribute"),
     "growth": ("measure_growth",),
@@ -85,6 +89,7 @@ _MODULES = {
     "rewrite": ("InconclusiveError", "SameResults", "assert_same_results", "compare_results"),
     "statements": ("Shape", "StatementKind"),
     "verdict": ("InconclusiveWarning", "Outcome", "Verdict", "VerdictError"),
+    "watch": ("StepError",),
     "work": ("count_branches", "count_vm_steps"),
 }
 

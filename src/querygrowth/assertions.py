@@ -14,6 +14,7 @@ from typing import Any
 
 from querygrowth.activity import activity_of
 from querygrowth.axes import DEFAULT_SCALES, Axes, Populate, Scales
+from querygrowth.budget import is_plainly_kept
 from querygrowth.call_sites import CallSite, Project
 from querygrowth.contract import QueryContract, check_contract, judge_vacuity
 from querygrowth.database import tables_of
@@ -24,10 +25,6 @@ from querygrowth.log import QueryLog, count_queries
 from querygrowth.table_limits import doubtful_tables, misspelt_table
 from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, require
 from querygrowth.watch import Action
-
-# The counts of one test for the report. Plain values, because an xdist worker sends them to the
-# controller as part of the test's report, which execnet serialises.
-Counts = dict[str, str | int]
 
 
 def assert_query_growth(
@@ -138,14 +135,14 @@ class QueryCounter:
         site: The line that defines the test.
         project: Decides which files are the user's own.
         default_scales: The scales of the project's settings, if it sets them.
-        report: Takes the counts for the report; None without a report.
+        report: Takes the log for the report; None without a report.
     """
 
     subject: str
     site: CallSite
     project: Project
     default_scales: Scales | None
-    report: Callable[[Counts], None] | None
+    report: Callable[[QueryLog], None] | None
 
     @contextmanager
     def count(
@@ -175,7 +172,7 @@ class QueryCounter:
         with count_queries(*sources, keep_parameters=keep_parameters, project=self.project) as log:
             yield log
         if self.report is not None:
-            self.report(counts_of(log))
+            self.report(log)
         if contract is not None:
             verdicts = self.judge(log, contract)
             require(verdicts)
@@ -188,7 +185,8 @@ class QueryCounter:
             log: The statements that the test sent.
             contract: The limits.
         """
-        if _is_plainly_kept(contract, log):
+        names_nothing = not contract.named_tables and contract.rows_per_record is None
+        if names_nothing and is_plainly_kept(contract, log):
             return ()
         activity = activity_of(log)
         # The database is asked only if a name is in doubt.
@@ -243,33 +241,3 @@ def _check_named(unnamed: Sequence[object], arguments: Mapping[str, object]) -> 
         near = get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
         raise TypeError(f"query_growth has no argument {name!r}: {hint}")
-
-
-def _is_plainly_kept(contract: QueryContract, log: QueryLog) -> bool:
-    """Whether all statements together stay within every limit, so that no part can exceed one.
-
-    Most tests keep their budget by far. Where their counts leave no doubt, nothing is computed
-    from the statements, which costs more than to count them.
-    """
-    if contract.named_tables or contract.rows_per_record is not None or not log.total:
-        return False
-    sent = log.total + log.session_statements + log.other_statements
-    per_table = contract.per_table
-    lowest = min(per_table.values()) if isinstance(per_table, Mapping) else per_table
-    limits = (
-        (contract.total, sent),
-        (lowest, sent),
-        (contract.transactions, log.transactions_begun),
-    )
-    return all(limit is None or count <= limit for limit, count in limits)
-
-
-def counts_of(log: QueryLog) -> Counts:
-    """The counts of a log for one line of the report."""
-    tables = sorted(log.by_table.items(), key=lambda item: (-item[1], item[0]))
-    return {
-        "queries": log.total,
-        "transactions": log.transactions_begun,
-        "rows": log.rows_fetched,
-        "tables": ", ".join(f"{table} {count}" for table, count in tables),
-    }

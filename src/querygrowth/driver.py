@@ -18,18 +18,21 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import AdaptedConnection
 from sqlalchemy.util import concurrency
 
-from querygrowth.call_sites import Callers, CallSite, Project
+from querygrowth.call_sites import CallSite, Project
+from querygrowth.connection_trace import (
+    ConnectionTrace,
+    DriverConnection,
+    PsycopgTrace,
+    SQLiteTrace,
+)
 from querygrowth.engine import AnyEngine, sync_engine
-from querygrowth.listener import listening
+from querygrowth.listener import attached
 from querygrowth.other_connections import observe_other_connections
 from querygrowth.stack import StackWalker
-from querygrowth.statements import StatementKind, kind_of, skeleton, statements_in
+from querygrowth.statements import StatementKind, kind_of
 
 SQLITE_DRIVERS = frozenset({"pysqlite", "aiosqlite"})
 _DRIVERS = SQLITE_DRIVERS | {"psycopg"}
-
-# Drivers share no base class. The dialect's driver says which hooks a connection has.
-DriverConnection = Any
 
 
 class Hook(Protocol):
@@ -128,7 +131,7 @@ def hooked_connections(
         "before_cursor_execute": about_to_execute,
         "checkin": checked_in,
     }
-    with listening(engine, listeners):
+    with attached(engine, listeners):
         try:
             yield connections
         finally:
@@ -169,7 +172,7 @@ class DriverTrace:
     """
 
     def __init__(
-        self, connections: HookedConnections["_ConnectionTrace"], uncounted: Sequence[str] = ()
+        self, connections: HookedConnections[ConnectionTrace], uncounted: Sequence[str] = ()
     ) -> None:
         self._connections = connections
         self._uncounted = uncounted
@@ -242,11 +245,11 @@ def trace_driver(
             f"the driver {target.dialect.driver} cannot be traced: "
             "sqlite3, aiosqlite and psycopg (not async) can"
         )
-    hook = _PsycopgTrace if target.dialect.driver == "psycopg" else _SQLiteTrace
+    hook = PsycopgTrace if target.dialect.driver == "psycopg" else SQLiteTrace
     make_hook = partial(hook, StackWalker(project or Project()))
     with (
         hooked_connections(target, make_hook) as connections,
-        listening(target, _announcements(connections)),
+        attached(target, _announcements(connections)),
         ExitStack() as others,
     ):
         uncounted: Sequence[str] = ()
@@ -256,11 +259,11 @@ def trace_driver(
 
 
 def _announcements(
-    connections: HookedConnections["_ConnectionTrace"],
+    connections: HookedConnections[ConnectionTrace],
 ) -> dict[str, Callable[..., object]]:
     """Listeners that mark on a connection's trace when SQLAlchemy is sending."""
 
-    def trace_of(connection: Connection) -> _ConnectionTrace:
+    def trace_of(connection: Connection) -> ConnectionTrace:
         return connections.hook(connection.connection.dbapi_connection)
 
     def before(
@@ -282,127 +285,3 @@ def _announcements(
         "after_cursor_execute": after,
         "handle_error": failed,
     }
-
-
-class _ConnectionTrace:
-    """The statements and fetches that the driver saw on one connection."""
-
-    def __init__(self, walker: StackWalker) -> None:
-        self.announced = False
-        self.unannounced: list[str] = []
-        self.callers: list[Callers] = []  # of the unannounced statements
-        self.fetches = 0
-        self._walker = walker
-
-    def saw_statement(self, sql: str) -> None:
-        # The values of a raw statement may be secret, so only the skeleton is kept.
-        if not self.announced:
-            callers = self._walker.callers(sys._getframe(1))
-            for statement in statements_in(sql):
-                self.unannounced.append(skeleton(statement))
-                self.callers.append(callers)
-
-    def saw_fetch(self) -> None:
-        self.fetches += 1
-
-    def install(self, connection: DriverConnection) -> Awaitable[object] | None:
-        raise NotImplementedError
-
-    def remove(self, connection: DriverConnection) -> Awaitable[object] | None:
-        raise NotImplementedError
-
-
-class _SQLiteTrace(_ConnectionTrace):
-    def install(self, connection: DriverConnection) -> Awaitable[object] | None:
-        installed: Awaitable[object] | None = connection.set_trace_callback(self.saw_statement)
-        return installed
-
-    def remove(self, connection: DriverConnection) -> Awaitable[object] | None:
-        removed: Awaitable[object] | None = connection.set_trace_callback(None)
-        return removed
-
-
-class _PsycopgTrace(_ConnectionTrace):
-    """Replaces the cursor classes of one synchronous psycopg connection by reporting subclasses."""
-
-    # psycopg 3 has no trace callback, but a connection makes its cursors with two factories that
-    # can be replaced. The user may have set them already, hence subclasses of the present classes.
-
-    def __init__(self, walker: StackWalker) -> None:
-        super().__init__(walker)
-        self._factories: tuple[Any, Any] | None = None
-
-    def install(self, connection: DriverConnection) -> None:
-        self._factories = (connection.cursor_factory, connection.server_cursor_factory)
-        plain, server_side = self._factories
-        connection.cursor_factory = self._extended(plain, _StatementReports)
-        connection.server_cursor_factory = self._extended(server_side, _FetchReports)
-
-    def remove(self, connection: DriverConnection) -> None:
-        if self._factories is not None:
-            connection.cursor_factory, connection.server_cursor_factory = self._factories
-
-    def _extended(self, factory: type, reports: type) -> type:
-        return type(f"Traced{factory.__name__}", (reports, factory), {"reported_to": self})
-
-
-class _StatementReports:
-    """Reports the statements of a cursor. It is a base class in front of a psycopg cursor class."""
-
-    reported_to: _ConnectionTrace
-    connection: Any  # of psycopg.Cursor
-
-    # The parameters of these methods differ between releases of psycopg, so they are passed on
-    # without being read.
-
-    def execute(self, query: object, *args: Any, **kwargs: Any) -> Any:
-        self.reported_to.saw_statement(self._text(query))
-        return self._inherited("execute")(query, *args, **kwargs)
-
-    def executemany(self, query: object, *args: Any, **kwargs: Any) -> Any:
-        self.reported_to.saw_statement(self._text(query))
-        return self._inherited("executemany")(query, *args, **kwargs)
-
-    def stream(self, query: object, *args: Any, **kwargs: Any) -> Any:
-        self.reported_to.saw_statement(self._text(query))
-        return self._inherited("stream")(query, *args, **kwargs)
-
-    def copy(self, query: object, *args: Any, **kwargs: Any) -> Any:
-        self.reported_to.saw_statement(self._text(query))
-        return self._inherited("copy")(query, *args, **kwargs)
-
-    def _inherited(self, name: str) -> Callable[..., Any]:
-        method: Callable[..., Any] = getattr(super(), name)
-        return method
-
-    def _text(self, query: object) -> str:
-        if isinstance(query, bytes):
-            return query.decode(errors="replace")
-        # psycopg.sql.SQL and Composed need the connection to quote identifiers.
-        as_string = getattr(query, "as_string", None)
-        return str(query) if as_string is None else str(as_string(self.connection))
-
-
-class _FetchReports(_StatementReports):
-    """Reports the FETCHes of a server-side cursor too."""
-
-    itersize: int  # of psycopg.ServerCursor
-
-    def fetchone(self) -> Any:
-        self.reported_to.saw_fetch()
-        return self._inherited("fetchone")()
-
-    def fetchmany(self, size: int = 0) -> Any:
-        self.reported_to.saw_fetch()
-        return self._inherited("fetchmany")(size)
-
-    def fetchall(self) -> Any:
-        self.reported_to.saw_fetch()
-        return self._inherited("fetchall")()
-
-    def __iter__(self) -> Iterator[Any]:
-        # psycopg's own iteration fetches without calling fetchmany, which would go unreported.
-        while rows := self.fetchmany(self.itersize):
-            yield from rows
-            if len(rows) < self.itersize:
-                return

@@ -7,10 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from querygrowth.listener import Recording, listening
-
-# These events do not say which engine they are for.
-_OF_THE_POOL = frozenset({"checkout", "checkin"})
+from querygrowth.listener import Recording, attached
+from querygrowth.stack import StackWalker
 
 
 @dataclass(frozen=True)
@@ -32,46 +30,100 @@ class EveryEngine:
     """The recordings of the engines that were used, the one used first at the beginning.
 
     Args:
-        make_recording: Makes the recording of an engine.
+        keep_parameters: Whether to keep the values that were sent.
+        count_rows: Whether to count the rows that are fetched.
         but: An engine that is left out.
     """
 
-    def __init__(self, make_recording: Callable[[], Recording], but: Engine | None = None) -> None:
-        self._make_recording = make_recording
+    def __init__(
+        self,
+        *,
+        keep_parameters: bool = False,
+        count_rows: bool = True,
+        but: Engine | None = None,
+    ) -> None:
         self._but = None if but is None else _original(but)
-        # Keyed by id(), and the engine is kept, so that no other engine gets its id.
-        self._recorded: dict[int, EngineRecording] = {}
+        self._keep_parameters = keep_parameters
+        self._count_rows = count_rows
+        self.begin(None)
 
-    @property
-    def recorded(self) -> list[EngineRecording]:
-        """The recordings until now."""
-        # A copy, because other threads may use further engines while this one reads.
-        return list(self._recorded.values())
+    def begin(self, walker: StackWalker | None) -> None:
+        """Begin again with nothing recorded.
+
+        Args:
+            walker: Finds the callers of a statement; None leaves them out.
+        """
+        self.paused = False
+        self._walker = walker
+        # Keyed by id(), and the engine is kept, so that no other engine gets its id.
+        self.recorded: dict[int, EngineRecording] = {}
+
+    def pause(self) -> None:
+        """Record nothing until the next `begin`, and keep no engine."""
+        self.paused = True
+        self.recorded = {}
+
+    def listeners(self) -> dict[str, Callable[..., object]]:
+        """The listeners to attach to the class of all engines, by the name of their event."""
+        return {
+            "before_cursor_execute": self._before,
+            "after_cursor_execute": self._after,
+            "begin": self._begun,
+            "commit": self._committed,
+            "rollback": self._rolled_back,
+            "begin_twophase": self._begun,
+            "commit_twophase": self._committed,
+            "rollback_twophase": self._rolled_back,
+            # The events of the pool do not say which engine they are for.
+            "engine_connect": self._connected,
+        }
 
     def of(self, engine: Engine) -> EngineRecording:
         """The recording of an engine, which is made when the engine is first seen."""
         engine = _original(engine)
-        found = self._recorded.get(id(engine))
+        found = self.recorded.get(id(engine))
         if found is None:
-            recording = self._make_recording()
+            recording = Recording(
+                walker=self._walker,
+                keep_parameters=self._keep_parameters,
+                count_rows=self._count_rows,
+            )
             new = EngineRecording(engine, recording, recording.listeners())
-            found = self._recorded.setdefault(id(engine), new)
+            found = self.recorded.setdefault(id(engine), new)
         return found
 
-    def listener(self, name: str) -> Callable[..., object]:
-        """A listener that passes an event to the recording of its engine."""
+    def _records(self, connection: Connection) -> bool:
+        if self.paused:
+            return False
+        return self._but is None or _original(connection.engine) is not self._but
 
-        def forward(connection: Connection, *arguments: object) -> object:
-            if self._but is None or _original(connection.engine) is not self._but:
-                return self.of(connection.engine).listeners[name](connection, *arguments)
-            # The statement and its parameters, which SQLAlchemy takes from this listener.
-            return arguments[1:3] if name == "before_cursor_execute" else None
+    def _forward(self, name: str, connection: Connection, *arguments: object) -> object:
+        if not self._records(connection):
+            return None
+        return self.of(connection.engine).listeners[name](connection, *arguments)
 
-        return forward
+    def _before(
+        self, connection: Connection, cursor: object, statement: str, parameters: Any, *rest: object
+    ) -> tuple[str, Any]:
+        if self._records(connection):
+            forward = self.of(connection.engine).listeners["before_cursor_execute"]
+            forward(connection, cursor, statement, parameters, *rest)
+        return statement, parameters
 
-    def connected(self, connection: Connection) -> None:
-        """Note the checkout of a new connection."""
-        if self._but is None or _original(connection.engine) is not self._but:
+    def _after(self, connection: Connection, *rest: object) -> None:
+        self._forward("after_cursor_execute", connection, *rest)
+
+    def _begun(self, connection: Connection, *rest: object) -> None:
+        self._forward("begin", connection, *rest)
+
+    def _committed(self, connection: Connection, *rest: object) -> None:
+        self._forward("commit", connection, *rest)
+
+    def _rolled_back(self, connection: Connection, *rest: object) -> None:
+        self._forward("rollback", connection, *rest)
+
+    def _connected(self, connection: Connection) -> None:
+        if self._records(connection):
             self.of(connection.engine).listeners["checkout"](None, None, connection.connection)
 
 
@@ -108,19 +160,16 @@ def add_recording(recording: Recording, other: Recording) -> None:
 
 @contextmanager
 def record_every_engine(
-    make_recording: Callable[[], Recording], but: Engine | None = None
+    walker: StackWalker | None, *, keep_parameters: bool, but: Engine | None = None
 ) -> Iterator[EveryEngine]:
     """Record what any engine of the process sends inside the block.
 
     Args:
-        make_recording: Makes the recording of an engine.
+        walker: Finds the callers of a statement; None leaves them out.
+        keep_parameters: Whether to keep the values that were sent.
         but: An engine that is left out.
     """
-    every = EveryEngine(make_recording, but)
-    listeners: dict[str, Callable[..., Any]] = {
-        name: every.listener(name)
-        for name in make_recording().listeners()
-        if name not in _OF_THE_POOL
-    }
-    with listening(Engine, {**listeners, "engine_connect": every.connected}):
+    every = EveryEngine(keep_parameters=keep_parameters, but=but)
+    every.begin(walker)
+    with attached(Engine, every.listeners()):
         yield every

@@ -6,6 +6,7 @@ The measurement asks this to find the axes and the form of a growth, and the jud
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 
+from querygrowth.action_result import ResultKind
 from querygrowth.activity import (
     CHECKOUTS,
     FETCHED_ROWS,
@@ -13,7 +14,6 @@ from querygrowth.activity import (
     SESSION_STATEMENTS,
     TRANSACTIONS,
     Activity,
-    ResultKind,
 )
 from querygrowth.contract import QueryContract
 from querygrowth.growth_report import AxisGrowth, by_family

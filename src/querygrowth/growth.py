@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isqrt, log
-from typing import Any
 
 from sqlalchemy import Connection, Engine
 
@@ -84,10 +83,6 @@ def _data(samples: Sequence[_Sample]) -> tuple[int, ...] | None:
     counts = [tuple(each.get(key, 0) for each in rows) for key in tables]
     nothing = (0,) * len(samples)
     return max(counts, key=lambda each: (each[-1] / max(1, each[0]), each[-1]), default=nothing)
-
-
-def _first(values: Any) -> object:
-    return values[0]
 
 
 def _counts(activity: Activity) -> tuple[object, ...]:
@@ -182,8 +177,8 @@ class _Measurement:
 
             try:
                 # The other engines are counted too, as all engines are that the action uses.
-                several = isinstance(source, tuple | list) and bool(source)
-                engine = single_engine(_first(source) if several else source)
+                several = isinstance(source, tuple | list) and source
+                engine = single_engine(source[0] if several else source)  # type: ignore[index]
             except ValueError as refused:
                 if source is None:
                     raise ValueError(

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from querygrowth.activity import Activity, ResultKind
+from querygrowth.action_result import ResultKind
+from querygrowth.activity import Activity
 from querygrowth.axes import check_rising
 from querygrowth.trend import Trend, trend
 

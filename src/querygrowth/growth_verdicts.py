@@ -21,10 +21,10 @@ from querygrowth.activity import (
     TRANSACTIONS,
     Activity,
 )
+from querygrowth.allowance import describe_allowances
 from querygrowth.contract import (
     QueryContract,
     check_contract,
-    describe_allowances,
     judge_vacuity,
     number,
 )

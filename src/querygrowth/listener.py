@@ -4,8 +4,8 @@
 """
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import islice
 from typing import Any
 from weakref import ref
@@ -26,21 +26,20 @@ _FIRST_CALLER = 3
 _TWO_PHASE = frozenset(("begin_twophase", "commit_twophase", "rollback_twophase"))
 
 
-@contextmanager
-def listening(
+def attached(
     engine: Engine | type[Engine], listeners: dict[str, Callable[..., object]]
-) -> Iterator[None]:
-    """Attach listeners by event name inside the block, and detach all of them on exit.
+) -> ExitStack:
+    """Attach listeners by event name. The end of a block with the result detaches them.
 
     That of `before_cursor_execute` returns the statement and its parameters.
     """
-    # Each is registered for removal at once, so that a failure half way leaves none attached.
     # Attaching is most of the cost of a short block, and some dialects have no two-phase
     # transactions, such as SQLite's. A class of engines has no dialect.
     dialect = getattr(engine, "dialect", None)
     begin = getattr(getattr(dialect, "do_begin_twophase", None), "__func__", None)
     needless = _TWO_PHASE if begin is Dialect.do_begin_twophase else ()
-    with ExitStack() as attached:
+    # Each is registered for removal at once, so that a failure half way leaves none attached.
+    with ExitStack() as listening:
         for name, listener in listeners.items():
             if name in needless:
                 continue
@@ -49,8 +48,8 @@ def listening(
                 event.listen(engine, name, listener, retval=True)
             else:
                 event.listen(engine, name, listener)
-            attached.callback(event.remove, engine, name, listener)
-        yield
+            listening.callback(event.remove, engine, name, listener)
+        return listening.pop_all()
 
 
 class Recording:
@@ -59,9 +58,25 @@ class Recording:
     Args:
         walker: Finds the callers of a statement; None leaves them out.
         keep_parameters: Whether to keep the values that were sent.
+        count_rows: Whether to count the rows that are fetched.
     """
 
-    def __init__(self, *, walker: StackWalker | None, keep_parameters: bool) -> None:
+    def __init__(
+        self, *, walker: StackWalker | None, keep_parameters: bool, count_rows: bool = True
+    ) -> None:
+        self._keep_parameters = keep_parameters
+        self._count_rows = count_rows
+        self._steps: Callable[[], int] | None = None
+        self.begin(walker)
+
+    def begin(self, walker: StackWalker | None) -> None:
+        """Begin again with nothing recorded.
+
+        Args:
+            walker: Finds the callers of a statement; None leaves them out.
+        """
+        self.paused = False
+        self._walker = walker
         # Several threads write here without a lock. Appending to a list and setting a key are
         # atomic in CPython, and the keys belong to one connection, which one thread uses at a time.
         # With its GIL, CPython 3.10 and later switch threads at calls and jumps, so not in `+= 1`.
@@ -74,9 +89,6 @@ class Recording:
         # are the callers of their first statement.
         self.empty_transactions: list[Callers] = []
         self.empty_checkouts: list[Callers] = []
-        self._steps: Callable[[], int] | None = None
-        self._walker = walker
-        self._keep_parameters = keep_parameters
         # Keyed by id(), because a reference would keep contexts and connections alive. If an id is
         # used again, its new owner overwrites the entry when it begins.
         self._running: dict[int, Execution] = {}
@@ -87,10 +99,11 @@ class Recording:
         self._begun_after: dict[int, int] = {}
         self._checked_out_after: dict[int, tuple[int, int]] = {}
 
-    @property
-    def walker(self) -> StackWalker | None:
-        """Finds the callers of a statement."""
-        return self._walker
+    def pause(self) -> None:
+        """Record nothing until the next `begin`. What is recorded can be read until then."""
+        self.paused = True
+        self._running.clear()
+        self._checked_out_after.clear()
 
     def count_steps_with(self, steps: Callable[[], int]) -> None:
         """Note for every statement how far `steps` counts until its last row was fetched."""
@@ -121,6 +134,8 @@ class Recording:
         executemany: bool,
     ) -> tuple[str, Any]:
         # This runs inside every statement of the user: facts are stored, nothing is interpreted.
+        if self.paused:
+            return statement, parameters
         walker = self._walker
         # A bulk INSERT that SQLAlchemy splits into statements (insertmanyvalues) says that it is an
         # executemany, but each statement has one set of values, and all have the same context.
@@ -174,21 +189,27 @@ class Recording:
         # psycopg2's named cursors have no description before the first FETCH.
         has_rows = cursor.description is not None or getattr(cursor, "name", None) is not None
         # A batched INSERT reads its returned rows from the bare cursor between its batches.
-        if context is None or executemany or not has_rows:
+        if context is None or executemany or not has_rows or not self._count_rows:
             execution.end()
             return
         context.cursor = CountingCursor(context.cursor, execution)
 
     def _begun(self, connection: Connection, *_twophase: object) -> None:
+        if self.paused:
+            return
         self.transactions_begun += 1
         self._transaction_of[id(connection)] = self.transactions_begun
         self._begun_after[id(connection)] = len(self.executions)
 
     def _committed(self, connection: Connection, *_twophase: object) -> None:
+        if self.paused:
+            return
         self.commits += 1
         self._transaction_ended(connection)
 
     def _rolled_back(self, connection: Connection, *_twophase: object) -> None:
+        if self.paused:
+            return
         self.rollbacks += 1
         self._transaction_ended(connection)
 
@@ -204,6 +225,8 @@ class Recording:
     def _checked_out(
         self, connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
     ) -> None:
+        if self.paused:
+            return
         self.checkouts += 1
         self._checkout_of[id(proxy)] = self.checkouts
         self._checked_out_after[id(record)] = (self.checkouts, len(self.executions))

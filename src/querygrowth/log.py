@@ -16,9 +16,9 @@ from sqlalchemy import Engine
 
 from querygrowth.call_sites import Callers, CallSite, Place, Project, call_site
 from querygrowth.engine import sync_engine, sync_engines
-from querygrowth.every_engine import record_every_engine
+from querygrowth.every_engine import EveryEngine, record_every_engine
 from querygrowth.execution import Execution
-from querygrowth.listener import Recording, listening
+from querygrowth.listener import Recording, attached
 from querygrowth.orm_loads import Load, RawLoad, load_of
 from querygrowth.query import Query
 from querygrowth.stack import StackWalker
@@ -95,17 +95,17 @@ class QueryLog:
     @property
     def total(self) -> int:
         """The number of queries."""
-        return self._count(StatementKind.QUERY)
+        return self.kinds.count(StatementKind.QUERY)
 
     @property
     def session_statements(self) -> int:
         """The number of session statements: BEGIN, SET, LOCK, pragmas, savepoints."""
-        return self._count(StatementKind.SESSION)
+        return self.kinds.count(StatementKind.SESSION)
 
     @property
     def other_statements(self) -> int:
         """The number of statements that define or maintain: CREATE, VACUUM, ANALYZE."""
-        return self._count(StatementKind.OTHER)
+        return self.kinds.count(StatementKind.OTHER)
 
     @property
     def transactions_begun(self) -> int:
@@ -170,8 +170,10 @@ class QueryLog:
             part for sent in list(self._recording.executions) for part in sent.parts(self.dialect)
         ]
 
-    def _count(self, kind: StatementKind) -> int:
-        return sum(sent.kind is kind for sent in self._executions())
+    @property
+    def kinds(self) -> list[StatementKind]:
+        """The kind of every statement, in order of sending."""
+        return [sent.kind for sent in self._executions()]
 
     def _executed_queries(self) -> Iterator[Execution]:
         return (sent for sent in self._executions() if sent.kind is StatementKind.QUERY)
@@ -364,27 +366,34 @@ def count_queries(
     """
     engines = sync_engines(sources) if sources else None
     walker = StackWalker(project or Project()) if call_sites else None
-
-    def new_recording() -> Recording:
-        return Recording(walker=walker, keep_parameters=keep_parameters)
-
     with ExitStack() as stack:
         if engines is None:
-            every = stack.enter_context(record_every_engine(new_recording))
-            known: dict[Engine, QueryLog] = {}
-            yield CombinedLog(
-                lambda: [
-                    known.setdefault(
-                        each.engine,
-                        QueryLog(each.recording, each.engine.dialect.name, each.engine),
-                    )
-                    for each in every.recorded
-                ]
-            )
+            every = record_every_engine(walker, keep_parameters=keep_parameters)
+            yield log_of_every_engine(stack.enter_context(every))
             return
         logs: list[QueryLog] = []
         for engine in engines:
-            recording = new_recording()
-            stack.enter_context(listening(engine, recording.listeners()))
+            recording = Recording(walker=walker, keep_parameters=keep_parameters)
+            stack.enter_context(attached(engine, recording.listeners()))
             logs.append(QueryLog(recording, engine.dialect.name, engine))
-        yield logs[0] if len(logs) == 1 else CombinedLog(lambda: logs)
+        yield log_of(logs)
+
+
+def log_of(logs: Sequence[QueryLog]) -> QueryLog:
+    """The one log, or what several of them show together."""
+    return logs[0] if len(logs) == 1 else CombinedLog(lambda: logs)
+
+
+def log_of_every_engine(every: EveryEngine) -> QueryLog:
+    """The log of all engines that are recorded from the last `begin` to the next."""
+    recorded = every.recorded
+    known: dict[Engine, QueryLog] = {}
+    return CombinedLog(
+        lambda: [
+            known.setdefault(
+                each.engine, QueryLog(each.recording, each.engine.dialect.name, each.engine)
+            )
+            # A copy, because other threads may use further engines while this one reads.
+            for each in list(recorded.values())
+        ]
+    )

@@ -116,18 +116,31 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     if marker is None:
         with _reported(item):
             return (yield)
-    contract, sources = _marked(item, marker)
-    counter = _counter(item)
-    with _load("log").count_queries(*sources, project=counter.project) as log:
+    # Most budgets are plain numbers and are kept: then no contract is built, and rows need not be
+    # counted.
+    plain = _load("budget").plain_budget(marker.args, marker.kwargs)
+    contract = None if plain else _contract(item, marker)
+    sources = _sources(item, marker)
+    reported = bool(item.config.getoption("--query-report"))
+    with _load("standby").count_test(sources, _project(item.config), rows=reported) as log:
         result = yield  # an exception of the body leaves here: it wins over a broken budget
-    if counter.report and _COUNTS not in item.stash:  # otherwise the test counted for itself
-        counter.report(_load("assertions").counts_of(log))
-    verdicts = counter.judge(log, contract)
+    if reported and _COUNTS not in item.stash:  # otherwise the test counted for itself
+        _report(item, log)
+    if plain and _load("budget").is_plainly_kept(plain, log):
+        return result
+    verdicts = _parsed(lambda: _counter(item).judge(log, contract or _contract(item, marker)))
     broken = [found for found in verdicts if found.failed]
     if broken:
         pytest.fail("\n\n".join(map(str, broken)), pytrace=False)
     _load("assertions").warn_of_inconclusive(verdicts)
     return result
+
+
+def pytest_unconfigure() -> None:
+    """Leave no listener attached."""
+    standby = sys.modules.get("querygrowth.standby")
+    if standby is not None:
+        standby.detach_all()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -180,6 +193,7 @@ def count_queries(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def query_growth(request: pytest.FixtureRequest) -> Any:
     """`query_growth(action, populate, axes=...)`; see `querygrowth.assert_query_growth`."""
+    _load("sql_tree")  # here, and not between two measured actions
     return _unless_overridden(request, lambda: _counter(request.node).assert_growth)
 
 
@@ -242,7 +256,8 @@ def _fixtures(item: pytest.Item, marker: pytest.Mark) -> tuple[Any, ...]:
     There is none in a project without a fixture of the default name. All engines are counted then.
     """
     named = marker.kwargs.get("engine", item.config.getini("query_engine"))
-    if named == _DEFAULT_ENGINE and "engine" not in marker.kwargs:
+    known = named in getattr(item, "funcargs", ()) if isinstance(named, str) else False
+    if named == _DEFAULT_ENGINE and "engine" not in marker.kwargs and not known:
         # pytest has no public function for this. The method is there from 8.2 to 9.2.
         manager = getattr(item.session, "_fixturemanager", None)
         if manager is not None and not manager.getfixturedefs(named, item):
@@ -250,15 +265,19 @@ def _fixtures(item: pytest.Item, marker: pytest.Mark) -> tuple[Any, ...]:
     return tuple(named) if isinstance(named, list | tuple) else (named,)
 
 
-def _marked(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, tuple[Any, ...]]:
-    """The contract of the marker, and what is counted. A wrong marker fails the test."""
+def _contract(item: pytest.Item, marker: pytest.Mark) -> Any:
+    """The contract of the marker. A wrong marker fails the test."""
     arguments = {"engine": item.config.getini("query_engine"), **marker.kwargs}
     try:
-        contract = _load("assertions").query_budget(*marker.args, **arguments)
+        return _load("assertions").query_budget(*marker.args, **arguments)
     except (TypeError, ValueError) as misuse:
         if not _is_plausible(marker):
             raise pytest.fail.Exception(f"{misuse}; {_NOT_OURS}", pytrace=False) from None
         raise pytest.fail.Exception(str(misuse), pytrace=False) from None
+
+
+def _sources(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, ...]:
+    """The engines of a budget; none for all engines of the process."""
     engines: list[Any] = []
     for name in _fixtures(item, marker):
         source = item.funcargs[name]
@@ -271,9 +290,9 @@ def _marked(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, tuple[Any,
             )
             raise pytest.fail.Exception(reason, pytrace=False) from None
         if found is None:
-            return contract, ()  # any engine of the process may be used
+            return ()  # any engine of the process may be used
         engines += found
-    return contract, tuple(engines)
+    return tuple(engines)
 
 
 @contextmanager
@@ -299,8 +318,8 @@ def _reported(item: pytest.Function) -> Generator[None, None, None]:
         engines = [
             found for each in given for found in _load("engine").engines_of(each, call=False) or ()
         ]
-        project = _counter(item).project
-        log = counting.enter_context(_load("log").count_queries(*engines, project=project))
+        project = _project(item.config)
+        log = counting.enter_context(_load("standby").count_test(engines, project, rows=True))
     except (Exception, pytest.fail.Exception) as error:
         item.stash[_UNCOUNTED] = _first_line(error)
     try:
@@ -310,9 +329,18 @@ def _reported(item: pytest.Function) -> Generator[None, None, None]:
             counting.close()
             # A test that counted for itself has its counts.
             if log is not None and _COUNTS not in item.stash and (by_fixture or log.total):
-                _counter(item).report(_load("assertions").counts_of(log))
+                _report(item, log)
         except (Exception, pytest.fail.Exception) as error:
             item.stash[_UNCOUNTED] = _first_line(error)
+
+
+def _report(item: pytest.Item, log: Any) -> None:
+    """Note the counts of a test for the report, or why there are none."""
+    try:
+        counts = _parsed(lambda: _load("standby").counts_of(log))
+        item.stash.setdefault(_COUNTS, []).append(counts)
+    except (Exception, pytest.fail.Exception) as error:
+        item.stash[_UNCOUNTED] = _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:
@@ -324,27 +352,26 @@ def _counter(item: pytest.Item) -> Any:
     call_sites = _load("call_sites")
     path, line, name = item.location
     config = item.config
-    if _PROJECT not in config.stash:
-        config.stash[_PROJECT] = _project(config)
     return _load("assertions").QueryCounter(
         subject=item.name,
         site=call_sites.CallSite(str(config.rootpath / path), (line or 0) + 1, name),
-        project=config.stash[_PROJECT],
+        project=_project(config),
         default_scales=_scales(config) or None,
-        report=(lambda counts: item.stash.setdefault(_COUNTS, []).append(counts))
-        if config.getoption("--query-report")
-        else None,
+        report=(lambda log: _report(item, log)) if config.getoption("--query-report") else None,
     )
 
 
 def _project(config: pytest.Config) -> Any:
     """What counts as the user's code. A name that does not exist fails the test."""
-    names = [*config.getini("query_project"), *(config.getoption("--query-project") or ())]
-    packages = [config.rootpath / name if "/" in name else name for name in names]
-    try:
-        return _load("call_sites").Project(config.rootpath, packages=packages)
-    except ValueError as misuse:
-        raise pytest.fail.Exception(f"query_project: {misuse}", pytrace=False) from None
+    if _PROJECT not in config.stash:
+        names = [*config.getini("query_project"), *(config.getoption("--query-project") or ())]
+        packages = [config.rootpath / name if "/" in name else name for name in names]
+        try:
+            project = _load("call_sites").Project(config.rootpath, packages=packages)
+        except ValueError as misuse:
+            raise pytest.fail.Exception(f"query_project: {misuse}", pytrace=False) from None
+        config.stash[_PROJECT] = project
+    return config.stash[_PROJECT]
 
 
 def _scales(config: pytest.Config) -> tuple[int, ...]:
@@ -359,10 +386,17 @@ def _scales(config: pytest.Config) -> tuple[int, ...]:
 
 def _load(module: str) -> Any:
     """Import a module of this package. If it needs a package that is missing, the test fails."""
+    name = f"querygrowth.{module}"
+    return sys.modules.get(name) or _parsed(lambda: import_module(name))
+
+
+def _parsed(read: Callable[[], Any]) -> Any:
+    """What `read` returns. If it needs a package that is missing, the test fails.
+
+    sqlglot is imported when the first statement is parsed, which many tests never need.
+    """
     try:
-        # The first query imports it otherwise, in the middle of a test.
-        import_module("querygrowth.sql_tree")
-        return import_module(f"querygrowth.{module}")
+        return read()
     except ImportError as error:
         missing = (error.name or "querygrowth").partition(".")[0]
         raise pytest.fail.Exception(

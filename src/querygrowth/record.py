@@ -9,14 +9,12 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine
-
 from querygrowth.call_sites import Callers, CallSite, Place, Project, call_site
 from querygrowth.driver import trace_driver, traceable
 from querygrowth.engine import AnyEngine, sync_engine
-from querygrowth.every_engine import EveryEngine, add_recording, record_every_engine
+from querygrowth.every_engine import add_recording, record_every_engine
 from querygrowth.execution import Execution
-from querygrowth.listener import Recording, listening
+from querygrowth.listener import Recording, attached
 from querygrowth.orm_loads import Load, load_of
 from querygrowth.stack import StackWalker
 from querygrowth.statements import DriverReport
@@ -176,7 +174,8 @@ def record(
     """
     __tracebackhide__ = True
     target = sync_engine(engine)
-    recording = Recording(walker=StackWalker(project or Project()), keep_parameters=False)
+    walker = StackWalker(project or Project())
+    recording = Recording(walker=walker, keep_parameters=False)
     # All counters are started before the action, so that one that refuses the engine stops it.
     with ExitStack() as stack:
         trace = (
@@ -191,12 +190,16 @@ def record(
         }
         if VM_STEPS in tallies:
             recording.count_steps_with(tallies[VM_STEPS].read)
-        stack.enter_context(listening(target, recording.listeners()))
-        others = stack.enter_context(_others(target, recording)) if every_engine else None
+        stack.enter_context(attached(target, recording.listeners()))
+        others = (
+            stack.enter_context(record_every_engine(walker, keep_parameters=False, but=target))
+            if every_engine
+            else None
+        )
         result = action()
         # An action that leaves its own engine alone shows nothing about the data that it was given.
         if others is not None and (recording.executions or recording.checkouts):
-            for each in others.recorded:
+            for each in others.recorded.values():
                 add_recording(recording, each.recording)
     return Record(
         target.dialect.name,
@@ -205,13 +208,6 @@ def record(
         {name: tally.count for name, tally in tallies.items()},
         {name: tally.site for name, tally in tallies.items() if tally.site is not None},
         result,
-    )
-
-
-def _others(target: Engine, recording: Recording) -> AbstractContextManager[EveryEngine]:
-    """Record all engines but one, in recordings like that of this engine."""
-    return record_every_engine(
-        lambda: Recording(walker=recording.walker, keep_parameters=False), but=target
     )
 
 

@@ -78,9 +78,9 @@ class StackWalker:
 
         It must be called by the listener itself.
         """
-        # Most statements come through Connection.execute, with a known number of SQLAlchemy's frames
-        # in between. To reach a frame by its number is cheaper than to walk there. Where there are
-        # more frames or fewer, the walk begins further inside.
+        # Most statements come through Connection.execute, with a known number of frames in between.
+        # They are all of SQLAlchemy. To reach a frame by its number is cheaper than to walk there.
+        # Where there are more frames or fewer, the walk begins further inside.
         try:
             frame = sys._getframe(_CONNECTION_EXECUTE)
         except ValueError:  # the stack is not as deep

@@ -16,7 +16,8 @@ from types import CodeType, FrameType
 from typing import Any
 
 from querygrowth.call_sites import CallSite, Project, call_site
-from querygrowth.driver import SQLITE_DRIVERS, DriverConnection, hooked_connections
+from querygrowth.connection_trace import DriverConnection
+from querygrowth.driver import SQLITE_DRIVERS, hooked_connections
 from querygrowth.engine import AnyEngine, sync_engine
 
 VM_STEPS = "vm_steps"

@@ -28,7 +28,7 @@ from harness.exporters.subject import (
 )
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
-from querygrowth.contract import Allowance
+from querygrowth.allowance import Allowance
 
 ROOT = Path(__file__).parents[2]
 FAULTY = "harness.fixtures.faulty_exporters"

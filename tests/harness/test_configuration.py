@@ -13,7 +13,7 @@ from harness.cli.configuration import (
     find_configuration,
     load_configuration,
 )
-from querygrowth.contract import Allowance
+from querygrowth.allowance import Allowance
 
 SETTINGS = """
 candidate = "theirs:Exporter"

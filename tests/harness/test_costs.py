@@ -12,7 +12,8 @@ from harness.checks.declared import Declared, chunked
 from harness.checks.reference_runs import DatabaseFileWatch, sqlite_files
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.subject import DEFAULT_CANDIDATE, load_subject
-from querygrowth.contract import Allowance, QueryContract
+from querygrowth.allowance import Allowance
+from querygrowth.contract import QueryContract
 from querygrowth.verdict import Verdict
 
 FAULTY = "harness.fixtures.faulty_exporters"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from querygrowth.activity import records_in
+from querygrowth.action_result import records_in
 
 
 @pytest.mark.parametrize(

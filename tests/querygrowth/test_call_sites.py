@@ -3,12 +3,16 @@
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, text
+from scenarios.library import Author, library
+from sqlalchemy import Connection, Engine, create_engine, select, text
+from sqlalchemy.orm import Session
 
 from querygrowth.call_sites import CallSite, Project, call_site, distinct_sites
+from querygrowth.causes import causes_by_shape
 from querygrowth.log import count_queries
 from querygrowth.stack import StackWalker
 
@@ -119,3 +123,17 @@ def test_call_sites_and_verdicts_are_imported_without_sqlalchemy() -> None:
     code = "import sys, querygrowth.verdict; print('sqlalchemy' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
+
+
+def test_a_lazy_load_keeps_the_line_that_it_shares_with_the_query_of_its_objects() -> None:
+    # As in a route that returns the objects of a query, which are read after its thread has ended.
+    here, further_out = CallSite("shop.py", 3, "orders"), CallSite("client.py", 9, "get")
+    with library(size=2) as engine, count_queries(engine) as log, Session(engine) as session:
+        assert [author.books for author in session.scalars(select(Author))]
+    sent = [
+        replace(
+            query, project_site=here, callers=(here, further_out) if query.load.needs else (here,)
+        )
+        for query in log.queries
+    ]
+    assert {cause.site for cause in causes_by_shape(sent).values()} == {here}

@@ -11,9 +11,10 @@ from scenarios.paging import by_key, in_uneven_chunks
 from scenarios.shop import shop
 
 from querygrowth.activity import TRANSACTIONS, Activity, ShapeActivity
+from querygrowth.allowance import Allowance
 from querygrowth.assertions import assert_query_growth
 from querygrowth.call_sites import CallSite
-from querygrowth.contract import Allowance, QueryContract, judge_vacuity
+from querygrowth.contract import QueryContract, judge_vacuity
 from querygrowth.growth_report import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.search import find_blow_up

@@ -20,7 +20,6 @@ from sqlalchemy.orm import Session
 from test_pytest_plugin import OPTIONS
 
 from querygrowth.call_sites import CallSite, Project
-from querygrowth.causes import causes_by_shape
 from querygrowth.log import count_queries
 from querygrowth.query import Query
 
@@ -206,13 +205,6 @@ class TestFastAPI:
         self, application, call, path: str, marker: str
     ) -> None:
         assert placed_at(about("books", call(application, path)), marker)
-
-    @pytest.mark.parametrize("path", ["/sync", "/async"])
-    def test_the_route_is_blamed_for_all_its_queries_on_one_line(
-        self, application, call, path: str
-    ) -> None:
-        query = about("books", queries := call(application, path))
-        assert causes_by_shape(queries)[query.shape].site == query.site
 
     def test_the_route_is_blamed_through_middleware_of_the_user(self, application, call) -> None:
         class Middleware:

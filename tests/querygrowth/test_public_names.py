@@ -66,3 +66,10 @@ def test_a_suite_that_counts_nothing_imports_nothing_heavy(tmp_path: Path) -> No
     )
     assert "imported: []" in run.stdout
     assert "ours: ['querygrowth', 'querygrowth.pytest_plugin']" in run.stdout
+
+
+def test_a_step_that_fails_can_be_caught_by_its_public_name() -> None:
+    import querygrowth
+    from querygrowth.watch import StepError
+
+    assert querygrowth.StepError is StepError

@@ -396,25 +396,31 @@ def test_a_missing_package_is_named_in_one_line(run: Run, pytester: pytest.Pytes
             def test_marked(ask):
                 ask("users")
 
-            def test_counting(count_queries):
-                pass
+            @pytest.mark.query_budget(1)
+            def test_above_the_budget(ask):
+                ask("users", 2)
+
+            def test_counting(engine, ask, count_queries):
+                with count_queries(engine) as log:
+                    ask("users")
+                assert log.total == 1
 
             def test_growing(query_growth):
                 pass
 
-            def test_with_an_engine(engine):
-                pass
+            def test_with_an_engine(ask):
+                ask("users")
 
             def test_without():
                 pass
             """
         ),
     )
-    # The report alone fails no test.
-    result.assert_outcomes(failed=1, errors=2, passed=2)
+    # Only what has to read a statement needs the package. The report alone fails no test.
+    result.assert_outcomes(failed=1, errors=1, passed=4)
     reason = "querygrowth cannot count queries: *sqlglot*; try: pip install sqlglot"
-    result.stdout.fnmatch_lines([reason] * 3, consecutive=False)
-    result.stdout.fnmatch_lines([f"not counted: *::test_with_an_engine and 1 more: {reason}"])
+    result.stdout.fnmatch_lines([reason] * 2, consecutive=False)
+    result.stdout.fnmatch_lines([f"not counted: *::test_* and * more: {reason}"])
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
@@ -640,6 +646,30 @@ def test_a_misspelt_table_in_a_growth_contract_fails_its_own_test_only(run: Run)
     # Counted in the tests' own failures: in CI, pytest repeats the message in its summary.
     shown = [line for line in result.outlines if line.startswith("E ")]
     assert sum("VerdictError: loop: queries grew" in line for line in shown) == 1
+
+
+def test_wrong_arguments_of_query_growth_are_named(run: Run) -> None:
+    result = run(
+        """
+        def test_no_axes(query_growth):
+            query_growth(len, dict)
+
+        def test_unnamed_axes(query_growth):
+            query_growth(len, dict, ["rows"])
+
+        def test_misspelt(query_growth):
+            query_growth(len, dict, axes=["rows"], scale=(1, 2, 3))
+
+        def test_unknown(query_growth):
+            query_growth(len, dict, axes=["rows"], size=3)
+        """
+    )
+    result.assert_outcomes(failed=4)
+    shown = result.stdout.str()
+    assert shown.count("E       TypeError: query_growth takes the axes by name") == 2
+    assert "TypeError: query_growth has no argument 'scale': did you mean scales?" in shown
+    assert "TypeError: query_growth has no argument 'size': there are axes, scales," in shown
+    assert "assertions.py" not in shown
 
 
 def test_growth_uses_the_projects_scales(run: Run, pytester: pytest.Pytester) -> None:
