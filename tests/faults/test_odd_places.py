@@ -4,9 +4,7 @@ import os
 import shutil
 import signal
 import sqlite3
-import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from audit_trail import KEY, Trail, ended
@@ -19,6 +17,7 @@ from fault_injection import (
     Outcome,
     inject_fault,
 )
+from paused_process import paused, resume
 
 from elspeth.core.landscape.keys import KEY_VARIABLE
 from elspeth.core.landscape.output.lock import hidden_beside
@@ -82,21 +81,12 @@ def test_verifying_a_pipe_without_a_writer_ends(trail: Trail, end: str) -> None:
             stopped = trail.landscape("verify", str(pipe), "--timeout", "0.2")
             code = 3
         else:
-            with trail.started("verify", str(pipe)) as process:
-                while not _is_opening(process.pid):
-                    assert process.poll() is None
-                    time.sleep(0.01)
+            with paused(trail, "verify", str(pipe), event="open", within=str(pipe)) as process:
                 process.send_signal(signal.SIGTERM)
+                resume(process)
                 stopped = ended(process)
             code = 143
         injection.assert_survived(stopped, Outcome(code, PREVIOUS, None))
-
-
-def _is_opening(pid: int) -> bool:
-    """Whether a process waits in the opening of a pipe."""
-    return "fifo" in Path(f"/proc/{pid}/wchan").read_text() or (
-        Path(f"/proc/{pid}/syscall").read_text().startswith("257 ")
-    )
 
 
 @pytest.mark.fault(38)

@@ -309,7 +309,10 @@ def verify(
             follows or (),
             can_replace_signing_key=has_public_key,
         )
-    result = VerifyRequest(path, key, run, unique, allow_unsigned, options, max_line_bytes).run()
+    request = VerifyRequest(path, key, run, unique, allow_unsigned, options, max_line_bytes)
+    # A pipe may have no writer.
+    with stop_on_signals(timeout_seconds=timeout):
+        result = request.run()
     console = _console()
     for line in result.lines():
         console.print(Text(one_line(line)))
