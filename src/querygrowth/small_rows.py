@@ -7,6 +7,7 @@ order of insertion. Values tie, repeat and are NULL often.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from random import Random
 from typing import Any
 
@@ -381,7 +382,7 @@ class RowMaker:
                 own = f"{table.fullname}.{name}" in self.schema.values
                 others = [*self.pool(column)]
                 random.shuffle(others)
-                for other in (*others, *(() if own else fresh_values(column))):
+                for other in chain(others, () if own else fresh_values(column)):
                     values[name] = other
                     if _taken(values, names) not in self._taken[where]:
                         break
