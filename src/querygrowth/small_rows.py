@@ -17,7 +17,8 @@ from sqlalchemy.orm import Mapper, configure_mappers
 
 from querygrowth.column_pools import UnknownTypeError, fresh_values, pool_of
 
-_NULL_SHARE = 0.25
+_NULL_SHARE = 0.2
+_WITNESS_SHARE = 0.5
 _MOST_TRIES = 12
 
 
@@ -206,6 +207,8 @@ class RowMaker:
         random: Decides everything that is open.
         even: Whether to spread rows evenly, without NULLs: for growth.
         insert: Puts a row into the database; returns the reason if it refuses. None without one.
+        witnesses: Values of rows that the old function selected, by table. Half of the rows take
+            them, so that a filter with several conditions selects enough rows.
     """
 
     schema: Schema
@@ -213,6 +216,7 @@ class RowMaker:
     random: Random
     even: bool = False
     insert: Callable[[DrawnRow], str | None] | None = None
+    witnesses: Mapping[Table, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     rows: list[DrawnRow] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     _pools: dict[Column[Any], list[object]] = field(default_factory=dict)
@@ -249,6 +253,15 @@ class RowMaker:
                 if parents and (self.even or self.random.random() > _NULL_SHARE):
                     parent = self.random.choice(parents)
                     row.later.update(_pointing(key, parent))
+
+    def witness(self) -> dict[Table, list[Mapping[str, Any]]]:
+        """The values of the rows, apart from those of keys."""
+        found: dict[Table, list[Mapping[str, Any]]] = {}
+        for row in self.rows:
+            columns = [c for c in row.table.columns if not (c.primary_key or c.foreign_keys)]
+            values = {c.name: row.values[c.name] for c in columns if c.name in row.values}
+            found.setdefault(row.table, []).append(values)
+        return found
 
     def present(self, table: Table) -> Sequence[DrawnRow]:
         """The rows of a table."""
@@ -320,6 +333,10 @@ class RowMaker:
         return values
 
     def _fill(self, table: Table, values: dict[str, Any], random: Random) -> None:
+        known = self.witnesses.get(table)
+        if known and (self.even or random.random() < _WITNESS_SHARE):
+            for name, value in random.choice(known).items():
+                values.setdefault(name, value)
         part = self.schema.inheritance.get(table)
         for column in table.columns:
             if column.name in values or column.computed is not None:

@@ -22,9 +22,7 @@ def not_paid_or_null(session: Session) -> Sequence[int]:
 
 
 def not_paid_and_not_null(session: Session) -> Sequence[int]:
-    return session.scalars(
-        select(Order.id).where(Order.status != "paid").order_by(Order.id)
-    ).all()
+    return session.scalars(select(Order.id).where(Order.status != "paid").order_by(Order.id)).all()
 
 
 def not_paid_by_not_in(session: Session) -> Sequence[int]:

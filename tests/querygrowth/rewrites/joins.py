@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, Row, func, literal, select, text, union, union_all
 from sqlalchemy.orm import Session, aliased
 
-from rewrites.models import Customer, Employee, Item, Order, Stock, Tenant
+from rewrites.models import Customer, Employee, Item, Order, Stock, Tag, Tenant
 from rewrites.rewrite import Rewrite
 
 
@@ -46,9 +46,7 @@ def customers_with_orders_exists(session: Session) -> list[str]:
 
 
 def customers_with_orders_joined(session: Session) -> list[str]:
-    return list(
-        session.scalars(select(Customer.name).join(Customer.orders).order_by(Customer.id))
-    )
+    return list(session.scalars(select(Customer.name).join(Customer.orders).order_by(Customer.id)))
 
 
 def customers_with_orders_distinct_names(session: Session) -> list[str]:
@@ -115,9 +113,7 @@ def latest_orders_by_rank(session: Session) -> list[tuple[int, int]]:
     query = select(ranked.c.customer_id, ranked.c.id).where(
         ranked.c.place == 1, ranked.c.customer_id.is_not(None)
     )
-    return [
-        (a, b) for a, b in session.execute(query.order_by(ranked.c.customer_id, ranked.c.id))
-    ]
+    return [(a, b) for a, b in session.execute(query.order_by(ranked.c.customer_id, ranked.c.id))]
 
 
 def latest_orders_with_null(session: Session) -> list[tuple[int, int]]:
@@ -187,10 +183,11 @@ def items_counted(session: Session) -> list[tuple[int, int]]:
     from rewrites.models import order_tags
 
     items = select(func.count(Item.id)).where(Item.order_id == Order.id).scalar_subquery()
-    tags = (
-        select(func.count()).where(order_tags.c.order_id == Order.id).scalar_subquery()
-    )
-    return [(a, b) for a, b in session.execute(select(items, tags).order_by(Order.id))]
+    tags = select(func.count()).where(order_tags.c.order_id == Order.id).scalar_subquery()
+    return [
+        (a, b)
+        for a, b in session.execute(select(items, tags).select_from(Order).order_by(Order.id))
+    ]
 
 
 def items_multiplied(session: Session) -> list[tuple[int, int]]:
@@ -274,9 +271,7 @@ REWRITES = (
         items_twice,
         right=(items_counted,),
         wrong={items_multiplied: ""},
-        models=(Order, Item),
+        models=(Order, Item, Tag),
     ),
-    Rewrite(
-        rows, right=(rows_as_tuples,), wrong={rows_as_lists: "type"}, models=(Customer,)
-    ),
+    Rewrite(rows, right=(rows_as_tuples,), wrong={rows_as_lists: "type"}, models=(Customer,)),
 )

@@ -75,9 +75,7 @@ def names_of_tags(session: Session) -> list[tuple[int, list[str]]]:
 
 def names_of_tags_selectin(session: Session) -> list[tuple[int, list[str]]]:
     query = select(Order).order_by(Order.id).options(selectinload(Order.tags))
-    return [
-        (order.id, sorted(tag.label for tag in order.tags)) for order in session.scalars(query)
-    ]
+    return [(order.id, sorted(tag.label for tag in order.tags)) for order in session.scalars(query)]
 
 
 def names_of_tags_as_set(session: Session) -> list[tuple[int, list[str]]]:
@@ -160,7 +158,7 @@ REWRITES = (
         customers_lazily,
         right=(customers_selectin, customers_joined),
         wrong={
-            customers_paid_orders: "value",
+            customers_paid_orders: "missing",
             customers_not_unique: "repeated",
             customers_without_orders: "not loaded",
             customers_deferred: "not loaded",
