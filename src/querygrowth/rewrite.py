@@ -177,7 +177,10 @@ def compare_results(
         __tracebackhide__ = True
         with action_runner() as runner, _database(old, new, through, engine, schema, runner) as db:
             trial = Trial(old, new, db, runner, through, ignore_order)
-            return _Search(trial, schema, draws, databases, growth).report()
+            # Rows that hold the arguments are the ones that a function selects by them.
+            listed = [each for each in wanted.values() if isinstance(each, list | tuple)]
+            held = tuple(value for each in listed for value in each if _is_plain(value))
+            return _Search(trial, schema, draws, databases, growth, held).report()
 
     return outside_event_loop(compared)
 
@@ -222,7 +225,7 @@ def _draw(name: str, value: object) -> _Draw:
         one = _draw(name, value[0])
 
         def several(draw: _Drawer) -> Callable[[RowMaker], Any]:
-            drawn = [one(draw) for _ in range(draw(st.integers(0, 4)))]
+            drawn = [one(draw) for _ in range(draw(_LIST_SIZES))]
             return lambda maker: [each(maker) for each in drawn]
 
         return several
@@ -243,7 +246,12 @@ def _draw(name: str, value: object) -> _Draw:
 
 
 _COLUMNS = (Column, InstrumentedAttribute)
+_LIST_SIZES = st.sampled_from((0, 1, 2, 3, 4, 5, 3, 4, 5))
 _SEEDS = st.integers(0, 2**32 - 1)
+
+
+def _is_plain(value: object) -> bool:
+    return not isinstance(value, (*_COLUMNS, SearchStrategy))
 
 
 def _value_of(column: Column[Any], maker: RowMaker, random: Random) -> Any:
@@ -286,7 +294,7 @@ class _Search:
     def report(self) -> SameResults:
         """The outcome of the whole."""
         trial = self.trial
-        self.constants = constants_of(trial.old, trial.new)
+        self.constants = (*self.constants, *constants_of(trial.old, trial.new))
         self._learn_parameters()
         self._learn_witnesses()
         self._draw_databases()

@@ -220,6 +220,7 @@ class RowMaker:
     rows: list[DrawnRow] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     _pools: dict[Column[Any], list[object]] = field(default_factory=dict)
+    _reaches: dict[ForeignKeyConstraint, float] = field(default_factory=dict)
     _present: defaultdict[Table, list[DrawnRow]] = field(default_factory=lambda: defaultdict(list))
     _taken: defaultdict[tuple[str, ...], set[Any]] = field(default_factory=lambda: defaultdict(set))
 
@@ -315,8 +316,11 @@ class RowMaker:
                 )
             ]
             if parents and not (null and not self.even and random.random() < _NULL_SHARE):
-                place = len(self._present[table]) if self.even else random.randrange(99)
-                values.update(_pointing(key, parents[place % len(parents)]))
+                if self.even:
+                    place = len(self._present[table]) % len(parents)
+                else:
+                    place = random.randrange(max(1, int(len(parents) * self._reach(key))))
+                values.update(_pointing(key, parents[place]))
             elif null:
                 for column in key.columns:
                     if column.nullable and not column.primary_key:
@@ -331,6 +335,12 @@ class RowMaker:
             else:
                 return None
         return values
+
+    def _reach(self, key: ForeignKeyConstraint) -> float:
+        """The share of the parents that have children in this database."""
+        if key not in self._reaches:
+            self._reaches[key] = self.random.choice((1.0, 1.0, 0.7, 0.5))
+        return self._reaches[key]
 
     def _fill(self, table: Table, values: dict[str, Any], random: Random) -> None:
         known = self.witnesses.get(table)
