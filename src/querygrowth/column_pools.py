@@ -39,7 +39,10 @@ _MOMENTS = (
     datetime(2024, 2, 29, 8, 30),
 )
 _JSON: tuple[object, ...] = ({}, {"a": 1}, [], [1, "b"], "a", 0, {"a": None, "b": {"c": []}})
-_LARGEST = {sql.SmallInteger: 2**15 - 1, sql.BigInteger: 2**63 - 1}
+_LARGEST: dict[type[TypeEngine[Any]], int] = {
+    sql.SmallInteger: 2**15 - 1,
+    sql.BigInteger: 2**63 - 1,
+}
 _CODED_LIST = re.compile(r"^[%_]+|[%_]+$")
 
 

@@ -187,11 +187,12 @@ class Comparison:
         if less and more and len(old.items) == len(new.items):
             place = _keys(old).index(next(iter(less)))
             match = next(item for item in new.items if text_of(item, loose=True) in more)
-            closer = (
-                self._node(f"{path}[{place}]", old.items[place], old.items[place], match)
-                if sum(less.values()) == 1
-                else None
-            )
+            if sum(less.values()) > 1 and _keys(old) == _keys(again):
+                match = new.items[place]  # the order is known, so the same place is meant
+            elif sum(less.values()) > 1:
+                return Difference(VALUE, path, shown(old), shown(new))
+            inner = f"{path}[{place}]"
+            closer = self._node(inner, old.items[place], old.items[place], match)
             return closer or Difference(VALUE, path, shown(old), shown(new))
         if more and not less:
             kind = REPEATED if all(key in before for key in more) else ADDED

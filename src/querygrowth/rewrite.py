@@ -35,9 +35,13 @@ from querygrowth.watch import ActionRunner, action_runner, outside_event_loop
 
 DEFAULT_DATABASES = 100
 
-# How many rows a table gets; Hypothesis tries the first ones first.
-_SIZES = (0, 1, 2, 3, 4, 5, 3, 4, 6, 5)
+# How many rows a table gets; Hypothesis tries the first ones first. An empty table makes most
+# results empty, so that it must be in few databases only.
+_SMALL = st.sampled_from((0, 1, 2, 3, 4))
+_LARGER = st.sampled_from((3, 4, 5, 6, 7, 8))
+_SHARES = st.sampled_from((_SMALL, _LARGER, _LARGER, _LARGER))
 _ABSENT_SHARE = 0.25
+_MOST_WITNESS_TRIES, _WITNESSES = 80, 5
 _GROWN = (2, 4, 8)
 _MOST_GROWN_TABLES = 8
 _EXPECTED = "the new function gives what the old one gives"
@@ -173,7 +177,10 @@ def compare_results(
         __tracebackhide__ = True
         with action_runner() as runner, _database(old, new, through, engine, schema, runner) as db:
             trial = Trial(old, new, db, runner, through, ignore_order)
-            return _Search(trial, schema, draws, databases, growth).report()
+            # Rows that hold the arguments are the ones that a function selects by them.
+            listed = [each for each in wanted.values() if isinstance(each, list | tuple)]
+            held = tuple(value for each in listed for value in each if _is_plain(value))
+            return _Search(trial, schema, draws, databases, growth, held).report()
 
     return outside_event_loop(compared)
 
@@ -218,7 +225,7 @@ def _draw(name: str, value: object) -> _Draw:
         one = _draw(name, value[0])
 
         def several(draw: _Drawer) -> Callable[[RowMaker], Any]:
-            drawn = [one(draw) for _ in range(draw(st.integers(0, 4)))]
+            drawn = [one(draw) for _ in range(draw(_LIST_SIZES))]
             return lambda maker: [each(maker) for each in drawn]
 
         return several
@@ -239,7 +246,12 @@ def _draw(name: str, value: object) -> _Draw:
 
 
 _COLUMNS = (Column, InstrumentedAttribute)
+_LIST_SIZES = st.sampled_from((0, 1, 2, 3, 4, 5, 3, 4, 5))
 _SEEDS = st.integers(0, 2**32 - 1)
+
+
+def _is_plain(value: object) -> bool:
+    return not isinstance(value, (*_COLUMNS, SearchStrategy))
 
 
 def _value_of(column: Column[Any], maker: RowMaker, random: Random) -> Any:
@@ -272,6 +284,8 @@ class _Search:
     databases: int
     growth: bool
     constants: tuple[object, ...] = ()
+    witnesses: Mapping[Table, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
     judged: list[Judged] = field(default_factory=list)
     failing: tuple[list[DrawnRow], dict[str, Any], Judged] | None = None
     refused: dict[str, str] = field(default_factory=dict)
@@ -280,8 +294,9 @@ class _Search:
     def report(self) -> SameResults:
         """The outcome of the whole."""
         trial = self.trial
-        self.constants = constants_of(trial.old, trial.new)
+        self.constants = (*self.constants, *constants_of(trial.old, trial.new))
         self._learn_parameters()
+        self._learn_witnesses()
         self._draw_databases()
         unordered = tuple(sorted(trial.unordered))
         subject = f"{name_of(trial.old)} -> {name_of(trial.new)}"
@@ -317,11 +332,31 @@ class _Search:
             arguments = self._arguments(maker)
             for function in (self.trial.old, self.trial.new):
                 called = self.trial.call(function, maker.rows, arguments, keep_parameters=True)
+                self.read |= called.tables
                 known = {repr(value) for value in self.constants}
                 for value in called.parameters:
                     if repr(value) not in known and not isinstance(value, int):
                         known.add(repr(value))
                         self.constants = (*self.constants, value)
+
+    def _learn_witnesses(self) -> None:
+        """Find single rows that the old function selects, unless it selects most of them."""
+        found: dict[Table, list[Mapping[str, Any]]] = {}
+        hits = 0
+        for seed in range(_MOST_WITNESS_TRIES):
+            sizes = dict.fromkeys(self.schema.drawn, 1)
+            maker = self._filled(sizes, seed, even=False)
+            called = self.trial.call(self.trial.old, maker.rows, self._arguments(maker))
+            changed = called.contents != self.trial.database.loaded
+            if called.result.records or changed:
+                hits += 1
+                for table, values in maker.witness().items():
+                    found.setdefault(table, []).extend(values)
+            if hits == _WITNESSES:
+                # Where every other row is selected, rows need no help to be.
+                self.witnesses = found if seed >= 2 * _WITNESSES else {}
+                return
+        self.witnesses = found
 
     def _draw_databases(self) -> None:
         @settings(
@@ -342,14 +377,15 @@ class _Search:
 
     def _judge_one(self, draw: _Drawer) -> None:
         # All is drawn first, so that what Hypothesis sees does not depend on the database.
-        sizes = [draw(st.sampled_from(_SIZES)) for _ in self.schema.drawn]
+        share = draw(_SHARES)
+        sizes = [draw(share) for _ in self.schema.drawn]
         seeds = [[draw(_SEEDS) for _ in range(size)] for size in sizes]
         seed = draw(_SEEDS)
         drawn = {name: draws(draw) for name, draws in self.draws.items()}
         if self.failing is not None:
             return
         with self.trial.database.inserting() as insert:
-            maker = RowMaker(self.schema, self.constants, Random(seed), insert=insert)  # noqa: S311
+            maker = self._maker(seed, insert)
             for table, each in zip(self.schema.drawn, seeds, strict=True):
                 for row in each:
                     maker.add(table, row)
@@ -367,19 +403,22 @@ class _Search:
         return {name: draws(_simplest)(maker) for name, draws in self.draws.items()}
 
     def _filled_evenly(self, sizes: Mapping[Table, int], seed: int) -> RowMaker:
+        return self._filled(sizes, seed, even=True)
+
+    def _filled(self, sizes: Mapping[Table, int], seed: int, *, even: bool) -> RowMaker:
         with self.trial.database.inserting() as insert:
-            maker = RowMaker(
-                self.schema,
-                self.constants,
-                Random(seed),  # noqa: S311 - not for secrets
-                even=True,
-                insert=insert,
-            )
+            maker = self._maker(seed, insert, even)
             for table in self.schema.drawn:
                 for number in range(sizes[table]):
                     maker.add(table, seed * 1000 + number)
             maker.finish()
         return maker
+
+    def _maker(
+        self, seed: int, insert: Callable[[DrawnRow], str | None], even: bool = False
+    ) -> RowMaker:
+        random = Random(seed)  # noqa: S311 - not for secrets
+        return RowMaker(self.schema, self.constants, random, even, insert, witnesses=self.witnesses)
 
     def _failure(self, subject: str, unordered: tuple[str, ...]) -> SameResults:
         assert self.failing is not None  # noqa: S101 - for the type checker
@@ -441,6 +480,14 @@ class _Search:
             return _Doubt(
                 f"table {empty[0]} got no row in any database: {reason}",
                 f'values={{"{empty[0]}.COLUMN": [...]}} with values that the table takes',
+            )
+        known = {table.name for table in self.schema.order}
+        others = {table.name for table in self.schema.metadata.tables.values()} - known
+        if self.read & others:
+            names = ", ".join(sorted(self.read & others))
+            return _Doubt(
+                f"the functions use {names}, which got no rows",
+                "models=[...]: name the models of all tables that the functions use",
             )
         errors = Counter(judged.error for judged in self.judged if judged.error)
         thin = sum(judged.records < 2 for judged in self.judged)

@@ -7,6 +7,7 @@ order of insertion. Values tie, repeat and are NULL often.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from random import Random
 from typing import Any
 
@@ -16,7 +17,8 @@ from sqlalchemy.orm import Mapper, configure_mappers
 
 from querygrowth.column_pools import UnknownTypeError, fresh_values, pool_of
 
-_NULL_SHARE = 0.25
+_NULL_SHARE = 0.2
+_WITNESS_SHARE = 0.5
 _MOST_TRIES = 12
 
 
@@ -205,6 +207,8 @@ class RowMaker:
         random: Decides everything that is open.
         even: Whether to spread rows evenly, without NULLs: for growth.
         insert: Puts a row into the database; returns the reason if it refuses. None without one.
+        witnesses: Values of rows that the old function selected, by table. Half of the rows take
+            them, so that a filter with several conditions selects enough rows.
     """
 
     schema: Schema
@@ -212,9 +216,11 @@ class RowMaker:
     random: Random
     even: bool = False
     insert: Callable[[DrawnRow], str | None] | None = None
+    witnesses: Mapping[Table, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     rows: list[DrawnRow] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     _pools: dict[Column[Any], list[object]] = field(default_factory=dict)
+    _reaches: dict[ForeignKeyConstraint, float] = field(default_factory=dict)
     _present: defaultdict[Table, list[DrawnRow]] = field(default_factory=lambda: defaultdict(list))
     _taken: defaultdict[tuple[str, ...], set[Any]] = field(default_factory=lambda: defaultdict(set))
 
@@ -248,6 +254,15 @@ class RowMaker:
                 if parents and (self.even or self.random.random() > _NULL_SHARE):
                     parent = self.random.choice(parents)
                     row.later.update(_pointing(key, parent))
+
+    def witness(self) -> dict[Table, list[Mapping[str, Any]]]:
+        """The values of the rows, apart from those of keys."""
+        found: dict[Table, list[Mapping[str, Any]]] = {}
+        for row in self.rows:
+            columns = [c for c in row.table.columns if not (c.primary_key or c.foreign_keys)]
+            values = {c.name: row.values[c.name] for c in columns if c.name in row.values}
+            found.setdefault(row.table, []).append(values)
+        return found
 
     def present(self, table: Table) -> Sequence[DrawnRow]:
         """The rows of a table."""
@@ -301,8 +316,11 @@ class RowMaker:
                 )
             ]
             if parents and not (null and not self.even and random.random() < _NULL_SHARE):
-                place = len(self._present[table]) if self.even else random.randrange(99)
-                values.update(_pointing(key, parents[place % len(parents)]))
+                if self.even:
+                    place = len(self._present[table]) % len(parents)
+                else:
+                    place = random.randrange(max(1, int(len(parents) * self._reach(key))))
+                values.update(_pointing(key, parents[place]))
             elif null:
                 for column in key.columns:
                     if column.nullable and not column.primary_key:
@@ -318,7 +336,17 @@ class RowMaker:
                 return None
         return values
 
+    def _reach(self, key: ForeignKeyConstraint) -> float:
+        """The share of the parents that have children in this database."""
+        if key not in self._reaches:
+            self._reaches[key] = self.random.choice((1.0, 1.0, 0.7, 0.5))
+        return self._reaches[key]
+
     def _fill(self, table: Table, values: dict[str, Any], random: Random) -> None:
+        known = self.witnesses.get(table)
+        if known and (self.even or random.random() < _WITNESS_SHARE):
+            for name, value in random.choice(known).items():
+                values.setdefault(name, value)
         part = self.schema.inheritance.get(table)
         for column in table.columns:
             if column.name in values or column.computed is not None:
@@ -381,7 +409,7 @@ class RowMaker:
                 own = f"{table.fullname}.{name}" in self.schema.values
                 others = [*self.pool(column)]
                 random.shuffle(others)
-                for other in (*others, *(() if own else fresh_values(column))):
+                for other in chain(others, () if own else fresh_values(column)):
                     values[name] = other
                     if _taken(values, names) not in self._taken[where]:
                         break

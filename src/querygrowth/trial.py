@@ -36,6 +36,7 @@ class Called:
     contents: Contents
     queries: int
     parameters: tuple[object, ...] = ()
+    tables: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,6 @@ class Trial:
             rows: All rows of the database.
             arguments: The keyword arguments of both functions.
         """
-        self.database.load(rows)
-        before = self.database.contents()
         old = self.call(self.old, rows, arguments)
         again = self.call(self.old, rows, arguments, reverse=True)
         loaded = old.result.relationships
@@ -116,7 +115,7 @@ class Trial:
             if found is None:
                 found = difference or self._contents_differ(old, again, new)
                 only_reversed = reverse
-        changed = old.contents != before
+        changed = old.contents != self.database.loaded
         return Judged(
             difference=found,
             judged=judged,
@@ -144,7 +143,10 @@ class Trial:
             result = self._result(function, arguments, relationships)
             queries = log.total
         parameters = tuple(_parameters(log)) if keep_parameters else ()
-        return Called(result, self.database.contents(), queries, parameters)
+        tables: frozenset[str] = frozenset()
+        if keep_parameters:
+            tables = tables.union(*(sent.shape.tables for sent in log.statements))
+        return Called(result, self.database.contents(), queries, parameters, tables)
 
     def _result(
         self,

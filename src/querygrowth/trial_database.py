@@ -41,6 +41,8 @@ class TrialDatabase(Protocol):
 
     engine: AnyEngine
     dialect: str
+    loaded: Contents
+    """What the tables held before the last call."""
 
     def load(self, rows: Sequence[DrawnRow], *, reverse: bool = False) -> None:
         """Empty the database and put rows in; with `reverse`, it reads in the opposite order."""
@@ -141,7 +143,7 @@ class OwnDatabase:
         self._reverse = False
         self._filling = False
         self._rows: Sequence[DrawnRow] | None = None
-        self._before: Contents = {}
+        self.loaded: Contents = {}
         self._schemas = sorted({t.schema for t in schema.metadata.tables.values() if t.schema})
         self._sync = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
         self.engine: AnyEngine = self._async_engine() if is_async else self._sync
@@ -151,6 +153,7 @@ class OwnDatabase:
         with self._sync.begin() as connection:
             self._tables = _create(connection, schema)
         self._number = _LOADED
+        self._names = frozenset(table.name for table in self._tables)
 
     def close(self) -> None:
         """Remove the files."""
@@ -163,7 +166,7 @@ class OwnDatabase:
             self._renew(_EMPTY)
             with self._filled() as connection:
                 _insert_all(connection, rows)
-                self._before = _contents(connection, self._tables)
+                self.loaded = _contents(connection, self._tables)
             for schema in self._files:
                 copyfile(self._path(schema, self._number), self._path(schema, _LOADED))
             self._rows = rows
@@ -184,7 +187,7 @@ class OwnDatabase:
             for number in (_LOADED, self._number)
         ]
         if files[0] == files[1]:
-            return self._before
+            return self.loaded
         with self._filled() as connection:
             return _contents(connection, self._tables)
 
@@ -255,7 +258,7 @@ class OwnDatabase:
     ) -> tuple[str, Any]:
         if not self._reverse or self._filling or many:
             return sql, parameters
-        return sql + _ties_reversed(sql), parameters
+        return _with_ties_reversed(sql, self._names), parameters
 
 
 class GivenDatabase:
@@ -277,11 +280,13 @@ class GivenDatabase:
         sync = engine if isinstance(engine, Engine) else engine.sync_engine
         self.dialect = sync.dialect.name
         self._tables = self._do(lambda connection: _create(connection, schema))
+        self.loaded: Contents = {}
         for name, (_, rows) in self.contents().items():
             if rows:
+                held = "1 row, and it" if len(rows) == 1 else f"{len(rows)} rows, and they"
                 raise ValueError(
-                    f"table {name} holds {len(rows)} rows, and they would be deleted: pass an "
-                    "engine on an empty database"
+                    f"table {name} holds {held} would be deleted: pass an engine on an empty "
+                    "database"
                 )
 
     def close(self) -> None:
@@ -325,6 +330,7 @@ class GivenDatabase:
         self._empty(connection)
         _insert_all(connection, rows)
         self._set_sequences(connection)
+        self.loaded = _contents(connection, self._tables)
 
     def _empty(self, connection: Connection) -> None:
         for table in reversed(self._tables):
@@ -398,18 +404,49 @@ def _by_table(rows: Sequence[DrawnRow]) -> dict[Table, list[DrawnRow]]:
 
 
 @lru_cache(maxsize=2000)
-def _ties_reversed(sql: str) -> str:
-    """What to append to a SELECT of SQLite, so that rows that tie come in the opposite order."""
+def _with_ties_reversed(sql: str, tables: frozenset[str]) -> str:
+    """A SELECT of SQLite, changed so that rows that tie come in the opposite order."""
     if ";" in sql or sql.split(None, 1)[0].upper() not in {"SELECT", "WITH"}:
-        return ""
+        return sql
     try:
         tree = sqlglot.parse_one(sql, read="sqlite")
     except (SqlglotError, RecursionError):
-        return ""
-    if not isinstance(tree, exp.Query) or any(tree.args.get(k) for k in ("limit", "offset")):
-        return ""
+        return sql
+    if not isinstance(tree, exp.Query):
+        return sql
+    # Below a LIMIT and in windows, further keys can only be added inside.
+    changed = [_with_row_keys(select, tables) for select in tree.find_all(exp.Select)]
+    if any(changed):
+        sql = tree.sql(dialect="sqlite")
+    if any(tree.args.get(part) for part in ("limit", "offset")):
+        return sql
     columns = tree.selects
-    if any(isinstance(column, exp.Star) or column.is_star for column in columns):
+    if any(column.is_star for column in columns):
         columns = columns[:1]
     places = ", ".join(f"{place} DESC" for place in range(1, len(columns) + 1))
-    return f", {places}" if tree.args.get("order") else f" ORDER BY {places}"
+    return f"{sql}, {places}" if tree.args.get("order") else f"{sql} ORDER BY {places}"
+
+
+def _with_row_keys(select: exp.Select, tables: frozenset[str]) -> bool:
+    """Add the row numbers of its tables, falling, to orders inside of a SELECT; whether it did."""
+    if any(select.args.get(part) for part in ("group", "distinct")):
+        return False
+    sources = [each.this for each in (select.args.get("joins") or ())]
+    main = select.args.get("from_") or select.args.get("from")
+    sources = [main.this, *sources] if main is not None else []
+    names = [each.alias_or_name for each in sources if isinstance(each, exp.Table)]
+    if not names or len(names) != len(sources) or not tables.issuperset(s.name for s in sources):
+        return False
+    orders = [
+        window.args["order"]
+        for column in select.selects
+        for window in column.find_all(exp.Window)
+        if window.args.get("order") and window.find_ancestor(exp.Select) is select
+    ]
+    if select.args.get("order") and select.args.get("limit"):
+        orders.append(select.args["order"])
+    for order in orders:
+        for name in names:
+            key = exp.column("rowid", table=name, quoted=True)
+            order.append("expressions", exp.Ordered(this=key, desc=True))
+    return bool(orders)

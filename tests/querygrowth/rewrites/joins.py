@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, Row, func, literal, select, text, union, union_all
 from sqlalchemy.orm import Session, aliased
 
-from rewrites.models import Customer, Employee, Item, Order, Stock, Tenant
+from rewrites.models import Customer, Employee, Item, Order, Stock, Tag, Tenant
 from rewrites.rewrite import Rewrite
 
 
@@ -184,7 +184,10 @@ def items_counted(session: Session) -> list[tuple[int, int]]:
 
     items = select(func.count(Item.id)).where(Item.order_id == Order.id).scalar_subquery()
     tags = select(func.count()).where(order_tags.c.order_id == Order.id).scalar_subquery()
-    return [(a, b) for a, b in session.execute(select(items, tags).order_by(Order.id))]
+    return [
+        (a, b)
+        for a, b in session.execute(select(items, tags).select_from(Order).order_by(Order.id))
+    ]
 
 
 def items_multiplied(session: Session) -> list[tuple[int, int]]:
@@ -268,7 +271,7 @@ REWRITES = (
         items_twice,
         right=(items_counted,),
         wrong={items_multiplied: ""},
-        models=(Order, Item),
+        models=(Order, Item, Tag),
     ),
     Rewrite(rows, right=(rows_as_tuples,), wrong={rows_as_lists: "type"}, models=(Customer,)),
 )

@@ -158,7 +158,7 @@ REWRITES = (
         customers_lazily,
         right=(customers_selectin, customers_joined),
         wrong={
-            customers_paid_orders: "value",
+            customers_paid_orders: "missing",
             customers_not_unique: "repeated",
             customers_without_orders: "not loaded",
             customers_deferred: "not loaded",

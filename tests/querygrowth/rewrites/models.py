@@ -75,7 +75,7 @@ class Employee(Base):
     manager_id: Mapped[int | None] = mapped_column(ForeignKey("employees.id"))
     name: Mapped[str]
     salary: Mapped[int]
-    manager: Mapped["Employee | None"] = relationship(remote_side=[id])
+    manager: Mapped["Employee | None"] = relationship(remote_side="Employee.id")
 
 
 class Animal(Base):
