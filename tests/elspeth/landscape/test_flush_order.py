@@ -253,3 +253,28 @@ def test_a_directory_that_a_kill_left_aside_is_put_back_before_the_next_is_fille
             ("flush", "", (TEMPORARY, "run")),
         ]
         assert (path / "run.csv").read_bytes() == b"old"
+
+
+def test_an_old_directory_is_put_back_when_the_new_one_cannot_take_its_place(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = disk.folder / "run"
+    publish_csv(path, RECORDS[:1])
+    disk.take()
+    recorded = os.rename
+
+    def rename(source: Any, target: Any) -> None:
+        if disk.role(source) == TEMPORARY:
+            raise OSError(5, "Input/output error")
+        recorded(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.raises(OSError, match="Input/output error"):
+        publish_csv(path, RECORDS)
+
+    assert [each for each in disk.take() if each[0] == "rename"] == [
+        ("rename", "run", REPLACED),
+        ("rename", REPLACED, "run"),
+    ]
+    assert [each.name for each in path.iterdir()] == ["run.csv"]
+    assert [each.name for each in disk.folder.iterdir()] == ["run"]
