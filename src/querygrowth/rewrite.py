@@ -246,7 +246,7 @@ def _draw(name: str, value: object) -> _Draw:
 
 
 _COLUMNS = (Column, InstrumentedAttribute)
-_LIST_SIZES = st.sampled_from((0, 1, 2, 3, 4, 5, 3, 4, 5))
+_LIST_SIZES = st.sampled_from((0, 1, 2, 3, 4, 5, 6, 4, 5, 6))
 _SEEDS = st.integers(0, 2**32 - 1)
 
 

@@ -169,7 +169,10 @@ REWRITES = (
         right=(from_somewhere_instr,),
         wrong={from_somewhere_like: ""},
         models=(Customer,),
-        options={"arguments": {"city": ["", "a", "%", "O"]}},
+        options={
+            "arguments": {"city": ["", "a", "o", "%"]},
+            "values": {"customers.city": ["Oslo", "oa", "a%o", None]},
+        },
     ),
     Rewrite(
         recent,
@@ -198,8 +201,8 @@ REWRITES = (
     ),
     Rewrite(
         one,
-        right=(),
-        wrong={one_by_query: "raised", one_or_none: "raised"},
+        right=(one_by_query,),
+        wrong={one_or_none: "raised"},
         models=(Customer,),
         options={"arguments": {"number": Customer.id}},
     ),
