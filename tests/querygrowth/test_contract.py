@@ -18,6 +18,7 @@ from querygrowth.contract import QueryContract, judge_vacuity
 from querygrowth.growth_report import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
 from querygrowth.search import find_blow_up
+from querygrowth.statements import Shape
 from querygrowth.watch import action_runner, watch
 
 
@@ -367,3 +368,15 @@ def test_what_is_not_a_contract_is_refused_before_anything_runs(
         count_queries(engine, contract=contract),
     ):
         never()
+
+
+@pytest.mark.parametrize("name", ["items", "Items", '"items"', "public.items"])
+def test_rows_of_a_whole_table_are_left_out_under_any_spelling_of_its_name(name: str) -> None:
+    read = ShapeActivity(
+        Shape("SELECT id FROM items", "SELECT", "items", ("items",), ()), 1, rows_fetched=7
+    )
+    other = ShapeActivity(
+        Shape("SELECT id FROM notes", "SELECT", "notes", ("notes",), ()), 1, rows_fetched=2
+    )
+    seen = Activity(shapes=(read, other), rows_fetched=9)
+    assert QueryContract().allow_rows(name).fetched_rows(seen) == 2
