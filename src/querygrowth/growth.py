@@ -176,7 +176,6 @@ class _Measurement:
                     return runner.call(self.action, source)
 
             try:
-                # The other engines are counted too, as all engines are that the action uses.
                 several = isinstance(source, tuple | list) and source
                 engine = single_engine(source[0] if several else source)  # type: ignore[index]
             except ValueError as refused:
@@ -199,13 +198,12 @@ class _Measurement:
                 project=self.project,
                 every_engine=True,
             )
-            # The database is gone once the block ends, so its tables are listed here. The counts
-            # are complete by now, and the queries of the listing are not among them.
+            # The database is gone once the block ends, so its tables are listed here.
             if self.contract.named_tables.keys() - activity.tables - self.tables:
                 self.tables |= {bare_name(name) for name in self._tables(engine)}
             sample = _Sample(activity, rows, asked=self.writes)
-            unknown = sample.rows is None and not activity.written
-            if unknown and _rows_needed(activity, before, together):
+            unasked = rows is None and not activity.written
+            if unasked and _rows_needed(activity, before, together):
                 sample = _Sample(activity, self._ask(engine, row_counts), asked=True)
         if activity.written and not self.writes:
             raise ValueError(
