@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule
 from profiles import fewer_examples
 from sample_run import BOTH, DYNAMIC, KEY
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from elspeth.contracts import RoutingMode, RoutingSpec
 from elspeth.contracts.errors import RecordingError, UnknownEntityError
@@ -520,3 +520,29 @@ class AnyCall(RuleBasedStateMachine):
 
 TestAnyCall = AnyCall.TestCase
 TestAnyCall.settings = settings(fewer_examples(1 / 40), stateful_step_count=30)
+
+
+@pytest.mark.parametrize("entity_id", [2**70, ["a-row"]], ids=["a number", "a list"])
+@pytest.mark.parametrize(("method", "argument"), references())
+def test_an_id_that_is_no_text_is_refused_and_nothing_is_written(
+    two_runs: Any, method: str, argument: str, entity_id: Any
+) -> None:
+    recorder, db = two_runs
+    before = contents(db)
+    # Where no other entity is compared with it, the driver refuses it in its own words.
+    with pytest.raises((*REFUSALS, DBAPIError, OverflowError)):
+        getattr(recorder, method)(**with_id(method, argument, entity_id))
+    assert contents(db) == before
+
+
+@pytest.mark.parametrize("branches", ["left", b"left"])
+def test_a_fork_into_the_letters_of_a_text_is_refused(two_runs: Any, branches: Any) -> None:
+    recorder, _ = two_runs
+    with pytest.raises(RecordingError, match="The branches of a fork are a list of names, not"):
+        recorder.fork_token("a-token", "a-row", branches)
+
+
+def test_a_duration_past_the_largest_float_is_refused(two_runs: Any) -> None:
+    recorder, _ = two_runs
+    with pytest.raises(ValueError, match="finite"):
+        recorder.record_call("a-state", 0, "http", "success", {}, latency_ms=10**400)

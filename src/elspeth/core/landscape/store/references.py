@@ -63,9 +63,13 @@ def refuse_mixed_runs(connection: Connection, references: Sequence[Reference]) -
         references: What is referred to. The first one says which run the others have to be of.
 
     Raises:
-        RecordingError: An entity belongs to another run than the first.
+        RecordingError: An entity belongs to another run than the first, or an id is no text.
     """
     given = [reference for reference in references if reference.entity_id is not None]
+    for reference in given:
+        # Typed as a text, but a caller may pass anything, and drivers refuse it in their own words.
+        if not isinstance(reference.entity_id, str):
+            raise RecordingError(f"{reference} is not named by a text")
     if len(given) < 2:
         return
     first = given[0]

@@ -109,8 +109,11 @@ class TokenRecorder(LandscapeWriter):
             step_in_pipeline: The step at which it forks, if known.
 
         Raises:
-            RecordingError: The row is not that of the token.
+            RecordingError: The row is not that of the token, or the branches are one text.
         """
+        if isinstance(branches, str | bytes):
+            # Its letters would become branches.
+            raise RecordingError(f"The branches of a fork are a list of names, not {branches!r}")
         fork_group_id = self._new_id()
         children = [
             Token(

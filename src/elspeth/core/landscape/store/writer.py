@@ -148,13 +148,20 @@ def _problem(column: Column[Any], value: object) -> str | None:
         case Float():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 return errors.NOT_A_NUMBER
-            return None if math.isfinite(value) else errors.NOT_FINITE
+            return None if _is_finite(value) else errors.NOT_FINITE
         case DateTime():
             return None if isinstance(value, datetime) else errors.NOT_A_TIMESTAMP
         case _ if not isinstance(value, str):
             return errors.NOT_TEXT
         case _:
             return None if _has_utf8(value) else errors.NOT_UTF8
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False  # An int past the largest float.
 
 
 def _has_utf8(text: str) -> bool:
@@ -182,5 +189,5 @@ def refuse_not_finite(name: str, milliseconds: float | None) -> None:
     """
     # JSON has neither value, so no export could contain them. SQLite would store NaN as NULL, which
     # hides the error until the export.
-    if isinstance(milliseconds, int | float) and not math.isfinite(milliseconds):
+    if isinstance(milliseconds, int | float) and not _is_finite(milliseconds):
         raise ValueError(f"{name} must be a finite number of milliseconds, not {milliseconds}")
