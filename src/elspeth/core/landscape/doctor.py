@@ -222,12 +222,12 @@ def _expected_indexes(table: Table) -> Iterator[tuple[list[str], str]]:
     for index in sorted(table.indexes, key=lambda index: str(index.name)):
         columns = [column.name for column in index.columns]
         yield columns, f"CREATE INDEX {index.name} ON {table.name} ({', '.join(columns)})"
-    for constraint in table.constraints:
-        if isinstance(constraint, UniqueConstraint):
-            columns = [column.name for column in constraint.columns]
-            # SQLite cannot add a constraint to a table; a unique index does the same.
-            name = f"uq_{table.name}_{'_'.join(columns)}"
-            yield columns, f"CREATE UNIQUE INDEX {name} ON {table.name} ({', '.join(columns)})"
+    # SQLAlchemy keeps the constraints in a set, whose order changes with the process.
+    unique = (each for each in table.constraints if isinstance(each, UniqueConstraint))
+    for columns in sorted([column.name for column in each.columns] for each in unique):
+        # SQLite cannot add a constraint to a table; a unique index does the same.
+        name = f"uq_{table.name}_{'_'.join(columns)}"
+        yield columns, f"CREATE UNIQUE INDEX {name} ON {table.name} ({', '.join(columns)})"
 
 
 def _bad_plans(plans: Sequence[Plan]) -> Iterator[Advice]:
