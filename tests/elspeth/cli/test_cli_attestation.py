@@ -304,7 +304,7 @@ class TestSettings:
         export = ("export", "--settings", settings, "--run", "run-1", "--attest")
         landscape(*export)
 
-        def killed(*_: object) -> None:
+        def killed(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:

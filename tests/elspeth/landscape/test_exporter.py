@@ -124,8 +124,12 @@ class TestQueries:
     ) -> None:
         with count_queries(db.engine) as log:
             getattr(candidate, method)(sample.run_id, tmp_path / "out", sign=True)
-        assert (log.total, log.transactions_begun, log.checkouts) == (13, 1, 1)
+        # PostgreSQL's catalogue says that the foreign keys of this schema exclude orphans.
+        searches = db.engine.dialect.name == "sqlite"
+        assert (log.total, log.transactions_begun, log.checkouts) == (12 + searches, 1, 1)
         assert log.rows_fetched == sample.records
+        if not searches:
+            return
         (extra,) = (query.sql for query in log.queries if "NOT (EXISTS" in query.sql)
         assert extra.count("UNION ALL") == 5
 
