@@ -53,6 +53,36 @@ class Difference:
 
 
 @dataclass
+class KnownOrders:
+    """What all databases together show about the order of lists, by their places.
+
+    A list that is the same backwards does not show whether it was read backwards. Other databases
+    show whether the lists at its place are in any order at all.
+
+    Args:
+        open: Places at which a whole list came in another order.
+        fixed: Places at which some of a list stayed where it was.
+    """
+
+    open: set[str] = field(default_factory=set)
+    fixed: set[str] = field(default_factory=set)
+
+    def is_free(self, path: str) -> bool:
+        """Whether lists at this place have no order in any database."""
+        return _general(path) in self.open - self.fixed
+
+    def is_fixed(self, path: str) -> bool:
+        """Whether some database has shown that lists at this place have an order."""
+        return _general(path) in self.fixed
+
+    def learn(self, path: str, keys: Sequence[str], again: Sequence[str]) -> None:
+        """Take into account a list, and the same list as it was read the other way round."""
+        backwards = [*reversed(keys)]
+        if [*keys] != backwards:
+            (self.open if [*again] == backwards else self.fixed).add(_general(path))
+
+
+@dataclass
 class Comparison:
     """Compares new results with an old one that was captured under two orders of reading.
 
@@ -61,12 +91,14 @@ class Comparison:
         again: Its result where the database reads in the opposite order.
         ignore_order: Whether lists are compared without their order.
         unordered: Filled with the paths at which the old result has no total order.
+        known: What was learnt on all databases; it is added to.
     """
 
     old: Captured
     again: Captured
     ignore_order: bool = False
     unordered: set[str] = field(default_factory=set)
+    known: KnownOrders = field(default_factory=KnownOrders)
 
     @property
     def determined(self) -> bool:
@@ -160,7 +192,7 @@ class Comparison:
 
     def _blocks(self, path: str, old: Items, again: Items) -> list[tuple[int, int]]:
         """The ranges inside of which items tie, so that their order is open."""
-        whole = [(0, len(old.items))]
+        whole = [(0, len(old.items))] if old.items else []
         if self.ignore_order or not old.ordered:
             return whole
         if not _fits(old, again):
@@ -175,6 +207,9 @@ class Comparison:
             if not any(balance.values()):
                 blocks.append((start, place + 1))
                 start = place + 1
+        self.known.learn(path, before, reversed_)
+        if self.known.is_free(path):
+            return whole
         if any(end - begin > 1 for begin, end in blocks):
             self.unordered.add(_general(path))
         return blocks

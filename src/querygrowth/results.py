@@ -113,6 +113,8 @@ _EMPTY = frozenset(
 
 def _records(node: Node) -> int:
     longest = _longest(node)
+    if isinstance(node, Fields) and longest:
+        return max(2, longest)  # one object by its nature, with a collection that holds something
     if longest is not None:
         return longest
     return 0 if isinstance(node, Leaf) and node.text in _EMPTY else 2
@@ -307,7 +309,7 @@ class _Capturing:
 
     def _response(self, value: Any) -> Node:
         headers: dict[str, Node] = {}
-        items = value.headers.items()
+        items = [*value.headers.items()]
         for name, content in items:
             lower = str(name).lower()
             # A cookie holds a signature and a time.
@@ -318,9 +320,13 @@ class _Capturing:
         if not isinstance(body, bytes):
             body = value.get_data() if hasattr(value, "get_data") else value.body
         status = int(value.status_code)
-        node = self.node(_decoded(body, str(value.headers.get("content-type", ""))))
+        node = self.node(_decoded(body, _content_type(items)))
         entries = {"status": Leaf("int", str(status)), "body": node}
         return Fields("response", {**entries, "headers": Fields("dict", headers)})
+
+
+def _content_type(headers: Iterable[tuple[Any, Any]]) -> str:
+    return next((str(text) for name, text in headers if str(name).lower() == "content-type"), "")
 
 
 def _decoded(body: bytes, content_type: str) -> object:
@@ -337,9 +343,9 @@ async def _list_of(values: Any) -> list[object]:
 
 
 def _is_response(value: object) -> bool:
-    kind = type(value)
-    has_body = any(hasattr(kind, name) for name in ("content", "get_data", "body"))
-    return hasattr(value, "status_code") and hasattr(value, "headers") and has_body
+    if not (hasattr(value, "status_code") and hasattr(value, "headers")):
+        return False
+    return any(hasattr(value, name) for name in ("content", "get_data", "body"))
 
 
 def _state_of(value: object) -> InstanceState[Any] | None:

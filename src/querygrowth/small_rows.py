@@ -75,9 +75,9 @@ class Schema:
         chosen = _with_needed(named)
         chosen |= _associations(self.metadata, chosen)
         self.inheritance, joined = _inheritance(mappers)
-        for parts in self.inheritance.values():
-            for tables in parts.tables.values():
-                chosen.update(tables)
+        for base in chosen & self.inheritance.keys():
+            for tables in self.inheritance[base].tables.values():
+                chosen = chosen | {*tables}
         chosen = _with_needed(chosen)
         # Only foreign keys in a cycle are set later: those for which no order exists.
         self.order, self.cyclic = _ordered(chosen)

@@ -4,7 +4,9 @@ A call gets the first argument that its function takes: an engine, a connection,
 `through` makes of the engine.
 """
 
+import gc
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
@@ -15,7 +17,7 @@ from typing import Any
 from hypothesis.errors import HypothesisException
 from sqlalchemy.orm import Session
 
-from querygrowth.differences import CONTENT, VALUE, Comparison, Difference, outcome_of
+from querygrowth.differences import CONTENT, VALUE, Comparison, Difference, KnownOrders, outcome_of
 from querygrowth.engine import AnyEngine
 from querygrowth.log import QueryLog, count_queries
 from querygrowth.results import Captured, Identity, capture, capture_error
@@ -73,6 +75,7 @@ class Trial:
         ignore_order: Whether lists are compared without their order.
         unordered: Filled with the places at which the old result has no total order.
         volatile: Filled with the columns that the old function writes differently in every call.
+        known: Filled with what the databases show about the order of lists.
     """
 
     old: Function
@@ -83,6 +86,7 @@ class Trial:
     ignore_order: bool = False
     unordered: set[str] = field(default_factory=set)
     volatile: set[str] = field(default_factory=set)
+    known: KnownOrders = field(default_factory=KnownOrders)
 
     def judge(self, rows: Sequence[DrawnRow], arguments: Mapping[str, Any]) -> Judged:
         """Compare on these rows.
@@ -102,7 +106,9 @@ class Trial:
         for reverse, relationships in ((False, loaded), (True, loaded_again)):
             new = self.call(self.new, rows, arguments, reverse=reverse, relationships=relationships)
             first, second = (again, old) if reverse else (old, again)
-            comparison = Comparison(first.result, second.result, self.ignore_order)
+            comparison = Comparison(
+                first.result, second.result, self.ignore_order, known=self.known
+            )
             difference = comparison.difference(new.result)
             self.unordered |= comparison.unordered
             if difference is not None and not judged:
@@ -209,6 +215,18 @@ class Trial:
                     CONTENT, f"table {table} ({names})", _some(gone, one), _some(came, two)
                 )
         return None
+
+
+@contextmanager
+def without_warnings_of_coroutines(engine: object) -> Iterator[None]:
+    """Ignore the coroutines that SQLAlchemy leaves behind where it refuses a lazy load."""
+    if not is_async_engine(engine):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        yield
+        gc.collect()  # they warn when they are freed
 
 
 def _column(rows: Sequence[tuple[object, ...]], place: int) -> list[str]:

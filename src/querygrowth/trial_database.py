@@ -420,11 +420,15 @@ def _with_ties_reversed(sql: str, tables: frozenset[str]) -> str:
         sql = tree.sql(dialect="sqlite")
     if any(tree.args.get(part) for part in ("limit", "offset")):
         return sql
+    has_order = bool(tree.args.get("order"))
+    sorts = isinstance(tree, exp.SetOperation) or tree.args.get("group")
+    if not (has_order or sorts or tree.args.get("distinct")):
+        return sql  # the pragma reads it backwards
     columns = tree.selects
     if any(column.is_star for column in columns):
         columns = columns[:1]
     places = ", ".join(f"{place} DESC" for place in range(1, len(columns) + 1))
-    return f"{sql}, {places}" if tree.args.get("order") else f"{sql} ORDER BY {places}"
+    return f"{sql}, {places}" if has_order else f"{sql} ORDER BY {places}"
 
 
 def _with_row_keys(select: exp.Select, tables: frozenset[str]) -> bool:

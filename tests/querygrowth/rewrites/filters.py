@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+from hypothesis import strategies as st
 from sqlalchemy import case, func, or_, select, text
 from sqlalchemy.orm import Session
 
@@ -197,7 +198,7 @@ REWRITES = (
         right=(by_ids_in_memory,),
         wrong={by_ids_in_sql: ""},
         models=(Customer,),
-        options={"arguments": {"numbers": [Customer.id]}},
+        options={"arguments": {"numbers": st.lists(st.integers(1, 8), min_size=5, max_size=9)}},
     ),
     Rewrite(
         one,

@@ -100,6 +100,6 @@ REWRITES = (
         right=(copy_stock_at_once,),
         wrong={copy_stock_again: "raised"},
         models=(Stock, Tenant),
-        options={"values": {"stock.code": ["new", "b", "c"]}},
+        options={"values": {"stock.code": [*"bcdefghijklmnopqrstuvwxyz", "new"]}},
     ),
 )
