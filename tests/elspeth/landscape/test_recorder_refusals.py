@@ -530,7 +530,7 @@ def test_an_id_that_is_no_text_is_refused_and_nothing_is_written(
     recorder, db = two_runs
     before = contents(db)
     # Where no other entity is compared with it, the driver refuses it in its own words.
-    with pytest.raises((*REFUSALS, DBAPIError, OverflowError)):
+    with pytest.raises((*REFUSALS, DBAPIError, OverflowError, TypeError)):
         getattr(recorder, method)(**with_id(method, argument, entity_id))
     assert contents(db) == before
 
@@ -540,6 +540,13 @@ def test_a_fork_into_the_letters_of_a_text_is_refused(two_runs: Any, branches: A
     recorder, _ = two_runs
     with pytest.raises(RecordingError, match="The branches of a fork are a list of names, not"):
         recorder.fork_token("a-token", "a-row", branches)
+
+
+@pytest.mark.parametrize("count", [2**70, True, 1.5, 0])
+def test_an_impossible_count_of_children_is_refused(two_runs: Any, count: Any) -> None:
+    recorder, _ = two_runs
+    with pytest.raises(ValueError, match="at least 1 token"):
+        recorder.expand_token("a-token", "a-row", count, 0)
 
 
 def test_a_duration_past_the_largest_float_is_refused(two_runs: Any) -> None:

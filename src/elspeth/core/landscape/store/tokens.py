@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import select
 
-from elspeth.contracts.errors import RecordingError
+from elspeth.contracts.errors import MAX_INTEGER, RecordingError
 from elspeth.contracts.models import Row, Token, TokenParent
 from elspeth.core.canonical import stable_hash
 from elspeth.core.landscape.schema import (
@@ -144,8 +144,9 @@ class TokenRecorder(LandscapeWriter):
             ValueError: The count is below 1.
             RecordingError: The row is not that of the token.
         """
-        if count < 1:
-            raise ValueError(f"A token expands into at least 1 token, not {count}")
+        # A bool is an int, and a count past the largest integer of a database fills the memory.
+        if type(count) is not int or not 1 <= count <= MAX_INTEGER:
+            raise ValueError(f"A token expands into at least 1 token, not {count!r}")
         expand_group_id = self._new_id()
         children = [
             Token(
