@@ -144,7 +144,8 @@ class SavedShape(Saved):
 class SavedActivity(Saved):
     """The activity of an export on the database. A count that could not be taken is null.
 
-    `sites` is the line behind most transactions, checkouts and session statements.
+    `sites` is the line behind most transactions, checkouts and session statements, and `concerns`
+    the table and the statement there in words.
     """
 
     makes = Activity
@@ -157,6 +158,7 @@ class SavedActivity(Saved):
     bypassed: tuple[str, ...] | None
     work: Mapping[str, Count]
     sites: Mapping[str, SavedSite]
+    concerns: Mapping[str, str] = {}
 
 
 class SavedExport(Saved):

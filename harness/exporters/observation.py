@@ -12,6 +12,7 @@ from elspeth.core.landscape import LandscapeDB
 from harness.exporters.manifest_time import ManifestTime, digest_lines
 from harness.exporters.probe.observation import observe, project_of_subject
 from harness.exporters.subject import Subject, write_jsonl, write_records
+from querygrowth.action_result import ResultKind
 from querygrowth.activity import Activity, ShapeActivity, activity_of_record
 from querygrowth.call_sites import CallSite
 from querygrowth.record import Record
@@ -138,7 +139,9 @@ def observation_of(name: str, record: Record, file: WrittenFile) -> Observation:
         record: From this process or another.
         file: The file that it wrote.
     """
-    return Observation(name, replace(activity_of_record(record), records=file.records), file)
+    # The records are in the file. What the action returned says nothing about them.
+    activity = replace(activity_of_record(record), records=file.records, result=ResultKind.RECORDS)
+    return Observation(name, activity, file)
 
 
 def observe_export(
