@@ -18,7 +18,25 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from querygrowth.code_constants import constants_in_sql
 
-_TEXTS = ("a", "b", "B", "", "a ", "é", "%", "o'x", "10", "9", "_a", "ß", "日本", "a\nb", '"q"')
+_TEXTS = (
+    "a",
+    "b",
+    "B",
+    "",
+    "a ",
+    "é",
+    "Ä",
+    "%",
+    "o'x",
+    "10",
+    "9",
+    "_a",
+    "ß",
+    "日本",
+    "a\nb",
+    "\tb",
+    '"q"',
+)
 _NUMBERS = (1, 2, 0, 3, -1, 10, 5, 100, 7, -20)
 # Sums of these floats are exact, so that they do not depend on the order of the rows.
 _FLOATS = (1.0, 2.0, 0.0, 0.5, -1.0, 2.25, 10.0, 99.75, -0.5)

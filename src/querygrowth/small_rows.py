@@ -4,7 +4,7 @@ Foreign keys point to rows that exist, or are NULL where they may be. Keys do no
 order of insertion. Values tie, repeat and are NULL often.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -17,7 +17,9 @@ from sqlalchemy.orm import Mapper, configure_mappers
 
 from querygrowth.column_pools import UnknownTypeError, fresh_values, pool_of
 
-_NULL_SHARE = 0.2
+# In one database, a column is NULL never, sometimes or nearly always.
+_NULL_SHARES = (0.0, 0.2, 0.2, 0.2, 0.2, 0.9)
+_HUB_SHARE = 0.4
 _WITNESS_SHARE = 0.5
 _MOST_TRIES = 12
 
@@ -83,6 +85,7 @@ class Schema:
         self.order, self.cyclic = _ordered(chosen)
         self.drawn = [table for table in self.order if table not in joined]
         self.values = dict(values or {})
+        self.depth = _depths(self.order)
         columns = {f"{t.fullname}.{c.name}" for t in self.order for c in t.columns}
         unknown = sorted(self.values.keys() - columns)
         if unknown:
@@ -193,6 +196,15 @@ def _ordered(tables: set[Table]) -> tuple[list[Table], set[ForeignKeyConstraint]
     return order, cyclic
 
 
+def _depths(order: Sequence[Table]) -> dict[Table, int]:
+    """How many tables lead to a table through foreign keys, one after the other."""
+    depth: dict[Table, int] = {}
+    for table in order:
+        parents = [k.referred_table for k in table.foreign_key_constraints]
+        depth[table] = max((depth[p] + 1 for p in parents if p in depth), default=0)
+    return depth
+
+
 def _may_be_null(key: ForeignKeyConstraint) -> bool:
     return any(column.nullable and not column.primary_key for column in key.columns)
 
@@ -220,6 +232,7 @@ class RowMaker:
     rows: list[DrawnRow] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     _pools: dict[Column[Any], list[object]] = field(default_factory=dict)
+    _null_shares: dict[Column[Any], float] = field(default_factory=dict)
     _reaches: dict[ForeignKeyConstraint, float] = field(default_factory=dict)
     _present: defaultdict[Table, list[DrawnRow]] = field(default_factory=lambda: defaultdict(list))
     _taken: defaultdict[tuple[str, ...], set[Any]] = field(default_factory=lambda: defaultdict(set))
@@ -251,9 +264,21 @@ class RowMaker:
                 if key not in self.schema.cyclic or not _may_be_null(key):
                     continue
                 parents = self._present[key.referred_table]
-                if parents and (self.even or self.random.random() > _NULL_SHARE):
+                if parents and (
+                    self.even or not self._is_null(key.columns.values()[0], self.random)
+                ):
                     parent = self.random.choice(parents)
                     row.later.update(_pointing(key, parent))
+
+    def references(self, column: Column[Any]) -> Counter[Any]:
+        """How often other rows refer to the values of a column."""
+        return Counter(
+            row.complete[element.parent.name]
+            for row in self.rows
+            for key in row.table.foreign_key_constraints
+            for element in key.elements
+            if element.column is column and row.complete.get(element.parent.name) is not None
+        )
 
     def witness(self) -> dict[Table, list[Mapping[str, Any]]]:
         """The values of the rows, apart from those of keys."""
@@ -315,9 +340,13 @@ class RowMaker:
                     for name, value in _pointing(key, parent).items()
                 )
             ]
-            if parents and not (null and not self.even and random.random() < _NULL_SHARE):
+            if parents and not (
+                null and not self.even and self._is_null(key.columns.values()[0], random)
+            ):
                 if self.even:
                     place = len(self._present[table]) % len(parents)
+                elif random.random() < _HUB_SHARE:
+                    place = 0
                 else:
                     place = random.randrange(max(1, int(len(parents) * self._reach(key))))
                 values.update(_pointing(key, parents[place]))
@@ -335,6 +364,11 @@ class RowMaker:
             else:
                 return None
         return values
+
+    def _is_null(self, column: Column[Any], random: Random) -> bool:
+        if column not in self._null_shares:
+            self._null_shares[column] = self.random.choice(_NULL_SHARES)
+        return random.random() < self._null_shares[column]
 
     def _reach(self, key: ForeignKeyConstraint) -> float:
         """The share of the parents that have children in this database."""
@@ -357,7 +391,7 @@ class RowMaker:
                 values[column.name] = random.choice([*part.tables])
             elif column.primary_key and _is_number(column):
                 values[column.name] = self._key_value(column, random)
-            elif column.nullable and not self.even and random.random() < _NULL_SHARE:
+            elif column.nullable and not self.even and self._is_null(column, random):
                 values[column.name] = None
             else:
                 self._set_value(column, values, random)

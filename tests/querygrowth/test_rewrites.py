@@ -37,6 +37,6 @@ def test_a_wrong_rewrite_is_caught(entry: Rewrite, new: Function) -> None:
 @pytest.mark.parametrize(("entry", "new"), RIGHT, ids=names(RIGHT))
 def test_a_right_rewrite_passes(entry: Rewrite, new: Function) -> None:
     report = compare_results(
-        entry.old, new, models=entry.models, databases=15, growth=False, **entry.options
+        entry.old, new, models=entry.models, databases=30, growth=False, **entry.options
     )
     assert report.outcome is Outcome.PASSED, str(report)
