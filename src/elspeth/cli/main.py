@@ -22,7 +22,6 @@ from elspeth.cli.runtime import (
     stop_on_signals,
 )
 from elspeth.core.error_text import one_line
-from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES
 
 # A command imports what it needs when it runs, so that `--help` does not wait for a database.
 if TYPE_CHECKING:
@@ -285,8 +284,14 @@ def verify(
         typer.Option(metavar="FILE", help="An attestation that was kept elsewhere; repeatable."),
     ] = None,
     max_line_bytes: Annotated[
-        int, typer.Option(min=1, max=2**31, help="The length of the longest line that is read.")
-    ] = MAX_LINE_BYTES,
+        int | None,
+        typer.Option(
+            min=1,
+            max=2**31,
+            show_default="64 MiB",
+            help="The length of the longest line that is read.",
+        ),
+    ] = None,
     timeout: Timeout = None,
 ) -> int:
     """Check an export: its form, every signature, its order and its manifest; exit 1 if invalid."""

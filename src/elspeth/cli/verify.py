@@ -37,7 +37,7 @@ class VerifyRequest:
     unique: bool = False
     allow_unsigned: bool = False
     attestation: AttestationOptions | None = None
-    max_line_bytes: int = MAX_LINE_BYTES
+    max_line_bytes: int | None = None
 
     def run(self) -> "VerifyResult":
         """Verify the export, and its attestation if `attestation` is set.
@@ -74,7 +74,7 @@ class VerifyRequest:
             unique=self.unique,
             allow_unsigned=self.allow_unsigned,
             allow_unchecked=allow_unchecked,
-            max_line_bytes=self.max_line_bytes,
+            max_line_bytes=self.max_line_bytes or MAX_LINE_BYTES,
         )
 
 

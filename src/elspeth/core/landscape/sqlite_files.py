@@ -67,7 +67,7 @@ def open_for_reading(path: Path) -> SqliteReader:
         OSError: It must be copied, and the copy fails or is overtaken by a writer.
     """
     if _leftovers(path):
-        if _is_in_use(path):
+        if _is_in_use(path) or _has_empty_log(path):
             return SqliteReader(path)
         return _copied(path)
     if _is_writable(path):
@@ -132,6 +132,17 @@ def _leftovers(path: Path) -> Sequence[Path]:
         if file.read(len(_HOT_JOURNAL)) == _HOT_JOURNAL:
             return [journal]
     return []
+
+
+def _has_empty_log(path: Path) -> bool:
+    """Whether the log holds nothing, and reading in place makes no file.
+
+    A reader that could not clear away its log has left it.
+    """
+    with suppress(FileNotFoundError):
+        log, index = _beside(path, "-wal"), _beside(path, "-shm")
+        return log.stat().st_size == 0 and index.exists() and _is_writable(path)
+    return False
 
 
 def _is_wal(path: Path) -> bool:
