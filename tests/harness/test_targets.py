@@ -259,4 +259,6 @@ def test_the_usual_exporter_writes_the_same_bytes_and_looks_for_no_orphans(
                 run_id, tmp_path / "run.jsonl", sign=True
             )
         written.append((published.sha256, log.total))
-    assert written == [(published.sha256, 12), (published.sha256, 13)]
+    # PostgreSQL's validated foreign keys leave no orphans to look for.
+    queries = 13 if db.engine.dialect.name == "sqlite" else 12
+    assert written == [(published.sha256, 12), (published.sha256, queries)]

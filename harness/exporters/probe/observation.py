@@ -96,6 +96,10 @@ def observe(
     # Who asks for the observation is no caller of the exporter's: this differs between processes.
     around = StackWalker(project).callers(sys._getframe()).chain
     counted = [each for each in work if each != VM_STEPS or has_vm_steps(engine)]
+    if VM_STEPS in counted:
+        # SQLite reads its schema at the first statement of a connection, and counts the steps.
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 0")
     # In the folder alone, a loop in the exporter is not lost among the branches of its bases.
     source = source_file(factory)
     folder = project_of_subject(source.parent if source else None)
