@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -316,10 +316,18 @@ class Trail:
         """Read from the database without changing its files. SQLite gives text as bytes."""
         url = make_url(self.url)
         if url.get_backend_name() == "sqlite":
+            log = Path(f"{self.database}-wal")
+            had_log = log.exists()
             # A connection that may write would roll back what a killed process left.
             with closing(sqlite3.connect(f"file:{url.database}?mode=ro", uri=True)) as connection:
                 connection.text_factory = bytes
-                return connection.execute(statement).fetchall()
+                rows = connection.execute(statement).fetchall()
+            # Reading leaves an empty log behind, in the presence of which an export ends otherwise:
+            # only who created the log removes it. SQLite removes it unless it is in use.
+            if not had_log and log.exists():
+                with suppress(sqlite3.Error), closing(sqlite3.connect(self.database)) as connection:
+                    connection.execute("PRAGMA schema_version").fetchone()
+            return rows
         engine = create_engine(url)
         try:
             with engine.connect() as session:

@@ -19,6 +19,9 @@ from elspeth.core.landscape.output.publish import publish_csv, publish_jsonl
 
 TEMPORARY = ".tmp"
 REPLACED = ".old"
+LOCK = ".lock"
+UNLOCKED = ("remove", LOCK)
+"""The last step. No flush follows: a lock file that a power cut brings back locks nothing."""
 RECORDS = (
     {"record_type": "run", "run_id": "r", "record_key": "1"},
     {"record_type": "node", "node_id": "a"},
@@ -83,8 +86,9 @@ class Disk:
             # Only the name: `shutil.rmtree` removes by a name in an open directory.
             name = Path(os.fsdecode(path)).name
             shown = Path(name).suffix if name.startswith(".export-") else name
-            self.calls.append(("remove", shown))
+            # The removal of a name that is not there changes nothing.
             real(path, **options)
+            self.calls.append(("remove", shown))
 
         return remove
 
@@ -111,7 +115,8 @@ def test_a_file_is_flushed_whole_then_renamed_then_its_name_is_flushed(disk: Dis
     assert disk.take() == [
         ("flush", TEMPORARY, b"in the buffer until the flush"),
         ("rename", TEMPORARY, "run.jsonl"),
-        ("flush", "", ("run.jsonl",)),
+        ("flush", "", (LOCK, "run.jsonl")),
+        UNLOCKED,
     ]
 
 
@@ -123,7 +128,8 @@ def test_json_lines_are_written_by_the_same_steps(disk: Disk) -> None:
     assert disk.take() == [
         ("flush", TEMPORARY, b"{}\n[]\n"),
         ("rename", TEMPORARY, "run.jsonl"),
-        ("flush", "", ("run.jsonl",)),
+        ("flush", "", (LOCK, "run.jsonl")),
+        UNLOCKED,
     ]
 
 
@@ -140,7 +146,8 @@ def test_every_csv_file_and_their_names_are_flushed_before_the_rename(disk: Disk
     assert calls[2:] == [
         ("flush", TEMPORARY, ("node.csv", "run.csv")),
         ("rename", TEMPORARY, "run"),
-        ("flush", "", ("run",)),
+        ("flush", "", (LOCK, "run")),
+        UNLOCKED,
     ]
 
 
@@ -155,10 +162,11 @@ def test_an_old_directory_is_removed_after_the_name_of_the_new_one_is_on_disk(di
         ("flush", TEMPORARY, ("node.csv", "run.csv")),
         ("rename", "run", REPLACED),
         ("rename", TEMPORARY, "run"),
-        ("flush", "", (REPLACED, "run")),
+        ("flush", "", (LOCK, REPLACED, "run")),
         ("remove", "run.csv"),
         ("remove", REPLACED),
-        ("flush", "", ("run",)),
+        ("flush", "", (LOCK, "run")),
+        UNLOCKED,
     ]
 
 
@@ -174,7 +182,8 @@ def test_a_file_that_gets_a_further_column_is_flushed_when_it_is_complete(disk: 
         ("flush", ".tmp/node.csv", flushed),
         ("flush", TEMPORARY, ("node.csv",)),
         ("rename", TEMPORARY, "run"),
-        ("flush", "", ("run",)),
+        ("flush", "", (LOCK, "run")),
+        UNLOCKED,
     ]
 
 
@@ -191,7 +200,7 @@ def test_a_recovered_directory_is_flushed_by_name(disk: Disk, is_in_place: bool)
 
     removed = [("remove", "run.csv"), ("remove", REPLACED)]
     expected = removed if is_in_place else [("rename", REPLACED, "run")]
-    assert disk.take() == [*expected, ("flush", "", ("run",))]
+    assert disk.take() == [*expected, ("flush", "", (LOCK, "run")), UNLOCKED]
 
 
 def test_an_export_and_its_attestation_are_two_files_one_after_the_other(
@@ -207,10 +216,12 @@ def test_an_export_and_its_attestation_are_two_files_one_after_the_other(
     assert disk.take() == [
         ("flush", TEMPORARY, path.read_bytes()),
         ("rename", TEMPORARY, "run.jsonl"),
-        ("flush", "", ("run.jsonl",)),
+        ("flush", "", (LOCK, "run.jsonl")),
+        UNLOCKED,
         ("flush", TEMPORARY, attestation.read_bytes()),
         ("rename", TEMPORARY, attestation.name),
-        ("flush", "", tuple(sorted(("run.jsonl", attestation.name)))),
+        ("flush", "", (LOCK, *sorted(("run.jsonl", attestation.name)))),
+        UNLOCKED,
     ]
 
 
@@ -250,7 +261,7 @@ def test_a_directory_that_a_kill_left_aside_is_put_back_before_the_next_is_fille
     with new_directory(path):
         assert disk.take() == [
             ("rename", REPLACED, "run"),
-            ("flush", "", (TEMPORARY, "run")),
+            ("flush", "", (LOCK, "run")),
         ]
         assert (path / "run.csv").read_bytes() == b"old"
 
