@@ -316,8 +316,11 @@ class Trail:
         """Read from the database without changing its files. SQLite gives text as bytes."""
         url = make_url(self.url)
         if url.get_backend_name() == "sqlite":
-            # A connection that may write would roll back what a killed process left.
-            with closing(sqlite3.connect(f"file:{url.database}?mode=ro", uri=True)) as connection:
+            # A connection that may write would roll back what a killed process left. Without a log
+            # or a journal, even a reader would leave a new log behind, unless it is immutable.
+            left = any(Path(f"{url.database}{suffix}").exists() for suffix in ("-wal", "-journal"))
+            how = "mode=ro" if left else "mode=ro&immutable=1"
+            with closing(sqlite3.connect(f"file:{url.database}?{how}", uri=True)) as connection:
                 connection.text_factory = bytes
                 return connection.execute(statement).fetchall()
         engine = create_engine(url)
