@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,7 +28,8 @@ from elspeth.core.landscape.verification.verify import verify
 
 KEY = "this is the signing key, which must not be printed"
 MAIN = "from elspeth.cli.main import main; main()"
-OLD = b'{"record_type": "the output of an earlier export, which does not verify"}\r\n'
+# Torn, since `reconcile` does not judge an unknown record type: a newer exporter may have written it.
+OLD = b'{"record_type": "run", "run_id": "of an earlier export, which does not verify\r\n'
 UNFINISHED = ".export-"
 """The prefix of all names that an export makes beside its target while it is unfinished."""
 
@@ -316,18 +317,13 @@ class Trail:
         """Read from the database without changing its files. SQLite gives text as bytes."""
         url = make_url(self.url)
         if url.get_backend_name() == "sqlite":
-            log = Path(f"{self.database}-wal")
-            had_log = log.exists()
-            # A connection that may write would roll back what a killed process left.
-            with closing(sqlite3.connect(f"file:{url.database}?mode=ro", uri=True)) as connection:
+            # A connection that may write would roll back what a killed process left. Without a log
+            # or a journal, even a reader would leave a new log behind, unless it is immutable.
+            left = any(Path(f"{url.database}{suffix}").exists() for suffix in ("-wal", "-journal"))
+            how = "mode=ro" if left else "mode=ro&immutable=1"
+            with closing(sqlite3.connect(f"file:{url.database}?{how}", uri=True)) as connection:
                 connection.text_factory = bytes
-                rows = connection.execute(statement).fetchall()
-            # Reading leaves an empty log behind, in the presence of which an export ends otherwise:
-            # only who created the log removes it. SQLite removes it unless it is in use.
-            if not had_log and log.exists():
-                with suppress(sqlite3.Error), closing(sqlite3.connect(self.database)) as connection:
-                    connection.execute("PRAGMA schema_version").fetchone()
-            return rows
+                return connection.execute(statement).fetchall()
         engine = create_engine(url)
         try:
             with engine.connect() as session:

@@ -161,10 +161,10 @@ def test_a_stall_at_the_status_update_leaves_the_export_pending(
 def test_a_stall_before_anything_is_recorded_leaves_no_status(
     fragile: Trail, server: Server, sent: int, code: int, message: str
 ) -> None:
-    schema = {"prelude": audit_call(f"{LANDSCAPE}.database", "inspect"), "event": CALL}
+    schema = {"prelude": audit_call(f"{LANDSCAPE}.database", "read_schema"), "event": CALL}
     with inject_fault(fragile) as injection:
         stopped = export_with_stall(
-            fragile, server, lambda it: it.send(signal.SIGSTOP, WAITING), sent, schema
+            fragile, server, lambda it: it.send(signal.SIGSTOP, READING), sent, schema
         )
         injection.assert_survived(stopped, Outcome(code, PREVIOUS, None, message))
 
