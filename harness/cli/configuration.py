@@ -27,6 +27,9 @@ def _kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
+_FORMS = ("constrained-int", "str")
+
+
 class Configuration(BaseModel):
     """The settings of one file; those that it lacks are None. Paths are absolute.
 
@@ -130,7 +133,8 @@ def _configuration(file: Path, content: object) -> Configuration:
         return Configuration(**{**content, **paths, "(file)": file})
     except ValidationError as error:
         (first, *_) = error.errors()
-        key = ".".join(map(str, first["loc"]))
+        # Pydantic names the form of a union too.
+        key = ".".join(str(part) for part in first["loc"] if part not in _FORMS)
         raise ConfigurationError(f"{file}: {key}: {first['msg']}, not {first['input']!r}") from None
 
 
