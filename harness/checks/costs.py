@@ -114,16 +114,19 @@ def judge_query_growth(
         for each in several
         if each.failed and each.site not in sites and (each.site or each.expected not in broken)
     ]
-    failed = [_with_options(each) for each in (*failed, *more)]
+    failed = [_with_options(each, declared) for each in (*failed, *more)]
     return *failed, *(each for each in (*single, *several) if not each.failed)
 
 
-def _with_options(verdict: Verdict) -> Verdict:
+def _with_options(verdict: Verdict, declared: Declared) -> Verdict:
     """Return the verdict with the option of the command beside the call that declares chunks."""
-    if "declare it: " not in verdict.next_step:
-        return verdict
+    advice, call, _ = verdict.next_step.partition("declare it: ")
+    if not call:
+        if not declared.allowances:
+            return verdict
+        # More was sent than was declared, which is a loop, or smaller chunks.
+        advice = f"{advice}; if the chunks are smaller, "
     option = "--chunked TABLE=SIZE, or --chunked TABLE=SIZE:ROWS for ranges of rows"
-    advice, _, _ = verdict.next_step.partition("declare it: ")
     return replace(verdict, next_step=f"{advice}declare it: {option}")
 
 
