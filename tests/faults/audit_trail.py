@@ -28,8 +28,8 @@ from elspeth.core.landscape.verification.verify import verify
 
 KEY = "this is the signing key, which must not be printed"
 MAIN = "from elspeth.cli.main import main; main()"
-# Torn, since `reconcile` does not judge an unknown record type, which may be of a newer exporter.
-OLD = b'{"record_type": "run", "run_id": "of an earlier export, which does not verify\r\n'
+OLD = b'{"record_type": the output of an earlier export, which does not verify}\r\n'
+"""Damaged JSON. `reconcile` does not judge unknown record types: another version may write them."""
 UNFINISHED = ".export-"
 """The prefix of all names that an export makes beside its target while it is unfinished."""
 
