@@ -28,7 +28,7 @@ from elspeth.core.landscape.verification.verify import verify
 
 KEY = "this is the signing key, which must not be printed"
 MAIN = "from elspeth.cli.main import main; main()"
-# Torn, since `reconcile` does not judge an unknown record type: a newer exporter may have written it.
+# Torn, since `reconcile` judges no unknown record type: a newer exporter may have written it.
 OLD = b'{"record_type": "run", "run_id": "of an earlier export, which does not verify\r\n'
 UNFINISHED = ".export-"
 """The prefix of all names that an export makes beside its target while it is unfinished."""
