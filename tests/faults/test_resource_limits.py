@@ -30,12 +30,18 @@ def test_300_mb_of_memory_are_enough(trail: Trail) -> None:
 
 
 TOO_LITTLE = """
-import resource
+import importlib, pkgutil, resource
+from typer.testing import CliRunner
 import elspeth.cli.main
+for found in pkgutil.walk_packages(elspeth.__path__, "elspeth."):
+    importlib.import_module(found.name)
+CliRunner().invoke(elspeth.cli.main.app, ["runs", "--db", "sqlite:///absent.db"])
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + {more}, size + {more}))
 """
-"""Limits memory to what the process has after its imports, and a little more.
+"""Limits memory to what the process has after all its imports, and a little more.
+
+A command imports what it needs when it runs, and typer does when it reads the arguments.
 
 An interpreter without memory for its imports could not report it."""
 

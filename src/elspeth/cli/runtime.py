@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import IntEnum
+from importlib.machinery import EXTENSION_SUFFIXES
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
@@ -259,7 +260,11 @@ def _run(app: typer.Typer, name: str, usage_errors: UsageErrors) -> int:
     except _ClickException as error:
         return _fail(_usage_message(error), ExitCode.USAGE)
     except Exception as error:
-        code = _code_of(error, usage_errors)
+        try:
+            code = _code_of(error, usage_errors)
+        except (ImportError, MemoryError, OSError, SystemError):
+            # It imports the kinds of errors. Where even that fails, memory or descriptors are out.
+            code = ExitCode.IO
         if code is None:
             raise
         message = str(error) or "aborted" if code is ExitCode.USAGE else explain_failure(error)
@@ -268,7 +273,7 @@ def _run(app: typer.Typer, name: str, usage_errors: UsageErrors) -> int:
 
 def _code_of(error: Exception, usage_errors: UsageErrors) -> ExitCode | None:
     """Return the exit code of an error that ends a command; None for a fault of the program."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _is_of_library(error):
         return ExitCode.IO
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -304,6 +309,13 @@ def _code_of(error: Exception, usage_errors: UsageErrors) -> ExitCode | None:
         ExitCode.IO: (OSError, SQLAlchemyError, NotALandscapeDatabaseError, SchemaMismatchError),
     }
     return next((code for code, kind in kinds.items() if isinstance(error, kind)), None)
+
+
+def _is_of_library(error: Exception) -> bool:
+    """Whether a compiled module is installed, and the system cannot load it."""
+    # Other import errors are faults of the program, which show a traceback.
+    path = str(getattr(error, "path", None) or "")
+    return isinstance(error, ImportError) and path.endswith(tuple(EXTENSION_SUFFIXES))
 
 
 def _invoke(app: typer.Typer, name: str) -> int:

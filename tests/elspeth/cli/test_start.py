@@ -137,3 +137,27 @@ def test_a_run_with_the_id_latest_is_not_taken_for_the_newest(
     )
     assert exported.code == 0
     assert exported.out.startswith("latest: ")
+
+
+@pytest.mark.parametrize("at", ["command", "explanation"])
+def test_a_library_that_cannot_be_loaded_is_one_line_of_error(at: str) -> None:
+    # As the loader raises it where memory is short. It may also be short where the kinds of errors
+    # are imported to explain the first error.
+    program = f"""
+import sys, typer
+from elspeth.cli.runtime import run_command
+app = typer.Typer()
+@app.callback(invoke_without_command=True)
+def fail():
+    if {at!r} == "explanation":
+        sys.modules["sqlalchemy.exc"] = None
+        raise RuntimeError("first")
+    raise ImportError("x.so: failed to map segment", name="x", path="/lib/x.so")
+run_command(app, "landscape")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1

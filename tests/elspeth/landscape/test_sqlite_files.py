@@ -234,6 +234,30 @@ def test_a_copy_that_a_writer_overtakes_is_not_read(
     assert len(copied) == 6
 
 
+@pytest.mark.parametrize("moment", ["before the copy", "after the database is copied"])
+def test_a_log_that_its_writer_removes_during_the_copy_is_not_missed(
+    evidence: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    of_a_crash(evidence)
+    copy = shutil.copyfile
+    assert evidence.with_name("audit.db-wal").exists()
+
+    def close_writer() -> None:
+        with changed(evidence, ADD_ROW):
+            pass
+
+    def copied(source: Path, target: Path) -> None:
+        if moment == "before the copy":
+            close_writer()
+        copy(source, target)
+        close_writer()
+
+    monkeypatch.setattr(sqlite_files.shutil, "copyfile", copied)
+    with LandscapeDB(f"sqlite:///{evidence}", read_only=True) as db:
+        assert config_hash(db) == "committed last"
+    assert set(listing(evidence.parent)) == {evidence.name}
+
+
 def test_without_room_for_a_copy_the_command_to_copy_it_is_named(
     evidence: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

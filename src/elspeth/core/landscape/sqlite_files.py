@@ -66,10 +66,17 @@ def open_for_reading(path: Path) -> SqliteReader:
     Raises:
         OSError: It must be copied, and the copy fails or is overtaken by a writer.
     """
-    if _leftovers(path):
+    for _ in range(_COPY_ATTEMPTS):
+        if not _leftovers(path):
+            return _without_leftovers(path)
         if _is_in_use(path) or _has_empty_log(path):
             return SqliteReader(path)
-        return _copied(path)
+        if (copied := _copied(path)) is not None:
+            return copied
+    raise OSError(errno.EBUSY, f"changes while it is copied: {_advice(path)}", str(path))
+
+
+def _without_leftovers(path: Path) -> SqliteReader:
     if _is_writable(path):
         return SqliteReader(path, _leaves_log=True)
     # Locks protect from a writer with more rights, but with a write-ahead log they need files.
@@ -181,29 +188,23 @@ def _locked_inodes(lines: Sequence[str]) -> Iterator[str]:
                 yield word.rpartition(":")[2]
 
 
-def _copied(path: Path) -> SqliteReader:
-    """Copy a database and its log to a private folder."""
-    for _ in range(_COPY_ATTEMPTS):
-        folder = TemporaryDirectory(prefix="landscape-read-")
-        try:
-            copy = _copy_into(Path(folder.name), path)
-        except OSError as error:
+def _copied(path: Path) -> SqliteReader | None:
+    """Copy a database and its log to a private folder; return None if it changed meanwhile."""
+    folder = TemporaryDirectory(prefix="landscape-read-")
+    copy = None
+    try:
+        copy = _copy_into(Path(folder.name), path)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"has a log that was left behind, and no private copy can be made of it "
+            f"({error.strerror}): {_advice(path)}",
+            str(path),
+        ) from error
+    finally:
+        if copy is None:
             folder.cleanup()
-            raise OSError(
-                error.errno,
-                f"has a log that was left behind, and no private copy can be made of it "
-                f"({error.strerror}): {_advice(path)}",
-                str(path),
-            ) from error
-        except BaseException:
-            folder.cleanup()
-            raise
-        if copy is not None:
-            return SqliteReader(copy, _folder=folder)
-        folder.cleanup()
-        if _is_in_use(path):
-            return SqliteReader(path)
-    raise OSError(errno.EBUSY, f"changes while it is copied: {_advice(path)}", str(path))
+    return None if copy is None else SqliteReader(copy, _folder=folder)
 
 
 def _copy_into(folder: Path, path: Path) -> Path | None:
@@ -211,8 +212,14 @@ def _copy_into(folder: Path, path: Path) -> Path | None:
     leftovers = _leftovers(path)
     before = _states(path)
     copy = folder / path.resolve().name
-    for file in (path.resolve(), *leftovers):
-        shutil.copyfile(file, folder / file.name)
+    try:
+        for file in (path.resolve(), *leftovers):
+            shutil.copyfile(file, folder / file.name)
+    except FileNotFoundError:
+        # The last connection of another process has closed, and removed the log.
+        if _states(path) == before and _leftovers(path) == leftovers:
+            raise
+        return None
     if _states(path) != before or _leftovers(path) != leftovers:
         return None
     if any(file.name.endswith("-journal") for file in leftovers):
