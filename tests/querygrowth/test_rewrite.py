@@ -14,6 +14,10 @@ from sqlalchemy.orm import Session
 from querygrowth.rewrite import InconclusiveError, assert_same_results, compare_results
 from querygrowth.verdict import Outcome, VerdictError
 
+pytestmark = pytest.mark.skipif(
+    not hasattr(Session, "get_one"), reason="the examples need Session.get_one of SQLAlchemy 2.0.22"
+)
+
 
 def names(session: Session) -> list[str]:
     return list(session.scalars(select(Customer.name).order_by(Customer.id)))

@@ -4,7 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from sqlalchemy.orm import Session
 from test_pytest_plugin import OPTIONS
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(Session, "get_one"), reason="the examples need Session.get_one of SQLAlchemy 2.0.22"
+)
 
 pytest_plugins = ["pytester"]
 
