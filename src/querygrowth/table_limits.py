@@ -121,6 +121,8 @@ def misspelt_table(
         unknown = [name for name in unknown if get_close_matches(name, others, cutoff=_RESEMBLES)]
     if not unknown or not known:
         return None
+    # Models of the same process may be of another database, so its own tables come first.
+    near = TableNames({*touched, *existing}) if existing else known
     names = sorted(known.bare)
     more = len(names) - _SHOWN_TABLES
     return Verdict(
@@ -128,7 +130,7 @@ def misspelt_table(
         outcome=Outcome.FAILED,
         expected="a contract that names existing tables",
         seen="; ".join(
-            f"there is no table {table}, the nearest is {known.nearest(table)}" for table in unknown
+            f"there is no table {table}, the nearest is {near.nearest(table)}" for table in unknown
         ),
         evidence=(
             *(f"{table} is named in {named[table]}" for table in unknown),

@@ -82,7 +82,7 @@ def test_a_table_has_its_limit_however_it_is_written(engine: Engine, name: str) 
         ("itmes", "items"),
         ("public.items", "archive.items"),
         ("archive.orders", "main.orders"),
-        ("ordres", "orders"),
+        ("order_items", "orders"),
     ],
 )
 def test_a_name_of_no_table_fails_with_the_nearest(engine: Engine, name: str, nearest: str) -> None:
