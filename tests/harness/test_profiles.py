@@ -46,6 +46,17 @@ def test_the_ci_profile_tries_the_same_examples_every_time() -> None:
     assert settings().derandomize
 
 
+@pytest.mark.parametrize(
+    ("environ", "repeated"),
+    [({}, False), ({"CI": "true"}, True), ({"CI": "true", VARIABLE: "nightly"}, False)],
+)
+def test_a_build_tries_the_same_examples_every_time(
+    environ: dict[str, str], repeated: bool
+) -> None:
+    load_profile(environ)
+    assert settings().derandomize is repeated
+
+
 def test_at_least_one_example_is_tried() -> None:
     assert fewer_examples(1 / 10**6).max_examples == 1
 

@@ -21,9 +21,9 @@ class ProfileError(ValueError):
 def load_profile(environ: Mapping[str, str]) -> str:
     """Load the profile that an environment names, for all properties declared after this call.
 
-    `ci` tries the same examples every time, so that only a change of the code can fail a test. No
-    profile sets a Hypothesis deadline, because a busy machine would exceed it. Returns the name of
-    the profile.
+    `ci` tries the same examples every time, so that only a change of the code can fail a test;
+    `dev` does so where the variable `CI` is set. No profile sets a Hypothesis deadline, because a
+    busy machine would exceed it. Returns the name of the profile.
 
     Raises:
         ProfileError: The profile is unknown.
@@ -31,9 +31,10 @@ def load_profile(environ: Mapping[str, str]) -> str:
     name = environ.get(VARIABLE) or DEFAULT_PROFILE
     if name not in EXAMPLES:
         raise ProfileError(f"{VARIABLE}={name}: no such profile; known: {', '.join(EXAMPLES)}")
+    repeated = {"ci", "dev"} if environ.get("CI") else {"ci"}
     for each, examples in EXAMPLES.items():
         settings.register_profile(
-            each, max_examples=examples, deadline=None, derandomize=each == "ci", print_blob=True
+            each, max_examples=examples, deadline=None, derandomize=each in repeated, print_blob=True
         )
     settings.load_profile(name)
     return name
