@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from querygrowth.growth_verdicts import judge_growth
     from querygrowth.log import QueryLog, count_queries
     from querygrowth.query import Query
-    from querygrowth.rewrite import (
+    from querygrowth.rewrites import (
         InconclusiveError,
         SameResults,
         assert_same_results,
@@ -86,7 +86,7 @@ _MODULES = {
     "growth_verdicts": ("judge_growth",),
     "log": ("QueryLog", "count_queries"),
     "query": ("Query",),
-    "rewrite": ("InconclusiveError", "SameResults", "assert_same_results", "compare_results"),
+    "rewrites": ("InconclusiveError", "SameResults", "assert_same_results", "compare_results"),
     "statements": ("Shape", "StatementKind"),
     "verdict": ("InconclusiveWarning", "Outcome", "Verdict", "VerdictError"),
     "watch": ("StepError",),

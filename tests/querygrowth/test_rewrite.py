@@ -11,7 +11,7 @@ from rewrites.models import Base, Customer, Item, Order, Stock
 from sqlalchemy import Column, Engine, MetaData, Table, create_engine, event, insert, select, types
 from sqlalchemy.orm import Session
 
-from querygrowth.rewrite import InconclusiveError, assert_same_results, compare_results
+from querygrowth.rewrites import InconclusiveError, assert_same_results, compare_results
 from querygrowth.verdict import Outcome, VerdictError
 
 pytestmark = pytest.mark.skipif(

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from querygrowth.column_pools import UnknownTypeError, pool_of
-from querygrowth.small_rows import DrawnRow, Schema
+from querygrowth.rewrites.column_pools import UnknownTypeError, pool_of
+from querygrowth.rewrites.schema import Schema
+from querygrowth.rewrites.small_rows import DrawnRow
 
 # A call of both functions takes milliseconds; so many end in seconds.
 _MOST_TRIES = 600

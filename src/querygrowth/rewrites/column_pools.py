@@ -16,7 +16,7 @@ from sqlalchemy import types as sql
 from sqlalchemy.exc import StatementError
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from querygrowth.code_constants import constants_in_sql
+from querygrowth.rewrites.code_constants import constants_in_sql
 
 _TEXTS = (
     "a",

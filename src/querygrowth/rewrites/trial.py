@@ -17,12 +17,19 @@ from typing import Any
 from hypothesis.errors import HypothesisException
 from sqlalchemy.orm import Session
 
-from querygrowth.differences import CONTENT, VALUE, Comparison, Difference, KnownOrders, outcome_of
 from querygrowth.engine import AnyEngine
 from querygrowth.log import QueryLog, count_queries
-from querygrowth.results import Captured, Identity, capture, capture_error
-from querygrowth.small_rows import DrawnRow
-from querygrowth.trial_database import Contents, TrialDatabase
+from querygrowth.rewrites.differences import (
+    CONTENT,
+    VALUE,
+    Comparison,
+    Difference,
+    KnownOrders,
+    outcome_of,
+)
+from querygrowth.rewrites.results import Captured, Identity, capture, capture_error
+from querygrowth.rewrites.small_rows import DrawnRow
+from querygrowth.rewrites.trial_database import Contents, TrialDatabase
 from querygrowth.watch import ActionRunner
 
 Function = Callable[..., object]

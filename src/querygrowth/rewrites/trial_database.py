@@ -2,35 +2,30 @@
 
 By default it is SQLite in files of a temporary directory: one new file for a call, so that a
 connection that an earlier call left open disturbs nothing. It can be told to read in the opposite
-order. An engine of the user is emptied and filled again, with rows inserted in the opposite order.
+order. `given_database` is the same for an engine of the user.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from shutil import copyfile
 from sqlite3 import Connection as SQLiteConnection
 from sqlite3 import connect
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias
 
-import sqlglot
 from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, select, text
 from sqlalchemy.exc import CompileError, SQLAlchemyError
 from sqlalchemy.sql.ddl import CreateTable
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from querygrowth.engine import AnyEngine
-from querygrowth.small_rows import DrawnRow, Schema
-from querygrowth.watch import ActionRunner
+from querygrowth.rewrites.reading_order import with_ties_reversed
+from querygrowth.rewrites.schema import Schema
+from querygrowth.rewrites.small_rows import DrawnRow
 
 Contents: TypeAlias = Mapping[str, tuple[tuple[str, ...], tuple[tuple[object, ...], ...]]]
 """The columns and the rows of every table; the rows are sorted."""
-Answer = TypeVar("Answer")
-
 
 # The numbers of the files that others are copied from.
 _EMPTY, _LOADED = 0, 1
@@ -57,7 +52,7 @@ class TrialDatabase(Protocol):
         """The INSERT statements that put these rows in, as texts that can be executed."""
 
 
-def _insert(connection: Connection, row: DrawnRow) -> str | None:
+def insert_one(connection: Connection, row: DrawnRow) -> str | None:
     """Insert a row; the reason if the database refuses it."""
     try:
         # SQLite undoes the one statement that fails, other databases the whole transaction.
@@ -68,7 +63,8 @@ def _insert(connection: Connection, row: DrawnRow) -> str | None:
     return None
 
 
-def _insert_all(connection: Connection, rows: Sequence[DrawnRow]) -> None:
+def insert_all(connection: Connection, rows: Sequence[DrawnRow]) -> None:
+    """Insert rows that the database takes, then set the foreign keys in cycles."""
     for (table, _), group in groupby(rows, key=lambda row: (row.table, tuple(row.values))):
         connection.execute(table.insert(), [row.values for row in group])
     for row in rows:
@@ -82,7 +78,8 @@ def _where_key(statement: Any, row: DrawnRow) -> Any:
     return statement
 
 
-def _contents(connection: Connection, tables: Sequence[Table]) -> Contents:
+def contents_of(connection: Connection, tables: Sequence[Table]) -> Contents:
+    """What these tables hold, as the driver's own values."""
     found = {}
     for table in tables:
         # The driver's own values, which no type of the models turns into others.
@@ -101,7 +98,8 @@ _QUOTES = {
 }
 
 
-def _statements(connection: Connection, rows: Sequence[DrawnRow]) -> list[str]:
+def statements_of(connection: Connection, rows: Sequence[DrawnRow]) -> list[str]:
+    """The statements that put stored rows in again, as texts that can be executed."""
     # The database writes the values, so that every type can be printed.
     preparer = connection.dialect.identifier_preparer
     pattern = _QUOTES.get(connection.dialect.name, "{}")
@@ -151,7 +149,7 @@ class OwnDatabase:
         event.listen(sync, "before_cursor_execute", self._reversed, retval=True)
         self._files = ("main", *self._schemas)
         with self._sync.begin() as connection:
-            self._tables = _create(connection, schema)
+            self._tables = create_tables(connection, schema)
         self._number = _LOADED
         self._names = frozenset(table.name for table in self._tables)
 
@@ -165,8 +163,8 @@ class OwnDatabase:
             self._rows = None
             self._renew(_EMPTY)
             with self._filled() as connection:
-                _insert_all(connection, rows)
-                self.loaded = _contents(connection, self._tables)
+                insert_all(connection, rows)
+                self.loaded = contents_of(connection, self._tables)
             for schema in self._files:
                 copyfile(self._path(schema, self._number), self._path(schema, _LOADED))
             self._rows = rows
@@ -178,7 +176,7 @@ class OwnDatabase:
         """Yield a function that inserts one row into a new file."""
         self._renew(_EMPTY)
         with self._filled() as connection:
-            yield lambda row: _insert(connection, row)
+            yield lambda row: insert_one(connection, row)
 
     def contents(self) -> Contents:
         """What all tables hold."""
@@ -189,13 +187,13 @@ class OwnDatabase:
         if files[0] == files[1]:
             return self.loaded
         with self._filled() as connection:
-            return _contents(connection, self._tables)
+            return contents_of(connection, self._tables)
 
     def statements(self, rows: Sequence[DrawnRow]) -> list[str]:
         """The INSERT statements of these rows."""
         self.load(rows)
         with self._filled() as connection:
-            return _statements(connection, rows)
+            return statements_of(connection, rows)
 
     def _renew(self, template: int) -> None:
         """Go on with a copy of a file: an empty database, or the loaded one."""
@@ -258,115 +256,10 @@ class OwnDatabase:
     ) -> tuple[str, Any]:
         if not self._reverse or self._filling or many:
             return sql, parameters
-        return _with_ties_reversed(sql, self._names), parameters
+        return with_ties_reversed(sql, self._names), parameters
 
 
-class GivenDatabase:
-    """A database of the user, behind an engine. Its tables must be empty.
-
-    Args:
-        engine: The engine, plain or async.
-        schema: The tables that get rows; they are created where they do not exist.
-        runner: Waits for an async engine.
-
-    Raises:
-        ValueError: A table holds rows.
-    """
-
-    def __init__(self, engine: AnyEngine, schema: Schema, runner: ActionRunner) -> None:
-        self.engine = engine
-        self._runner = runner
-        self._reverse = False
-        sync = engine if isinstance(engine, Engine) else engine.sync_engine
-        self.dialect = sync.dialect.name
-        self._tables = self._do(lambda connection: _create(connection, schema))
-        self.loaded: Contents = {}
-        for name, (_, rows) in self.contents().items():
-            if rows:
-                held = "1 row, and it" if len(rows) == 1 else f"{len(rows)} rows, and they"
-                raise ValueError(
-                    f"table {name} holds {held} would be deleted: pass an engine on an empty "
-                    "database"
-                )
-
-    def close(self) -> None:
-        """Leave the tables empty."""
-        self._do(self._empty)
-
-    def load(self, rows: Sequence[DrawnRow], *, reverse: bool = False) -> None:
-        """Delete all rows and insert these."""
-        rows = _backwards(rows) if reverse else rows
-        self._do(lambda connection: self._refill(connection, rows))
-
-    @contextmanager
-    def inserting(self) -> Iterator[Callable[[DrawnRow], str | None]]:
-        """Yield a function that inserts one row, after all rows are deleted."""
-        self._do(self._empty)
-        yield lambda row: self._do(lambda connection: _insert(connection, row))
-
-    def contents(self) -> Contents:
-        """What all tables hold."""
-        return self._do(lambda connection: _contents(connection, self._tables))
-
-    def statements(self, rows: Sequence[DrawnRow]) -> list[str]:
-        """The INSERT statements of these rows."""
-        self.load(rows)
-        return self._do(lambda connection: _statements(connection, rows))
-
-    def _do(self, question: Callable[[Connection], Answer]) -> Answer:
-        if isinstance(self.engine, Engine):
-            with self.engine.begin() as connection:
-                return question(connection)
-        engine = self.engine
-
-        async def asked() -> Answer:
-            async with engine.begin() as connection:  # type: ignore[attr-defined]
-                answer: Answer = await connection.run_sync(question)
-                return answer
-
-        return self._runner.wait_for(asked())
-
-    def _refill(self, connection: Connection, rows: Sequence[DrawnRow]) -> None:
-        self._empty(connection)
-        _insert_all(connection, rows)
-        self._set_sequences(connection)
-        self.loaded = _contents(connection, self._tables)
-
-    def _empty(self, connection: Connection) -> None:
-        for table in reversed(self._tables):
-            nulls = {
-                column.name: None
-                for key in table.foreign_key_constraints
-                for column in key.columns
-                if column.nullable and not column.primary_key
-            }
-            if nulls:  # rows of a cycle refer to each other
-                with suppress(SQLAlchemyError), connection.begin_nested():
-                    connection.execute(table.update().values(nulls))
-        for table in reversed(self._tables):
-            connection.execute(table.delete())
-
-    def _set_sequences(self, connection: Connection) -> None:
-        """Let generated keys go on after the highest key; other databases do so by themselves."""
-        if self.dialect != "postgresql":
-            return
-        preparer = connection.dialect.identifier_preparer
-        for table in self._tables:
-            column = table.autoincrement_column
-            if column is None:
-                continue
-            name = preparer.format_table(table)
-            connection.execute(
-                text(
-                    f"SELECT setval(pg_get_serial_sequence(:t, :c), (SELECT coalesce(max("  # noqa: S608
-                    f"{preparer.quote(column.name)}), 0) + 1 FROM {name}), false) "
-                    "WHERE pg_get_serial_sequence(:t, :c) IS NOT NULL"
-                ),
-                {"t": name, "c": column.name},
-            )
-
-
-def _create(connection: Connection, schema: Schema) -> list[Table]:
+def create_tables(connection: Connection, schema: Schema) -> list[Table]:
     """Create the tables of the metadata that the database can hold, at least the needed ones."""
     dialect = connection.dialect
     possible: list[Table] = []
@@ -384,73 +277,3 @@ def _create(connection: Connection, schema: Schema) -> list[Table]:
     schema.metadata.create_all(connection, tables=possible)
     rest = [table for table in possible if table not in schema.order]
     return [*schema.order, *rest]
-
-
-def _backwards(rows: Sequence[DrawnRow]) -> list[DrawnRow]:
-    """The rows of every table in the opposite order, as far as foreign keys allow."""
-    found: list[DrawnRow] = []
-    for table, group in _by_table(rows).items():
-        itself = any(key.referred_table is table for key in table.foreign_key_constraints)
-        found += group if itself else group[::-1]
-    return found
-
-
-def _by_table(rows: Sequence[DrawnRow]) -> dict[Table, list[DrawnRow]]:
-    """The rows by table, tables and rows in their order."""
-    found: dict[Table, list[DrawnRow]] = {}
-    for row in rows:
-        found.setdefault(row.table, []).append(row)
-    return found
-
-
-@lru_cache(maxsize=2000)
-def _with_ties_reversed(sql: str, tables: frozenset[str]) -> str:
-    """A SELECT of SQLite, changed so that rows that tie come in the opposite order."""
-    if ";" in sql or sql.split(None, 1)[0].upper() not in {"SELECT", "WITH"}:
-        return sql
-    try:
-        tree = sqlglot.parse_one(sql, read="sqlite")
-    except (SqlglotError, RecursionError):
-        return sql
-    if not isinstance(tree, exp.Query):
-        return sql
-    # Below a LIMIT and in windows, further keys can only be added inside.
-    changed = [_with_row_keys(select, tables) for select in tree.find_all(exp.Select)]
-    if any(changed):
-        sql = tree.sql(dialect="sqlite")
-    if any(tree.args.get(part) for part in ("limit", "offset")):
-        return sql
-    has_order = bool(tree.args.get("order"))
-    sorts = isinstance(tree, exp.SetOperation) or tree.args.get("group")
-    if not (has_order or sorts or tree.args.get("distinct")):
-        return sql  # the pragma reads it backwards
-    columns = tree.selects
-    if any(column.is_star for column in columns):
-        columns = columns[:1]
-    places = ", ".join(f"{place} DESC" for place in range(1, len(columns) + 1))
-    return f"{sql}, {places}" if has_order else f"{sql} ORDER BY {places}"
-
-
-def _with_row_keys(select: exp.Select, tables: frozenset[str]) -> bool:
-    """Add the row numbers of its tables, falling, to orders inside of a SELECT; whether it did."""
-    if any(select.args.get(part) for part in ("group", "distinct")):
-        return False
-    sources = [each.this for each in (select.args.get("joins") or ())]
-    main = select.args.get("from_") or select.args.get("from")
-    sources = [main.this, *sources] if main is not None else []
-    names = [each.alias_or_name for each in sources if isinstance(each, exp.Table)]
-    if not names or len(names) != len(sources) or not tables.issuperset(s.name for s in sources):
-        return False
-    orders = [
-        window.args["order"]
-        for column in select.selects
-        for window in column.find_all(exp.Window)
-        if window.args.get("order") and window.find_ancestor(exp.Select) is select
-    ]
-    if select.args.get("order") and select.args.get("limit"):
-        orders.append(select.args["order"])
-    for order in orders:
-        for name in names:
-            key = exp.column("rowid", table=name, quoted=True)
-            order.append("expressions", exp.Ordered(this=key, desc=True))
-    return bool(orders)
