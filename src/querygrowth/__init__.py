@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from querygrowth.call_sites import CallSite, Project
     from querygrowth.contract import Allowance, QueryContract
     from querygrowth.driver import DriverTrace, trace_driver
+    from querygrowth.fill import Filled, FillError, fill_tables
     from querygrowth.formula import Attribution, ConfoundedAxesError, CountedRun, Formula, attribute
     from querygrowth.growth import measure_growth
     from querygrowth.growth_report import AxisGrowth, GrowthReport
@@ -36,6 +37,8 @@ __all__ = [
     "ConfoundedAxesError",
     "CountedRun",
     "DriverTrace",
+    "FillError",
+    "Filled",
     "Formula",
     "GrowthReport",
     "InconclusiveWarning",
@@ -54,6 +57,7 @@ __all__ = [
     "count_branches",
     "count_queries",
     "count_vm_steps",
+    "fill_tables",
     "judge_growth",
     "measure_growth",
     "trace_driver",
@@ -65,6 +69,7 @@ _MODULES = {
     "call_sites": ("CallSite", "Project"),
     "contract": ("Allowance", "QueryContract"),
     "driver": ("DriverTrace", "trace_driver"),
+    "fill": ("FillError", "Filled", "fill_tables"),
     "formula": ("Attribution", "ConfoundedAxesError", "CountedRun", "Formula", "attribute"),
     "growth": ("measure_growth",),
     "growth_report": ("AxisGrowth", "GrowthReport"),

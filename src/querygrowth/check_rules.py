@@ -1,0 +1,647 @@
+"""CHECK constraints in Python: evaluate a condition on a row, and propose values that satisfy it.
+
+A condition is parsed with sqlglot and compiled to a function. SQL's three values are Python's True,
+False and None. A condition with a part that is not known here raises `UnknownConditionError`; the
+database then judges the rows alone.
+"""
+
+import datetime as dt
+import json
+import operator
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import sqlglot
+from sqlglot import exp
+
+from querygrowth.pattern_text import text_matching
+from querygrowth.sql_tree import sqlglot_dialect, without_log
+
+Row = Mapping[str, object]
+Evaluate = Callable[[Row], Any]
+
+
+class UnknownConditionError(Exception):
+    """A condition has a part that cannot be evaluated here."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the conditions on one column alone say about its values.
+
+    Attributes:
+        low: The smallest number, inclusive; None without one.
+        high: The largest number, inclusive; None without one.
+        choices: The only values, if they are listed.
+        shortest: The least length of a text, in characters.
+        longest: The largest length of a text; None without one.
+    """
+
+    low: Any = None
+    high: Any = None
+    choices: tuple[object, ...] | None = None
+    shortest: int = 0
+    longest: int | None = None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One CHECK constraint, or the predicate of a partial index.
+
+    Attributes:
+        name: The constraint's name; empty if it has none.
+        text: The condition as SQL.
+        columns: The columns that it names, as the table spells them.
+        tree: The parsed condition.
+        evaluate: Returns True, False or None (unknown, which satisfies a CHECK) for a row.
+    """
+
+    name: str
+    text: str
+    columns: tuple[str, ...]
+    tree: exp.Expression = field(compare=False, repr=False)
+    evaluate: Evaluate = field(compare=False, repr=False)
+
+    def allows(self, row: Row) -> bool:
+        """Whether the row satisfies the CHECK, as far as this can be told here."""
+        return self.value(row) is not False
+
+    def value(self, row: Row) -> bool | None:
+        """The condition's value; None where it is unknown, also because values do not compare."""
+        try:
+            value = self.evaluate(row)
+        except (TypeError, ValueError, ArithmeticError, KeyError, re.error):
+            return None
+        return None if value is None else bool(value)
+
+
+def parse_condition(name: str, text: str, columns: Iterable[str], dialect: str) -> Condition:
+    """Compile a condition.
+
+    Args:
+        name: The constraint's name.
+        text: The condition as SQL, without the word CHECK.
+        columns: The names of the table's columns.
+        dialect: SQLAlchemy's name of the dialect.
+
+    Raises:
+        UnknownConditionError: The text, or a part of it, is not known here.
+    """
+    with without_log():
+        try:
+            tree = sqlglot.parse_one(text, read=sqlglot_dialect(dialect))
+        except Exception as error:  # exceptions of many classes, see `querygrowth.sql_tree`
+            raise UnknownConditionError(text) from error
+    if not isinstance(tree, exp.Expression):
+        raise UnknownConditionError(text)
+    spelt = {each.casefold(): each for each in columns}
+    named: dict[str, None] = {}
+    for column in tree.find_all(exp.Column):
+        known = spelt.get(column.name.casefold())
+        if known is None and column.this.args.get("quoted") and dialect == "sqlite":
+            # SQLite reads a quoted name that is no column as a text.
+            column.replace(exp.Literal.string(column.name))
+        elif known is None:
+            raise UnknownConditionError(text)
+        else:
+            column.this.set("this", known)
+            named[known] = None
+    return Condition(name, text, tuple(named), tree, _compiled(tree))
+
+
+# --- evaluation -----------------------------------------------------------------------------------
+
+
+def _compiled(node: exp.Expression) -> Evaluate:
+    kind = type(node)
+    if kind in _BINARY:
+        return _binary(_BINARY[kind], _compiled(node.this), _compiled(node.expression))
+    if kind in _UNARY:
+        return _unary(_UNARY[kind], _compiled(node.this))
+    builder = _BUILDERS.get(kind)
+    if builder is None:
+        raise UnknownConditionError(kind.__name__)
+    return builder(node)
+
+
+def _binary(operate: Callable[[Any, Any], Any], left: Evaluate, right: Evaluate) -> Evaluate:
+    def evaluate(row: Row) -> Any:
+        one, other = left(row), right(row)
+        if one is None or other is None:
+            return None
+        return operate(*_comparable(one, other))
+
+    return evaluate
+
+
+def _unary(operate: Callable[[Any], Any], inner: Evaluate) -> Evaluate:
+    def evaluate(row: Row) -> Any:
+        value = inner(row)
+        return None if value is None else operate(value)
+
+    return evaluate
+
+
+def _comparable(one: Any, other: Any) -> tuple[Any, Any]:
+    """Two values of classes that compare, where one was written as a text."""
+    if isinstance(one, str) and not isinstance(other, str):
+        return _as(type(other), one), other
+    if isinstance(other, str) and not isinstance(one, str):
+        return one, _as(type(one), other)
+    if isinstance(one, float) and isinstance(other, Decimal):
+        return Decimal(repr(one)), other
+    if isinstance(other, float) and isinstance(one, Decimal):
+        return one, Decimal(repr(other))
+    if isinstance(one, dt.datetime) != isinstance(other, dt.datetime):
+        return _as_moment(one), _as_moment(other)
+    return one, other
+
+
+def _as_moment(value: Any) -> Any:
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        return dt.datetime(value.year, value.month, value.day)
+    return value
+
+
+def _as(kind: type, text: str) -> Any:
+    if kind is bool:
+        return {"t": True, "true": True, "1": True, "f": False, "false": False, "0": False}.get(
+            text.lower(), text
+        )
+    if issubclass(kind, dt.datetime | dt.date | dt.time):
+        return kind.fromisoformat(text)
+    if issubclass(kind, int | float | Decimal | uuid.UUID):
+        try:
+            return kind(text)
+        except InvalidOperation:
+            raise ValueError(text) from None
+    raise TypeError(f"{kind.__name__} and text")
+
+
+def _and(node: exp.Expression) -> Evaluate:
+    left, right = _compiled(node.this), _compiled(node.expression)
+
+    def evaluate(row: Row) -> Any:
+        one = left(row)
+        if one is not None and not one:
+            return False
+        other = right(row)
+        if other is not None and not other:
+            return False
+        return None if one is None or other is None else True
+
+    return evaluate
+
+
+def _or(node: exp.Expression) -> Evaluate:
+    left, right = _compiled(node.this), _compiled(node.expression)
+
+    def evaluate(row: Row) -> Any:
+        one = left(row)
+        if one:
+            return True
+        other = right(row)
+        if other:
+            return True
+        return None if one is None or other is None else False
+
+    return evaluate
+
+
+def _between(node: exp.Expression) -> Evaluate:
+    inner = _compiled(node.this)
+    low = _binary(operator.ge, inner, _compiled(node.args["low"]))
+    high = _binary(operator.le, inner, _compiled(node.args["high"]))
+
+    def evaluate(row: Row) -> Any:
+        values = (low(row), high(row))
+        return False if False in values else None if None in values else True
+
+    return evaluate
+
+
+def _one_of(inner: Evaluate, listed: Sequence[Evaluate]) -> Evaluate:
+    equal = [_binary(operator.eq, inner, each) for each in listed]
+
+    def evaluate(row: Row) -> Any:
+        values = [each(row) for each in equal]
+        return True if True in values else None if None in values else False
+
+    return evaluate
+
+
+def _in(node: exp.Expression) -> Evaluate:
+    if not node.expressions:
+        raise UnknownConditionError("IN with a query")
+    return _one_of(_compiled(node.this), [_compiled(each) for each in node.expressions])
+
+
+def _equal(node: exp.Expression) -> Evaluate:
+    right = node.expression
+    if isinstance(right, exp.Any):  # PostgreSQL stores IN as = ANY (ARRAY[...])
+        listed = _bare(right.this)
+        if not isinstance(listed, exp.Array):
+            raise UnknownConditionError("ANY")
+        return _one_of(_compiled(node.this), [_compiled(each) for each in listed.expressions])
+    return _binary(operator.eq, _compiled(node.this), _compiled(right))
+
+
+def _unequal(node: exp.Expression) -> Evaluate:
+    right = node.expression
+    if isinstance(right, exp.All):  # PostgreSQL stores NOT IN as <> ALL (ARRAY[...])
+        listed = _bare(right.this)
+        if not isinstance(listed, exp.Array):
+            raise UnknownConditionError("ALL")
+        found = _one_of(_compiled(node.this), [_compiled(each) for each in listed.expressions])
+        return _unary(operator.not_, found)
+    return _binary(operator.ne, _compiled(node.this), _compiled(right))
+
+
+def _bare(node: exp.Expression) -> exp.Expression:
+    """An expression without parentheses and casts."""
+    while isinstance(node, exp.Paren | exp.Cast):
+        node = node.this
+    return node
+
+
+def _is(node: exp.Expression) -> Evaluate:
+    inner, right = _compiled(node.this), node.expression
+    if isinstance(right, exp.Null):
+        return lambda row: inner(row) is None
+    if isinstance(right, exp.Boolean):
+        wanted = bool(right.this)
+        return lambda row: (value := inner(row)) is not None and bool(value) is wanted
+    other = _compiled(right)
+    return lambda row: inner(row) == other(row)
+
+
+def _literal(node: exp.Expression) -> Evaluate:
+    value: object = literal_value(node)
+    return lambda _row: value
+
+
+def literal_value(node: exp.Expression) -> object:
+    """The value of a literal: a text, an int or a Decimal."""
+    if node.is_string:
+        return node.name
+    return int(node.name) if node.name.isdigit() else Decimal(node.name)
+
+
+def _column(node: exp.Expression) -> Evaluate:
+    name = node.name
+
+    def evaluate(row: Row) -> Any:
+        return row[name]
+
+    return evaluate
+
+
+def _cast(node: exp.Expression) -> Evaluate:
+    inner, kind = _compiled(node.this), node.args["to"].this
+    if kind in exp.DataType.TEXT_TYPES:
+        return _unary(lambda value: value if isinstance(value, str) else str(value), inner)
+    if kind in exp.DataType.INTEGER_TYPES:
+        return _unary(int, inner)
+    if kind in exp.DataType.NUMERIC_TYPES:
+        return _unary(lambda value: Decimal(str(value)), inner)
+    if kind is exp.DataType.Type.DATE:
+        return _unary(lambda value: _as(dt.date, value) if isinstance(value, str) else value, inner)
+    return inner  # a comparison converts what it needs
+
+
+def _coalesce(node: exp.Expression) -> Evaluate:
+    parts = [_compiled(each) for each in (node.this, *node.expressions)]
+    return lambda row: next((value for each in parts if (value := each(row)) is not None), None)
+
+
+def _case(node: exp.Expression) -> Evaluate:
+    subject = node.args.get("this")
+    branches = [
+        (
+            _compiled(each.this) if subject is None else _equals(subject, each.this),
+            _compiled(each.args["true"]),
+        )
+        for each in node.args["ifs"]
+    ]
+    otherwise = node.args.get("default")
+    default = _compiled(otherwise) if otherwise is not None else lambda _row: None
+
+    def evaluate(row: Row) -> Any:
+        for condition, value in branches:
+            if condition(row):
+                return value(row)
+        return default(row)
+
+    return evaluate
+
+
+def _equals(one: exp.Expression, other: exp.Expression) -> Evaluate:
+    return _binary(operator.eq, _compiled(one), _compiled(other))
+
+
+def _like(flags: int) -> Callable[[exp.Expression], Evaluate]:
+    def build(node: exp.Expression) -> Evaluate:
+        return _binary(
+            lambda value, pattern: bool(re.fullmatch(_like_expression(pattern), value, flags)),
+            _compiled(node.this),
+            _compiled(node.expression),
+        )
+
+    return build
+
+
+def _like_expression(pattern: str) -> str:
+    return "".join({"%": ".*", "_": "."}.get(each, re.escape(each)) for each in pattern)
+
+
+def _regular(flags: int) -> Callable[[exp.Expression], Evaluate]:
+    def build(node: exp.Expression) -> Evaluate:
+        return _binary(
+            lambda value, pattern: bool(re.search(pattern, value, flags)),
+            _compiled(node.this),
+            _compiled(node.expression),
+        )
+
+    return build
+
+
+def _glob(node: exp.Expression) -> Evaluate:
+    import fnmatch
+
+    return _binary(fnmatch.fnmatchcase, _compiled(node.this), _compiled(node.expression))
+
+
+def _distinct(wanted: bool) -> Callable[[exp.Expression], Evaluate]:
+    def build(node: exp.Expression) -> Evaluate:
+        left, right = _compiled(node.this), _compiled(node.expression)
+        return lambda row: (left(row) == right(row)) is wanted
+
+    return build
+
+
+def _named_function(node: exp.Expression) -> Evaluate:
+    name = node.name.lower()
+    parts = [_compiled(each) for each in node.expressions]
+    if name in {"num_nonnulls", "num_nulls"}:
+        nulls = name == "num_nulls"
+        return lambda row: sum((each(row) is None) is nulls for each in parts)
+    function = _FUNCTIONS.get(name)
+    if function is None or len(parts) != 1:
+        raise UnknownConditionError(name)
+    return _unary(function, parts[0])
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, str | bytes) else len(str(value))
+
+
+def _divide(one: Any, other: Any) -> Any:
+    if isinstance(one, int) and isinstance(other, int):
+        return int(one / other)  # towards zero, as databases do
+    return one / other
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.loads(value) if isinstance(value, str | bytes) else json.dumps(value)
+    except ValueError:
+        return False
+    return True
+
+
+_BINARY: dict[type[exp.Expression], Callable[[Any, Any], Any]] = {
+    exp.GT: operator.gt,
+    exp.GTE: operator.ge,
+    exp.LT: operator.lt,
+    exp.LTE: operator.le,
+    exp.Add: operator.add,
+    exp.Sub: operator.sub,
+    exp.Mul: operator.mul,
+    exp.Div: _divide,
+    exp.Mod: operator.mod,
+    exp.DPipe: lambda one, other: f"{one}{other}",
+    exp.Xor: lambda one, other: bool(one) != bool(other),
+}
+_UNARY: dict[type[exp.Expression], Callable[[Any], Any]] = {
+    exp.Not: operator.not_,
+    exp.Neg: operator.neg,
+    exp.Length: _length,
+    exp.Lower: lambda value: value.lower(),
+    exp.Upper: lambda value: value.upper(),
+    exp.Trim: lambda value: value.strip(),
+    exp.Abs: abs,
+    exp.Paren: lambda value: value,
+}
+_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "json_valid": _is_json,
+    "char_length": _length,
+    "character_length": _length,
+    "octet_length": lambda value: len(value.encode() if isinstance(value, str) else value),
+    "ltrim": lambda value: value.lstrip(),
+    "rtrim": lambda value: value.rstrip(),
+    "btrim": lambda value: value.strip(),
+    "isnull": lambda value: value is None,
+}
+_BUILDERS: dict[type[exp.Expression], Callable[[Any], Evaluate]] = {
+    exp.And: _and,
+    exp.Or: _or,
+    exp.EQ: _equal,
+    exp.NEQ: _unequal,
+    exp.Between: _between,
+    exp.In: _in,
+    exp.Is: _is,
+    exp.Literal: _literal,
+    exp.Boolean: lambda node: lambda _row: bool(node.this),
+    exp.Null: lambda _node: lambda _row: None,
+    exp.Column: _column,
+    exp.Cast: _cast,
+    exp.Coalesce: _coalesce,
+    exp.Case: _case,
+    exp.Like: _like(re.DOTALL),
+    exp.ILike: _like(re.DOTALL | re.IGNORECASE),
+    exp.RegexpLike: _regular(0),
+    exp.RegexpILike: _regular(re.IGNORECASE),
+    exp.Glob: _glob,
+    exp.NullSafeEQ: _distinct(True),
+    exp.NullSafeNEQ: _distinct(False),
+    exp.Anonymous: _named_function,
+}
+
+
+# --- values that satisfy a condition --------------------------------------------------------------
+
+
+def bounds_of(column: str, conditions: Iterable[Condition]) -> Bounds:
+    """What the conditions on one column alone demand of its values.
+
+    Args:
+        column: The column.
+        conditions: All conditions of the table.
+    """
+    low: Any = None
+    high: Any = None
+    choices: tuple[object, ...] | None = None
+    shortest, longest = 0, None
+    for part in _conjuncts(conditions):
+        listed = _listed(part, column)
+        if listed is not None:
+            choices = listed if choices is None else tuple(x for x in choices if x in listed)
+        for subject, sign, value in _comparisons(part):
+            if _is_column(subject, column) and not isinstance(value, str):
+                if sign in {">=", ">"}:
+                    least = value + (1 if sign == ">" and isinstance(value, int) else 0)
+                    low = least if low is None else max(low, least)
+                elif sign in {"<=", "<"}:
+                    most = value - (1 if sign == "<" and isinstance(value, int) else 0)
+                    high = most if high is None else min(high, most)
+            elif _is_length(subject, column) and isinstance(value, int):
+                if sign in {">=", ">", "="}:
+                    shortest = max(shortest, value + (sign == ">"))
+                if sign in {"<=", "<", "="}:
+                    most = value - (sign == "<")
+                    longest = most if longest is None else min(longest, most)
+    return Bounds(low, high, choices, shortest, longest)
+
+
+def _conjuncts(conditions: Iterable[Condition]) -> Iterator[exp.Expression]:
+    for condition in conditions:
+        if len(condition.columns) == 1:
+            stack = [condition.tree]
+            while stack:
+                part = stack.pop()
+                while isinstance(part, exp.Paren):
+                    part = part.this
+                if isinstance(part, exp.And):
+                    stack += [part.this, part.expression]
+                else:
+                    yield part
+
+
+def _listed(part: exp.Expression, column: str) -> tuple[object, ...] | None:
+    if isinstance(part, exp.In) and part.expressions and _is_column(part.this, column):
+        nodes = part.expressions
+    elif isinstance(part, exp.EQ) and _is_column(part.this, column):
+        right = _bare(part.expression)
+        inner = _bare(right.this) if isinstance(right, exp.Any) else right
+        nodes = inner.expressions if isinstance(inner, exp.Array) else [inner]
+    else:
+        return None
+    values = [_constant(_bare(each)) for each in nodes]
+    return tuple(values) if None not in values else None
+
+
+def _comparisons(part: exp.Expression) -> Iterator[tuple[exp.Expression, str, Any]]:
+    if isinstance(part, exp.Between):
+        for sign, bound in ((">=", part.args["low"]), ("<=", part.args["high"])):
+            value = _constant(_bare(bound))
+            if value is not None:
+                yield part.this, sign, value
+    sign = _SIGNS.get(type(part))
+    if sign is None:
+        return
+    left, right = part.this, part.expression
+    for subject, constant, each in ((left, right, sign), (right, left, _MIRRORED[sign])):
+        value = _constant(_bare(constant))
+        if value is not None:
+            yield subject, each, value
+
+
+_SIGNS: dict[type[exp.Expression], str] = {
+    exp.GT: ">",
+    exp.GTE: ">=",
+    exp.LT: "<",
+    exp.LTE: "<=",
+    exp.EQ: "=",
+}
+_MIRRORED = {">": "<", ">=": "<=", "<": ">", "<=": ">=", "=": "="}
+
+
+def _constant(node: exp.Expression) -> Any:
+    if isinstance(node, exp.Literal):
+        return literal_value(node)
+    if isinstance(node, exp.Neg):
+        value = _constant(_bare(node.this))
+        return None if value is None or isinstance(value, str) else -value
+    if isinstance(node, exp.Boolean):
+        return bool(node.this)
+    return None
+
+
+def _is_column(node: exp.Expression, column: str) -> bool:
+    bare = _bare(node)
+    return isinstance(bare, exp.Column) and bare.name == column
+
+
+def _is_length(node: exp.Expression, column: str) -> bool:
+    bare = _bare(node)
+    named = isinstance(bare, exp.Anonymous) and bare.name.lower() in {
+        "char_length",
+        "character_length",
+    }
+    if not (isinstance(bare, exp.Length) or named):
+        return False
+    inner = bare.expressions[0] if named else bare.this
+    while isinstance(inner, exp.Trim):
+        inner = inner.this
+    return _is_column(inner, column)
+
+
+def proposals(condition: Condition, column: str, row: Row) -> Iterator[object]:
+    """Values for a column of a row that may satisfy a condition, without None.
+
+    Args:
+        condition: A condition that the row does not satisfy.
+        column: One of its columns.
+        row: The row; the values of its other columns are proposed too.
+    """
+    present = row[column]
+    near = [_constant(each) for each in condition.tree.find_all(exp.Literal, exp.Neg, exp.Boolean)]
+    near += [row[each] for each in condition.columns if each != column]
+    for node in condition.tree.find_all(exp.Like, exp.ILike, exp.RegexpLike, exp.RegexpILike):
+        pattern = _constant(_bare(node.expression))
+        if isinstance(pattern, str) and _is_column(node.this, column):
+            if isinstance(node, exp.Like | exp.ILike):
+                yield pattern.replace("%", "a").replace("_", "a")
+            else:
+                yield from text_matching(pattern)
+    for value in near:
+        yield from _around(value, present)
+    if isinstance(present, str):
+        for value in near:
+            if isinstance(value, int) and 0 <= value <= 10_000:
+                for length in (value, value + 1, value - 1):
+                    yield present[: max(length, 0)].ljust(max(length, 0), "a")
+        yield from (present.lower(), present.upper(), present.strip())
+    if isinstance(present, int | float | Decimal):
+        yield from (type(present)(0), type(present)(1), -present, abs(present))
+
+
+def _around(value: object, like: object) -> Iterator[object]:
+    """A value, what is just below and above it, in the class of another value."""
+    if value is None:
+        return
+    if isinstance(value, str) and isinstance(like, dt.date | dt.time):
+        try:
+            value = type(like).fromisoformat(value)
+        except ValueError:
+            return
+    if isinstance(like, Decimal) and isinstance(value, int | float):
+        value = Decimal(str(value))
+    elif isinstance(like, int) and isinstance(value, Decimal):
+        value = int(value)
+    elif isinstance(like, float) and isinstance(value, int | Decimal):
+        value = float(value)
+    elif isinstance(like, str) and not isinstance(value, str):
+        return
+    yield value
+    if isinstance(value, dt.date):  # a datetime is one too
+        yield from (value + dt.timedelta(days=1), value - dt.timedelta(days=1))
+    elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        yield from (value + 1, value - 1)
+        if isinstance(value, float | Decimal):
+            yield from (value + type(value)("0.5"), value - type(value)("0.5"), value / 2)
+        yield from (value * 2, value // 2 if isinstance(value, int) else value / 2)

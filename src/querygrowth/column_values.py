@@ -1,0 +1,501 @@
+"""Values for a column: by its type, within what its CHECKs allow, and by what its name means.
+
+The n-th value of a column is a function of n and of a generator of random numbers, so that the same
+seed makes the same rows. Values that have to differ are made from n alone.
+"""
+
+import datetime as dt
+import enum
+import random
+import re
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Dialect, types
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from querygrowth.check_rules import Bounds
+from querygrowth.text_values import soft_deletes, text_source
+
+# The n-th moment is n minutes after this one, so that rows have a total order by time.
+_EPOCH = dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)
+_LATER = re.compile(r"(^|_)(end|ends|until|expir\w*|due|finish\w*|stop\w*|valid_to)(_|$)", re.I)
+_OFF = re.compile(
+    r"^(is_)?(deleted|archived|disabled|blocked|banned|locked|removed|revoked|expired|hidden|default)",
+    re.I,
+)
+_ON = re.compile(r"^(is_)?(active|enabled|public|published|visible|confirmed|verified)", re.I)
+_LARGEST_INTEGER = 2**31 - 1
+
+Make = Callable[[int, random.Random], object]
+
+
+class UnknownTypeError(Exception):
+    """No value is known that a column's type takes."""
+
+
+class ValueSource:
+    """Makes the values of one column.
+
+    Args:
+        table: The table's name, which may say what a name means.
+        name: The column's name.
+        kind: Its type.
+        dialect: The dialect, for types that convert values.
+        bounds: What its CHECKs demand.
+        longest: The largest length of a text beside that of the type; None without one.
+        seed: Selects the texts.
+
+    Attributes:
+        domain: All values of the column, where they can be listed; None otherwise.
+
+    Raises:
+        UnknownTypeError: No value is known that the type takes.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        name: str,
+        kind: TypeEngine[Any],
+        dialect: Dialect,
+        bounds: Bounds,
+        longest: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._seed = seed
+        self.name = name
+        self._table = table
+        self._bounds = bounds
+        self._longest = longest
+        self.domain: tuple[object, ...] | None = None
+        self._stored = stored_form(kind, dialect)
+        self._make = self._maker(kind, dialect)
+        self._kind = _plain(kind, dialect)
+
+    def value(self, n: int, chance: random.Random) -> object:
+        """The n-th value, which may be the same as another one."""
+        return self._make(n, chance)
+
+    def stored(self, value: object) -> object:
+        """A value as the driver sends it, which is what CHECKs speak of."""
+        return value if value is None or self._stored is None else self._stored(value)
+
+    def use_default(self, default: Callable[[], object]) -> None:
+        """Take the user's default, unless it draws moments or keys, which the seed selects here."""
+        try:
+            sample = default()
+        except Exception:  # the user's code, which may need a request or a session
+            return
+        if sample is None or isinstance(sample, uuid.UUID | dt.date | dt.time):
+            return
+        self.domain = None
+        self._make = lambda _n, _chance: default()
+
+    @property
+    def is_left_empty(self) -> bool:
+        """Whether a value would mean that the row counts as deleted."""
+        return soft_deletes(self.name)
+
+    def unusual(self, chance: random.Random) -> object:
+        """A value that code often does not expect: ties, extremes, unusual texts."""
+        pool = [each for each in _unusual(self._kind) if self.fits(each)]
+        if self.domain is not None or not pool:
+            return self.value(chance.randrange(3), chance)
+        return pool[chance.randrange(len(pool))]
+
+    def fits(self, value: object) -> bool:
+        low, high, bounds = self._bounds.low, self._bounds.high, self._bounds
+        if isinstance(value, str):
+            most = _least(getattr(self._kind, "length", None), bounds.longest, self._longest)
+            return bounds.shortest <= len(value) and (most is None or len(value) <= most)
+        if isinstance(value, int | Decimal):
+            largest = _largest(self._kind)
+            fits = (low is None or value >= low) and (high is None or value <= high)
+            return fits and abs(value) <= largest
+        return True
+
+    # --- by type ----------------------------------------------------------------------------------
+
+    def _maker(self, kind: TypeEngine[Any], dialect: Dialect) -> Make:
+        if isinstance(kind, TypeDecorator):
+            return self._for_decorator(kind, dialect)
+        if self._bounds.choices and not isinstance(kind, types.Enum):
+            return self._listed([_like(kind, each) for each in self._bounds.choices])
+        plain = _plain(kind, dialect)
+        made = _BY_NAME.get(type(plain).__name__.lower())
+        if made is not None:
+            return made(plain, dialect)
+        for classes, method in _MAKERS:
+            if isinstance(plain, classes):
+                return method(self, plain)
+        raise UnknownTypeError(f"the type {kind!r} is not known")
+
+    def _listed(self, values: Sequence[object]) -> Make:
+        self.domain = tuple(values)
+        return lambda n, _chance: values[n % len(values)]
+
+    def _enum(self, kind: Any) -> Make:
+        members = [*kind.enum_class] if kind.enum_class is not None else [*kind.enums]
+        if self._bounds.choices and self._stored is not None:
+            allowed = [each for each in members if self._stored(each) in self._bounds.choices]
+            members = allowed or members
+        if not members:
+            raise UnknownTypeError("the enum has no values")
+        return self._listed(members)
+
+    def _boolean(self, _kind: Any) -> Make:
+        if _OFF.match(self.name):
+            return lambda _n, _chance: False
+        if _ON.match(self.name):
+            return lambda _n, _chance: True
+        return self._listed([True, False])
+
+    def _integer(self, kind: Any) -> Make:
+        largest = _largest(kind)
+        low = 1 if self._bounds.low is None else int(self._bounds.low)
+        high = largest if self._bounds.high is None else int(self._bounds.high)
+        if self._bounds.low is None and high < low:
+            low = high - 999
+        if high - low < 1000:
+            return self._listed(range(low, high + 1) or (low,))
+        return lambda n, _chance: low + n % (high - low + 1)
+
+    def _number(self, kind: Any) -> Make:
+        if getattr(kind, "scale", None) == 0 and not isinstance(kind, types.Float):
+            whole = self._integer(types.BigInteger() if (kind.precision or 18) > 9 else kind)
+            return lambda n, chance: Decimal(str(whole(n, chance)))
+        exact = not isinstance(kind, types.Float) or kind.asdecimal
+        scale = kind.scale if getattr(kind, "scale", None) is not None else 2
+        unit = Decimal(1).scaleb(-scale)
+        most = Decimal(10) ** ((kind.precision or 12) - scale) - unit
+        if isinstance(kind, types.Float):
+            scale, unit, most = 2, Decimal("0.01"), Decimal(10**6)
+        low = Decimal(str(0 if self._bounds.low is None else self._bounds.low))
+        high = most if self._bounds.high is None else min(most, Decimal(str(self._bounds.high)))
+        if self._bounds.low is None and high < low:
+            low = high - 1000
+        steps = int((high - low) / unit) or 1
+        # A stride that has no divisor in common with the steps meets all of them.
+        stride = next(each for each in (101, 103, 107, 1) if each == 1 or steps % each)
+        stride = stride if steps > 10_000 else 1
+
+        def make(n: int, _chance: random.Random) -> object:
+            number = low + ((n + 1) * stride % (steps + 1)) * unit
+            return number if exact else float(number)
+
+        return make
+
+    def _moment(self, kind: Any) -> Make:
+        zone = bool(getattr(kind, "timezone", False))
+        later = dt.timedelta(days=3650 if _LATER.search(self.name) else 0)
+
+        def make(n: int, _chance: random.Random) -> object:
+            moment = _EPOCH + later + dt.timedelta(minutes=n)
+            return moment if zone else moment.replace(tzinfo=None)
+
+        return make
+
+    def _date(self, _kind: Any) -> Make:
+        later = dt.timedelta(days=3650 if _LATER.search(self.name) else 0)
+        return lambda n, _chance: (_EPOCH + later).date() + dt.timedelta(days=n % 500_000)
+
+    def _time(self, _kind: Any) -> Make:
+        return lambda n, _chance: (_EPOCH + dt.timedelta(seconds=n % 86_400)).time()
+
+    def _interval(self, _kind: Any) -> Make:
+        return lambda n, _chance: dt.timedelta(minutes=n + 1)
+
+    def _uuid(self, kind: Any) -> Make:
+        as_object = getattr(kind, "as_uuid", True)
+
+        def make(n: int, chance: random.Random) -> object:
+            made = uuid.UUID(int=_bits(n, chance), version=4)
+            return made if as_object else str(made)
+
+        return make
+
+    def _json(self, _kind: Any) -> Make:
+        return lambda n, _chance: {"n": n}
+
+    def _array(self, kind: Any) -> Make:
+        inner = self._of_items(kind.item_type)
+        depth = kind.dimensions or 1
+
+        def make(n: int, chance: random.Random) -> object:
+            value: object = [inner(n, chance)]
+            for _ in range(depth - 1):
+                value = [value]
+            return value
+
+        return make
+
+    def _of_items(self, kind: TypeEngine[Any]) -> Make:
+        return ValueSource(self._table, self.name, kind, _NO_DIALECT, Bounds(), None).value
+
+    def _binary(self, kind: Any) -> Make:
+        most = _least(kind.length, self._bounds.longest)
+
+        def make(n: int, _chance: random.Random) -> object:
+            return str(n).encode()[-most:] if most else str(n).encode()
+
+        return make
+
+    def _text(self, kind: Any) -> Make:
+        most = _least(kind.length, self._bounds.longest, self._longest)
+        return text_source(self.name, self._bounds.shortest, most, self._seed)
+
+    # --- types that convert values ----------------------------------------------------------------
+
+    def _for_decorator(self, kind: TypeDecorator[Any], dialect: Dialect) -> Make:
+        """Values of the first class that the type takes, stores, and gives back."""
+        inner = kind.load_dialect_impl(dialect)
+        if isinstance(inner, TypeDecorator):
+            inner = inner.impl_instance if hasattr(inner, "impl_instance") else inner.impl
+        chance = random.Random(0)  # noqa: S311 - test data
+        reasons = []
+        for candidate in self._candidates(kind, inner, dialect):
+            try:
+                make = candidate()
+                for n in (0, 1):
+                    _through(kind, dialect, make(n, chance), inner)
+            except Exception as refused:  # the user's code refuses as it likes
+                reasons.append(refused)
+            else:
+                return make
+            self.domain = None
+        raise UnknownTypeError(
+            f"the type {type(kind).__name__} refuses every value that was tried"
+            + (f": {reasons[0]}" if reasons else "")
+        )
+
+    def _candidates(
+        self, kind: Any, inner: TypeEngine[Any], dialect: Dialect
+    ) -> Iterator[Callable[[], Make]]:
+        for listed in _choices(kind):
+            yield lambda listed=listed: self._listed(listed)  # type: ignore[misc]
+        yield lambda: self._maker(inner, dialect)
+        for other in (
+            types.Uuid(),
+            types.DateTime(timezone=True),
+            types.DateTime(),
+            types.JSON(),
+            types.Integer(),
+            types.Boolean(),
+            types.Numeric(),
+            types.LargeBinary(),
+        ):
+            yield lambda other=other: self._maker(other, dialect)  # type: ignore[misc]
+        for sample in _SAMPLES:
+            yield lambda sample=sample: lambda n, _chance: sample(n)  # type: ignore[misc]
+
+
+_SAMPLES: tuple[Callable[[int], object], ...] = (
+    lambda n: [f"text {n}"],
+    lambda n: {f"text {n}"},
+    lambda n: [],
+    lambda n: {},
+    lambda n: f"https://example.org/{n}",
+    lambda n: f"user{n}@example.org",
+    lambda n: f"+49301234{n:04}",
+    lambda n: f"10.0.{n // 250 % 250}.{n % 250 + 1}",
+    lambda n: f"#{n % 0xFFFFFF:06x}",
+    lambda n: "UTC",
+    lambda n: "en",
+    lambda n: "EUR",
+    lambda n: dt.timedelta(minutes=n),
+    lambda n: str(uuid.UUID(int=n + 1, version=4)),
+)
+
+
+def _through(
+    kind: TypeEngine[Any], dialect: Dialect, value: object, inner: TypeEngine[Any]
+) -> None:
+    """Send a value through a type and back, as a database would.
+
+    Raises:
+        Exception: The type refuses the value, or gives back what the column cannot hold.
+    """
+    stored_by = stored_form(kind, dialect)
+    stored = value if stored_by is None else stored_by(value)
+    if stored is None:
+        raise ValueError("it stores nothing")
+    plain = _plain(inner, dialect)
+    if isinstance(plain, types.String) and not isinstance(plain, types.Enum):
+        if not isinstance(stored, str):
+            raise ValueError(f"it stores {type(stored).__name__} as text")
+        if plain.length is not None and len(stored) > plain.length:
+            raise ValueError("it stores more than the column holds")
+    elif isinstance(plain, types.Integer) and not isinstance(stored, int):
+        raise ValueError(f"it stores {type(stored).__name__} as a number")
+    elif isinstance(plain, types.LargeBinary) and not isinstance(stored, bytes | memoryview):
+        raise ValueError(f"it stores {type(stored).__name__} as bytes")
+    if isinstance(kind, TypeDecorator) and type(kind).process_result_value is not (
+        TypeDecorator.process_result_value
+    ):
+        # What the driver hands back for a text or number is what it was sent. Other classes depend
+        # on the driver, so that only the value itself is known.
+        kind.process_result_value(
+            stored if isinstance(plain, types.String | types.Integer) else value, dialect
+        )
+
+
+def stored_form(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    """What converts a value of a type to what the driver is sent; None if nothing does."""
+    if not isinstance(kind, TypeDecorator | types.Enum):
+        return None
+    found: Callable[[Any], Any] | None = kind.dialect_impl(dialect).bind_processor(dialect)
+    return found
+
+
+def _choices(kind: Any) -> Iterator[list[object]]:
+    """The values that a type lists in one of its attributes, such as `choices` or an enum class."""
+    for value in vars(kind).values():
+        if isinstance(value, type) and issubclass(value, enum.Enum) and len(value):
+            yield [*value]
+            yield [each.value for each in value]
+        elif isinstance(value, list | tuple) and value:
+            pairs = all(isinstance(each, tuple) and len(each) == 2 for each in value)
+            yield [each[0] for each in value] if pairs else [*value]
+
+
+def _plain(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
+    """A type without decorators, domains and variants of other databases."""
+    if isinstance(kind, TypeDecorator):
+        found = kind.load_dialect_impl(dialect)
+        return _plain(found, dialect) if found is not kind else found
+    variant = kind._variant_mapping.get(dialect.name) if kind._variant_mapping else None
+    if variant is not None:
+        return _plain(variant, dialect)
+    data_type = getattr(kind, "data_type", None)  # a domain of PostgreSQL
+    return _plain(data_type, dialect) if isinstance(data_type, TypeEngine) else kind
+
+
+def _like(kind: TypeEngine[Any], value: object) -> object:
+    """A constant of a CHECK in the class that a type takes."""
+    if isinstance(kind, types.Boolean):
+        return bool(value)
+    if isinstance(kind, types.Float) and isinstance(value, Decimal | int) and not kind.asdecimal:
+        return float(value)
+    if isinstance(kind, types.Date) and isinstance(value, str):
+        return dt.date.fromisoformat(value)
+    if isinstance(kind, types.DateTime) and isinstance(value, str):
+        return dt.datetime.fromisoformat(value)
+    return value
+
+
+def _bits(n: int, chance: random.Random) -> int:
+    return (chance.getrandbits(64) << 64) | (n & (2**62 - 1))
+
+
+def _least(*lengths: int | None) -> int | None:
+    return min((each for each in lengths if each is not None), default=None)
+
+
+def _largest(kind: TypeEngine[Any]) -> int:
+    name = type(kind).__name__.upper()
+    if name == "TINYINT":
+        return 127
+    if name == "YEAR":
+        return 2155
+    if isinstance(kind, types.SmallInteger):
+        return 2**15 - 1
+    if name == "MEDIUMINT":
+        return 2**23 - 1
+    if isinstance(kind, types.BigInteger):
+        return 2**53
+    if isinstance(kind, types.Numeric | types.Float) and kind.precision:
+        return int(10 ** (kind.precision - (kind.scale or 0))) - 1
+    return _LARGEST_INTEGER
+
+
+def _unusual(kind: TypeEngine[Any]) -> list[Any]:
+    if isinstance(kind, types.Enum):
+        return []
+    if isinstance(kind, types.String):
+        return [
+            *("", " ", "a", "A", "a ", "ä", "a\u0308", "%", "_", "'", '"', "\\", "0", "NULL")
+        ] + [*("\U0001f600", "ß", "\n", "10", "9", "-1", "a" * 300)]
+    if isinstance(kind, types.Integer):
+        return [0, 1, 1, 2, -1, 10, 9, 127, 32767, _LARGEST_INTEGER, -_LARGEST_INTEGER]
+    if isinstance(kind, types.Numeric | types.Float):
+        exact = [Decimal(each) for each in ("0", "1", "1", "-1", "0.1", "0.5", "99", "1000")]
+        return exact if kind.asdecimal else [float(each) for each in exact]
+    return []
+
+
+def _ranged(make: Callable[[int], tuple[object, object]]) -> Callable[[Any, Dialect], Make]:
+    def build(_kind: Any, _dialect: Dialect) -> Make:
+        from sqlalchemy.dialects.postgresql import Range
+
+        return lambda n, _chance: Range(*make(n))
+
+    return build
+
+
+def _each(make: Callable[[int], object]) -> Callable[[Any, Dialect], Make]:
+    return lambda _kind, _dialect: lambda n, _chance: make(n)
+
+
+def _day(n: int) -> dt.date:
+    return _EPOCH.date() + dt.timedelta(days=n)
+
+
+# By the name of the class, because most belong to one database and a few to packages of others.
+_BY_NAME: dict[str, Callable[[Any, Dialect], Make]] = {
+    "inet": _each(lambda n: f"10.{n // 65536 % 256}.{n // 256 % 256}.{n % 256}"),
+    "cidr": _each(lambda n: f"10.{n // 256 % 256}.{n % 256}.0/24"),
+    "macaddr": _each(
+        lambda n: f"08:00:2b:{n // 65536 % 256:02x}:{n // 256 % 256:02x}:{n % 256:02x}"
+    ),
+    "macaddr8": _each(
+        lambda n: f"08:00:2b:01:02:{n // 65536 % 256:02x}:{n // 256 % 256:02x}:{n % 256:02x}"
+    ),
+    "money": _each(lambda n: f"{n}.50"),
+    "oid": _each(lambda n: n + 1),
+    "bit": lambda kind, _dialect: (
+        lambda n, _chance: f"{n % 2 ** min(kind.length or 1, 62):b}".rjust(kind.length or 1, "0")
+    ),
+    "tsvector": _each(lambda n: f"word{n}"),
+    "tsquery": _each(lambda n: f"word{n}"),
+    "hstore": _each(lambda n: {"n": str(n)}),
+    "interval": _each(lambda n: dt.timedelta(minutes=n + 1)),
+    "ltree": _each(lambda n: f"top.n{n}"),
+    "int4range": _ranged(lambda n: (n * 10, n * 10 + 5)),
+    "int8range": _ranged(lambda n: (n * 10, n * 10 + 5)),
+    "numrange": _ranged(lambda n: (Decimal(n * 10), Decimal(n * 10 + 5))),
+    "daterange": _ranged(lambda n: (_day(n * 2), _day(n * 2 + 1))),
+    "tsrange": _ranged(
+        lambda n: tuple(  # type: ignore[arg-type, return-value]
+            dt.datetime.combine(_day(n * 2 + each), dt.time()) for each in (0, 1)
+        )
+    ),
+    "tstzrange": _ranged(
+        lambda n: (_EPOCH + dt.timedelta(days=n * 2), _EPOCH + dt.timedelta(days=n * 2 + 1))
+    ),
+    "vector": lambda kind, _dialect: (
+        lambda n, _chance: [float(n)] * (getattr(kind, "dim", None) or 1)
+    ),
+    "set": lambda kind, _dialect: lambda n, _chance: {kind.values[n % len(kind.values)]},
+    "year": _each(lambda n: 1970 + n % 150),
+}
+_NO_DIALECT: Dialect = DefaultDialect()
+
+_MAKERS: tuple[tuple[tuple[type, ...], Callable[[ValueSource, Any], Make]], ...] = (
+    ((types.Enum,), ValueSource._enum),
+    ((types.Boolean,), ValueSource._boolean),
+    ((types.Interval,), ValueSource._interval),
+    ((types.DateTime,), ValueSource._moment),
+    ((types.Date,), ValueSource._date),
+    ((types.Time,), ValueSource._time),
+    ((types.Uuid,), ValueSource._uuid),
+    ((types.JSON,), ValueSource._json),
+    ((types.ARRAY,), ValueSource._array),
+    ((types.Integer,), ValueSource._integer),
+    ((types.Numeric, types.Float), ValueSource._number),
+    ((types.LargeBinary,), ValueSource._binary),
+    ((types.String,), ValueSource._text),
+)
