@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from querygrowth.call_sites import CallSite, Project
     from querygrowth.contract import Allowance, QueryContract
     from querygrowth.driver import DriverTrace, trace_driver
-    from querygrowth.fill import Filled, FillError, fill_tables
+    from querygrowth.fill import fill_tables
+    from querygrowth.fill_report import Filled, FillError
     from querygrowth.formula import Attribution, ConfoundedAxesError, CountedRun, Formula, attribute
     from querygrowth.growth import measure_growth
     from querygrowth.growth_report import AxisGrowth, GrowthReport
@@ -69,7 +70,8 @@ _MODULES = {
     "call_sites": ("CallSite", "Project"),
     "contract": ("Allowance", "QueryContract"),
     "driver": ("DriverTrace", "trace_driver"),
-    "fill": ("FillError", "Filled", "fill_tables"),
+    "fill": ("fill_tables",),
+    "fill_report": ("FillError", "Filled"),
     "formula": ("Attribution", "ConfoundedAxesError", "CountedRun", "Formula", "attribute"),
     "growth": ("measure_growth",),
     "growth_report": ("AxisGrowth", "GrowthReport"),

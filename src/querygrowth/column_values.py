@@ -17,7 +17,7 @@ from sqlalchemy import Dialect, types
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from querygrowth.check_rules import Bounds
+from querygrowth.condition_values import Bounds
 from querygrowth.text_values import soft_deletes, text_source
 
 # The n-th moment is n minutes after this one, so that rows have a total order by time.
@@ -107,15 +107,18 @@ class ValueSource:
             return self.value(chance.randrange(3), chance)
         return pool[chance.randrange(len(pool))]
 
-    def fits(self, value: object) -> bool:
-        low, high, bounds = self._bounds.low, self._bounds.high, self._bounds
+    def fits(self, value: Any) -> bool:
+        """Whether a value is within the length, range and precision of the column."""
+        bounds = self._bounds
         if isinstance(value, str):
             most = _least(getattr(self._kind, "length", None), bounds.longest, self._longest)
-            return bounds.shortest <= len(value) and (most is None or len(value) <= most)
+            return bounds.shortest <= len(value) <= (len(value) if most is None else most)
         if isinstance(value, int | Decimal):
+            number: Any = value
             largest = _largest(self._kind)
-            fits = (low is None or value >= low) and (high is None or value <= high)
-            return fits and abs(value) <= largest
+            low = -largest if bounds.low is None else bounds.low
+            high = largest if bounds.high is None else bounds.high
+            return bool(max(low, -largest) <= number <= min(high, largest))
         return True
 
     # --- by type ----------------------------------------------------------------------------------
@@ -252,9 +255,7 @@ class ValueSource:
 
     def _for_decorator(self, kind: TypeDecorator[Any], dialect: Dialect) -> Make:
         """Values of the first class that the type takes, stores, and gives back."""
-        inner = kind.load_dialect_impl(dialect)
-        if isinstance(inner, TypeDecorator):
-            inner = inner.impl_instance if hasattr(inner, "impl_instance") else inner.impl
+        inner = _plain(kind, dialect)
         chance = random.Random(0)  # noqa: S311 - test data
         reasons = []
         for candidate in self._candidates(kind, inner, dialect):
@@ -417,8 +418,9 @@ def _unusual(kind: TypeEngine[Any]) -> list[Any]:
         return []
     if isinstance(kind, types.String):
         return [
-            *("", " ", "a", "A", "a ", "ä", "a\u0308", "%", "_", "'", '"', "\\", "0", "NULL")
-        ] + [*("\U0001f600", "ß", "\n", "10", "9", "-1", "a" * 300)]
+            *("", " ", "a", "A", "a ", "ä", "a\u0308", "%", "_", "'", '"', "\\", "0", "NULL"),
+            *("\U0001f600", "ß", "\n", "10", "9", "-1", "a" * 300),
+        ]
     if isinstance(kind, types.Integer):
         return [0, 1, 1, 2, -1, 10, 9, 127, 32767, _LARGEST_INTEGER, -_LARGEST_INTEGER]
     if isinstance(kind, types.Numeric | types.Float):

@@ -8,8 +8,9 @@ from itertools import combinations, count, product
 from math import prod
 from typing import Any
 
-from querygrowth.check_rules import Condition, proposals
 from querygrowth.column_values import ValueSource
+from querygrowth.condition_values import proposals
+from querygrowth.conditions import Condition
 from querygrowth.table_rules import ColumnRule, ForeignKey, TableRules, UniqueKey
 
 # After so many rows in a row that break a rule, no more are tried; combinations of parents may
@@ -64,6 +65,7 @@ class RowMaker:
         chance: Random numbers.
         unusual: Whether to prefer values that code often does not expect.
         blame: Why rows were discarded, with how often.
+        refusal: The database's reason for refusing rows; empty without one.
     """
 
     rules: TableRules
@@ -76,6 +78,7 @@ class RowMaker:
     chance: random.Random
     unusual: bool = False
     blame: Counter[str] = field(default_factory=Counter)
+    refusal: str = ""
 
     def __post_init__(self) -> None:
         self._digits = self._independent_choices()
@@ -347,9 +350,8 @@ class RowMaker:
         """The value of a key as the database compares it; None where the row is not compared."""
         if key.where is not None:
             stored = {column: self._stored(column, value) for column, value in row.items()}
-            if key.where.columns and not set(key.where.columns) - set(row):
-                if not key.where.value(stored):
-                    return None
+            if set(key.where.columns) <= set(row) and not key.where.value(stored):
+                return None
         return comparable(key, [self._stored(each, row.get(each)) for each in key.columns])
 
 

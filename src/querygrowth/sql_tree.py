@@ -61,6 +61,7 @@ def shape_by_tree(skeleton: str, dialect: str) -> Shape | None:
 
 
 def sqlglot_dialect(dialect: str) -> str:
+    """sqlglot's name of a dialect of SQLAlchemy; empty for one that it does not know."""
     name = _SQLGLOT_DIALECTS.get(dialect, dialect)
     return name if sqlglot.Dialect.get(name) else ""
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 
 from querygrowth.table_rules import ForeignKey, Key, TableRules
 
@@ -51,7 +52,7 @@ def table_order(tables: Mapping[Key, TableRules]) -> TableOrder:
         except CycleError as cycle:
             # A node of the cycle is named by the one after it.
             nodes = cycle.args[1]
-            links = [(after, before) for before, after in zip(nodes, nodes[1:], strict=False)]
+            links = [(after, before) for before, after in pairwise(nodes)]
             link = min(links, key=lambda one: _cost(tables[one[0]], one[1]))
             waiting.add(link)
             for each in tables[link[0]].foreign_keys:

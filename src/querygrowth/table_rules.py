@@ -7,10 +7,19 @@ show: the types of Python, the defaults, and CHECKs that the inspector cannot re
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, Connection, Index, Table, UniqueConstraint, inspect
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Connection,
+    Dialect,
+    Index,
+    Table,
+    UniqueConstraint,
+    inspect,
+)
 from sqlalchemy import Sequence as SqlSequence
 from sqlalchemy import text as sql_text
 from sqlalchemy.engine import Inspector
@@ -18,7 +27,7 @@ from sqlalchemy.exc import CompileError, SAWarning
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import TypeEngine
 
-from querygrowth.check_rules import Condition, UnknownConditionError, parse_condition
+from querygrowth.conditions import Condition, UnknownConditionError, parse_condition
 
 Key = tuple[str | None, str]  # the schema as the user's tables have it, and the table
 
@@ -33,6 +42,7 @@ class ColumnRule:
         nullable: Whether it takes NULL.
         automatic: Whether the database makes its value: generated, identity, server default.
         constant: Whether that value may be the same in all rows.
+        numbered: Whether the database counts it up, by a sequence or an identity.
         always: Whether the database refuses a given value.
         default: Makes a value as the user's Column does; None without such a default.
         expression: The user's default as SQL, which the INSERT has to contain.
@@ -43,6 +53,7 @@ class ColumnRule:
     nullable: bool
     automatic: bool = False
     constant: bool = False
+    numbered: bool = False
     always: bool = False
     default: Callable[[], object] | None = None
     expression: ColumnElement[Any] | None = None
@@ -185,6 +196,10 @@ class RuleReader:
             each: self._column(dict(fact), table, key_columns) for each, fact in shown.items()
         }
         conditions, unread = self._conditions(checks, table, shown)
+        for each in {column for condition in conditions for column in condition.columns}:
+            rule = columns[each]
+            if rule.numbered and not rule.always:  # its numbers may leave what the CHECK allows
+                columns[each] = replace(rule, automatic=False)
         return TableRules(
             key=key,
             columns=columns,
@@ -205,19 +220,20 @@ class RuleReader:
             column = next((each for each in table.columns if each.name == name), None)
         computed = bool(fact.get("computed")) or (column is not None and bool(column.computed))
         identity = fact.get("identity")
-        if identity is None and column is not None and column.identity is not None:
-            identity = {"always": column.identity.always}
         # What PostgreSQL says of a server default may be the text "NULL", which is none.
         server = str(fact.get("default") or "")
         numbered = identity is not None or self._counts_itself(fact, primary_key)
         has_default = bool(server) and server.upper() != "NULL"
-        default, expression = (None, None) if column is None else _python_default(column)
+        default, expression = (
+            (None, None) if column is None else _python_default(column, self._dialect)
+        )
         return ColumnRule(
             name=name,
             type=fact["type"] if column is None else column.type,
             nullable=bool(fact["nullable"]) and name not in primary_key,
             automatic=computed or numbered or has_default,
             constant=has_default and not numbered and not _differs_by_row(server),
+            numbered=numbered or "nextval" in server.lower(),
             always=computed or bool((identity or {}).get("always")),
             default=default,
             expression=expression,
@@ -241,10 +257,7 @@ class RuleReader:
             local = tuple(each["constrained_columns"])
             schema = each.get("referred_schema")
             # Without a schema, the target is in the default schema, or on SQLite in its own.
-            if schema is None or schema == actual:
-                schema = key[0]
-            else:
-                schema = self._as_user(schema)
+            schema = key[0] if schema in {None, actual} else self._as_user(schema)
             target_columns = tuple(each.get("referred_columns") or ())
             options = each.get("options") or {}
             yield ForeignKey(
@@ -372,13 +385,13 @@ class RuleReader:
 
 
 def _python_default(
-    column: Column[Any],
+    column: Column[Any] | None, dialect: Dialect
 ) -> tuple[Callable[[], object] | None, ColumnElement[Any] | None]:
-    default: Any = column.default
+    default: Any = None if column is None else column.default
     if default is None:
         return None, None
     if isinstance(default, SqlSequence):
-        return None, default.next_value()
+        return None, default.next_value() if dialect.supports_sequences else None
     if default.is_clause_element:
         return None, default.arg
     if default.is_scalar:

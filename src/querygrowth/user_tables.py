@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Column, MetaData, Table
-from sqlalchemy.orm import Mapper, mapperlib
+from sqlalchemy.orm import Mapper, mapperlib, registry
 
 from querygrowth.table_rules import Key
 
@@ -70,7 +70,7 @@ def user_tables(given: object) -> UserTables:
         ValueError: The value, or a part of it, names no table.
     """
     found = UserTables()
-    registries: dict[int, Any] = {}
+    registries: dict[int, registry] = {}
     for each in _parts(given):
         _collect(each, found, registries)
     mappers = [mapper for each in registries.values() for mapper in each.mappers]
@@ -89,7 +89,7 @@ def _parts(given: object) -> Iterable[object]:
     return (given,)
 
 
-def _collect(each: object, found: UserTables, registries: dict[int, Any]) -> None:
+def _collect(each: object, found: UserTables, registries: dict[int, registry]) -> None:
     table = each if isinstance(each, Table) else getattr(each, "__table__", None)
     if isinstance(each, str):
         found.names.append(each)
@@ -97,28 +97,28 @@ def _collect(each: object, found: UserTables, registries: dict[int, Any]) -> Non
     if isinstance(table, Table):
         metadata, asked = table.metadata, [table]
     else:
-        metadata = each if isinstance(each, MetaData) else getattr(each, "metadata", None)
-        if not isinstance(metadata, MetaData):
+        held = each if isinstance(each, MetaData) else getattr(each, "metadata", None)
+        if not isinstance(held, MetaData):
             raise ValueError(
-                f"no table in {each!r}: pass models, a declarative base, MetaData, Table objects or "
-                "the names of tables"
+                f"no table in {each!r}: pass models, a declarative base, MetaData, Table objects "
+                "or the names of tables"
             )
-        asked = list(metadata.tables.values())
+        metadata, asked = held, list(held.tables.values())
         if not asked:
             raise ValueError(f"{each!r} has no tables: import the modules that define the models")
     found.known.update({key_of(one): one for one in metadata.tables.values()})
     found.asked += [key_of(one) for one in asked]
-    for registry in _registries(each, metadata):
-        registries[id(registry)] = registry
+    for one in _registries(each, metadata):
+        registries[id(one)] = one
 
 
-def _registries(each: object, metadata: MetaData) -> list[Any]:
-    own = getattr(each, "registry", None)
-    if own is not None and hasattr(own, "mappers"):
+def _registries(named: object, metadata: MetaData) -> list[registry]:
+    own = getattr(named, "registry", None)
+    if isinstance(own, registry):
         return [own]
     # SQLAlchemy has no public list of registries.
-    every = getattr(mapperlib, "_all_registries", set)()
-    return [registry for registry in every if registry.metadata is metadata]
+    every: set[registry] = getattr(mapperlib, "_all_registries", set)()
+    return [each for each in every if each.metadata is metadata]
 
 
 def _lineages(mappers: Iterable[Mapper[Any]]) -> dict[Key, Lineage]:

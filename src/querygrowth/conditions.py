@@ -1,4 +1,4 @@
-"""CHECK constraints in Python: evaluate a condition on a row, and propose values that satisfy it.
+"""CHECK constraints in Python: parse a condition, and evaluate it on a row.
 
 A condition is parsed with sqlglot and compiled to a function. SQL's three values are Python's True,
 False and None. A condition with a part that is not known here raises `UnknownConditionError`; the
@@ -10,7 +10,7 @@ import json
 import operator
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -18,7 +18,6 @@ from typing import Any
 import sqlglot
 from sqlglot import exp
 
-from querygrowth.pattern_text import text_matching
 from querygrowth.sql_tree import sqlglot_dialect, without_log
 
 Row = Mapping[str, object]
@@ -27,25 +26,6 @@ Evaluate = Callable[[Row], Any]
 
 class UnknownConditionError(Exception):
     """A condition has a part that cannot be evaluated here."""
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What the conditions on one column alone say about its values.
-
-    Attributes:
-        low: The smallest number, inclusive; None without one.
-        high: The largest number, inclusive; None without one.
-        choices: The only values, if they are listed.
-        shortest: The least length of a text, in characters.
-        longest: The largest length of a text; None without one.
-    """
-
-    low: Any = None
-    high: Any = None
-    choices: tuple[object, ...] | None = None
-    shortest: int = 0
-    longest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,9 +91,6 @@ def parse_condition(name: str, text: str, columns: Iterable[str], dialect: str) 
             column.this.set("this", known)
             named[known] = None
     return Condition(name, text, tuple(named), tree, _compiled(tree))
-
-
-# --- evaluation -----------------------------------------------------------------------------------
 
 
 def _compiled(node: exp.Expression) -> Evaluate:
@@ -243,7 +220,7 @@ def _in(node: exp.Expression) -> Evaluate:
 def _equal(node: exp.Expression) -> Evaluate:
     right = node.expression
     if isinstance(right, exp.Any):  # PostgreSQL stores IN as = ANY (ARRAY[...])
-        listed = _bare(right.this)
+        listed = bare(right.this)
         if not isinstance(listed, exp.Array):
             raise UnknownConditionError("ANY")
         return _one_of(_compiled(node.this), [_compiled(each) for each in listed.expressions])
@@ -253,7 +230,7 @@ def _equal(node: exp.Expression) -> Evaluate:
 def _unequal(node: exp.Expression) -> Evaluate:
     right = node.expression
     if isinstance(right, exp.All):  # PostgreSQL stores NOT IN as <> ALL (ARRAY[...])
-        listed = _bare(right.this)
+        listed = bare(right.this)
         if not isinstance(listed, exp.Array):
             raise UnknownConditionError("ALL")
         found = _one_of(_compiled(node.this), [_compiled(each) for each in listed.expressions])
@@ -261,7 +238,7 @@ def _unequal(node: exp.Expression) -> Evaluate:
     return _binary(operator.ne, _compiled(node.this), _compiled(right))
 
 
-def _bare(node: exp.Expression) -> exp.Expression:
+def bare(node: exp.Expression) -> exp.Expression:
     """An expression without parentheses and casts."""
     while isinstance(node, exp.Paren | exp.Cast):
         node = node.this
@@ -470,178 +447,3 @@ _BUILDERS: dict[type[exp.Expression], Callable[[Any], Evaluate]] = {
     exp.NullSafeNEQ: _distinct(False),
     exp.Anonymous: _named_function,
 }
-
-
-# --- values that satisfy a condition --------------------------------------------------------------
-
-
-def bounds_of(column: str, conditions: Iterable[Condition]) -> Bounds:
-    """What the conditions on one column alone demand of its values.
-
-    Args:
-        column: The column.
-        conditions: All conditions of the table.
-    """
-    low: Any = None
-    high: Any = None
-    choices: tuple[object, ...] | None = None
-    shortest, longest = 0, None
-    for part in _conjuncts(conditions):
-        listed = _listed(part, column)
-        if listed is not None:
-            choices = listed if choices is None else tuple(x for x in choices if x in listed)
-        for subject, sign, value in _comparisons(part):
-            if _is_column(subject, column) and not isinstance(value, str):
-                if sign in {">=", ">"}:
-                    least = value + (1 if sign == ">" and isinstance(value, int) else 0)
-                    low = least if low is None else max(low, least)
-                elif sign in {"<=", "<"}:
-                    most = value - (1 if sign == "<" and isinstance(value, int) else 0)
-                    high = most if high is None else min(high, most)
-            elif _is_length(subject, column) and isinstance(value, int):
-                if sign in {">=", ">", "="}:
-                    shortest = max(shortest, value + (sign == ">"))
-                if sign in {"<=", "<", "="}:
-                    most = value - (sign == "<")
-                    longest = most if longest is None else min(longest, most)
-    return Bounds(low, high, choices, shortest, longest)
-
-
-def _conjuncts(conditions: Iterable[Condition]) -> Iterator[exp.Expression]:
-    for condition in conditions:
-        if len(condition.columns) == 1:
-            stack = [condition.tree]
-            while stack:
-                part = stack.pop()
-                while isinstance(part, exp.Paren):
-                    part = part.this
-                if isinstance(part, exp.And):
-                    stack += [part.this, part.expression]
-                else:
-                    yield part
-
-
-def _listed(part: exp.Expression, column: str) -> tuple[object, ...] | None:
-    if isinstance(part, exp.In) and part.expressions and _is_column(part.this, column):
-        nodes = part.expressions
-    elif isinstance(part, exp.EQ) and _is_column(part.this, column):
-        right = _bare(part.expression)
-        inner = _bare(right.this) if isinstance(right, exp.Any) else right
-        nodes = inner.expressions if isinstance(inner, exp.Array) else [inner]
-    else:
-        return None
-    values = [_constant(_bare(each)) for each in nodes]
-    return tuple(values) if None not in values else None
-
-
-def _comparisons(part: exp.Expression) -> Iterator[tuple[exp.Expression, str, Any]]:
-    if isinstance(part, exp.Between):
-        for sign, bound in ((">=", part.args["low"]), ("<=", part.args["high"])):
-            value = _constant(_bare(bound))
-            if value is not None:
-                yield part.this, sign, value
-    sign = _SIGNS.get(type(part))
-    if sign is None:
-        return
-    left, right = part.this, part.expression
-    for subject, constant, each in ((left, right, sign), (right, left, _MIRRORED[sign])):
-        value = _constant(_bare(constant))
-        if value is not None:
-            yield subject, each, value
-
-
-_SIGNS: dict[type[exp.Expression], str] = {
-    exp.GT: ">",
-    exp.GTE: ">=",
-    exp.LT: "<",
-    exp.LTE: "<=",
-    exp.EQ: "=",
-}
-_MIRRORED = {">": "<", ">=": "<=", "<": ">", "<=": ">=", "=": "="}
-
-
-def _constant(node: exp.Expression) -> Any:
-    if isinstance(node, exp.Literal):
-        return literal_value(node)
-    if isinstance(node, exp.Neg):
-        value = _constant(_bare(node.this))
-        return None if value is None or isinstance(value, str) else -value
-    if isinstance(node, exp.Boolean):
-        return bool(node.this)
-    return None
-
-
-def _is_column(node: exp.Expression, column: str) -> bool:
-    bare = _bare(node)
-    return isinstance(bare, exp.Column) and bare.name == column
-
-
-def _is_length(node: exp.Expression, column: str) -> bool:
-    bare = _bare(node)
-    named = isinstance(bare, exp.Anonymous) and bare.name.lower() in {
-        "char_length",
-        "character_length",
-    }
-    if not (isinstance(bare, exp.Length) or named):
-        return False
-    inner = bare.expressions[0] if named else bare.this
-    while isinstance(inner, exp.Trim):
-        inner = inner.this
-    return _is_column(inner, column)
-
-
-def proposals(condition: Condition, column: str, row: Row) -> Iterator[object]:
-    """Values for a column of a row that may satisfy a condition, without None.
-
-    Args:
-        condition: A condition that the row does not satisfy.
-        column: One of its columns.
-        row: The row; the values of its other columns are proposed too.
-    """
-    present = row[column]
-    near = [_constant(each) for each in condition.tree.find_all(exp.Literal, exp.Neg, exp.Boolean)]
-    near += [row[each] for each in condition.columns if each != column]
-    for node in condition.tree.find_all(exp.Like, exp.ILike, exp.RegexpLike, exp.RegexpILike):
-        pattern = _constant(_bare(node.expression))
-        if isinstance(pattern, str) and _is_column(node.this, column):
-            if isinstance(node, exp.Like | exp.ILike):
-                yield pattern.replace("%", "a").replace("_", "a")
-            else:
-                yield from text_matching(pattern)
-    for value in near:
-        yield from _around(value, present)
-    if isinstance(present, str):
-        for value in near:
-            if isinstance(value, int) and 0 <= value <= 10_000:
-                for length in (value, value + 1, value - 1):
-                    yield present[: max(length, 0)].ljust(max(length, 0), "a")
-        yield from (present.lower(), present.upper(), present.strip())
-    if isinstance(present, int | float | Decimal):
-        yield from (type(present)(0), type(present)(1), -present, abs(present))
-
-
-def _around(value: object, like: object) -> Iterator[object]:
-    """A value, what is just below and above it, in the class of another value."""
-    if value is None:
-        return
-    if isinstance(value, str) and isinstance(like, dt.date | dt.time):
-        try:
-            value = type(like).fromisoformat(value)
-        except ValueError:
-            return
-    if isinstance(like, Decimal) and isinstance(value, int | float):
-        value = Decimal(str(value))
-    elif isinstance(like, int) and isinstance(value, Decimal):
-        value = int(value)
-    elif isinstance(like, float) and isinstance(value, int | Decimal):
-        value = float(value)
-    elif isinstance(like, str) and not isinstance(value, str):
-        return
-    yield value
-    if isinstance(value, dt.date):  # a datetime is one too
-        yield from (value + dt.timedelta(days=1), value - dt.timedelta(days=1))
-    elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-        yield from (value + 1, value - 1)
-        if isinstance(value, float | Decimal):
-            yield from (value + type(value)("0.5"), value - type(value)("0.5"), value / 2)
-        yield from (value * 2, value // 2 if isinstance(value, int) else value / 2)
