@@ -72,6 +72,7 @@ class ValueSource:
         self._bounds = bounds
         self._longest = longest
         self.domain: tuple[object, ...] | None = None
+        self._decorated = isinstance(kind, TypeDecorator)
         self._stored = stored_form(kind, dialect)
         self._make = self._maker(kind, dialect)
         self._kind = _plain(kind, dialect)
@@ -103,7 +104,7 @@ class ValueSource:
     def unusual(self, chance: random.Random) -> object:
         """A value that code often does not expect: ties, extremes, unusual texts."""
         pool = [each for each in _unusual(self._kind) if self.fits(each)]
-        if self.domain is not None or not pool:
+        if self._decorated or self.domain is not None or not pool:
             return self.value(chance.randrange(3), chance)
         return pool[chance.randrange(len(pool))]
 

@@ -342,7 +342,8 @@ class RowMaker:
         found += [source.value(n + more, self.chance) for more in range(2)]
         if rule.nullable:
             found.append(None)
-        return found
+        # Each once, because the combinations of several columns are tried.
+        return list({(type(each), repr(each)): each for each in found}.values())
 
     # --- unique keys ------------------------------------------------------------------------------
 

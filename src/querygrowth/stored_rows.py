@@ -29,14 +29,19 @@ class StoredRows:
 
     def clause(self, key: Key) -> TableClause:
         """The table with its columns and their types, without defaults and constraints."""
-        schema, name = key
         rules = self._rules_of(key)
         columns = (sql_column(n, _with_null(each.type)) for n, each in rules.columns.items())
-        return sql_table(name, *columns, schema=schema)
+        return sql_table(key[1], *columns, schema=self._schema(key))
+
+    def _schema(self, key: Key) -> str | None:
+        """The schema in the database. SQLAlchemy translates it for Table objects alone."""
+        options = self._connection.get_execution_options()
+        schema: str | None = (options.get("schema_translate_map") or {}).get(key[0], key[0])
+        return schema
 
     def count(self, key: Key) -> int:
         """The number of a table's rows."""
-        table = sql_table(key[1], schema=key[0])
+        table = sql_table(key[1], schema=self._schema(key))
         return self._connection.scalar(select(func.count()).select_from(table)) or 0
 
     def values(self, key: Key, columns: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -76,10 +81,7 @@ class StoredRows:
         if self._connection.dialect.name != "postgresql":
             return
         table = self.clause(key)
-        # The name with the schema that the connection's options translate it to.
-        translated = self._connection.get_execution_options().get("schema_translate_map") or {}
-        named = sql_table(key[1], schema=translated.get(key[0], key[0]))
-        quoted = self._connection.dialect.identifier_preparer.format_table(named)
+        quoted = self._connection.dialect.identifier_preparer.format_table(table)
         sequence = self._connection.scalar(select(func.pg_get_serial_sequence(quoted, column)))
         if sequence:
             last = select(func.max(table.c[column])).scalar_subquery()
