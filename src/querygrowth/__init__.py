@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from querygrowth.driver import DriverTrace, trace_driver
     from querygrowth.fill import fill_tables
     from querygrowth.fill_report import Filled, FillError
+    from querygrowth.filled_databases import FilledAxes, filled_axes
     from querygrowth.formula import Attribution, ConfoundedAxesError, CountedRun, Formula, attribute
     from querygrowth.growth import measure_growth
     from querygrowth.growth_report import AxisGrowth, GrowthReport
@@ -40,6 +41,7 @@ __all__ = [
     "DriverTrace",
     "FillError",
     "Filled",
+    "FilledAxes",
     "Formula",
     "GrowthReport",
     "InconclusiveWarning",
@@ -59,6 +61,7 @@ __all__ = [
     "count_queries",
     "count_vm_steps",
     "fill_tables",
+    "filled_axes",
     "judge_growth",
     "measure_growth",
     "trace_driver",
@@ -71,7 +74,8 @@ _MODULES = {
     "contract": ("Allowance", "QueryContract"),
     "driver": ("DriverTrace", "trace_driver"),
     "fill": ("fill_tables",),
-    "fill_report": ("FillError", "Filled"),
+    "fill_report": ("Filled", "FillError"),
+    "filled_databases": ("FilledAxes", "filled_axes"),
     "formula": ("Attribution", "ConfoundedAxesError", "CountedRun", "Formula", "attribute"),
     "growth": ("measure_growth",),
     "growth_report": ("AxisGrowth", "GrowthReport"),

@@ -15,6 +15,7 @@ from querygrowth.axes import DEFAULT_SCALES, Axes, Populate, Scales
 from querygrowth.call_sites import CallSite, Project
 from querygrowth.contract import QueryContract, check_contract, judge_vacuity
 from querygrowth.database import tables_of
+from querygrowth.filled_databases import filled_axes
 from querygrowth.growth import measure_growth
 from querygrowth.growth_report import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
@@ -30,9 +31,10 @@ Counts = dict[str, str | int]
 
 def assert_query_growth(
     action: Action,
-    populate: Populate,
+    populate: Populate | None = None,
     *,
-    axes: Axes,
+    axes: Axes | None = None,
+    models: object = None,
     scales: Scales = DEFAULT_SCALES,
     contract: QueryContract | None = None,
     together: Sequence[int] | None = None,
@@ -47,6 +49,8 @@ def assert_query_growth(
         action: Called with an engine; plain or async.
         populate: Called with the size of every axis; returns an engine on such a database.
         axes: The axes with their base sizes, or only their names.
+        models: Instead of `populate`: the models, declarative base, MetaData or tables to grow. New
+            SQLite databases are filled with them; `filled_axes` has more options.
         scales: The sizes to try, for all axes or by axis.
         contract: Limits and allowances. Without one, queries must be the same at every scale.
         together: Sizes to try with all axes growing at once; default: chosen if there is more than
@@ -66,6 +70,13 @@ def assert_query_growth(
     """
     __tracebackhide__ = True  # in pytest, the failing line is the caller's
     check_contract(contract)
+    if models is not None:
+        if populate is not None:
+            raise ValueError("give populate with its axes, or models, not both")
+        filled = filled_axes(models)
+        populate, axes = filled.populate, axes or filled.axes
+    if populate is None or axes is None:
+        raise ValueError("give populate and axes=[...], or models=[...] to fill tables")
     report = measure_growth(
         action,
         populate,
@@ -208,12 +219,15 @@ class QueryCounter:
         found = (doubtful, vacuity, *contract.judge(activity, self.subject))
         return tuple(each for each in found if each is not None)
 
-    def assert_growth(self, action: Action, populate: Populate, **arguments: Any) -> GrowthReport:
+    def assert_growth(
+        self, action: Action, populate: Populate | None = None, **arguments: Any
+    ) -> GrowthReport:
         """Call `assert_query_growth`, by default with the project's files and scales.
 
         Args:
             action: Called with an engine; plain or async.
-            populate: Called with the size of every axis; returns an engine on such a database.
+            populate: Called with the size of every axis; returns an engine on such a database. Not
+                needed with `models`.
             arguments: The other arguments of `assert_query_growth`.
 
         Raises:

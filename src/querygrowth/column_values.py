@@ -314,7 +314,7 @@ _SAMPLES: tuple[Callable[[int], object], ...] = (
 
 
 def _through(
-    kind: TypeEngine[Any], dialect: Dialect, value: object, inner: TypeEngine[Any]
+    kind: TypeDecorator[Any], dialect: Dialect, value: object, inner: TypeEngine[Any]
 ) -> None:
     """Send a value through a type and back, as a database would.
 
@@ -322,27 +322,30 @@ def _through(
         Exception: The type refuses the value, or gives back what the column cannot hold.
     """
     stored_by = stored_form(kind, dialect)
-    stored = value if stored_by is None else stored_by(value)
-    if stored is None:
+    if stored_by is not None:
+        stored_by(value)
+    sent: Any = value
+    if type(kind).process_bind_param is not TypeDecorator.process_bind_param:
+        sent = kind.process_bind_param(value, dialect)
+    if sent is None:
         raise ValueError("it stores nothing")
-    plain = _plain(inner, dialect)
-    if isinstance(plain, types.String) and not isinstance(plain, types.Enum):
-        if not isinstance(stored, str):
-            raise ValueError(f"it stores {type(stored).__name__} as text")
-        if plain.length is not None and len(stored) > plain.length:
-            raise ValueError("it stores more than the column holds")
-    elif isinstance(plain, types.Integer) and not isinstance(stored, int):
-        raise ValueError(f"it stores {type(stored).__name__} as a number")
-    elif isinstance(plain, types.LargeBinary) and not isinstance(stored, bytes | memoryview):
-        raise ValueError(f"it stores {type(stored).__name__} as bytes")
-    if isinstance(kind, TypeDecorator) and type(kind).process_result_value is not (
-        TypeDecorator.process_result_value
-    ):
-        # What the driver hands back for a text or number is what it was sent. Other classes depend
-        # on the driver, so that only the value itself is known.
-        kind.process_result_value(
-            stored if isinstance(plain, types.String | types.Integer) else value, dialect
-        )
+    for classes, taken, name in _TAKEN:
+        if isinstance(inner, classes) and not isinstance(sent, taken):
+            raise ValueError(f"it stores {type(sent).__name__} as {name}")
+    length = getattr(inner, "length", None)
+    if isinstance(sent, str) and length is not None and len(sent) > length:
+        raise ValueError("it stores more than the column holds")
+    if type(kind).process_result_value is not TypeDecorator.process_result_value:
+        # What a driver hands back for these is what it was sent. Other classes depend on it.
+        known = isinstance(inner, types.String | types.Integer | types.LargeBinary)
+        kind.process_result_value(sent if known else value, dialect)
+
+
+_TAKEN: tuple[tuple[type, type | tuple[type, ...], str], ...] = (
+    (types.String, (str, enum.Enum), "text"),
+    (types.Integer, int, "a number"),
+    (types.LargeBinary, (bytes, bytearray, memoryview), "bytes"),
+)
 
 
 def stored_form(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:

@@ -272,7 +272,8 @@ SCHEMAS = {
     "a row that only may exist once": "CREATE TABLE t (id INTEGER PRIMARY KEY CHECK (id = 1))",
     "names that need quotes": """
         CREATE TABLE "select" ("order by" INTEGER PRIMARY KEY, "a%b" TEXT NOT NULL, "c:d" TEXT);
-        CREATE TABLE "a.b" (id INTEGER PRIMARY KEY, "group" INTEGER NOT NULL REFERENCES "select")""",
+        CREATE TABLE "a.b" (id INTEGER PRIMARY KEY,
+            "group" INTEGER NOT NULL REFERENCES "select")""",
 }
 
 
