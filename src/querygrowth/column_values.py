@@ -450,6 +450,12 @@ def _day(n: int) -> dt.date:
     return _EPOCH.date() + dt.timedelta(days=n)
 
 
+def _bit_source(length: int, dialect: Dialect) -> Make:
+    if dialect.name == "postgresql":
+        return lambda n, _chance: f"{n % 2**length:0{length}b}"
+    return lambda n, _chance: n % 2**length
+
+
 # By the name of the class, because most belong to one database and a few to packages of others.
 _BY_NAME: dict[str, Callable[[Any, Dialect], Make]] = {
     "inet": _each(lambda n: f"10.{n // 65536 % 256}.{n // 256 % 256}.{n % 256}"),
@@ -462,9 +468,7 @@ _BY_NAME: dict[str, Callable[[Any, Dialect], Make]] = {
     ),
     "money": _each(lambda n: f"{n}.50"),
     "oid": _each(lambda n: n + 1),
-    "bit": lambda kind, _dialect: (
-        lambda n, _chance: f"{n % 2 ** min(kind.length or 1, 62):b}".rjust(kind.length or 1, "0")
-    ),
+    "bit": lambda kind, dialect: _bit_source(min(kind.length or 1, 62), dialect),
     "tsvector": _each(lambda n: f"word{n}"),
     "tsquery": _each(lambda n: f"word{n}"),
     "hstore": _each(lambda n: {"n": str(n)}),

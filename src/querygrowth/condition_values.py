@@ -166,6 +166,8 @@ def proposals(condition: Condition, column: str, row: Row) -> Iterator[object]:
                 yield pattern.replace("%", "a").replace("_", "a")
             else:
                 yield from text_matching(pattern)
+    if any(each.name.lower() == "json_valid" for each in condition.tree.find_all(exp.Anonymous)):
+        yield "{}"
     for value in near:
         yield from _around(value, present)
     if isinstance(present, str):

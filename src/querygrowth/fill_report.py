@@ -1,5 +1,6 @@
 """What `fill_tables` reports: the rows added, what fell short, and why a table takes no row."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -94,6 +95,9 @@ def columns_in(text: str, rules: TableRules) -> list[str]:
     for name, columns in named:
         if name and name in text:
             return list(columns)
+    quoted = set(re.findall(r"""['"`](\w+)['"`]""", text))
+    if found := [each for each in rules.columns if each in quoted]:
+        return found
     words = {*"".join(each if each.isalnum() or each == "_" else " " for each in text).split()}
     return [each for each in rules.columns if each in words]
 

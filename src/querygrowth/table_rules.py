@@ -142,6 +142,7 @@ class RuleReader:
     """
 
     def __init__(self, connection: Connection, tables: Mapping[Key, Table]) -> None:
+        self._connection = connection
         self._inspector: Inspector = inspect(connection)
         self._dialect = connection.dialect
         self._translated: Mapping[Any, Any] = (
@@ -149,7 +150,6 @@ class RuleReader:
         )
         self._tables = tables
         self._default_schema = self._inspector.default_schema_name
-        self._not_enforced: frozenset[str] = frozenset()
 
     def exists(self, key: Key) -> bool:
         """Whether the database has the table."""
@@ -191,6 +191,8 @@ class RuleReader:
                 checks = list(ask.get_check_constraints(name, schema=actual))
             except NotImplementedError:
                 checks = []
+        if getattr(self._dialect, "is_mariadb", False):
+            checks += self._checks_of_columns(name, actual)
         table = self._tables.get(key)
         columns = {
             each: self._column(dict(fact), table, key_columns) for each, fact in shown.items()
@@ -210,6 +212,18 @@ class RuleReader:
             unread=unread,
             lengths=_prefix_lengths(indexes, self._dialect.name),
         )
+
+    def _checks_of_columns(self, table: str, schema: str | None) -> list[Any]:
+        """MariaDB's CHECKs of single columns, such as that of JSON. The inspector omits them."""
+        found = self._connection.execute(
+            sql_text(
+                "SELECT constraint_name AS name, check_clause AS sqltext "
+                "FROM information_schema.check_constraints "
+                "WHERE constraint_schema = :schema AND table_name = :table AND level = 'Column'"
+            ),
+            {"schema": schema or self._default_schema, "table": table},
+        )
+        return [dict(each) for each in found.mappings()]
 
     def _column(
         self, fact: dict[str, Any], table: Table | None, primary_key: tuple[str, ...]
@@ -364,7 +378,7 @@ class RuleReader:
         texts = [(str(each.get("name") or ""), str(each["sqltext"])) for each in checks]
         for name, fact in columns.items():  # a domain's CHECK speaks of VALUE
             check = getattr(fact["type"], "check", None)
-            if check:
+            if check is not None:
                 own = re.sub(r"\bVALUE\b", f'"{name}"', str(check))
                 texts.append((str(fact["type"].name), own))
         for each in () if table is None else table.constraints:
