@@ -65,8 +65,7 @@ def fill_tables(
     _check_rows(rows)
     with _transaction(source) as connection:
         plan = FillPlan(connection, user, rows, overrides or {})
-        job = TableFill(connection, plan, seed, unusual)
-        _fill_in_order(job, plan, connection)
+        job = _filled(connection, plan, seed, unusual)
         filled = Filled(
             rows={full_name(key): job.added.get(key, 0) for key in plan.order.tables},
             limited={full_name(key): why for key, why in job.limited.items()},
@@ -76,6 +75,23 @@ def fill_tables(
         if filled.refused and not partial:
             raise FillError(filled)
     return filled
+
+
+def _filled(
+    connection: Connection, plan: FillPlan, seed: int | random.Random, unusual: bool
+) -> TableFill:
+    """Fill, again with fewer rows where a table took less than the keys planned for a cycle."""
+    while True:
+        job = TableFill(connection, plan, seed, unusual)
+        attempt = connection.begin_nested()
+        _fill_in_order(job, plan, connection)
+        short = job.fewer_than_planned()
+        if not short:
+            attempt.commit()
+            return job
+        # Other rows refer to keys that no row got. Each attempt wants fewer rows than the last.
+        attempt.rollback()
+        plan.wanted.update(short)
 
 
 def _fill_in_order(job: TableFill, plan: FillPlan, connection: Connection) -> None:

@@ -55,6 +55,14 @@ class TableFill:
         self.empty: list[str] = []
         self.refused: dict[Key, Refusal] = {}
 
+    def fewer_than_planned(self) -> dict[Key, int]:
+        """The rows of the tables that took fewer than keys were made for."""
+        return {
+            key: self.added.get(key, 0)
+            for key, rows in self._planned_keys.items()
+            if self.added.get(key, 0) < len(rows)
+        }
+
     def fill(self, key: Key) -> None:
         """Add the rows that a table should get, or note why it takes none."""
         number = self._plan.wanted[key]

@@ -1,7 +1,7 @@
 """Tables that fill themselves on PostgreSQL and MariaDB: what SQLite does not have.
 
-MariaDB is tested with pymysql where the environment variable `QUERYGROWTH_MYSQL` gives the URL of an
-empty database.
+MariaDB is tested with pymysql where the environment variable `QUERYGROWTH_MYSQL` gives the URL of
+an empty database.
 """
 
 import os
