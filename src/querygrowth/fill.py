@@ -17,7 +17,7 @@ from querygrowth.engine import single_engine
 from querygrowth.fill_plan import ALL_OTHERS, FillPlan, Rows
 from querygrowth.fill_report import Filled, FillError
 from querygrowth.table_fill import TableFill
-from querygrowth.table_rules import full_name
+from querygrowth.table_rules import Key, full_name
 from querygrowth.user_tables import user_tables
 
 
@@ -81,6 +81,7 @@ def _filled(
     connection: Connection, plan: FillPlan, seed: int | random.Random, unusual: bool
 ) -> TableFill:
     """Fill, again with fewer rows where a table took less than the keys planned for a cycle."""
+    reasons: dict[Key, str] = {}
     while True:
         job = TableFill(connection, plan, seed, unusual)
         attempt = connection.begin_nested()
@@ -88,9 +89,11 @@ def _filled(
         short = job.fewer_than_planned()
         if not short:
             attempt.commit()
+            job.limited = {**reasons, **job.limited}
             return job
         # Other rows refer to keys that no row got. Each attempt wants fewer rows than the last.
         attempt.rollback()
+        reasons.update({key: why for key, why in job.limited.items() if key in short})
         plan.wanted.update(short)
 
 
