@@ -32,8 +32,11 @@ def assert_query_growth(
     populate: Populate | None = None,
     *,
     axes: Axes | None = None,
-    models: object = None,
     scales: Scales = DEFAULT_SCALES,
+    models: object = None,
+    tables: object = None,
+    new_database: Callable[[], object] | None = None,
+    overrides: Mapping[Any, object] | None = None,
     contract: QueryContract | None = None,
     together: Sequence[int] | None = None,
     work: Iterable[str] = (),
@@ -48,7 +51,12 @@ def assert_query_growth(
         populate: Called with the size of every axis; returns an engine on such a database.
         axes: The axes with their base sizes, or only their names.
         models: Instead of `populate`: the models, declarative base, MetaData or tables to grow. New
-            SQLite databases are filled with them; `filled_axes` has more options.
+            SQLite databases are filled with valid rows, and the tables are the axes. The action may
+            then take a session or a connection too. Of a base, the tables that it uses are axes.
+        tables: Instead of `models`: "all" for the tables of all models that are imported, or a list
+            of their names.
+        new_database: Makes the empty databases to fill, with tables; see `filled_axes`.
+        overrides: The values of columns of filled tables; see `fill_tables`.
         scales: The sizes to try, for all axes or by axis.
         contract: Limits and allowances. Without one, queries must be the same at every scale.
         together: Sizes to try with all axes growing at once; default: chosen if there is more than
@@ -68,13 +76,21 @@ def assert_query_growth(
     """
     __tracebackhide__ = True  # in pytest, the failing line is the caller's
     check_contract(contract)
-    if models is not None:
+    filling = (models, tables, new_database, overrides)
+    if any(each is not None for each in filling):
         from querygrowth.tables import filled_axes  # most tests need none of it
 
         if populate is not None:
             raise ValueError("give populate with its axes, or models, not both")
-        filled = filled_axes(models)
-        populate, axes = filled.populate, axes or filled.axes
+        filled = filled_axes(
+            models,
+            tables=tables,
+            action=action,
+            axes=axes,
+            new_database=new_database,
+            overrides=overrides,
+        )
+        populate, axes = filled.populate, filled.axes
     if populate is None or axes is None:
         raise ValueError("give populate and axes=[...], or models=[...] to fill tables")
     report = measure_growth(
@@ -252,8 +268,11 @@ def _check_named(unnamed: Sequence[object], arguments: Mapping[str, object]) -> 
     """Refuse arguments of `query_growth` in words about that name, which is the one in the test."""
     __tracebackhide__ = True
     known = [*inspect.signature(assert_query_growth).parameters][2:]
-    if unnamed or not {"axes", "models"} & arguments.keys():
-        raise TypeError('query_growth takes the axes by name: query_growth(..., axes=["orders"])')
+    if unnamed or not {"axes", "models", "tables"} & arguments.keys():
+        raise TypeError(
+            'query_growth takes the axes by name: query_growth(..., axes=["orders"]); or give '
+            "models=[Order] to fill tables"
+        )
     for name in arguments.keys() - {*known}:
         near = get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"

@@ -5,16 +5,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from querygrowth.engine import AnyEngine, is_engine
+from querygrowth.first_argument import Function, is_async
 from querygrowth.rewrites.arguments import draw_of, is_plain
 from querygrowth.rewrites.database_search import DatabaseSearch
 from querygrowth.rewrites.given_database import GivenDatabase
 from querygrowth.rewrites.outcome import SameResults, report_of
 from querygrowth.rewrites.schema import Schema
 from querygrowth.rewrites.trial import (
-    Function,
     Trial,
     check_call,
-    is_async,
     without_warnings_of_coroutines,
 )
 from querygrowth.rewrites.trial_database import OwnDatabase, TrialDatabase

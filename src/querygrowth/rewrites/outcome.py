@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 
 from querygrowth.call_sites import CallSite
+from querygrowth.first_argument import Function
 from querygrowth.rewrites import differences as kinds
 from querygrowth.rewrites.database_search import DatabaseSearch
 from querygrowth.rewrites.query_growths import query_growths
 from querygrowth.rewrites.small_rows import DrawnRow
 from querygrowth.rewrites.smallest_rows import shrink
-from querygrowth.rewrites.trial import Function, name_of
+from querygrowth.rewrites.trial import name_of
 from querygrowth.verdict import Outcome, Verdict
 
 _EXPECTED = "the new function gives what the old one gives"

@@ -10,12 +10,10 @@ from contextlib import contextmanager, nullcontext, suppress
 from itertools import groupby
 from pathlib import Path
 from shutil import copyfile
-from sqlite3 import Connection as SQLiteConnection
-from sqlite3 import connect
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeAlias
 
-from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, select, text
+from sqlalchemy import Connection, Engine, Table, event, select, text
 from sqlalchemy.exc import CompileError, SQLAlchemyError
 from sqlalchemy.sql.ddl import CreateTable
 
@@ -23,6 +21,7 @@ from querygrowth.engine import AnyEngine
 from querygrowth.rewrites.reading_order import with_ties_reversed
 from querygrowth.rewrites.schema import Schema
 from querygrowth.rewrites.small_rows import DrawnRow
+from querygrowth.tables.new_sqlite import async_sqlite_engine, preparation, sqlite_engine
 
 Contents: TypeAlias = Mapping[str, tuple[tuple[str, ...], tuple[tuple[object, ...], ...]]]
 """The columns and the rows of every table; the rows are sorted."""
@@ -143,8 +142,10 @@ class OwnDatabase:
         self._rows: Sequence[DrawnRow] | None = None
         self.loaded: Contents = {}
         self._schemas = sorted({t.schema for t in schema.metadata.tables.values() if t.schema})
-        self._sync = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
-        self.engine: AnyEngine = self._async_engine() if is_async else self._sync
+        self._sync = sqlite_engine(self._main, self._preparation)
+        self.engine: AnyEngine = self._sync
+        if is_async:
+            self.engine = async_sqlite_engine(self._main, self._preparation)
         sync = self.engine if isinstance(self.engine, Engine) else self.engine.sync_engine
         event.listen(sync, "before_cursor_execute", self._reversed, retval=True)
         self._files = ("main", *self._schemas)
@@ -215,41 +216,16 @@ class OwnDatabase:
         finally:
             self._filling = False
 
+    def _main(self) -> Path:
+        return self._path("main", self._number)
+
     def _path(self, schema: str, number: int) -> Path:
         return Path(self._folder.name) / f"{number}.{schema}.db"
 
-    def _connect(self) -> SQLiteConnection:
-        connection = connect(self._path("main", self._number), check_same_thread=False)
-        for statement in self._preparation():
-            connection.execute(statement)
-        return connection
-
     def _preparation(self) -> Iterator[str]:
-        # Nothing has to survive a crash. Foreign keys hold, as in other databases.
-        yield "PRAGMA synchronous = OFF"
-        yield "PRAGMA foreign_keys = ON"
+        yield from preparation(self._schemas, lambda schema: self._path(schema, self._number))
         if self._reverse and not self._filling:
             yield "PRAGMA reverse_unordered_selects = ON"
-        for schema in self._schemas:
-            yield f"ATTACH '{self._path(schema, self._number)}' AS \"{schema}\""
-
-    def _async_engine(self) -> AnyEngine:
-        try:
-            import aiosqlite
-        except ImportError:
-            raise ValueError(
-                "an asynchronous function needs aiosqlite for its database: pip install aiosqlite, "
-                "or pass engine= with an AsyncEngine on an empty database"
-            ) from None
-        from sqlalchemy.ext.asyncio import create_async_engine
-
-        async def made() -> Any:
-            connection = await aiosqlite.connect(self._path("main", self._number))
-            for statement in self._preparation():
-                await connection.execute(statement)
-            return connection
-
-        return create_async_engine("sqlite+aiosqlite://", async_creator=made, poolclass=NullPool)
 
     def _reversed(
         self, _c: object, _k: object, sql: str, parameters: Any, _x: object, many: bool

@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from querygrowth.table_names import TableNames, is_named
+from querygrowth.table_names import TableNames
 from querygrowth.tables.rule_reader import RuleReader, tables_in
 from querygrowth.tables.stored_rows import StoredRows
 from querygrowth.tables.table_order import table_order
 from querygrowth.tables.table_rules import Key, TableRules, UniqueKey, full_name
-from querygrowth.tables.user_tables import UserTables, rows_by_identity
+from querygrowth.tables.user_tables import UserTables, resolved_table, rows_by_identity
 
 ALL_OTHERS = "*"
 Rows = int | Mapping[str, int]
@@ -89,31 +89,7 @@ class FillPlan:
         return list(dict.fromkeys(keys))
 
     def _resolve(self, name: object, among: Sequence[Key]) -> Key:
-        """The table that a user's name means.
-
-        Raises:
-            ValueError: There is no such table, or several.
-        """
-        table = getattr(name, "__table__", name)
-        named = getattr(table, "fullname", table)
-        if not isinstance(named, str):
-            raise ValueError(f"a table is named by a text or a model, got {name!r}")
-        for candidates in (among, [*self._user.known], tables_in(self._connection)):
-            found = [
-                key
-                for key in candidates
-                if is_named(named, key[1], () if key[0] is None else (full_name(key),))
-            ]
-            exact = [key for key in found if full_name(key) == named]
-            found = exact or found
-            if len(found) == 1:
-                return found[0]
-            if found:
-                listed = ", ".join(full_name(key) for key in found)
-                raise ValueError(f"{named} may be one of {listed}: name it with its schema")
-        names = TableNames(full_name(key) for key in [*among, *self._user.known])
-        nearest = f"; did you mean {names.nearest(named)}?" if names else ""
-        raise ValueError(f"there is no table {named}{nearest}")
+        return resolved_table(name, among, [*self._user.known], tables_in(self._connection))
 
     def _read_rules(self, keys: Iterable[Key]) -> None:
         """Read the rules of tables, and of all tables that their rows have to refer to."""

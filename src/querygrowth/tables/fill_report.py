@@ -61,9 +61,10 @@ class FillError(Exception):
     """
 
     def __init__(self, filled: Filled) -> None:
-        total = len(filled.rows)
-        lines = [f"{len(filled.refused)} of {total} tables cannot be filled:"]
-        super().__init__("\n".join([*lines, *(f"  {each}" for each in filled.refused)]))
+        # The first refusal is in the first line, which is all that some reports show.
+        counted = f"{len(filled.refused)} of {len(filled.rows)} tables cannot be filled"
+        first, *others = filled.refused
+        super().__init__("\n".join([f"{counted}: {first}", *(f"  {each}" for each in others)]))
         self.filled = filled
 
 

@@ -110,7 +110,7 @@ class RowMaker:
         for key in self.rules.unique:
             sizes = self._sizes_of(key)
             if sizes is not None and prod(sizes) - len(self.taken[key]) == self.most:
-                return f"{key.name} ({', '.join(key.columns)}) has no more combinations"
+                return f"{key} has no more combinations"
         return self.blamed
 
     @property
@@ -214,7 +214,7 @@ class RowMaker:
         for key in self.rules.unique:
             value = self._value_of(key, row)
             if value is not None and value in self.taken[key]:
-                self.blame[f"{key.name} ({', '.join(key.columns)}) has no more values"] += 1
+                self.blame[f"{key} has no more values"] += 1
                 return None
         return row
 

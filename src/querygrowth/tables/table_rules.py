@@ -76,6 +76,10 @@ class UniqueKey:
     where: Condition | None = None
     nulls_equal: bool = False
 
+    def __str__(self) -> str:
+        listed = f"({', '.join(self.columns)})"
+        return self.name if self.name.endswith(listed) else f"{self.name} {listed}"
+
 
 @dataclass(frozen=True)
 class TableRules:

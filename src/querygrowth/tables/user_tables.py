@@ -3,14 +3,15 @@
 Mappers add what tables do not show: which rows of a table are which class of an inheritance.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Column, MetaData, Table
+from sqlalchemy import Column, MetaData, Table, UniqueConstraint
 from sqlalchemy.orm import Mapper, mapperlib, registry
 
-from querygrowth.tables.table_rules import Key
+from querygrowth.table_names import TableNames, is_named
+from querygrowth.tables.table_rules import Key, full_name
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,7 @@ def _registries(named: object, metadata: MetaData) -> list[registry]:
     own = getattr(named, "registry", None)
     if isinstance(own, registry):
         return [own]
-    # SQLAlchemy has no public list of registries.
-    every: set[registry] = getattr(mapperlib, "_all_registries", set)()
-    return [each for each in every if each.metadata is metadata]
+    return [each for each in every_registry() if each.metadata is metadata]
 
 
 def _lineages(mappers: Iterable[Mapper[Any]]) -> dict[Key, Lineage]:
@@ -176,3 +175,90 @@ def rows_by_identity(
         if lineage.root == root and lineage.own
         for n in range(wanted.get(table, 0))
     ]
+
+
+def resolved_table(name: object, *groups: Sequence[Key]) -> Key:
+    """The table that a user's name means.
+
+    Args:
+        name: A name, with its schema or without it; or a model or Table.
+        groups: The tables that exist, those that are meant most probably first.
+
+    Raises:
+        ValueError: There is no such table, or several.
+    """
+    table = getattr(name, "__table__", name)
+    named = getattr(table, "fullname", table)
+    if not isinstance(named, str):
+        raise ValueError(f"a table is named by a text or a model, got {name!r}")
+    for candidates in groups:
+        found = [
+            key
+            for key in candidates
+            if is_named(named, key[1], () if key[0] is None else (full_name(key),))
+        ]
+        exact = [key for key in found if full_name(key) == named]
+        found = exact or found
+        if len(found) == 1:
+            return found[0]
+        if found:
+            listed = ", ".join(full_name(key) for key in found)
+            raise ValueError(f"{named} may be one of {listed}: name it with its schema")
+    names = TableNames(full_name(key) for candidates in groups for key in candidates)
+    nearest = f"; did you mean {names.nearest(named)}?" if names else ""
+    raise ValueError(f"there is no table {named}{nearest}")
+
+
+def connecting_tables(
+    tables: Iterable[Table], chosen: Collection[Key]
+) -> dict[Key, tuple[Key, ...]]:
+    """The tables that only connect chosen ones, with the tables that they connect.
+
+    Args:
+        tables: All tables.
+        chosen: Those that are filled. One that connects others may be among them.
+    """
+    found: dict[Key, tuple[Key, ...]] = {}
+    for table in tables:
+        links = [*table.foreign_key_constraints]
+        parents = tuple(dict.fromkeys(key_of(each.referred_table) for each in links))
+        if len(links) > 1 and set(parents) <= {*chosen} - {key_of(table)} and _connects(table):
+            found[key_of(table)] = parents
+    return found
+
+
+def _connects(table: Table) -> bool:
+    """Whether all columns are foreign keys, or those of a key that several foreign keys make up."""
+    if all(column.foreign_keys for column in table.columns):
+        return True
+    keys = [[*table.primary_key.columns]]
+    keys += [[*each.columns] for each in table.constraints if isinstance(each, UniqueConstraint)]
+    return any(len(key) > 1 and all(column.foreign_keys for column in key) for key in keys)
+
+
+def known_metadata() -> MetaData:
+    """The metadata of the models that are imported.
+
+    Raises:
+        ValueError: There are no models, or those of several bases.
+    """
+    found = list(
+        dict.fromkeys(
+            each.metadata for each in every_registry() if any(each.mappers) and each.metadata.tables
+        )
+    )
+    if not found:
+        raise ValueError("no models are imported: import the modules that define them")
+    if len(found) > 1:
+        named = "; ".join(", ".join(list(each.tables)[:3]) for each in found)
+        raise ValueError(
+            f"the models that are imported belong to several bases, with the tables {named}: "
+            "give models=Base"
+        )
+    return found[0]
+
+
+def every_registry() -> set[registry]:
+    """All registries of mapped classes. SQLAlchemy has no public list of them."""
+    found: set[registry] = getattr(mapperlib, "_all_registries", set)()
+    return found
