@@ -98,12 +98,12 @@ def _chosen(models: object, tables: object) -> tuple[UserTables, bool]:
     if models is not None and tables is not None:
         raise ValueError("give models or tables, not both")
     if tables is not None:
-        user = user_tables(known_metadata())
         if isinstance(tables, str) and tables == "all":
-            return user, False
+            return user_tables(known_metadata()), False
         named = [tables] if isinstance(tables, str) else tables
         if not isinstance(named, list | tuple | set | frozenset) or not named:
             raise ValueError(f'tables must be "all" or a list of names, got {tables!r}')
+        user = user_tables(known_metadata())
         user.asked = list(dict.fromkeys(resolved_table(each, [*user.known]) for each in named))
         return user, True
     user = user_tables(models)
