@@ -9,7 +9,7 @@ import enum
 import random
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +17,8 @@ from sqlalchemy import Dialect, types
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from querygrowth.tables.condition_values import Bounds
+from querygrowth.tables.condition_values import Bounds, as_like, neighbours
+from querygrowth.tables.decorated_types import SAMPLES, listed_choices, stored_form, through
 from querygrowth.tables.text_values import soft_deletes, text_source
 from querygrowth.tables.type_values import (
     BY_NAME,
@@ -26,8 +27,8 @@ from querygrowth.tables.type_values import (
     in_class_of,
     largest_number,
     plain_type,
-    unusual_values,
 )
+from querygrowth.tables.unusual_values import unusual_values
 
 _LATER = re.compile(r"(^|_)(end|ends|until|expir\w*|due|finish\w*|stop\w*|valid_to)(_|$)", re.I)
 _OFF = re.compile(
@@ -55,6 +56,7 @@ class ValueSource:
 
     Attributes:
         domain: All values of the column, where they can be listed; None otherwise.
+        plain: The type without decorators and variants.
 
     Raises:
         UnknownTypeError: No value is known that the type takes.
@@ -76,10 +78,12 @@ class ValueSource:
         self._bounds = bounds
         self._longest = longest
         self.domain: tuple[object, ...] | None = None
-        self._decorated = isinstance(kind, TypeDecorator)
+        self.plain = plain_type(kind, dialect)
+        self._type = kind
+        self._dialect = dialect
+        self._pool: list[object] | None = None
         self._stored = stored_form(kind, dialect)
         self._make = self._maker(kind, dialect)
-        self._kind = plain_type(kind, dialect)
 
     def value(self, n: int, chance: random.Random) -> object:
         """The n-th value, which may be the same as another one."""
@@ -107,23 +111,64 @@ class ValueSource:
 
     def unusual(self, chance: random.Random) -> object:
         """A value that code often does not expect: ties, extremes, unusual texts."""
-        pool = [each for each in unusual_values(self._kind) if self.fits(each)]
-        if self._decorated or self.domain is not None or not pool:
-            return self.value(chance.randrange(3), chance)
-        return pool[chance.randrange(len(pool))]
+        if self._pool is None:
+            self._pool = self.pool()
+        return self._pool[chance.randrange(len(self._pool))]
+
+    def pool(self, constants: Iterable[object] = ()) -> list[object]:
+        """Few values, so that rows tie: what code compares with, then unusual ones.
+
+        Args:
+            constants: What the code compares with. Values of the column that are equal to one of
+                them, or near it, come first.
+        """
+        if self.domain is not None:
+            return list(self.domain)
+        unusual = unusual_values(self.plain)
+        bounds = [each for each in (self._bounds.low, self._bounds.high) if each is not None]
+        near = [
+            each
+            for constant in (*constants, *bounds)
+            for like in unusual[:1]
+            for each in _variants(constant, like)
+        ]
+        found = [each for each in (*near, *unusual) if self.accepts(each)]
+        if not found:
+            found = [self._make(n, random.Random(n)) for n in range(4)]  # noqa: S311 - test data
+        return list({(type(each), repr(each)): each for each in found}.values())
+
+    def accepts(self, value: object) -> bool:
+        """Whether the column and its type take a value, as far as that can be told."""
+        if not self.fits(value):
+            return False
+        if not isinstance(self._type, TypeDecorator):
+            return True
+        try:
+            through(self._type, self._dialect, value, self.plain)
+        except Exception:  # the user's code refuses as it likes
+            return False
+        return True
 
     def fits(self, value: Any) -> bool:
         """Whether a value is within the length, range and precision of the column."""
         bounds = self._bounds
         if isinstance(value, str):
-            most = _least(getattr(self._kind, "length", None), bounds.longest, self._longest)
+            most = _least(getattr(self.plain, "length", None), bounds.longest, self._longest)
             return bounds.shortest <= len(value) <= (len(value) if most is None else most)
-        if isinstance(value, int | Decimal):
+        if isinstance(value, int | float | Decimal):
+            if value != value or value in (float("inf"), float("-inf")):
+                return False
             number: Any = value
-            largest = largest_number(self._kind)
+            scale = getattr(self.plain, "scale", None)
+            if isinstance(value, Decimal) and scale is not None and round(value, scale) != value:
+                return False
+            largest = largest_number(self.plain)
             low = -largest if bounds.low is None else bounds.low
             high = largest if bounds.high is None else bounds.high
             return bool(max(low, -largest) <= number <= min(high, largest))
+        if isinstance(value, bytes):
+            most = _least(getattr(self.plain, "length", None), bounds.longest)
+            return bounds.shortest <= len(value) <= (len(value) if most is None else most)
         return True
 
     # --- by type ----------------------------------------------------------------------------------
@@ -267,7 +312,7 @@ class ValueSource:
             try:
                 make = candidate()
                 for n in (0, 1):
-                    _through(kind, dialect, make(n, chance), inner)
+                    through(kind, dialect, make(n, chance), inner)
             except Exception as refused:  # the user's code refuses as it likes
                 reasons.append(refused)
             else:
@@ -281,7 +326,7 @@ class ValueSource:
     def _candidates(
         self, kind: Any, inner: TypeEngine[Any], dialect: Dialect
     ) -> Iterator[Callable[[], Make]]:
-        for listed in _choices(kind):
+        for listed in listed_choices(kind):
             yield lambda listed=listed: self._listed(listed)  # type: ignore[misc]
         yield lambda: self._maker(inner, dialect)
         for other in (
@@ -295,80 +340,25 @@ class ValueSource:
             types.LargeBinary(),
         ):
             yield lambda other=other: self._maker(other, dialect)  # type: ignore[misc]
-        for sample in _SAMPLES:
+        for sample in SAMPLES:
             yield lambda sample=sample: lambda n, _chance: sample(n)  # type: ignore[misc]
 
 
-_SAMPLES: tuple[Callable[[int], object], ...] = (
-    lambda n: [f"text {n}"],
-    lambda n: {f"text {n}"},
-    lambda n: [],
-    lambda n: {},
-    lambda n: f"https://example.org/{n}",
-    lambda n: f"user{n}@example.org",
-    lambda n: f"+49301234{n:04}",
-    lambda n: f"10.0.{n // 250 % 250}.{n % 250 + 1}",
-    lambda n: f"#{n % 0xFFFFFF:06x}",
-    lambda n: "UTC",
-    lambda n: "en",
-    lambda n: "EUR",
-    lambda n: dt.timedelta(minutes=n),
-    lambda n: str(uuid.UUID(int=n + 1, version=4)),
-)
+_WILDCARDS = re.compile(r"^[%_]+|[%_]+$")
 
 
-def _through(
-    kind: TypeDecorator[Any], dialect: Dialect, value: object, inner: TypeEngine[Any]
-) -> None:
-    """Send a value through a type and back, as a database would.
-
-    Raises:
-        Exception: The type refuses the value, or gives back what the column cannot hold.
-    """
-    stored_by = stored_form(kind, dialect)
-    if stored_by is not None:
-        stored_by(value)
-    sent: Any = value
-    if type(kind).process_bind_param is not TypeDecorator.process_bind_param:
-        sent = kind.process_bind_param(value, dialect)
-    if sent is None:
-        raise ValueError("it stores nothing")
-    for classes, taken, name in _TAKEN:
-        if isinstance(inner, classes) and not isinstance(sent, taken):
-            raise ValueError(f"it stores {type(sent).__name__} as {name}")
-    length = getattr(inner, "length", None)
-    if isinstance(sent, str) and length is not None and len(sent) > length:
-        raise ValueError("it stores more than the column holds")
-    if type(kind).process_result_value is not TypeDecorator.process_result_value:
-        # What a driver hands back for these is what it was sent. Other classes depend on it.
-        known = isinstance(inner, types.String | types.Integer | types.LargeBinary)
-        kind.process_result_value(sent if known else value, dialect)
-
-
-_TAKEN: tuple[tuple[type, type | tuple[type, ...], str], ...] = (
-    (types.String, (str, enum.Enum), "text"),
-    (types.Integer, int, "a number"),
-    (types.LargeBinary, (bytes, bytearray, memoryview), "bytes"),
-)
-
-
-def stored_form(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
-    """What converts a value of a type to what the driver is sent; None if nothing does."""
-    if not isinstance(kind, TypeDecorator | types.Enum):
-        return None
-    found: Callable[[Any], Any] | None = kind.dialect_impl(dialect).bind_processor(dialect)
-    return found
-
-
-def _choices(kind: Any) -> Iterator[list[object]]:
-    """The values that a type lists in one of its attributes, such as `choices` or an enum class."""
-    for value in vars(kind).values():
-        if isinstance(value, type) and issubclass(value, enum.Enum) and len(value):
-            yield [*value]
-            yield [each.value for each in value]
-        elif isinstance(value, list | tuple) and value:
-            pairs = all(isinstance(each, tuple) and len(each) == 2 for each in value)
-            yield [each[0] for each in value] if pairs else [*value]
+def _variants(constant: object, like: object) -> Iterator[object]:
+    """What code may compare with a constant: it, its neighbours, and texts that differ a bit."""
+    value = constant.value if isinstance(constant, enum.Enum) else constant
+    if isinstance(value, bool):
+        return
+    for own in as_like(value, like):
+        if isinstance(own, str):
+            bare = _WILDCARDS.sub("", own)
+            variants = (bare, bare.upper(), bare.lower(), f"{bare}x", f"x{bare}")
+            yield from filter(None, variants)
+        else:
+            yield from neighbours(own)
 
 
 def _bits(n: int, chance: random.Random) -> int:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -183,28 +184,50 @@ def proposals(condition: Condition, column: str, row: Row) -> Iterator[object]:
 
 def _around(value: object, like: object) -> Iterator[object]:
     """A value, what is just below and above it, in the class of another value."""
-    if value is None:
-        return
-    if isinstance(value, str) and isinstance(like, dt.date | dt.time):
-        try:
+    for first in as_like(value, like):
+        yield from neighbours(first)
+        if isinstance(first, int) and not isinstance(first, bool):
+            yield from (first * 2, first // 2)
+        elif isinstance(first, float | Decimal):
+            half: Any = type(first)(0.5)
+            yield from (first + half, first - half, first * 2, first / 2)
+
+
+def as_like(value: Any, like: object) -> Iterator[Any]:
+    """A value in the class of another one; nothing where it cannot be in that class."""
+    try:
+        if value is None or isinstance(like, str) != isinstance(value, str):
+            if not isinstance(value, str) or not isinstance(like, dt.date | dt.time):
+                return
             value = type(like).fromisoformat(value)
-        except ValueError:
-            return
-    if isinstance(like, Decimal) and isinstance(value, int | float):
-        value = Decimal(str(value))
-    elif isinstance(like, int) and isinstance(value, Decimal):
-        value = int(value)
-    elif isinstance(like, float) and isinstance(value, int | Decimal):
-        value = float(value)
-    elif isinstance(like, str) and not isinstance(value, str):
+        if isinstance(like, dt.datetime) and isinstance(value, dt.date):
+            if not isinstance(value, dt.datetime):
+                value = dt.datetime.combine(value, dt.time())
+            if value.tzinfo is None:
+                value = value.replace(tzinfo=like.tzinfo)
+        elif isinstance(like, dt.date) and isinstance(value, dt.datetime):
+            value = value.date()
+        elif isinstance(like, Decimal) and isinstance(value, int | float):
+            value = Decimal(str(value))
+        elif isinstance(like, int) and isinstance(value, float | Decimal):
+            value = int(value)
+        elif isinstance(like, float) and isinstance(value, int | Decimal):
+            value = float(value)
+    except (ValueError, OverflowError):
         return
     yield value
+
+
+def neighbours(value: Any) -> Iterator[Any]:
+    """A value, and what is just above and below it where its class has that."""
+    yield value
+    if isinstance(value, bool):
+        return
     if isinstance(value, dt.date):  # a datetime is one too
-        yield from (value + dt.timedelta(days=1), value - dt.timedelta(days=1))
-    elif isinstance(value, int) and not isinstance(value, bool):
-        yield from (value + 1, value - 1, value * 2, value // 2)
-    elif isinstance(value, float):
-        yield from (value + 1, value - 1, value + 0.5, value - 0.5, value * 2, value / 2)
-    elif isinstance(value, Decimal):
-        half = Decimal("0.5")
-        yield from (value + 1, value - 1, value + half, value - half, value * 2, value / 2)
+        step: Any = dt.timedelta(days=1)
+    elif isinstance(value, int | float | Decimal):
+        step = 1
+    else:
+        return
+    with suppress(OverflowError):
+        yield from (value + step, value - step)

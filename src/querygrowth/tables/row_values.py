@@ -2,23 +2,20 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, count, product
+from itertools import count
 from math import prod
 from typing import Any
 
+from querygrowth.tables.checks import Checks
 from querygrowth.tables.column_values import ValueSource
-from querygrowth.tables.condition_values import proposals
-from querygrowth.tables.conditions import Condition
 from querygrowth.tables.table_rules import ColumnRule, ForeignKey, TableRules, UniqueKey
 
 # After so many rows in a row that break a rule, no more are tried; combinations of parents may
 # need as many tries as there are combinations.
 _TRIES = 300
 _MOST_TRIES = 20_000
-# How many combinations of values are tried to satisfy one CHECK.
-_PROPOSED = 3_000
 _NULLS = 0.25  # the share of NULLs among unusual values
 
 
@@ -90,6 +87,7 @@ class RowMaker:
             for column in key.columns
             if self.rules.columns[column].nullable
         }
+        self._checks = Checks(self.rules, self.sources)
         self._in_keys = {column for key in self.rules.unique for column in key.columns}
         self._numbers = count(self.start)
         self._made = 0
@@ -162,7 +160,7 @@ class RowMaker:
     def accept(self, row: Mapping[str, object]) -> None:
         """Take note of the unique values of a row that the database has taken."""
         for key, taken in self.taken.items():
-            value = self._value_of(key, row)
+            value = self._checks.unique_value(key, row)
             if value is not None:
                 taken.add(value)
 
@@ -209,10 +207,12 @@ class RowMaker:
             if column not in row:
                 row[column] = self._value(source, self.rules.columns[column], n)
         free = [each for each in row if each not in fixed and each not in self._linked]
-        if not self._satisfied(row, free, n):
+        broken = self._checks.repair(row, free, n, self.chance)
+        if broken is not None:
+            self.blame[f"CHECK {broken.name} ({broken.text})".replace("  ", " ")] += 1
             return None
         for key in self.rules.unique:
-            value = self._value_of(key, row)
+            value = self._checks.unique_value(key, row)
             if value is not None and value in self.taken[key]:
                 self.blame[f"{key} has no more values"] += 1
                 return None
@@ -269,112 +269,3 @@ class RowMaker:
         elif rule.nullable and source.is_left_empty:
             return None
         return source.value(n, self.chance)
-
-    # --- CHECKs -----------------------------------------------------------------------------------
-
-    def _satisfied(self, row: dict[str, object], free: Sequence[str], n: int) -> bool:
-        """Change a row until it satisfies all CHECKs. False where no change does."""
-        if not self.rules.conditions:
-            return True
-        stored = {column: self._stored(column, value) for column, value in row.items()}
-        for condition in self.rules.conditions:
-            if not condition.allows(stored) and not self._repaired(condition, row, stored, free, n):
-                self.blame[
-                    f"CHECK {condition.name or ''} ({condition.text})".replace("  ", " ")
-                ] += 1
-                return False
-        return True
-
-    def _stored(self, column: str, value: object) -> object:
-        source = self.sources.get(column)
-        return value if source is None else source.stored(value)
-
-    def _repaired(
-        self,
-        condition: Condition,
-        row: dict[str, object],
-        stored: dict[str, object],
-        free: Sequence[str],
-        n: int,
-    ) -> bool:
-        columns = [each for each in condition.columns if each in free]
-        concerned = [
-            each for each in self.rules.conditions if set(each.columns) & set(condition.columns)
-        ]
-        values = {each: self._proposed(condition, each, row, stored, n) for each in columns}
-        tried = 0
-        for size in (1, 2, 3):
-            for chosen in combinations(columns, size):
-                for picked in product(*(values[each] for each in chosen)):
-                    tried += 1
-                    if tried > _PROPOSED:
-                        return False
-                    changes = dict(zip(chosen, picked, strict=True))
-                    after = {
-                        **stored,
-                        **{each: self._stored(each, value) for each, value in changes.items()},
-                    }
-                    if all(each.allows(after) for each in concerned):
-                        row.update(changes)
-                        stored.update(after)
-                        return True
-        return False
-
-    def _proposed(
-        self,
-        condition: Condition,
-        column: str,
-        row: Mapping[str, object],
-        stored: Mapping[str, object],
-        n: int,
-    ) -> list[object]:
-        source, rule = self.sources[column], self.rules.columns[column]
-        found: list[object] = list(source.domain or ())
-        if source.stored(row[column]) is row[column] and source.domain is None:
-            sample = {**stored}
-            if sample[column] is None:
-                sample[column] = source.value(n, self.chance)
-            found += [
-                each
-                for each in proposals(condition, column, sample)
-                if type(each) is type(sample[column]) and source.fits(each)
-            ]
-        found += [source.value(n + more, self.chance) for more in range(2)]
-        if rule.nullable:
-            found.append(None)
-        # Each once, because the combinations of several columns are tried.
-        return list({(type(each), repr(each)): each for each in found}.values())
-
-    # --- unique keys ------------------------------------------------------------------------------
-
-    def _value_of(self, key: UniqueKey, row: Mapping[str, object]) -> tuple[object, ...] | None:
-        """The value of a key as the database compares it; None where the row is not compared."""
-        if key.where is not None:
-            stored = {column: self._stored(column, value) for column, value in row.items()}
-            if set(key.where.columns) <= set(row) and not key.where.value(stored):
-                return None
-        return comparable(key, [self._stored(each, row.get(each)) for each in key.columns])
-
-
-def comparable(key: UniqueKey, values: Iterable[object]) -> tuple[object, ...] | None:
-    """The values of a unique key, so that what a database may hold to be equal is equal.
-
-    Args:
-        key: The key.
-        values: The values of its columns.
-
-    Returns:
-        None where a NULL makes the row differ from all others.
-    """
-    found = []
-    for value in values:
-        if value is None and not key.nulls_equal:
-            return None
-        if isinstance(value, str):
-            value = value.casefold().rstrip()
-        try:
-            hash(value)
-        except TypeError:
-            value = repr(value)
-        found.append(value)
-    return tuple(found)

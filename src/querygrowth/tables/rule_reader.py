@@ -6,28 +6,31 @@ show: the types of Python, the defaults, and CHECKs that the inspector cannot re
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
-    CheckConstraint,
     Column,
     Connection,
-    Dialect,
-    Index,
     Table,
-    UniqueConstraint,
     inspect,
 )
-from sqlalchemy import Sequence as SqlSequence
 from sqlalchemy import text as sql_text
 from sqlalchemy.engine import Inspector
-from sqlalchemy.exc import CompileError, SAWarning
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.exc import SAWarning
 
-from querygrowth.tables.condition_terms import UnknownConditionError
-from querygrowth.tables.conditions import Condition, parse_condition
+from querygrowth.tables.conditions import Condition
+from querygrowth.tables.own_rules import (
+    conditions_of,
+    differs_by_row,
+    distinct_keys,
+    names_in,
+    own_checks,
+    own_unique,
+    predicate,
+    python_default,
+)
 from querygrowth.tables.table_rules import ColumnRule, ForeignKey, Key, TableRules, UniqueKey
 
 
@@ -137,14 +140,14 @@ class RuleReader:
         numbered = identity is not None or self._counts_itself(fact, primary_key)
         has_default = bool(server) and server.upper() != "NULL"
         default, expression = (
-            (None, None) if column is None else _python_default(column, self._dialect)
+            (None, None) if column is None else python_default(column, self._dialect)
         )
         return ColumnRule(
             name=name,
             type=fact["type"] if column is None else column.type,
             nullable=bool(fact["nullable"]) and name not in primary_key,
             automatic=computed or numbered or has_default,
-            constant=has_default and not numbered and not _differs_by_row(server),
+            constant=has_default and not numbered and not differs_by_row(server),
             numbered=numbered or "nextval" in server.lower(),
             always=computed or bool((identity or {}).get("always")),
             default=default,
@@ -195,17 +198,9 @@ class RuleReader:
         table: Table | None,
         columns: Mapping[str, ColumnRule],
     ) -> Iterator[UniqueKey]:
-        found: dict[tuple[object, ...], UniqueKey] = {}
-        for rule in (
-            *self._shown_unique(primary_key, unique, indexes, columns),
-            *(() if table is None else self._own_unique(table, columns)),
-        ):
-            made = [columns[each] for each in rule.columns if columns[each].automatic]
-            if any(not each.constant for each in made) or not rule.columns:
-                continue  # the database makes a part of it differ in every row
-            text = rule.where.text if rule.where else None
-            found.setdefault((frozenset(rule.columns), text), rule)
-        yield from found.values()
+        own = () if table is None else own_unique(table, columns, self._dialect)
+        shown = self._shown_unique(primary_key, unique, indexes, columns)
+        return distinct_keys((*shown, *own), columns)
 
     def _shown_unique(
         self,
@@ -221,54 +216,15 @@ class RuleReader:
             parts = [one for one in named if one is not None]
             # An expression is met by columns that differ without regard to case.
             for expression in each.get("expressions") or ():
-                parts += _names_in(str(expression), columns)
+                parts += names_in(str(expression), columns)
             options = {**(each.get("dialect_options") or {})}
             where = options.get(f"{self._dialect.name}_where")
             yield UniqueKey(
                 name=each["name"] or f"UNIQUE ({', '.join(parts)})",
                 columns=tuple(one for one in dict.fromkeys(parts) if one in columns),
-                where=None if where is None else self._predicate(str(where), columns),
+                where=None if where is None else predicate(str(where), columns, self._dialect),
                 nulls_equal=bool(options.get("postgresql_nulls_not_distinct")),
             )
-
-    def _own_unique(self, table: Table, columns: Mapping[str, ColumnRule]) -> Iterator[UniqueKey]:
-        """Unique keys that only the user's table shows, such as indexes on expressions."""
-        for each in (*table.constraints, *table.indexes):
-            if isinstance(each, UniqueConstraint):
-                parts = [column.name for column in each.columns]
-                where = None
-            elif isinstance(each, Index) and each.unique:
-                parts = []
-                for expression in each.expressions:
-                    if isinstance(expression, Column):
-                        parts.append(expression.name)
-                    else:
-                        parts += _names_in(str(expression), columns)
-                where = each.dialect_kwargs.get(f"{self._dialect.name}_where")
-            else:
-                continue
-            if parts and all(one in columns for one in parts):
-                text = None if where is None else self._compiled(where)
-                yield UniqueKey(
-                    name=str(each.name or f"UNIQUE ({', '.join(parts)})"),
-                    columns=tuple(dict.fromkeys(parts)),
-                    where=None if text is None else self._predicate(text, columns),
-                )
-
-    def _predicate(self, text: str, columns: Mapping[str, ColumnRule]) -> Condition | None:
-        """The predicate of a partial index; None, which stands for all rows, if it is unknown."""
-        try:
-            return parse_condition("", text, columns, self._dialect.name)
-        except UnknownConditionError:
-            return None
-
-    def _compiled(self, clause: Any) -> str:
-        if isinstance(clause, str):
-            return clause
-        compiled = clause.compile(
-            dialect=self._dialect, compile_kwargs={"literal_binds": True, "include_table": False}
-        )
-        return str(compiled)
 
     def _conditions(
         self, checks: Sequence[Any], table: Table | None, columns: Mapping[str, Any]
@@ -279,50 +235,9 @@ class RuleReader:
             if check is not None:
                 own = re.sub(r"\bVALUE\b", f'"{name}"', str(check))
                 texts.append((str(fact["type"].name), own))
-        for each in () if table is None else table.constraints:
-            if isinstance(each, CheckConstraint) and not getattr(each, "_type_bound", False):
-                try:
-                    texts.append((str(each.name or ""), self._compiled(each.sqltext)))
-                except CompileError:
-                    continue  # the database's own text is among the others
-        found: dict[str, Condition] = {}
-        unread: dict[str, None] = {}
-        for name, text in texts:
-            try:
-                condition = parse_condition(name, text, columns, self._dialect.name)
-                found.setdefault(condition.tree.sql(), condition)
-            except UnknownConditionError:
-                unread[f"{name}: {text}" if name else text] = None
-        return tuple(found.values()), tuple(unread)
-
-
-def _python_default(
-    column: Column[Any] | None, dialect: Dialect
-) -> tuple[Callable[[], object] | None, ColumnElement[Any] | None]:
-    default: Any = None if column is None else column.default
-    if default is None:
-        return None, None
-    if isinstance(default, SqlSequence):
-        return None, default.next_value() if dialect.supports_sequences else None
-    if default.is_clause_element:
-        return None, default.arg
-    if default.is_scalar:
-        value = default.arg
-        return (lambda: value), None
-    if default.is_callable:
-        made = default.arg  # takes the context of an execution, which there is none of here
-        return (lambda: made(None)), None
-    return None, None
-
-
-def _differs_by_row(server_default: str) -> bool:
-    """Whether a server default makes another value in every row, such as nextval()."""
-    return bool(re.search(r"nextval|uuid|random", server_default, re.IGNORECASE))
-
-
-def _names_in(expression: str, columns: Iterable[str]) -> list[str]:
-    words = set(re.findall(r"\w+", expression.casefold()))
-    return [each for each in columns if each.casefold() in words]
+        if table is not None:
+            texts += own_checks(table, self._dialect)
+        return conditions_of(texts, columns, self._dialect)
 
 
 def _prefix_lengths(indexes: Iterable[Any], dialect: str) -> dict[str, int]:

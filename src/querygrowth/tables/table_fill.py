@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, select, update
 from sqlalchemy.exc import DBAPIError
 
+from querygrowth.tables.checks import comparable
 from querygrowth.tables.column_values import UnknownTypeError, ValueSource
 from querygrowth.tables.condition_values import bounds_of
 from querygrowth.tables.fill_plan import FillPlan
@@ -18,7 +19,7 @@ from querygrowth.tables.fill_report import (
     database_words,
     hint,
 )
-from querygrowth.tables.row_values import Parents, RowMaker, comparable
+from querygrowth.tables.row_values import Parents, RowMaker
 from querygrowth.tables.stored_rows import StoredRows
 from querygrowth.tables.table_order import can_be_updated
 from querygrowth.tables.table_rules import ForeignKey, Key, TableRules, UniqueKey, full_name

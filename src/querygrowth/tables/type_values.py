@@ -60,23 +60,6 @@ def largest_number(kind: TypeEngine[Any]) -> int:
     return LARGEST_INTEGER
 
 
-def unusual_values(kind: TypeEngine[Any]) -> list[Any]:
-    """Values that code often does not expect, some of them twice; none for most types."""
-    if isinstance(kind, types.Enum):
-        return []
-    if isinstance(kind, types.String):
-        return [
-            *("", " ", "a", "A", "a ", "ä", "a\u0308", "%", "_", "'", '"', "\\", "0", "NULL"),
-            *("\U0001f600", "ß", "\n", "10", "9", "-1", "a" * 300),
-        ]
-    if isinstance(kind, types.Integer):
-        return [0, 1, 1, 2, -1, 10, 9, 127, 32767, LARGEST_INTEGER, -LARGEST_INTEGER]
-    if isinstance(kind, types.Numeric | types.Float):
-        exact = [Decimal(each) for each in ("0", "1", "1", "-1", "0.1", "0.5", "99", "1000")]
-        return exact if kind.asdecimal else [float(each) for each in exact]
-    return []
-
-
 def _ranged(make: Callable[[int], tuple[object, object]]) -> Callable[[Any, Dialect], Make]:
     def build(_kind: Any, _dialect: Dialect) -> Make:
         from sqlalchemy.dialects.postgresql import Range
