@@ -496,7 +496,7 @@ def test_a_type_that_takes_nothing_is_named_or_left_empty(new_database: Any) -> 
     ("arguments", "message"),
     [
         ({"tables": "ordres"}, "there is no table ordres; did you mean orders?"),
-        ({"tables": []}, "tables is empty"),
+        ({"tables": []}, "no table is named"),
         ({"tables": 3}, "no table in 3"),
         ({"tables": Base, "rows": {"ordres": 3}}, "there is no table ordres; did you mean orders?"),
         ({"rows": -1}, "rows must be a whole number, 0 or more, got -1"),

@@ -137,8 +137,8 @@ def test_errors_of_the_database_are_compared_without_their_statement() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"models": []}, "models names no table"),
-        ({"models": [int]}, "models takes mapped classes"),
+        ({"models": []}, "no table is named"),
+        ({"models": [int]}, "no table in <class 'int'>: pass models"),
         ({"models": [Customer], "arguments": {"x": 1}}, "old is called as names"),
         ({"models": [Customer], "values": {"customers.nam": ["a"]}}, "which is no column"),
         ({"models": [Customer], "databases": 0}, "databases must be a whole number from 1"),

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from querygrowth.engine import AnyEngine, is_engine
+from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
+
+from querygrowth.engine import AnyEngine, is_engine, sync_engine
 from querygrowth.first_argument import Function, is_async
 from querygrowth.rewrites.arguments import draw_of, is_plain
 from querygrowth.rewrites.database_search import DatabaseSearch
@@ -95,7 +97,8 @@ def compare_results(
         raise ValueError(f"databases must be a whole number from 1, got {databases!r}")
     if engine is not None and not is_engine(engine):
         raise ValueError(f"engine must be an SQLAlchemy engine, got {type(engine).__name__}")
-    schema = Schema(models, values)
+    dialect = sqlite_dialect() if engine is None else sync_engine(engine).dialect
+    schema = Schema(models, values, dialect)
     draws = {name: draw_of(name, value) for name, value in wanted.items()}
 
     def compared() -> SameResults:

@@ -1,12 +1,18 @@
-"""The tables that get rows, in the order of insertion, from mapped classes or metadata."""
+"""The tables that get rows, in the order of insertion, with their rules and values."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table
-from sqlalchemy import inspect as mapped
-from sqlalchemy.orm import Mapper, configure_mappers
+from sqlalchemy import Column, Dialect, Table
+from sqlalchemy.orm import configure_mappers
+
+from querygrowth.tables.column_values import UnknownTypeError, ValueSource
+from querygrowth.tables.condition_values import bounds_of
+from querygrowth.tables.own_rules import own_rules
+from querygrowth.tables.table_order import table_order
+from querygrowth.tables.table_rules import ForeignKey, Key, TableRules
+from querygrowth.tables.user_tables import Lineage, connecting_tables, key_of, user_tables
 
 
 @dataclass(frozen=True)
@@ -23,28 +29,50 @@ class Schema:
     Args:
         models: Mapped classes, tables, metadata, or a declarative base.
         values: Values by "table.column": a list of values to choose from.
+        dialect: That of the database.
 
     Raises:
         ValueError: A model is none, or `values` names a column that does not exist.
     """
 
     def __init__(
-        self, models: Sequence[object], values: Mapping[str, Sequence[object]] | None = None
+        self, models: object, values: Mapping[str, Sequence[object]] | None, dialect: Dialect
     ) -> None:
         configure_mappers()
-        named, self.metadata, mappers = _named_tables(models)
-        chosen = _with_needed(named)
-        chosen |= _associations(self.metadata, chosen)
-        self.inheritance, joined = _inheritance(mappers)
+        user = user_tables(models)
+        if user.names or not user.asked:
+            raise ValueError("models names no table: pass the mapped classes that are read")
+        self.tables: Mapping[Key, Table] = user.known
+        (self.metadata, *others) = {table.metadata for table in self.tables.values()}
+        if others:
+            raise ValueError("models must belong to one MetaData")
+        self._dialect = dialect
+        self.inheritance, joined = _inheritances(user.lineages, self.tables)
+        chosen = _with_needed(self.tables[key] for key in user.asked)
+        between = connecting_tables(self.tables.values(), [key_of(table) for table in chosen])
+        chosen |= {self.tables[key] for key in between}
         for base in chosen & self.inheritance.keys():
             for tables in self.inheritance[base].tables.values():
                 chosen = chosen | {*tables}
         chosen = _with_needed(chosen)
-        # Only foreign keys in a cycle are set later: those for which no order exists.
-        self.order, self.cyclic = _ordered(chosen)
+        by_key = {key_of(table): table for table in sorted(chosen, key=lambda one: one.fullname)}
+        self.rules: Mapping[Table, TableRules] = {
+            table: own_rules(table, dialect) for table in by_key.values()
+        }
+        order = table_order({key: self.rules[table] for key, table in by_key.items()})
+        self.order = [self.tables[key] for key in order.tables]
+        # Only foreign keys in a cycle of several tables are set after all rows are in.
+        self.cyclic: dict[Table, list[ForeignKey]] = {
+            table: [
+                each
+                for each in (*order.updated.get(key, ()), *order.planned.get(key, ()))
+                if each.target != key
+            ]
+            for key, table in by_key.items()
+        }
         self.drawn = [table for table in self.order if table not in joined]
+        self.depth = self._depths()
         self.values = dict(values or {})
-        self.depth = _depths(self.order)
         columns = {f"{t.fullname}.{c.name}" for t in self.order for c in t.columns}
         unknown = sorted(self.values.keys() - columns)
         if unknown:
@@ -52,42 +80,49 @@ class Schema:
                 f"values names {unknown[0]!r}, which is no column of the tables "
                 f"{', '.join(t.fullname for t in self.order)}: write 'table.column'"
             )
+        self._sources: dict[Table, dict[str, ValueSource]] = {}
+        self._pools: dict[tuple[Column[Any], int], list[object]] = {}
 
+    def sources(self, table: Table) -> Mapping[str, ValueSource]:
+        """What makes the values of a table's columns; without those of which no value is known."""
+        if table not in self._sources:
+            found = self._sources[table] = {}
+            rules = self.rules[table]
+            for name, rule in rules.columns.items():
+                bounds = bounds_of(name, rules.conditions)
+                try:
+                    source = ValueSource(rules.name, name, rule.type, self._dialect, bounds)
+                except UnknownTypeError:
+                    continue
+                found[name] = source
+        return self._sources[table]
 
-def _named_tables(models: Any) -> tuple[set[Table], MetaData, set[Mapper[Any]]]:
-    if isinstance(models, MetaData | type) or not isinstance(models, Iterable):
-        models = [models]
-    found: set[Table] = set()
-    mappers: set[Mapper[Any]] = set()
-    for model in models:
-        if isinstance(model, Table):
-            found.add(model)
-        elif isinstance(model, MetaData):
-            found.update(model.tables.values())
-        elif _is_base(model):
-            found.update(model.metadata.tables.values())
-            mappers.update(model.registry.mappers)
-        else:
-            mapper = mapped(model, raiseerr=False)
-            if not isinstance(mapper, Mapper):
-                raise ValueError(
-                    f"models takes mapped classes, tables, metadata or a declarative base, "
-                    f"got {model!r}"
-                )
-            mappers.update(mapper.registry.mappers)
-            found.update(table for table in mapper.tables if isinstance(table, Table))
-    if not found:
-        raise ValueError("models names no table: pass the mapped classes that the functions read")
-    (metadata, *others) = {table.metadata for table in found}
-    if others:
-        raise ValueError("models must belong to one MetaData")
-    return found, metadata, mappers
+    def pool(self, column: Column[Any], constants: Sequence[object]) -> list[object]:
+        """The values to take for a column, without NULL; none if its type is not known.
 
+        Args:
+            column: The column.
+            constants: What the functions compare with; see `ValueSource.pool`. One sequence that
+                only grows belongs to a schema.
+        """
+        given = self.values.get(f"{column.table.fullname}.{column.name}")
+        if given is not None:
+            return [*given]
+        source = self.sources(column.table).get(column.name)
+        if source is None:
+            return []
+        place = (column, len(constants))
+        if place not in self._pools:
+            self._pools[place] = source.pool(constants)
+        return self._pools[place]
 
-def _is_base(model: Any) -> bool:
-    """Whether this is a declarative base, and no mapped class."""
-    parts = isinstance(model, type) and hasattr(model, "metadata") and hasattr(model, "registry")
-    return parts and mapped(model, raiseerr=False) is None
+    def _depths(self) -> dict[Table, int]:
+        """How many tables lead to a table through foreign keys, one after the other."""
+        depth: dict[Table, int] = {}
+        for table in self.order:
+            parents = [self.tables[key.target] for key in self.rules[table].foreign_keys]
+            depth[table] = max((depth[p] + 1 for p in parents if p in depth), default=0)
+        return depth
 
 
 def _with_needed(tables: Iterable[Table]) -> set[Table]:
@@ -102,68 +137,26 @@ def _with_needed(tables: Iterable[Table]) -> set[Table]:
     return found
 
 
-def _associations(metadata: MetaData, chosen: set[Table]) -> set[Table]:
-    """The tables that only connect chosen ones: all their columns are foreign keys."""
-    return {
-        table
-        for table in metadata.tables.values()
-        if len(table.foreign_key_constraints) > 1
-        and all(column.foreign_keys for column in table.columns)
-        and all(key.referred_table in chosen for key in table.foreign_key_constraints)
-    }
-
-
-def _inheritance(mappers: Iterable[Mapper[Any]]) -> tuple[dict[Table, _Inheritance], set[Table]]:
+def _inheritances(
+    lineages: Mapping[Key, Lineage], tables: Mapping[Key, Table]
+) -> tuple[dict[Table, _Inheritance], set[Table]]:
     """By the table of a base class its discriminator; and the tables of joined subclasses."""
-    found: dict[Table, _Inheritance] = {}
-    joined: set[Table] = set()
-    for mapper in mappers:
-        column = mapper.polymorphic_on
-        table = mapper.local_table
-        if mapper.inherits or not isinstance(column, Column) or not isinstance(table, Table):
-            continue
-        tables: dict[Any, tuple[Table, ...]] = {}
-        for identity, sub in mapper.polymorphic_map.items():
-            if sub.concrete:
-                continue
-            own = tuple(t for t in sub.tables if isinstance(t, Table) and t is not table)
-            tables[identity] = own
-            joined.update(own)
-        if tables:
-            found[table] = _Inheritance(column.name, tables)
-    return found, joined
 
+    def depth(key: Key) -> int:
+        parent = lineages[key].parent
+        return 0 if parent is None else depth(parent) + 1
 
-def _ordered(tables: set[Table]) -> tuple[list[Table], set[ForeignKeyConstraint]]:
-    """The tables, parents first, and the foreign keys that no order satisfies."""
-    waiting = sorted(tables, key=lambda table: table.fullname)
-    order: list[Table] = []
-    cyclic: set[ForeignKeyConstraint] = set()
-
-    def missing(table: Table) -> list[ForeignKeyConstraint]:
-        done = {*order, table}
-        return [k for k in table.foreign_key_constraints if k.referred_table not in done]
-
-    while waiting:
-        ready = next((table for table in waiting if not missing(table)), None)
-        if ready is None:
-            # The one with the fewest open keys that may be NULL breaks the cycle.
-            ready = min(waiting, key=lambda t: (not all(map(may_be_null, missing(t))), t.fullname))
-            cyclic.update(missing(ready))
-        order.append(ready)
-        waiting.remove(ready)
-    return order, cyclic
-
-
-def _depths(order: Sequence[Table]) -> dict[Table, int]:
-    """How many tables lead to a table through foreign keys, one after the other."""
-    depth: dict[Table, int] = {}
-    for table in order:
-        parents = [k.referred_table for k in table.foreign_key_constraints]
-        depth[table] = max((depth[p] + 1 for p in parents if p in depth), default=0)
-    return depth
-
-
-def may_be_null(key: ForeignKeyConstraint) -> bool:
-    """Whether a row may have no parent by this key."""
-    return any(column.nullable and not column.primary_key for column in key.columns)
+    found = {}
+    below = sorted((key for key in lineages if lineages[key].parent is not None), key=depth)
+    for root, lineage in lineages.items():
+        if lineage.parent is None and lineage.below:
+            joined = {
+                identity: tuple(
+                    tables[key]
+                    for key in below
+                    if lineages[key].root == root and identity in lineages[key].below
+                )
+                for identity in lineage.below
+            }
+            found[tables[root]] = _Inheritance(lineage.discriminator, joined)
+    return found, {tables[key] for key in below}

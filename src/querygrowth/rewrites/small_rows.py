@@ -7,20 +7,22 @@ order of insertion. Values tie, repeat and are NULL often.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, count, islice
 from random import Random
 from typing import Any
 
-from sqlalchemy import Column, ForeignKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import Column, Table
 
-from querygrowth.rewrites.column_pools import UnknownTypeError, fresh_values, pool_of
-from querygrowth.rewrites.schema import Schema, may_be_null
+from querygrowth.rewrites.schema import Schema
+from querygrowth.tables.checks import Checks
+from querygrowth.tables.table_rules import ForeignKey, UniqueKey
 
 # In one database, a column is NULL never, sometimes or nearly always.
 _NULL_SHARES = (0.0, 0.2, 0.2, 0.2, 0.2, 0.9)
 _HUB_SHARE = 0.4
 _WITNESS_SHARE = 0.5
 _MOST_TRIES = 12
+_FRESH_VALUES = 50
 
 
 @dataclass
@@ -73,9 +75,12 @@ class RowMaker:
     refused: dict[str, str] = field(default_factory=dict)
     _pools: dict[Column[Any], list[object]] = field(default_factory=dict)
     _null_shares: dict[Column[Any], float] = field(default_factory=dict)
-    _reaches: dict[ForeignKeyConstraint, float] = field(default_factory=dict)
+    _reaches: dict[ForeignKey, float] = field(default_factory=dict)
     _present: defaultdict[Table, list[DrawnRow]] = field(default_factory=lambda: defaultdict(list))
-    _taken: defaultdict[tuple[str, ...], set[Any]] = field(default_factory=lambda: defaultdict(set))
+    _taken: defaultdict[tuple[Table, UniqueKey], set[Any]] = field(
+        default_factory=lambda: defaultdict(set)
+    )
+    _checks: dict[Table, Checks] = field(default_factory=dict)
 
     def add(self, table: Table, seed: int) -> bool:
         """Add a row to a table, with what belongs to it; whether it was possible.
@@ -100,24 +105,23 @@ class RowMaker:
     def finish(self) -> None:
         """Set the foreign keys in cycles, now that all rows are in."""
         for row in self.rows:
-            for key in row.table.foreign_key_constraints:
-                if key not in self.schema.cyclic or not may_be_null(key):
+            for key in self.schema.cyclic[row.table]:
+                if not key.nullable:
                     continue
-                parents = self._present[key.referred_table]
-                if parents and (
-                    self.even or not self._is_null(key.columns.values()[0], self.random)
-                ):
-                    parent = self.random.choice(parents)
-                    row.later.update(_pointing(key, parent))
+                parents = self._parents(key)
+                if parents and (self.even or not self._is_null(row.table, key, self.random)):
+                    row.later.update(_pointing(key, self.random.choice(parents)))
 
     def references(self, column: Column[Any]) -> Counter[Any]:
         """How often other rows refer to the values of a column."""
+        wanted = (column.table, column.name)
         return Counter(
-            row.complete[element.parent.name]
+            value
             for row in self.rows
-            for key in row.table.foreign_key_constraints
-            for element in key.elements
-            if element.column is column and row.complete.get(element.parent.name) is not None
+            for key in self.schema.rules[row.table].foreign_keys
+            for own, other in zip(key.columns, key.target_columns, strict=True)
+            if (self.schema.tables[key.target], other) == wanted
+            and (value := row.complete.get(own)) is not None
         )
 
     def witness(self) -> dict[Table, list[Mapping[str, Any]]]:
@@ -141,14 +145,20 @@ class RowMaker:
                 reason = "a table that it refers to is empty"
                 break
             self._fill(table, values, random)
+            checks = self._checks_of(table)
+            free = [each for each in values if self._may_change(table, each, fixed)]
+            broken = checks.repair(values, free, len(self._present[table]), random)
+            if broken is not None:
+                reason = f"CHECK {broken.name} ({broken.text})".replace("  ", " ")
+                continue
             uniques = self._uniques(table, values, random)
-            if uniques is None:
+            if uniques is None or checks.broken(values) is not None:
                 continue
             row = DrawnRow(table, values)
             refused = self.insert(row) if self.insert is not None else None
             if refused is None:
-                for names, taken in uniques:
-                    self._taken[names].add(taken)
+                for key, taken in uniques.items():
+                    self._taken[table, key].add(taken)
                 self.rows.append(row)
                 self._present[table].append(row)
                 return row
@@ -160,28 +170,29 @@ class RowMaker:
         self, table: Table, random: Random, fixed: dict[str, Any]
     ) -> dict[str, Any] | None:
         values = dict(fixed)
-        keys = sorted(
-            table.foreign_key_constraints, key=lambda key: (-len(key.columns), str(key.name))
-        )
-        for key in keys:
-            if set(key.column_keys) <= values.keys():
+        rules = self.schema.rules[table]
+        # Keys of several columns choose first; others follow what they have chosen.
+        for key in sorted(rules.foreign_keys, key=lambda key: (-len(key.columns), key.name)):
+            if set(key.columns) <= values.keys():
                 continue
-            null = may_be_null(key)
-            if key in self.schema.cyclic and null:
-                values.update(
-                    {c.name: None for c in key.columns if c.nullable and c.name not in values}
-                )
+            empty = {
+                name: None
+                for name in key.columns
+                if rules.columns[name].nullable and name not in values
+            }
+            if key in self.schema.cyclic[table] and key.nullable:
+                values.update(empty)
                 continue
             parents = [
                 parent
-                for parent in self._present[key.referred_table]
+                for parent in self._parents(key)
                 if all(
                     values.get(name, value) == value
                     for name, value in _pointing(key, parent).items()
                 )
             ]
             if parents and not (
-                null and not self.even and self._is_null(key.columns.values()[0], random)
+                key.nullable and not self.even and self._is_null(table, key, random)
             ):
                 if self.even:
                     place = len(self._present[table]) % len(parents)
@@ -190,27 +201,29 @@ class RowMaker:
                 else:
                     place = random.randrange(max(1, int(len(parents) * self._reach(key))))
                 values.update(_pointing(key, parents[place]))
-            elif null:
-                for column in key.columns:
-                    if column.nullable and not column.primary_key:
-                        values.setdefault(column.name, None)
-            elif key.referred_table is table:
+            elif key.nullable:
+                values.update(empty)
+            elif self.schema.tables[key.target] is table:
                 # Its first row can only refer to itself.
-                for element in key.elements:
-                    own = element.column
-                    if own.name not in values:
-                        values[own.name] = self._key_value(own, random)
-                    values[element.parent.name] = values[own.name]
+                for own, other in zip(key.columns, key.target_columns, strict=True):
+                    if other not in values:
+                        values[other] = self._key_value(table.columns[other], random)
+                    values[own] = values[other]
             else:
                 return None
         return values
 
-    def _is_null(self, column: Column[Any], random: Random) -> bool:
+    def _parents(self, key: ForeignKey) -> Sequence[DrawnRow]:
+        return self._present[self.schema.tables[key.target]]
+
+    def _is_null(self, table: Table, place: ForeignKey | str, random: Random) -> bool:
+        name = place if isinstance(place, str) else place.columns[0]
+        column = table.columns[name]
         if column not in self._null_shares:
             self._null_shares[column] = self.random.choice(_NULL_SHARES)
         return random.random() < self._null_shares[column]
 
-    def _reach(self, key: ForeignKeyConstraint) -> float:
+    def _reach(self, key: ForeignKey) -> float:
         """The share of the parents that have children in this database."""
         if key not in self._reaches:
             self._reaches[key] = self.random.choice((1.0, 1.0, 0.7, 0.5))
@@ -222,39 +235,33 @@ class RowMaker:
             for name, value in random.choice(known).items():
                 values.setdefault(name, value)
         part = self.schema.inheritance.get(table)
-        for column in table.columns:
-            if column.name in values or column.computed is not None:
+        for name, rule in self.schema.rules[table].columns.items():
+            column = table.columns[name]
+            if name in values or rule.always:
                 continue
-            if column.identity is not None and column.identity.always:
-                continue
-            if part is not None and column.name == part.column:
-                values[column.name] = random.choice([*part.tables])
+            if part is not None and name == part.column:
+                values[name] = random.choice([*part.tables])
             elif column.primary_key and _is_number(column):
-                values[column.name] = self._key_value(column, random)
-            elif column.nullable and not self.even and self._is_null(column, random):
-                values[column.name] = None
-            else:
-                self._set_value(column, values, random)
-
-    def _set_value(self, column: Column[Any], values: dict[str, Any], random: Random) -> None:
-        try:
-            values[column.name] = random.choice(self.pool(column))
-        except UnknownTypeError as unknown:
-            if column.nullable:
-                values[column.name] = None
-            elif column.server_default is None and column.default is None:
+                values[name] = self._key_value(column, random)
+            elif rule.nullable and not self.even and self._is_null(table, name, random):
+                values[name] = None
+            elif pool := self.pool(column):
+                values[name] = random.choice(pool)
+            elif rule.nullable:
+                values[name] = None
+            elif not rule.automatic and rule.default is None and rule.expression is None:
                 raise ValueError(
-                    f"no value is known for {unknown}: pass "
-                    f'values={{"{column.table.fullname}.{column.name}": [...]}}'
-                ) from None
+                    f"no value is known for {table.name}.{name}, which has the type "
+                    f'{column.type!r}: pass values={{"{table.fullname}.{name}": [...]}}'
+                )
 
     def pool(self, column: Column[Any]) -> list[object]:
         """The values of a column in this database: a few of all, so that rows tie."""
         if column not in self._pools:
-            own = self.schema.values.get(f"{column.table.fullname}.{column.name}")
-            pool = [*own] if own is not None else pool_of(column, self.constants)
-            if own is None and len(pool) > 4:
-                met = len(pool_of(column, ())) if self.constants else len(pool)
+            pool = self.schema.pool(column, self.constants)
+            given = f"{column.table.fullname}.{column.name}" in self.schema.values
+            if not given and len(pool) > 4:
+                met = len(self.schema.pool(column, ())) if self.constants else len(pool)
                 first = pool[: max(0, len(pool) - met)]  # what the functions compare with
                 few = self.random.sample(pool, self.random.randrange(2, 6))
                 pool = [*self.random.sample(first, min(len(first), 3)), *few]
@@ -267,39 +274,63 @@ class RowMaker:
             return len(taken) + 1
         return random.choice([n for n in range(1, len(taken) + 6) if n not in taken])
 
+    def _checks_of(self, table: Table) -> Checks:
+        if table not in self._checks:
+            self._checks[table] = Checks(self.schema.rules[table], self.schema.sources(table))
+        return self._checks[table]
+
+    def _may_change(self, table: Table, name: str, fixed: Mapping[str, Any]) -> bool:
+        """Whether a value is open: neither a reference, nor a discriminator, nor the user's."""
+        part = self.schema.inheritance.get(table)
+        return not (
+            name in fixed
+            or table.columns[name].foreign_keys
+            or (part is not None and part.column == name)
+            or f"{table.fullname}.{name}" in self.schema.values
+        )
+
     def _uniques(
         self, table: Table, values: dict[str, Any], random: Random
-    ) -> list[tuple[tuple[str, ...], Any]] | None:
+    ) -> dict[UniqueKey, Any] | None:
         """The values that must not repeat, changed until they do not; None if that fails."""
-        found = []
-        for names in _unique_sets(table):
-            if any(values.get(name) is None for name in names):
-                continue
-            where = (table.fullname, *names)
-            for name in names:
+        checks = self._checks_of(table)
+        found: dict[UniqueKey, Any] = {}
+        for key in self.schema.rules[table].unique:
+
+            def value(key: UniqueKey = key) -> Any:
+                return checks.unique_value(key, values, folded=False)
+
+            taken = self._taken[table, key]
+            for name in key.columns:
                 column = table.columns[name]
-                if column.foreign_keys or _taken(values, names) not in self._taken[where]:
+                if value() not in taken or column.foreign_keys or name not in values:
                     continue
-                own = f"{table.fullname}.{name}" in self.schema.values
                 others = [*self.pool(column)]
                 random.shuffle(others)
-                for other in chain(others, () if own else fresh_values(column)):
+                for other in chain(others, self._fresh(column)):
                     values[name] = other
-                    if _taken(values, names) not in self._taken[where]:
+                    if value() not in taken:
                         break
-            if _taken(values, names) in self._taken[where]:
+            if value() in taken:
                 return None
-            found.append((where, _taken(values, names)))
+            if value() is not None:
+                found[key] = value()
         return found
 
+    def _fresh(self, column: Column[Any]) -> Sequence[object]:
+        """Further values, for a column that must not repeat any."""
+        source = self.schema.sources(column.table).get(column.name)
+        given = f"{column.table.fullname}.{column.name}" in self.schema.values
+        if given or source is None or source.domain is not None:
+            return ()
+        numbers = islice(count(1), _FRESH_VALUES)
+        return [source.value(n, Random(n)) for n in numbers]  # noqa: S311 - not for secrets
 
-def _taken(values: Mapping[str, Any], names: Sequence[str]) -> str:
-    return repr([values.get(name) for name in names])
 
-
-def _pointing(key: ForeignKeyConstraint, parent: DrawnRow) -> dict[str, Any]:
+def _pointing(key: ForeignKey, parent: DrawnRow) -> dict[str, Any]:
     return {
-        element.parent.name: parent.complete.get(element.column.name) for element in key.elements
+        own: parent.complete.get(other)
+        for own, other in zip(key.columns, key.target_columns, strict=True)
     }
 
 
@@ -308,14 +339,3 @@ def _is_number(column: Column[Any]) -> bool:
         return issubclass(column.type.python_type, int) and not column.foreign_keys
     except NotImplementedError:
         return False
-
-
-def _unique_sets(table: Table) -> list[tuple[str, ...]]:
-    sets = [tuple(c.name for c in table.primary_key.columns)]
-    sets += [
-        tuple(c.name for c in each.columns)
-        for each in table.constraints
-        if isinstance(each, UniqueConstraint)
-    ]
-    sets += [tuple(c.name for c in each.columns) for each in table.indexes if each.unique]
-    return [names for names in dict.fromkeys(sets) if names]

@@ -85,7 +85,7 @@ def _parts(given: object) -> Iterable[object]:
         return ()
     if isinstance(given, list | tuple | set | frozenset):
         if not given:
-            raise ValueError("tables is empty: name at least one table, or leave it out for all")
+            raise ValueError("no table is named: pass models, a declarative base, or Table objects")
         return given
     return (given,)
 
