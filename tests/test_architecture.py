@@ -56,6 +56,7 @@ def test_every_path_on_the_page_exists() -> None:
         ROOT,
         ROOT / LANDSCAPE,
         ROOT / "src/elspeth",
+        ROOT / "src/querygrowth",
         ROOT / "harness",
         ROOT / "fixtures/faulty_exporters",
     )

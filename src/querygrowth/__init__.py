@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from querygrowth.growth_verdicts import judge_growth
     from querygrowth.log import QueryLog, count_queries
     from querygrowth.query import Query
-    from querygrowth.rewrite import (
+    from querygrowth.rewrites import (
         InconclusiveError,
         SameResults,
         assert_same_results,
         compare_results,
     )
     from querygrowth.statements import Shape, StatementKind
+    from querygrowth.tables import Filled, FilledAxes, FillError, fill_tables, filled_axes
     from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, VerdictError
     from querygrowth.watch import StepError
     from querygrowth.work import count_branches, count_vm_steps
@@ -45,6 +46,9 @@ __all__ = [
     "ConfoundedAxesError",
     "CountedRun",
     "DriverTrace",
+    "FillError",
+    "Filled",
+    "FilledAxes",
     "Formula",
     "GrowthReport",
     "InconclusiveError",
@@ -68,6 +72,8 @@ __all__ = [
     "count_branches",
     "count_queries",
     "count_vm_steps",
+    "fill_tables",
+    "filled_axes",
     "judge_growth",
     "measure_growth",
     "trace_driver",
@@ -86,8 +92,9 @@ _MODULES = {
     "growth_verdicts": ("judge_growth",),
     "log": ("QueryLog", "count_queries"),
     "query": ("Query",),
-    "rewrite": ("InconclusiveError", "SameResults", "assert_same_results", "compare_results"),
+    "rewrites": ("InconclusiveError", "SameResults", "assert_same_results", "compare_results"),
     "statements": ("Shape", "StatementKind"),
+    "tables": ("Filled", "FilledAxes", "FillError", "fill_tables", "filled_axes"),
     "verdict": ("InconclusiveWarning", "Outcome", "Verdict", "VerdictError"),
     "watch": ("StepError",),
     "work": ("count_branches", "count_vm_steps"),

@@ -29,10 +29,14 @@ from querygrowth.watch import Action
 
 def assert_query_growth(
     action: Action,
-    populate: Populate,
+    populate: Populate | None = None,
     *,
-    axes: Axes,
+    axes: Axes | None = None,
     scales: Scales = DEFAULT_SCALES,
+    models: object = None,
+    tables: object = None,
+    new_database: Callable[[], object] | None = None,
+    overrides: Mapping[Any, object] | None = None,
     contract: QueryContract | None = None,
     together: Sequence[int] | None = None,
     work: Iterable[str] = (),
@@ -46,6 +50,13 @@ def assert_query_growth(
         action: Called with an engine; plain or async.
         populate: Called with the size of every axis; returns an engine on such a database.
         axes: The axes with their base sizes, or only their names.
+        models: Instead of `populate`: the models, declarative base, MetaData or tables to grow. New
+            SQLite databases are filled with valid rows, and the tables are the axes. The action may
+            then take a session or a connection too. Of a base, the tables that it uses are axes.
+        tables: Instead of `models`: "all" for the tables of all models that are imported, or a list
+            of their names.
+        new_database: Makes the empty databases to fill, with tables; see `filled_axes`.
+        overrides: The values of columns of filled tables; see `fill_tables`.
         scales: The sizes to try, for all axes or by axis.
         contract: Limits and allowances. Without one, queries must be the same at every scale.
         together: Sizes to try with all axes growing at once; default: chosen if there is more than
@@ -65,6 +76,23 @@ def assert_query_growth(
     """
     __tracebackhide__ = True  # in pytest, the failing line is the caller's
     check_contract(contract)
+    filling = (models, tables, new_database, overrides)
+    if any(each is not None for each in filling):
+        from querygrowth.tables import filled_axes  # most tests need none of it
+
+        if populate is not None:
+            raise ValueError("give populate with its axes, or models, not both")
+        filled = filled_axes(
+            models,
+            tables=tables,
+            action=action,
+            axes=axes,
+            new_database=new_database,
+            overrides=overrides,
+        )
+        populate, axes = filled.populate, filled.axes
+    if populate is None or axes is None:
+        raise ValueError("give populate and axes=[...], or models=[...] to fill tables")
     report = measure_growth(
         action,
         populate,
@@ -209,13 +237,18 @@ class QueryCounter:
         return tuple(each for each in found if each is not None)
 
     def assert_growth(
-        self, action: Action, populate: Populate, *unnamed: object, **arguments: Any
+        self,
+        action: Action,
+        populate: Populate | None = None,
+        *unnamed: object,
+        **arguments: Any,
     ) -> GrowthReport:
         """Call `assert_query_growth`, by default with the project's files and scales.
 
         Args:
             action: Called with an engine; plain or async.
-            populate: Called with the size of every axis; returns an engine on such a database.
+            populate: Called with the size of every axis; returns an engine on such a database. Not
+                needed with `models`.
             unnamed: None is accepted.
             arguments: The other arguments of `assert_query_growth`.
 
@@ -235,8 +268,11 @@ def _check_named(unnamed: Sequence[object], arguments: Mapping[str, object]) -> 
     """Refuse arguments of `query_growth` in words about that name, which is the one in the test."""
     __tracebackhide__ = True
     known = [*inspect.signature(assert_query_growth).parameters][2:]
-    if unnamed or "axes" not in arguments:
-        raise TypeError('query_growth takes the axes by name: query_growth(..., axes=["orders"])')
+    if unnamed or not {"axes", "models", "tables"} & arguments.keys():
+        raise TypeError(
+            'query_growth takes the axes by name: query_growth(..., axes=["orders"]); or give '
+            "models=[Order] to fill tables"
+        )
     for name in arguments.keys() - {*known}:
         near = get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"

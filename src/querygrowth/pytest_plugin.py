@@ -203,7 +203,7 @@ def same_results(request: pytest.FixtureRequest) -> Any:
 
     def compared(*functions: Any, **options: Any) -> Any:
         __tracebackhide__ = True
-        report = _load("rewrite").assert_same_results(*functions, **options)
+        report = _load("rewrites").assert_same_results(*functions, **options)
         request.node.user_properties.append(("same_results", str(report)))
         return report
 

@@ -47,9 +47,11 @@ def shape_by_tree(skeleton: str, dialect: str) -> Shape | None:
     parsed = f"INSERT INTO {skeleton[replaces.end() :]}" if replaces else skeleton
     # sqlglot raises ValueError for a dialect that it does not know, and exceptions of many classes
     # for texts that its authors did not think of. No text of a user may raise here.
-    with _without_log():
+    with without_log():
         try:
-            tree: object = sqlglot.parse_one(parsed.replace("?", ":p"), read=_sqlglot(dialect))
+            tree: object = sqlglot.parse_one(
+                parsed.replace("?", ":p"), read=sqlglot_dialect(dialect)
+            )
             shape = _shape_of_tree(tree, dialect) if isinstance(tree, exp.Expression) else None
         except Exception:
             return None
@@ -58,13 +60,14 @@ def shape_by_tree(skeleton: str, dialect: str) -> Shape | None:
     return replace(shape, text=f"REPLACE INTO{shape.text.removeprefix('INSERT INTO')}")
 
 
-def _sqlglot(dialect: str) -> str:
+def sqlglot_dialect(dialect: str) -> str:
+    """sqlglot's name of a dialect of SQLAlchemy; empty for one that it does not know."""
     name = _SQLGLOT_DIALECTS.get(dialect, dialect)
     return name if sqlglot.Dialect.get(name) else ""
 
 
 @contextmanager
-def _without_log() -> Iterator[None]:
+def without_log() -> Iterator[None]:
     """Keep what sqlglot logs in this thread out of the user's log."""
     # sqlglot warns about a text that it knows in part. Nothing is missing then: the words of the
     # text give its tables.
@@ -90,7 +93,7 @@ def _shape_of_tree(tree: exp.Expression, dialect: str) -> Shape | None:
     names_read = tuple(dict.fromkeys(_name(table, dialect) for table in read))
     names_written = tuple(dict.fromkeys(_name(table, dialect) for table in written))
     return Shape(
-        text=_PARSED_PLACEHOLDER.sub("?", tree.sql(_sqlglot(dialect))),
+        text=_PARSED_PLACEHOLDER.sub("?", tree.sql(sqlglot_dialect(dialect))),
         operation=_operation(tree),
         table=names_written[0] if names_written else _main_table(tree, read, dialect),
         tables_read=names_read,

@@ -11,7 +11,7 @@ from rewrites.models import Base, Customer, Item, Order, Stock
 from sqlalchemy import Column, Engine, MetaData, Table, create_engine, event, insert, select, types
 from sqlalchemy.orm import Session
 
-from querygrowth.rewrite import InconclusiveError, assert_same_results, compare_results
+from querygrowth.rewrites import InconclusiveError, assert_same_results, compare_results
 from querygrowth.verdict import Outcome, VerdictError
 
 pytestmark = pytest.mark.skipif(
@@ -137,8 +137,8 @@ def test_errors_of_the_database_are_compared_without_their_statement() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"models": []}, "models names no table"),
-        ({"models": [int]}, "models takes mapped classes"),
+        ({"models": []}, "no table is named"),
+        ({"models": [int]}, "no table in <class 'int'>: pass models"),
         ({"models": [Customer], "arguments": {"x": 1}}, "old is called as names"),
         ({"models": [Customer], "values": {"customers.nam": ["a"]}}, "which is no column"),
         ({"models": [Customer], "databases": 0}, "databases must be a whole number from 1"),

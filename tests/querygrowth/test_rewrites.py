@@ -5,7 +5,7 @@ from rewrites import REWRITES
 from rewrites.rewrite import Function, Rewrite
 from sqlalchemy.orm import Session
 
-from querygrowth.rewrite import compare_results
+from querygrowth.rewrites import compare_results
 from querygrowth.verdict import Outcome
 
 pytestmark = pytest.mark.skipif(

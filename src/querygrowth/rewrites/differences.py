@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from querygrowth.results import (
+from querygrowth.rewrites.results import (
     NOT_LOADED,
     Captured,
     Fields,

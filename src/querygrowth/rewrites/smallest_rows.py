@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from querygrowth.column_pools import UnknownTypeError, pool_of
-from querygrowth.small_rows import DrawnRow, Schema
+from querygrowth.rewrites.schema import Schema
+from querygrowth.rewrites.small_rows import DrawnRow
 
 # A call of both functions takes milliseconds; so many end in seconds.
 _MOST_TRIES = 600
@@ -141,11 +141,9 @@ def _simpler(
     """Values that are simpler than the present one, the simplest first."""
     if column.foreign_keys:
         return [None] if column.nullable else []
-    own = schema.values.get(f"{column.table.fullname}.{column.name}")
-    try:
-        pool = [*own] if own is not None else pool_of(column, ())[:2]
-    except UnknownTypeError:
-        pool = []
+    own = f"{column.table.fullname}.{column.name}" in schema.values
+    pool = schema.pool(column, ())
+    pool = pool if own else pool[:2]
     order = ([None] if column.nullable else []) + pool
     known = [repr(each) for each in order]
     return order[: known.index(repr(value))] if repr(value) in known else order

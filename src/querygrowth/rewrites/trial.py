@@ -5,29 +5,37 @@ A call gets the first argument that its function takes: an engine, a connection,
 """
 
 import gc
-import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from hypothesis.errors import HypothesisException
-from sqlalchemy.orm import Session
 
-from querygrowth.differences import CONTENT, VALUE, Comparison, Difference, KnownOrders, outcome_of
-from querygrowth.engine import AnyEngine
+from querygrowth.first_argument import (
+    ENGINE,
+    Function,
+    first_argument,
+    is_async_engine,
+    opened,
+    signature_of,
+)
 from querygrowth.log import QueryLog, count_queries
-from querygrowth.results import Captured, Identity, capture, capture_error
-from querygrowth.small_rows import DrawnRow
-from querygrowth.trial_database import Contents, TrialDatabase
+from querygrowth.rewrites.differences import (
+    CONTENT,
+    VALUE,
+    Comparison,
+    Difference,
+    KnownOrders,
+    outcome_of,
+)
+from querygrowth.rewrites.results import Captured, Identity, capture, capture_error
+from querygrowth.rewrites.small_rows import DrawnRow
+from querygrowth.rewrites.trial_database import Contents, TrialDatabase
 from querygrowth.watch import ActionRunner
-
-Function = Callable[..., object]
-
-ENGINE, CONNECTION, SESSION = "engine", "connection", "session"
 
 
 @dataclass(frozen=True)
@@ -188,8 +196,8 @@ class Trial:
         if kind == ENGINE:
             yield engine, None
             return
-        with self.runner.entered(_opened(engine, kind)) as opened:
-            yield opened, opened
+        with self.runner.entered(opened(engine, kind)) as given:
+            yield given, given
 
     def _contents_differ(self, old: Called, again: Called, new: Called) -> Difference | None:
         for table, (columns, rows) in old.contents.items():
@@ -267,60 +275,6 @@ def _flat(value: object) -> Iterator[object]:
         yield value
 
 
-def _opened(engine: AnyEngine, kind: str) -> Any:
-    if kind == CONNECTION:
-        return engine.connect()
-    if is_async_engine(engine):
-        from sqlalchemy.ext.asyncio import AsyncSession
-
-        return AsyncSession(engine)  # type: ignore[arg-type]
-    return Session(engine)  # type: ignore[arg-type]
-
-
-def is_async_engine(engine: object) -> bool:
-    """Whether this is an AsyncEngine."""
-    return hasattr(engine, "sync_engine")
-
-
-def _signature(function: Function) -> inspect.Signature | None:
-    with suppress(TypeError, ValueError):
-        return inspect.signature(function)
-    return None
-
-
-def first_argument(function: Function) -> str:
-    """What a function takes first, by the annotation or the name: engine, connection or session."""
-    signature = _signature(function)
-    for parameter in signature.parameters.values() if signature else ():
-        annotation = parameter.annotation
-        shown = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-        for words in (str(shown).lower(), parameter.name.lower()):
-            if ENGINE in words:
-                return ENGINE
-            for kind in (SESSION, CONNECTION):
-                if kind in words:
-                    return kind
-            if words in {"db", "s"}:
-                return SESSION
-            if words == "conn":
-                return CONNECTION
-        break
-    return ENGINE
-
-
-def is_async(function: Function | None) -> bool:
-    """Whether a function is asynchronous, or takes an async engine, connection or session."""
-    if function is None:
-        return False
-    bare = function.func if isinstance(function, partial) else function
-    called = vars(type(bare)).get("__call__")
-    if any(map(inspect.iscoroutinefunction, (bare, called))) or inspect.isasyncgenfunction(bare):
-        return True
-    signature = _signature(function)
-    annotations = [p.annotation for p in signature.parameters.values()] if signature else []
-    return any("Async" in str(getattr(each, "__name__", each)) for each in annotations)
-
-
 def check_call(function: Function, arguments: Mapping[str, Any], role: str) -> None:
     """Check that a function can be called with its first argument and these.
 
@@ -329,7 +283,7 @@ def check_call(function: Function, arguments: Mapping[str, Any], role: str) -> N
     """
     if not callable(function):
         raise ValueError(f"{role} must be a function, got {function!r}")
-    signature = _signature(function)
+    signature = signature_of(function)
     if signature is None:
         return
     try:

@@ -1,0 +1,179 @@
+"""Draw databases with Hypothesis, and judge both functions on each, until they differ."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Table
+
+from querygrowth.rewrites import differences as kinds
+from querygrowth.rewrites.arguments import SEEDS, Draw, Drawer, simplest
+from querygrowth.rewrites.code_constants import constants_of
+from querygrowth.rewrites.schema import Schema
+from querygrowth.rewrites.small_rows import DrawnRow, RowMaker
+from querygrowth.rewrites.trial import Judged, Trial
+
+# How many rows a table gets; Hypothesis tries the first ones first. An empty table makes most
+# results empty, so that it must be in few databases only.
+_SMALL = st.sampled_from((0, 1, 2, 3, 4))
+_LARGER = st.sampled_from((4, 5, 6, 7))
+_SHARES = st.sampled_from((_SMALL, _LARGER, _LARGER, _LARGER))
+_MOST_WITNESS_TRIES, _WITNESSES = 80, 5
+
+
+@dataclass
+class DatabaseSearch:
+    """Draws databases and judges on each.
+
+    Args:
+        trial: Calls and compares both functions.
+        schema: The tables.
+        draws: How each argument is drawn.
+        databases: How many databases to draw.
+        constants: Values that the functions compare with, as far as they are known.
+        witnesses: Values of rows that the old function selected, by table.
+        read: The tables that the functions read.
+        judged: What was found on each database.
+        failing: The first rows and arguments on which the two differ.
+        refused: Why the database refused rows, by table.
+        filled: How many rows each table got.
+    """
+
+    trial: Trial
+    schema: Schema
+    draws: Mapping[str, Draw]
+    databases: int
+    constants: tuple[object, ...] = ()
+    witnesses: Mapping[Table, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
+    judged: list[Judged] = field(default_factory=list)
+    suspect: tuple[list[DrawnRow], dict[str, Any], Judged] | None = None
+    failing: tuple[list[DrawnRow], dict[str, Any], Judged] | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+    filled: Counter[Table] = field(default_factory=Counter)
+
+    def run(self) -> None:
+        """Learn what the functions select, then draw all databases."""
+        self.constants = (*self.constants, *constants_of(self.trial.old, self.trial.new))
+        self._learn_parameters()
+        self._learn_witnesses()
+        self._draw_databases()
+
+    def _learn_parameters(self) -> None:
+        """Call both on evenly filled tables, to see which values they send."""
+        for seed in range(2):
+            maker = self.filled_evenly(dict.fromkeys(self.schema.drawn, 3), seed)
+            arguments = self.arguments(maker)
+            for function in (self.trial.old, self.trial.new):
+                called = self.trial.call(function, maker.rows, arguments, keep_parameters=True)
+                self.read |= called.tables
+                known = {repr(value) for value in self.constants}
+                for value in called.parameters:
+                    if repr(value) not in known and not isinstance(value, int):
+                        known.add(repr(value))
+                        self.constants = (*self.constants, value)
+
+    def _learn_witnesses(self) -> None:
+        """Find single rows that the old function selects, unless it selects most of them."""
+        found: dict[Table, list[Mapping[str, Any]]] = {}
+        hits = 0
+        for seed in range(_MOST_WITNESS_TRIES):
+            sizes = dict.fromkeys(self.schema.drawn, 1)
+            maker = self._filled(sizes, seed, even=False)
+            called = self.trial.call(self.trial.old, maker.rows, self.arguments(maker))
+            changed = called.contents != self.trial.database.loaded
+            if called.result.records or changed:
+                hits += 1
+                for table, values in maker.witness().items():
+                    found.setdefault(table, []).extend(values)
+            if hits == _WITNESSES:
+                # Where every other row is selected, rows need no help to be.
+                self.witnesses = found if seed >= 2 * _WITNESSES else {}
+                return
+        self.witnesses = found
+
+    def _draw_databases(self) -> None:
+        @settings(
+            max_examples=self.databases,
+            phases=(Phase.generate,),
+            derandomize=True,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(st.data())
+        def judge(data: st.DataObject) -> None:
+            # Nothing is raised for a difference: Hypothesis would shrink its own choices, of which
+            # it knows less than `shrink` knows of rows.
+            self._judge_one(data.draw)
+
+        judge()
+        if self.failing is None and self.suspect is not None:
+            [*_, suspected] = self.suspect
+            if suspected.difference and not self.trial.known.is_free(suspected.difference.path):
+                self.failing = self.suspect
+
+    def _judge_one(self, draw: Drawer) -> None:
+        # All is drawn first, so that what Hypothesis sees does not depend on the database.
+        share = draw(_SHARES)
+        # Children are more than their parents, so that many parents have several.
+        more = 0 if share is _SMALL else 2
+        depth = self.schema.depth
+        lowest = max(depth[table] for table in self.schema.drawn)
+        sizes = [
+            draw(share) + more * min(depth[table] - (lowest > 0), 3) for table in self.schema.drawn
+        ]
+        seeds = [[draw(SEEDS) for _ in range(size)] for size in sizes]
+        seed = draw(SEEDS)
+        drawn = {name: draws(draw) for name, draws in self.draws.items()}
+        if self.failing is not None:
+            return
+        with self.trial.database.inserting() as insert:
+            maker = self._maker(seed, insert)
+            for table, each in zip(self.schema.drawn, seeds, strict=True):
+                for row in each:
+                    maker.add(table, row)
+            maker.finish()
+        self.refused.update(maker.refused)
+        self.filled.update(row.table for row in maker.rows)
+        arguments = {name: value(maker) for name, value in drawn.items()}
+        judged = self.trial.judge(maker.rows, arguments)
+        self.judged.append(judged)
+        found = judged.difference
+        if found is not None and found.kind == kinds.ORDER:
+            # Only an order that some database has shown can be broken.
+            self.suspect = self.suspect or (maker.rows, arguments, judged)
+        elif found is not None:
+            self.failing = (maker.rows, arguments, judged)
+        if self.failing is None and self.suspect is not None:
+            [*_, suspected] = self.suspect
+            known = self.trial.known
+            if suspected.difference and known.is_fixed(suspected.difference.path):
+                self.failing = self.suspect
+
+    def arguments(self, maker: RowMaker) -> dict[str, Any]:
+        """Simple arguments, of rows that are there."""
+        return {name: draws(simplest)(maker) for name, draws in self.draws.items()}
+
+    def filled_evenly(self, sizes: Mapping[Table, int], seed: int) -> RowMaker:
+        """Rows spread evenly over their parents, so many in a table."""
+        return self._filled(sizes, seed, even=True)
+
+    def _filled(self, sizes: Mapping[Table, int], seed: int, *, even: bool) -> RowMaker:
+        with self.trial.database.inserting() as insert:
+            maker = self._maker(seed, insert, even)
+            for table in self.schema.drawn:
+                for number in range(sizes[table]):
+                    maker.add(table, seed * 1000 + number)
+            maker.finish()
+        return maker
+
+    def _maker(
+        self, seed: int, insert: Callable[[DrawnRow], str | None], even: bool = False
+    ) -> RowMaker:
+        random = Random(seed)  # noqa: S311 - not for secrets
+        return RowMaker(self.schema, self.constants, random, even, insert, witnesses=self.witnesses)

@@ -1,0 +1,72 @@
+"""Values that code often does not expect, by type: few, so that rows tie, and unusual ones."""
+
+import datetime as dt
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import types
+from sqlalchemy.types import TypeEngine
+
+_TEXTS = (
+    *("a", "b", "B", "", "a ", "é", "Ä", "%", "o'x", "10", "9", "_a", "ß", "日本"),
+    *("a\nb", "\tb", '"q"', "\\", "a\u0308", "\U0001f600", "NULL"),
+)
+_NUMBERS = (1, 2, 0, 3, -1, 10, 5, 100, 7, -20)
+# Sums of these floats are exact, so that they do not depend on the order of the rows.
+_FLOATS = (1.0, 2.0, 0.0, 0.5, -1.0, 2.25, 10.0, 99.75, -0.5)
+_DAYS = (
+    dt.date(2024, 1, 1),
+    dt.date(2024, 1, 2),
+    dt.date(2024, 2, 29),
+    dt.date(2023, 12, 31),
+    dt.date(2020, 6, 15),
+    dt.date(1999, 1, 1),
+)
+_MOMENTS = (
+    *(dt.datetime(2024, 1, 1, hour) for hour in (0, 12)),
+    dt.datetime(2024, 1, 2),
+    dt.datetime(2024, 1, 1, 23, 59, 59, 999999),
+    dt.datetime(2023, 12, 31, 12),
+    dt.datetime(2024, 2, 29, 8, 30),
+)
+_SIMPLE: tuple[tuple[type, Sequence[Any]], ...] = (
+    (types.Boolean, (True, False)),
+    (
+        types.Interval,
+        [dt.timedelta(0), dt.timedelta(days=1), dt.timedelta(hours=-1), dt.timedelta(seconds=1.5)],
+    ),
+    (types.Date, _DAYS),
+    (types.Time, (dt.time(0, 0), dt.time(12, 30), dt.time(23, 59, 59))),
+    (types.JSON, ({}, {"a": 1}, [], [1, "b"], "a", 0, {"a": None, "b": {"c": []}})),
+    (types.LargeBinary, (b"a", b"", b"\x00\xff", b"A")),
+    (types.Integer, _NUMBERS),
+)
+
+
+def unusual_values(kind: TypeEngine[Any]) -> list[Any]:
+    """Values of a type, common ones first; none for enums and for types of one database.
+
+    Args:
+        kind: The type, without decorators.
+    """
+    if isinstance(kind, types.Enum):
+        return []
+    if isinstance(kind, types.String):
+        return list(_TEXTS)
+    if isinstance(kind, types.DateTime):
+        zone = dt.timezone.utc if kind.timezone else None
+        return [moment.replace(tzinfo=zone) for moment in _MOMENTS]
+    if isinstance(kind, types.Uuid):
+        made = [UUID(int=number) for number in (1, 2, 3)]
+        return made if kind.as_uuid else list(map(str, made))
+    if isinstance(kind, types.ARRAY):
+        items = unusual_values(kind.item_type)[:3]
+        return [[], items[:1], items] if items and kind.dimensions in {None, 1} else []
+    if isinstance(kind, types.Numeric | types.Float):
+        return [Decimal(str(each)) if kind.asdecimal else each for each in _FLOATS]
+    for classes, values in _SIMPLE:
+        if isinstance(kind, classes):
+            return list(values)
+    return []
