@@ -165,8 +165,8 @@ def _levels_off(scales: Sequence[int], counts: Sequence[int]) -> bool:
 def _starts_late(scales: Sequence[int], counts: Sequence[int]) -> bool:
     """Whether one level up to some scale, and a line from there on, gives the counts."""
     first = next(position for position, count in enumerate(counts) if count > counts[0])
-    # With one count on the level, a power of the scale is simpler. With one count above it, any line
-    # may have led there.
+    # With one count on the level, a power of the scale is simpler. With one count above it, any
+    # line may have led there.
     if first < 2 or first + 1 == len(counts):
         return first > 1
     if not _fits(scales[first:], counts[first:], [_proportional]):
