@@ -423,7 +423,7 @@ def test_several_markers_of_a_test_hold_together_and_replace_those_around_it(run
             "test_total_is_broken: 2 queries",
             "test_table_is_broken: 2 queries about users",
             "query_budget: two markers of this test set total: write one marker*",
-            "query_budget: two markers of this test name engine and replica: write one marker, and*",
+            "query_budget: two markers of this test name engine and replica: write one*",
             "test_of_the_class: 2 queries",
         ]
     )
