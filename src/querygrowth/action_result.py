@@ -1,5 +1,6 @@
 """What the result of an action shows about the rows that it needed: its records, and its kind."""
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -29,6 +30,8 @@ class ResultKind(str, Enum):
 _PLAIN = (str, bytes, int, float, Decimal, date, time, timedelta, UUID, type(None))
 _RECORD = (tuple, Row, Mapping)
 
+# Longer ones are keys or digests, and no figures.
+_WHOLE_NUMBER = re.compile(r"(?<!\w)\d{1,12}(?!\w)", re.ASCII)
 
 # A tuple of more values is a collection of records, one of fewer is a structure.
 _LONGEST_STRUCTURE = 4
@@ -65,6 +68,24 @@ def characters_in(value: object) -> int:
     if isinstance(value, Mapping):
         value = list(value.values())
     return sum(map(characters_in, value)) if isinstance(value, Sequence | Set | Row) else 0
+
+
+def figures_in(value: object) -> float:
+    """The sum of all numbers and days in a value, also of those in its texts."""
+    if isinstance(value, str):
+        return float(sum(map(int, _WHOLE_NUMBER.findall(value))))
+    if isinstance(value, date):
+        return float(value.toordinal())
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, int | float | Decimal):
+        try:
+            return abs(float(value)) if not isinstance(value, bool) else 0.0
+        except (OverflowError, ValueError):  # a large whole number, a signalling NaN
+            return 0.0
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return sum(map(figures_in, value)) if isinstance(value, Sequence | Set | Row) else 0.0
 
 
 def records_in(result: object) -> int | None:

@@ -8,7 +8,13 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from querygrowth.action_result import ResultKind, characters_in, records_in, result_kind
+from querygrowth.action_result import (
+    ResultKind,
+    characters_in,
+    figures_in,
+    records_in,
+    result_kind,
+)
 from querygrowth.call_sites import CallSite
 from querygrowth.causes import (
     Cause,
@@ -102,6 +108,7 @@ class Activity:
         concerns: The table and the statement at these lines in words, by the same names.
         other_shapes: The statements that define or maintain (CREATE, EXPLAIN, COPY), by shape.
         characters: Characters of all texts in a result that is a collection.
+        figures: The sum of all numbers in such a result, also of those in its texts.
         result: What the result can show. `records` that are set from elsewhere, for a result that
             shows none, are declared as such.
     """
@@ -121,6 +128,7 @@ class Activity:
     other_shapes: tuple[ShapeActivity, ...] = ()
     result: ResultKind = ResultKind.RECORDS
     characters: int = 0
+    figures: float = 0.0
 
     @property
     def other_statements(self) -> int:
@@ -216,6 +224,7 @@ def activity_of(
         other_shapes=_by_shape(others, causes_by_shape(others)),
         result=result_kind(result),
         characters=characters_in(result),
+        figures=figures_in(result),
     )
 
 

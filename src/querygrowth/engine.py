@@ -170,6 +170,11 @@ def _refusal(value: object) -> str:
         return f"expected an SQLAlchemy Engine, got {kind}: pass the function without calling it"
     if inspect.isawaitable(value):
         return f"expected an SQLAlchemy Engine, got {kind}: await it, or pass the function"
+    if isinstance(value, list | tuple | set | frozenset | Mapping):
+        return (
+            f"expected an SQLAlchemy Engine, got {kind}: pass the engines one by one, as in "
+            "count_queries(primary, replica)"
+        )
     if isinstance(value, str) or kind == "URL":
         return f"expected an SQLAlchemy Engine, got {kind}: pass what create_engine() returned"
     return (

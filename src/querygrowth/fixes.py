@@ -30,6 +30,7 @@ _WRITERS = frozenset({"flush", "commit", "begin_nested", "prepare", "__exit__", 
 
 _BLOCK_ENDS = frozenset({"__exit__", "__aexit__"})
 _BULK_METHODS = frozenset({"bulk_save_objects", "bulk_insert_mappings", "bulk_update_mappings"})
+_ALIAS = "alias"  # the name in the advice for the user's alias of a class
 _GETTERS = frozenset({"get", "get_one"})
 
 
@@ -175,7 +176,7 @@ def _relationship(sent: ShapeActivity, load: Load) -> str:
     options, site = _option_path(load, cause.parents, load.option)
     return (
         f"{load.relationship}, which is loaded for every {load.owner}: add .options({options}) to "
-        f"the query{_at(site)}"
+        f"the query{_at(site)}{_alias(cause.parents, options)}"
     )
 
 
@@ -189,12 +190,33 @@ def _option_path(load: Load, parents: Parents | None, option: str) -> tuple[str,
             joined = () if loaded.rows == load.needs else load.via or next(known, ())
             for name in reversed(joined):
                 option = f"defaultload({name}).{option}"
+            if loaded.alias:
+                option = _through_alias(option, loaded)
             break
         if parents.parents is None:
             break
         option = f"{loaded.option}.{option}"
         load, parents = loaded, parents.parents
     return option, parents.site if parents else None
+
+
+def _through_alias(option: str, query: Load) -> str:
+    """A loader option as the entity of a query takes it, where that is an alias of a class."""
+    # Only the first class of a path is that of the query. A subclass is an attribute of the alias.
+    head, bracket, rest = option.partition("(")
+    owner, dot, attribute = rest.partition(".")
+    if not dot or not owner.isidentifier():
+        return option
+    within = "" if owner == query.owner else f"{owner}."
+    return f"{head}{bracket}{_ALIAS}.{within}{attribute}"
+
+
+def _alias(parents: Parents | None, options: str) -> str:
+    """What the alias in loader options is, in words; empty if there is none."""
+    while parents is not None and parents.parents is not None:
+        parents = parents.parents
+    made = parents.load.alias if parents is not None and parents.load is not None else ""
+    return f", where {_ALIAS} is its {made}" if made and f"({_ALIAS}." in options else ""
 
 
 def _columns(sent: ShapeActivity, load: Load) -> str:
@@ -218,10 +240,11 @@ def _columns(sent: ShapeActivity, load: Load) -> str:
         undeferred = [f"undefer({name})" for name in _attributes(load)]
         options, site = _option_path(load, cause.parents, ".".join(undeferred))
         if options.startswith("undefer"):
-            options = ", ".join(undeferred)
+            paths = [_option_path(load, cause.parents, each)[0] for each in undeferred]
+            options = ", ".join(paths)
         return (
             f"{names}, which is deferred and loaded for every {owner}: add .options({options}) to "
-            f"the query{_at(site)}"
+            f"the query{_at(site)}{_alias(cause.parents, options)}"
         )
     if load.reason == Reason.REFRESHED:
         return f"refresh() of every {owner}: load them again in one query: {again}"
@@ -335,7 +358,7 @@ def _bulk(sent: ShapeActivity, session: str, target: str) -> str:
     if operation == "UPDATE":
         same = f"{session}.execute(update({target}).where({column}.in_(...)).values(...))"
         if session == "session":
-            values = f"[{{{_quoted(keys[0])}: ..., ...}}, ...]"
+            values = f'[{{"{keys[0]}": ..., ...}}, ...]'
             return f"{session}.execute(update({target}), {values}), or for one value {same}"
         return (
             f"{session}.execute(update({target}).where({column} == bindparam('key')), "
@@ -368,10 +391,6 @@ def _keys(text: str) -> list[str]:
 
 def _bare(column: str) -> str:
     return column.rpartition(".")[2].strip('"`[]')
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"'
 
 
 def _at(site: CallSite | None) -> str:

@@ -1,6 +1,7 @@
 """Decide which forms of growth can give a list of counts, up to rounding.
 
-Forms: constant, a level that is reached, logarithm, chunks, line, n log n, power, polynomial.
+Forms: constant, a level that is reached, a level that is left, logarithm, chunks, line, n log n,
+power, polynomial.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ _TRIED_EXPONENTS = 40
 _VAGUE = 0.3
 _LARGEST_EXPONENT = 6.0
 _DEGREES = (2, 3, 4)
+# Work in chunks sends a few queries for a chunk: one for each of its tables or relationships.
+_MOST_QUERIES_EACH = 4
 
 
 class Growth(str, Enum):
@@ -32,6 +35,7 @@ class Growth(str, Enum):
 
     CONSTANT = "constant"
     LEVELS_OFF = "levels off"
+    STARTS_LATE = "constant at first"
     LOGARITHMIC = "logarithmic"
     STEPWISE = "stepwise"
     LINEAR = "linear"
@@ -107,6 +111,7 @@ def _fitting(scales: list[int], counts: list[int], in_steps: bool) -> Iterator[F
     chunk = _chunk(scales, counts, slope, linear) if in_steps else None
     level = len(counts) > 2 and counts[-1] == counts[-2]
     logarithmic = 0 not in scales and _fits(scales, counts, [_log])
+    late = not (linear or chunk or level) and _starts_late(scales, counts)
     degree = None if linear or chunk or level else _degree(scales, counts)
     power = _exponents(scales, counts)
     simpler = ((0, level or logarithmic), (1, linear), (degree or 0, degree))
@@ -124,6 +129,10 @@ def _fitting(scales: list[int], counts: list[int], in_steps: bool) -> Iterator[F
     vague = power and power[1] - power[0] > _VAGUE and (level or chunk or linear or logarithmic)
     if not vague and 0 not in scales and _linearithmic(scales, counts, linear):
         yield Form(Growth.LINEARITHMIC)
+    # A power with a coefficient of whole queries would have risen from the first scale on.
+    if late:
+        yield Form(Growth.STARTS_LATE)
+        return
     if degree:
         yield Form(Growth.POLYNOMIAL, degree=degree)
     if power:
@@ -151,6 +160,20 @@ def _levels_off(scales: Sequence[int], counts: Sequence[int]) -> bool:
     slope = (counts[level - 1] - counts[0]) / (scales[level - 1] - scales[0])
     line = counts[level - 1] + slope * (scales[level] - scales[level - 1])
     return counts[level] <= (line + 1 if level + 1 < len(counts) else line - 1)
+
+
+def _starts_late(scales: Sequence[int], counts: Sequence[int]) -> bool:
+    """Whether one level up to some scale, and a line from there on, gives the counts."""
+    first = next(position for position, count in enumerate(counts) if count > counts[0])
+    # With one count on the level, a power of the scale is simpler. With one count above it, any
+    # line may have led there.
+    if first < 2 or first + 1 == len(counts):
+        return first > 1
+    if not _fits(scales[first:], counts[first:], [_proportional]):
+        return False
+    # The level may be left between two scales. The line must have been below it before.
+    slope = (counts[-1] - counts[first]) / (scales[-1] - scales[first])
+    return counts[first] - slope * (scales[first] - scales[first - 1]) <= counts[0] + 1
 
 
 def _linearithmic(scales: Sequence[int], counts: Sequence[int], linear: bool) -> bool:
@@ -341,4 +364,4 @@ def _queries_each(counts: Sequence[int], steps: Sequence[int]) -> int:
         count - counts[0] == unit * (step - steps[0])
         for count, step in zip(counts, steps, strict=True)
     )
-    return unit if even else 0
+    return unit if even and unit <= _MOST_QUERIES_EACH else 0

@@ -196,6 +196,11 @@ def describe_trend(found: Trend) -> str:
 def _describe(form: Form, found: Trend) -> str:
     if form.growth is Growth.LEVELS_OFF:
         return f"levels off at {found.counts[-1]}"
+    if form.growth is Growth.STARTS_LATE:
+        last = max(
+            n for n, c in zip(found.scales, found.counts, strict=True) if c <= found.counts[0]
+        )
+        return f"constant up to {last}, then rising"
     if form.chunk is not None:
         return f"stepwise, chunks of {_sizes(form.chunk)}"
     if form.growth is Growth.LINEAR:

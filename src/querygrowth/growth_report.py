@@ -12,7 +12,7 @@ from querygrowth.trend import Trend, trend
 
 # Rows for a record that grow by less than this factor need no explanation.
 _AS_MANY = 2
-# Texts made of several rows may have a part that does not grow.
+# Texts and figures made of several rows may have a part that does not grow.
 _LONGER = 0.5
 _NUMBER = re.compile(r"\d+")
 
@@ -91,7 +91,16 @@ class AxisGrowth:
     @property
     def shows_records(self) -> bool:
         """Whether `records` are those that were asked for at every scale; see `Activity`."""
-        return all(act.shows_records for act in self.activities) and not self._texts_grow()
+        return (
+            all(act.shows_records for act in self.activities)
+            and not self._texts_grow()
+            and not self._figures_grow()
+        )
+
+    @property
+    def same_result(self) -> bool:
+        """Whether the result has the same numbers and texts at every scale, as far as is known."""
+        return len({(act.figures, act.characters) for act in self.activities}) == 1
 
     def _texts_grow(self) -> bool:
         """Whether the texts of a record become longer by as much as rows are fetched for it."""
@@ -103,6 +112,17 @@ class AxisGrowth:
         longer = (last.characters / last.records) / (max(1, first.characters) / first.records)
         more = (last.rows_fetched / last.records) / (first.rows_fetched / first.records)
         return more > _AS_MANY and longer > more * _LONGER
+
+    def _figures_grow(self) -> bool:
+        """Whether the numbers in a record's texts rise with the rows that are fetched for it."""
+        # A text may show a count or a sum of many rows, such as "7 items". The number in a single
+        # record may as well be the key of the last of all rows.
+        first, last = self.activities[0], self.activities[-1]
+        if not (first.rows_fetched and last.rows_fetched and first.records and last.records):
+            return False
+        higher = last.figures / last.records - first.figures / first.records
+        more = last.rows_fetched / last.records - first.rows_fetched / first.records
+        return last.records > 1 and more > 0 and higher > more * _LONGER
 
     def shape_trends(self) -> Mapping[str, Trend]:
         """How the counts of the shapes grow, by the shape's text."""

@@ -9,13 +9,14 @@ import asyncio
 import dis
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
-from querygrowth.call_sites import CallSite, function_name
+from querygrowth.call_sites import CallSite, Place, call_site, function_name
 
 _TEMPLATE = "__jinja_template__"  # a global of the module that Jinja2 compiles a template to
+_OF_A_STRING = "<template>"
 _WORKERS = ("run", "_connection_worker_thread")
 _MOST_WAITING = 8  # the longest row of tasks that wait for each other
 
@@ -31,13 +32,31 @@ def template_site(frame: FrameType) -> CallSite:
     # A template from a dictionary has a name, one from a string has neither name nor file.
     path = frame.f_code.co_filename
     if path.startswith("<"):
-        path = template.name or path
+        path = template.name or _OF_A_STRING
     block = frame.f_code.co_name.removeprefix("block_")
     return CallSite(
         path,
         template.get_corresponding_lineno(frame.f_lineno),
         "the template" if block == "root" else f"block {block}",
     )
+
+
+def at_their_callers(chain: Sequence[Place]) -> list[Place]:
+    """The same places, with the lines of templates from strings at the lines that rendered them."""
+    # Such a template stands in no file that anybody could open.
+    placed: list[Place] = []
+    inside: CallSite | None = None
+    for place in chain:
+        if isinstance(place, CallSite) and place.path == _OF_A_STRING:
+            inside = inside or place
+        elif inside is not None:
+            outer = call_site(place)
+            function = f"{outer.function}, line {inside.line} of a template"
+            placed.append(CallSite(outer.path, outer.line, function))
+            inside = None
+        else:
+            placed.append(place)
+    return placed if inside is None else [*placed, inside]
 
 
 def is_route_runner(frame: FrameType) -> bool:

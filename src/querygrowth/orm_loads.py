@@ -67,6 +67,7 @@ class Load(NamedTuple):
             relationships that lead to them.
         dynamic: For a query, the `dynamic` and `write_only` relationships that may have sent it:
             name and column, such as ("Order.items", "items.order_id").
+        alias: For a query, how its entity was made if it is no class, such as "aliased(Order)".
     """
 
     reason: str
@@ -82,6 +83,7 @@ class Load(NamedTuple):
     via: tuple[str, ...] = ()
     joined: tuple[tuple[str, tuple[str, ...]], ...] = ()
     dynamic: tuple[tuple[str, str], ...] = ()
+    alias: str = ""
 
     @classmethod
     def from_json(cls, values: Sequence[Any]) -> "Load":
@@ -188,6 +190,7 @@ def load_of(raw: RawLoad | Load | None) -> Load | None:
             rows=_family(mapper) if of_objects else "",
             joined=tuple(_joined_classes(mapper, options)) if of_objects else (),
             dynamic=tuple(_dynamic_relationships(mapper)),
+            alias=_alias(subject, name) if of_objects else "",
         )
     columns = tuple(_columns(mapper, detail or ()))
     parent = mapper.inherits
@@ -241,6 +244,14 @@ def _joined_classes(
     for relationship in mapper.relationships:
         if relationship.lazy in ("joined", False):
             yield _family(relationship.mapper), (_name(relationship),)
+
+
+def _alias(subject: Any, name: str) -> str:
+    """The code that made the entity of a query; empty for the class itself."""
+    if not getattr(subject, "is_aliased_class", False):
+        return ""
+    several = getattr(subject, "with_polymorphic_mappers", ())
+    return f"with_polymorphic({name}, ...)" if len(several) > 1 else f"aliased({name})"
 
 
 def _name(relationship: "RelationshipProperty[Any]") -> str:

@@ -116,6 +116,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     if marker is None:
         with _reported(item):
             return (yield)
+    _check_markers(item)
     # Most budgets are plain numbers and are kept: then no contract is built, and rows need not be
     # counted.
     plain = _load("budget").plain_budget(marker.args, marker.kwargs)
@@ -232,10 +233,40 @@ def _budget(item: pytest.Item) -> pytest.Mark | None:
     Projects use this name as a label, and other plugins with other arguments. They have registered
     it too, and then arguments that do not fit here are not an error.
     """
-    marker = item.get_closest_marker("query_budget")
-    if marker and not _is_plausible(marker) and _is_registered_elsewhere(item.config):
+    markers = _markers(item)
+    if not all(map(_is_plausible, markers)) and _is_registered_elsewhere(item.config):
         return None
-    return marker
+    if len(markers) < 2:
+        return markers[0] if markers else None
+    # Several markers of one test hold together.
+    limits = {name: value for each in markers for name, value in _arguments(each).items()}
+    merged: pytest.Mark = pytest.mark.query_budget(**limits).mark
+    return merged
+
+
+def _markers(item: pytest.Item) -> list[pytest.Mark]:
+    """The markers of the test itself, or else of its class, or else of its module."""
+    found = list(item.iter_markers_with_node("query_budget"))
+    return [marker for node, marker in found if node is found[0][0]]
+
+
+def _arguments(marker: pytest.Mark) -> dict[str, Any]:
+    return {**dict(zip(("total",), marker.args, strict=False)), **marker.kwargs}
+
+
+def _check_markers(item: pytest.Item) -> None:
+    """Fail a test with two markers that set one limit, or limits of different engines."""
+    first, *others = map(_arguments, _markers(item))
+    for other in others:
+        engines = {str(each.get("engine", _DEFAULT_ENGINE)) for each in (first, other)}
+        twice = (first.keys() & other.keys()) - {"engine"}
+        if len(engines) > 1 or twice:
+            what = f"set {min(twice)}" if twice else f"name {' and '.join(sorted(engines))}"
+            reason = (
+                f"query_budget: two markers of this test {what}: write one marker, and for another "
+                "engine count in the test: with count_queries(engine, contract=...)"
+            )
+            raise pytest.fail.Exception(reason, pytrace=False)
 
 
 def _is_plausible(marker: pytest.Mark) -> bool:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from querygrowth.call_sites import Callers, Place, Project
 from querygrowth.off_stack import (
+    at_their_callers,
     is_in_greenlet,
     is_route_runner,
     is_template,
@@ -94,6 +95,7 @@ class StackWalker:
         nearest: Place | None = None
         entry: CodeType | None = None
         chain: list[Place] = []
+        templates = False
         innermost = frame
         known = self._kinds.get
         frame = frame or next(waiting_greenlets(), None)
@@ -114,6 +116,7 @@ class StackWalker:
             elif kind is _TEMPLATE:
                 chain.append(template_site(frame))
                 nearest = nearest or chain[0]
+                templates = True
             else:
                 if nearest is None:
                     nearest = (code, frame.f_lasti)
@@ -129,6 +132,8 @@ class StackWalker:
                     break
                 greenlets = greenlets or waiting_greenlets()
                 frame = next(greenlets, None)
+        if templates:
+            chain = at_their_callers(chain)
         if not chain:
             chain += self._waiting(innermost)
         # Not Callers(...), which takes twice as long.

@@ -1,6 +1,13 @@
 """Fixtures of querygrowth's tests, which also run where only querygrowth is installed."""
 
+import asyncio
+
 import pytest
+
+# Before CPython 3.12, asyncio makes an event loop where there was none, as pytest-asyncio asks for
+# the current one. Nobody closes that loop, and its warning then fails any later test, in the order
+# of pytest-randomly. Once a loop was set, asyncio makes none.
+asyncio.set_event_loop(None)
 
 
 @pytest.fixture

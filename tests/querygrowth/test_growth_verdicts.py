@@ -292,6 +292,7 @@ def test_a_report_needs_rising_scales_and_an_activity_for_each(scales: tuple[int
             "a polynomial of degree 2 or n^1.2 to n^1.3",
         ),
         ((2, 20, 100, 501), (804, 8400, 50_000, 451_401), "a polynomial of degree 2"),
+        ((2, 20, 501), (1, 1, 201), "constant up to 20, then rising"),
         ((2, 20, 501), (2, 20, 501), "linear, slope 1.00"),
         ((2, 20, 501), (4, 400, 251_001), "a polynomial of degree 2"),
     ],

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -297,6 +297,15 @@ def test_a_listener_that_rewrites_statements_is_left_alone(engine: Engine) -> No
 @pytest.mark.parametrize("wrong", ["sqlite://", None, object()])
 def test_anything_but_an_engine_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="expected an SQLAlchemy Engine"), count_queries(wrong):
+        pass
+
+
+@pytest.mark.parametrize("several", [list, tuple, dict.fromkeys])
+def test_a_collection_of_engines_is_refused_with_the_right_call(
+    engine: Engine, several: Callable[[list[Engine]], object]
+) -> None:
+    words = r"one by one, as in count_queries\(primary, replica\)$"
+    with pytest.raises(ValueError, match=words), count_queries(several([engine, engine])):
         pass
 
 

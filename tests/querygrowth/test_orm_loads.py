@@ -2,10 +2,12 @@
 
 import gc
 import json
+import re
 import weakref
 from collections.abc import Callable
 
 import pytest
+import sqlalchemy
 from scenarios.library import Author, Book, Person, Reader, Shelf, library
 from sqlalchemy import event, func, select, text, update
 from sqlalchemy.orm import (
@@ -49,7 +51,8 @@ def immediate(session: Session) -> None:
 
 
 def recursive(session: Session) -> None:
-    shelf = session.get_one(Shelf, 0)
+    shelf = session.get(Shelf, 0)
+    assert shelf
     assert shelf.children[0].children == []
 
 
@@ -107,7 +110,16 @@ ACTIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
+# The state of older releases does not tell that a `from_statement`, such as that for the columns of
+# a subclass, loads columns. `test_loads_of_columns_are_told_apart` covers them in all releases.
+TELLS_ALL = [int(part) for part in re.findall(r"\d+", sqlalchemy.__version__)[:3]] >= [2, 0, 30]
+
+
+@pytest.mark.parametrize(
+    "action",
+    [action for action in ACTIONS if TELLS_ALL or action is not subclass_columns],
+    ids=lambda action: action.__name__,
+)
 def test_reasons_are_those_of_the_public_state(action: Callable[[Session], None]) -> None:
     told: list[ORMExecuteState] = []
     sent: list[Load | None] = []

@@ -122,12 +122,27 @@ class TestTemplates:
         )
         assert callers[4].line == line_of("renders")
 
-    def test_a_template_from_a_string_has_a_line(self, engine: Engine) -> None:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "\n{% for a in authors %}\n\n{{ a.books[0].title }}{% endfor %}",
+            "{% macro title(a) %}\n\n\n{{ a.books[0].title }}{% endmacro %}{{ title(authors[0]) }}",
+            "{% block all %}{% for a in authors %}\n\n\n{{ a.books }}{% endfor %}{% endblock %}",
+        ],
+        ids=["loop", "macro", "block"],
+    )
+    def test_a_template_from_a_string_is_placed_where_it_is_rendered(
+        self, engine: Engine, text: str
+    ) -> None:
         jinja2 = pytest.importorskip("jinja2")
-        template = jinja2.Template("\n{% for a in authors %}\n\n{{ a.books[0].title }}{% endfor %}")
+        template = jinja2.Template(text)
         with count_queries(engine, project=Project(HERE)) as log, Session(engine) as session:
-            template.render(authors=session.scalars(select(Author)).all())
-        assert str(about("books", log.queries).site) == "<template>:4 in the template"
+            template.render(authors=session.scalars(select(Author)).all())  # renders a string
+        query = about("books", log.queries)
+        assert placed_at(query, "renders a string")
+        assert query.site is not None
+        assert query.site.function.endswith(", line 4 of a template")
+        assert [each for each in query.callers if "template>" in each.path] == []
 
     def test_the_template_of_a_library_is_not_the_users_code(
         self, engine: Engine, tmp_path: Path

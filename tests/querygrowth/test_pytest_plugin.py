@@ -373,6 +373,62 @@ def test_a_database_that_is_gone_is_left_alone(run: Run) -> None:
     ).assert_outcomes(passed=1)
 
 
+def test_several_markers_of_a_test_hold_together_and_replace_those_around_it(run: Run) -> None:
+    result = run(
+        """
+        import pytest
+
+        @pytest.fixture
+        def replica(engine):
+            return engine
+
+        @pytest.mark.query_budget(1)
+        @pytest.mark.query_budget(per_table=1)
+        def test_total_is_broken(engine, ask):
+            ask("users"); ask("posts")
+
+        @pytest.mark.query_budget(2)
+        @pytest.mark.query_budget(per_table=1)
+        def test_table_is_broken(engine, ask):
+            ask("users", times=2)
+
+        @pytest.mark.query_budget(2)
+        @pytest.mark.query_budget(per_table=1)
+        def test_both_are_kept(engine, ask):
+            ask("users"); ask("posts")
+
+        @pytest.mark.query_budget(9)
+        @pytest.mark.query_budget(2)
+        def test_one_limit_twice(engine, ask):
+            ask("users")
+
+        @pytest.mark.query_budget(9)
+        @pytest.mark.query_budget(transactions=2, engine="replica")
+        def test_two_engines(engine, ask):
+            ask("users")
+
+        @pytest.mark.query_budget(1)
+        class TestOfAClass:
+            @pytest.mark.query_budget(2)
+            def test_of_its_own(self, engine, ask):
+                ask("users", times=2)
+
+            def test_of_the_class(self, engine, ask):
+                ask("users", times=2)
+        """
+    )
+    result.assert_outcomes(passed=2, failed=5)
+    result.stdout.fnmatch_lines(
+        [
+            "test_total_is_broken: 2 queries",
+            "test_table_is_broken: 2 queries about users",
+            "query_budget: two markers of this test set total: write one marker*",
+            "query_budget: two markers of this test name engine and replica: write one*",
+            "test_of_the_class: 2 queries",
+        ]
+    )
+
+
 def test_a_missing_package_is_named_in_one_line(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         conftest_of_a_broken_environment="""

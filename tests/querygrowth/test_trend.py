@@ -125,6 +125,7 @@ def named(found: Trend) -> set[str]:
         (lambda n: 7 * n, Growth.LINEAR),
         (lambda n: 1 + ceil(n / 62), Growth.STEPWISE),
         (lambda n: min(n, 11), Growth.LEVELS_OFF),
+        (lambda n: 1 + max(0, n - 120), Growth.STARTS_LATE),
     ],
 )
 def test_a_form_is_among_those_that_fit_and_alone_with_enough_scales(
@@ -153,6 +154,7 @@ def random_function(form: Growth, drawn: Random) -> Callable[[int], float]:
         Growth.POLYNOMIAL: lambda n: 40 * b * n + a * n**2,
         Growth.STEPWISE: lambda n: whole * ceil(n / chunk),
         Growth.LEVELS_OFF: lambda n: whole * min(n, level),
+        Growth.STARTS_LATE: lambda n: whole * max(0, n - level - 20),
     }
     constant = drawn.randint(0, 30)
     return lambda n: constant + functions[form](n)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import (
     raiseload,
     selectin_polymorphic,
     selectinload,
+    with_polymorphic,
 )
 
 from scenarios.library import Author, Award, Book, Page, Person, Profile, Reader, Shelf, grows
@@ -27,6 +28,54 @@ def joined_authors(engine: Engine) -> list[str]:
     with Session(engine) as session:
         books = session.scalars(select(Book).options(joinedload(Book.author))).all()
         return [book.author.name for book in books]
+
+
+def author_through_an_alias(engine: Engine) -> list[str]:
+    with Session(engine) as session:
+        other = aliased(Book)
+        return [book.author.name for book in session.scalars(select(other))]  # through an alias
+
+
+def joined_through_an_alias(engine: Engine) -> list[str]:
+    with Session(engine) as session:
+        other = aliased(Book)
+        books = session.scalars(select(other).options(joinedload(other.author)))
+        return [book.author.name for book in books]
+
+
+def diary_through_an_alias(engine: Engine) -> list[str]:
+    with Session(engine) as session:
+        other = aliased(Author)
+        authors = session.scalars(select(other).options(selectinload(other.books)))
+        return [author.biography for author in authors]  # deferred in an alias
+
+
+def chapters_behind_an_alias(engine: Engine) -> int:
+    with Session(engine) as session:
+        other = aliased(Author)
+        authors = session.scalars(select(other).options(selectinload(other.books))).all()
+        return sum(len(book.chapters) for a in authors for book in a.books)  # behind an alias
+
+
+def chapters_loaded_behind_an_alias(engine: Engine) -> int:
+    with Session(engine) as session:
+        other = aliased(Author)
+        books = selectinload(other.books).selectinload(Book.chapters)
+        authors = session.scalars(select(other).options(books)).all()
+        return sum(len(book.chapters) for a in authors for book in a.books)
+
+
+def favourites_of_every_kind(engine: Engine) -> list[str]:
+    with Session(engine) as session:
+        every = with_polymorphic(Person, [Reader])
+        return [person.favourite.name for person in session.scalars(select(every))]  # every kind
+
+
+def favourites_of_every_kind_joined(engine: Engine) -> list[str]:
+    with Session(engine) as session:
+        every = with_polymorphic(Person, [Reader])
+        people = session.scalars(select(every).options(joinedload(every.Reader.favourite)))
+        return [person.favourite.name for person in people]
 
 
 def books_of_each_author(engine: Engine) -> int:
@@ -248,6 +297,39 @@ def names_of(books: list[Book]) -> list[str]:
 
 
 PAIRS = (
+    grows(
+        "many to one through an alias",
+        author_through_an_alias,
+        joined_through_an_alias,
+        "# through an alias",
+        "relationship: Book.author",
+        ".options(joinedload(alias.author)) to the query at ",
+        ", where alias is its aliased(Book)",
+    ),
+    grows(
+        "a deferred column of an alias",
+        diary_through_an_alias,
+        None,
+        "# deferred in an alias",
+        ".options(undefer(alias.biography)) to the query at ",
+        ", where alias is its aliased(Author)",
+    ),
+    grows(
+        "a collection behind an alias",
+        chapters_behind_an_alias,
+        chapters_loaded_behind_an_alias,
+        "# behind an alias",
+        ".options(selectinload(alias.books).selectinload(Book.chapters)) to the query at ",
+        ", where alias is its aliased(Author)",
+    ),
+    grows(
+        "a relationship of a subclass through with_polymorphic",
+        favourites_of_every_kind,
+        favourites_of_every_kind_joined,
+        "# every kind",
+        ".options(joinedload(alias.Reader.favourite)) to the query at ",
+        ", where alias is its with_polymorphic(Person, ...)",
+    ),
     grows(
         "the author of each book",
         author_of_each_book,

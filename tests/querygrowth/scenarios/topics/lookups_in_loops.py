@@ -53,7 +53,7 @@ def driver_lookups(engine: Engine) -> list[object]:
 def session_get(engine: Engine) -> list[str]:
     with Session(engine) as session:
         ids = session.scalars(select(Author.id)).all()
-        return [session.get_one(Author, author).name for author in ids]
+        return [session.get(Author, author).name for author in ids]
 
 
 def one_query_for_all(engine: Engine) -> list[str]:
@@ -66,7 +66,7 @@ def one_query_for_all(engine: Engine) -> list[str]:
 def get_by_two_keys(engine: Engine) -> list[bool]:
     with Session(engine) as session:
         keys = session.execute(select(Seat.row, Seat.number)).all()
-        return [session.get_one(Seat, tuple(key)).taken for key in keys]  # by two keys
+        return [session.get(Seat, tuple(key)).taken for key in keys]  # by two keys
 
 
 def all_seats_by_key(engine: Engine) -> list[bool]:
@@ -212,7 +212,7 @@ PAIRS = (
         "Session.get",
         session_get,
         one_query_for_all,
-        "session.get_one(Author",
+        "session.get(Author",
         "session.scalars(select(Author).where(Author.id.in_(ids))).all()",
     ),
     grows(

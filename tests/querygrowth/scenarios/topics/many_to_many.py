@@ -33,7 +33,7 @@ def selected_projects(engine: Engine) -> list[str]:
 def is_member(engine: Engine) -> list[int]:
     """A check of membership loads the whole collection of every project."""
     with Session(engine) as session:
-        first = session.get_one(Person, 0)
+        first = session.get(Person, 0)
         return [p.id for p in session.scalars(select(Project)) if first in p.members]
 
 

@@ -23,7 +23,7 @@ def joined_customer(engine: Engine) -> list[str]:
 def got_by_key(engine: Engine) -> list[str]:
     with Session(engine) as session:
         orders = session.scalars(select(Order.customer_id)).all()
-        return [session.get_one(Customer, customer).name for customer in orders]
+        return [session.get(Customer, customer).name for customer in orders]
 
 
 def got_in_one(engine: Engine) -> list[str]:
@@ -55,7 +55,7 @@ def session_each(engine: Engine) -> list[str]:
     names = []
     for number in orders:
         with Session(engine) as session:
-            names.append(session.get_one(Order, number).customer.name)
+            names.append(session.get(Order, number).customer.name)
     return names
 
 

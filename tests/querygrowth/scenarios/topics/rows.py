@@ -32,6 +32,17 @@ def filtered(engine: Engine) -> list[str]:
         return [str(n) for n in connection.scalars(select(Order.id).where(Order.customer_id == 0))]
 
 
+def keys_filtered_in_python(engine: Engine) -> list[int]:
+    """One key, which may as well be a figure made of all rows, but it is the same at every size."""
+    with Session(engine) as session:
+        return [order.id for order in session.scalars(select(Order)) if order.id == 1][:5]
+
+
+def keys_filtered(engine: Engine) -> list[int]:
+    with Session(engine) as session:
+        return list(session.scalars(select(Order.id).where(Order.id == 1).limit(5)))
+
+
 def any_by_fetching(engine: Engine) -> bool:
     with engine.connect() as connection:
         return bool(connection.scalars(select(Item.id)).all())
@@ -181,6 +192,19 @@ def totals(engine: Engine) -> list[dict[str, int]]:
         return [{"id": order.id, "total": sum(i.id for i in order.items)} for order in orders]
 
 
+def counts_as_texts(engine: Engine) -> list[str]:
+    """A line for each order, with the number of its items."""
+    with Session(engine) as session:
+        orders = session.scalars(select(Order).options(selectinload(Order.items)))
+        return [f"order {order.id}: {len(order.items)} items" for order in orders]
+
+
+def totals_as_texts(engine: Engine) -> list[dict[str, str]]:
+    with Session(engine) as session:
+        orders = session.scalars(select(Order).options(selectinload(Order.items)))
+        return [{"order": "a", "sum": f"EUR {sum(i.id for i in o.items)}.00"} for o in orders]
+
+
 def first_ten_numbers(engine: Engine) -> list[int]:
     with engine.connect() as connection:
         return list(connection.scalars(select(Item.id).order_by(Item.id)))[:10]
@@ -208,6 +232,17 @@ PAIRS = (
         store,
         {"orders": 2},
     ),
+    Pair(
+        "keys filtered in Python", keys_filtered_in_python, keys_filtered, THROWN_AWAY, store,
+        ("customers", "orders"), place="session.scalars(select(Order)) if",
+    ),
+    Pair(
+        "keys filtered in Python, of one axis", keys_filtered_in_python, keys_filtered, THROWN_AWAY,
+        store, ("orders",),
+    ),
+    Pair("a count for each order as a text", None, counts_as_texts, (), store),
+    Pair("a count for each of two orders as a text", None, counts_as_texts, (), store, ("items",)),
+    Pair("a total for each order as a text", None, totals_as_texts, (), store),
     Pair("yes or no by fetching", any_by_fetching, any_by_exists, THROWN_AWAY, store),
     Pair("the last of all", last_in_python, last_in_sql, THROWN_AWAY, store),
     Pair(

@@ -52,7 +52,7 @@ def children_recursed(engine: Engine) -> list[str]:
         return [department.name, *(name for child in department.children for name in below(child))]
 
     with Session(engine) as session:
-        return below(session.get_one(Department, 0))
+        return below(session.get(Department, 0))
 
 
 def tree_in_one(engine: Engine) -> list[str]:
@@ -128,7 +128,8 @@ def badges_loaded(engine: Engine) -> list[str]:
 def got_as_a_subclass(engine: Engine) -> list[int]:
     with Session(engine) as session:
         managers = session.scalars(select(Manager.id)).all()
-        return [session.get_one(Manager, number).budget for number in managers]
+        get_one = getattr(session, "get_one", session.get)  # new in SQLAlchemy 2.0.22
+        return [get_one(Manager, number).budget for number in managers]
 
 
 def budgets(engine: Engine) -> list[int]:
