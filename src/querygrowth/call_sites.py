@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType
@@ -111,6 +111,17 @@ class Project:
             found.update(init.parent.name for init in folder.glob("*/__init__.py"))
             found.update(module.stem for module in folder.glob("*.py"))
         return frozenset(found)
+
+
+def default_project() -> Project:
+    """The project below the working directory, which is the same object for every call there."""
+    # What is known of its files is kept with it: to classify them takes longer than many queries.
+    return _project_at(Path.cwd())
+
+
+@cache
+def _project_at(root: Path) -> Project:
+    return Project(root)
 
 
 def _places_of(name: str | Path) -> Sequence[str]:

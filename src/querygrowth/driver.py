@@ -18,7 +18,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import AdaptedConnection
 from sqlalchemy.util import concurrency
 
-from querygrowth.call_sites import CallSite, Project
+from querygrowth.call_sites import CallSite, Project, default_project
 from querygrowth.connection_trace import (
     ConnectionTrace,
     DriverConnection,
@@ -246,7 +246,7 @@ def trace_driver(
             "sqlite3, aiosqlite and psycopg (not async) can"
         )
     hook = PsycopgTrace if target.dialect.driver == "psycopg" else SQLiteTrace
-    make_hook = partial(hook, StackWalker(project or Project()))
+    make_hook = partial(hook, StackWalker(project or default_project()))
     with (
         hooked_connections(target, make_hook) as connections,
         attached(target, _announcements(connections)),

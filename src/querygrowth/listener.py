@@ -186,10 +186,14 @@ class Recording:
                 cursor.rowcount,
                 getattr(cursor, "statusmessage", None),
             )
-        # psycopg2's named cursors have no description before the first FETCH.
-        has_rows = cursor.description is not None or getattr(cursor, "name", None) is not None
         # A batched INSERT reads its returned rows from the bare cursor between its batches.
-        if context is None or executemany or not has_rows or not self._count_rows:
+        # psycopg2's named cursors have no description before the first FETCH.
+        if (
+            context is None
+            or executemany
+            or not self._count_rows
+            or (cursor.description is None and getattr(cursor, "name", None) is None)
+        ):
             execution.end()
             return
         context.cursor = CountingCursor(context.cursor, execution)

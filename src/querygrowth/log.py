@@ -14,7 +14,7 @@ from itertools import chain
 
 from sqlalchemy import Engine
 
-from querygrowth.call_sites import Callers, CallSite, Place, Project, call_site
+from querygrowth.call_sites import Callers, CallSite, Place, Project, call_site, default_project
 from querygrowth.engine import sync_engine, sync_engines
 from querygrowth.every_engine import EveryEngine, record_every_engine
 from querygrowth.execution import Execution
@@ -365,7 +365,7 @@ def count_queries(
         ValueError: A source leads to no engine.
     """
     engines = sync_engines(sources) if sources else None
-    walker = StackWalker(project or Project()) if call_sites else None
+    walker = StackWalker(project or default_project()) if call_sites else None
     with ExitStack() as stack:
         if engines is None:
             every = record_every_engine(walker, keep_parameters=keep_parameters)

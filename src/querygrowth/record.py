@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from querygrowth.call_sites import Callers, CallSite, Place, Project, call_site
+from querygrowth.call_sites import Callers, CallSite, Place, Project, call_site, default_project
 from querygrowth.driver import trace_driver, traceable
 from querygrowth.engine import AnyEngine, sync_engine
 from querygrowth.every_engine import add_recording, record_every_engine
@@ -174,7 +174,7 @@ def record(
     """
     __tracebackhide__ = True
     target = sync_engine(engine)
-    walker = StackWalker(project or Project())
+    walker = StackWalker(project or default_project())
     recording = Recording(walker=walker, keep_parameters=False)
     # All counters are started before the action, so that one that refuses the engine stops it.
     with ExitStack() as stack:

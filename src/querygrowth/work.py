@@ -15,7 +15,7 @@ from itertools import count
 from types import CodeType, FrameType
 from typing import Any
 
-from querygrowth.call_sites import CallSite, Project, call_site
+from querygrowth.call_sites import CallSite, Project, call_site, default_project
 from querygrowth.connection_trace import DriverConnection
 from querygrowth.driver import SQLITE_DRIVERS, hooked_connections
 from querygrowth.engine import AnyEngine, sync_engine
@@ -105,7 +105,7 @@ def count_branches(project: Project | None = None) -> Iterator[Tally]:
     collecting = gc.isenabled()
     gc.disable()  # a collection would run finalizers at unpredictable moments, and count them
     try:
-        with _counted_branches(project or Project(), tally):
+        with _counted_branches(project or default_project(), tally):
             yield tally
     finally:
         if collecting:
