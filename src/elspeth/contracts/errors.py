@@ -28,6 +28,11 @@ def null_in_state(status: str) -> str:
     return f"is NULL in a {status} state"
 
 
+def not_null_in_state(status: str) -> str:
+    """Return the problem of a value that a node state of this status must not have yet."""
+    return f"is not NULL while the state is {status}"
+
+
 def not_in_datetime_range(text: str) -> str:
     """Return the problem of a PostgreSQL timestamp outside the range of Python's datetime."""
     return f"holds {text!r}, which is not in the years 1 to 9999"

@@ -45,7 +45,7 @@ class RecordType:
         fields: The fields after `record_type` and `run_id`, in the order of a record's keys.
         enums: By field: the enum of which its text must name a member.
 
-        ignored_when: By status: fields that are exported as null even if a value is stored.
+        null_when: By status: fields that must not hold a value yet.
         required_when: By status: nullable fields that must hold a value.
     """
 
@@ -54,7 +54,7 @@ class RecordType:
     fields: tuple[str, ...]
     enums: Mapping[str, type[Enum]] = field(default_factory=dict)
 
-    ignored_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    null_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     required_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -153,9 +153,9 @@ NODE_STATE = RecordType(
         "completed_at",
     ),
     enums={"status": NodeStateStatus},
-    # As in the models of the audit trail: an open state has no output and no end, and a completed
-    # one must have both. A failed one may have stopped before an output.
-    ignored_when={NodeStateStatus.OPEN.value: ("output_hash", "duration_ms", "completed_at")},
+    # An open state has no output and no end: to export null in place of a stored value would lose
+    # it. A completed one must have both, and a failed one may have stopped before an output.
+    null_when={NodeStateStatus.OPEN.value: ("output_hash", "duration_ms", "completed_at")},
     required_when={
         NodeStateStatus.COMPLETED.value: ("output_hash", "duration_ms", "completed_at"),
         NodeStateStatus.FAILED.value: ("duration_ms", "completed_at"),
