@@ -47,6 +47,8 @@ class RecordType:
 
         null_when: By status: fields that must not hold a value yet.
         required_when: By status: nullable fields that must hold a value.
+        sorted_by: The fields by which exported records below one parent ascend, where a database
+            may sort the stored values in another way.
     """
 
     name: str
@@ -56,6 +58,7 @@ class RecordType:
 
     null_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     required_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sorted_by: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[Column[Any], ...]:
@@ -174,6 +177,7 @@ ROUTING_EVENT = RecordType(
         "reason_hash",
     ),
     enums={"mode": RoutingMode},
+    sorted_by=("ordinal", "event_id"),
 )
 CALL = RecordType(
     "call",
@@ -203,6 +207,7 @@ BATCH = RecordType(
         "completed_at",
     ),
     enums={"status": BatchStatus},
+    sorted_by=("created_at", "batch_id"),
 )
 BATCH_MEMBER = RecordType(
     "batch_member",
