@@ -125,6 +125,11 @@ class ExportResult:
         size = f"{published.record_count:,} records, {published.size_bytes:,} bytes"
         yield f"{self.run_id}: {size} in {published.path}"
         yield f"sha256 {published.sha256}"
+        if published.long_line_bytes:
+            needed = published.long_line_bytes
+            yield (
+                f"its longest line has {needed:,} bytes; to verify it: --max-line-bytes {needed}"
+            )
         if self.left_out:
             yield f"left out on request: {', '.join(self.left_out)}"
         yield from self.orphans.lines()
