@@ -4,7 +4,6 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -76,29 +75,12 @@ _PIPED_WIDTH = 1000
 @app.command()
 def runs(db: DatabaseUrl) -> None:
     """List the runs of a database, newest first, with the number of records of each."""
-    from rich.table import Column, Table
+    from elspeth.cli.runs import list_runs, table_of
 
-    from elspeth.core.landscape.counts import count_records
-    from elspeth.core.landscape.recorder import LandscapeRecorder
-
-    with reading_database(db) as landscape, landscape.connection() as connection:
-        found = LandscapeRecorder(landscape).list_runs()
-        counts = {run.run_id: count_records(connection, run.run_id) for run in found}
+    with reading_database(db) as landscape:
+        listed = list_runs(landscape)
         mismatch = _schema_mismatch(landscape)
-    # Folded, because rich cuts a long text by default, and --run does not accept a cut id.
-    table = Table(Column("run", overflow="fold"), "started", "status", box=None)
-    for heading in ("rows", "tokens", "node states", "records"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for run in found:
-        count = counts[run.run_id]
-        table.add_row(
-            Text(one_line(run.run_id)),
-            f"{_in_utc(run.started_at):%Y-%m-%d %H:%M:%S}",
-            run.status.value,
-            *(f"{count[name]:,}" for name in ("row", "token", "node_state")),
-            f"{sum(count.values()):,}",
-        )
-    _console().print(table if found else "No runs.")
+    _console().print(table_of(listed) if listed else "No runs.")
     if mismatch is not None:
         _warn(str(mismatch))
 
@@ -369,11 +351,6 @@ def _usage_errors() -> tuple[type[Exception], ...]:
     from elspeth.core.landscape.exporter import ParallelExportError
 
     return (ParallelExportError,)
-
-
-def _in_utc(moment: datetime) -> datetime:
-    # SQLite returns UTC without an offset; PostgreSQL returns the time zone of the session.
-    return moment if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _schema_mismatch(landscape: "LandscapeDB") -> "SchemaMismatchError | None":

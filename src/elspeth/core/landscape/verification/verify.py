@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 from elspeth.core.landscape.keys import Keyring
 from elspeth.core.landscape.verification.csv_files import (
@@ -25,7 +26,8 @@ from elspeth.core.landscape.verification.defects import (
     Verification,
     short_repr,
 )
-from elspeth.core.landscape.verification.jsonl import read_jsonl
+from elspeth.core.landscape.verification.jsonl import FastPath, read_blocks, read_lines
+from elspeth.core.landscape.verification.line_patterns import Block, LinePatterns
 from elspeth.core.landscape.verification.original_json import (
     Form,
     form_of,
@@ -99,10 +101,31 @@ def verify(
         elif form.is_original:
             lines = read_original(file, form, max_line_bytes)
         else:
-            lines = read_jsonl(file, max_line_bytes)
+            lines = ()
+            check_jsonl(file, verifier, max_line_bytes)
         for line in lines:
             verifier.check(line)
     return verifier.result()
+
+
+def check_jsonl(file: IO[bytes], verifier: "Verifier", max_line_bytes: int) -> None:
+    """Check the lines of a canonical JSON Lines export: by the block, or else one by one.
+
+    Args:
+        file: the export.
+        verifier: checks the lines.
+        max_line_bytes: the length of the longest line that is read.
+    """
+    fast_path = FastPath(max_line_bytes)
+    patterns: LinePatterns | None = None
+    for content in read_blocks(file, max_line_bytes):
+        # A block that is longer than the longest line may hold a line that is too long.
+        block = None
+        if len(content) <= max_line_bytes and (patterns := patterns or verifier.patterns()):
+            block = patterns.read(content)
+        if block is None or not verifier.check_block(block):
+            for line in read_lines(content, verifier.next_number, fast_path, max_line_bytes):
+                verifier.check(line)
 
 
 def _opened(path: Path, resources: ExitStack) -> tuple[Form, io.BufferedReader | None]:
@@ -156,6 +179,42 @@ class Verifier:
             return
         for defect in defects:
             self.report(defect.at(line.number, line.file, line.unit))
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next line of an export that is one file, from 1."""
+        return self._record_count + 1
+
+    def patterns(self) -> LinePatterns | None:
+        """Return what reads the lines of this export by the block; None while that is unknown.
+
+        None also with `UniqueKeys`, which take their time for every record anyhow.
+        """
+        if self._run_id is None or not self._signatures.takes_blocks or self._unique_keys:
+            return None
+        return LinePatterns(self._run_id, is_signed=self._signatures.is_signed is True)
+
+    def check_block(self, block: Block) -> bool:
+        """Check the next lines at once, which `patterns` has read.
+
+        Returns:
+            False if nothing was checked, because `check` has to check them one by one.
+        """
+        if self._is_closed or not self._signatures.check_block(block.messages, block.signatures):
+            return False
+        self._latest_is_readable = True
+        number = self._record_count
+        self._record_count += len(block.kinds)
+        self._valid_count += len(block.kinds)
+        self._counts.update(kind.record_type for kind in block.kinds)
+        for kind, values in zip(block.kinds, block.values, strict=True):
+            number += 1
+            sort_key = None if kind.sort_key is None else kind.sort_key(values)
+            misplaced = self._order.place(kind.record_type, values[0], values[1], sort_key)
+            if misplaced is not None:
+                self._valid_count -= 1
+                self.report(misplaced.at(number, "", "line"))
+        return True
 
     def report(self, defect: Defect) -> None:
         """Count a defect, and keep it if it is among the first."""
@@ -216,7 +275,8 @@ class Verifier:
         if line.record_type == MANIFEST:
             misplaced = self._close(line.record)
         else:
-            misplaced = self._check_place(line.record_type, line.record)
+            place = self._check_place(line.record_type, line.record)
+            misplaced = () if place is None else (place,)
         if not (wrong_run or forged or misplaced):
             return line.defects
         return [*line.defects, *filter(None, (wrong_run, forged)), *misplaced]
@@ -229,12 +289,12 @@ class Verifier:
         message = f"of run {short_repr(run_id)}, not {short_repr(self._run_id)}"
         return Defect(Reason.WRONG_RUN, message)
 
-    def _check_place(self, record_type: str, record: Record) -> Sequence[Defect]:
+    def _check_place(self, record_type: str, record: Record) -> Defect | None:
         misplaced = self._order.check(record_type, record)
         # Replaces a defect of the order, which a repeated key often causes.
         if self._unique_keys is not None and not self._unique_keys.add(record_type, record):
             misplaced = Defect(Reason.DUPLICATE, f"a second {record_type} of this key")
-        return () if misplaced is None else (misplaced,)
+        return misplaced
 
     def _close(self, manifest: Record) -> Sequence[Defect]:
         self._is_closed = True
