@@ -20,7 +20,7 @@ from harness.bench.baseline import (
 from harness.bench.experiment import Experiment, located, run_experiment
 from harness.bench.paired_ratio import Pairing
 from harness.bench.race import OnStep, Race, run_race
-from harness.bench.results import Judgement, Results, Topic
+from harness.bench.results import NOT_JUDGED, Judgement, Results, Topic
 from harness.bench.revision_costs import RevisionCostsError, count_revision
 from harness.checks.check import Limits
 from harness.checks.declared import Declared
@@ -88,6 +88,7 @@ def _missing(topic: Topic) -> Judgement:
         expected=f"a verdict about {topic.value}",
         seen="nothing was judged",
         next_step="whether the round was cut short, or the results are of another command",
+        kind=NOT_JUDGED,
     )
     return Judgement(topic, verdict)
 
