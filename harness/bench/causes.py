@@ -66,7 +66,7 @@ def failures_by_cause(results: Results) -> tuple[Failure, ...]:
 
 def _depends_on_others(judgement: Judgement) -> int:
     """Return 0 for a failure that is surely a cause, and more for one that may follow from it."""
-    if judgement.verdict.kind in (CRASH, GROWTH):
+    if judgement.verdict.kind in (CRASH, GROWTH, NOT_JUDGED):
         return 0
     is_cost = judgement.topic in (Topic.BASELINE, Topic.TARGETS, Topic.SPEED)
     return 2 if is_cost or judgement.verdict.kind == SNAPSHOT else 1
@@ -79,6 +79,8 @@ def _causes_of(
     verdict = judgement.verdict
     yield from (each for each in causes if _is_same_failure(judgement, each))
     if verdict.kind == CRASH:
+        # An export that crashes on usual runs explains the crashes on all others.
+        yield from (each for each in causes if each.topic is Topic.VACUITY)
         return
     growth = [each for each in causes if _is_growth(each)]
     # What is wrong at the line of a growing query is repaired with it.

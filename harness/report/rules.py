@@ -39,8 +39,8 @@ _RULES: Mapping[Topic, Rule] = {
     ),
     Topic.SELFTEST: Rule(
         "The harness catches its seeded faults",
-        "An exporter that is broken on purpose was not caught by its name, or a correct one failed. "
-        "The change is in the harness, and its verdicts cannot be trusted before it is repaired.",
+        "An exporter that is broken on purpose was not caught by its name, or a correct one failed."
+        " The change is in the harness, and its verdicts cannot be trusted before it is repaired.",
     ),
 }
 

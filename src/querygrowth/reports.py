@@ -56,7 +56,6 @@ class Rule:
         """The rule as a SARIF `reportingDescriptor`, by its name."""
         described: dict[str, Any] = {
             "id": _rule_id(name),
-            "name": "".join(word.capitalize() for word in re.findall(r"\w+", name)),
             "shortDescription": {"text": self.text},
         }
         if self.help:
