@@ -20,7 +20,7 @@ from harness.bench.baseline import (
 from harness.bench.experiment import Experiment, located, run_experiment
 from harness.bench.paired_ratio import Pairing
 from harness.bench.race import OnStep, Race, run_race
-from harness.bench.results import Judgement, Results, Topic
+from harness.bench.results import NOT_JUDGED, Judgement, Results, Topic
 from harness.bench.revision_costs import RevisionCostsError, count_revision
 from harness.checks.check import Limits
 from harness.checks.declared import Declared
@@ -88,6 +88,7 @@ def _missing(topic: Topic) -> Judgement:
         expected=f"a verdict about {topic.value}",
         seen="nothing was judged",
         next_step="whether the round was cut short, or the results are of another command",
+        kind=NOT_JUDGED,
     )
     return Judgement(topic, verdict)
 
@@ -136,18 +137,30 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
     on_step("finding the formulas of the queries")
     # An export that ended in an error has no formula.
     both = (experiment.control, *((experiment.candidate,) if _exported(results) else ()))
-    texts = formulas_of(both, directory)
+    raised: list[Verdict] = []
+    try:
+        texts = formulas_of(both, directory)
+    except ExportFailedError as error:
+        texts = {}
+        raised.append(_of_error(error, experiment))
     on_step("checking exporters that are broken on purpose")
     tried = run_selftest(gate.selftest)
     judgements = (
         *results.judgements,
         *checked,
         *(Judgement(Topic.BASELINE, each) for each in costs),
+        *(Judgement(Topic.VACUITY, each) for each in raised),
         *(Judgement(Topic.SELFTEST, each.verdict) for each in tried),
     )
     # A fault that breaks one limit along many axes gives the same verdict many times.
     results = replace(results, judgements=tuple(dict.fromkeys(judgements)), formulas=texts)
-    return completed(_raced(results, gate.race, directory, on_step))
+    return completed(_raced(results, gate, directory, on_step))
+
+
+def _of_error(error: ExportFailedError, experiment: Experiment) -> Verdict:
+    """Return the verdict on an export that did not end, with a line of the checkout."""
+    defined_at = site_within(experiment.candidate.defined_at, experiment.checkout)
+    return located(with_relative_site(error.verdict, experiment.checkout), defined_at)
 
 
 def _judge_costs(gate: Gate, directory: Path, on_step: OnStep) -> tuple[Verdict, ...]:
@@ -158,8 +171,7 @@ def _judge_costs(gate: Gate, directory: Path, on_step: OnStep) -> tuple[Verdict,
     try:
         found = count_costs(experiment.candidate, directory)
     except ExportFailedError as error:
-        defined_at = site_within(experiment.candidate.defined_at, experiment.checkout)
-        return (located(with_relative_site(error.verdict, experiment.checkout), defined_at),)
+        return (_of_error(error, experiment),)
     # The program that counts a revision needs the harness's own environment.
     is_elsewhere = gate.race is not None and gate.race.python != sys.executable
     if gate.race is None or is_elsewhere or accepts_versions_of(baseline, found):
@@ -202,8 +214,9 @@ def _check(gate: Gate, directory: Path, on_step: OnStep) -> Iterator[Judgement]:
         yield Judgement(topic, verdict)
 
 
-def _raced(results: Results, race: Race | None, directory: Path, on_step: OnStep) -> Results:
+def _raced(results: Results, gate: Gate, directory: Path, on_step: OnStep) -> Results:
     """Return the results with the race against the base revision, if there is one."""
+    race = gate.race
     if race is None:
         return results
     if not _exported(results):
@@ -215,6 +228,11 @@ def _raced(results: Results, race: Race | None, directory: Path, on_step: OnStep
     def tell(pairing: Pairing, limit: int) -> None:
         on_step(f"racing {race.base.name}: {pairing.wall.ratio:.3f} after {pairing.rounds}")
 
-    pairing = run_race(race, directory, tell)
+    try:
+        pairing = run_race(race, directory, tell)
+    except ExportFailedError as error:
+        # What was measured before minutes of racing is kept and reported.
+        failed = Judgement(Topic.VACUITY, _of_error(error, gate.experiment))
+        return replace(results, judgements=(*results.judgements, failed))
     judgement = Judgement(Topic.SPEED, pairing.verdict())
     return replace(results, pairing=pairing, judgements=(*results.judgements, judgement))

@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,40 @@ def test_every_harness_command_in_a_script_exists_with_its_options(path: Path) -
             if words and words[0].rpartition("/")[2] == "harness":
                 options = {o for p in load_command(words[1]).params for o in p.opts}
                 assert {word for word in words if word.startswith("--")} <= options, line
+
+
+def test_the_action_runs_the_gate_with_options_that_exist() -> None:
+    (step,) = (step for step in _steps(ACTION) if step.get("id") == "gate")
+    assert '/harness" gate "${options[@]}"' in step["run"]
+    given = set(re.findall(r"(?:add |options=\()(--[\w-]+)", step["run"]))
+    depths = {f"--{depth}" for depth in ("quick", "all")}
+    assert len(given) > 8
+    assert given | depths <= {o for p in load_command("gate").params for o in p.opts}
+
+
+def test_every_extra_that_the_action_installs_exists() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    scripts = " ".join(step["run"] for step in _steps(ACTION) if "run" in step)
+    named = set(re.findall(r"\$ACTION\[([\w,-]+)\]", scripts))
+    assert named
+    assert named <= extras["project"]["optional-dependencies"].keys()
+
+
+def test_the_example_of_the_documentation_uses_inputs_that_exist() -> None:
+    text = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    steps = yaml.safe_load(example)["jobs"]["gate"]["steps"]
+    (ours,) = (step for step in steps if step["uses"].startswith("OWNER/"))
+    assert ours["with"].keys() <= _read(ACTION)["inputs"].keys()
+    pinned = {step["uses"] for path in WORKFLOWS for step in _steps(path) if "uses" in step}
+    assert {step["uses"] for step in steps if step is not ours} <= pinned
+
+
+def test_every_input_of_the_action_is_used_and_described() -> None:
+    text = ACTION.read_text(encoding="utf-8")
+    for name, described in _read(ACTION)["inputs"].items():
+        assert f"inputs.{name}" in text, name
+        assert described["description"].endswith("."), name
 
 
 def test_the_gate_compares_with_the_base_of_the_pull_request() -> None:

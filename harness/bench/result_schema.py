@@ -84,6 +84,7 @@ class SavedVerdict(Saved):
     next_step: str
     site: SavedSite | None
     kind: str = ""  # Older files lack it.
+    about: str = ""  # Older files lack it.
 
 
 class SavedJudgement(Saved):

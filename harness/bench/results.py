@@ -40,6 +40,10 @@ class Topic(StrEnum):
 _AFTER_GROWTH = frozenset((SNAPSHOT, CORRUPT, Kind.ORDER.value, Kind.ERROR.value))
 
 
+NOT_JUDGED = "not judged"
+"""The kind of a failed verdict on a topic that nothing judged."""
+
+
 @dataclass(frozen=True)
 class Judgement:
     """A verdict and its topic. The verdict's site is relative to the checkout's root."""

@@ -70,7 +70,7 @@ _RACED_ROWS = 500
 _OF_THE_HARNESS = ("harness/", "fixtures/", "src/querygrowth/")
 
 
-_BESIDE_RESULTS = ("saved", "nightly", "output")
+_BESIDE_RESULTS = ("saved", "nightly", "output", "docs_url")
 # Saved results are judged already, and only these options still change the decision.
 
 
@@ -115,6 +115,14 @@ def gate(
         Path | None,
         typer.Option("--results", help="Decide about saved results; measure nothing."),
     ] = None,
+    docs_url: Annotated[
+        str,
+        typer.Option(
+            "--docs-url",
+            metavar="URL",
+            help="The address of the folder of this documentation, for links in SARIF.",
+        ),
+    ] = "",
     output: OutputOption = Path("out"),
 ) -> int:
     """Judge equivalence, growth, baseline, targets, and the harness itself; exit 0, 1 or 2.
@@ -179,7 +187,7 @@ def gate(
             )
             with steps_bar(planned.steps) as on_step:
                 results = run_gate(planned, Path(directory), on_step)
-    print_results(output_console(), results, write_reports(results, output))
+    print_results(output_console(), results, write_reports(results, output, docs_url=docs_url))
     # After the results, whose text was printed while GitHub's commands were stopped.
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in render_annotations(results):

@@ -95,6 +95,11 @@ class Difference:
         return Kind.BYTES.value if is_hidden else self.kind.value
 
     @property
+    def about(self) -> str:
+        """The type of record and the field that differ, such as "node_state.attempt"."""
+        return ".".join(filter(None, (self.record_type, self.field)))
+
+    @property
     def headline(self) -> str:
         """The class of the difference and its place, on one line."""
         parts = [self.kind.value, *((self.place,) if self.place != "records" else ())]

@@ -86,6 +86,7 @@ class Comparison:
             evidence=(f"run        {self.run_id}", *(found.evidence if found else ())),
             next_step=found.hint if found else "",
             kind=self._kind_of_failure(found) if found else "",
+            about=found.about if found else "",
         )
 
     def _kind_of_failure(self, found: Difference) -> str:

@@ -30,13 +30,16 @@ class Written:
         return tuple(f"wrote {path}" for path in (self.results, self.page, self.summary))
 
 
-def write_reports(results: Results, directory: Path, *, history: Sequence[Entry] = ()) -> Written:
+def write_reports(
+    results: Results, directory: Path, *, history: Sequence[Entry] = (), docs_url: str = ""
+) -> Written:
     """Write results.json, report.html, report.md and report.sarif.
 
     Args:
         results: The results to report.
         directory: The folder; made if it does not exist.
         history: Earlier results for the page, oldest first.
+        docs_url: The address of the folder of the documentation, for links in the SARIF log.
     """
     # Imported here, as a plotting library takes longer to import than most commands run.
     from harness.report.page import render_page
@@ -53,7 +56,7 @@ def write_reports(results: Results, directory: Path, *, history: Sequence[Entry]
     texts = {
         written.page: render_page(results, history=history),
         written.summary: render_markdown(results),
-        written.sarif: render_sarif(results),
+        written.sarif: render_sarif(results, docs_url=docs_url),
     }
     for path, text in texts.items():
         with new_file(path) as file:

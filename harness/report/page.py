@@ -8,11 +8,13 @@ from jinja2 import Environment as Templates
 from jinja2 import FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.bench.causes import Failure, failures_by_cause
 from harness.bench.measurements import SizeResult
 from harness.bench.result_file import Entry
-from harness.bench.results import Results
+from harness.bench.results import Judgement, Results, Topic
 from harness.compare.difference import Difference
-from harness.report.charts import Chart, charts_of, draw, trend_charts
+from harness.report.charts import Chart, charts_of, history_chart, race_chart
+from harness.report.svg import draw
 from harness.report.text import (
     bytes_line,
     full_figures,
@@ -22,9 +24,11 @@ from harness.report.text import (
 )
 from querygrowth.activity import ShapeActivity
 from querygrowth.reports import visible
+from querygrowth.verdict import Outcome
 
 _HERE = Path(__file__).parent
 _SHOWN_SHAPES = 50
+_CHART_OF_METRIC = {"queries": "queries", "rows_per_second": "rate", "peak_mebibytes": "memory"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,10 @@ class DrawnChart:
 def render_page(results: Results, *, history: Sequence[Entry] = ()) -> str:
     """Render the page; `history` holds earlier results, oldest first."""
     template = _templates().get_template("page.html.jinja")
-    charts = (*charts_of(results), *trend_charts(history))
+    charts = (*charts_of(results), *history_chart(history))
+    race = race_chart(results.pairing) if results.pairing else None
+    failures = failures_by_cause(results)
+    difference = _first_difference(results)
     measured = results.largest if results.sizes else None
     cells = {}
     if measured:
@@ -53,13 +60,17 @@ def render_page(results: Results, *, history: Sequence[Entry] = ()) -> str:
         headline=headline(results),
         control=measured.control.observation.subject if measured else "control",
         candidate=measured.candidate.observation.subject if measured else "candidate",
-        failures=results.failures,
-        judgements=results.ordered_judgements,
-        difference=_first_difference(results),
+        failures=failures,
+        judgements=[
+            (each, _evidence(each, results, failures, difference))
+            for each in results.ordered_judgements
+        ],
+        difference=difference,
         cells=cells,
         speed=speed_line(results) if measured else "",
         bytes=bytes_line(results) if measured else "",
         charts=[_drawn(chart) for chart in charts],
+        race=_drawn(race) if race else None,
         rounds=_rounds(results),
         shapes=_most_sent(measured) if measured else (),
         history=history,
@@ -68,6 +79,29 @@ def render_page(results: Results, *, history: Sequence[Entry] = ()) -> str:
         # A file of this package, so it needs no escaping.
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704
     )
+
+
+def _evidence(
+    judgement: Judgement,
+    results: Results,
+    failures: Sequence[Failure],
+    difference: Difference | None,
+) -> str:
+    """Return the id of the part of the page that shows what a verdict is about; may be empty."""
+    for number, failure in enumerate(failures, start=1):
+        if judgement == failure.cause or judgement in failure.results:
+            return f"failure-{number}"
+    if judgement.topic is Topic.SPEED and results.pairing:
+        return "pairing"
+    if not results.sizes or judgement.verdict.outcome is Outcome.SKIPPED:
+        return ""
+    if judgement.topic is Topic.EQUIVALENCE and difference:
+        return "difference"
+    metrics = {f"{each.id} {each.title}": each.metric for each in results.targets}
+    chart = _CHART_OF_METRIC.get(metrics.get(judgement.verdict.subject, ""))
+    if chart:
+        return f"chart-{chart}"
+    return "charts" if judgement.topic is Topic.GROWTH else "numbers"
 
 
 def _templates() -> Templates:

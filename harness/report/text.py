@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from harness.bench.causes import failures_by_cause
 from harness.bench.measurements import (
     DesignTimings,
     FullMeasurement,
@@ -21,6 +22,7 @@ from harness.bench.measurements import (
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.timing import Timing
 from harness.exporters.observation import MemoryUse
+from harness.report.rules import TOOL, rules
 from querygrowth.reports import (
     Reported,
     annotations,
@@ -43,20 +45,8 @@ OUTCOME_STYLES: Mapping[Outcome, str] = {
 }
 """How a terminal shows an outcome."""
 
-_TOOL = "landscape export gate"
-_RULES: Mapping[str, str] = {
-    Topic.VACUITY: "Something was measured",
-    Topic.EQUIVALENCE: "The export is the control's, to the byte",
-    Topic.GROWTH: "Queries do not grow with the run",
-    Topic.BASELINE: "Nothing costs more than the accepted baseline",
-    Topic.TARGETS: "The agreed targets are reached",
-    Topic.SPEED: "Not slower than the base revision",
-    Topic.SELFTEST: "The harness catches its seeded faults",
-}
-"""The rule of a topic, for code scanning."""
-
 _EXPLAINED = 3
-# One cause often fails several verdicts, and a terminal shows the last screen.
+# A terminal shows the last screen.
 _SHOWN_DIGITS = 12
 
 
@@ -95,14 +85,9 @@ def render_judgements(judgements: Iterable[Judgement]) -> RenderableType:
 def render_failures(results: Results) -> RenderableType:
     """Explain the first failures, if any, and end with the result in one line."""
     # The result comes last, next to the prompt, where a person looks first.
-    failures = results.failures
-    # The same failure at several sizes is explained once, so that it does not hide the others.
-    first_of = {
-        (each.topic, each.verdict.subject, each.verdict.seen): each for each in failures[::-1]
-    }
-    shown = [each for each in failures if each in first_of.values()][:_EXPLAINED]
-    explained = (Text(f"\n{visible_verdict(each.verdict)}") for each in shown)
-    rest = len(failures) - len(shown)
+    failures = failures_by_cause(results)
+    explained = (Text(f"\n{visible_verdict(each.explained())}") for each in failures[:_EXPLAINED])
+    rest = len(failures) - _EXPLAINED
     more = (Text(f"\n... and {rest} more: the reports explain them"),) if rest > 0 else ()
     return Group(*explained, *more, Text(f"\n{visible(headline(results))}"))
 
@@ -112,13 +97,18 @@ def render_markdown(results: Results) -> str:
     return "\n".join(_markdown_lines(results)) + "\n"
 
 
-def render_sarif(results: Results) -> str:
-    """Render failed and inconclusive verdicts as a SARIF log for code scanning."""
-    return sarif_log(_reported(results), tool=_TOOL, rules=_RULES, root=Path.cwd())
+def render_sarif(results: Results, *, docs_url: str = "") -> str:
+    """Render the causes of failures and inconclusive verdicts as a SARIF log for code scanning.
+
+    Args:
+        results: The results to report.
+        docs_url: The address of the folder of the documentation. Without it no rule has a link.
+    """
+    return sarif_log(_reported(results), tool=TOOL, rules=rules(docs_url), root=Path.cwd())
 
 
 def render_annotations(results: Results) -> Iterator[str]:
-    """Yield a GitHub workflow command for every failed or inconclusive verdict."""
+    """Yield a GitHub workflow command for every cause of failures and inconclusive verdict."""
     yield from annotations(_reported(results), root=Path.cwd())
 
 
@@ -164,10 +154,16 @@ def bytes_line(results: Results) -> str:
 def headline(results: Results) -> str:
     """The result in one line: the first failure, and the number of verdicts by outcome."""
     counts = Counter(each.verdict.outcome for each in results.judgements)
-    counted = ", ".join(f"{counts[each]} {each}" for each in Outcome if counts[each])
-    failures = results.failures
+    failures = failures_by_cause(results)
+    words = {each: f"{counts[each]} {each}" for each in Outcome if counts[each]}
+    following = sum(len(each.results) for each in failures)
+    if following:
+        verb = "follow" if following > 1 else "follows"
+        whole = "it" if len(failures) == 1 else "them"
+        words[Outcome.FAILED] = f"{len(failures)} failed and {following} that {verb} from {whole}"
+    counted = ", ".join(words.values())
     if failures:
-        first = failures[0]
+        first = failures[0].cause
         seen, formula = first.verdict.seen, results.formulas.get(first.verdict.subject)
         if formula and first.topic is Topic.GROWTH:
             seen = f"{seen}: queries = {formula}"
@@ -178,7 +174,13 @@ def headline(results: Results) -> str:
 
 
 def _reported(results: Results) -> tuple[Reported, ...]:
-    return tuple(Reported(each.topic.value, each.verdict) for each in results.ordered_judgements)
+    """The failures by their causes, and then all verdicts that did not fail."""
+    failures = failures_by_cause(results)
+    others = (each for each in results.ordered_judgements if not each.verdict.failed)
+    return (
+        *(Reported(each.cause.topic.value, each.explained()) for each in failures),
+        *(Reported(each.topic.value, each.verdict) for each in others),
+    )
 
 
 def _measurements_table(size: SizeResult) -> Table:
@@ -214,10 +216,14 @@ def _markdown_lines(results: Results) -> Iterator[str]:
             yield f"| {plain(name)} | {plain(cell)} |"
     for name, formula in results.formulas.items():
         yield from ("", f"{plain(name)}: {code(f'queries = {formula}')}")
-    yield from ("", "## Every verdict", "", *markdown_table(_reported(results)))
+    yield from ("", "## Every verdict", "", *markdown_table(_every(results)))
     environment = results.environment
     measured_on = f"{environment.machine}; CPython {environment.python}, {environment.database}"
     yield from ("", plain(f"Measured on {measured_on}, revision {environment.commit}"))
+
+
+def _every(results: Results) -> Iterator[Reported]:
+    return (Reported(each.topic.value, each.verdict) for each in results.ordered_judgements)
 
 
 def _markdown_figures(results: Results) -> Iterator[str]:

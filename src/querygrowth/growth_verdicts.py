@@ -52,7 +52,7 @@ from querygrowth.growth_evidence import (
 from querygrowth.growth_report import AxisGrowth, GrowthReport
 from querygrowth.table_limits import misspelt_table
 from querygrowth.trend import trend
-from querygrowth.verdict import Outcome, Verdict, judge
+from querygrowth.verdict import GROWTH, Outcome, Verdict, judge
 
 # What to look at where a count beside queries is not the same at every scale.
 _STEADY_ADVICE = {
@@ -213,6 +213,7 @@ def _judge_queries(
         ],
         next_step=advice(growing, axis),
         site=site,
+        kind=GROWTH,
     )
 
 

@@ -38,6 +38,34 @@ class Reported:
     verdict: Verdict
 
 
+@dataclass(frozen=True)
+class Rule:
+    """What a rule asks for, as code scanning shows it.
+
+    Args:
+        text: One short sentence.
+        help: A paragraph: what a failure means, and what to do about it. May be empty.
+        help_uri: The address of a page about the rule. May be empty.
+    """
+
+    text: str
+    help: str = ""
+    help_uri: str = ""
+
+    def descriptor(self, name: str) -> dict[str, Any]:
+        """The rule as a SARIF `reportingDescriptor`, by its name."""
+        described: dict[str, Any] = {
+            "id": _rule_id(name),
+            "shortDescription": {"text": self.text},
+        }
+        if self.help:
+            described["fullDescription"] = {"text": self.help}
+            described["help"] = {"text": self.help}
+        if self.help_uri:
+            described["helpUri"] = self.help_uri
+        return described
+
+
 def visible(text: str, *, kept: str = "") -> str:
     """Escape control characters, so that all of the text is visible, on one line.
 
@@ -97,14 +125,14 @@ def with_relative_site(verdict: Verdict, root: Path) -> Verdict:
 
 
 def sarif_log(
-    reported: Iterable[Reported], *, tool: str, rules: Mapping[str, str], root: Path
+    reported: Iterable[Reported], *, tool: str, rules: Mapping[str, str | Rule], root: Path
 ) -> str:
     """Write failed and inconclusive verdicts as a SARIF 2.1.0 log for code scanning.
 
     Args:
         reported: All verdicts, in the order in which to list them. Others are left out.
         tool: The name of the program that judged.
-        rules: A short sentence that describes the rule, by the rule's name.
+        rules: The rule by its name, or only the short sentence that describes it.
         root: The checkout's root. Paths in the log are relative to it ("SRCROOT").
 
     Returns:
@@ -113,8 +141,8 @@ def sarif_log(
     driver = {
         "name": tool,
         "rules": [
-            {"id": _rule_id(name), "shortDescription": {"text": text}}
-            for name, text in rules.items()
+            (rule if isinstance(rule, Rule) else Rule(rule)).descriptor(name)
+            for name, rule in rules.items()
         ],
     }
     run = {

@@ -65,6 +65,8 @@ class Verdict:
         next_step: Where to look or what to try; empty after a pass.
         site: The line of source that the verdict is about, if it is known.
         kind: The kind of failure in one word, for programs that sort failures; may be empty.
+        about: The thing that failed, such as "node_state.attempt": failures of one kind about one
+            thing have one cause. May be empty.
     """
 
     subject: str
@@ -75,6 +77,7 @@ class Verdict:
     next_step: str = ""
     site: CallSite | None = None
     kind: str = ""
+    about: str = ""
 
     @property
     def passed(self) -> bool:
@@ -119,6 +122,7 @@ def judge(
     next_step: str = "",
     site: CallSite | None = None,
     kind: str = "",
+    about: str = "",
 ) -> Verdict:
     """Build a verdict that passes or fails on one condition.
 
@@ -131,6 +135,7 @@ def judge(
         next_step: What to try after a failure. A pass does not keep it.
         site: The line of source that caused a failure. A pass does not keep it.
         kind: The kind of failure in one word. A pass does not keep it.
+        about: The thing that failed. A pass does not keep it.
     """
     return Verdict(
         subject=subject,
@@ -141,6 +146,7 @@ def judge(
         next_step="" if holds else next_step,
         site=None if holds else site,
         kind="" if holds else kind,
+        about="" if holds else about,
     )
 
 

@@ -1,5 +1,6 @@
 """The report page in a real browser: complete, quiet, readable, and safe with hostile text."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,9 @@ from harness.bench.paired_ratio import Pairing, pair
 from harness.bench.result_file import Entry, load_results
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.timing import Timing
+from harness.report.charts import charts_of
 from harness.report.page import render_page
+from harness.report.svg import draw
 from querygrowth.activity import ShapeActivity
 from querygrowth.verdict import Outcome, Verdict
 
@@ -106,7 +109,7 @@ def test_every_chart_is_drawn_and_the_page_fits_its_width(
     viewport = {"width": width, "height": 800}
     with opened(browser, page, tmp_path / "r.html", color_scheme=scheme, viewport=viewport) as tab:
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
-        for key in ("queries", "rate", "memory", "work"):
+        for key in ("queries", "control", "rate", "memory", "work"):
             picture = tab.locator(f"#chart-{key} svg[role=img]")
             assert picture.bounding_box()["width"] > 200
             assert tab.locator(f"#chart-{key} path").count() > 5
@@ -119,21 +122,86 @@ def test_every_chart_is_drawn_and_the_page_fits_its_width(
 def test_every_chart_has_a_title_units_and_a_text_alternative(browser: Any, tmp_path: Path) -> None:
     with opened(browser, render_page(PASSED), tmp_path / "report.html") as tab:
         pictures = tab.locator("svg[role=img]")
-        assert pictures.count() == 4
-        for number in range(4):
+        assert pictures.count() == 6
+        for number in range(5):
             labels = pictures.nth(number).get_attribute("aria-labelledby").split()
             title, description = (tab.locator(f"#{label}").text_content() for label in labels)
             assert title
-            assert "against source rows of the run, both axes logarithmic" in description
-            assert "control LegacyLandscapeExporter" in description
+            assert "against source rows of the run" in description
+            assert "Exporter" in description
+
+
+def test_a_constant_is_level_and_a_rise_is_shaded_on_axes_from_zero() -> None:
+    constant, *others = charts_of(PASSED)
+    assert constant.lines[0].label == "candidate LandscapeExporter: the same at every size"
+    assert others[0].lines[0].label == "control LegacyLandscapeExporter: from 217 to 6,309"
+    rising, *_ = charts_of(load_results(SAVED / "n_plus_one.json"))
+    assert rising.lines[0].label == "candidate MembersBatchByBatch: from 13 to 15"
+    for chart in (constant, rising, others[0]):
+        assert not chart.is_logarithmic
+        assert chart.y_floor == 0
+    assert "var(--bad)" not in draw(constant)
+    assert "var(--bad)" in draw(rising)
+
+
+def test_every_target_is_in_the_unit_of_its_axis() -> None:
+    agreed = {each.metric: each for each in PASSED.targets}
+    charts = {chart.key: chart for chart in charts_of(PASSED)}
+    rate, memory = agreed["rows_per_second"], agreed["peak_mebibytes"]
+    assert charts["rate"].y_label == "rows/s"
+    assert [each.value for each in charts["rate"].levels] == [rate.at_least]
+    assert charts["rate"].lines[1].ys[-1] == pytest.approx(
+        PASSED.largest.candidate.timing.per_second(PASSED.largest.run.rows)
+    )
+    assert charts["memory"].y_label == memory.unit
+    assert [each.value for each in charts["memory"].levels] == [memory.at_most]
+    assert [each.value for each in charts["queries"].levels] == [agreed["queries"].exactly]
 
 
 @in_a_browser
-def test_the_slopes_of_control_and_candidate_can_be_read(browser: Any, tmp_path: Path) -> None:
+def test_a_pointer_on_a_point_shows_its_values(browser: Any, tmp_path: Path) -> None:
     with opened(browser, render_page(PASSED), tmp_path / "report.html") as tab:
-        queries = tab.locator("#chart-queries").text_content()
-        assert "control LegacyLandscapeExporter (slope 0.99)" in queries
-        assert "candidate LandscapeExporter (slope 0.00)" in queries
+        shown = tab.locator("#chart-queries g > title").all_text_contents()
+        assert shown == [
+            f"candidate LandscapeExporter: 12 queries, source rows of the run: {rows}"
+            for rows in (10, 30, 300)
+        ]
+        box = tab.locator("#queries-0-2 use").bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        found = "([x, y]) => document.elementFromPoint(x, y).closest('g[id^=queries-]').id"
+        tab.evaluate("y => window.scrollTo(0, y - 200)", y)
+        y -= tab.evaluate("window.scrollY")
+        assert tab.evaluate(found, [x, y]) == "queries-0-2"
+
+
+def every_kind() -> dict[str, Results]:
+    saved = {name: load_results(SAVED / f"{name}.json") for name in ("n_plus_one", "retry_order")}
+    return {"passed": PASSED, "slower": slower(), **saved}
+
+
+@pytest.mark.parametrize("name", every_kind())
+def test_every_link_leads_to_a_part_of_the_page(name: str) -> None:
+    results = every_kind()[name]
+    page = render_page(results, history=earlier(22.0, 21.0))
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    linked = re.findall(r'href="#([^"]+)"', page)
+    assert set(linked) <= set(ids)
+    sections = re.findall(r'<section id="([^"]+)"', page)
+    assert linked[: len(sections)] == sections
+    rows = re.findall(r'<tr class="(\w+)"><th scope="row">(<a href="#failure-)?', page)
+    assert all(bool(link) == (outcome == "failed") for outcome, link in rows)
+
+
+@in_a_browser
+@pytest.mark.parametrize("name", every_kind())
+def test_it_prints_on_three_pages_at_most(browser: Any, tmp_path: Path, name: str) -> None:
+    with opened(browser, render_page(every_kind()[name]), tmp_path / "report.html") as tab:
+        paper = tab.pdf(
+            format="A4", margin=dict.fromkeys(("top", "bottom", "left", "right"), "1cm")
+        )
+        pages = paper.count(b"/Type /Page") - paper.count(b"/Type /Pages")
+        assert 1 <= pages <= 3
 
 
 @in_a_browser
@@ -169,7 +237,12 @@ def test_a_slower_head_shows_its_ratio_round_by_round(browser: Any, tmp_path: Pa
         text = tab.locator("#pairing").text_content()
         assert "ratio 0.848" in text
         assert "Higher is better" in text
-        assert tab.locator("#pairing tbody tr").count() == 12
+        assert tab.locator("#chart-race svg[role=img]").count() == 1
+        table = tab.locator("#pairing tbody tr")
+        assert table.count() == 12
+        assert not table.first.is_visible()
+        tab.locator("#pairing summary", has_text="12 rounds as a table").click()
+        assert table.first.is_visible()
 
 
 @in_a_browser
@@ -178,13 +251,10 @@ def test_earlier_results_are_plotted_and_the_change_is_marked(browser: Any, tmp_
     history = (*history[:2], replace(history[2], changed=True))
     with opened(browser, render_page(PASSED, history=history), tmp_path / "report.html") as tab:
         assert tab.locator("#chart-history svg[role=img]").count() == 1
+        shown = tab.locator("#chart-history g > title").all_text_contents()
+        assert "date and revision: 2026-01-02 0000000" in shown[1]
+        assert "changed here" in shown[2]
         assert tab.locator("#history tbody tr").nth(2).text_content().count("changed here") == 1
-
-
-@in_a_browser
-def test_it_prints_on_paper(browser: Any, tmp_path: Path) -> None:
-    with opened(browser, render_page(PASSED), tmp_path / "report.html") as tab:
-        assert tab.pdf().startswith(b"%PDF")
 
 
 def test_the_page_needs_nothing_from_elsewhere() -> None:
@@ -197,7 +267,7 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
 
 
 def test_results_without_a_measured_run_render_too() -> None:
-    page = render_page(replace(PASSED, sizes=(), judgements=(), formulas={}))
+    page = render_page(replace(PASSED, sizes=(), judgements=(), formulas={}, pairing=None))
     assert "nothing was judged" in page
     assert "<svg" not in page
 
