@@ -1,0 +1,71 @@
+"""Watch the bodies of tests, one after another, on every engine of the process."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+from querygrowth.call_sites import Project
+from querygrowth.every_engine import EveryEngine
+from querygrowth.listener import attached
+from querygrowth.log import log_of_every_engine
+from querygrowth.stack import StackWalker
+from querygrowth.suite.allowed import begin_blocks, end_blocks
+from querygrowth.suite.findings import Finding
+from querygrowth.suite.patterns import patterns_in
+from querygrowth.suite.settings import Settings
+from querygrowth.suite.trails import TestBody, TestFiles
+
+
+class Watcher:
+    """Records what one test after another sends.
+
+    The listeners stay attached, and are paused between the tests.
+
+    Args:
+        project: Decides which files are the user's own.
+        settings: The levels and thresholds.
+        root: The root of the project.
+        test_modules: The names of test modules, as pytest's setting `python_files` has them.
+    """
+
+    def __init__(
+        self, project: Project, settings: Settings, root: Path, test_modules: Sequence[str]
+    ) -> None:
+        self._walker = StackWalker(project)
+        self._settings = settings
+        self._files = TestFiles(root, test_modules)
+        self._every = EveryEngine(count_rows=False)
+        self._every.pause()
+        attached(Engine, self._every.listeners())
+
+    def begin(self) -> None:
+        """Begin to record."""
+        self._every.begin(self._walker)
+        begin_blocks()
+
+    def end(self, item: Any) -> tuple[list[Finding], int]:
+        """End recording, and find the patterns.
+
+        Args:
+            item: The test, as a `pytest.Item`.
+
+        Returns:
+            The findings, and the number of queries.
+        """
+        try:
+            log = log_of_every_engine(self._every)
+            body = TestBody(getattr(item, "function", None), getattr(item, "fixturenames", ()))
+            found = patterns_in(log, body, self._files, self._settings)
+            return found, log.total
+        finally:
+            # Engines and statements are kept until the next test is over otherwise.
+            self._every.pause()
+            end_blocks()
+
+    def detach(self) -> None:
+        """Detach the listeners from all engines."""
+        for name, listener in self._every.listeners().items():
+            if event.contains(Engine, name, listener):
+                event.remove(Engine, name, listener)
