@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from querygrowth.call_sites import CallSite
-from querygrowth.reports import Reported, annotations, plain, sarif_log, site_within
+from querygrowth.reports import Reported, annotations, plain, sarif_log, site_within, visible
 from querygrowth.suite.accepted import Sorted
 from querygrowth.suite.findings import Finding
 from querygrowth.suite.rules import RULES, Level
@@ -27,23 +27,23 @@ class Totals:
     Attributes:
         tests: The tests whose bodies were watched.
         queries: The queries that they sent.
-        not_watched: Why tests were not watched, and the first of them with their number.
+        notes: What has to be said of tests, such as why they were not watched, and the first of
+            these tests with their number.
         expired: The ignores that hold no more.
     """
 
     tests: int = 0
     queries: int = 0
-    not_watched: dict[str, tuple[str, int]] = field(default_factory=dict)
+    notes: dict[str, tuple[str, int]] = field(default_factory=dict)
     expired: tuple[Ignore, ...] = ()
-
-    def leave_out(self, test: str, reason: str) -> None:
-        """Note a test that was not watched."""
-        first, count = self.not_watched.get(reason, (test, 0))
-        self.not_watched[reason] = (first, count + 1)
 
 
 def lines_of(finding: Finding) -> Iterator[str]:
     """Yield the lines that explain a finding, the title first."""
+    return map(visible, _lines_of(finding))
+
+
+def _lines_of(finding: Finding) -> Iterator[str]:
     yield f"{_certainty(finding)}{finding.title}"
     yield f"  sent at: {finding.site}"
     if finding.loop_site is not None:
@@ -94,11 +94,11 @@ def terminal_lines(totals: Totals, found: Sorted) -> Iterator[str]:
         yield ""
         yield f'in test code ({_count(len(in_tests), "place")}; test-code = "off" hides them):'
         for finding in in_tests[:_MOST_IN_TEST_CODE]:
-            yield f"  {finding.title}"
-            yield f"    sent at: {finding.site}; {_tests(finding)}"
+            yield visible(f"  {finding.title}")
+            yield visible(f"    sent at: {finding.site}; {_tests(finding)}")
         if len(in_tests) > _MOST_IN_TEST_CODE:
             yield f"  and {len(in_tests) - _MOST_IN_TEST_CODE} more"
-    notes = list(_notes(totals, found))
+    notes = list(map(visible, _notes(totals, found)))
     if notes:
         yield ""
         yield from notes
@@ -108,8 +108,8 @@ def terminal_lines(totals: Totals, found: Sorted) -> Iterator[str]:
 
 
 def _notes(totals: Totals, found: Sorted) -> Iterator[str]:
-    for reason, (test, count) in totals.not_watched.items():
-        yield f"not watched: {test}{f' and {count - 1} more' if count > 1 else ''}: {reason}"
+    for text, (test, count) in totals.notes.items():
+        yield f"{test}{f' and {count - 1} more' if count > 1 else ''}: {text}"
     for ignore in totals.expired:
         yield f"expired on {ignore.expires}, and ignores nothing any more: {ignore}"
     for ignore in found.unused:

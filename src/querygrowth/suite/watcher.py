@@ -1,6 +1,7 @@
 """Watch the bodies of tests, one after another, on every engine of the process."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,24 @@ from querygrowth.stack import StackWalker
 from querygrowth.suite.allowed import begin_blocks, end_blocks
 from querygrowth.suite.findings import Finding
 from querygrowth.suite.patterns import patterns_in
+from querygrowth.suite.records import lines_of_record
 from querygrowth.suite.settings import Settings
 from querygrowth.suite.trails import TestBody, TestFiles
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What one test showed.
+
+    Attributes:
+        found: The findings.
+        queries: The number of queries.
+        record: The statements with their counts; None if they were not asked for.
+    """
+
+    found: list[Finding]
+    queries: int
+    record: list[str] | None
 
 
 class Watcher:
@@ -45,20 +62,20 @@ class Watcher:
         self._every.begin(self._walker)
         begin_blocks()
 
-    def end(self, item: Any) -> tuple[list[Finding], int]:
+    def end(self, item: Any, *, judged: bool, recorded: bool) -> Watched:
         """End recording, and find the patterns.
 
         Args:
             item: The test, as a `pytest.Item`.
-
-        Returns:
-            The findings, and the number of queries.
+            judged: Whether patterns are looked for.
+            recorded: Whether the statements are asked for.
         """
         try:
             log = log_of_every_engine(self._every)
             body = TestBody(getattr(item, "function", None), getattr(item, "fixturenames", ()))
-            found = patterns_in(log, body, self._files, self._settings)
-            return found, log.total
+            found = patterns_in(log, body, self._files, self._settings) if judged else []
+            texts = (sent.shape.text for sent in log.queries) if recorded else ()
+            return Watched(found, log.total, lines_of_record(texts) if recorded else None)
         finally:
             # Engines and statements are kept until the next test is over otherwise.
             self._every.pause()
