@@ -2,11 +2,12 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from querygrowth.activity import ShapeActivity
+from querygrowth.call_sites import Callers
 from querygrowth.causes import Cause, Parents, parents_by_number
 from querygrowth.fixes import fix_of
 from querygrowth.log import QueryLog
@@ -42,17 +43,22 @@ class Sent:
     trail: Trail
     transaction: object
     parents: Parents | None
-    segment: int
+    call: object
 
 
 def patterns_in(
-    log: QueryLog, body: TestBody, files: TestFiles, settings: Settings
+    log: QueryLog,
+    body: TestBody,
+    files: TestFiles,
+    settings: Settings,
+    call_of: Callable[[Callers], object],
 ) -> list[Finding]:
     """Find the patterns in what a test sent.
 
     Args:
         log: What its body sent.
         body: The function of the test.
+        call_of: Tells the calls of a test from each other that run in threads or tasks.
         files: Tells test files from others.
         settings: The levels and thresholds.
 
@@ -60,7 +66,7 @@ def patterns_in(
         The findings, each place once, without the name of the test.
     """
     unread = [
-        (execution, execution.callers.chain, each)
+        (execution, execution.callers, each)
         for execution, each in log.unread
         if execution.kind is StatementKind.QUERY
         and not execution.continued
@@ -69,28 +75,29 @@ def patterns_in(
         and not is_allowed(execution.started)
     ]
     # Reading takes much longer than this, and most tests send nothing twice from one line.
-    nearest = Counter(trail_key(chain[:1]) for _, chain, _ in unread)
+    nearest = Counter(trail_key(callers.chain[:1]) for _, callers, _ in unread)
     if max(nearest.values(), default=0) < 2:
         return []
     known: dict[TrailKey, Trail] = {}
     trails: list[Trail] = []
-    for _, chain, _ in unread:
-        key = trail_key(chain)
+    for _, callers, _ in unread:
+        key = trail_key(callers.chain)
         if key not in known:
-            known[key] = Trail(chain, body, files)
+            known[key] = Trail(callers.chain, body, files)
         trails.append(known[key])
     queries = [each.read(number, sent) for number, (sent, _, each) in enumerate(unread, 1)]
     parents = parents_by_number(queries)
     segments = _segments(queries, trails)
     groups: defaultdict[tuple[object, ...], list[Sent]] = defaultdict(list)
-    for (execution, _, each), query, trail, segment in zip(
+    for (execution, callers, each), query, trail, segment in zip(
         unread, queries, trails, segments, strict=True
     ):
         rule = _rule_of(query)
         if rule is None or settings.levels[rule.name] is Level.OFF:
             continue
         transaction = (id(each), execution.transaction)
-        sent = Sent(query, trail, transaction, parents.get(query.number), segment)
+        call = (call_of(callers), segment)
+        sent = Sent(query, trail, transaction, parents.get(query.number), call)
         # Objects whose attributes are loaded may be reached on several ways through one line.
         way = trail.key[:1] if query.load and query.load.needs else trail.key
         groups[rule.name, _about(query, rule), way].append(sent)
@@ -164,7 +171,7 @@ def _most(group: Sequence[Sent], by_number: Mapping[int, Trail]) -> int:
     most = max(map(_most_of_way, ways.values()))
     # A statement that loads several parents, and what is loaded for them later, is one call.
     of_parents = Counter(
-        (sent.parents and sent.parents.number, sent.segment, sent.trail.test_place)
+        (sent.parents and sent.parents.number, sent.call, sent.trail.test_place)
         for sent in group
         if sent.query.load is not None
         and sent.query.load.needs
@@ -176,7 +183,11 @@ def _most(group: Sequence[Sent], by_number: Mapping[int, Trail]) -> int:
 
 def _is_of_one_call(sent: Sent, by_number: Mapping[int, Trail]) -> bool:
     trail = sent.trail
-    if trail.loop is not None or not trail.may_be_called_again:
+    if trail.loop is not None:
+        return True
+    if trail.in_test_code:
+        return False
+    if not trail.may_be_called_again:
         return True
     loaded = by_number.get(sent.parents.number) if sent.parents else None
     return loaded is not None and loaded.test_place == trail.test_place
@@ -185,14 +196,14 @@ def _is_of_one_call(sent: Sent, by_number: Mapping[int, Trail]) -> bool:
 def _most_of_way(group: Sequence[Sent]) -> int:
     """The same for statements that came the same way."""
     trail = group[0].trail
-    if not trail.may_be_called_again:
-        if trail.loop is not None:
-            return len(group)
-        # A library repeats it. It may run several requests for one call of the test.
-        return max(Counter(sent.transaction for sent in group).values())
     if trail.loop is not None:
-        return max(Counter(sent.segment for sent in group).values())
-    return 0
+        if not trail.may_be_called_again:
+            return len(group)
+        return max(Counter(sent.call for sent in group).values())
+    if trail.may_be_called_again or trail.in_test_code:
+        return 0
+    # A library repeats it. It may run several requests for one call of the test.
+    return max(Counter(sent.transaction for sent in group).values())
 
 
 def _finding(

@@ -163,7 +163,7 @@ class SuitePlugin:
                 self._watcher = Watcher(
                     self._project(), self._settings, self._root, self._config.getini("python_files")
                 )
-            self._watcher.begin()
+            self._watcher.begin(item.path)
         except (Exception, pytest.fail.Exception) as error:
             shown["note"] = f"not watched: {_first_line(error)}"
             return False

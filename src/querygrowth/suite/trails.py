@@ -36,6 +36,10 @@ class TestFiles:
         self._patterns = [pattern for pattern in patterns if "/" not in pattern]
         self._known: dict[str, bool] = {}
 
+    def add(self, path: str) -> None:
+        """Note a file that a test was collected from, whatever its name is."""
+        self._known[path] = True
+
     def contains(self, path: str) -> bool:
         """Whether a file holds tests or what only they use."""
         known = self._known.get(path)
@@ -137,7 +141,9 @@ class Trail:
             for place, test in zip(self.chain, self._is_test, strict=True)
             if self.in_test_code or not test
         ]
-        codes = [id(place[0]) for place in counted if not isinstance(place, CallSite)]
+        # Behind an async engine, the stack may show one frame twice.
+        distinct = dict.fromkeys(map(_key, counted))
+        codes = [key[0] for key in distinct if isinstance(key, tuple)]
         for place in counted:
             if isinstance(place, CallSite):
                 continue

@@ -1,13 +1,15 @@
 """Watch the bodies of tests, one after another, on every engine of the process."""
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from sqlalchemy import Engine, event
 
-from querygrowth.call_sites import Project
+from querygrowth.call_sites import Callers, CallSite, Project
 from querygrowth.every_engine import EveryEngine
 from querygrowth.listener import attached
 from querygrowth.log import log_of_every_engine
@@ -35,6 +37,47 @@ class Watched:
     record: list[str] | None
 
 
+# In the threads and tasks that a test starts, the test is not on the stack. A request that a test
+# client runs there has a context of its own.
+_call: ContextVar[object] = ContextVar("querygrowth_call")
+
+
+class CallWalker(StackWalker):
+    """Walks the stack, and notes which call of the application it belongs to.
+
+    Args:
+        project: Decides which files are the user's own.
+        files: Tells test files from others.
+    """
+
+    def __init__(self, project: Project, files: TestFiles) -> None:
+        super().__init__(project)
+        self._files = files
+        self._calls: dict[int, object] = {}
+
+    def clear(self) -> None:
+        """Forget the calls, together with the statements that they belong to."""
+        self._calls = {}
+
+    def call_of(self, callers: Callers) -> object:
+        """The call that a statement belongs to; None where a test is on its stack."""
+        return self._calls.get(id(callers))
+
+    def callers(self, frame: FrameType | None) -> Callers:
+        """Find the callers of a statement; see `StackWalker.callers`."""
+        found = super().callers(frame)
+        chain = found.chain
+        if chain:
+            place = chain[-1]
+            path = place.path if isinstance(place, CallSite) else place[0].co_filename
+            if not self._files.contains(path):
+                call = _call.get(None)
+                if call is None:
+                    _call.set(call := object())
+                self._calls[id(found)] = call
+        return found
+
+
 class Watcher:
     """Records what one test after another sends.
 
@@ -50,15 +93,20 @@ class Watcher:
     def __init__(
         self, project: Project, settings: Settings, root: Path, test_modules: Sequence[str]
     ) -> None:
-        self._walker = StackWalker(project)
         self._settings = settings
         self._files = TestFiles(root, test_modules)
+        self._walker = CallWalker(project, self._files)
         self._every = EveryEngine(count_rows=False)
         self._every.pause()
         attached(Engine, self._every.listeners())
 
-    def begin(self) -> None:
-        """Begin to record."""
+    def begin(self, test_file: Path) -> None:
+        """Begin to record.
+
+        Args:
+            test_file: The file of the test.
+        """
+        self._files.add(str(test_file))
         self._every.begin(self._walker)
         begin_blocks()
 
@@ -73,12 +121,15 @@ class Watcher:
         try:
             log = log_of_every_engine(self._every)
             body = TestBody(getattr(item, "function", None), getattr(item, "fixturenames", ()))
-            found = patterns_in(log, body, self._files, self._settings) if judged else []
+            found = []
+            if judged:
+                found = patterns_in(log, body, self._files, self._settings, self._walker.call_of)
             texts = (sent.shape.text for sent in log.queries) if recorded else ()
             return Watched(found, log.total, lines_of_record(texts) if recorded else None)
         finally:
             # Engines and statements are kept until the next test is over otherwise.
             self._every.pause()
+            self._walker.clear()
             end_blocks()
 
     def detach(self) -> None:
