@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         compare_results,
     )
     from querygrowth.statements import Shape, StatementKind
+    from querygrowth.suite.allowed import allow_queries
     from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, VerdictError
     from querygrowth.watch import StepError
     from querygrowth.work import count_branches, count_vm_steps
@@ -61,6 +62,7 @@ __all__ = [
     "Verdict",
     "VerdictError",
     "activity_of",
+    "allow_queries",
     "assert_query_growth",
     "assert_same_results",
     "attribute",
@@ -88,6 +90,7 @@ _MODULES = {
     "query": ("Query",),
     "rewrite": ("InconclusiveError", "SameResults", "assert_same_results", "compare_results"),
     "statements": ("Shape", "StatementKind"),
+    "suite.allowed": ("allow_queries",),
     "verdict": ("InconclusiveWarning", "Outcome", "Verdict", "VerdictError"),
     "watch": ("StepError",),
     "work": ("count_branches", "count_vm_steps"),

@@ -29,7 +29,8 @@ class allow_queries:  # noqa: N801  # it is used like a function
     """
 
     def __init__(self, reason: str) -> None:
-        if not str(reason).strip() or callable(reason):
+        given: object = reason
+        if not isinstance(given, str) or not given.strip():
             raise ValueError(
                 f"allow_queries needs a reason, such as allow_queries('at most 3'), got {reason!r}"
             )

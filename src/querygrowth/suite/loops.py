@@ -6,6 +6,7 @@ of them has the loop in the application.
 """
 
 import dis
+import sys
 from functools import lru_cache
 from types import CodeType
 
@@ -22,9 +23,14 @@ def is_in_loop(code: CodeType, offset: int) -> bool:
         code: The code of the function.
         offset: The offset of the instruction in bytes, as `frame.f_lasti` has it.
     """
-    if code.co_name in _COMPREHENSIONS:
+    if is_comprehension(code):
         return True
     return any(start <= offset < end for start, end in _loops(_Key(code)))
+
+
+def is_comprehension(code: CodeType) -> bool:
+    """Whether code is that of a comprehension or a generator expression."""
+    return code.co_name in _COMPREHENSIONS
 
 
 class _Key:
@@ -45,10 +51,16 @@ class _Key:
 @lru_cache(maxsize=1024)
 def _loops(key: _Key) -> tuple[tuple[int, int], ...]:
     """The loops of a function: offsets of their first instruction and of their jump back."""
+    # From 3.12 on, the handlers of exceptions stand behind the code that they return to, and a jump
+    # back from there is no loop. In 3.11 they stand in between, and in 3.10 there is no table.
+    bytecode = dis.Bytecode(key.code)
+    handlers = getattr(bytecode, "exception_entries", ()) if sys.version_info >= (3, 12) else ()
+    outside = min((entry.target for entry in handlers), default=sys.maxsize)
     return tuple(
         (instruction.argval, instruction.offset)
-        for instruction in dis.get_instructions(key.code)
+        for instruction in bytecode
         if (instruction.opcode in dis.hasjrel or instruction.opcode in dis.hasjabs)
         and instruction.argval < instruction.offset
         and instruction.opname not in _NO_LOOPS
+        and not instruction.argval < outside <= instruction.offset
     )

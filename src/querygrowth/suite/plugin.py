@@ -163,7 +163,7 @@ class SuitePlugin:
                 self._watcher = Watcher(
                     self._project(), self._settings, self._root, self._config.getini("python_files")
                 )
-            self._watcher.begin(item.path)
+            self._watcher.begin(item)
         except (Exception, pytest.fail.Exception) as error:
             shown["note"] = f"not watched: {_first_line(error)}"
             return False
@@ -185,7 +185,7 @@ class SuitePlugin:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 watched = self._watcher.end(
-                    item, judged=judged, recorded=self._keeper is not None and error is None
+                    judged=judged, recorded=self._keeper is not None and error is None
                 )
         except (Exception, pytest.fail.Exception) as failure:
             shown["note"] = f"not watched: {_first_line(failure)}"

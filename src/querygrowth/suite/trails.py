@@ -10,7 +10,7 @@ from types import CodeType
 from typing import Any
 
 from querygrowth.call_sites import CallSite, Place, call_site
-from querygrowth.suite.loops import is_in_loop
+from querygrowth.suite.loops import is_comprehension, is_in_loop
 
 # A code object is known by its identity, because equal code may stand in several files.
 TrailKey = tuple[object, ...]
@@ -77,12 +77,20 @@ class TestBody:
         # Hypothesis keeps the function that its user wrote here.
         inner = getattr(getattr(function, "hypothesis", None), "inner_test", None)
         codes = [getattr(each, "__code__", None) for each in (function, bare, inner)]
+        self._tops = {id(code) for code in codes if code is not None}
         self._codes = {id(code) for top in codes if top is not None for code in _nested(top)}
         self.repeats = inner is not None or not _REPEATING_FIXTURES.isdisjoint(fixtures)
 
     def contains(self, place: Place) -> bool:
         """Whether a place is in the function or in a function that stands in it."""
         return not isinstance(place, CallSite) and id(place[0]) in self._codes
+
+    def is_on(self, chain: Sequence[Place]) -> bool:
+        """Whether the function is among callers. It is not on the stack of a thread or a task."""
+        tops = self._tops
+        return any(
+            not isinstance(place, CallSite) and id(place[0]) in tops for place in reversed(chain)
+        )
 
 
 def _nested(code: CodeType) -> Iterable[CodeType]:
@@ -154,9 +162,7 @@ class Trail:
     @cached_property
     def test_place(self) -> object:
         """The outermost line of the test; None if it is not on the stack, as in another thread."""
-        if self._is_test and self._is_test[-1]:
-            return _key(self.chain[-1])
-        return None
+        return _key(self.chain[-1]) if self.body.is_on(self.chain) else None
 
     @cached_property
     def may_be_called_again(self) -> bool:
@@ -177,15 +183,22 @@ class Trail:
         at = next(number for number, each in enumerate(self.chain) if each is place)
         # Before CPython 3.12 a comprehension has a frame inside of that of its function.
         for outer in self.chain[at + 1 :]:
-            if not found.function.endswith("comp>") or _path(outer) != found.path:
+            if not _is_comprehension_in(place, outer):
                 break
             found = CallSite(found.path, found.line, call_site(outer).function)
+            place = outer
         return found
 
     def place_of(self, site: CallSite) -> str:
         """A place without its line, which moves: `path::function`."""
         # CPython 3.10 knows the short name of a function only.
         return f"{self.files.relative(site.path)}::{site.function.rpartition('.')[2]}"
+
+
+def _is_comprehension_in(place: Place, outer: Place) -> bool:
+    if isinstance(place, CallSite) or isinstance(outer, CallSite):
+        return False
+    return is_comprehension(place[0]) and place[0] in outer[0].co_consts
 
 
 def trail_key(chain: Sequence[Place]) -> TrailKey:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-from querygrowth.call_sites import Callers, CallSite, Project
+from querygrowth.call_sites import Callers, Project
 from querygrowth.every_engine import EveryEngine
 from querygrowth.listener import attached
 from querygrowth.log import log_of_every_engine
@@ -47,17 +47,20 @@ class CallWalker(StackWalker):
 
     Args:
         project: Decides which files are the user's own.
-        files: Tells test files from others.
     """
 
-    def __init__(self, project: Project, files: TestFiles) -> None:
+    def __init__(self, project: Project) -> None:
         super().__init__(project)
-        self._files = files
-        self._calls: dict[int, object] = {}
+        self.begin(TestBody(None))
 
-    def clear(self) -> None:
-        """Forget the calls, together with the statements that they belong to."""
-        self._calls = {}
+    def begin(self, body: TestBody) -> None:
+        """Forget the calls, together with the statements that they belong to.
+
+        Args:
+            body: The function of the test that begins.
+        """
+        self.body = body
+        self._calls: dict[int, object] = {}
 
     def call_of(self, callers: Callers) -> object:
         """The call that a statement belongs to; None where a test is on its stack."""
@@ -66,15 +69,11 @@ class CallWalker(StackWalker):
     def callers(self, frame: FrameType | None) -> Callers:
         """Find the callers of a statement; see `StackWalker.callers`."""
         found = super().callers(frame)
-        chain = found.chain
-        if chain:
-            place = chain[-1]
-            path = place.path if isinstance(place, CallSite) else place[0].co_filename
-            if not self._files.contains(path):
-                call = _call.get(None)
-                if call is None:
-                    _call.set(call := object())
-                self._calls[id(found)] = call
+        if found.chain and not self.body.is_on(found.chain):
+            call = _call.get(None)
+            if call is None:
+                _call.set(call := object())
+            self._calls[id(found)] = call
         return found
 
 
@@ -95,41 +94,42 @@ class Watcher:
     ) -> None:
         self._settings = settings
         self._files = TestFiles(root, test_modules)
-        self._walker = CallWalker(project, self._files)
+        self._walker = CallWalker(project)
         self._every = EveryEngine(count_rows=False)
         self._every.pause()
         attached(Engine, self._every.listeners())
 
-    def begin(self, test_file: Path) -> None:
+    def begin(self, item: Any) -> None:
         """Begin to record.
 
         Args:
-            test_file: The file of the test.
+            item: The test, as a `pytest.Item`.
         """
-        self._files.add(str(test_file))
+        self._files.add(str(item.path))
+        function, fixtures = getattr(item, "function", None), getattr(item, "fixturenames", ())
+        self._walker.begin(TestBody(function, fixtures))
         self._every.begin(self._walker)
         begin_blocks()
 
-    def end(self, item: Any, *, judged: bool, recorded: bool) -> Watched:
+    def end(self, *, judged: bool, recorded: bool) -> Watched:
         """End recording, and find the patterns.
 
         Args:
-            item: The test, as a `pytest.Item`.
             judged: Whether patterns are looked for.
             recorded: Whether the statements are asked for.
         """
         try:
             log = log_of_every_engine(self._every)
-            body = TestBody(getattr(item, "function", None), getattr(item, "fixturenames", ()))
-            found = []
+            found: list[Finding] = []
             if judged:
-                found = patterns_in(log, body, self._files, self._settings, self._walker.call_of)
+                walker = self._walker
+                found = patterns_in(log, walker.body, self._files, self._settings, walker.call_of)
             texts = (sent.shape.text for sent in log.queries) if recorded else ()
             return Watched(found, log.total, lines_of_record(texts) if recorded else None)
         finally:
             # Engines and statements are kept until the next test is over otherwise.
             self._every.pause()
-            self._walker.clear()
+            self._walker.begin(TestBody(None))
             end_blocks()
 
     def detach(self) -> None:
