@@ -343,6 +343,8 @@ def _proven_by(error: BaseException | None) -> list[tuple[str, int]]:
 
 
 def _first_line(error: BaseException) -> str:
+    if isinstance(error, ImportError) and error.name:
+        return f"{error}; try: pip install {error.name.partition('.')[0]}"
     with suppress(Exception):
         return (str(error).strip() or type(error).__name__).splitlines()[0]
     return type(error).__name__
