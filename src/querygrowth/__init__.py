@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         compare_results,
     )
     from querygrowth.statements import Shape, StatementKind
+    from querygrowth.suite.allowed import allow_queries
     from querygrowth.tables import Filled, FilledAxes, FillError, fill_tables, filled_axes
     from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, VerdictError
     from querygrowth.watch import StepError
@@ -65,6 +66,7 @@ __all__ = [
     "Verdict",
     "VerdictError",
     "activity_of",
+    "allow_queries",
     "assert_query_growth",
     "assert_same_results",
     "attribute",
@@ -94,6 +96,7 @@ _MODULES = {
     "query": ("Query",),
     "rewrites": ("InconclusiveError", "SameResults", "assert_same_results", "compare_results"),
     "statements": ("Shape", "StatementKind"),
+    "suite.allowed": ("allow_queries",),
     "tables": ("Filled", "FilledAxes", "FillError", "fill_tables", "filled_axes"),
     "verdict": ("InconclusiveWarning", "Outcome", "Verdict", "VerdictError"),
     "watch": ("StepError",),

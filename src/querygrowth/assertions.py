@@ -6,7 +6,7 @@ plugin that needs SQLAlchemy; the plugin imports this module when a test first c
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -163,14 +163,12 @@ class QueryCounter:
         site: The line that defines the test.
         project: Decides which files are the user's own.
         default_scales: The scales of the project's settings, if it sets them.
-        report: Takes the log for the report; None without a report.
     """
 
     subject: str
     site: CallSite
     project: Project
     default_scales: Scales | None
-    report: Callable[[QueryLog], None] | None
 
     @contextmanager
     def count(
@@ -199,8 +197,6 @@ class QueryCounter:
         check_contract(contract)
         with count_queries(*sources, keep_parameters=keep_parameters, project=self.project) as log:
             yield log
-        if self.report is not None:
-            self.report(log)
         if contract is not None:
             verdicts = self.judge(log, contract)
             require(verdicts)

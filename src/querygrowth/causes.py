@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from querygrowth.call_sites import Callers, CallSite, distinct_sites
@@ -22,11 +22,13 @@ class Parents:
         site: Its line; None if it is unknown.
         load: Why it was sent.
         parents: The statement that loaded the parents of these objects, if a relationship did.
+        number: The number of the statement, which two that are equal do not share.
     """
 
     site: CallSite | None
     load: Load | None
     parents: "Parents | None" = None
+    number: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def causes_by_shape(queries: Sequence[Query]) -> Mapping[Shape, Cause]:
             {shape: chain for shape, (chain, _, _) in commonest.items() if shape in group_of_shapes}
         )
     shapes_at = Counter((site, shape in late) for shape, site in nearest.items())
-    parents = _parents(queries)
+    parents = parents_by_number(queries)
     return {
         shape: Cause(
             distinct.get(shape, site) if shapes_at[site, shape in late] > 1 else site,
@@ -83,8 +85,12 @@ def causes_by_shape(queries: Sequence[Query]) -> Mapping[Shape, Cause]:
     }
 
 
-def _parents(queries: Iterable[Query]) -> Mapping[int, Parents]:
-    """By the number of a load, the statement that loaded the objects that it belongs to."""
+def parents_by_number(queries: Iterable[Query]) -> Mapping[int, Parents]:
+    """By the number of a load, the statement that loaded the objects that it belongs to.
+
+    Args:
+        queries: All queries of an action, in order of sending.
+    """
     # Objects do not know the statement that loaded them. It is the last one before that loads
     # objects of the class, or else the last that loads other objects and reads the table too (an
     # eager join), or else the last that reads the table.
@@ -104,7 +110,8 @@ def _parents(queries: Iterable[Query]) -> Mapping[int, Parents]:
         # is the one that an option can be added to.
         if load is not None and load.recursive and load.reason in (Reason.LAZY, Reason.EAGER):
             continue
-        loaded = Parents(query.site, load, _cut(source) if load and load.rows else None)
+        above = _cut(source) if load and load.rows else None
+        loaded = Parents(query.site, load, above, query.number)
         if load is not None and load.rows:
             by_class[load.rows] = loaded
         if query.operation == "SELECT" and not (load and load.needs):
@@ -117,7 +124,7 @@ def _cut(parents: Parents | None, longest: int = _LONGEST_PATH) -> Parents | Non
     """The same without the parts beyond the longest path that is shown."""
     if parents is None or longest == 0:
         return None
-    return Parents(parents.site, parents.load, _cut(parents.parents, longest - 1))
+    return replace(parents, parents=_cut(parents.parents, longest - 1))
 
 
 @dataclass(frozen=True)

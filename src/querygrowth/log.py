@@ -83,7 +83,7 @@ class QueryLog:
     def statements(self) -> tuple[Query, ...]:
         """All statements of every kind, in order of sending."""
         return tuple(
-            self._read(number, execution)
+            self.read(number, execution)
             for number, execution in enumerate(self._executions(), start=1)
         )
 
@@ -184,7 +184,18 @@ class QueryLog:
             shape = self._shapes[execution.sql] = shape_of(execution.sql, self.dialect)
         return shape
 
-    def _read(self, number: int, execution: Execution) -> Query:
+    @property
+    def unread(self) -> list[tuple[Execution, "QueryLog"]]:
+        """What was sent, in order, each with the log of its engine, which can `read` it."""
+        return [(sent, self) for sent in self._executions()]
+
+    def read(self, number: int, execution: Execution) -> Query:
+        """The readable form of what this engine sent.
+
+        Args:
+            number: Its number in order of sending.
+            execution: One of those in `unread`.
+        """
         callers = execution.callers
         chain = tuple(map(self._site, callers.chain)) if callers else ()
         return Query(
@@ -261,7 +272,7 @@ class CombinedLog(QueryLog):
     def statements(self) -> tuple[Query, ...]:
         """All statements of every kind, in order of sending."""
         read = [
-            (execution.started, number, log._read(0, execution))
+            (execution.started, number, log.read(0, execution))
             for number, log in enumerate(self._logs())
             for execution in log._executions()
         ]
@@ -281,6 +292,12 @@ class CombinedLog(QueryLog):
             )
             for number, (_, log, query) in enumerate(sorted(read, key=lambda each: each[:2]), 1)
         )
+
+    @property
+    def unread(self) -> list[tuple[Execution, QueryLog]]:
+        """What was sent, in order, each with the log of its engine, which can `read` it."""
+        sent = [each for log in self._logs() for each in log.unread]
+        return sorted(sent, key=lambda each: each[0].started)
 
     @property
     def transactions_begun(self) -> int:

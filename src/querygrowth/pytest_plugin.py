@@ -1,6 +1,7 @@
-"""The pytest plugin: its fixtures, and the marker `query_budget`.
+"""The pytest plugin: its fixtures, the marker `query_budget`, and the options.
 
-The fixtures are `count_queries`, `query_growth` and `same_results`.
+The fixtures are `count_queries`, `query_growth` and `same_results`. `querygrowth.suite.plugin` has
+the hooks of the options `--queries` and `--queries-record`.
 
 An error in one test, such as a marker with wrong arguments or a missing package, fails that test
 alone.
@@ -14,24 +15,45 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
 import pytest
 
-_COUNTS = pytest.StashKey[list[dict[str, str | int]]]()
 _PROJECT = pytest.StashKey[Any]()  # what counts as the user's code; learns the files it has seen
 _ADDED = pytest.StashKey[list[str]]()  # engines' fixtures that the test does not request
-_UNCOUNTED = pytest.StashKey[str]()  # why the report does not show the counts of a test
 _DEFAULT_ENGINE = "engine"
-# The attributes of a test report that hold its counts, or why it has none.
-_REPORTED, _NOT_REPORTED = "query_counts", "queries_not_counted"
 
 _MARKER = (
     "query_budget(total, *, per_table, transactions, engine): fail the test if its body sends "
     "more queries than that; per_table is a number, or a mapping of tables to numbers"
 )
+_ALLOW_MARKER = "allow_queries(reason): leave the test out of the report of --queries"
+# No value is optional, because `--queries tests/` would take the path for it. An option that may
+# have a value is two options.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "--queries": {"action": "store_true", "help": "report N+1 patterns of all tests, by place"},
+    "--queries-level": {
+        "choices": ("report", "warn", "error"),
+        "help": "what a finding does: a line of the report, a warning, a failed test",
+    },
+    "--queries-baseline": {
+        "choices": ("write",),
+        "help": "accept the findings of this run, so that only new ones count from now on",
+    },
+    "--queries-json": {"metavar": "FILE", "help": "write the report as JSON"},
+    "--queries-sarif": {"metavar": "FILE", "help": "write the findings as SARIF 2.1.0"},
+    "--queries-markdown": {"metavar": "FILE", "help": "write the report as Markdown"},
+    "--queries-record": {
+        "action": "store_true",
+        "help": "compare each test's statements with the record beside it",
+    },
+    "--queries-record=write": {
+        "action": "store_true",
+        "dest": "queries_record_write",
+        "help": "record the statements of each test again",
+    },
+}
 _NOT_OURS = (
     "this is querygrowth's marker; if yours has the same name, register it under `markers` in the "
     "settings of pytest, and it is left alone"
@@ -40,13 +62,10 @@ _LIMITS = {"total", "per_table", "transactions"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare `--query-report` and the settings."""
+    """Declare the options and the settings."""
     group = parser.getgroup("queries", "counting SQLAlchemy queries")
-    group.addoption(
-        "--query-report",
-        action="store_true",
-        help="print how many queries every test sent",
-    )
+    for option, attributes in _OPTIONS.items():
+        group.addoption(option, **attributes)
     parser.addini(
         "query_engine", "fixture that gives the engine to count on", default=_DEFAULT_ENGINE
     )
@@ -64,9 +83,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker, and check the settings."""
+    """Declare the markers, check the settings, and register what the options ask for."""
     config.addinivalue_line("markers", _MARKER)
+    config.addinivalue_line("markers", _ALLOW_MARKER)
     _scales(config)
+    if any(value for name, value in vars(config.option).items() if name.startswith("queries")):
+        import_module("querygrowth.suite.plugin").register(config, lambda: _project(config))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -83,8 +105,6 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     """Name the marker or the setting where the fixture that it names does not exist."""
-    if _COUNTS in item.stash:
-        del item.stash[_COUNTS]  # the test runs again, as under pytest-rerunfailures
     try:
         return (yield)
     except pytest.FixtureLookupError as error:
@@ -114,19 +134,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         return (yield)
     marker = _budget(item)
     if marker is None:
-        with _reported(item):
-            return (yield)
+        return (yield)
     _check_markers(item)
     # Most budgets are plain numbers and are kept: then no contract is built, and rows need not be
     # counted.
     plain = _load("budget").plain_budget(marker.args, marker.kwargs)
     contract = None if plain else _contract(item, marker)
     sources = _sources(item, marker)
-    reported = bool(item.config.getoption("--query-report"))
-    with _load("standby").count_test(sources, _project(item.config), rows=reported) as log:
+    with _load("standby").count_test(sources, _project(item.config), rows=False) as log:
         result = yield  # an exception of the body leaves here: it wins over a broken budget
-    if reported and _COUNTS not in item.stash:  # otherwise the test counted for itself
-        _report(item, log)
     if plain and _load("budget").is_plainly_kept(plain, log):
         return result
     verdicts = _parsed(lambda: _counter(item).judge(log, contract or _contract(item, marker)))
@@ -142,47 +158,6 @@ def pytest_unconfigure() -> None:
     standby = sys.modules.get("querygrowth.standby")
     if standby is not None:
         standby.detach_all()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the counts to the test's report. An xdist worker sends it to the controller."""
-    report = yield
-    if report.when == "call" and _COUNTS in item.stash:
-        setattr(report, _REPORTED, item.stash[_COUNTS])
-    if report.when == "call" and _UNCOUNTED in item.stash:
-        setattr(report, _NOT_REPORTED, item.stash[_UNCOUNTED])
-    return report
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Print the report, most queries first."""
-    if not config.getoption("--query-report"):
-        return
-    # A test that pytest-rerunfailures runs again is reported for its last run alone.
-    stats = terminalreporter.stats.items()
-    reports = [report for outcome, group in stats if outcome != "rerun" for report in group]
-    lines = [
-        (counts, report.nodeid) for report in reports for counts in getattr(report, _REPORTED, ())
-    ]
-    terminalreporter.section("queries")
-    terminalreporter.write_line(f"{'queries':>8} {'transactions':>13} {'rows':>8}  test")
-    for counts, nodeid in sorted(lines, key=lambda line: (-line[0]["queries"], line[1])):
-        terminalreporter.write_line(
-            f"{counts['queries']:>8} {counts['transactions']:>13} {counts['rows']:>8}  {nodeid}"
-            f"  ({counts['tables'] or 'no table'})"
-        )
-    uncounted: dict[str, list[str]] = {}
-    for report in reports:
-        if reason := getattr(report, _NOT_REPORTED, ""):
-            uncounted.setdefault(reason, []).append(report.nodeid)
-    for reason, tests in uncounted.items():
-        more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
-        terminalreporter.write_line(f"not counted: {tests[0]}{more}: {reason}")
 
 
 @pytest.fixture
@@ -326,58 +301,6 @@ def _sources(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, ...]:
     return tuple(engines)
 
 
-@contextmanager
-def _reported(item: pytest.Function) -> Generator[None, None, None]:
-    """Count what an unmarked test sends, if `--query-report` is set.
-
-    The report is an addition to a run. Nothing that goes wrong in counting changes an outcome, so
-    every error here is noted for the report, whatever its class.
-    """
-    fixture = item.config.getini("query_engine")
-    by_fixture = fixture in item.funcargs
-    # Many suites have no fixture for their engine: there, every engine of the process is counted.
-    # A process that has not imported SQLAlchemy has none.
-    if not item.config.getoption("--query-report") or not (
-        by_fixture or (fixture == _DEFAULT_ENGINE and "sqlalchemy" in sys.modules)
-    ):
-        yield
-        return
-    counting, log = ExitStack(), None
-    try:
-        # A fixture of this name may be anything, so that a function in it is not called.
-        given = [item.funcargs[fixture]] if by_fixture else []
-        engines = [
-            found for each in given for found in _load("engine").engines_of(each, call=False) or ()
-        ]
-        project = _project(item.config)
-        log = counting.enter_context(_load("standby").count_test(engines, project, rows=True))
-    except (Exception, pytest.fail.Exception) as error:
-        item.stash[_UNCOUNTED] = _first_line(error)
-    try:
-        yield
-    finally:
-        try:
-            counting.close()
-            # A test that counted for itself has its counts.
-            if log is not None and _COUNTS not in item.stash and (by_fixture or log.total):
-                _report(item, log)
-        except (Exception, pytest.fail.Exception) as error:
-            item.stash[_UNCOUNTED] = _first_line(error)
-
-
-def _report(item: pytest.Item, log: Any) -> None:
-    """Note the counts of a test for the report, or why there are none."""
-    try:
-        counts = _parsed(lambda: _load("standby").counts_of(log))
-        item.stash.setdefault(_COUNTS, []).append(counts)
-    except (Exception, pytest.fail.Exception) as error:
-        item.stash[_UNCOUNTED] = _first_line(error)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def _counter(item: pytest.Item) -> Any:
     """The `QueryCounter` of a test."""
     call_sites = _load("call_sites")
@@ -388,7 +311,6 @@ def _counter(item: pytest.Item) -> Any:
         site=call_sites.CallSite(str(config.rootpath / path), (line or 0) + 1, name),
         project=_project(config),
         default_scales=_scales(config) or None,
-        report=(lambda log: _report(item, log)) if config.getoption("--query-report") else None,
     )
 
 

@@ -32,10 +32,17 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-!|<>&~@])")
 
 @dataclass(frozen=True)
 class Reported:
-    """A verdict, and the name of the rule that it is about ("growth")."""
+    """A verdict, and the name of the rule that it is about ("growth").
+
+    Attributes:
+        rule: The name.
+        verdict: The verdict.
+        is_note: Whether it is only worth a note: `note` in SARIF, `notice` on GitHub.
+    """
 
     rule: str
     verdict: Verdict
+    is_note: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,7 +167,7 @@ def _sarif_result(reported: Reported, root: Path) -> dict[str, Any]:
     verdict = with_relative_site(reported.verdict, root)
     result: dict[str, Any] = {
         "ruleId": _rule_id(reported.rule),
-        "level": _LEVELS[verdict.outcome],
+        "level": "note" if reported.is_note else _LEVELS[verdict.outcome],
         # A "text" message may hold links, `[here](target)` (SARIF 2.1.0, section 3.11.6).
         "message": {"text": str(visible_verdict(verdict)).replace("](", "] (")},
     }
@@ -210,7 +217,8 @@ def _annotation(reported: Reported) -> str:
         line = str(verdict.site.line)
         properties = {"file": verdict.site.path, "line": line, **properties}
     listed = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-    return f"::{_LEVELS[verdict.outcome]} {listed}::{_message(str(verdict))}"
+    level = "notice" if reported.is_note else _LEVELS[verdict.outcome]
+    return f"::{level} {listed}::{_message(str(verdict))}"
 
 
 def _message(text: str) -> str:

@@ -17,10 +17,6 @@ from querygrowth.listener import Recording, attached
 from querygrowth.log import QueryLog, count_queries, log_of, log_of_every_engine
 from querygrowth.stack import StackWalker
 
-# The counts of one test for the report. Plain values, because an xdist worker sends them to the
-# controller as part of the test's report, which execnet serialises.
-Counts = dict[str, str | int]
-
 # By the engine, and by whether rows are counted. Neither the recordings nor the listeners refer to
 # the engine, so an engine that only this dictionary knows is freed.
 _RECORDINGS: WeakKeyDictionary[Engine, dict[bool, tuple[Recording, ref[Pool]]]] = (
@@ -110,14 +106,3 @@ def _detach(target: Engine | type[Engine], counter: Recording | EveryEngine) -> 
     for name, listener in counter.listeners().items():
         if event.contains(target, name, listener):
             event.remove(target, name, listener)
-
-
-def counts_of(log: QueryLog) -> Counts:
-    """The counts of a log for one line of the report."""
-    tables = sorted(log.by_table.items(), key=lambda item: (-item[1], item[0]))
-    return {
-        "queries": log.total,
-        "transactions": log.transactions_begun,
-        "rows": log.rows_fetched,
-        "tables": ", ".join(f"{table} {count}" for table, count in tables),
-    }

@@ -1,5 +1,6 @@
 """A suite that does not use querygrowth runs the same with it installed."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -134,47 +135,6 @@ def test_it_runs_with_plugins_disabled(pytester: pytest.Pytester, disabled: str)
     assert [len(outcome) for outcome in counted.listoutcomes()] == [1, 0, 1]
 
 
-RERUN = """
-    import pytest
-    from _pytest.runner import runtestprotocol
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(item, nextitem):
-        for _ in range(2):  # as pytest-rerunfailures does
-            item._initrequest()
-            reports = runtestprotocol(item, nextitem=nextitem, log=False)
-        for report in reports:
-            item.ihook.pytest_runtest_logreport(report=report)
-        return True
-"""
-
-
-def test_a_test_that_runs_again_is_counted_again(
-    run: Run,  # noqa: F811
-    pytester: pytest.Pytester,
-) -> None:
-    pytester.makepyfile(reruns=RERUN)
-    pytester.syspathinsert()
-    result = run(
-        """
-        times = iter([5, 1, 5, 1])
-
-        def test_less_the_second_time(engine, ask):
-            ask("users", times=next(times))
-
-        def test_that_counts(engine, ask, count_queries):
-            with count_queries(engine):
-                ask("users", times=next(times))
-        """,
-        "--query-report",
-        "-p",
-        "reruns",
-    )
-    result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["       1 *(users 1)"] * 2)
-    result.stdout.no_fnmatch_line("       5 *")
-
-
 LOADED = """
     import sys
 
@@ -185,8 +145,11 @@ LOADED = """
 """
 
 
-def test_a_suite_in_processes_of_its_own_loads_two_modules(pytester: pytest.Pytester) -> None:
-    """With the report asked for, on two workers, and with tests of unittest."""
+@pytest.mark.parametrize("options", [(), ("--queries", "--queries-record")], ids=["", "watched"])
+def test_a_suite_without_sqlalchemy_does_not_import_it(
+    pytester: pytest.Pytester, options: tuple[str, ...]
+) -> None:
+    """With tests of unittest, too. Without the options, two modules of this package are loaded."""
     pytester.makeconftest(LOADED)
     pytester.makepyfile(
         """
@@ -200,7 +163,7 @@ def test_a_suite_in_processes_of_its_own_loads_two_modules(pytester: pytest.Pyte
     )
     command = [sys.executable, "-m", "pytest", "-s", "-p", "querygrowth.pytest_plugin", *STRICT]
     ran = subprocess.run(
-        [*command, "-p", "no:cacheprovider", "--query-report"],
+        [*command, "-p", "no:cacheprovider", *options],
         capture_output=True,
         text=True,
         check=False,
@@ -208,4 +171,6 @@ def test_a_suite_in_processes_of_its_own_loads_two_modules(pytester: pytest.Pyte
         cwd=Path(pytester.path),
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "loaded: ['querygrowth', 'querygrowth.pytest_plugin'] []" in ran.stdout
+    loaded = re.findall(r"loaded: (\[.*?\]) \[\]", ran.stdout)[0]
+    if not options:
+        assert loaded == "['querygrowth', 'querygrowth.pytest_plugin']"

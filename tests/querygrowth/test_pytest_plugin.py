@@ -443,7 +443,7 @@ def test_a_missing_package_is_named_in_one_line(run: Run, pytester: pytest.Pytes
         *OPTIONS,
         "-p",
         "conftest_of_a_broken_environment",
-        "--query-report",
+        "--queries",
         pytester.makepyfile(
             """
             import pytest
@@ -476,7 +476,7 @@ def test_a_missing_package_is_named_in_one_line(run: Run, pytester: pytest.Pytes
     result.assert_outcomes(failed=1, errors=1, passed=4)
     reason = "querygrowth cannot count queries: *sqlglot*; try: pip install sqlglot"
     result.stdout.fnmatch_lines([reason] * 2, consecutive=False)
-    result.stdout.fnmatch_lines([f"not counted: *::test_* and * more: {reason}"])
+    result.stdout.fnmatch_lines(["*::test_*: not watched: *sqlglot*; try: pip install sqlglot"])
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
@@ -506,20 +506,93 @@ def test_the_plugin_works_without_the_extras(run: Run, pytester: pytest.Pytester
     pytester.runpytest_subprocess(*OPTIONS[:-2], *arguments).assert_outcomes(passed=2)
 
 
-def test_the_report_leaves_engines_of_other_kinds_alone(run: Run) -> None:
-    run(
+def test_a_budget_counts_sessions_several_engines_and_any_engine(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
         """
         import pytest
+        from sqlalchemy import create_engine, text
+        from sqlalchemy.orm import Session, sessionmaker
+
+        def ask(engine, times=1):
+            for _ in range(times):
+                with engine.connect() as connection:
+                    connection.execute(text("SELECT 1")).all()
 
         @pytest.fixture
-        def engine():
-            return "a steam engine"
+        def primary():
+            return create_engine("sqlite://")
 
-        def test_steam(engine):
-            assert engine == "a steam engine"
-        """,
-        "--query-report",
-    ).assert_outcomes(passed=1)
+        @pytest.fixture
+        def replica():
+            return create_engine("sqlite://")
+
+        @pytest.fixture
+        def session(primary):
+            with Session(primary) as session:
+                yield session
+
+        @pytest.fixture
+        def maker(primary):
+            return sessionmaker(primary)
+
+        @pytest.fixture
+        def number():
+            return 7
+
+        @pytest.mark.query_budget(1, engine="session")
+        def test_a_session(session):
+            session.execute(text("SELECT 1"))
+            session.execute(text("SELECT 2"))
+
+        @pytest.mark.query_budget(2, engine="maker")
+        def test_a_sessionmaker(primary):
+            ask(primary, 2)
+
+        @pytest.mark.query_budget(3, engine=["primary", "replica"])
+        def test_two_engines(primary, replica):
+            ask(primary, 2)
+            ask(replica, 2)
+
+        @pytest.mark.query_budget(2)
+        def test_any_engine():
+            ask(create_engine("sqlite://"), 3)
+
+        @pytest.mark.query_budget(3)
+        def test_any_engine_that_is_kept(replica):
+            ask(replica, 3)
+
+        @pytest.mark.query_budget(1, engine="number")
+        def test_no_engine():
+            pass
+
+        @pytest.mark.query_budget(1, engine=["primary", 5])
+        def test_no_name():
+            pass
+
+        def test_the_fixture(count_queries, primary, replica):
+            with count_queries(primary, replica) as log:
+                ask(primary)
+                ask(replica, 2)
+            assert (log.total, log.of(replica).total) == (3, 2)
+            with count_queries() as log:
+                ask(create_engine("sqlite://"))
+            assert log.total == 1
+        """
+    )
+    result = pytester.runpytest(*OPTIONS, "-W", "error")
+    result.assert_outcomes(passed=3, failed=5)
+    result.stdout.fnmatch_lines(
+        [
+            "test_a_session: 2 queries",
+            "test_two_engines: 4 queries",
+            "test_any_engine: 3 queries",
+            "no SQLAlchemy engine in a value of type int: name a fixture that gives an engine*",
+            "query_budget: engine must be the name of a fixture, got ?'primary', 5?",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
 
 
 def test_tests_of_unittest_may_have_a_budget(run: Run) -> None:
@@ -765,72 +838,6 @@ def test_async_tests_are_counted(run: Run) -> None:
     result = run(ASYNC, "-o", "asyncio_mode=auto")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["test_broken: 2 queries", "at: *.py:* in test_broken"])
-
-
-REPORTED = """
-    import pytest
-
-    def test_many(ask):
-        ask("users", times=7), ask("posts")
-
-    @pytest.mark.query_budget(2)
-    def test_few(ask):
-        ask("posts", times=2)
-
-    def test_without_a_database():
-        pass
-"""
-
-
-@pytest.mark.parametrize("workers", [[], ["-n", "1"]])
-def test_the_report_lists_tests_by_their_queries(run: Run, workers: list[str]) -> None:
-    result = run(REPORTED, "--query-report", *workers)
-    result.assert_outcomes(passed=3)
-    result.stdout.fnmatch_lines(
-        [
-            "*= queries =*",
-            " queries  transactions     rows  test",
-            "       8             2       21  *::test_many  (users 7, posts 1)",
-            "       2             1        0  *::test_few  (posts 2)",
-        ]
-    )
-    result.stdout.no_fnmatch_line("*test_without_a_database*(*")
-
-
-def test_the_report_counts_every_engine_where_no_fixture_gives_one(
-    pytester: pytest.Pytester,
-) -> None:
-    pytester.makepyfile(
-        """
-        from sqlalchemy import create_engine, text
-
-        def ask(times):
-            engine = create_engine("sqlite://")
-            with engine.connect() as connection:
-                for _ in range(times):
-                    connection.execute(text("SELECT 1")).all()
-            engine.dispose()
-
-        def test_two_engines(): ask(2), ask(3)
-        def test_that_fails():
-            ask(1)
-            assert 0
-        def test_without_queries(): pass
-        """
-    )
-    result = pytester.runpytest(*OPTIONS, "--query-report")
-    result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines(
-        ["       5             2        5  *::test_two_engines *", "       1 *::test_that_fails *"]
-    )
-    result.stdout.no_fnmatch_line("* *::test_without_queries *")
-    # The setting says what to count, so that nothing else is.
-    result = pytester.runpytest(*OPTIONS, "--query-report", "-o", "query_engine=database")
-    result.stdout.no_fnmatch_line("* *::test_two_engines *")
-
-
-def test_without_the_option_there_is_no_report(run: Run) -> None:
-    run(REPORTED).stdout.no_fnmatch_line("*= queries =*")
 
 
 def test_the_marker_is_listed(run: Run) -> None:

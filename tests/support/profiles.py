@@ -34,7 +34,11 @@ def load_profile(environ: Mapping[str, str]) -> str:
     repeated = {"ci", "dev"} if environ.get("CI") else {"ci"}
     for each, examples in EXAMPLES.items():
         settings.register_profile(
-            each, max_examples=examples, deadline=None, derandomize=each in repeated, print_blob=True
+            each,
+            max_examples=examples,
+            deadline=None,
+            derandomize=each in repeated,
+            print_blob=True,
         )
     settings.load_profile(name)
     return name

@@ -1,0 +1,247 @@
+"""Find the patterns in what one test sent."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from querygrowth.activity import ShapeActivity
+from querygrowth.call_sites import Callers
+from querygrowth.causes import Cause, Parents, parents_by_number
+from querygrowth.fixes import fix_of
+from querygrowth.log import QueryLog
+from querygrowth.orm_loads import Reason
+from querygrowth.query import Query
+from querygrowth.statements import StatementKind
+from querygrowth.suite import rules
+from querygrowth.suite.allowed import is_allowed
+from querygrowth.suite.findings import Finding
+from querygrowth.suite.rules import Level, Rule
+from querygrowth.suite.settings import Settings
+from querygrowth.suite.trails import TestBody, TestFiles, Trail, TrailKey, trail_key
+
+T = TypeVar("T")
+
+_BY_REASON: Mapping[str, Rule] = {
+    Reason.LAZY: rules.LAZY_LOAD,
+    Reason.EXPIRED: rules.REFRESHED_ATTRIBUTE,
+    Reason.PARTLY_EXPIRED: rules.REFRESHED_ATTRIBUTE,
+    Reason.REFRESHED: rules.REFRESHED_ATTRIBUTE,
+    Reason.DEFERRED: rules.DEFERRED_ATTRIBUTE,
+    Reason.SUBCLASS: rules.DEFERRED_ATTRIBUTE,
+}
+_COLUMNS = re.compile(r"^SELECT (?:DISTINCT )?.*? FROM ")
+_VALUES = re.compile(r"(INTO [^\s(]+) ?\(.*$|( SET ).*?(?= WHERE |$)")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A query, and where it came from."""
+
+    query: Query
+    trail: Trail
+    transaction: object
+    parents: Parents | None
+    call: object
+
+
+def patterns_in(
+    log: QueryLog,
+    body: TestBody,
+    files: TestFiles,
+    settings: Settings,
+    call_of: Callable[[Callers], object],
+) -> list[Finding]:
+    """Find the patterns in what a test sent.
+
+    Args:
+        log: What its body sent.
+        body: The function of the test.
+        call_of: Tells the calls of a test from each other that run in threads or tasks.
+        files: Tells test files from others.
+        settings: The levels and thresholds.
+
+    Returns:
+        The findings, each place once, without the name of the test.
+    """
+    unread = [
+        (execution, execution.callers, each)
+        for execution, each in log.unread
+        if execution.kind is StatementKind.QUERY
+        and not execution.continued
+        and execution.callers is not None
+        and execution.callers.chain
+        and not is_allowed(execution.started)
+    ]
+    # Reading takes much longer than this, and most tests send nothing twice from one line.
+    nearest = Counter(trail_key(callers.chain[:1]) for _, callers, _ in unread)
+    if max(nearest.values(), default=0) < 2:
+        return []
+    known: dict[TrailKey, Trail] = {}
+    trails: list[Trail] = []
+    for _, callers, _ in unread:
+        key = trail_key(callers.chain)
+        if key not in known:
+            known[key] = Trail(callers.chain, body, files)
+        trails.append(known[key])
+    queries = [each.read(number, sent) for number, (sent, _, each) in enumerate(unread, 1)]
+    parents = parents_by_number(queries)
+    segments = _segments(queries, trails)
+    groups: defaultdict[tuple[object, ...], list[Sent]] = defaultdict(list)
+    for (execution, callers, each), query, trail, segment in zip(
+        unread, queries, trails, segments, strict=True
+    ):
+        rule = _rule_of(query)
+        if rule is None or settings.levels[rule.name] is Level.OFF:
+            continue
+        transaction = (id(each), execution.transaction)
+        call = (call_of(callers), segment)
+        sent = Sent(query, trail, transaction, parents.get(query.number), call)
+        # Objects whose attributes are loaded may be reached on several ways through one line.
+        way = trail.key[:1] if query.load and query.load.needs else trail.key
+        groups[rule.name, _about(query, rule), way].append(sent)
+    by_number = {query.number: trail for query, trail in zip(queries, trails, strict=True)}
+    found: dict[tuple[str, str, str, str], Finding] = {}
+    for (name, about, _), group in groups.items():
+        most = _most(group, by_number)
+        if most >= settings.thresholds[str(name)]:
+            finding = _finding(rules.RULES[str(name)], str(about), group, most, settings)
+            before = found.get(finding.key)
+            if finding.level is not Level.OFF and (before is None or before.most < most):
+                found[finding.key] = finding
+    return list(found.values())
+
+
+def _rule_of(query: Query) -> Rule | None:
+    load = query.load
+    if load is not None and load.reason in _BY_REASON:
+        return _BY_REASON[load.reason]
+    if query.shape.tables_written:
+        return rules.ROW_BY_ROW_WRITE
+    # An eager load follows the query whose option asked for it, and a flush reads what it wrote.
+    if query.operation != "SELECT" or (load and load.reason in (Reason.EAGER, Reason.FLUSH)):
+        return None
+    return rules.REPEATED_STATEMENT
+
+
+def _about(query: Query, rule: Rule) -> str:
+    load = query.load
+    if load is not None and rule is rules.LAZY_LOAD:
+        return load.relationship
+    if load is not None and load.needs:
+        if load.reason in (Reason.EXPIRED, Reason.REFRESHED):
+            return load.owner
+        return ", ".join(f"{load.owner}.{name}" for name in load.attributes) or load.owner
+    return reduced(query.shape.text)
+
+
+def reduced(text: str) -> str:
+    """A statement without its columns, which change with the models, on one line."""
+    text = _COLUMNS.sub("SELECT ... FROM ", " ".join(text.split()), count=1)
+    if text.startswith(("INSERT", "UPDATE", "REPLACE")):
+        text = _VALUES.sub(lambda found: found[1] or f"{found[2]}...", text, count=1)
+    return text
+
+
+def _segments(queries: Sequence[Query], trails: Sequence[Trail]) -> list[int]:
+    """By query, the number of the call that it probably belongs to.
+
+    A statement outside of all loops is sent once in a call. Sent again, it begins the next call.
+    """
+    numbers: list[int] = []
+    seen: set[object] = set()
+    number = 0
+    for query, trail in zip(queries, trails, strict=True):
+        if trail.loop is None and not (query.load and query.load.needs):
+            key = (trail.key, query.shape.text)
+            if key in seen:
+                number += 1
+                seen.clear()
+            seen.add(key)
+        numbers.append(number)
+    return numbers
+
+
+def _most(group: Sequence[Sent], by_number: Mapping[int, Trail]) -> int:
+    """The most statements of a group in one call of the application; 0 if no call is known."""
+    ways: defaultdict[TrailKey, list[Sent]] = defaultdict(list)
+    for sent in group:
+        ways[sent.trail.key].append(sent)
+    most = max(map(_most_of_way, ways.values()))
+    # A statement that loads several parents, and what is loaded for them later, is one call.
+    of_parents = Counter(
+        (sent.parents and sent.parents.number, sent.call, sent.trail.test_place)
+        for sent in group
+        if sent.query.load is not None
+        and sent.query.load.needs
+        and not sent.trail.body.repeats
+        and _is_of_one_call(sent, by_number)
+    )
+    return max(most, *of_parents.values(), 0)
+
+
+def _is_of_one_call(sent: Sent, by_number: Mapping[int, Trail]) -> bool:
+    trail = sent.trail
+    if trail.loop is not None:
+        return True
+    if trail.in_test_code:
+        return False
+    if not trail.may_be_called_again:
+        return True
+    loaded = by_number.get(sent.parents.number) if sent.parents else None
+    return loaded is not None and loaded.test_place == trail.test_place
+
+
+def _most_of_way(group: Sequence[Sent]) -> int:
+    """The same for statements that came the same way."""
+    trail = group[0].trail
+    if trail.loop is not None:
+        if not trail.may_be_called_again:
+            return len(group)
+        return max(Counter(sent.call for sent in group).values())
+    if trail.may_be_called_again or trail.in_test_code:
+        return 0
+    # A library repeats it. It may run several requests for one call of the test.
+    return max(Counter(sent.transaction for sent in group).values())
+
+
+def _finding(
+    rule: Rule, about: str, group: Sequence[Sent], most: int, settings: Settings
+) -> Finding:
+    # The first of the commonest way stands for the group.
+    way = _commonest(sent.trail.key for sent in group)
+    first = next(sent for sent in group if sent.trail.key == way)
+    trail, query = first.trail, first.query
+    cause = Cause(
+        site=query.site,
+        chain=query.callers,
+        entry=query.entry,
+        load=query.load,
+        parents=_commonest(sent.parents for sent in group),
+    )
+    fix = fix_of(ShapeActivity(query.shape, most, cause=cause), item="item")
+    site = trail.site_of(trail.chain[0])
+    loop = trail.site_of(trail.loop) if trail.loop is not None else None
+    elsewhere = loop is not None and (loop.path, loop.function) != (site.path, site.function)
+    in_tests = trail.in_test_code or (rule is rules.ROW_BY_ROW_WRITE and trail.sent_by_tests)
+    return Finding(
+        rule=rule.name,
+        about=about,
+        table=query.shape.table,
+        place=trail.place_of(site),
+        loop=trail.place_of(loop) if loop is not None and elsewhere else "",
+        level=settings.level(rule.name, in_test_code=in_tests),
+        in_test_code=in_tests,
+        most=most,
+        site=site,
+        loop_site=loop if elsewhere else None,
+        evidence=tuple(
+            line for line in fix.evidence if not line.startswith(("relationship:", "attributes:"))
+        ),
+        fix=fix.next_step,
+    )
+
+
+def _commonest(values: Iterable[T]) -> T:
+    return Counter(values).most_common(1)[0][0]

@@ -1,0 +1,139 @@
+"""Watch the bodies of tests, one after another, on every engine of the process."""
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+from querygrowth.call_sites import Callers, Project
+from querygrowth.every_engine import EveryEngine
+from querygrowth.listener import attached
+from querygrowth.log import log_of_every_engine
+from querygrowth.stack import StackWalker
+from querygrowth.suite.allowed import begin_blocks, end_blocks
+from querygrowth.suite.findings import Finding
+from querygrowth.suite.patterns import patterns_in
+from querygrowth.suite.records import lines_of_record
+from querygrowth.suite.settings import Settings
+from querygrowth.suite.trails import TestBody, TestFiles
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What one test showed.
+
+    Attributes:
+        found: The findings.
+        queries: The number of queries.
+        record: The statements with their counts; None if they were not asked for.
+    """
+
+    found: list[Finding]
+    queries: int
+    record: list[str] | None
+
+
+# In the threads and tasks that a test starts, the test is not on the stack. A request that a test
+# client runs there has a context of its own.
+_call: ContextVar[object] = ContextVar("querygrowth_call")
+
+
+class CallWalker(StackWalker):
+    """Walks the stack, and notes which call of the application it belongs to.
+
+    Args:
+        project: Decides which files are the user's own.
+    """
+
+    def __init__(self, project: Project) -> None:
+        super().__init__(project)
+        self.begin(TestBody(None))
+
+    def begin(self, body: TestBody) -> None:
+        """Forget the calls, together with the statements that they belong to.
+
+        Args:
+            body: The function of the test that begins.
+        """
+        self.body = body
+        self._calls: dict[int, object] = {}
+
+    def call_of(self, callers: Callers) -> object:
+        """The call that a statement belongs to; None where a test is on its stack."""
+        return self._calls.get(id(callers))
+
+    def callers(self, frame: FrameType | None) -> Callers:
+        """Find the callers of a statement; see `StackWalker.callers`."""
+        found = super().callers(frame)
+        if found.chain and not self.body.is_on(found.chain):
+            call = _call.get(None)
+            if call is None:
+                _call.set(call := object())
+            self._calls[id(found)] = call
+        return found
+
+
+class Watcher:
+    """Records what one test after another sends.
+
+    The listeners stay attached, and are paused between the tests.
+
+    Args:
+        project: Decides which files are the user's own.
+        settings: The levels and thresholds.
+        root: The root of the project.
+        test_modules: The names of test modules, as pytest's setting `python_files` has them.
+    """
+
+    def __init__(
+        self, project: Project, settings: Settings, root: Path, test_modules: Sequence[str]
+    ) -> None:
+        self._settings = settings
+        self._files = TestFiles(root, test_modules)
+        self._walker = CallWalker(project)
+        self._every = EveryEngine(count_rows=False)
+        self._every.pause()
+        attached(Engine, self._every.listeners())
+
+    def begin(self, item: Any) -> None:
+        """Begin to record.
+
+        Args:
+            item: The test, as a `pytest.Item`.
+        """
+        self._files.add(str(item.path))
+        function, fixtures = getattr(item, "function", None), getattr(item, "fixturenames", ())
+        self._walker.begin(TestBody(function, fixtures))
+        self._every.begin(self._walker)
+        begin_blocks()
+
+    def end(self, *, judged: bool, recorded: bool) -> Watched:
+        """End recording, and find the patterns.
+
+        Args:
+            judged: Whether patterns are looked for.
+            recorded: Whether the statements are asked for.
+        """
+        try:
+            log = log_of_every_engine(self._every)
+            found: list[Finding] = []
+            if judged:
+                walker = self._walker
+                found = patterns_in(log, walker.body, self._files, self._settings, walker.call_of)
+            texts = (sent.shape.text for sent in log.queries) if recorded else ()
+            return Watched(found, log.total, lines_of_record(texts) if recorded else None)
+        finally:
+            # Engines and statements are kept until the next test is over otherwise.
+            self._every.pause()
+            self._walker.begin(TestBody(None))
+            end_blocks()
+
+    def detach(self) -> None:
+        """Detach the listeners from all engines."""
+        for name, listener in self._every.listeners().items():
+            if event.contains(Engine, name, listener):
+                event.remove(Engine, name, listener)

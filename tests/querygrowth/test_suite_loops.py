@@ -1,0 +1,89 @@
+"""Bytecode tells code in a loop from code that is not, in each version of CPython."""
+
+import asyncio
+import sys
+from contextlib import nullcontext, suppress
+from types import CodeType
+
+from querygrowth.suite.loops import is_in_loop
+
+
+def _here(depth: int = 1) -> bool:
+    frame = sys._getframe(depth)
+    return is_in_loop(frame.f_code, frame.f_lasti)
+
+
+def test_loops_and_comprehensions_are_loops() -> None:
+    found = []
+    for _ in range(2):
+        found.append(_here())
+    for _ in range(2):
+        with nullcontext():
+            found.append(_here())
+    for _ in range(2):
+        try:
+            found.append(_here())
+        except ValueError:
+            continue
+    turns = 0
+    while turns < 2:
+        turns += 1
+        found.append(_here())
+    while True:
+        found.append(_here())
+        turns += 1
+        if turns > 3:
+            break
+    found += [_here() for _ in range(2)]
+    found += list({n: _here() for n in range(2)}.values())
+    found += list(_here() for _ in range(2))  # noqa: C400  # a generator expression
+    assert found == [True] * len(found)
+
+
+def test_code_around_loops_and_handlers_is_in_no_loop() -> None:
+    found = [_here()]
+    for _ in [_here()]:
+        pass
+    for each in (found.append(_here()) for _ in ()):
+        assert each is None
+    try:
+        found.append(_here())
+    except ValueError:
+        found.append(True)
+    with suppress(ValueError), nullcontext():
+        found.append(_here())
+    try:
+        found.append(_here())
+    finally:
+        found.append(_here())
+    with suppress(ValueError):
+        raise ValueError
+    found.append(_here())
+    assert found == [False] * len(found)
+
+
+def test_waiting_is_no_loop() -> None:
+    async def below() -> bool:
+        await asyncio.sleep(0)
+        return _here(2)
+
+    async def run() -> tuple[list[bool], list[bool]]:
+        outside = [await below()]
+        async with asyncio.Lock():
+            outside.append(await below())
+        inside = [await below() for _ in range(2)]
+        for _ in range(2):
+            inside.append(await below())
+        outside.append(await below())
+        return outside, inside
+
+    outside, inside = asyncio.run(run())
+    assert (set(outside), set(inside)) == ({False}, {True})
+
+
+def test_equal_code_of_two_places_is_told_apart() -> None:
+    codes: list[CodeType] = [compile("for x in y: f()", "one.py", "exec") for _ in range(2)]
+    assert codes[0] == codes[1]
+    last = len(codes[0].co_code) - 2
+    assert [is_in_loop(code, 0) for code in codes] == [False, False]
+    assert [is_in_loop(code, last // 2) for code in codes] == [True, True]
