@@ -259,6 +259,8 @@ class StreamExport:
                 published = write_blocks(
                     output, blocks, progress=progress, compression=form.compression
                 )
+                # Before the result is told: the reader may have gone.
+                output.flush()
         left_out = sorted(set(form.leave_out))
         return ExportResult(run_id, published, left_out=left_out, orphans=orphans)
 

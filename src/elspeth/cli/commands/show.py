@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -141,9 +142,14 @@ def _print_json(chosen: _Chosen, lines: "Iterator[ParsedLine]") -> ExitCode:
     from elspeth.cli.console import json_text
 
     write = sys.stdout.write
+    records = chosen.records(lines)
+    # Read first: what cannot be opened prints no document.
+    first = [each for each in (next(records, None),) if each is not None]
     write('{"format": "landscape/1", "command": "show", "records": [')
-    for record in chosen.records(lines):
-        write(f"{', ' if chosen.count > 1 else ''}{json_text(record)}")
+    separator = ""
+    for record in chain(first, records):
+        write(f"{separator}{json_text(record)}")
+        separator = ", "
     code = chosen.end()
     defects = [
         {"reason": reason, "message": message, "file": place, "line": number}

@@ -56,7 +56,8 @@ def verify(
 
     The export is streamed: memory does not grow with its size. A file that gzip or zstd compressed
     is recognised by its content, and its uncompressed bytes are verified. A JSON file of the
-    original exporter is verified as far as it can be; the result's `note` says what was not checked.
+    original exporter is verified as far as it can be; the result's `note` says what was not
+    checked.
 
     Args:
         path: a file of JSON Lines or with a JSON array, or a directory of CSV files.
