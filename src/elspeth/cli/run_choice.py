@@ -34,11 +34,11 @@ def chosen_run(run: str, db: LandscapeDB) -> str:
         except UnicodeEncodeError:
             raise RunNotFoundError(run) from None
         return run
-    found = LandscapeRecorder(db).list_runs()
+    found = LandscapeRecorder(db).list_runs(limit=1)
     if not found:
         raise UsageError(f"{db.masked_url} holds no runs")
     newest = found[0].run_id
-    if newest != run and any(each.run_id == run for each in found):
+    if newest != run and has_run(run, db):
         raise UsageError(
             f"--run latest: an older run has the id 'latest'; write {_RUN_CALLED_LATEST} for it, "
             f"or the id of the newest, {newest!r}"

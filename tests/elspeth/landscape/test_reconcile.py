@@ -15,6 +15,7 @@ from elspeth.contracts import ExportStatus, Run
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
 from elspeth.core.landscape.database import SchemaMismatchError
 from elspeth.core.landscape.keys import KEY_VARIABLE, Keyring
+from elspeth.core.landscape.pipeline import export_status
 from elspeth.core.landscape.pipeline.export_status import ReconciledExport, reconcile_pending
 from elspeth.core.landscape.pipeline.post_run import export_after_run
 from elspeth.core.landscape.schema import runs_table
@@ -125,6 +126,35 @@ def test_an_export_of_another_run_makes_the_export_failed(
     assert (reconciled.run_id, reconciled.status) == ("run-1", FAILED)
     assert "WRONG_RUN" in reconciled.reason
     assert run_of(db, "later").export_status is COMPLETED
+
+
+def test_one_target_is_verified_once_for_all_pending_runs(
+    db: LandscapeDB,
+    sample: SampleRun,
+    recorder: LandscapeRecorder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for run_id in ("run-2", "run-3"):
+        record_sample_run(recorder, run_id)
+    exported(db, settings(tmp_path), "run-2")
+    for run_id in ("run-1", "run-2", "run-3"):
+        leave_pending(db, run_id)
+    verified = []
+
+    def counted(path: Path, *arguments: Any, **options: Any) -> Verification:
+        verified.append(path)
+        return verify(path, *arguments, **options)
+
+    monkeypatch.setattr(export_status, "verify", counted)
+    found = {each.run_id: each for each in reconcile_pending(db, settings(tmp_path), ENVIRON)}
+    assert {run_id: each.status for run_id, each in found.items()} == {
+        "run-1": FAILED,
+        "run-2": COMPLETED,
+        "run-3": FAILED,
+    }
+    assert found["run-3"].reason.endswith("WRONG_RUN: of run 'run-2', not 'run-3'")
+    assert verified == [tmp_path / "audit.jsonl"]
 
 
 def test_an_older_export_with_fewer_records_makes_the_export_failed(

@@ -160,11 +160,13 @@ ANY_ROW = rows_table.c.row_index >= literal(-MAX_INTEGER, BigInteger)
 """True for every row that can be exported. The export refuses any other row."""
 
 
-def export_statements(run_id: str, partition: Partition = WHOLE) -> dict[RecordType, Statement]:
+def export_statements(
+    run_id: str | ColumnElement[str], partition: Partition = WHOLE
+) -> dict[RecordType, Statement]:
     """Return the statement of every record type, which selects the type's columns.
 
     Args:
-        run_id: The run.
+        run_id: The run; or the column of an outer query that names it.
         partition: Restricts rows and everything below rows, no other table.
     """
 

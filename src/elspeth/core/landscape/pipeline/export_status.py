@@ -6,7 +6,7 @@ is in place and records the outcome.
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
@@ -191,6 +191,9 @@ class _Judge:
     key_file: Path | None
     keyring: Keyring | None
     attest: Attester | None
+    # By target and its identity. All runs of one sink name the same target, so that it would be
+    # read once for each of them; an export of another run is none of theirs.
+    verified: dict[tuple[Path, tuple[int, ...]], Verification] = field(default_factory=dict)
 
     def judge(self, run_id: str, sink: str | None, export_format: str) -> ReconciledExport:
         """Judge the export of one run by its target; only a clear result ends `pending`."""
@@ -212,15 +215,19 @@ class _Judge:
 
     def _judge_at(self, path: Path, run_id: str) -> ReconciledExport:
         leave_out = self.settings.landscape.export.leave_out
-        # A count of records says nothing of what this version does not know.
-        self.db.check_schema(leave_out)
         is_signed = self.settings.landscape.export.sign
         key = (self.keyring or signing_key(self.environ, self.key_file)) if is_signed else None
         # A kill between the two renames of a directory leaves the previous export under its hidden
         # name, and nothing at the target.
         recover_directory(path)
         before = _identity(path)
-        verification = verify(path, key, run_id=run_id, allow_unsigned=not is_signed)
+        found = self.verified.get((path, before))
+        if found is None:
+            # A count of records says nothing of what this version does not know.
+            self.db.check_schema(leave_out)
+            found = verify(path, key, allow_unsigned=not is_signed)
+            self.verified[path, before] = found
+        verification = found.as_of_run(run_id)
         # The lock is not held while an export is read: that may take minutes, and would turn
         # another export away.
         if is_being_written(path) or _identity(path) != before:

@@ -79,12 +79,21 @@ class LandscapeReader:
         """Find a run."""
         return self._find(runs_table, row_models.load_run, runs_table.c.run_id == run_id)
 
-    def list_runs(self, *, status: RunStatus | str | None = None) -> list[Run]:
-        """List runs, the latest start first; runs that started together by id."""
+    def list_runs(
+        self, *, status: RunStatus | str | None = None, limit: int | None = None
+    ) -> list[Run]:
+        """List runs, the latest start first; runs that started together by id.
+
+        Args:
+            status: The status of the runs to list; None for all.
+            limit: The largest number of runs to list; None for all.
+        """
         runs = runs_table.c
         statement = select(runs_table).order_by(runs.started_at.desc(), self._bytewise(runs.run_id))
         if status is not None:
             statement = statement.where(runs.status == RunStatus(status).value)
+        if limit is not None:
+            statement = statement.limit(limit)
         return self._load(runs_table, row_models.load_run, statement)
 
     def get_node(self, node_id: str) -> Node | None:

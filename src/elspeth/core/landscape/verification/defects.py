@@ -122,6 +122,18 @@ class Verification:
         """Whether the export is complete and has no defect."""
         return self.defect_count == 0
 
+    def as_of_run(self, run_id: str) -> "Verification":
+        """Return the result of the same export, of which another run is expected.
+
+        Args:
+            run_id: the expected run. An export of another run has one defect more.
+        """
+        if self.run_id in (None, run_id):
+            return self
+        message = f"of run {short_repr(self.run_id)}, not {short_repr(run_id)}"
+        defects = (Defect(Reason.WRONG_RUN, message), *self.defects)
+        return replace(self, defects=defects, defect_count=self.defect_count + 1)
+
     @property
     def hint(self) -> str | None:
         """The likely cause of all defects together, if there is one."""
