@@ -79,7 +79,10 @@ def export(
     key_file: KeyFile = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share an export.")] = 1,
     timeout: Timeout = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", help="Show no progress, and beside standard output nothing else."),
+    ] = False,
     attest: Attest = False,
     attestation_key: AttestationKey = None,
     keyring: KeyringFile = None,
@@ -235,8 +238,10 @@ def _export_to_stream(
     for option, is_given in refusals.items():
         if is_given:
             raise UsageError(f"{option} cannot be combined with --output {STREAM}; name a path")
+    exported = StreamExport(url, form).export(run, options)
     # Standard output holds the export.
-    print_notes(StreamExport(url, form).export(run, options).lines())
+    if not options.quiet:
+        print_notes(exported.lines())
     return ExitCode.PASSED
 
 
