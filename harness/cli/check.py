@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import select
 
-from elspeth.cli.export import chosen_run
+from elspeth.cli.run_choice import chosen_run
 from elspeth.cli.runtime import UsageError, reading_database
 from elspeth.core.landscape import LandscapeDB, runs_table
 from elspeth.core.landscape.counts import count_records

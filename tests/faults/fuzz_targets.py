@@ -14,9 +14,8 @@ from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 
-from parsed_lines import read_jsonl
-
 from elspeth.core.landscape.verification.defects import ParsedLine
+from elspeth.core.landscape.verification.jsonl import read_jsonl
 from elspeth.core.landscape.verification.record_shapes import SIGNATURE
 from elspeth.core.landscape.verification.verify import Verification, verify
 from elspeth.core.settings import SettingsError, load_settings

@@ -1,27 +1,15 @@
-"""`landscape export`: exports a run to a path, or by the settings of a pipeline; shows progress."""
+"""Exports a run to a path, to standard output, or by the settings of a pipeline."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from time import monotonic
-from types import MappingProxyType
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-from sqlalchemy import literal, select
+from typing import IO, Any, cast
 
 from elspeth.cli.formats import ExporterName, ExportFormat
+from elspeth.cli.progress import show_progress
+from elspeth.cli.run_choice import chosen_run, has_run
 from elspeth.cli.runtime import (
     UsageError,
     reading_database,
@@ -29,10 +17,10 @@ from elspeth.cli.runtime import (
     stop_on_signals,
 )
 from elspeth.contracts.errors import RunNotFoundError
+from elspeth.core.compression import Compression, require
 from elspeth.core.landscape import (
     LandscapeDB,
     LandscapeExporter,
-    LandscapeRecorder,
     LegacyLandscapeExporter,
 )
 from elspeth.core.landscape.attestation import (
@@ -41,34 +29,25 @@ from elspeth.core.landscape.attestation import (
     attestation_path,
     read_attestation,
 )
-from elspeth.core.landscape.counts import count_records, count_tables_in_snapshot
+from elspeth.core.landscape.attestation.create import PendingAttestation
+from elspeth.core.landscape.counts import count_tables_in_snapshot
 from elspeth.core.landscape.exporter import Orphan
-from elspeth.core.landscape.output.publish import Progress as OnProgress
-from elspeth.core.landscape.output.publish import PublishedExport, refuse_other_content
+from elspeth.core.landscape.output.publish import (
+    Block,
+    PublishedExport,
+    in_blocks,
+    refuse_other_content,
+    write_blocks,
+)
 from elspeth.core.landscape.output.spreadsheet import (
     formula_cells,
     spreadsheet_copy_of,
     write_spreadsheet_copy,
 )
 from elspeth.core.landscape.pipeline.post_run import export_after_run
-from elspeth.core.landscape.schema import runs_table
 from elspeth.core.settings import ElspethSettings, export_destination
 
-# Few enough lines for the log of a scheduled job; an export of 46,000 records takes 0.4 s.
-SECONDS_BETWEEN_LINES = 10.0
 _MOST_ORPHANS_SHOWN = 20
-
-_RUN_CALLED_LATEST = "id:latest"
-
-SecondsClock = Callable[[], float]
-"""Returns seconds since a fixed moment."""
-
-
-_EXPORTERS: Mapping[ExporterName, type[LandscapeExporter] | type[LegacyLandscapeExporter]] = (
-    MappingProxyType(
-        {ExporterName.BATCHED: LandscapeExporter, ExporterName.LEGACY: LegacyLandscapeExporter}
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -123,8 +102,11 @@ class ExportResult:
         """Yield the lines of a successful export: size, digest, attestation and copy."""
         published = self.published
         size = f"{published.record_count:,} records, {published.size_bytes:,} bytes"
-        yield f"{self.run_id}: {size} in {published.path}"
-        yield f"sha256 {published.sha256}"
+        compression = published.compression
+        compressed = "" if compression is None else f", compressed with {compression.value},"
+        yield f"{self.run_id}: {size}{compressed} in {published.path}"
+        of_what = "" if compression is None else " of the uncompressed bytes"
+        yield f"sha256 {published.sha256}{of_what}"
         if published.long_line_bytes:
             needed = published.long_line_bytes
             yield (
@@ -152,71 +134,165 @@ class ExportResult:
 
 
 @dataclass(frozen=True)
+class ExportForm:
+    """How runs are exported to paths: format, exporter, keys, and what is left out."""
+
+    format: ExportFormat = ExportFormat.JSONL
+    exporter: ExporterName = ExporterName.BATCHED
+    signing_key: bytes | None = field(default=None, repr=False)
+    attester: Attester | None = None
+    leave_out: Sequence[str] = ()
+    compression: Compression | None = None
+
+    def refuse_impossible(self, options: ExportOptions) -> None:
+        """Refuse options that contradict each other, before any work.
+
+        Raises:
+            UsageError: There are such options.
+            CompressionUnavailableError: The package of the compression is missing.
+        """
+        if options.spreadsheet_safe and self.format is not ExportFormat.CSV:
+            raise UsageError("--spreadsheet-safe is for format csv; leave it out")
+        if options.accept_orphans and self.exporter is not ExporterName.BATCHED:
+            raise UsageError("--accept-orphans is for --exporter batched; leave it out")
+        if options.jobs != 1 and self.exporter is not ExporterName.BATCHED:
+            raise UsageError("--jobs is for --exporter batched; leave it out")
+        if self.compression is None:
+            return
+        if self.format is not ExportFormat.JSONL:
+            raise UsageError("--compress is for format jsonl; leave it out")
+        require(self.compression)
+
+    def prepare(self, path: Path, options: ExportOptions) -> PendingAttestation | None:
+        """Refuse a target that cannot be written, and begin the attestation of its export."""
+        is_csv = self.format is ExportFormat.CSV
+        if options.spreadsheet_safe:
+            spreadsheet_copy_of(path)
+        refuse_other_content(path, is_csv=is_csv)
+        # Before the export: a chain that cannot be continued must not cost an export first.
+        return None if self.attester is None else self.attester.begin(path, self.leave_out)
+
+    def write(
+        self,
+        db: LandscapeDB,
+        run_id: str,
+        path: Path,
+        options: ExportOptions,
+        attestation: PendingAttestation | None,
+    ) -> ExportResult:
+        """Export a run to a path, and attest it if `prepare` has begun an attestation."""
+        orphans = AcceptedOrphans()
+        exporter = self.exporter_of(db, options, orphans)
+        with show_progress(db, run_id, quiet=options.quiet) as progress:
+            sign = self.signing_key is not None
+            write = self._writer(exporter, options.jobs)
+            published = write(run_id, path, sign=sign, progress=progress)
+        attested = (
+            None
+            if attestation is None
+            else attestation.attest(
+                published.fingerprint,
+                run_id,
+                self.signing_key,
+                partial(count_tables_in_snapshot, db, run_id),
+                orphans=orphans.count,
+            )
+        )
+        return _result(run_id, published, attested, options, self.leave_out, orphans)
+
+    def exporter_of(
+        self, db: LandscapeDB, options: ExportOptions, orphans: AcceptedOrphans
+    ) -> LandscapeExporter | LegacyLandscapeExporter:
+        """Return the exporter; accepted orphans are added to `orphans`."""
+        if self.exporter is ExporterName.LEGACY:
+            return LegacyLandscapeExporter(db, self.signing_key, leave_out=self.leave_out)
+        accept = orphans.add if options.accept_orphans else None
+        return LandscapeExporter(
+            db, self.signing_key, leave_out=self.leave_out, accept_orphan=accept
+        )
+
+    def _writer(
+        self, exporter: LandscapeExporter | LegacyLandscapeExporter, jobs: int
+    ) -> Callable[..., PublishedExport]:
+        if self.format is ExportFormat.CSV:
+            write: Callable[..., PublishedExport] = exporter.write_csv
+        else:
+            write = partial(exporter.write_jsonl, compression=self.compression)
+        # The control has no jobs.
+        return write if jobs == 1 else partial(write, jobs=jobs)
+
+
+@dataclass(frozen=True)
 class PathExport:
     """An export to a named path: opens the database only for reading and records no status."""
 
     database_url: str
     path: Path
-    format: ExportFormat
-    exporter: ExporterName
-    signing_key: bytes | None
-    attester: Attester | None = None
-    leave_out: Sequence[str] = ()
+    form: ExportForm
 
     def export(self, run: str, options: ExportOptions) -> ExportResult:
         """Export the run of this id, or the latest run for "latest"."""
-        is_csv = self.format is ExportFormat.CSV
-        _refuse_impossible_copy(options, self.path, is_csv=is_csv)
-        refuse_other_content(self.path, is_csv=is_csv)
-        # Before the export: a chain that cannot be continued must not cost an export first.
-        attestation = (
-            None if self.attester is None else self.attester.begin(self.path, self.leave_out)
-        )
+        attestation = self.form.prepare(self.path, options)
         with (
             stop_on_signals(timeout_seconds=options.timeout_seconds) as opened,
-            reading_database(self.database_url, opened, leave_out=self.leave_out) as db,
+            reading_database(self.database_url, opened, leave_out=self.form.leave_out) as db,
+        ):
+            return self.form.write(db, chosen_run(run, db), self.path, options, attestation)
+
+
+@dataclass(frozen=True)
+class StreamExport:
+    """An export to standard output: what a reader gets before an error is no whole export."""
+
+    database_url: str
+    form: ExportForm
+
+    def export(self, run: str, options: ExportOptions) -> ExportResult:
+        """Export the run of this id, or the latest run for "latest"."""
+        form = self.form
+        if form.compression is not None and sys.stdout.isatty():
+            raise UsageError("--compress to a terminal: redirect standard output, or name a file")
+        with (
+            stop_on_signals(timeout_seconds=options.timeout_seconds) as opened,
+            reading_database(self.database_url, opened, leave_out=form.leave_out) as db,
         ):
             run_id = chosen_run(run, db)
             orphans = AcceptedOrphans()
-            exporter = self._chosen_exporter(db, options, orphans)
-            write = self._writer(exporter, options.jobs)
-            with _show_progress(db, run_id, quiet=options.quiet) as progress:
-                sign = self.signing_key is not None
-                published = write(run_id, self.path, sign=sign, progress=progress)
-            attested = (
-                None
-                if attestation is None
-                else attestation.attest(
-                    published.fingerprint,
-                    run_id,
-                    self.signing_key,
-                    partial(count_tables_in_snapshot, db, run_id),
-                    orphans=orphans.count,
+            blocks = self._blocks(form.exporter_of(db, options, orphans), run_id, options.jobs)
+            with show_progress(db, run_id, quiet=options.quiet) as progress:
+                output = cast("IO[bytes]", _StandardOutput())
+                published = write_blocks(
+                    output, blocks, progress=progress, compression=form.compression
                 )
-            )
-            return _result(run_id, published, attested, options, self.leave_out, orphans)
+                # Before the result is told: the reader may have gone.
+                output.flush()
+        left_out = sorted(set(form.leave_out))
+        return ExportResult(run_id, published, left_out=left_out, orphans=orphans)
 
-    def _chosen_exporter(
-        self, db: LandscapeDB, options: ExportOptions, orphans: AcceptedOrphans
-    ) -> LandscapeExporter | LegacyLandscapeExporter:
-        if self.exporter is ExporterName.BATCHED:
-            accept = orphans.add if options.accept_orphans else None
-            return LandscapeExporter(
-                db, self.signing_key, leave_out=self.leave_out, accept_orphan=accept
-            )
-        if options.accept_orphans:
-            raise UsageError("--accept-orphans is for --exporter batched; leave it out")
-        return LegacyLandscapeExporter(db, self.signing_key, leave_out=self.leave_out)
+    def _blocks(
+        self, exporter: LandscapeExporter | LegacyLandscapeExporter, run_id: str, jobs: int
+    ) -> Iterator[Block]:
+        sign = self.form.signing_key is not None
+        if isinstance(exporter, LegacyLandscapeExporter):
+            return in_blocks(exporter.export_lines(run_id, sign))
+        return exporter.export_blocks(run_id, sign, jobs=jobs)
 
-    def _writer(
-        self, exporter: LandscapeExporter | LegacyLandscapeExporter, jobs: int
-    ) -> Callable[..., PublishedExport]:
-        is_jsonl = self.format is ExportFormat.JSONL
-        if jobs == 1:
-            return exporter.write_jsonl if is_jsonl else exporter.write_csv
-        if is_jsonl and isinstance(exporter, LandscapeExporter):
-            return partial(exporter.write_jsonl, jobs=jobs)
-        raise UsageError("--jobs is for --format jsonl with --exporter batched; leave it out")
+
+class _StandardOutput:
+    """Standard output for bytes, whose errors name it."""
+
+    def write(self, content: bytes) -> int:
+        return int(self._named(sys.stdout.buffer.write, content))
+
+    def flush(self) -> None:
+        self._named(sys.stdout.buffer.flush)
+
+    def _named(self, call: Callable[..., Any], *arguments: object) -> Any:
+        try:
+            return call(*arguments)
+        except OSError as error:
+            # OSError chooses its subclass by the number, so a closed pipe stays one.
+            raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 @dataclass(frozen=True)
@@ -232,8 +308,6 @@ class ConfiguredExport:
         export = self.settings.landscape.export
         if not export.enabled:
             raise UsageError("The settings ask for no export: landscape.export.enabled is false")
-        if options.jobs != 1 and export.format != "json":
-            raise UsageError("--jobs is for format json; leave it out")
         path = export_destination(self.settings, export.sink, export.format)
         _refuse_impossible_copy(options, path, is_csv=export.format == "csv")
         url = self.settings.landscape.url
@@ -246,7 +320,7 @@ class ConfiguredExport:
             run_id = chosen_run(run, source)
             _refuse_unknown_run(run_id, source)
             orphans = AcceptedOrphans()
-            with _show_progress(source, run_id, quiet=options.quiet) as progress:
+            with show_progress(source, run_id, quiet=options.quiet) as progress:
                 published = export_after_run(
                     db,
                     run_id,
@@ -292,107 +366,8 @@ def _result(
     return ExportResult(run_id, published, attested, cells, copy, left_out, orphans)
 
 
-def chosen_run(run: str, db: LandscapeDB) -> str:
-    """Return the id of the run that an option names: itself, or the latest run for "latest".
-
-    "id:latest" is the run with the id "latest", unless a run has that longer text as its id.
-
-    Raises:
-        RunNotFoundError: The id is not text that a query can hold.
-        UsageError: "latest", and the database holds no runs, or an older run with that id.
-    """
-    if run == _RUN_CALLED_LATEST:
-        return run if _has_run(run, db) else "latest"
-    if run != "latest":
-        # Python turns command-line bytes that are not UTF-8 into surrogates, which no driver can
-        # encode for a query.
-        try:
-            run.encode()
-        except UnicodeEncodeError:
-            raise RunNotFoundError(run) from None
-        return run
-    found = LandscapeRecorder(db).list_runs(limit=1)
-    if not found:
-        raise UsageError(f"{db.masked_url} holds no runs")
-    newest = found[0].run_id
-    if newest != run and _has_run(run, db):
-        raise UsageError(
-            f"--run latest: an older run has the id 'latest'; write {_RUN_CALLED_LATEST} for it, "
-            f"or the id of the newest, {newest!r}"
-        )
-    return newest
-
-
 def _refuse_unknown_run(run_id: str, db: LandscapeDB) -> None:
     # The run is not loaded here: if it holds corrupt values, the export itself has to fail, so
     # that export_status records why.
-    if not _has_run(run_id, db):
+    if not has_run(run_id, db):
         raise RunNotFoundError(run_id)
-
-
-def _has_run(run_id: str, db: LandscapeDB) -> bool:
-    with db.connection() as connection:
-        found = connection.execute(select(literal(1)).where(runs_table.c.run_id == run_id)).first()
-    return found is not None
-
-
-@contextmanager
-def _show_progress(db: LandscapeDB, run_id: str, *, quiet: bool) -> Iterator[OnProgress | None]:
-    """Show on stderr the records written, their total and rate, and the time left.
-
-    Yields the callback of an exporter. When quiet, yields None and sends no query for the total.
-    """
-    if quiet:
-        yield None
-        return
-    with db.connection() as connection:
-        total = sum(count_records(connection, run_id).values())
-    if not sys.stderr.isatty():
-        yield write_progress_lines(
-            total, Console(stderr=True, highlight=False, soft_wrap=True).print
-        )
-        return
-    bar = Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-    with bar:
-        task = bar.add_task("records", total=total)
-        # A run that is written to meanwhile may yield more records than were counted.
-        yield lambda done: bar.update(task, completed=min(done, total))
-
-
-def write_progress_lines(
-    total: int, write: Callable[[str], None], clock: SecondsClock = monotonic
-) -> OnProgress:
-    """Return a callback that writes a line at most every ten seconds.
-
-    A shorter export writes no line.
-
-    Args:
-        total: the expected number of records.
-        write: writes one line.
-        clock: gives the time in seconds.
-    """
-    started = last = clock()
-
-    def write_line(done: int) -> None:
-        nonlocal last
-        now = clock()
-        if now - last >= SECONDS_BETWEEN_LINES:
-            last = now
-            rate = done / (now - started)
-            left = max(total - done, 0) / rate if rate else 0.0
-            write(f"{done:,} of {total:,} records, {rate:,.0f} a second, {left:,.0f} s left")
-
-    return write_line
-
-
-class _Rate(ProgressColumn):
-    """Records per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "")

@@ -50,6 +50,8 @@ def table_of(listed: Sequence[ListedRun]) -> Table:
     table = Table(Column("run", overflow="fold"), "started", "status", box=None)
     for heading in (*_COUNTED, "records"):
         table.add_column(heading, justify="right", no_wrap=True)
+    # The status of an export by settings, and "-" where none was recorded.
+    table.add_column("export")
     for each in listed:
         table.add_row(*_cells(each))
     return table
@@ -58,13 +60,15 @@ def table_of(listed: Sequence[ListedRun]) -> Table:
 def _cells(listed: ListedRun) -> Iterator[str | Text]:
     run = listed.run
     yield Text(one_line(run.run_id))
-    yield f"{_in_utc(run.started_at):%Y-%m-%d %H:%M:%S}"
+    yield f"{in_utc(run.started_at):%Y-%m-%d %H:%M:%S}"
     yield run.status.value
     for name in _COUNTED.values():
         yield f"{listed.records.get(name, 0):,}"
     yield f"{listed.record_count:,}"
+    yield "-" if run.export_status is None else run.export_status.value
 
 
-def _in_utc(moment: datetime) -> datetime:
+def in_utc(moment: datetime) -> datetime:
+    """Return a stored time with the offset of UTC."""
     # SQLite returns UTC without an offset; PostgreSQL returns the time zone of the session.
-    return moment if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -233,9 +233,7 @@ def _open_standard_streams() -> None:
     # Before any work: an export that succeeds could not say so.
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-        sys.exit(
-            _fail("standard output is closed; redirect it to a file or /dev/null", ExitCode.IO)
-        )
+        sys.exit(fail("standard output is closed; redirect it to a file or /dev/null", ExitCode.IO))
 
 
 def _is_open(descriptor: int) -> bool:
@@ -254,11 +252,11 @@ def _run(app: typer.Typer, name: str, usage_errors: UsageErrors) -> int:
         # No message: a reader that ends early, such as `head`, is usual.
         return ExitCode.IO
     except KeyboardInterrupt as error:
-        return _fail(explain_failure(error), ExitCode.INTERRUPTED)
+        return fail(explain_failure(error), ExitCode.INTERRUPTED)
     except Terminated as error:
-        return _fail(explain_failure(error), ExitCode.TERMINATED)
+        return fail(explain_failure(error), ExitCode.TERMINATED)
     except _ClickException as error:
-        return _fail(_usage_message(error), ExitCode.USAGE)
+        return fail(_usage_message(error), ExitCode.USAGE)
     except Exception as error:
         try:
             code = _code_of(error, usage_errors)
@@ -268,7 +266,17 @@ def _run(app: typer.Typer, name: str, usage_errors: UsageErrors) -> int:
         if code is None:
             raise
         message = str(error) or "aborted" if code is ExitCode.USAGE else explain_failure(error)
-        return _fail(message, code)
+        return fail(message, code)
+
+
+def exit_code_of(error: Exception) -> ExitCode | None:
+    """Return the exit code of an error that ends the work on one of several exports.
+
+    None is a fault of the program.
+    """
+    from elspeth.core.landscape.exporter import ParallelExportError
+
+    return _code_of(error, lambda: (ParallelExportError,))
 
 
 def _code_of(error: Exception, usage_errors: UsageErrors) -> ExitCode | None:
@@ -278,6 +286,7 @@ def _code_of(error: Exception, usage_errors: UsageErrors) -> ExitCode | None:
     from sqlalchemy.exc import SQLAlchemyError
 
     from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError
+    from elspeth.core.compression import CompressionUnavailableError
     from elspeth.core.landscape.attestation.statement import AttestationError
     from elspeth.core.landscape.database import (
         DatabaseNotFoundError,
@@ -294,6 +303,7 @@ def _code_of(error: Exception, usage_errors: UsageErrors) -> ExitCode | None:
         UsageError,
         SettingsError,
         SigningKeyError,
+        CompressionUnavailableError,
         ExportTargetError,
         AttestationError,
         DatabaseNotFoundError,
@@ -336,7 +346,7 @@ def _flush_output(code: int) -> int:
         # Python flushes again at shutdown and would then exit with 120.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if code == ExitCode.PASSED:
-            return _fail(f"standard output: {error.strerror}", ExitCode.IO)
+            return fail(f"standard output: {error.strerror}", ExitCode.IO)
     return code
 
 
@@ -344,7 +354,8 @@ def _terminate(_: int, __: FrameType | None) -> NoReturn:
     raise Terminated
 
 
-def _fail(message: str, code: ExitCode) -> ExitCode:
+def fail(message: str, code: ExitCode) -> ExitCode:
+    """Print a line of error, and return the exit code."""
     print(f"error: {one_line(message)}", file=sys.stderr)  # noqa: T201 - the output of the command
     return code
 

@@ -49,10 +49,10 @@ class TestRuns:
             LandscapeRecorder(db, clock=lambda: later).begin_run({}, "v1", run_id="later")
         ended = landscape("runs", "--db", url)
         heading, *lines = (line.split() for line in ended.out.splitlines())
-        assert " ".join(heading) == "run started status rows tokens node states records"
-        assert lines[0] == ["later", "2100-01-01", "12:30:00", "running", "0", "0", "0", "1"]
+        assert " ".join(heading) == "run started status rows tokens node states records export"
+        assert lines[0] == ["later", "2100-01-01", "12:30:00", "running", "0", "0", "0", "1", "-"]
         assert lines[1][0] == "run-1"
-        assert lines[1][3:] == ["completed", "4", "8", "7", "50"]
+        assert lines[1][3:] == ["completed", "4", "8", "7", "50", "-"]
         assert (ended.code, ended.err) == (0, "")
 
     def test_an_empty_database_prints_no_runs(self, landscape: Command, landscape_url: str) -> None:

@@ -22,9 +22,25 @@ class TestJobs:
         records = [(folder / f"{jobs}.jsonl").read_text().splitlines()[:-1] for jobs in (1, 2)]
         assert records[0] == records[1]
 
+    def test_several_jobs_write_the_same_csv_files(
+        self, landscape: Command, url: str, folder: Path
+    ) -> None:
+        for jobs in (1, 2):
+            ended = landscape(
+                *("export", "--db", url, "--run", "latest", "--sign", "--jobs", jobs),
+                *("--format", "csv", "--output", folder / f"{jobs}"),
+            )
+            assert (ended.code, ended.err) == (0, "")
+        names = {path.name for path in (folder / "1").iterdir()}
+        assert {path.name for path in (folder / "2").iterdir()} == names
+        # The manifest holds the time of its export.
+        for name in names - {"manifest.csv"}:
+            assert (folder / "1" / name).read_bytes() == (folder / "2" / name).read_bytes()
+        assert landscape("verify", folder / "2").out == "51/51 valid\n"
+
     @pytest.mark.parametrize(
         "arguments",
-        [("0",), ("5",), ("2", "--format", "csv"), ("2", "--exporter", "legacy")],
+        [("0",), ("5",), ("5", "--format", "csv"), ("2", "--exporter", "legacy")],
     )
     def test_impossible_jobs_are_wrong_usage(
         self, landscape: Command, sqlite: str, folder: Path, arguments: tuple[str, ...]

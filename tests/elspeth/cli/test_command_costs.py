@@ -50,6 +50,8 @@ class Cost:
     linear: Mapping[str, set[str]] = field(default_factory=dict)
     orphan_steps: frozenset[str] = frozenset()
     """The axes along which the search for orphans takes more steps."""
+    search_for_each: str = ""
+    """The axis along which the whole search is made again for each of its size."""
     pending: bool = False
     """Whether all runs have a pending export with one target."""
 
@@ -76,6 +78,29 @@ COSTS: Mapping[str, Mapping[str, Cost]] = {
         ),
     },
     "export": {
+        "several": Cost(
+            # Twelve queries and the search for orphans for every chosen run.
+            lambda folder: (
+                *("export", "--db", url(folder), "--all", "--output", folder / "several", "--sign"),
+            ),
+            {RUNS: {QUERIES, FETCHED, STEPS}, ROWS: {FETCHED, STEPS}, OTHER_ROWS: {FETCHED, STEPS}},
+            EVERYWHERE,
+            search_for_each=RUNS,
+        ),
+        "to standard output": Cost(
+            lambda folder: (
+                "export",
+                "--db",
+                url(folder),
+                "--run",
+                "run-1",
+                "--output",
+                "-",
+                "--quiet",
+            ),
+            EXPORT_GROWTH,
+            EVERYWHERE,
+        ),
         "signed": Cost(export_of("--sign"), EXPORT_GROWTH, EVERYWHERE),
         "latest": Cost(
             # Without an index on the start of runs, the newest is searched among all of them. It
@@ -102,6 +127,17 @@ COSTS: Mapping[str, Mapping[str, Cost]] = {
             pending=True,
         ),
     },
+    "attest": {
+        # The orphans of the run are counted, as for an export.
+        "signed": Cost(
+            lambda folder: ("attest", folder / "signed.jsonl", "--db", url(folder)),
+            {ROWS: {STEPS}},
+            EVERYWHERE,
+        ),
+    },
+    "show": {
+        "all": Cost(lambda folder: ("show", folder / "signed.jsonl")),
+    },
     "verify": {
         "signed": Cost(lambda folder: ("verify", folder / "signed.jsonl")),
     },
@@ -114,7 +150,7 @@ COSTS: Mapping[str, Mapping[str, Cost]] = {
 def test_every_command_has_an_entry() -> None:
     """A command that is added needs an entry in `COSTS`."""
     group = typer.main.get_command(app)
-    assert set(group.commands) == set(COSTS)  # type: ignore[attr-defined]
+    assert set(group.list_commands(None)) == set(COSTS)  # type: ignore[attr-defined, arg-type]
 
 
 CASES = [
@@ -162,6 +198,8 @@ def test_counts_are_constant_or_linear_in_what_is_asked_for(
         counts = [measure(each) for each in activities]
         judge(f"{name}: {counts}", counts, is_linear=name in cost.linear.get(axis, ()))
     orphans = [orphan_steps(each) for each in activities]
+    if axis == cost.search_for_each:
+        orphans = [steps // size for steps, size in zip(orphans, SIZES, strict=True)]
     judge(f"orphan search: {orphans}", orphans, is_linear=axis in cost.orphan_steps)
 
 

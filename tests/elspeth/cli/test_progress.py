@@ -1,6 +1,6 @@
 """The progress lines of an export without a terminal."""
 
-from elspeth.cli.export import write_progress_lines
+from elspeth.cli.progress import write_progress_lines
 
 
 def test_a_line_comes_every_ten_seconds_with_rate_and_time_left() -> None:

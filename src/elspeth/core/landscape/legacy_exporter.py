@@ -37,6 +37,7 @@ from elspeth.contracts import (
 )
 from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError, not_ascending
 from elspeth.core.clock import Clock, utc_now
+from elspeth.core.compression import Compression
 from elspeth.core.landscape.database import LandscapeDB
 from elspeth.core.landscape.output.publish import (
     Progress,
@@ -130,7 +131,13 @@ class LegacyLandscapeExporter:
         return grouped
 
     def write_jsonl(
-        self, run_id: str, path: Path, sign: bool = False, *, progress: Progress | None = None
+        self,
+        run_id: str,
+        path: Path,
+        sign: bool = False,
+        *,
+        progress: Progress | None = None,
+        compression: Compression | None = None,
     ) -> PublishedExport:
         """Write the run to a JSON Lines file, which appears when it is complete.
 
@@ -139,13 +146,18 @@ class LegacyLandscapeExporter:
             path: The file, replaced when it exists.
             sign: As for `export_run`, which says what is raised too.
             progress: Called now and then with the number of records written so far.
+            compression: Compresses the file; None leaves it as it is.
 
         Raises:
             ExportTargetError: `path` cannot be a file.
             OSError: Writing fails.
         """
-        lines = (rfc8785.dumps(record) + b"\n" for record in self.export_run(run_id, sign=sign))
-        return publish_jsonl(path, lines, progress=progress)
+        lines = self.export_lines(run_id, sign)
+        return publish_jsonl(path, lines, progress=progress, compression=compression)
+
+    def export_lines(self, run_id: str, sign: bool = False) -> Iterator[bytes]:
+        """Yield the lines of a JSON Lines file, with newlines. Arguments as for `export_run`."""
+        return (rfc8785.dumps(record) + b"\n" for record in self.export_run(run_id, sign=sign))
 
     def write_csv(
         self, run_id: str, directory: Path, sign: bool = False, *, progress: Progress | None = None

@@ -5,11 +5,19 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import IO, Any, Protocol, Self, TypeVar
 
+from elspeth.core.compression import (
+    Compression,
+    CompressionUnavailableError,
+    DamagedCompressionError,
+    compressing,
+    decompressed,
+    require,
+)
 from elspeth.core.landscape.output.atomic import (
     ExportTargetError,
     create_owner_only,
@@ -69,9 +77,9 @@ class Fingerprint:
     """The hash and size that identify an export on disk.
 
     Attributes:
-        sha256: Of a file: over its bytes. Of a directory: over the lines `<sha256>  <name>` of its
-            files in order of name, as sha256sum(1) prints them.
-        size_bytes: The size of the file, or the sum over the files of the directory.
+        sha256: Of a file: over its bytes, uncompressed. Of a directory: over the lines
+            `<sha256>  <name>` of its files in order of name, as sha256sum(1) prints them.
+        size_bytes: The size of the file uncompressed, or the sum over the files of the directory.
     """
 
     sha256: str
@@ -87,6 +95,7 @@ class PublishedExport:
         record_count: The number of records, the manifest included.
         size_bytes: As in `Fingerprint`.
         sha256: As in `Fingerprint`.
+        compression: How the file is compressed; None if it is not.
         long_line_bytes: The length of the longest line, with its line break, if that is over
             64 MiB; otherwise 0.
     """
@@ -95,6 +104,7 @@ class PublishedExport:
     record_count: int
     size_bytes: int
     sha256: str
+    compression: Compression | None = None
     long_line_bytes: int = 0
 
     @property
@@ -116,7 +126,7 @@ def fingerprint(path: Path) -> Fingerprint:
         OSError: It cannot be read, or is a link, or a directory that holds other than files.
     """
     if not path.is_dir():
-        return _file_fingerprint(path)
+        return _uncompressed_fingerprint(path)
     names = hashlib.sha256()
     size = 0
     for entry in sorted(path.iterdir()):
@@ -126,6 +136,20 @@ def fingerprint(path: Path) -> Fingerprint:
     return Fingerprint(names.hexdigest(), size)
 
 
+def _uncompressed_fingerprint(path: Path) -> Fingerprint:
+    digest = hashlib.sha256()
+    size = 0
+    try:
+        with opened_regular(path) as file, decompressed(file) as content:
+            while chunk := content.read(_HEAD_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+    except DamagedCompressionError:
+        # Of the bytes as they are, so that it is that of no whole export.
+        return _file_fingerprint(path)
+    return Fingerprint(digest.hexdigest(), size)
+
+
 def _file_fingerprint(path: Path) -> Fingerprint:
     with opened_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -133,7 +157,11 @@ def _file_fingerprint(path: Path) -> Fingerprint:
 
 
 def publish_jsonl(
-    path: Path, lines: Iterable[bytes], *, progress: Progress | None = None
+    path: Path,
+    lines: Iterable[bytes],
+    *,
+    progress: Progress | None = None,
+    compression: Compression | None = None,
 ) -> PublishedExport:
     """Write lines to a file, which appears at `path` when it is complete.
 
@@ -141,17 +169,24 @@ def publish_jsonl(
         path: The file, replaced when it exists.
         lines: The lines, with newlines. Closed on exit if it has a `close`.
         progress: Called repeatedly with the number of lines written so far.
+        compression: Compresses the file; None leaves it as it is.
 
     Raises:
         ExportTargetError: `path` cannot be a file.
+        CompressionUnavailableError: The package of the compression is missing.
         OSError: Writing fails.
     """
     with closed_on_exit(lines) as source:
-        return publish_blocks(path, _in_blocks(source), progress=progress)
+        blocks = in_blocks(source)
+        return publish_blocks(path, blocks, progress=progress, compression=compression)
 
 
 def publish_blocks(
-    path: Path, blocks: Iterable[Block], *, progress: Progress | None = None
+    path: Path,
+    blocks: Iterable[Block],
+    *,
+    progress: Progress | None = None,
+    compression: Compression | None = None,
 ) -> PublishedExport:
     """Write blocks of lines to a file, like `publish_jsonl`.
 
@@ -159,17 +194,46 @@ def publish_blocks(
         path: The file, replaced when it exists.
         blocks: The blocks. Closed on exit if they have a `close`.
         progress: Called after every block with the number of records written so far.
+        compression: Compresses the file; None leaves it as it is.
 
     Raises:
         ExportTargetError: `path` cannot be a file.
+        CompressionUnavailableError: The package of the compression is missing.
         OSError: Writing fails.
+    """
+    if compression is not None:
+        require(compression)
+    with new_file(path) as file:
+        written = write_blocks(file, blocks, progress=progress, compression=compression)
+    return replace(written, path=path)
+
+
+def write_blocks(
+    file: IO[bytes],
+    blocks: Iterable[Block],
+    *,
+    progress: Progress | None = None,
+    compression: Compression | None = None,
+) -> PublishedExport:
+    """Write blocks of lines to an open file, like `publish_blocks`, and leave it open.
+
+    An error leaves what was written so far.
+
+    Args:
+        file: The file, or a pipe.
+        blocks: The blocks. Closed on exit if they have a `close`.
+        progress: As in `publish_blocks`.
+        compression: As in `publish_blocks`.
+
+    Returns:
+        The export, with the path `-`.
     """
     # Hashed while it is written: reading a file of gigabytes again would take minutes.
     digest = hashlib.sha256()
     records = size = longest = 0
-    with new_file(path) as file, closed_on_exit(blocks) as source:
+    with compressing(file, compression) as output, closed_on_exit(blocks) as source:
         for block in source:
-            file.write(block.lines)
+            output.write(block.lines)
             digest.update(block.lines)
             records += block.record_count
             size += len(block.lines)
@@ -179,11 +243,17 @@ def publish_blocks(
             if progress is not None:
                 progress(records)
     return PublishedExport(
-        path, records, size, digest.hexdigest(), longest if longest > LONG_LINE_BYTES else 0
+        Path("-"),
+        records,
+        size,
+        digest.hexdigest(),
+        compression,
+        longest if longest > LONG_LINE_BYTES else 0,
     )
 
 
-def _in_blocks(lines: Iterator[bytes]) -> Iterator[_Lines]:
+def in_blocks(lines: Iterator[bytes]) -> Iterator[Block]:
+    """Yield lines joined to blocks of a thousand."""
     while chunk := list(islice(lines, _CHUNK_RECORDS)):
         yield _Lines(b"".join(chunk), len(chunk))
 
@@ -226,7 +296,7 @@ def publish_csv(
         count,
         found.size_bytes,
         found.sha256,
-        longest if longest > LONG_LINE_BYTES else 0,
+        long_line_bytes=longest if longest > LONG_LINE_BYTES else 0,
     )
 
 
@@ -347,7 +417,7 @@ def refuse_other_content(path: Path, *, is_csv: bool) -> None:
         if file.is_symlink() or not file.is_file():
             continue
         with opened_regular(file) as opened:
-            head = opened.read(_HEAD_BYTES)
+            head = _uncompressed_head(opened)
         if is_csv:
             is_export = b"record_type" in head.partition(b"\n")[0]
         else:
@@ -358,6 +428,16 @@ def refuse_other_content(path: Path, *, is_csv: bool) -> None:
                 f"{file} is not an export, so an export must not replace it; move it away, or "
                 "choose another place"
             )
+
+
+def _uncompressed_head(file: io.BufferedReader) -> bytes:
+    try:
+        with decompressed(file) as content:
+            return content.read(_HEAD_BYTES)
+    except (DamagedCompressionError, CompressionUnavailableError):
+        # Not to be replaced: what it holds is not known.
+        file.seek(0)
+        return file.read(_HEAD_BYTES)
 
 
 def _refuse_foreign_contents(directory: Path) -> None:

@@ -54,7 +54,7 @@ def export_after_run(
         key_file: the file of the signing key, which takes precedence over the environment.
         clock: gives the times that are written.
         source: the database to read the run from; by default `db`, opened again for reading.
-        jobs: the processes that share a json export.
+        jobs: the processes that share the export.
         progress: called with the number of records written so far.
         attest: writes an attestation beside the export before the status is completed.
         accept_orphan: called with every child without a parent that may belong to the run, which is
@@ -104,7 +104,9 @@ def export_after_run(
                     run_id, path, sign=export.sign, jobs=jobs, progress=progress
                 )
             else:
-                published = exporter.write_csv(run_id, path, sign=export.sign, progress=progress)
+                published = exporter.write_csv(
+                    run_id, path, sign=export.sign, jobs=jobs, progress=progress
+                )
     except UnconfirmedExportError:
         # In place already, so not failed.
         raise

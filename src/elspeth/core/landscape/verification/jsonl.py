@@ -155,7 +155,21 @@ def read_blocks(file: IO[bytes], max_line_bytes: int = MAX_LINE_BYTES) -> Iterat
         yield rest
 
 
-def read_lines(
+def read_jsonl(file: IO[bytes], max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[ParsedLine]:
+    """Yield every line of a canonical JSON Lines export.
+
+    Raises:
+        OSError: something cannot be read.
+    """
+    fast_path = FastPath(max_line_bytes)
+    number = 1
+    for block in read_blocks(file, max_line_bytes):
+        for line in read_block(block, number, fast_path, max_line_bytes):
+            number += 1
+            yield line
+
+
+def read_block(
     block: bytes, first_number: int, fast_path: FastPath, max_line_bytes: int = MAX_LINE_BYTES
 ) -> Iterator[ParsedLine]:
     """Yield every line of a block, and let the fast path learn from the valid ones.

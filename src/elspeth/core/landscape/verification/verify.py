@@ -4,18 +4,17 @@ Uses no exporter and no database: the verifier has its own record shapes, order,
 signature check, so that it does not repeat a mistake of an exporter.
 """
 
-import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
+from elspeth.core.compression import DamagedCompressionError
 from elspeth.core.landscape.keys import Keyring
 from elspeth.core.landscape.verification.csv_files import (
     FILE_NAMES,
     SPREADSHEET_MARKER,
-    read_csv,
 )
 from elspeth.core.landscape.verification.defects import (
     MAX_LINE_BYTES,
@@ -26,14 +25,10 @@ from elspeth.core.landscape.verification.defects import (
     Verification,
     short_repr,
 )
-from elspeth.core.landscape.verification.jsonl import FastPath, read_blocks, read_lines
+from elspeth.core.landscape.verification.jsonl import FastPath, read_block, read_blocks
 from elspeth.core.landscape.verification.line_patterns import Block, LinePatterns
-from elspeth.core.landscape.verification.original_json import (
-    Form,
-    form_of,
-    note_of,
-    read_original,
-)
+from elspeth.core.landscape.verification.original_json import Form, note_of
+from elspeth.core.landscape.verification.read import opened, read_lines
 from elspeth.core.landscape.verification.record_order import RecordOrder, UniqueKeys
 from elspeth.core.landscape.verification.record_shapes import MANIFEST
 from elspeth.core.landscape.verification.signatures import SignatureVerifier
@@ -62,8 +57,10 @@ def verify(
 ) -> Verification:
     """Verify a JSON Lines export, or the directory of a CSV export, byte by byte.
 
-    The export is streamed: memory does not grow with its size. A JSON file of the original exporter
-    is verified as far as it can be; the result's `note` says what was not checked.
+    The export is streamed: memory does not grow with its size. A file that gzip or zstd compressed
+    is recognised by its content, and its uncompressed bytes are verified. A JSON file of the
+    original exporter is verified as far as it can be; the result's `note` says what was not
+    checked.
 
     Args:
         path: a file of JSON Lines or with a JSON array, or a directory of CSV files.
@@ -79,6 +76,7 @@ def verify(
 
     Raises:
         OSError: something cannot be read.
+        CompressionUnavailableError: the file is compressed and the package for it is missing.
         SigningKeyError: the export is signed, `key` is None and `allow_unchecked` is false.
     """
     keys = key.keys if isinstance(key, Keyring) else () if key is None else (key,)
@@ -87,24 +85,22 @@ def verify(
     )
     with ExitStack() as resources:
         unique_keys = resources.enter_context(UniqueKeys()) if unique else None
-        form, file = _opened(path, resources)
+        form, file = opened(path, resources)
         verifier = Verifier(signatures, expected_run=run_id, unique_keys=unique_keys, form=form)
-        lines: Iterable[ParsedLine]
         # First, because a copy is a directory of CSV files too and would give misleading defects.
         if (path / SPREADSHEET_MARKER).exists():
             verifier.report(_COPY)
-            lines = ()
-        elif file is None:
-            for defect in _foreign_files(path):
-                verifier.report(defect)
-            lines = read_csv(path, max_line_bytes)
-        elif form.is_original:
-            lines = read_original(file, form, max_line_bytes)
-        else:
-            lines = ()
-            check_jsonl(file, verifier, max_line_bytes)
-        for line in lines:
-            verifier.check(line)
+            return verifier.result()
+        for defect in _foreign_files(path) if file is None else ():
+            verifier.report(defect)
+        try:
+            if file is not None and form is Form.CANONICAL:
+                check_jsonl(file, verifier, max_line_bytes)
+            else:
+                for line in read_lines(path, form, file, max_line_bytes):
+                    verifier.check(line)
+        except DamagedCompressionError as error:
+            verifier.end_early(Defect(Reason.CORRUPT_COMPRESSION, str(error)))
     return verifier.result()
 
 
@@ -115,6 +111,9 @@ def check_jsonl(file: IO[bytes], verifier: "Verifier", max_line_bytes: int) -> N
         file: the export.
         verifier: checks the lines.
         max_line_bytes: the length of the longest line that is read.
+
+    Raises:
+        DamagedCompressionError: compressed data is cut off or changed.
     """
     fast_path = FastPath(max_line_bytes)
     patterns: LinePatterns | None = None
@@ -124,16 +123,8 @@ def check_jsonl(file: IO[bytes], verifier: "Verifier", max_line_bytes: int) -> N
         if len(content) <= max_line_bytes and (patterns := patterns or verifier.patterns()):
             block = patterns.read(content)
         if block is None or not verifier.check_block(block):
-            for line in read_lines(content, verifier.next_number, fast_path, max_line_bytes):
+            for line in read_block(content, verifier.next_number, fast_path, max_line_bytes):
                 verifier.check(line)
-
-
-def _opened(path: Path, resources: ExitStack) -> tuple[Form, io.BufferedReader | None]:
-    """Return the form of an export, and its file, open; None for a directory."""
-    if path.is_dir():
-        return Form.CSV, None
-    file = resources.enter_context(path.open("rb"))
-    return form_of(file), file
 
 
 class Verifier:
@@ -221,6 +212,12 @@ class Verifier:
         self._defect_count += 1
         if len(self._defects) < _MOST_DEFECTS:
             self._defects.append(defect)
+
+    def end_early(self, defect: Defect) -> None:
+        """Report why nothing more can be read; a missing end has the same cause."""
+        self._record_count += 1
+        self._latest_is_readable = False
+        self.report(defect)
 
     def result(self) -> Verification:
         """Check for a missing end, and return the result."""

@@ -1,0 +1,1 @@
+"""The commands of `landscape`, a module for each, imported when the command runs."""
