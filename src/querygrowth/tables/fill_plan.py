@@ -63,6 +63,10 @@ class FillPlan:
         self.order = table_order(self.rules)
         self._count_parents()
         self._count_classes()
+        # Rows of classes add up in the tables of their bases, which may then need more parents.
+        for key in reversed(self.order.tables):
+            for unique in self.rules[key].unique:
+                self._widen(key, unique, self.wanted[key])
         self._read_overrides(overrides)
 
     def rules_of(self, key: Key) -> TableRules:
@@ -153,7 +157,8 @@ class FillPlan:
         for parent in parents:
             if prod(sizes[one] for one in parents) >= number + self.existing[key]:
                 return
-            if parent not in self._explicit and parent != key:
+            counted = bool(self.identities) and parent in self.lineages
+            if parent not in self._explicit and parent != key and not counted:
                 others = prod(sizes[one] for one in parents if one != parent)
                 more = ceil((number + self.existing[key]) / max(1, others)) - sizes[parent]
                 self.wanted[parent] = self.wanted.get(parent, 0) + max(0, more)

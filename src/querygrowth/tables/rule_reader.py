@@ -98,6 +98,9 @@ class RuleReader:
         columns = {
             each: self._column(dict(fact), table, key_columns) for each, fact in shown.items()
         }
+        for each in {column for link in foreign for column in link["constrained_columns"]}:
+            if columns[each].numbered and not columns[each].always:  # its parents give its numbers
+                columns[each] = replace(columns[each], automatic=False, numbered=False)
         conditions, unread = self._conditions(checks, table, shown)
         for each in {column for condition in conditions for column in condition.columns}:
             rule = columns[each]

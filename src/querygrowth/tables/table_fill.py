@@ -132,6 +132,7 @@ class TableFill:
                     self._connection.dialect,
                     bounds_of(name, rules.conditions),
                     rules.lengths.get(name),
+                    distinct=name in in_keys,
                     seed=self._seed if isinstance(self._seed, int) else 0,
                 )
             except UnknownTypeError as unknown:
@@ -235,6 +236,7 @@ class TableFill:
                 rule.type,
                 self._connection.dialect,
                 bounds_of(name, rules.conditions),
+                distinct=True,
             )
             last = self._stored.largest(key, name) if rule.numbered else 0
             for place, row in enumerate(found):
