@@ -236,7 +236,8 @@ except ValueError as error:
         check=False,
     )
     assert result.stdout.startswith(
-        "['shelves']\nthere is no table shelf; did you mean shelves?\nthe models that are imported belong to several"
+        "['shelves']\nthere is no table shelf; did you mean shelves?\n"
+        "the models that are imported belong to several"
     )
     assert result.stdout.endswith("give models=Base\n"), result.stderr
 

@@ -87,7 +87,13 @@ class FillPlan:
     def _asked(self) -> list[Key]:
         keys = list(self._user.asked)
         if self._user.is_empty:
-            return list(tables_in(self._connection))
+            found = list(tables_in(self._connection))
+            if not found:
+                raise ValueError(
+                    "the database has no tables: create them first, such as by "
+                    "Base.metadata.create_all(engine)"
+                )
+            return found
         known = list(self._user.known) or list(tables_in(self._connection))
         keys += [self._resolve(name, known) for name in self._user.names]
         return list(dict.fromkeys(keys))
@@ -213,19 +219,30 @@ def _column_name(given: Any) -> tuple[str, str]:
 def _override(name: str, value: Any) -> Callable[[int], object]:
     """The values that a user gives for a column, by the number of the row."""
     if callable(value):
-        try:
-            parameters = signature(value).parameters.values()
-        except (TypeError, ValueError):
-            return lambda _n: value()
-        needed = [
-            each
-            for each in parameters
-            if each.default is each.empty
-            and each.kind in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD}
-        ]
-        return partial(value) if needed else lambda _n: value()
+        return partial(_called, name, value, _takes_number(value))
     if isinstance(value, list | tuple | range):
         if not value:
             raise ValueError(f"overrides: the list for {name} is empty")
         return lambda n: value[n % len(value)]
     return lambda _n: value
+
+
+def _takes_number(function: Callable[..., object]) -> bool:
+    try:
+        parameters = signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(
+        each.default is each.empty
+        and each.kind in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD}
+        for each in parameters
+    )
+
+
+def _called(name: str, function: Callable[..., object], numbered: bool, n: int) -> object:
+    try:
+        return function(n) if numbered else function()
+    except Exception as error:
+        raise ValueError(
+            f"overrides: the function for {name} raised {type(error).__name__}: {error}"
+        ) from error
