@@ -336,6 +336,22 @@ def test_keys_that_are_foreign_keys_take_the_numbers_of_their_parents(new_databa
     assert (count(engine, "a"), count(engine, "b")) == (12, 12)
 
 
+CHECKS = """
+CREATE TABLE a (
+    id INTEGER PRIMARY KEY, -- CHECK (id > 100)
+    "check" TEXT NOT NULL CONSTRAINT "a )" CHECK ("check" IN (')', 'b''')), /* CHECK (0) */
+    x INT CHECK(x > (1 + 2)*3) NOT NULL, CONSTRAINT far CHECK (x <> 10
+    AND x < 20))
+"""
+
+
+def test_checks_are_read_from_the_statement_that_made_the_table(new_database: Any) -> None:
+    engine = new_database(CHECKS)
+    fill_tables(engine)
+    assert rows(engine, 'SELECT DISTINCT "check" FROM a ORDER BY 1') == [(")",), ("b'",)]
+    assert {x for (x,) in rows(engine, "SELECT x FROM a")} <= {11, 12, 13, 14, 15, 16, 17, 18, 19}
+
+
 def test_a_unique_index_on_a_part_of_the_rows_leaves_the_others_alone(new_database: Any) -> None:
     engine = new_database(
         "CREATE TABLE t (id INTEGER PRIMARY KEY, a BOOLEAN NOT NULL, kind TEXT NOT NULL "
