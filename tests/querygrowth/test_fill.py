@@ -6,6 +6,7 @@ import json
 import random
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -288,6 +289,69 @@ def test_the_database_finds_nothing_wrong(new_database: Any, schema: str) -> Non
     assert min(filled.rows.values()) >= 1
 
 
+EITHER = """
+CREATE TABLE a (id INTEGER PRIMARY KEY);
+CREATE TABLE b (id INTEGER PRIMARY KEY);
+CREATE TABLE c (
+    id INTEGER PRIMARY KEY, a INTEGER REFERENCES a, b INTEGER REFERENCES b,
+    CHECK ((a IS NULL) <> (b IS NULL)))
+"""
+
+
+def test_of_two_foreign_keys_that_exclude_each_other_each_is_used(new_database: Any) -> None:
+    engine = new_database(EITHER)
+    fill_tables(engine)
+    assert count(engine, "c WHERE a IS NULL") == count(engine, "c WHERE b IS NULL") == 5
+
+
+CONDITIONAL = """
+CREATE TABLE a (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL CHECK (kind IN ('x', 'y')), p TEXT, q TEXT, r TEXT,
+    s TEXT, CHECK (kind = 'x' OR (p IS NULL AND q IS NULL)),
+    CHECK (kind = 'x' OR (r IS NULL AND s IS NULL)))
+"""
+
+
+def test_checks_that_need_changes_of_four_columns_are_satisfied(new_database: Any) -> None:
+    engine = new_database(CONDITIONAL)
+    fill_tables(engine, overrides={"a.kind": ["x", "y"]})
+    assert count(engine, "a WHERE kind = 'y'") == 5
+
+
+def test_names_that_stand_for_one_text_differ_in_unique_keys(new_database: Any) -> None:
+    engine = new_database(
+        "CREATE TABLE a (currency TEXT NOT NULL UNIQUE, time_zone TEXT NOT NULL UNIQUE,"
+        " config TEXT PRIMARY KEY, is_default BOOLEAN NOT NULL, UNIQUE (is_default, currency))"
+    )
+    assert fill_tables(engine).rows == {"a": 10}
+
+
+def test_keys_that_are_foreign_keys_take_the_numbers_of_their_parents(new_database: Any) -> None:
+    engine = new_database(
+        "CREATE TABLE a (id INTEGER PRIMARY KEY);"
+        "CREATE TABLE b (id INTEGER PRIMARY KEY REFERENCES a, kind TEXT NOT NULL);"
+        "INSERT INTO a VALUES (7), (90)"
+    )
+    fill_tables(engine, ["b"], rows=12)
+    assert (count(engine, "a"), count(engine, "b")) == (12, 12)
+
+
+CHECKS = """
+CREATE TABLE a (
+    id INTEGER PRIMARY KEY, -- CHECK (id > 100)
+    "check" TEXT NOT NULL CONSTRAINT "a )" CHECK ("check" IN (')', 'b''')), /* CHECK (0) */
+    x INT CHECK(x > (1 + 2)*3) NOT NULL, CONSTRAINT far CHECK (x <> 10
+    AND x < 20))
+"""
+
+
+def test_checks_are_read_from_the_statement_that_made_the_table(new_database: Any) -> None:
+    engine = new_database(CHECKS)
+    fill_tables(engine)
+    assert rows(engine, 'SELECT DISTINCT "check" FROM a ORDER BY 1') == [(")",), ("b'",)]
+    assert {x for (x,) in rows(engine, "SELECT x FROM a")} <= {11, 12, 13, 14, 15, 16, 17, 18, 19}
+
+
 def test_a_unique_index_on_a_part_of_the_rows_leaves_the_others_alone(new_database: Any) -> None:
     engine = new_database(
         "CREATE TABLE t (id INTEGER PRIMARY KEY, a BOOLEAN NOT NULL, kind TEXT NOT NULL "
@@ -492,6 +556,64 @@ def test_a_type_that_takes_nothing_is_named_or_left_empty(new_database: Any) -> 
     ]
 
 
+def raising(n: int) -> object:
+    raise KeyError(n)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            {Customer.email: None},
+            "NOT NULL constraint failed: customers.email; check the over",
+        ),
+        ({Order.total: object()}, "check the overrides of orders.total"),
+        ({Order.total: 5}, "CHECK (total BETWEEN 10 AND 20); check the overrides of orders.total"),
+        (
+            {Order.customer_id: 999},
+            "FOREIGN KEY constraint failed; check the overrides of orders",
+        ),
+    ],
+)
+def test_overrides_that_break_a_constraint_are_named(
+    new_database: Any, overrides: dict[Any, object], message: str
+) -> None:
+    engine = new_database()
+    with pytest.raises(FillError) as raised:
+        fill_tables(engine, [Order], overrides=overrides)
+    assert message in str(raised.value)
+    assert count(engine, "customers") == count(engine, "orders") == 0
+
+
+def test_foreign_keys_that_sqlite_does_not_check_are_checked(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'shop.db'}", poolclass=sa.NullPool)
+    Base.metadata.create_all(engine)
+    with pytest.raises(FillError, match="customers has no row 999; check the overrides of orders"):
+        fill_tables(engine, [Order], overrides={Order.customer_id: 999})
+    assert count(engine, "orders") == 0
+    fill_tables(engine, [Order], overrides={Order.customer_id: 1})
+    assert count(engine, "orders") == 10
+
+
+def test_a_database_that_may_not_be_written_to_is_named(new_database: Any, tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
+    Base.metadata.create_all(engine)
+    reader = sa.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true", poolclass=sa.NullPool)
+    with pytest.raises(FillError, match="readonly database; use a connection that may write"):
+        fill_tables(reader, [Tag])
+
+
+def test_a_failed_fill_leaves_what_a_session_has_added(new_database: Any) -> None:
+    engine = new_database()
+    with Session(engine) as session:
+        session.add(Tag(name="x"))
+        with pytest.raises(FillError):
+            fill_tables(session, [Order], overrides={Order.total: 5})
+        session.commit()
+    assert (count(engine, "tags"), count(engine, "customers")) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -505,6 +627,8 @@ def test_a_type_that_takes_nothing_is_named_or_left_empty(new_database: Any) -> 
         ({"overrides": {"orders.stat": 1}}, "orders has no column stat; did you mean state?"),
         ({"overrides": {"state": 1}}, "name a column as 'table.column', got 'state'"),
         ({"overrides": {"orders.state": []}}, "the list for orders.state is empty"),
+        ({"overrides": ["orders.state"]}, "overrides must be a mapping such as"),
+        ({"overrides": {"orders.state": raising}}, "the function for orders.state raised KeyError"),
     ],
 )
 def test_wrong_arguments_are_one_clear_line(
@@ -512,6 +636,12 @@ def test_wrong_arguments_are_one_clear_line(
 ) -> None:
     with pytest.raises(ValueError, match=message.replace("?", r"\?").replace(".", r"\.")):
         fill_tables(new_database(), **arguments)
+
+
+def test_a_database_without_tables_is_refused(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'empty.db'}", poolclass=sa.NullPool)
+    with pytest.raises(ValueError, match="the database has no tables: create them first"):
+        fill_tables(engine)
 
 
 def test_a_table_that_was_never_created_is_named(new_database: Any) -> None:

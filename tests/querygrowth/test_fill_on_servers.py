@@ -5,11 +5,14 @@ an empty database.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
-from querygrowth import fill_tables
+from querygrowth import VerdictError, assert_query_growth, fill_tables
 
 POSTGRESQL = """
 CREATE SCHEMA filled;
@@ -50,16 +53,22 @@ MARIADB = """
 CREATE TABLE a (
     id INT AUTO_INCREMENT PRIMARY KEY, mood ENUM('good', 'bad') NOT NULL, data JSON NOT NULL,
     small TINYINT NOT NULL, at YEAR NOT NULL, flags SET('x', 'y') NOT NULL, bits BIT(3) NOT NULL,
-    name VARCHAR(50) NOT NULL, size INT NOT NULL CHECK (size > 100), UNIQUE (name(5)));
+    name VARCHAR(50) NOT NULL, size INT NOT NULL CHECK (size > 100), UNIQUE (name(5)),
+    content MEDIUMBLOB NOT NULL, digest BINARY(4) NOT NULL);
 CREATE TABLE b (id BIGINT UNSIGNED PRIMARY KEY, a INT NOT NULL, FOREIGN KEY (a) REFERENCES a (id))
 """
 
 
-def test_every_table_of_mariadb_is_filled() -> None:
+def mariadb_url() -> sa.URL:
     url = os.environ.get("QUERYGROWTH_MYSQL")
     if not url:
         pytest.skip("needs QUERYGROWTH_MYSQL, the URL of a MariaDB or MySQL database")
-    engine = sa.create_engine(url)
+    pytest.importorskip("pymysql")
+    return sa.make_url(url).set(drivername="mysql+pymysql")
+
+
+def test_every_table_of_mariadb_is_filled() -> None:
+    engine = sa.create_engine(mariadb_url())
     with engine.begin() as connection:
         for statement in MARIADB.split(";"):
             connection.exec_driver_sql(statement)
@@ -68,3 +77,46 @@ def test_every_table_of_mariadb_is_filled() -> None:
         finally:
             connection.exec_driver_sql("DROP TABLE b, a")
     engine.dispose()
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Author(Base):
+    __tablename__ = "growing_authors"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(40), unique=True)
+    books: Mapped[list["Book"]] = relationship()
+
+
+class Book(Base):
+    __tablename__ = "growing_books"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    author_id: Mapped[int] = mapped_column(sa.ForeignKey("growing_authors.id"))
+
+
+def lazily(session: Session) -> list[int]:
+    return [len(author.books) for author in session.scalars(sa.select(Author))]
+
+
+def grown_on(url: str | sa.URL) -> None:
+    @contextmanager
+    def new_database() -> Iterator[sa.Engine]:
+        engine = sa.create_engine(url)
+        Base.metadata.create_all(engine)
+        yield engine
+        Base.metadata.drop_all(engine)
+        engine.dispose()
+
+    with pytest.raises(VerdictError, match="queries grew with growing_authors") as raised:
+        assert_query_growth(lazily, models=Base, new_database=new_database, scales=(2, 5, 9))
+    assert "relationship: Author.books" in str(raised.value)
+
+
+def test_filled_tables_grow_on_postgresql(postgresql_url: str) -> None:
+    grown_on(postgresql_url)
+
+
+def test_filled_tables_grow_on_mariadb() -> None:
+    grown_on(mariadb_url())

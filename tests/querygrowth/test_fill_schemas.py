@@ -176,7 +176,7 @@ def check(metadata: sa.MetaData, rows: int, seed: int, unusual: bool) -> Filled:
     return first
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(schemas(), st.integers(1, 12), st.integers(0, 3), st.booleans())
 def test_every_constraint_of_a_drawn_schema_holds(
     metadata: sa.MetaData, rows: int, seed: int, unusual: bool
@@ -185,7 +185,7 @@ def test_every_constraint_of_a_drawn_schema_holds(
 
 
 @pytest.mark.nightly
-@settings(max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(schemas(), st.integers(1, 40), st.integers(0, 1000), st.booleans())
 def test_every_constraint_of_many_drawn_schemas_holds(
     metadata: sa.MetaData, rows: int, seed: int, unusual: bool

@@ -227,7 +227,8 @@ try:
 except ValueError as error:
     print(error)
 """
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
@@ -236,7 +237,8 @@ except ValueError as error:
         check=False,
     )
     assert result.stdout.startswith(
-        "['shelves']\nthere is no table shelf; did you mean shelves?\nthe models that are imported belong to several"
+        "['shelves']\nthere is no table shelf; did you mean shelves?\n"
+        "the models that are imported belong to several"
     )
     assert result.stdout.endswith("give models=Base\n"), result.stderr
 

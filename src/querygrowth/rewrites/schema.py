@@ -88,10 +88,18 @@ class Schema:
         if table not in self._sources:
             found = self._sources[table] = {}
             rules = self.rules[table]
+            in_keys = {column for key in rules.unique for column in key.columns}
             for name, rule in rules.columns.items():
                 bounds = bounds_of(name, rules.conditions)
                 try:
-                    source = ValueSource(rules.name, name, rule.type, self._dialect, bounds)
+                    source = ValueSource(
+                        rules.name,
+                        name,
+                        rule.type,
+                        self._dialect,
+                        bounds,
+                        distinct=name in in_keys,
+                    )
                 except UnknownTypeError:
                     continue
                 found[name] = source

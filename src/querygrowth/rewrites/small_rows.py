@@ -282,9 +282,10 @@ class RowMaker:
     def _may_change(self, table: Table, name: str, fixed: Mapping[str, Any]) -> bool:
         """Whether a value is open: neither a reference, nor a discriminator, nor the user's."""
         part = self.schema.inheritance.get(table)
+        rule = self.schema.rules[table].columns[name]
         return not (
             name in fixed
-            or table.columns[name].foreign_keys
+            or (table.columns[name].foreign_keys and not rule.nullable)
             or (part is not None and part.column == name)
             or f"{table.fullname}.{name}" in self.schema.values
         )

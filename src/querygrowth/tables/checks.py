@@ -18,7 +18,7 @@ class Checks:
 
     Args:
         rules: The table's rules.
-        sources: The values of columns, by name; a column without one is never changed.
+        sources: The values of columns, by name; a column without one can only be made NULL.
     """
 
     def __init__(self, rules: TableRules, sources: Mapping[str, ValueSource]) -> None:
@@ -50,8 +50,19 @@ class Checks:
             return None
         stored = self._all_stored(row)
         for condition in self._rules.conditions:
-            if not condition.allows(stored) and not self._repaired(
-                condition, row, stored, free, n, chance
+            if condition.allows(stored):
+                continue
+            values = self._proposals(condition, row, stored, free, n, chance)
+            concerned = [
+                each
+                for each in self._rules.conditions
+                if set(each.columns) & set(condition.columns)
+            ]
+            # Others that are broken too may need changes of more columns than are tried at once.
+            kept = [each for each in concerned if each is condition or each.allows(stored)]
+            if not (
+                self._repaired(concerned, row, stored, values)
+                or (len(kept) < len(concerned) and self._repaired(kept, row, stored, values))
             ):
                 return condition
         return None
@@ -81,23 +92,34 @@ class Checks:
         source = self._sources.get(column)
         return value if source is None else source.stored(value)
 
-    def _repaired(
+    def _proposals(
         self,
         condition: Condition,
-        row: MutableMapping[str, object],
-        stored: dict[str, object],
+        row: Mapping[str, object],
+        stored: Mapping[str, object],
         free: Sequence[str],
         n: int,
         chance: random.Random,
+    ) -> dict[str, list[object]]:
+        """By column of a condition, the values to try."""
+        columns = [each for each in condition.columns if each in free]
+        # Another column comes first in every row, so that rows differ in what was changed.
+        turn = n % max(1, len(columns))
+        return {
+            each: self._proposed(condition, each, row, stored, n, chance)
+            for each in (*columns[turn:], *columns[:turn])
+        }
+
+    def _repaired(
+        self,
+        wanted: Sequence[Condition],
+        row: MutableMapping[str, object],
+        stored: dict[str, object],
+        values: Mapping[str, Sequence[object]],
     ) -> bool:
-        columns = [each for each in condition.columns if each in free and each in self._sources]
-        concerned = [
-            each for each in self._rules.conditions if set(each.columns) & set(condition.columns)
-        ]
-        values = {each: self._proposed(condition, each, row, stored, n, chance) for each in columns}
         tried = 0
         for size in (1, 2, 3):
-            for chosen in combinations(columns, size):
+            for chosen in combinations(values, size):
                 for picked in product(*(values[each] for each in chosen)):
                     tried += 1
                     if tried > _PROPOSED:
@@ -107,7 +129,7 @@ class Checks:
                         **stored,
                         **{each: self._stored(each, value) for each, value in changes.items()},
                     }
-                    if all(each.allows(after) for each in concerned):
+                    if all(each.allows(after) for each in wanted):
                         row.update(changes)
                         stored.update(after)
                         return True
@@ -122,7 +144,10 @@ class Checks:
         n: int,
         chance: random.Random,
     ) -> list[object]:
-        source, rule = self._sources[column], self._rules.columns[column]
+        rule = self._rules.columns[column]
+        source = self._sources.get(column)
+        if source is None:  # a foreign key, which can only be left out
+            return [None] if rule.nullable else []
         found: list[object] = list(source.domain or ())
         if source.stored(row[column]) is row[column] and source.domain is None:
             sample = {**stored}

@@ -5,7 +5,6 @@ seed makes the same rows. Values that have to differ are made from n alone.
 """
 
 import datetime as dt
-import enum
 import random
 import re
 import uuid
@@ -15,10 +14,17 @@ from typing import Any
 
 from sqlalchemy import Dialect, types
 from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.sql.sqltypes import _Binary
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from querygrowth.tables.condition_values import Bounds, as_like, neighbours
-from querygrowth.tables.decorated_types import SAMPLES, listed_choices, stored_form, through
+from querygrowth.tables.condition_values import Bounds
+from querygrowth.tables.decorated_types import (
+    SAMPLES,
+    annotated_enums,
+    listed_choices,
+    stored_form,
+    through,
+)
 from querygrowth.tables.text_values import soft_deletes, text_source
 from querygrowth.tables.type_values import (
     BY_NAME,
@@ -28,7 +34,7 @@ from querygrowth.tables.type_values import (
     largest_number,
     plain_type,
 )
-from querygrowth.tables.unusual_values import unusual_values
+from querygrowth.tables.unusual_values import unusual_values, variants_of
 
 _LATER = re.compile(r"(^|_)(end|ends|until|expir\w*|due|finish\w*|stop\w*|valid_to)(_|$)", re.I)
 _OFF = re.compile(
@@ -52,6 +58,7 @@ class ValueSource:
         dialect: The dialect, for types that convert values.
         bounds: What its CHECKs demand.
         longest: The largest length of a text beside that of the type; None without one.
+        distinct: Whether values should differ from row to row, as in a unique key.
         seed: Selects the texts.
 
     Attributes:
@@ -70,8 +77,11 @@ class ValueSource:
         dialect: Dialect,
         bounds: Bounds,
         longest: int | None = None,
+        *,
+        distinct: bool = False,
         seed: int = 0,
     ) -> None:
+        self._distinct = distinct
         self._seed = seed
         self.name = name
         self._table = table
@@ -130,7 +140,7 @@ class ValueSource:
             each
             for constant in (*constants, *bounds)
             for like in unusual[:1]
-            for each in _variants(constant, like)
+            for each in variants_of(constant, like)
         ]
         found = [each for each in (*near, *unusual) if self.accepts(each)]
         if not found:
@@ -201,9 +211,9 @@ class ValueSource:
         return self._listed(members)
 
     def _boolean(self, _kind: Any) -> Make:
-        if _OFF.match(self.name):
+        if _OFF.match(self.name) and not self._distinct:
             return lambda _n, _chance: False
-        if _ON.match(self.name):
+        if _ON.match(self.name) and not self._distinct:
             return lambda _n, _chance: True
         return self._listed([True, False])
 
@@ -299,7 +309,9 @@ class ValueSource:
 
     def _text(self, kind: Any) -> Make:
         most = _least(kind.length, self._bounds.longest, self._longest)
-        return text_source(self.name, self._bounds.shortest, most, self._seed)
+        return text_source(
+            self.name, self._bounds.shortest, most, self._seed, distinct=self._distinct
+        )
 
     # --- types that convert values ----------------------------------------------------------------
 
@@ -307,14 +319,14 @@ class ValueSource:
         """Values of the first class that the type takes, stores, and gives back."""
         inner = plain_type(kind, dialect)
         chance = random.Random(0)  # noqa: S311 - test data
-        reasons = []
+        reasons: list[str] = []
         for candidate in self._candidates(kind, inner, dialect):
             try:
                 make = candidate()
                 for n in (0, 1):
                     through(kind, dialect, make(n, chance), inner)
             except Exception as refused:  # the user's code refuses as it likes
-                reasons.append(refused)
+                reasons += str(refused).splitlines()[:1]  # an assertion may say nothing
             else:
                 return make
             self.domain = None
@@ -326,7 +338,7 @@ class ValueSource:
     def _candidates(
         self, kind: Any, inner: TypeEngine[Any], dialect: Dialect
     ) -> Iterator[Callable[[], Make]]:
-        for listed in listed_choices(kind):
+        for listed in (*listed_choices(kind), *annotated_enums(kind)):
             yield lambda listed=listed: self._listed(listed)  # type: ignore[misc]
         yield lambda: self._maker(inner, dialect)
         for other in (
@@ -342,23 +354,11 @@ class ValueSource:
             yield lambda other=other: self._maker(other, dialect)  # type: ignore[misc]
         for sample in SAMPLES:
             yield lambda sample=sample: lambda n, _chance: sample(n)  # type: ignore[misc]
-
-
-_WILDCARDS = re.compile(r"^[%_]+|[%_]+$")
-
-
-def _variants(constant: object, like: object) -> Iterator[object]:
-    """What code may compare with a constant: it, its neighbours, and texts that differ a bit."""
-    value = constant.value if isinstance(constant, enum.Enum) else constant
-    if isinstance(value, bool):
-        return
-    for own in as_like(value, like):
-        if isinstance(own, str):
-            bare = _WILDCARDS.sub("", own)
-            variants = (bare, bare.upper(), bare.lower(), f"{bare}x", f"x{bare}")
-            yield from filter(None, variants)
-        else:
-            yield from neighbours(own)
+        # What the type makes of a stored value is what it takes.
+        for sample in SAMPLES:
+            yield lambda sample=sample: (  # type: ignore[misc]
+                lambda n, _chance: kind.process_result_value(sample(n), dialect)
+            )
 
 
 def _bits(n: int, chance: random.Random) -> int:
@@ -383,6 +383,6 @@ _MAKERS: tuple[tuple[tuple[type, ...], Callable[[ValueSource, Any], Make]], ...]
     ((types.ARRAY,), ValueSource._array),
     ((types.Integer,), ValueSource._integer),
     ((types.Numeric, types.Float), ValueSource._number),
-    ((types.LargeBinary,), ValueSource._binary),
+    ((types.LargeBinary, types.BINARY, types.VARBINARY, _Binary), ValueSource._binary),
     ((types.String,), ValueSource._text),
 )

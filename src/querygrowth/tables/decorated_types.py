@@ -4,7 +4,8 @@ import datetime as dt
 import enum
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, get_args, get_type_hints
 
 from sqlalchemy import Dialect, types
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -14,11 +15,13 @@ SAMPLES: tuple[Callable[[int], object], ...] = (
     lambda n: {f"text {n}"},
     lambda n: [],
     lambda n: {},
+    lambda n: f"a{n}",
     lambda n: f"https://example.org/{n}",
     lambda n: f"user{n}@example.org",
     lambda n: f"+49301234{n:04}",
     lambda n: f"10.0.{n // 250 % 250}.{n % 250 + 1}",
     lambda n: f"#{n % 0xFFFFFF:06x}",
+    lambda n: f"0 {n % 24} * * *",
     lambda n: "UTC",
     lambda n: "en",
     lambda n: "EUR",
@@ -79,3 +82,14 @@ def listed_choices(kind: Any) -> Iterator[list[object]]:
         elif isinstance(value, list | tuple) and value:
             pairs = all(isinstance(each, tuple) and len(each) == 2 for each in value)
             yield [each[0] for each in value] if pairs else [*value]
+
+
+def annotated_enums(kind: TypeDecorator[Any]) -> Iterator[list[object]]:
+    """The members of enums that the annotations of a type name."""
+    with suppress(Exception):  # annotations of the user may name what exists for checkers alone
+        hints = get_type_hints(type(kind).process_bind_param)
+        bases = getattr(type(kind), "__orig_bases__", ())
+        for each in (hints.get("value"), *(part for base in bases for part in get_args(base))):
+            for one in (each, *get_args(each)):
+                if isinstance(one, type) and issubclass(one, enum.Enum) and len(one):
+                    yield [*one]

@@ -61,6 +61,10 @@ def fill_tables(
             give. Nothing was added.
         ValueError: The arguments name a table or column that does not exist, or are of no use.
     """
+    if not isinstance(overrides, Mapping | None):
+        raise ValueError(
+            f"overrides must be a mapping such as {{'users.email': ...}}, got {overrides!r}"
+        )
     user = user_tables(tables)
     _check_rows(rows)
     with _transaction(source) as connection:
@@ -112,6 +116,7 @@ def _fill_in_order(job: TableFill, plan: FillPlan, connection: Connection) -> No
         for link in links:
             if job.added.get(key):
                 job.update(key, link)
+    job.check_given_links()
 
 
 def _check_rows(rows: Rows) -> None:

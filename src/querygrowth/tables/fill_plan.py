@@ -63,6 +63,10 @@ class FillPlan:
         self.order = table_order(self.rules)
         self._count_parents()
         self._count_classes()
+        # Rows of classes add up in the tables of their bases, which may then need more parents.
+        for key in reversed(self.order.tables):
+            for unique in self.rules[key].unique:
+                self._widen(key, unique, self.wanted[key])
         self._read_overrides(overrides)
 
     def rules_of(self, key: Key) -> TableRules:
@@ -83,7 +87,13 @@ class FillPlan:
     def _asked(self) -> list[Key]:
         keys = list(self._user.asked)
         if self._user.is_empty:
-            return list(tables_in(self._connection))
+            found = list(tables_in(self._connection))
+            if not found:
+                raise ValueError(
+                    "the database has no tables: create them first, such as by "
+                    "Base.metadata.create_all(engine)"
+                )
+            return found
         known = list(self._user.known) or list(tables_in(self._connection))
         keys += [self._resolve(name, known) for name in self._user.names]
         return list(dict.fromkeys(keys))
@@ -153,7 +163,8 @@ class FillPlan:
         for parent in parents:
             if prod(sizes[one] for one in parents) >= number + self.existing[key]:
                 return
-            if parent not in self._explicit and parent != key:
+            counted = bool(self.identities) and parent in self.lineages
+            if parent not in self._explicit and parent != key and not counted:
                 others = prod(sizes[one] for one in parents if one != parent)
                 more = ceil((number + self.existing[key]) / max(1, others)) - sizes[parent]
                 self.wanted[parent] = self.wanted.get(parent, 0) + max(0, more)
@@ -208,19 +219,30 @@ def _column_name(given: Any) -> tuple[str, str]:
 def _override(name: str, value: Any) -> Callable[[int], object]:
     """The values that a user gives for a column, by the number of the row."""
     if callable(value):
-        try:
-            parameters = signature(value).parameters.values()
-        except (TypeError, ValueError):
-            return lambda _n: value()
-        needed = [
-            each
-            for each in parameters
-            if each.default is each.empty
-            and each.kind in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD}
-        ]
-        return partial(value) if needed else lambda _n: value()
+        return partial(_called, name, value, _takes_number(value))
     if isinstance(value, list | tuple | range):
         if not value:
             raise ValueError(f"overrides: the list for {name} is empty")
         return lambda n: value[n % len(value)]
     return lambda _n: value
+
+
+def _takes_number(function: Callable[..., object]) -> bool:
+    try:
+        parameters = signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(
+        each.default is each.empty
+        and each.kind in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD}
+        for each in parameters
+    )
+
+
+def _called(name: str, function: Callable[..., object], numbered: bool, n: int) -> object:
+    try:
+        return function(n) if numbered else function()
+    except Exception as error:
+        raise ValueError(
+            f"overrides: the function for {name} raised {type(error).__name__}: {error}"
+        ) from error

@@ -1,7 +1,7 @@
 """What `fill_tables` reports: the rows added, what fell short, and why a table takes no row."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.exc import DBAPIError
@@ -103,10 +103,26 @@ def columns_in(text: str, rules: TableRules) -> list[str]:
     return [each for each in rules.columns if each in words]
 
 
-def hint(rules: TableRules, columns: Sequence[str]) -> str:
-    """The override to give for the first of some columns, or for a column that needs a value."""
-    named = columns or [
-        each.name for each in rules.columns.values() if not each.automatic and not each.nullable
-    ]
-    column = named[0] if named else "COLUMN"
-    return f"give its values: overrides={{'{rules.name}.{column}': ...}}"
+def hint(
+    rules: TableRules, columns: Sequence[str], reason: str = "", given: Collection[str] = ()
+) -> str:
+    """What to do about a table that takes no row.
+
+    Args:
+        rules: The table's rules.
+        columns: The columns that the reason concerns, as far as they are known.
+        reason: The reason.
+        given: The columns whose values the user gives.
+    """
+    if _NO_RIGHT.search(reason):
+        return "use a connection that may write to it"
+    concerned = [each for each in columns if each in given] or [*given] * (not columns)
+    if concerned:
+        listed = ", ".join(f"{rules.name}.{each}" for each in concerned)
+        return f"check the overrides of {listed}"
+    if not columns:
+        return f"give other values: overrides={{'{rules.name}.COLUMN': ...}}"
+    return f"give its values: overrides={{'{rules.name}.{columns[0]}': ...}}"
+
+
+_NO_RIGHT = re.compile(r"read.?only|denied|locked", re.IGNORECASE)

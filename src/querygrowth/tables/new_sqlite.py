@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from sqlite3 import Connection as SQLiteConnection
-from sqlite3 import connect
 from typing import Any
 
-from sqlalchemy import Engine, NullPool, create_engine
+from sqlalchemy import Engine, NullPool, create_engine, event
 
 from querygrowth.engine import AnyEngine
 
@@ -21,14 +19,9 @@ def sqlite_engine(path: Callable[[], Path], prepare: Prepare) -> Engine:
         path: Gives the file.
         prepare: Gives the statements that a new connection runs first.
     """
-
-    def made() -> SQLiteConnection:
-        connection = connect(path(), check_same_thread=False)
-        for statement in prepare():
-            connection.execute(statement)
-        return connection
-
-    return create_engine("sqlite://", creator=made, poolclass=NullPool)
+    engine = create_engine("sqlite://", poolclass=NullPool)
+    _connect_to(engine, path, prepare)
+    return engine
 
 
 def async_sqlite_engine(path: Callable[[], Path], prepare: Prepare) -> AnyEngine:
@@ -37,22 +30,32 @@ def async_sqlite_engine(path: Callable[[], Path], prepare: Prepare) -> AnyEngine
     Raises:
         ValueError: aiosqlite is not installed.
     """
+    from sqlalchemy.ext.asyncio import create_async_engine
+
     try:
-        import aiosqlite
+        engine = create_async_engine("sqlite+aiosqlite://", poolclass=NullPool)
     except ImportError:
         raise ValueError(
             "an asynchronous function needs aiosqlite for its database: pip install aiosqlite, "
             "or give an AsyncEngine on an empty database"
         ) from None
-    from sqlalchemy.ext.asyncio import create_async_engine
+    _connect_to(engine.sync_engine, path, prepare)
+    return engine
 
-    async def made() -> Any:
-        connection = await aiosqlite.connect(path())
+
+def _connect_to(engine: Engine, path: Callable[[], Path], prepare: Prepare) -> None:
+    def choose(_dialect: object, _record: object, arguments: list[Any], options: Any) -> None:
+        arguments[:] = [str(path())]
+        options["check_same_thread"] = False
+
+    def run_first(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
         for statement in prepare():
-            await connection.execute(statement)
-        return connection
+            cursor.execute(statement)
+        cursor.close()
 
-    return create_async_engine("sqlite+aiosqlite://", async_creator=made, poolclass=NullPool)
+    event.listen(engine, "do_connect", choose)
+    event.listen(engine, "connect", run_first)
 
 
 def preparation(schemas: Sequence[str], path: Callable[[str], Path]) -> Iterator[str]:

@@ -206,7 +206,7 @@ class RowMaker:
         for column, source in self.sources.items():
             if column not in row:
                 row[column] = self._value(source, self.rules.columns[column], n)
-        free = [each for each in row if each not in fixed and each not in self._linked]
+        free = [each for each in row if each not in fixed]
         broken = self._checks.repair(row, free, n, self.chance)
         if broken is not None:
             self.blame[f"CHECK {broken.name} ({broken.text})".replace("  ", " ")] += 1

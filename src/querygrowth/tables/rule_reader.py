@@ -31,6 +31,7 @@ from querygrowth.tables.own_rules import (
     predicate,
     python_default,
 )
+from querygrowth.tables.sqlite_checks import checks_in
 from querygrowth.tables.table_rules import ColumnRule, ForeignKey, Key, TableRules, UniqueKey
 
 
@@ -88,16 +89,14 @@ class RuleReader:
             foreign = ask.get_foreign_keys(name, schema=actual)
             unique = ask.get_unique_constraints(name, schema=actual)
             indexes = ask.get_indexes(name, schema=actual)
-            try:
-                checks = list(ask.get_check_constraints(name, schema=actual))
-            except NotImplementedError:
-                checks = []
-        if getattr(self._dialect, "is_mariadb", False):
-            checks += self._checks_of_columns(name, actual)
+            checks = self._checks(name, actual)
         table = self._tables.get(key)
         columns = {
             each: self._column(dict(fact), table, key_columns) for each, fact in shown.items()
         }
+        for each in {column for link in foreign for column in link["constrained_columns"]}:
+            if columns[each].numbered and not columns[each].always:  # its parents give its numbers
+                columns[each] = replace(columns[each], automatic=False, numbered=False)
         conditions, unread = self._conditions(checks, table, shown)
         for each in {column for condition in conditions for column in condition.columns}:
             rule = columns[each]
@@ -113,6 +112,22 @@ class RuleReader:
             unread=unread,
             lengths=_prefix_lengths(indexes, self._dialect.name),
         )
+
+    def _checks(self, table: str, schema: str | None) -> list[Any]:
+        if self._dialect.name == "sqlite":
+            master = f"{self._dialect.identifier_preparer.quote(schema)}." if schema else ""
+            statement = self._connection.scalar(
+                sql_text(f"SELECT sql FROM {master}sqlite_master WHERE name = :table"),  # noqa: S608
+                {"table": table},
+            )
+            return [{"name": name, "sqltext": text} for name, text in checks_in(statement or "")]
+        try:
+            found: list[Any] = list(self._inspector.get_check_constraints(table, schema=schema))
+        except NotImplementedError:
+            found = []
+        if getattr(self._dialect, "is_mariadb", False):
+            found += self._checks_of_columns(table, schema)
+        return found
 
     def _checks_of_columns(self, table: str, schema: str | None) -> list[Any]:
         """MariaDB's CHECKs of single columns, such as that of JSON. The inspector omits them."""

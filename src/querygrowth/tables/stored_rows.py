@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
-from sqlalchemy import Connection, TableClause, func, insert, select, types
+from sqlalchemy import Connection, TableClause, exists, func, insert, select, types
 from sqlalchemy import column as sql_column
 from sqlalchemy import table as sql_table
 from sqlalchemy.sql.dml import Insert
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from querygrowth.tables.table_rules import Key, TableRules
+from querygrowth.tables.table_rules import ForeignKey, Key, TableRules
 
 _MOST_ROWS = 100_000  # that are read of a table
 
@@ -50,6 +50,20 @@ class StoredRows:
         statement = select(*(table.c[each] for each in columns)).limit(_MOST_ROWS)
         order = [table.c[each] for each in self._rules_of(key).primary_key]
         return [tuple(row) for row in self._connection.execute(statement.order_by(*order))]
+
+    def orphans(self, key: Key, link: ForeignKey) -> tuple[Any, ...] | None:
+        """The values of a foreign key in a row that refers to no row; None without such a row."""
+        child = self.clause(key)
+        parent = self.clause(link.target).alias()
+        own = [child.c[each] for each in link.columns]
+        same = [
+            mine == parent.c[theirs] for mine, theirs in zip(own, link.target_columns, strict=True)
+        ]
+        statement = select(*own).where(
+            *(each.is_not(None) for each in own), ~exists().select_from(parent).where(*same)
+        )
+        found = self._connection.execute(statement.limit(1)).first()
+        return None if found is None else tuple(found)
 
     def largest(self, key: Key, column: str) -> int:
         """The largest number in a column; 0 without rows."""

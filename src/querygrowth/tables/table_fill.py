@@ -132,6 +132,7 @@ class TableFill:
                     self._connection.dialect,
                     bounds_of(name, rules.conditions),
                     rules.lengths.get(name),
+                    distinct=name in in_keys,
                     seed=self._seed if isinstance(self._seed, int) else 0,
                 )
             except UnknownTypeError as unknown:
@@ -235,6 +236,7 @@ class TableFill:
                 rule.type,
                 self._connection.dialect,
                 bounds_of(name, rules.conditions),
+                distinct=True,
             )
             last = self._stored.largest(key, name) if rule.numbered else 0
             for place, row in enumerate(found):
@@ -252,7 +254,6 @@ class TableFill:
     # --- inserting --------------------------------------------------------------------------------
 
     def _insert(self, key: Key, maker: RowMaker, number: int) -> None:
-        rules = self._plan.rules[key]
         most = maker.most
         possible = number if most is None else min(number, most)
         rows = maker.rows(possible)
@@ -263,7 +264,7 @@ class TableFill:
         if added < number:
             self.limited[key] = why = maker.refusal or maker.tightest
             if not added:
-                raise CannotFillError(why, hint(rules, columns_in(why, rules)))
+                raise CannotFillError(why, self._hint(key, why))
         self._advance_sequences(key, maker)
 
     def _insert_batch(self, key: Key, batch: list[dict[str, object]], maker: RowMaker) -> int:
@@ -295,12 +296,33 @@ class TableFill:
                 added += 1
                 refusals = 0
         if added < number and refusals and not added:
-            rules = self._plan.rules[key]
             reason = database_words(error)
             raise CannotFillError(
-                f"the database refuses its rows: {reason}", hint(rules, columns_in(reason, rules))
+                f"the database refuses its rows: {reason}", self._hint(key, reason)
             )
         return added
+
+    def _hint(self, key: Key, reason: str) -> str:
+        rules = self._plan.rules[key]
+        return hint(
+            rules, columns_in(reason, rules), reason, given=self._plan.overrides.get(key, {})
+        )
+
+    def check_given_links(self) -> None:
+        """Refuse tables whose foreign keys the user's values lead to rows that do not exist."""
+        # SQLite checks foreign keys only where it is told to.
+        for key, given in self._plan.overrides.items():
+            rules = self._plan.rules.get(key)
+            for link in () if rules is None else rules.foreign_keys:
+                if self.added.get(key) and set(link.columns) & set(given):
+                    missing = self._stored.orphans(key, link)
+                    if missing:
+                        values = ", ".join(map(repr, missing))
+                        self.refused[key] = Refusal(
+                            full_name(key),
+                            f"{link.name}: {full_name(link.target)} has no row {values}",
+                            self._hint(key, " ".join(link.columns)),
+                        )
 
     def update(self, key: Key, link: ForeignKey) -> None:
         """Set a foreign key that waited, in the rows that have none yet."""

@@ -54,10 +54,10 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[[int], str]], ...] = tuple(
         (r"file_?name|(^|_)path$", lambda n: f"folder/file{n}.txt"),
         (r"time_?zone|^tz$", lambda n: "UTC"),
         (r"locale|language|^lang$", lambda n: "en"),
-        (r"currency", lambda n: "EUR"),
+        (r"(^|_)currency", lambda n: "EUR"),
         (r"country_?code", lambda n: "DE"),
         (r"uuid|guid", lambda n: f"00000000-0000-4000-8000-{n:012x}"),
-        (r"json|metadata|settings|config|extra|payload", lambda n: "{}"),
+        (r"(json|metadata|settings|config|extra|payload)(_json|_data)?s?$", lambda n: "{}"),
     )
 )
 
@@ -67,7 +67,9 @@ def soft_deletes(name: str) -> bool:
     return _SOFT_DELETES.search(name) is not None
 
 
-def text_source(name: str, shortest: int, longest: int | None, seed: int) -> Make:
+def text_source(
+    name: str, shortest: int, longest: int | None, seed: int, *, distinct: bool = False
+) -> Make:
     """What makes the texts of a column.
 
     Args:
@@ -75,12 +77,15 @@ def text_source(name: str, shortest: int, longest: int | None, seed: int) -> Mak
         shortest: The least length.
         longest: The largest length; None without one.
         seed: Selects Faker's texts.
+        distinct: Whether the texts have to differ.
 
     Returns:
         A function of the number of a row. Its texts differ as long as their length allows it,
         but for those whose form has one value, such as a time zone.
     """
     for pattern, form in _FORMS:
+        if distinct and form(0) == form(1):
+            continue
         if pattern.search(name) and _has_room(form, shortest, longest):
             return lambda n, _chance, form=form: form(n)  # type: ignore[misc]
     provider = next((found for pattern, found in _MEANINGS if pattern.search(name)), None)

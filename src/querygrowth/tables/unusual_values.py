@@ -1,13 +1,17 @@
 """Values that code often does not expect, by type: few, so that rows tie, and unusual ones."""
 
 import datetime as dt
-from collections.abc import Sequence
+import enum
+import re
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import types
 from sqlalchemy.types import TypeEngine
+
+from querygrowth.tables.condition_values import as_like, neighbours
 
 _TEXTS = (
     *("a", "b", "B", "", "a ", "é", "Ä", "%", "o'x", "10", "9", "_a", "ß", "日本"),
@@ -70,3 +74,20 @@ def unusual_values(kind: TypeEngine[Any]) -> list[Any]:
         if isinstance(kind, classes):
             return list(values)
     return []
+
+
+_WILDCARDS = re.compile(r"^[%_]+|[%_]+$")
+
+
+def variants_of(constant: object, like: object) -> Iterator[object]:
+    """What code may compare with a constant: it, its neighbours, and texts that differ a bit."""
+    value = constant.value if isinstance(constant, enum.Enum) else constant
+    if isinstance(value, bool):
+        return
+    for own in as_like(value, like):
+        if isinstance(own, str):
+            bare = _WILDCARDS.sub("", own)
+            variants = (bare, bare.upper(), bare.lower(), f"{bare}x", f"x{bare}")
+            yield from filter(None, variants)
+        else:
+            yield from neighbours(own)

@@ -50,14 +50,12 @@ def customers_with_orders_joined(session: Session) -> list[str]:
 
 
 def customers_with_orders_distinct_names(session: Session) -> list[str]:
-    query = select(Customer.name, Customer.id).join(Customer.orders).distinct(Customer.name)
     names = session.scalars(
         select(Customer.name)
         .join(Customer.orders)
         .group_by(Customer.name)
         .order_by(func.min(Customer.id))
     )
-    assert query is not None
     return list(names)
 
 
