@@ -17,6 +17,8 @@ class ResultKind(str, Enum):
     """A collection: its elements are the records that were asked for."""
     FIGURES = "figures"
     """A collection with numbers in it: any number of rows may have made them."""
+    KEYS = "keys"
+    """A collection of whole numbers: figures, or the keys of the records that were asked for."""
     SUMMARY = "summary"
     """A number, a text or a structure of few values: any number of rows may have made it."""
     YES_OR_NO = "yes or no"
@@ -48,6 +50,8 @@ def result_kind(result: object) -> ResultKind:
         return ResultKind.SUMMARY
     if not isinstance(result, Sequence | Set):
         return ResultKind.OPAQUE
+    if result and all(type(each) is int for each in result):
+        return ResultKind.KEYS
     return ResultKind.FIGURES if _holds_a_number(result) else ResultKind.RECORDS
 
 

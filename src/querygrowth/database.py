@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, StaticPool, func, inspect, select, table
 from sqlalchemy.engine import Inspector
@@ -98,6 +98,23 @@ def _tables_on_shared_connection(engine: Engine) -> frozenset[str] | None:
     return None
 
 
+def rows_of(engine: Engine) -> Mapping[tuple[str, str], int] | None:
+    """`row_counts` of an engine's database; None where it cannot be asked."""
+    if _shares_its_connection(engine) and not engine.dialect.is_async:
+        return row_counts_of_file(engine)
+    return ask(engine, row_counts)
+
+
+async def rows_of_async(engine: WrappedEngine) -> Mapping[tuple[str, str], int] | None:
+    """`rows_of` for an async engine. It must run in the event loop of its connections."""
+    if _shares_its_connection(engine.sync_engine):
+        found: Mapping[tuple[str, str], int] | None = await greenlet_spawn(
+            row_counts_of_file, engine.sync_engine
+        )
+        return found
+    return await ask_async(engine, row_counts)
+
+
 def row_counts(connection: Connection) -> Mapping[tuple[str, str], int]:
     """The number of rows in every table of a database, by schema and table."""
     inspector = inspect(connection)
@@ -118,23 +135,31 @@ def row_counts_of_file(engine: Engine) -> Mapping[tuple[str, str], int] | None:
     """
     # A database in memory has one connection for a thread. The rollback at the end of an SQLAlchemy
     # connection would undo what the user has not committed on it.
-    if engine.dialect.name != "sqlite" or _shares_its_connection(engine):
+    if engine.dialect.name != "sqlite":
         return None
-    counts: dict[tuple[str, str], int] = {}
     try:
+        if _shares_its_connection(engine):
+            record = vars(engine.pool).get("connection")
+            return None if record is None else _rows_by_table(record.dbapi_connection)
         connection = engine.raw_connection()
         try:
-            cursor = connection.cursor()
-            for schema in [row[1] for row in cursor.execute("PRAGMA database_list").fetchall()]:
-                listing = f"SELECT name FROM \"{schema}\".sqlite_master WHERE type = 'table'"  # noqa: S608
-                for (name,) in cursor.execute(listing).fetchall():
-                    if not name.startswith("sqlite_"):
-                        counted = f'SELECT count(*) FROM "{schema}"."{name}"'  # noqa: S608
-                        counts[schema, name] = cursor.execute(counted).fetchone()[0]
+            return _rows_by_table(connection)
         finally:
             connection.close()
     except Exception:  # as in `ask`
         return None
+
+
+def _rows_by_table(connection: Any) -> Mapping[tuple[str, str], int]:
+    """`row_counts` through a cursor of an SQLite driver."""
+    counts: dict[tuple[str, str], int] = {}
+    cursor = connection.cursor()
+    for schema in [row[1] for row in cursor.execute("PRAGMA database_list").fetchall()]:
+        listing = f"SELECT name FROM \"{schema}\".sqlite_master WHERE type = 'table'"  # noqa: S608
+        for (name,) in cursor.execute(listing).fetchall():
+            if not name.startswith("sqlite_"):
+                counted = f'SELECT count(*) FROM "{schema}"."{name}"'  # noqa: S608
+                counts[schema, name] = cursor.execute(counted).fetchone()[0]
     return counts
 
 

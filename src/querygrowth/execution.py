@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from copy import copy
 from time import perf_counter
 from typing import Protocol
@@ -146,20 +147,26 @@ class CountingCursor:
     # An event cannot count rows: SQLite steps through them while they are fetched, and has done
     # almost nothing when after_cursor_execute fires.
 
-    __slots__ = ("_cursor", "_execution")
+    # SQLAlchemy reads `description` several times for a result. Where it is known, it is kept here,
+    # and read without a call.
+    __slots__ = ("_cursor", "_execution", "description")
 
     _cursor: RowCursor
     _execution: Execution
+    description: object
 
     def __init__(self, cursor: RowCursor, execution: Execution) -> None:
         _set_cursor(self, cursor)
         _set_execution(self, execution)
+        columns = cursor.description
+        if columns is not None:  # the slot stays empty otherwise, and __getattr__ asks the cursor
+            _set_description(self, columns)
 
-    @property
-    def description(self) -> object:
-        """The columns of the result."""
-        # A property, because SQLAlchemy reads it for every result and __getattr__ is slower.
-        return self._cursor.description
+    def nextset(self) -> object:
+        """Go to the next result of the statement, which has columns of its own."""
+        with suppress(AttributeError):
+            _forget_description(self)
+        return self._cursor.nextset()  # type: ignore[attr-defined]  # optional in PEP 249
 
     def fetchone(self) -> DBAPIRow | None:
         """Fetch and count the next row; None ends the execution."""
@@ -214,6 +221,8 @@ class CountingCursor:
         setattr(self._cursor, name, value)
 
 
-# The setters of the two slots. Plain assignment would go through __setattr__ to the cursor.
+# The setters of the slots. Plain assignment would go through __setattr__ to the cursor.
 _set_cursor = CountingCursor.__dict__["_cursor"].__set__
 _set_execution = CountingCursor.__dict__["_execution"].__set__
+_set_description = CountingCursor.__dict__["description"].__set__
+_forget_description = CountingCursor.__dict__["description"].__delete__

@@ -357,7 +357,9 @@ def _bulk(sent: ShapeActivity, session: str, target: str) -> str:
         return f"{session}.execute(delete({target}).where({column}.in_(...)))"
     if operation == "UPDATE":
         same = f"{session}.execute(update({target}).where({column}.in_(...)).values(...))"
-        if session == "session":
+        # A list of values names the rows by their keys for a mapped class alone. For a table, the
+        # statement would set the keys of all rows.
+        if session == "session" and mapped:
             values = f'[{{"{keys[0]}": ..., ...}}, ...]'
             return f"{session}.execute(update({target}), {values}), or for one value {same}"
         return (

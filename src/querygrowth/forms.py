@@ -111,7 +111,9 @@ def _fitting(scales: list[int], counts: list[int], in_steps: bool) -> Iterator[F
     chunk = _chunk(scales, counts, slope, linear) if in_steps else None
     level = len(counts) > 2 and counts[-1] == counts[-2]
     logarithmic = 0 not in scales and _fits(scales, counts, [_log])
-    late = not (linear or chunk or level) and _starts_late(scales, counts)
+    # Chunks of several queries each may be a coincidence.
+    steps = chunk and (chunk.average or _queries_a_step(scales, counts, chunk.low) == 1)
+    late = not (linear or steps or level) and _starts_late(scales, counts)
     degree = None if linear or chunk or level else _degree(scales, counts)
     power = _exponents(scales, counts)
     simpler = ((0, level or logarithmic), (1, linear), (degree or 0, degree))
@@ -336,6 +338,12 @@ def _chunk(
         average = round(1 / slope)
         return Chunk(average, average, average=True)
     return None
+
+
+def _queries_a_step(scales: Sequence[int], counts: Sequence[int], size: int) -> int:
+    """The number of queries for a chunk or page of this size, if it explains the counts; else 0."""
+    chunks = _queries_each(counts, [-(-n // size) for n in scales])
+    return chunks or _queries_each(counts, [n // size for n in scales])
 
 
 def _chunk_sizes(scales: Sequence[int], counts: Sequence[int]) -> list[int]:

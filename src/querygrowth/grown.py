@@ -107,8 +107,8 @@ def rows_must_be_constant(axis: AxisGrowth) -> bool:
     if records is None or any(act.result is ResultKind.SUMMARY for act in axis.activities):
         return False
     # Figures for two items, made of more and more rows, are no filter. Their first ten are, and so
-    # are figures that stay the same, such as the keys of two items.
-    if records[0] == records[-1] and not axis.shows_records and not axis.same_result:
+    # are whole numbers that stay the same: the keys of two items.
+    if records[0] == records[-1] and not axis.shows_records and not axis.same_keys:
         return False
     return records[-1] == records[-2]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isqrt, log
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from querygrowth.activity import Activity
 from querygrowth.axes import (
@@ -27,11 +27,9 @@ from querygrowth.axes import (
 from querygrowth.call_sites import Project
 from querygrowth.contract import QueryContract, check_contract
 from querygrowth.database import (
-    Answer,
-    ask,
-    ask_async,
-    row_counts,
     row_counts_of_file,
+    rows_of,
+    rows_of_async,
     tables_of,
     tables_of_async,
 )
@@ -204,7 +202,7 @@ class _Measurement:
             sample = _Sample(activity, rows, asked=self.writes)
             unasked = rows is None and not activity.written
             if unasked and _rows_needed(activity, before, together):
-                sample = _Sample(activity, self._ask(engine, row_counts), asked=True)
+                sample = _Sample(activity, self._rows(engine), asked=True)
         if activity.written and not self.writes:
             raise ValueError(
                 f"the action wrote to {', '.join(activity.written)} but should only read: "
@@ -234,12 +232,12 @@ class _Measurement:
         """The rows of all tables, without a change to the connection that the action will use."""
         if isinstance(engine, Engine) and engine.dialect.name == "sqlite":
             return row_counts_of_file(engine)
-        return self._ask(engine, row_counts)
+        return self._rows(engine)
 
-    def _ask(self, engine: AnyEngine, question: Callable[[Connection], Answer]) -> Answer | None:
+    def _rows(self, engine: AnyEngine) -> Mapping[tuple[str, str], int] | None:
         if isinstance(engine, Engine):
-            return ask(engine, question)
-        return self.runner.wait_for(ask_async(engine, question))
+            return rows_of(engine)
+        return self.runner.wait_for(rows_of_async(engine))
 
     def all_axes(self) -> tuple[AxisGrowth, ...]:
         """Every axis alone, then the axes that only make something grow together."""

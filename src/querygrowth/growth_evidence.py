@@ -159,7 +159,9 @@ def advice(growing: Sequence[GrowingQueries], axis: AxisGrowth) -> str:
         )
     if max(worst.trend.counts) <= 1:
         return "statement text that differs at each scale: use bound parameters"
-    if worst.trend.superlinear:
+    load = worst.sent.cause.load
+    # What is loaded for objects has one remedy, in however many loops it is loaded.
+    if worst.trend.superlinear and not (load is not None and load.needs):
         return f"a query about {worst.about} inside nested loops"
     chunk = worst.chunk
     if chunk is not None:

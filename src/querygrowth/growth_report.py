@@ -84,7 +84,7 @@ class AxisGrowth:
             return records
         # A number may be a sum, or a count of groups, and one axis alone may add rows without
         # records. The records then show the data only if they grow at least as the rest.
-        if self.together and self.activities[-1].result is ResultKind.SUMMARY:
+        if self.together and (data is None or self.activities[-1].result is ResultKind.SUMMARY):
             return data if data in rising else None
         return max(rising, key=lambda each: each[-1] / (each[0] or 1))
 
@@ -98,9 +98,10 @@ class AxisGrowth:
         )
 
     @property
-    def same_result(self) -> bool:
-        """Whether the result has the same numbers and texts at every scale, as far as is known."""
-        return len({(act.figures, act.characters) for act in self.activities}) == 1
+    def same_keys(self) -> bool:
+        """Whether the result are the same whole numbers at every scale, as far as is known."""
+        kinds = {act.result for act in self.activities}
+        return kinds == {ResultKind.KEYS} and len({act.figures for act in self.activities}) == 1
 
     def _texts_grow(self) -> bool:
         """Whether the texts of a record become longer by as much as rows are fetched for it."""

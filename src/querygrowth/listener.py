@@ -92,6 +92,8 @@ class Recording:
         # Keyed by id(), because a reference would keep contexts and connections alive. If an id is
         # used again, its new owner overwrites the entry when it begins.
         self._running: dict[int, Execution] = {}
+        # By text, because a look-up here is cheaper than a call. Executions keep the texts anyway.
+        self._needs_report: dict[str, bool] = {}
         self._transaction_of: dict[int, int] = {}
         self._batch_of: dict[int, ref[ExecutionContext]] = {}
         self._checkout_of: dict[int, int] = {}
@@ -180,7 +182,10 @@ class Recording:
         if execution is None:
             return  # it began before this recording did
         execution.failed = False
-        if needs_report(statement):
+        needed = self._needs_report.get(statement)
+        if needed is None:
+            needed = self._needs_report[statement] = needs_report(statement)
+        if needed:
             execution.report = DriverReport(
                 cursor.description is not None,
                 cursor.rowcount,

@@ -58,6 +58,8 @@ _TEMPLATE, _ROUTE_RUNNER = _FrameKind.TEMPLATE, _FrameKind.ROUTE_RUNNER
 _TEST_RUNNER = _FrameKind.TEST_RUNNER
 
 
+_new = tuple.__new__
+
 _KNOWN_FILES: WeakKeyDictionary[Project, dict[str, _FrameKind]] = WeakKeyDictionary()
 
 
@@ -136,8 +138,10 @@ class StackWalker:
             chain = at_their_callers(chain)
         if not chain:
             chain += self._waiting(innermost)
+        if len(chain) > _LONGEST_CHAIN:
+            del chain[_LONGEST_CHAIN:]
         # Not Callers(...), which takes twice as long.
-        return tuple.__new__(Callers, (nearest, tuple(chain[:_LONGEST_CHAIN]), entry))
+        return _new(Callers, (nearest, tuple(chain), entry))
 
     def _waiting(self, innermost: FrameType | None) -> list[Place]:
         """The project's places in the tasks that wait for this task or thread."""

@@ -17,7 +17,7 @@ from scenarios.past_the_count import (
     savepoint_per_order,
 )
 from scenarios.shop import async_shop, shop
-from sqlalchemy import Engine, StaticPool, create_engine, text
+from sqlalchemy import Connection, Engine, StaticPool, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from querygrowth.assertions import assert_query_growth
@@ -232,6 +232,15 @@ def test_a_broken_limit_is_reported_once_at_the_smallest_scale_that_breaks_it() 
     assert [each.seen for each in failed] == ["5 queries about customers"]
 
 
+def one_shared(orders: int) -> Engine:
+    """A database in memory with one connection for all, and one order at every size."""
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE orders (id INTEGER)"))
+        connection.execute(text("INSERT INTO orders VALUES (1)"))
+    return engine
+
+
 class TestTablesOfAContract:
     """A contract that names a table that does not exist; `items` and `orders` are touched."""
 
@@ -375,20 +384,40 @@ class TestDataThatDoesNotGrow:
             assert [act.checkouts for act in report.axes[0].activities] == [1, 1, 1]
 
     def test_a_database_that_cannot_be_asked_is_judged_by_its_counts(self) -> None:
-
-        def populate(orders: int) -> Engine:
-            engine = create_engine("sqlite://", poolclass=StaticPool)
-            with engine.begin() as connection:
-                connection.execute(text("CREATE TABLE orders (id INTEGER)"))
-                connection.execute(text("INSERT INTO orders VALUES (1)"))
-            return engine
-
         def read_orders(engine: Engine) -> int:
             with engine.connect() as connection:
-                return len(connection.execute(text("SELECT id FROM orders")).all())
+                found = len(connection.execute(text("SELECT id FROM orders")).all())
+                driver = connection.connection.driver_connection
+            assert driver is not None
+            driver.close()
+            return found
 
-        report = measure_growth(read_orders, populate, axes=["orders"], scales=SCALES)
+        report = measure_growth(read_orders, one_shared, axes=["orders"], scales=SCALES)
         assert all(each.passed for each in judge_growth(report))
+
+    def test_the_rows_behind_a_shared_connection_are_counted_within_its_transaction(self) -> None:
+        open_connections: list[Connection] = []
+
+        def add_orders(engine: Engine) -> int:
+            open_connections.append(engine.connect())
+            open_connections[-1].execute(text("INSERT INTO orders VALUES (2)"))
+            return 1
+
+        def read_orders(engine: Engine) -> int:
+            open_connections.append(engine.connect())
+            return len(open_connections[-1].execute(text("SELECT id FROM orders")).all())
+
+        for action, writes in ((read_orders, False), (add_orders, True)):
+            arguments = {"axes": ["orders"], "scales": SCALES, "writes": writes}
+            report = measure_growth(action, one_shared, **arguments)
+            (axis,) = report.axes
+            assert axis.same_data
+            assert "data did not grow along orders" in str(judge_growth(report))
+            assert all(each.in_transaction() for each in open_connections)
+            count = text("SELECT count(*) FROM orders")
+            assert {each.scalar(count) for each in open_connections} == {1 + writes}
+            while open_connections:
+                open_connections.pop().close()
 
     def test_postgresql_is_asked_for_the_rows_of_all_schemas(self, postgresql_url: str) -> None:
         @contextmanager

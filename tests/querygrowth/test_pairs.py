@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy.orm
-from scenarios import company, library, shop
+from scenarios import billing, company, library, shop
 from scenarios.pair import Pair, unique_names
 from scenarios.topics import PAIRS
 from sqlalchemy import select
@@ -23,7 +23,7 @@ ADVISED = re.compile(
 )
 CLASSES = {
     mapper.class_.__name__: mapper.class_
-    for base in (company.Base, library.Base, shop.Base)
+    for base in (billing.Base, company.Base, library.Base, shop.Base)
     for mapper in base.registry.mappers
 }
 

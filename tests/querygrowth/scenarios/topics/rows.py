@@ -1,8 +1,10 @@
 """Fetched rows: those that are thrown away, those that multiply, and those that are all needed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from statistics import median
 
-from sqlalchemy import Engine, exists, func, select
+from sqlalchemy import Engine, StaticPool, create_engine, exists, func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from querygrowth.contract import QueryContract
@@ -205,6 +207,21 @@ def totals_as_texts(engine: Engine) -> list[dict[str, str]]:
         return [{"order": "a", "sum": f"EUR {sum(i.id for i in o.items)}.00"} for o in orders]
 
 
+def kinds_in_a_list(engine: Engine) -> list[tuple[str, int]]:
+    """For each order the number of its different products, which is 1 at every size."""
+    with Session(engine) as session:
+        orders = session.scalars(select(Order).options(selectinload(Order.items)))
+        return [(f"{o.customer_id}", len({i.product[:1] for i in o.items})) for o in orders]
+
+
+@contextmanager
+def shared(**sizes: int) -> Iterator[Engine]:
+    """The store on one connection for all, as applications have it in their tests."""
+    with store(**sizes) as engine, engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        yield create_engine("sqlite://", creator=lambda: driver, poolclass=StaticPool)
+
+
 def first_ten_numbers(engine: Engine) -> list[int]:
     with engine.connect() as connection:
         return list(connection.scalars(select(Item.id).order_by(Item.id)))[:10]
@@ -243,6 +260,9 @@ PAIRS = (
     Pair("a count for each order as a text", None, counts_as_texts, (), store),
     Pair("a count for each of two orders as a text", None, counts_as_texts, (), store, ("items",)),
     Pair("a total for each order as a text", None, totals_as_texts, (), store),
+    Pair("different products of each of two orders", None, kinds_in_a_list, (), store, ("items",)),
+    Pair("a total for each order, on a shared connection", None, totals_as_texts, (), shared),
+    Pair("a median for each customer, on one too", None, medians, (), shared, ("orders", "items")),
     Pair("yes or no by fetching", any_by_fetching, any_by_exists, THROWN_AWAY, store),
     Pair("the last of all", last_in_python, last_in_sql, THROWN_AWAY, store),
     Pair(
