@@ -147,7 +147,7 @@ def test_only_new_findings_count_beside_a_baseline(pytester: pytest.Pytester) ->
     result.stdout.fnmatch_lines(["wrote 2 findings to *"])
     faults = pytester.path / "faults.py"
     faults.write_text(f"# moved\n\n\n{faults.read_text()}")
-    result = pytester.runpytest(*OPTIONS, "--queries", "--queries-level=error", "-n1")
+    result = pytester.runpytest(*OPTIONS, "--queries", "--queries-level=error")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["2 tests watched, 7 queries: 0 findings, 2 in the baseline"])
     # What is repaired leaves the baseline when it is written again.
