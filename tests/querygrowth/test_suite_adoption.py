@@ -43,6 +43,10 @@ SOME = """
         ("[tool.querygrowth.rules]\nlazy-load = {treshold = 3}", "did you mean 'threshold'?"),
         ("[tool.querygrowth.rules]\nlazy-load = {threshold = 1}", "a whole number from 2 on, got"),
         ("[tool.querygrowth.rules]\nlazy-load = {threshold = true}", "from 2 on, got True"),
+        (
+            "[tool.querygrowth.rules]\nunused-eager-load = 'error'",
+            "must be off or report, because only the end of the run can tell, got 'error'",
+        ),
         ("baseline = ''", "baseline must be the path of a file, got ''"),
         ("ignore = ['app.py']", "write ignores as [[tool.querygrowth.ignore]] tables"),
         (
