@@ -4,7 +4,7 @@ import logging
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -33,6 +33,7 @@ _FOLDING = frozenset({"cockroachdb", "postgresql", "redshift"})
 # There the name of a common table expression means a table inside its definition, unless the word
 # RECURSIVE precedes it.
 _EXPLICITLY_RECURSIVE = _FOLDING | {"mariadb", "mysql"}
+_COMPARISONS = (exp.EQ, exp.In, exp.GT, exp.GTE, exp.LT, exp.LTE)
 _CHANGES = (exp.Insert, exp.Update, exp.Delete, exp.Merge)
 
 
@@ -58,6 +59,49 @@ def shape_by_tree(skeleton: str, dialect: str) -> Shape | None:
     if shape is None or not replaces:
         return shape
     return replace(shape, text=f"REPLACE INTO{shape.text.removeprefix('INSERT INTO')}")
+
+
+def filtered_columns(text: str, dialect: str) -> Mapping[str, frozenset[str]]:
+    """The columns by which a statement selects rows, by table: all that it compares with values.
+
+    Args:
+        text: The statement as `Shape.text` has it.
+        dialect: SQLAlchemy's name of the dialect.
+
+    Returns:
+        Columns that AND connects in the WHERE clause of the outermost statement; nothing where
+        sqlglot cannot parse it, or where an OR makes a condition optional.
+    """
+    with _without_log():
+        try:
+            tree: object = sqlglot.parse_one(text.replace("?", ":p"), read=sqlglot_dialect(dialect))
+        except Exception:
+            return {}
+    where = tree.args.get("where") if isinstance(tree, exp.Expression) else None
+    if not isinstance(tree, exp.Expression) or where is None:
+        return {}
+    tables = {table.alias_or_name: _name(table, dialect) for table in tree.find_all(exp.Table)}
+    only = next(iter(tables)) if len(tables) == 1 else ""
+    found: dict[str, set[str]] = {}
+    conditions = where.this.flatten() if isinstance(where.this, exp.And) else [where.this]
+    for condition in conditions:
+        for column in _compared(condition):
+            table = column.table or only
+            if table in tables:
+                found.setdefault(tables[table], set()).add(column.name)
+    return {table: frozenset(columns) for table, columns in found.items()}
+
+
+def _compared(condition: object) -> Iterator[exp.Column]:
+    """Yield the column that a condition compares with a value."""
+    if isinstance(condition, exp.Paren):
+        yield from _compared(condition.this)
+    elif isinstance(condition, _COMPARISONS):
+        sides = [condition.this, *condition.args.get("expressions", ()), condition.expression]
+        columns = [side for side in sides if isinstance(side, exp.Column)]
+        values = [side for side in sides if isinstance(side, exp.Placeholder | exp.Parameter)]
+        if len(columns) == 1 and values:
+            yield columns[0]
 
 
 def sqlglot_dialect(dialect: str) -> str:

@@ -59,7 +59,7 @@ def test_the_examples_pass_and_fail_as_the_page_says(pytester: pytest.Pytester, 
         }:
             (pytester.path / name).write_text(f"# {name}\n{content}")
     # In another process, because the example modules have the names of some modules here.
-    result = pytester.runpytest_subprocess(*OPTIONS, "--query-report", "-rA")
+    result = pytester.runpytest_subprocess(*OPTIONS, "--queries", "-rA")
     printed = "\n".join(result.outlines)
     assert set(re.findall(r"^FAILED \S+::(\w+)", printed, re.MULTILINE)) == FAILING[page]
     assert "ERROR" not in printed

@@ -247,7 +247,7 @@ def test_a_suite_that_runs_pytest_itself_is_watched_in_both(pytester: pytest.Pyt
     )
     result = pytester.runpytest(*OPTIONS, "--queries")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["1 test watched, 8 queries: 1 finding"])
+    result.stdout.fnmatch_lines(["1 test watched, 7 queries: 1 finding"])
 
 
 @pytest.mark.parametrize(

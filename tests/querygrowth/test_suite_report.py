@@ -392,3 +392,112 @@ def test_growth_that_a_test_proves_is_called_proven(pytester: pytest.Pytester) -
     (found,) = findings(pytester, passed=1, failed=1)
     assert found["proven_by"] == ["test_growth.py::test_grows"]
     assert found["tests"] == ["test_growth.py::test_pattern"]
+
+
+def test_findings_of_one_loop_are_shown_together(pytester: pytest.Pytester) -> None:
+    write_project(
+        pytester,
+        work="""
+        import faults
+        from models import Item, Order
+
+        def close(session, key):
+            order = session.get(Order, key)
+            assert order.customer.name and order.items
+            order.state = "closed"
+            session.flush()
+
+        def close_all(session):
+            for key in (1, 2, 3):
+                close(session, key)
+        """,
+        test_work="import work\ndef test_work(session): work.close_all(session)",
+    )
+    result = pytester.runpytest(*OPTIONS, "--queries")
+    result.stdout.fnmatch_lines(
+        [
+            "1 test watched, 12 queries: 4 findings",
+            "lazy-load: Order.customer, 3 in one call",
+            "  in the loop at: work.py:12 in close_all",
+            "  also in this loop:",
+            "    lazy-load: Order.items, 3 in one call (work.py:6 in close)",
+            "    repeated-statement: SELECT ... FROM orders WHERE orders.id = ?, 3 in one call (*",
+            "    row-by-row-write: UPDATE orders SET ... WHERE orders.id = ?, 3 in one call (*",
+        ]
+    )
+
+
+def test_filters_without_an_index_are_found_on_request(pytester: pytest.Pytester) -> None:
+    write_project(
+        pytester,
+        search="""
+        from models import Customer, Item, Order
+        from sqlalchemy import or_, select, update
+
+        def found(session):
+            query = select(Order).where(Order.state == "new", Order.note != "x")
+            return session.scalars(query).all()
+
+        def range_of(session):
+            return session.scalars(select(Customer).where(Customer.name.in_(["a", "b"]))).all()
+
+        def written(session):
+            session.execute(update(Order).where(Order.state == "new").values(state="old"))
+
+        def right(session):
+            session.scalars(select(Order).where(Order.id > 1, Order.state == "new")).all()
+            session.scalars(select(Item).where(Item.order_id == 1)).all()
+            session.scalars(select(Order).where(or_(Order.id == 1, Order.state == "new"))).all()
+            session.scalars(select(Order)).all()
+        """,
+        test_search="""
+        import search
+        def test_all(session):
+            search.found(session), search.range_of(session), search.written(session)
+            search.right(session)
+        """,
+    )
+    pytester.makefile(".toml", pyproject="[tool.querygrowth.rules]\nunindexed-filter = 'report'")
+    found = findings(pytester, passed=1)
+    assert [(each["rule"], each["about"], each["place"]) for each in found] == [
+        ("unindexed-filter", "orders by state", "search.py::found"),
+        ("unindexed-filter", "customers by name", "search.py::range_of"),
+        ("unindexed-filter", "orders by state", "search.py::written"),
+    ]
+    assert found[0]["fix"].startswith("no index of orders begins with state: add index=True")
+
+
+def test_eager_loads_that_no_test_reads_are_found_on_request(pytester: pytest.Pytester) -> None:
+    write_project(
+        pytester,
+        eager="""
+        from models import Order
+        from sqlalchemy import select
+        from sqlalchemy.orm import selectinload
+
+        def unused(session):
+            return session.scalars(select(Order).options(selectinload(Order.items))).all()
+
+        def used(session):
+            return session.scalars(select(Order).options(selectinload(Order.items))).all()
+        """,
+        test_eager="""
+        import eager
+        def test_read_by_none(session): assert eager.unused(session)[0].state
+        def test_read_by_one(session): assert eager.used(session)[0].items
+        def test_not_read_here(session): eager.used(session), eager.unused(session)
+        """,
+    )
+    pytester.makefile(".toml", pyproject="[tool.querygrowth.rules]\nunused-eager-load = 'report'")
+    (found,) = findings(pytester, passed=3)
+    assert (found["rule"], found["about"], found["place"], found["test_count"]) == (
+        "unused-eager-load",
+        "Order.items",
+        "eager.py::unused",
+        2,
+    )
+    # SQLAlchemy is as it was.
+    from sqlalchemy.orm import InstrumentedAttribute
+
+    assert InstrumentedAttribute.__get__.__module__ == "sqlalchemy.orm.attributes"
+    assert not hasattr(InstrumentedAttribute.__get__, "__wrapped__")

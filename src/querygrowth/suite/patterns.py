@@ -2,9 +2,9 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from querygrowth.activity import ShapeActivity
 from querygrowth.call_sites import Callers
@@ -17,6 +17,7 @@ from querygrowth.statements import StatementKind
 from querygrowth.suite import rules
 from querygrowth.suite.allowed import is_allowed
 from querygrowth.suite.findings import Finding
+from querygrowth.suite.indexes import tables_of_models, unindexed_filters
 from querygrowth.suite.rules import Level, Rule
 from querygrowth.suite.settings import Settings
 from querygrowth.suite.trails import TestBody, TestFiles, Trail, TrailKey, trail_key
@@ -31,7 +32,7 @@ _BY_REASON: Mapping[str, Rule] = {
     Reason.DEFERRED: rules.DEFERRED_ATTRIBUTE,
     Reason.SUBCLASS: rules.DEFERRED_ATTRIBUTE,
 }
-_COLUMNS = re.compile(r"^SELECT (?:DISTINCT )?.*? FROM ")
+_COLUMNS = re.compile(r"\bSELECT (?:DISTINCT )?(?:(?!SELECT ).)*? FROM ")
 _VALUES = re.compile(r"(INTO [^\s(]+) ?\(.*$|( SET ).*?(?= WHERE |$)")
 
 
@@ -76,7 +77,7 @@ def patterns_in(
     ]
     # Reading takes much longer than this, and most tests send nothing twice from one line.
     nearest = Counter(trail_key(callers.chain[:1]) for _, callers, _ in unread)
-    if max(nearest.values(), default=0) < 2:
+    if max(nearest.values(), default=0) < 2 and not _opted_in(settings):
         return []
     known: dict[TrailKey, Trail] = {}
     trails: list[Trail] = []
@@ -110,7 +111,61 @@ def patterns_in(
             before = found.get(finding.key)
             if finding.level is not Level.OFF and (before is None or before.most < most):
                 found[finding.key] = finding
+    if _opted_in(settings):
+        single = [
+            Sent(query, trail, None, None, None)
+            for query, trail in zip(queries, trails, strict=True)
+        ]
+        loads = [execution.load for execution, _, _ in unread]
+        dialects = [each.dialect for _, _, each in unread]
+        found |= {
+            finding.key: finding
+            for finding in (
+                *_unindexed(single, loads, dialects, settings),
+                *_eager(single, settings),
+            )
+            if finding.level is not Level.OFF
+        }
     return list(found.values())
+
+
+def _opted_in(settings: Settings) -> bool:
+    return any(
+        settings.levels[rule.name] is not Level.OFF for rule in rules.RULES.values() if rule.opt_in
+    )
+
+
+def _unindexed(
+    sent: Sequence[Sent], loads: Sequence[Any], dialects: Sequence[str], settings: Settings
+) -> Iterator[Finding]:
+    """Yield the filters that no index of the models serves."""
+    if settings.levels[rules.UNINDEXED_FILTER.name] is Level.OFF:
+        return
+    tables = tables_of_models(loads)
+    for each, dialect in zip(sent, dialects, strict=True):
+        for table, columns in unindexed_filters(each.query.shape, dialect, tables):
+            about = f"{table} by {', '.join(columns)}"
+            finding = _finding(rules.UNINDEXED_FILTER, about, [each], 1, settings)
+            advice = (
+                f"no index of {table} begins with {' or '.join(columns)}: add index=True to the "
+                "column, or an Index; the database may have an index that the models do not name"
+            )
+            yield replace(finding, table=table, fix=advice)
+
+
+def _eager(sent: Sequence[Sent], settings: Settings) -> Iterator[Finding]:
+    """Yield the eager loads, each a finding unless the relationship is read."""
+    if settings.levels[rules.UNUSED_EAGER_LOAD.name] is Level.OFF:
+        return
+    for each in sent:
+        load = each.query.load
+        if load is not None and load.reason == Reason.EAGER:
+            finding = _finding(rules.UNUSED_EAGER_LOAD, load.relationship, [each], 1, settings)
+            advice = (
+                f"remove the option that loads {load.relationship}, or lazy= of the relationship, "
+                "if nothing reads it"
+            )
+            yield replace(finding, fix=advice)
 
 
 def _rule_of(query: Query) -> Rule | None:
@@ -138,7 +193,7 @@ def _about(query: Query, rule: Rule) -> str:
 
 def reduced(text: str) -> str:
     """A statement without its columns, which change with the models, on one line."""
-    text = _COLUMNS.sub("SELECT ... FROM ", " ".join(text.split()), count=1)
+    text = _COLUMNS.sub("SELECT ... FROM ", " ".join(text.split()))
     if text.startswith(("INSERT", "UPDATE", "REPLACE")):
         text = _VALUES.sub(lambda found: found[1] or f"{found[2]}...", text, count=1)
     return text

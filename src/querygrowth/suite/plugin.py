@@ -110,6 +110,7 @@ class SuitePlugin:
         self._counts = {"tests": 0, "queries": 0}
         self._notes: dict[str, tuple[str, int]] = {}
         self._proven: dict[tuple[str, int], list[str]] = {}
+        self._used: set[tuple[str, ...]] = set()  # eager loads that some test has read
         self._lines: list[str] = []
 
     @pytest.hookimpl(tryfirst=True)
@@ -194,6 +195,7 @@ class SuitePlugin:
             shown |= {
                 "queries": watched.queries,
                 "found": [finding.to_plain() for finding in watched.found],
+                "used": watched.used,
             }
         if error is not None:
             return []
@@ -258,6 +260,7 @@ class SuitePlugin:
             self._counts["tests"] += 1
             self._counts["queries"] += shown["queries"]
             self._findings.add(map(Finding.from_plain, shown["found"]), report.nodeid)
+            self._used.update(map(tuple, shown["used"]))
         if "record" in shown and report.passed:
             path, lines = shown["record"]
             self._recorded.add(Path(path), _name(report.nodeid), lines)
@@ -306,6 +309,9 @@ class SuitePlugin:
 
     def _sorted(self) -> Sorted:
         for key, finding in list(self._findings.by_key.items()):
+            if key in self._used:
+                del self._findings.by_key[key]
+                continue
             tests = self._proven.get((finding.site.path, finding.site.line))
             if tests:
                 self._findings.by_key[key] = replace(finding, proven_by=tuple(dict.fromkeys(tests)))

@@ -1,7 +1,7 @@
 """The suite report in words, and as JSON, SARIF, GitHub annotations and Markdown."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,9 +87,12 @@ def terminal_lines(totals: Totals, found: Sorted) -> Iterator[str]:
     yield summary(totals, found)
     application = [finding for finding in found.new if not finding.in_test_code]
     in_tests = [finding for finding in found.new if finding.in_test_code]
-    for finding in application:
+    for first, others in _by_place(application):
         yield ""
-        yield from lines_of(finding)
+        yield from lines_of(first)
+        if others:
+            yield f"  also {'in this loop' if first.loop else 'here'}:"
+            yield from (visible(f"    {each.title} ({each.site})") for each in others)
     if in_tests:
         yield ""
         yield f'in test code ({_count(len(in_tests), "place")}; test-code = "off" hides them):'
@@ -102,9 +105,18 @@ def terminal_lines(totals: Totals, found: Sorted) -> Iterator[str]:
     if notes:
         yield ""
         yield from notes
-    if application:
+    if any(RULES[finding.rule].threshold > 1 for finding in application):
         yield ""
         yield _MEANING
+
+
+def _by_place(findings: Sequence[Finding]) -> Iterator[tuple[Finding, Sequence[Finding]]]:
+    """Yield the findings of a loop, or of a function, together: one cause has many statements."""
+    places: dict[str, list[Finding]] = {}
+    for finding in findings:
+        places.setdefault(finding.loop or finding.place, []).append(finding)
+    for group in places.values():
+        yield group[0], group[1:]
 
 
 def _notes(totals: Totals, found: Sorted) -> Iterator[str]:

@@ -25,12 +25,14 @@ class Rule:
         threshold: From how many statements in one call on it is a finding, unless the settings
             say otherwise.
         opt_in: Whether it is off until the settings give it a level.
+        at_end: Whether only the whole run can tell, so that it fails no test.
     """
 
     name: str
     text: str
     threshold: int
     opt_in: bool = False
+    at_end: bool = False
 
 
 LAZY_LOAD = Rule("lazy-load", "A relationship was loaded once per object.", 2)
@@ -39,7 +41,11 @@ REFRESHED_ATTRIBUTE = Rule("refreshed-attribute", "Expired objects were loaded o
 DEFERRED_ATTRIBUTE = Rule("deferred-attribute", "Deferred columns were loaded once per object.", 2)
 ROW_BY_ROW_WRITE = Rule("row-by-row-write", "Rows were written one statement at a time.", 3)
 UNUSED_EAGER_LOAD = Rule(
-    "unused-eager-load", "A relationship was loaded eagerly, and no test read it.", 1, opt_in=True
+    "unused-eager-load",
+    "A relationship was loaded eagerly, and no test read it.",
+    1,
+    opt_in=True,
+    at_end=True,
 )
 UNINDEXED_FILTER = Rule(
     "unindexed-filter", "Rows were selected by columns that no index begins with.", 1, opt_in=True

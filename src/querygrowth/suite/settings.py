@@ -95,13 +95,22 @@ def read_settings(root: Path, level: str | None = None) -> Settings:
         _check_keys(given, ("level", "threshold"), where=f"[tool.querygrowth.{where}]")
         opted = Level.REPORT if RULES[name].opt_in else general
         levels[name] = _level(given.get("level", str(opted)), where)
+        if RULES[name].at_end and levels[name] not in (Level.OFF, Level.REPORT):
+            raise _wrong(
+                where,
+                "off or report, because only the end of the run can tell",
+                str(levels[name]),
+            )
         threshold = given.get("threshold", thresholds[name])
         least = 1 if RULES[name].opt_in else 2
         if not _is_number(threshold) or threshold < least:
             raise _wrong(f"{where}.threshold", f"a whole number from {least} on", threshold)
         thresholds[name] = threshold
     if level is not None:
-        levels = {name: Level(level) if at is not Level.OFF else at for name, at in levels.items()}
+        levels = {
+            name: at if at is Level.OFF or RULES[name].at_end else Level(level)
+            for name, at in levels.items()
+        }
     baseline = table.get("baseline", _BASELINE)
     if not isinstance(baseline, str) or not baseline:
         raise _wrong("baseline", "the path of a file", baseline)

@@ -143,7 +143,8 @@ class Trail:
 
     @cached_property
     def loop(self) -> Place | None:
-        """The innermost place in a loop, in the application if any of its lines is here."""
+        """The outermost place in a loop, in the application if any of its lines is here."""
+        # Loops further inside may be about columns, arguments or parts of one item.
         counted = [
             place
             for place, test in zip(self.chain, self._is_test, strict=True)
@@ -152,7 +153,7 @@ class Trail:
         # Behind an async engine, the stack may show one frame twice.
         distinct = dict.fromkeys(map(_key, counted))
         codes = [key[0] for key in distinct if isinstance(key, tuple)]
-        for place in counted:
+        for place in reversed(counted):
             if isinstance(place, CallSite):
                 continue
             if is_in_loop(*place) or codes.count(id(place[0])) > 1:  # or a recursion

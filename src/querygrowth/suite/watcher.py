@@ -1,6 +1,7 @@
 """Watch the bodies of tests, one after another, on every engine of the process."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ from querygrowth.listener import attached
 from querygrowth.log import log_of_every_engine
 from querygrowth.stack import StackWalker
 from querygrowth.suite.allowed import begin_blocks, end_blocks
+from querygrowth.suite.eager_loads import noted_reads
 from querygrowth.suite.findings import Finding
 from querygrowth.suite.patterns import patterns_in
 from querygrowth.suite.records import lines_of_record
+from querygrowth.suite.rules import UNUSED_EAGER_LOAD, Level
 from querygrowth.suite.settings import Settings
 from querygrowth.suite.trails import TestBody, TestFiles
 
@@ -30,11 +33,13 @@ class Watched:
         found: The findings.
         queries: The number of queries.
         record: The statements with their counts; None if they were not asked for.
+        used: The keys of eager loads whose relationship the test has read.
     """
 
     found: list[Finding]
     queries: int
     record: list[str] | None
+    used: Sequence[tuple[str, ...]]
 
 
 # In the threads and tasks that a test starts, the test is not on the stack. A request that a test
@@ -95,6 +100,8 @@ class Watcher:
         self._settings = settings
         self._files = TestFiles(root, test_modules)
         self._walker = CallWalker(project)
+        self._noting = ExitStack()
+        self._reads: set[str] = set()
         self._every = EveryEngine(count_rows=False)
         self._every.pause()
         attached(Engine, self._every.listeners())
@@ -108,6 +115,9 @@ class Watcher:
         self._files.add(str(item.path))
         function, fixtures = getattr(item, "function", None), getattr(item, "fixturenames", ())
         self._walker.begin(TestBody(function, fixtures))
+        self._reads = set()
+        if self._settings.levels[UNUSED_EAGER_LOAD.name] is not Level.OFF:
+            self._reads = self._noting.enter_context(noted_reads())
         self._every.begin(self._walker)
         begin_blocks()
 
@@ -118,6 +128,7 @@ class Watcher:
             judged: Whether patterns are looked for.
             recorded: Whether the statements are asked for.
         """
+        self._noting.close()
         try:
             log = log_of_every_engine(self._every)
             found: list[Finding] = []
@@ -125,7 +136,17 @@ class Watcher:
                 walker = self._walker
                 found = patterns_in(log, walker.body, self._files, self._settings, walker.call_of)
             texts = (sent.shape.text for sent in log.queries) if recorded else ()
-            return Watched(found, log.total, lines_of_record(texts) if recorded else None)
+            used = [
+                finding.key
+                for finding in found
+                if finding.rule == UNUSED_EAGER_LOAD.name and finding.about in self._reads
+            ]
+            return Watched(
+                [finding for finding in found if finding.key not in used],
+                log.total,
+                lines_of_record(texts) if recorded else None,
+                used,
+            )
         finally:
             # Engines and statements are kept until the next test is over otherwise.
             self._every.pause()
@@ -134,6 +155,7 @@ class Watcher:
 
     def detach(self) -> None:
         """Detach the listeners from all engines."""
+        self._noting.close()
         for name, listener in self._every.listeners().items():
             if event.contains(Engine, name, listener):
                 event.remove(Engine, name, listener)
