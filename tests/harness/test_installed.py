@@ -93,7 +93,9 @@ def test_the_quadratic_exporter_of_the_wheel_fails_the_work_check(
 ) -> None:
     # Its frames lie inside the harness and below site-packages. Both are passed over elsewhere.
     exporter = "harness.fixtures.faulty_exporters.resources:QuadraticMerge"
-    done = installation.python("-m", "harness", "check", "--part", "work", "--candidate", exporter)
+    done = installation.python(
+        "-m", "harness", "check", "--fail-fast", "--part", "work", "--candidate", exporter
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "branches grew faster than records" in done.stdout
 
@@ -103,7 +105,7 @@ def test_the_query_check_names_the_line_of_an_exporter_outside_the_working_direc
 ) -> None:
     exporter = "harness.fixtures.faulty_exporters.queries:MembersBatchByBatch"
     done = installation.python(
-        "-m", "harness", "check", "--part", "queries", "--candidate", exporter
+        "-m", "harness", "check", "--fail-fast", "--part", "queries", "--candidate", exporter
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "queries grew with batches" in done.stdout
