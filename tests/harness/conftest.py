@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import strategies as st
 
-from harness.checks import costs, large_runs, memory
+from harness.checks import byte_search, costs, large_runs, memory
 from harness.checks.costs import everything
 from harness.checks.joint_growth import axes_together
 from harness.checks.run import CheckSetup, prepare_checks
@@ -54,6 +54,9 @@ def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(costs, "axes_together", lambda: together)
     monkeypatch.setattr(costs, "kinds_of_entities", dict)
     monkeypatch.setattr(costs, "run_specs", _few_specs)
+    monkeypatch.setattr(costs, "_EXAMPLES", 20)
+    drawn = byte_search.drawn_specs()[:15]
+    monkeypatch.setattr(byte_search, "drawn_specs", lambda: drawn)
     # Above the thousand at which the faults of sizes begin.
     large = everything(1_201, run_id="large", features=large_runs.UNORDERED)
     monkeypatch.setattr(large_runs, "LARGE", large)
