@@ -58,11 +58,15 @@ class TestSearch:
 
     @pytest.mark.parametrize("where", ["argv", "environ"])
     def test_it_finds_the_key_of_a_process(self, where: str) -> None:
-        sleeping = [sys.executable, "-c", "import time; time.sleep(0.5)"]
-        argv = [*sleeping, CANARY.decode()] if where == "argv" else sleeping
+        waiting = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+        argv = [*waiting, CANARY.decode()] if where == "argv" else waiting
         environ = {"K": CANARY.decode()} if where == "environ" else None
-        with ProcessWatch(CANARY, environments=True) as watch:
-            subprocess.run(argv, env=environ, check=True)
+        with (
+            ProcessWatch(CANARY, environments=True) as watch,
+            subprocess.Popen(argv, env=environ, stdin=subprocess.PIPE) as process,
+        ):
+            watch.look()
+            process.communicate()
         name = "cmdline" if where == "argv" else "environ"
         assert f"{name}: raw" in watch.found
 
@@ -161,7 +165,7 @@ def test_no_report_of_the_harness_holds_the_key_of_its_environment(
 ) -> None:
     root = Path(__file__).parents[1]
     results = ("--results", root / "fixtures" / "results" / "n_plus_one.json")
-    measured = ("--rows", 20, "--rounds", 1, "--targets", root / "fixtures" / "targets.toml")
+    measured = ("--rows", 10, "--rounds", 1, "--targets", root / "fixtures" / "targets.toml")
     options = measured if command == "bench" else results
     canary = new_canary()
     guarded = GuardedRunner(canary, tmp_path, {KEY_VARIABLE: canary.decode()}, environments=False)

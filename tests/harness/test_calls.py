@@ -1,6 +1,5 @@
 """Calls that one export never makes, side effects, and database errors: faults and correct ones."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,6 @@ NEW_CHECKS = (Check.SIDE_EFFECTS, Check.CALLS, Check.ERRORS)
 FAULTS = [each for each in load_seeded_faults() if each.check in NEW_CHECKS]
 # The unusual ones are tried as processes, in test_hostile_exporters.py: one prints megabytes.
 CORRECT = [each.exporter for each in load_correct_exporters() if ".unusual:" not in each.exporter]
-
-
-@pytest.fixture(scope="module")
-def setup() -> Iterator[CheckSetup]:
-    with prepare_checks() as setup:
-        yield setup
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.exporter.partition(":")[2])

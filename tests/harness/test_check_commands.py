@@ -17,6 +17,8 @@ from harness.cli.main import COMMANDS, load_command
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 
+pytestmark = pytest.mark.usefixtures("small_checks")
+
 
 @pytest.fixture
 def stored(sqlite_url: str) -> str:

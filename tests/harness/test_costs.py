@@ -1,6 +1,7 @@
 """The checks of costs catch what begins above a size, beside other runs, or in another place."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from harness.checks import costs, large_runs, memory
 from harness.checks.cost_runs import CostRuns
 from harness.checks.costs import everything
 from harness.checks.declared import Declared, chunked
-from harness.checks.reference_runs import DatabaseFileWatch, sqlite_files
+from harness.checks.run import CheckSetup
 from harness.exporters.measured import InThisProcess, Measured
+from harness.exporters.observation import ExportTask
 from harness.exporters.subject import DEFAULT_CANDIDATE, load_subject
 from querygrowth.allowance import Allowance
 from querygrowth.contract import QueryContract
@@ -29,13 +31,9 @@ CHUNKED = tuple(
 )
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CostRuns]:
-    with (
-        sqlite_files(tmp_path_factory.mktemp("runs")) as new,
-        CostRuns(new, DatabaseFileWatch) as runs,
-    ):
-        yield runs
+@pytest.fixture
+def runs(setup: CheckSetup) -> CostRuns:
+    return setup.runs["sqlite"].costs
 
 
 def exporter(reference: str) -> Measured:
@@ -86,6 +84,7 @@ def test_declared_chunks_may_grow_with_the_run(runs: CostRuns, tmp_path: Path) -
         ("BatchIdsInTheText", "statements grew with the run: batch_members"),
     ],
 )
+@pytest.mark.usefixtures("small_checks")
 def test_a_fault_above_a_size_is_caught(
     runs: CostRuns, fault: str, words: str, tmp_path: Path
 ) -> None:
@@ -96,6 +95,7 @@ def test_a_fault_above_a_size_is_caught(
     assert failed[0].startswith(words)
 
 
+@pytest.mark.usefixtures("small_checks")
 def test_ranges_of_rows_pass_with_their_declaration_and_fail_with_another(
     runs: CostRuns, tmp_path: Path
 ) -> None:
@@ -115,6 +115,7 @@ def test_ranges_of_rows_pass_with_their_declaration_and_fail_with_another(
 
 
 @pytest.mark.parametrize("fault", ["MembersThroughAnotherEngine", "CallsThroughTheDriver"])
+@pytest.mark.usefixtures("small_checks")
 def test_statements_on_other_connections_are_reported_once(
     runs: CostRuns, fault: str, tmp_path: Path
 ) -> None:
@@ -131,6 +132,7 @@ def test_statements_on_other_connections_are_reported_once(
         ("resources:QuadraticArtifacts", "branches grew faster than records along artifacts"),
     ],
 )
+@pytest.mark.usefixtures("small_checks")
 def test_work_beside_other_runs_and_along_all_axes_is_judged(
     runs: CostRuns, fault: str, words: str, tmp_path: Path
 ) -> None:
@@ -138,6 +140,7 @@ def test_work_beside_other_runs_and_along_all_axes_is_judged(
     assert [each.seen for each in verdicts if each.failed] == [words]
 
 
+@pytest.mark.nightly
 def test_a_leak_of_ids_of_one_table_shows_and_a_buffer_does_not(
     runs: CostRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +154,81 @@ def test_a_leak_of_ids_of_one_table_shows_and_a_buffer_does_not(
     assert streaming.passed
 
 
+@dataclass
+class ScriptedMemory:
+    """An exporter whose peaks are given, in bytes for each record of a run.
+
+    `sampled` is what samples show, `traced` what traces show, and `beyond` what traces of the runs
+    beyond the usual buffers show.
+    """
+
+    sampled: float
+    traced: float
+    beyond: float = 0
+    samples: int = 500
+    name: str = "Scripted"
+    records: Mapping[str, int] = field(default_factory=dict)
+    traces: list[str] = field(default_factory=list)
+
+    def sample_held(self, task: ExportTask) -> dict[str, int]:
+        held = round(self.sampled * self.records[task.run_id])
+        others = dict.fromkeys(("objects", "left_objects", "left_bytes"), 0)
+        return others | {"bytes": held, "samples": self.samples}
+
+    def measure_held(self, task: ExportTask, *, tries: int) -> dict[str, list[int]]:
+        self.traces.append(task.run_id)
+        rate = self.beyond if task.run_id.startswith("held") else self.traced
+        return {"peaks": [round(rate * self.records[task.run_id])], "left": [0]}
+
+
+SIZES = {"sampled": 10, "large": 12, "held-14": 14, "held-16": 16}
+
+
+@pytest.mark.parametrize(
+    ("candidate", "traces", "words"),
+    [
+        # By samples alone, and without one trace.
+        (ScriptedMemory(4, 9, 9), [], "memory flat: 4.0 bytes or less"),
+        # Samples can be wrong upwards: traces decide.
+        (ScriptedMemory(4.5, 4, 9), ["sampled", "large"], "memory flat: 4.0"),
+        # Memory that fell can hide growth, so that traces decide as well.
+        (ScriptedMemory(-9, 4, 9), ["sampled", "large"], "memory flat: 4.0"),
+        # Too few samples: the same.
+        (ScriptedMemory(4, 4, 9, samples=199), ["sampled", "large"], "memory flat: 4.0"),
+        # A buffer grows up to a size, and a leak at every size.
+        (ScriptedMemory(9, 9, 0), [*SIZES], "memory flat: 0.0"),
+        (ScriptedMemory(9, 9, 5), [*SIZES], "memory grew with records: 5.0 bytes"),
+    ],
+    ids=["samples", "traces", "fell", "few samples", "buffer", "leak"],
+)
+def test_samples_decide_or_else_traces_at_more_and_more_sizes(
+    runs: CostRuns,
+    candidate: ScriptedMemory,
+    traces: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    specs = {name: everything(size, run_id=name) for name, size in SIZES.items()}
+    monkeypatch.setattr(memory, "_SAMPLED", specs["sampled"])
+    monkeypatch.setattr(memory, "LARGE", specs["large"])
+    monkeypatch.setattr(memory, "_HELD_BEYOND_BUFFERS", (specs["held-14"], specs["held-16"]))
+    monkeypatch.setattr(memory, "_judge_resident", lambda *_: None)
+    stored = {
+        run_id: run.cardinalities.records
+        for spec in specs.values()
+        for run_id, run in runs.stored([large_runs.SMALL, spec]).runs.items()
+    }
+    # Each test changes its own copy: the parameters are shared.
+    planned = replace(candidate, records=stored, traces=[])
+    *_, found = memory.judge_memory(planned, runs, Declared(), tmp_path)  # type: ignore[arg-type]
+    assert words in found.seen
+    assert found.failed is ("grew" in words)
+    # Every run is traced after a small one from the same database.
+    assert planned.traces == [each for run_id in traces for each in ("small", run_id)]
+
+
+@pytest.mark.usefixtures("small_checks")
 def test_memory_that_is_left_by_every_export_is_a_leak(runs: CostRuns, tmp_path: Path) -> None:
     leak = exporter(f"{FAULTY}.resources:KeepsFinishedRuns")
     assert memory.judge_leaks(leak, runs, Declared(), tmp_path).seen.startswith("memory leaked: ")

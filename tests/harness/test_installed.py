@@ -59,7 +59,11 @@ def test_the_harness_and_its_fixtures_come_from_the_wheel(installation: Installa
         "from harness import packaged\n"
         "from harness.bench.baseline import DEFAULT_BASELINE, load_baseline\n"
         "from harness.bench.targets import DEFAULT_TARGETS, load_targets\n"
+        "from harness.checks.selftest import load_correct_exporters, load_seeded_faults\n"
+        "from harness.exporters.subject import load_subject\n"
         "assert load_baseline(DEFAULT_BASELINE) and load_targets(DEFAULT_TARGETS)\n"
+        "for each in (*load_seeded_faults(), *load_correct_exporters()):\n"
+        "    load_subject(each.exporter)\n"
         "print(exporter.__file__, packaged.FIXTURES, sep='\\n')\n"
     )
     done = installation.python("-c", script)
@@ -72,12 +76,15 @@ def test_the_harness_and_its_fixtures_come_from_the_wheel(installation: Installa
     ("command", "words"),
     [
         ("golden --check", "LandscapeExporter: sqlite/golden_1: the golden export to the byte"),
-        ("selftest --quick", "caught 3/3 with the right name"),
+        pytest.param(
+            "selftest --quick", "caught 3/3 with the right name", marks=pytest.mark.nightly
+        ),
+        ("selftest --mutants --operator drop-row --sample 1", "missed 0."),
         ("check --part plan", "the same exports to the byte"),
         ("bench --rows 10 --rounds 1", "verdicts: "),
         (f"gate --results {SAVED}", "verdicts: "),
     ],
-    ids=lambda each: each.partition(" ")[0],
+    ids=lambda each: each.partition(" --rows")[0],
 )
 def test_a_command_needs_no_checkout(
     installation: Installation, command: str, words: str, tmp_path: Path
@@ -88,12 +95,25 @@ def test_a_command_needs_no_checkout(
     assert words in done.stdout
 
 
+# `check`, along the two axes that the faults below grow along.
+FEW_AXES = """
+import sys
+from harness.checks import costs
+from harness.cli.main import main
+
+costs._AXES = ("rows", "batches")
+costs.kinds_of_entities = dict
+sys.argv[1:1] = ["check", "--fail-fast"]
+main()
+"""
+
+
 def test_the_quadratic_exporter_of_the_wheel_fails_the_work_check(
     installation: Installation,
 ) -> None:
     # Its frames lie inside the harness and below site-packages. Both are passed over elsewhere.
     exporter = "harness.fixtures.faulty_exporters.resources:QuadraticMerge"
-    done = installation.python("-m", "harness", "check", "--part", "work", "--candidate", exporter)
+    done = installation.python("-c", FEW_AXES, "--part", "work", "--candidate", exporter)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "branches grew faster than records" in done.stdout
 
@@ -102,9 +122,7 @@ def test_the_query_check_names_the_line_of_an_exporter_outside_the_working_direc
     installation: Installation,
 ) -> None:
     exporter = "harness.fixtures.faulty_exporters.queries:MembersBatchByBatch"
-    done = installation.python(
-        "-m", "harness", "check", "--part", "queries", "--candidate", exporter
-    )
+    done = installation.python("-c", FEW_AXES, "--part", "queries", "--candidate", exporter)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "queries grew with batches" in done.stdout
     assert f"{installation.packages}/harness/fixtures/faulty_exporters/queries.py:" in done.stdout

@@ -1,7 +1,6 @@
 """Runs in which axes or kinds of entities grow together show products and rare queries."""
 
 from collections import Counter
-from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from harness.checks.column_kinds import ENUMS
 from harness.checks.cost_runs import CostRuns
 from harness.checks.declared import Declared
 from harness.checks.joint_growth import axes_together, kinds_of_entities
-from harness.checks.reference_runs import DatabaseFileWatch, sqlite_files
+from harness.checks.run import CheckSetup
 from harness.checks.selftest import SeededFault, load_seeded_faults
 from harness.exporters.measured import InThisProcess
 from harness.exporters.subject import load_subject
@@ -35,13 +34,16 @@ SIBLINGS = (
 )
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CostRuns]:
-    with (
-        sqlite_files(tmp_path_factory.mktemp("runs")) as new,
-        CostRuns(new, DatabaseFileWatch) as runs,
-    ):
-        yield runs
+@pytest.fixture
+def runs(setup: CheckSetup) -> CostRuns:
+    return setup.runs["sqlite"].costs
+
+
+@pytest.fixture
+def joint_axes(small_checks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All runs in which several axes grow, and few others."""
+    monkeypatch.setattr(costs, "axes_together", axes_together)
+    monkeypatch.setattr(costs, "kinds_of_entities", kinds_of_entities)
 
 
 def grown_axes(name: str) -> set[str]:
@@ -94,6 +96,7 @@ def test_every_member_and_null_of_every_column_grows_in_number() -> None:
     assert constant == set()
 
 
+@pytest.mark.usefixtures("joint_axes")
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda each: each.exporter.rsplit(":")[-1])
 def test_products_and_queries_for_one_kind_fail(
     runs: CostRuns, fault: SeededFault, tmp_path: Path
@@ -104,6 +107,7 @@ def test_products_and_queries_for_one_kind_fail(
     assert all(words in verdicts[0].seen for words in fault.words)
 
 
+@pytest.mark.usefixtures("joint_axes")
 def test_a_join_of_outer_children_is_not_a_product(runs: CostRuns, tmp_path: Path) -> None:
     candidate = InThisProcess(
         load_subject("harness.fixtures.blind_trial.correct:BatchesWithMembers")

@@ -1,6 +1,5 @@
 """The selftest: its lists, its verdicts, and faults that are caught for the wrong reason."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from sqlalchemy import URL
 
 from harness.checks.check import Check
 from harness.checks.declared import Declared
-from harness.checks.run import CheckSetup, prepare_checks
+from harness.checks.run import CheckSetup
 from harness.checks.selftest import (
     CorrectExporter,
     SeededFault,
@@ -25,11 +24,7 @@ from querygrowth.verdict import Outcome
 
 FAULTS = load_seeded_faults()
 
-
-@pytest.fixture(scope="module")
-def setup() -> Iterator[CheckSetup]:
-    with prepare_checks() as setup:
-        yield setup
+pytestmark = pytest.mark.usefixtures("small_checks")
 
 
 def fault(exporter: str) -> SeededFault:

@@ -10,7 +10,7 @@ VARIABLE = "HYPOTHESIS_PROFILE"
 
 DEFAULT_PROFILE = "dev"
 
-EXAMPLES: Mapping[str, int] = MappingProxyType({"dev": 200, "ci": 600, "nightly": 10_000})
+EXAMPLES: Mapping[str, int] = MappingProxyType({"dev": 150, "ci": 600, "nightly": 10_000})
 """The number of examples of a property test, by profile."""
 
 

@@ -1,0 +1,73 @@
+"""Fixtures for the tests of the harness: cheap garbage collection, and checks at small sizes."""
+
+import gc
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import strategies as st
+
+from harness.checks import byte_search, costs, large_runs, memory
+from harness.checks.costs import everything
+from harness.checks.joint_growth import axes_together
+from harness.checks.run import CheckSetup, prepare_checks
+from harness.generate.spec import RunSpec
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_modules() -> Iterator[None]:
+    """Leave out of garbage collection what the test process has imported and collected.
+
+    The harness collects garbage before it measures. With the modules of the whole suite loaded, a
+    collection takes 0.15 s, and an experiment on two small runs makes 24 of them.
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def setup() -> Iterator[CheckSetup]:
+    """The reference runs that all tests of this process share, generated when first needed.
+
+    For exporters that only read. One that harms its database needs runs that no other test uses.
+    """
+    with prepare_checks() as setup:
+        yield setup
+
+
+@pytest.fixture
+def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge costs along fewer axes and on smaller runs, except in the nightly run.
+
+    The judges are the same. What changes is how often they judge, and the time to make the runs.
+    `harness selftest` tries every seeded fault at the real sizes.
+    """
+    if os.environ.get("HYPOTHESIS_PROFILE") == "nightly":
+        return
+    # Batches and members, artifacts, calls, and rows: what the seeded faults of costs grow along.
+    axes = ("rows", "calls", "batches", "members", "artifacts")
+    monkeypatch.setattr(costs, "_AXES", axes)
+    monkeypatch.setattr(costs, "_OTHER_RUNS", (10, 40, 160))
+    monkeypatch.setattr(costs, "VARIABLES", 999)
+    together = {name: axes_together()[name] for name in ("all entities of a run", "all axes")}
+    monkeypatch.setattr(costs, "axes_together", lambda: together)
+    monkeypatch.setattr(costs, "kinds_of_entities", dict)
+    monkeypatch.setattr(costs, "run_specs", _few_specs)
+    monkeypatch.setattr(costs, "_EXAMPLES", 20)
+    drawn = byte_search.drawn_specs()[:15]
+    monkeypatch.setattr(byte_search, "drawn_specs", lambda: drawn)
+    # Above the thousand at which the faults of sizes begin.
+    large = everything(1_201, run_id="large", features=large_runs.UNORDERED)
+    monkeypatch.setattr(large_runs, "LARGE", large)
+    monkeypatch.setattr(memory, "_LEAKS", everything(20, run_id="leaks"))
+
+
+def _few_specs(*, max_rows: int) -> st.SearchStrategy[RunSpec]:
+    """Draw specs along three axes: a search then has few choices to shrink."""
+    return st.builds(
+        RunSpec,
+        rows=st.integers(1, max_rows),
+        forks=st.integers(0, 3),
+        joins=st.integers(0, 3),
+    )
