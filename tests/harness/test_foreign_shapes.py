@@ -14,13 +14,16 @@ from command_line import Command
 from foreign_checkout import EXPORTER, lay_out
 from pydantic import BaseModel
 
+from elspeth.cli.runtime import Terminated
 from elspeth.core.landscape import LandscapeDB
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
-from harness.exporters.measured import in_own_process
+from harness.exporters.failure import ExportFailedError
+from harness.exporters.measured import InThisProcess, in_own_process
 from harness.exporters.observation import ExportTask
 from harness.exporters.probe.database import _require_engine
 from harness.exporters.probe.exports import NotAnExporterError, build_exporter, write_records
 from harness.exporters.probe.imports import load_factory
+from harness.exporters.subject import Subject as TrialSubject
 from harness.exporters.subject import SubjectError
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
@@ -227,3 +230,20 @@ def test_an_attribute_that_is_no_class_is_named_by_its_type(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(NotAnExporterError, match="Exporter is a int, not a class or function"):
         load_factory("holds_a_number:Exporter")
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(Terminated(), Terminated), (SystemExit(143), ExportFailedError)],
+)
+def test_a_signal_to_the_harness_is_no_failure_of_the_exporter(
+    tmp_path: Path, error: SystemExit, raised: type[BaseException]
+) -> None:
+    class Ended(Subject):
+        def export_run(self, run_id: str, sign: bool = False) -> Any:
+            raise error
+
+    with LandscapeDB(f"sqlite:///{tmp_path / 'audit.db'}") as db:
+        task = ExportTask(db, "run", SIGNING_KEY, fixed_clock, tmp_path)
+        with pytest.raises(raised):
+            InThisProcess(TrialSubject("Ended", Ended)).observe(task)
