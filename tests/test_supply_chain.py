@@ -296,3 +296,13 @@ class TestHazards:
         assert list(hazards(call, path)) == []
         assert list(hazards(call.replace("_StrictLoader", "yaml.Loader"), path))
         assert f"{call}  # noqa" in (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_the_bill_of_materials_has_every_extra_for_users() -> None:
+    settings = (ROOT / "tox.ini").read_text(encoding="utf-8")
+    (command,) = re.findall(r"pip --python \{env:INSTALLED\} install .*", settings)
+    for folder, extras in (("./src/querygrowth", "test"), (".", "dev")):
+        text = (ROOT / folder / "pyproject.toml").read_text(encoding="utf-8")
+        known = set(tomllib.loads(text)["project"]["optional-dependencies"]) - {extras}
+        (named,) = re.findall(rf"'{re.escape(folder)}\[([\w,]+)\]'", command)
+        assert set(named.split(",")) == known

@@ -22,6 +22,7 @@ __all__ = [
     "landscape",
     "mixed_installation",
     "refuse_damage",
+    "refuse_system",
 ]
 
 OURS = "elspeth-landscape"
@@ -64,6 +65,7 @@ class MixedInstallation(NamedTuple):
 
 def landscape() -> None:
     """Run the `landscape` command."""
+    refuse_system()
     refuse_damage()
     from elspeth.cli.main import main
 
@@ -72,10 +74,20 @@ def landscape() -> None:
 
 def harness() -> None:
     """Run the `harness` command."""
+    refuse_system()
     refuse_damage()
     from harness.cli.main import main
 
     main()
+
+
+def refuse_system() -> None:
+    """Exit with code 2 and one line on standard error on Windows, which lacks POSIX files."""
+    if sys.platform == "win32":
+        _exit(
+            "landscape and harness run on Linux and macOS, and not on Windows: they need file "
+            "modes, signals and renames of POSIX. Use the Windows Subsystem for Linux (WSL)"
+        )
 
 
 def refuse_damage() -> None:

@@ -217,9 +217,13 @@ def _large_bytes_counter() -> Callable[[], int] | None:
 
 
 def resident_bytes(field: str) -> int:
-    """Read a field of Linux's /proc/self/status, in bytes."""
-    # `getrusage` reports a maximum that includes the process before `exec`: the harness.
-    for line in Path("/proc/self/status").read_text().splitlines():
+    """Read a field of Linux's /proc/self/status, in bytes; elsewhere, the maximum so far."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        # macOS counts it in bytes, and for the program that runs now.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # On Linux `getrusage` reports a maximum that includes the process before `exec`: the harness.
+    for line in status.read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:
             return int(value.split()[0]) * 1024

@@ -114,8 +114,11 @@ def _log_handlers() -> list[str]:
 
 
 def _umask() -> str:
-    # Read and not set: `os.umask` would change it for other threads for a moment.
-    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").split("\n"):
+    # Read and not set: `os.umask` would change it for other threads for a moment. Unknown where
+    # the system has no such file.
+    status = Path("/proc/self/status")
+    text = status.read_text(encoding="ascii", errors="replace") if status.exists() else ""
+    for line in text.split("\n"):
         if line.startswith("Umask:"):
             return line.split()[1]
     return ""
