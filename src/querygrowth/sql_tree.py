@@ -72,7 +72,7 @@ def filtered_columns(text: str, dialect: str) -> Mapping[str, frozenset[str]]:
         Columns that AND connects in the WHERE clause of the outermost statement; nothing where
         sqlglot cannot parse it, or where an OR makes a condition optional.
     """
-    with _without_log():
+    with without_log():
         try:
             tree: object = sqlglot.parse_one(text.replace("?", ":p"), read=sqlglot_dialect(dialect))
         except Exception:
