@@ -81,7 +81,7 @@ def export(
     timeout: Timeout = None,
     quiet: Annotated[
         bool,
-        typer.Option("--quiet", help="Show no progress, and beside standard output nothing else."),
+        typer.Option("--quiet", help="Show no progress; with --output - no result either."),
     ] = False,
     attest: Attest = False,
     attestation_key: AttestationKey = None,
