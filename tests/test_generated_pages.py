@@ -1,4 +1,4 @@
-"""docs/cli.md and docs/settings.md are what the commands and the settings say."""
+"""docs/cli.md, docs/settings.md and the tables of docs/record-format.md are what the code says."""
 
 import pytest
 from generated_pages import DOCS, PAGES

@@ -1,6 +1,6 @@
-"""Generates docs/cli.md and docs/settings.md from the commands and the settings.
+"""Generates docs/cli.md, docs/settings.md and the tables of docs/record-format.md from the code.
 
-`python tests/support/generated_pages.py` writes both pages again.
+`python tests/support/generated_pages.py` writes the pages again.
 """
 
 import inspect
@@ -207,7 +207,75 @@ def _type_name(kind: Any) -> str:
     return {str: "text", bool: "true or false", int: "integer"}.get(kind, str(kind))
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"cli.md": cli_page, "settings.md": settings_page}
+def record_format_page() -> str:
+    """Return docs/record-format.md with its tables of types and order; the rest is as it is."""
+    text = (DOCS / "record-format.md").read_text(encoding="utf-8")
+    for name, lines in (("order", _order_rows()), ("record types", _record_types())):
+        block = "\n".join((f"<!-- {name} -->", *lines, f"<!-- end of {name} -->"))
+        text = re.sub(
+            f"<!-- {name} -->.*<!-- end of {name} -->", lambda _, new=block: new, text, flags=re.S
+        )
+    return text
+
+
+def _order_rows() -> Iterator[str]:
+    from elspeth.core.landscape.verification.record_order import ORDER_RULES
+
+    yield "| Type | Inside | By the field | Siblings ascend by |"
+    yield "|---|---|---|---|"
+    for rule in ORDER_RULES:
+        ascending = ", ".join(f"`{name}`" for name in rule.ascending) or "creation, not exported"
+        ties = ", null last; equal ones by creation" if rule.allows_ties else ""
+        parent = rule.parent or "the export"
+        shown = "one record" if rule.parent is None else f"{ascending}{ties}"
+        yield f"| {rule.record_type} | {parent} | `{rule.parent_field}` | {shown} |"
+
+
+def _record_types() -> Iterator[str]:
+    from elspeth.core.landscape.schema import metadata
+    from elspeth.core.landscape.verification.record_shapes import SHAPES
+
+    for shape in SHAPES.values():
+        table = metadata.tables.get(shape.table_name)
+        origin = "" if table is None else f", from the table `{table.name}`"
+        yield from ("", f"### {shape.name}{origin}", "")
+        yield "| Field | Type | Null | Holds |"
+        yield "|---|---|---|---|"
+        for field in shape.fields.values():
+            column = None if table is None else table.columns.get(field.name)
+            holds = _holds(field, column, is_key=field.name in shape.primary_key)
+            null = "yes" if field.nullable else ""
+            yield f"| `{field.name}` | {_field_type(field, column)} | {null} | {holds} |"
+        for status, names in (*shape.null_when.items(), *shape.required_when.items()):
+            shown = ", ".join(f"`{name}`" for name in names)
+            verb = "null" if status in shape.null_when else "not null"
+            yield from ("", f"If `status` is `{status}`, these are {verb}: {shown}.")
+
+
+def _field_type(field: Any, column: Any) -> str:
+    from sqlalchemy import DateTime
+
+    if column is not None and isinstance(column.type, DateTime):
+        return "timestamp"
+    kinds = {frozenset({str}): "text", frozenset({int}): "integer"}
+    return kinds.get(field.types, "number")
+
+
+def _holds(field: Any, column: Any, *, is_key: bool) -> str:
+    parts = ["key"] if is_key else []
+    if field.members is not None:
+        parts.append(" or ".join(f"`{name}`" for name in sorted(field.members)))
+    foreign = () if column is None else column.foreign_keys
+    # A child names the run of its export, also where its table refers to it by another column.
+    parts += sorted(f"refers to `{each.target_fullname}`" for each in foreign)
+    return "; ".join(parts)
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "cli.md": cli_page,
+    "settings.md": settings_page,
+    "record-format.md": record_format_page,
+}
 """By name in docs/: the page, as it should be."""
 
 if __name__ == "__main__":
