@@ -274,6 +274,14 @@ def verify(
             help="The length of the longest line that is read.",
         ),
     ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Processes that share a JSON Lines file; other forms and --unique take one.",
+        ),
+    ] = 1,
     timeout: Timeout = None,
 ) -> int:
     """Check an export: its form, every signature, its order and its manifest; exit 1 if invalid."""
@@ -296,7 +304,7 @@ def verify(
             follows or (),
             can_replace_signing_key=has_public_key,
         )
-    request = VerifyRequest(path, key, run, unique, allow_unsigned, options, max_line_bytes)
+    request = VerifyRequest(path, key, run, unique, allow_unsigned, options, max_line_bytes, jobs)
     # A pipe may have no writer.
     with stop_on_signals(timeout_seconds=timeout):
         result = request.run()
