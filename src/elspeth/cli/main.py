@@ -74,12 +74,18 @@ _PIPED_WIDTH = 1000
 @app.command()
 def runs(db: DatabaseUrl) -> None:
     """List the runs of a database, newest first, with the number of records of each."""
-    from elspeth.cli.runs import list_runs, table_of
+    from elspeth.cli.runs import lines_of, list_runs, table_of
 
     with reading_database(db) as landscape:
         listed = list_runs(landscape)
         mismatch = _schema_mismatch(landscape)
-    _console().print(table_of(listed) if listed else "No runs.")
+    console = _console()
+    if not listed:
+        console.print("No runs.")
+    elif console.is_terminal:
+        console.print(table_of(listed))
+    else:
+        console.out("\n".join(lines_of(listed)), highlight=False)
     if mismatch is not None:
         _warn(str(mismatch))
 
