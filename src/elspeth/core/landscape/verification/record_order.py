@@ -66,6 +66,15 @@ def rules_inside(parent: str | None) -> tuple[OrderRule, ...]:
     return tuple(rule for rule in ORDER_RULES if rule.parent == parent)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the place of a record inside its parent is judged by."""
+
+    record_type: str
+    key: object
+    sort_key: Any
+
+
 class RecordOrder:
     """Checks the place of every record, given the records before it."""
 
@@ -79,67 +88,113 @@ class RecordOrder:
         """
         self._rules = _CHECKED_ORIGINAL_RULES if of_original else _CHECKED_RULES
         self._finds_duplicates = finds_duplicates
-        # The open parents, outermost first: at most export, run, row, token and node state.
-        self._open = [_OpenParent("export", None)]
+        # The open parents, outermost first, up to the index `_last`: export, run, row, token and
+        # node state, or fewer. An entry is used again for every parent at its depth.
+        self._open = [_OpenParent() for _ in range(_LARGEST_DEPTH + 1)]
+        self._open[0].open("export", None)
+        self._last = 0
 
     def check(self, record_type: str, record: Record) -> Defect | None:
         """Check the next record, whose fields are valid; return its defect."""
+        rule = self._rules[record_type]
+        sort_key = None if rule.sort_key is None else rule.sort_key(record)
+        return self.place(record_type, record[rule.key_field], record[rule.parent_field], sort_key)
+
+    def place(
+        self, record_type: str, key: object, parent_id: object, sort_key: Any
+    ) -> Defect | None:
+        """Check the next record by what its rule names; return its defect.
+
+        Args:
+            record_type: its type.
+            key: the value that identifies it among the children of its parent.
+            parent_id: the value that names its parent.
+            sort_key: what it ascends by; None if its type has no such fields.
+        """
+        # Hot path, once per record: the checks are written out here, without calls.
         rule = self._rules[record_type]
         depth = rule.depth
         stack = self._open
         misplaced = None
         # Depth 1 is inside the run; `Verifier` checks that all records name the same run.
         if (
-            len(stack) <= depth
+            self._last < depth
             or stack[depth].record_type != rule.parent
-            or (depth > 1 and stack[depth].key != record[rule.parent_field])
+            or (depth > 1 and stack[depth].key != parent_id)
         ):
             # What follows is judged as if this record stood in its place, so that one mistake gives
             # one defect and not one for every record after it.
-            misplaced = self._open_missing_parent(rule, record[rule.parent_field])
-        among_siblings = self._check_siblings(rule, stack[depth], record)
+            misplaced = self._open_missing_parent(rule, parent_id)
+        parent = stack[depth]
         # A new sibling closes what was open inside the previous one.
-        del stack[depth + 1 :]
+        self._last = depth
         if rule.is_parent:
-            stack.append(_OpenParent(record_type, record[rule.key_field]))
-        return misplaced or among_siblings
-
-    def _open_missing_parent(self, rule: "_CheckedRule", parent_id: object) -> Defect:
-        """Open the parent that a record names but does not follow, and the parents above it."""
-        stack, depth = self._open, rule.depth
-        for at, record_type in enumerate(rule.path):
-            if len(stack) <= at or stack[at].record_type != record_type:
-                stack[at:] = [_OpenParent(record_type, None)]
-        stack[depth:] = [_OpenParent(rule.parent, parent_id)]
-        where = "the run" if depth == 1 else f"its {rule.parent} {short_repr(parent_id)}"
-        return Defect(Reason.ORDER, f"a {rule.record_type} that does not stand inside {where}")
-
-    def _check_siblings(
-        self, rule: "_CheckedRule", parent: "_OpenParent", record: Record
-    ) -> Defect | None:
-        """Check a record against the earlier children of its parent."""
+            self._last = depth + 1
+            stack[depth + 1].open(record_type, key)
         # The order of the checks decides which defect is reported: type, key, then sorting.
         if rule.rank != parent.rank:
             if rule.rank < parent.rank:
-                return Defect(Reason.ORDER, f"a {rule.record_type} after a {parent.latest_type}")
+                return misplaced or Defect(
+                    Reason.ORDER, f"a {record_type} after a {parent.latest_type}"
+                )
             parent.begin_type(rule)
-        elif rule.depth == 0:
-            return Defect(Reason.ORDER, "a second run")
+        elif depth == 0:
+            return misplaced or Defect(Reason.ORDER, "a second run")
         if self._finds_duplicates:
-            key = record[rule.key_field]
-            if key in parent.keys:
-                return Defect(Reason.DUPLICATE, f"a second {rule.record_type} {short_repr(key)}")
-            if len(parent.keys) < KEYS_REMEMBERED:
-                parent.keys.add(key)
+            keys = parent.keys
+            if key in keys:
+                return misplaced or Defect(
+                    Reason.DUPLICATE, f"a second {record_type} {short_repr(key)}"
+                )
+            if len(keys) < KEYS_REMEMBERED:
+                keys.add(key)
         if rule.sort_key is None:
-            return None
-        previous, parent.latest = parent.latest, rule.sort_key(record)
-        if previous is None or previous < parent.latest:
-            return None
-        if rule.allows_ties and previous == parent.latest:
-            return None
+            return misplaced
+        previous, parent.latest = parent.latest, sort_key
+        if (
+            previous is None
+            or previous < parent.latest
+            or (rule.allows_ties and previous == parent.latest)
+        ):
+            return misplaced
         fields = ", ".join(rule.ascending)
-        return Defect(Reason.ORDER, f"a {rule.record_type} out of order, which is by {fields}")
+        return misplaced or Defect(
+            Reason.ORDER, f"a {record_type} out of order, which is by {fields}"
+        )
+
+    def _open_missing_parent(self, rule: "_CheckedRule", parent_id: object) -> Defect:
+        """Open the parent that a record names but does not follow, and the parents above it."""
+        depth = rule.depth
+        for at, parent_type in enumerate(rule.path):
+            if self._last < at or self._open[at].record_type != parent_type:
+                self._open[at].open(parent_type, None)
+                self._last = at
+        self._open[depth].open(rule.parent, parent_id)
+        self._last = depth
+        where = "the run" if depth == 1 else f"its {rule.parent} {short_repr(parent_id)}"
+        return Defect(Reason.ORDER, f"a {rule.record_type} that does not stand inside {where}")
+
+
+class OrderInsideRun(RecordOrder):
+    """Checks the place of records in a part of an export that begins directly inside the run.
+
+    Every record but those directly inside the run has its parent in the part.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outer: list[Place] = []
+        """The places of the records directly inside the run, to be checked among all of them."""
+        self._open[1].open("run", None)
+        self._last = 1
+
+    def place(
+        self, record_type: str, key: object, parent_id: object, sort_key: Any
+    ) -> Defect | None:
+        """Check the next record, as `RecordOrder.place` does."""
+        if self._rules[record_type].depth == 1:
+            self.outer.append(Place(record_type, key, sort_key))
+        return super().place(record_type, key, parent_id, sort_key)
 
 
 class _CheckedRule:
@@ -164,13 +219,17 @@ class _OpenParent:
 
     __slots__ = ("key", "keys", "latest", "latest_type", "rank", "record_type")
 
-    def __init__(self, record_type: str, key: object) -> None:
+    def __init__(self) -> None:
+        self.latest: Any = None
+        self.keys: set[object] = set()
+        self.open("", None)
+
+    def open(self, record_type: str, key: object) -> None:
+        """Begin a parent; its first child begins the first type."""
         self.record_type = record_type
         self.key = key
         self.rank = -1
         self.latest_type = ""
-        self.latest: Any = None
-        self.keys: set[object] = set()
 
     def begin_type(self, rule: _CheckedRule) -> None:
         """Begin the next type of children."""
@@ -209,6 +268,7 @@ _WEAKER: Mapping[str, Mapping[str, Any]] = {
     "batch": {"ascending": ()},
 }
 _CHECKED_RULES = _checked(ORDER_RULES)
+_LARGEST_DEPTH = max(rule.depth + rule.is_parent for rule in _CHECKED_RULES.values())
 _CHECKED_ORIGINAL_RULES = _checked(
     replace(rule, **_WEAKER.get(rule.record_type, {})) for rule in ORDER_RULES
 )

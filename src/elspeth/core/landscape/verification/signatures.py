@@ -6,7 +6,10 @@ The check uses the standard library's `hmac` and shares no code with an exporter
 import hashlib
 import hmac
 import re
+from binascii import hexlify
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from elspeth.core.landscape.keys import KEY_VARIABLE, SigningKeyError, key_id
 from elspeth.core.landscape.verification.defects import (
@@ -21,31 +24,56 @@ from elspeth.core.landscape.verification.record_shapes import MANIFEST
 HASH_ALGORITHM = "sha256"
 SIGNATURE_ALGORITHM = "hmac-sha256"
 
+SIGNATURE_LENGTH = 64
+"""The length of a signature: the hexadecimal digits of SHA-256."""
+
 _DIGEST = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedSignatures:
+    """The signatures that an export may have."""
+
+    keys: Sequence[bytes] = field(repr=False)
+    """The keys of which one may have signed the export."""
+    allow_unsigned: bool = False
+    """Accept an export without any signature; it needs no key."""
+    allow_unchecked: bool = False
+    """Accept signatures unchecked when there is no key."""
+
+
+class RunningHash(Protocol):
+    """Takes the signatures of all records, as SHA-256 does."""
+
+    def update(self, content: bytes, /) -> None:
+        """Take the next signatures."""
+
+    def hexdigest(self) -> str:
+        """Return the hash of all."""
 
 
 class SignatureVerifier:
     """Checks the signatures of one export, record by record."""
 
     def __init__(
-        self, keys: Sequence[bytes], *, allow_unsigned: bool, allow_unchecked: bool = False
+        self, accepted: AcceptedSignatures, running_hash: RunningHash | None = None
     ) -> None:
         """Start before the first record.
 
         Args:
-            keys: the keys that may have signed the export. After the first key that fits a record,
-                the other keys are not accepted any more.
-            allow_unsigned: accept an export without any signature; it needs no key.
-            allow_unchecked: accept signatures unchecked when there is no key.
+            accepted: the signatures to accept. After the first key that fits a record, the other
+                keys are not accepted any more.
+            running_hash: takes the signatures of the records in turn; None for SHA-256.
         """
-        self._keys = keys
+        keys = self._keys = accepted.keys
         self._key: bytes | None = None
         self._mac: hmac.HMAC | None = None
+        self._digests = _Digests(b"")
         if len(keys) == 1:
             self._choose(keys[0])
-        self._allow_unsigned = allow_unsigned
-        self._allow_unchecked = allow_unchecked
-        self._running_hash = hashlib.sha256()
+        self._allow_unsigned = accepted.allow_unsigned
+        self._allow_unchecked = accepted.allow_unchecked
+        self._running_hash = running_hash or hashlib.sha256()
         self._has_every_signature = True
         self._checked = self._bad = 0
         self.is_signed: bool | None = None
@@ -94,6 +122,61 @@ class SignatureVerifier:
         self._bad += 1
         return Defect(Reason.BAD_SIGNATURE, _describe_bad_signature(signature))
 
+    @property
+    def takes_blocks(self) -> bool:
+        """Whether `check_block` can be asked: it is known which key checks the signatures, if any.
+
+        Of several keys, `check` finds the one that fits.
+        """
+        has_no_key = not self._keys and self._allow_unchecked
+        return self.is_signed is False or (
+            self.is_signed is True and (self._key is not None or has_no_key)
+        )
+
+    def check_block(self, messages: Sequence[bytes], signatures: Sequence[str]) -> bool:
+        """Check the signatures of many records, none of them the first one or the manifest.
+
+        Args:
+            messages: the bytes that the signatures cover; empty in an unsigned export.
+            signatures: the signatures; empty in an unsigned export.
+
+        Returns:
+            Whether all of them fit. If not, nothing was checked, and `check` finds the one that
+            does not.
+        """
+        if not self.is_signed:
+            self.skip_unreadable()
+            return True
+        # Joined signatures show no borders, so each has to have its length.
+        joined = "".join(signatures).encode()
+        if set(map(len, signatures)) != {SIGNATURE_LENGTH}:
+            return False
+        if self._key is not None:
+            expected = hexlify(b"".join(self._digests.of_all(messages)))
+            if not hmac.compare_digest(expected, joined):
+                return False
+            self._checked += len(signatures)
+        self._running_hash.update(joined)
+        return True
+
+    @property
+    def key(self) -> bytes | None:
+        """The key that fits; None before one does, or without a key."""
+        return self._key
+
+    def add_checked(self, signatures: bytes, count: int) -> None:
+        """Add records that are checked already.
+
+        Args:
+            signatures: their signatures, joined; empty in an unsigned export.
+            count: the number of records.
+        """
+        if not self.is_signed:
+            self.skip_unreadable()
+        elif self._key is not None:
+            self._checked += count
+        self._running_hash.update(signatures)
+
     def skip_unreadable(self) -> None:
         """Skip a line whose signature cannot be read."""
         # The manifest's hash covers that signature too, so the hash cannot be checked any more.
@@ -117,6 +200,7 @@ class SignatureVerifier:
         self._key = key
         # Hot path: copied for every record, so that the key is hashed once per export.
         self._mac = hmac.new(key, digestmod=hashlib.sha256)
+        self._digests = _Digests(key)
 
     def _fits(self, messages: Iterable[bytes], signature: str) -> bool:
         """Whether a message has this signature under the key, or under any key until one fits."""
@@ -136,6 +220,31 @@ class SignatureVerifier:
         if line.record_type == MANIFEST and not self.is_signed:
             return Defect(Reason.UNSIGNED, "a manifest without a signature")
         return Defect(Reason.UNSIGNED, "has no signature") if self.is_signed else None
+
+
+class _Digests:
+    """HMAC-SHA256 of many messages, by its definition (RFC 2104)."""
+
+    # Two copied hash states take 0.7 µs for a message, and a copied `hmac.HMAC` 1.0 µs. A signature
+    # that does not fit is judged again by `hmac`, and a test compares the two.
+
+    def __init__(self, key: bytes) -> None:
+        size = hashlib.sha256().block_size
+        block = (hashlib.sha256(key).digest() if len(key) > size else key).ljust(size, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def of_all(self, messages: Iterable[bytes]) -> Sequence[bytes]:
+        """Return the digests of the messages."""
+        new_inner, new_outer = self._inner.copy, self._outer.copy
+        digests = []
+        for message in messages:
+            inner = new_inner()
+            inner.update(message)
+            outer = new_outer()
+            outer.update(inner.digest())
+            digests.append(outer.digest())
+        return digests
 
 
 def _has_signature(mac: hmac.HMAC, messages: Iterable[bytes], signature: str) -> bool:
