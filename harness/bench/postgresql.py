@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PREFIX = "landscape-postgres-"
-_OWNER = "owner"
+_OWNER = "process"
 _CLUSTER = "cluster"
 _SECONDS_TO_STOP = 30
 
@@ -37,7 +37,7 @@ def temporary_postgresql() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         # The marker comes before the server: a leftover is recognised by it.
-        (folder / _OWNER).write_text(_identity(os.getpid()))
+        (folder / _OWNER).write_text(_identity(os.getpid()) or "")
         with _guard(folder):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -53,9 +53,7 @@ def end_leftover_servers() -> None:
     for marker in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_OWNER}"):
         # Another process may remove the same folder, and that of another user cannot be read.
         with suppress(OSError):
-            owner = marker.read_text()
-            pid = owner.partition(" ")[0]
-            if pid.isdecimal() and _identity(int(pid)) != owner:
+            if _is_gone(marker.read_text()):
                 _end(marker.parent)
 
 
@@ -74,20 +72,48 @@ def _guard(folder: Path) -> Iterator[None]:
             guard.kill()
 
 
-def _identity(pid: int) -> str:
-    """Return a text for one process: its id, and when it started; the id alone when it is gone."""
-    # Ids are used again.
-    import psutil  # type: ignore[import-untyped]
+def _identity(pid: int) -> str | None:
+    """Return a text for one process, which no other process ever has; None when it is gone."""
+    # Ids are used again. Linux counts the start of a process from the boot, and nothing that is
+    # computed from the clock may decide: after a step of the clock a process that runs would look
+    # like another one, and its server would be ended.
+    if sys.platform != "linux":
+        import psutil
 
-    try:
-        return f"{pid} {psutil.Process(pid).create_time()}"
-    except psutil.Error:
-        return f"{pid}"
+        with suppress(psutil.Error):
+            return f"{pid} {psutil.Process(pid).create_time()}"
+        return None
+    with suppress(OSError):
+        # The name of the program, in parentheses, may hold blanks. The start is field 22.
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return f"{pid} {fields[19]} {_system()}"
+    return None
+
+
+def _system() -> str:
+    """Return a text for the running kernel, and the set of processes that is visible here."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+
+
+def _is_gone(owner: str) -> bool:
+    """Whether a process whose identity was written down has ended; false when nobody can say."""
+    pid, _, rest = owner.partition(" ")
+    if not pid.isdecimal():
+        return False
+    if sys.platform == "linux":
+        _, boot, namespace = rest.split(" ") if rest.count(" ") == 2 else ("", "", "")
+        here = _system().split(" ")
+        # A folder for temporary files can be shared between containers, whose processes are not
+        # visible to each other.
+        if (boot == here[0] and namespace != here[1]) or not boot:
+            return False
+    return _identity(int(pid)) != owner
 
 
 def _end(folder: Path) -> None:
     """End the server of a folder at once, and remove the folder."""
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     cluster = folder / _CLUSTER
     with suppress(OSError, ValueError, IndexError, psutil.Error):

@@ -138,6 +138,7 @@ class Corruption:
 
 
 _COMPLETED, _FAILED = "node_states.status = 'completed'", "node_states.status = 'failed'"
+_OPEN = "node_states.status = 'open'"
 
 _ENUMS = (
     ("runs", "status"),
@@ -162,6 +163,10 @@ CORRUPTIONS = (
     Corruption("node_states", "duration_ms", "NULL", where=_COMPLETED),
     Corruption("node_states", "duration_ms", "NULL", where=_FAILED),
     Corruption("node_states", "completed_at", "NULL", where=_COMPLETED),
+    # Values that an open node state must not have yet: written as null, they would be lost.
+    Corruption("node_states", "output_hash", "'stray'", where=_OPEN),
+    Corruption("node_states", "duration_ms", "1.0", where=_OPEN),
+    Corruption("node_states", "completed_at", "'2026-01-01 00:00:00.000000'", where=_OPEN),
     # SQLite reads 9e999 as infinity. Canonical JSON (RFC 8785, section 3.2.2.3) holds neither that
     # nor an integer from 2**53 on, which a double cannot tell from its neighbour.
     Corruption("node_states", "duration_ms", "9e999", where=_COMPLETED),

@@ -105,7 +105,6 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 _TIMES = frozenset(("started_at", "completed_at", "created_at"))
-_LEFT_OUT_OF_OPEN_STATES = ("output_hash", "duration_ms", "completed_at")
 
 
 def expected_records(db: LandscapeDB, run_id: str) -> Iterator[Record]:
@@ -206,8 +205,6 @@ def _maker(kind: str, fields: Sequence[str], run_id: str) -> _Make:
             record[field] = row[field]
         for field in times:
             record[field] = _isoformat(row[field])
-        if kind == "node_state" and row["status"] == "open":
-            record |= dict.fromkeys(_LEFT_OUT_OF_OPEN_STATES)
         return record
 
     return make

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
+from elspeth.cli.runtime import Terminated
 from harness.checks.byte_search import search_differences
 from harness.checks.calls import JOBS_SCRIPTS, SCRIPTS, judge_calls
 from harness.checks.cases import (
@@ -212,8 +213,8 @@ def _run_check(check: Check, request: _Request) -> Iterator[CheckVerdict]:
                 yield CheckVerdict(check, request.backend, verdict)
             else:
                 verdicts.append(verdict)
-    except (SubjectError, BrokenRunnerError):
-        # Misuse, or a fault of the harness, and no verdict: the command ends with exit code 2.
+    except (SubjectError, BrokenRunnerError, Terminated):
+        # Misuse, a fault of the harness, or SIGTERM, and no verdict: the command ends.
         raise
     except ExportFailedError as error:
         verdict = replace(error.verdict, expected=_runs_to_its_end(check))

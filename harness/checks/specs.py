@@ -43,7 +43,7 @@ TO_CORRUPT = RunSpec(
     batches=1,
     members=1,
     artifacts=1,
-    features=frozenset(("failed_states",)),
+    features=frozenset(("failed_states", "open_states")),
 )
 TIED = RunSpec(
     run_id="tied",

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
+from elspeth.cli.runtime import Terminated
 from elspeth.core.landscape import LandscapeDB
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.observation import ExportTask, MemoryUse, Observation, observe_export
@@ -179,6 +180,8 @@ class InThisProcess:
             yield
         except (SubjectError, ExportFailedError):
             raise  # It is not an exporter at all, or failed in a separate process.
+        except Terminated:
+            raise  # SIGTERM to the harness says nothing about the exporter that ran just then.
         except (Exception, SystemExit) as error:  # The user's code may raise any.
             frames = frames_of_error(error, self.loaded.factory)
             seen = f"it raised {type(error).__name__}: {error}"

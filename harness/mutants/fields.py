@@ -135,7 +135,7 @@ def _kind(column: Column[Any]) -> type:
 def _counted_statuses(record_type: RecordType, column: Column[Any]) -> Iterator[str]:
     """Yield the statuses with which a record exports the column's stored value."""
     for member in record_type.enums.get("status", ()):
-        if column.name not in record_type.ignored_when.get(member.value, ()):
+        if column.name not in record_type.null_when.get(member.value, ()):
             yield member.value
 
 

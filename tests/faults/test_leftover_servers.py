@@ -1,5 +1,6 @@
 """Fault 45: a test process is killed while its PostgreSQL server runs."""
 
+import os
 import subprocess
 import sys
 import time
@@ -41,7 +42,7 @@ def process_with_server(
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("postgresql:")
-        (marker,) = folder.glob("*/owner")
+        (marker,) = folder.glob("*/process")
         number = (marker.parent / "cluster" / "postmaster.pid").read_text().split("\n", 1)[0]
         (guard,) = (
             child
@@ -101,9 +102,63 @@ def test_a_process_that_took_the_number_of_a_server_is_not_ended(
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         cluster = folder / "landscape-postgres-gone" / "cluster"
         cluster.mkdir(parents=True)
-        (cluster.parent / "owner").write_text(f"{other.pid} 1.5")
+        pid, start, system = (postgresql._identity(other.pid) or "").split(" ", 2)
+        (cluster.parent / "process").write_text(f"{pid} 1{start} {system}")
         (cluster / "postmaster.pid").write_text(f"{other.pid}\n")
         end_leftover_servers()
         assert not cluster.exists()
         assert other.poll() is None
         other.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux counts from the boot")
+class TestIdentity:
+    """Which process a marker names, without a server."""
+
+    @pytest.fixture
+    def marked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        folder = tmp_path / "landscape-postgres-x"
+        folder.mkdir()
+        return folder
+
+    def test_a_step_of_the_clock_leaves_a_running_process_its_server(
+        self, marked: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (marked / "process").write_text(postgresql._identity(os.getpid()) or "")
+        # All that a process can learn of the clock, an hour later.
+        monkeypatch.setattr("time.time", lambda: time.monotonic() + 3600)
+        monkeypatch.setattr("psutil.boot_time", lambda: 3600.0)
+        monkeypatch.setattr("psutil.Process.create_time", lambda _: 3600.0)
+        end_leftover_servers()
+        assert marked.exists()
+
+    def test_the_folder_of_a_process_that_is_gone_is_removed(self, marked: Path) -> None:
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+            identity = postgresql._identity(process.pid)
+            (marked / "process").write_text(identity or "")
+            end_leftover_servers()
+            assert marked.exists()
+        end_leftover_servers()
+        assert not marked.exists()
+
+    @pytest.mark.parametrize("field", [1, 2])
+    def test_another_start_or_another_boot_is_another_process(
+        self, marked: Path, field: int
+    ) -> None:
+        fields = (postgresql._identity(os.getpid()) or "").split(" ")
+        fields[field] = "1" + fields[field]
+        (marked / "process").write_text(" ".join(fields))
+        end_leftover_servers()
+        assert not marked.exists()
+
+    @pytest.mark.parametrize(
+        "text", ["", "1", "x 1 b n", "{pid} {start} {boot} pid:[1]", "{pid} 1.5", "{pid} 1 b n n"]
+    )
+    def test_a_marker_that_says_nothing_of_this_system_is_left_alone(
+        self, marked: Path, text: str
+    ) -> None:
+        pid, start, boot, _ = (postgresql._identity(os.getpid()) or "").split(" ")
+        (marked / "process").write_text(text.format(pid=pid, start=start, boot=boot))
+        end_leftover_servers()
+        assert marked.exists()

@@ -3,16 +3,27 @@
 Every shape is the stand-in of `foreign_checkout` with one change.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from command_line import Command
 from foreign_checkout import EXPORTER, lay_out
+from pydantic import BaseModel
 
+from elspeth.cli.runtime import Terminated
 from elspeth.core.landscape import LandscapeDB
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
-from harness.exporters.measured import in_own_process
+from harness.exporters.failure import ExportFailedError
+from harness.exporters.measured import InThisProcess, in_own_process
 from harness.exporters.observation import ExportTask
+from harness.exporters.probe.database import _require_engine
+from harness.exporters.probe.exports import NotAnExporterError, build_exporter, write_records
+from harness.exporters.probe.imports import load_factory
+from harness.exporters.subject import Subject as TrialSubject
 from harness.exporters.subject import SubjectError
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
@@ -101,3 +112,138 @@ def test_the_accepted_costs_of_our_exporter_are_not_those_of_another_checkout(
     ended = harness_command("baseline", "--src", src, "--update")
     assert (ended.code, ended.out) == (2, "")
     assert "name one of this checkout with --file" in ended.err
+
+
+# The class itself, and what it yields.
+
+
+class Subject:
+    """An exporter whose `export_run` is replaced."""
+
+    def __init__(self, db: object, signing_key: bytes | None = None) -> None:
+        """Accept what every exporter does."""
+
+    def export_run(self, run_id: str, sign: bool = False) -> Any:
+        """Yield nothing."""
+        return iter(())
+
+
+class AsyncGenerator(Subject):
+    """Its records can be awaited only."""
+
+    async def export_run(self, run_id: str, sign: bool = False) -> Any:
+        """Yield a record."""
+        yield {}
+
+
+class Coroutine(Subject):
+    """Its list can be awaited only."""
+
+    async def export_run(self, run_id: str, sign: bool = False) -> Any:
+        """Return a list."""
+        return []
+
+
+class OtherName:
+    """Its database has another name."""
+
+    def __init__(self, *, database: object, signing_key: bytes | None = None) -> None:
+        """Accept a database by name."""
+
+
+class OtherKey:
+    """Its key has another name."""
+
+    def __init__(self, *, db: object, key: bytes | None = None) -> None:
+        """Accept a key by name."""
+
+
+class RunByName(Subject):
+    """Its run is given by name."""
+
+    def export_run(self, *, run_id: str, sign: bool = False) -> Any:
+        """Yield nothing."""
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        (AsyncGenerator, "export_run is asynchronous"),
+        (Coroutine, "export_run is asynchronous"),
+        (OtherName, "cannot be called as an exporter: too many positional arguments; name a"),
+        (OtherKey, "cannot be called as an exporter: too many positional arguments; name a"),
+        (RunByName, "cannot be called as an exporter: too many positional arguments; name a"),
+    ],
+)
+def test_an_exporter_that_is_called_otherwise_is_refused_with_the_way_out(
+    factory: Callable[..., Any], words: str
+) -> None:
+    with pytest.raises(NotAnExporterError) as caught:
+        build_exporter("Subject", factory, object(), None, None)
+    assert words in str(caught.value)
+    assert "--candidate module:attribute" in str(caught.value)
+
+
+@dataclass
+class Record:
+    """A record as an object."""
+
+    record_type: str = "run"
+
+
+class Model(BaseModel):
+    """A record as a Pydantic model."""
+
+    record_type: str = "run"
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (None, "export_run returned a NoneType instead of records"),
+        (3, "export_run returned a int instead of records"),
+        ([Record()], "record 1 is not a dict with text keys, but Record(record_type='run')"),
+        ([Model()], "record 1 is not a dict with text keys, but Model(record_type='run')"),
+        ([b'{"record_type": "run"}'], "record 1 is not a dict with text keys, but b'{"),
+        ("/tmp/export.jsonl", "record 1 is not a dict with text keys, but '/'"),
+        ([{"record_type": "run"}, {1: 2}], "record 2 is not a dict with text keys, but {1: 2}"),
+    ],
+)
+def test_what_holds_no_records_is_named(tmp_path: Path, returned: object, words: str) -> None:
+    exporter = SimpleNamespace(export_run=lambda run_id, sign: returned)
+    answer = write_records(lambda: exporter, "run", tmp_path / "records", sign=False, max_records=9)
+    assert answer["error"]["message"].startswith(words)
+
+
+def test_an_asynchronous_engine_is_refused_with_the_way_out() -> None:
+    class Engine:
+        sync_engine = None
+
+    with pytest.raises(NotAnExporterError, match=r"is asynchronous .* hold the sync_engine"):
+        _require_engine("theirs:Database", Engine())
+
+
+def test_an_attribute_that_is_no_class_is_named_by_its_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "holds_a_number.py").write_text("Exporter = 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(NotAnExporterError, match="Exporter is a int, not a class or function"):
+        load_factory("holds_a_number:Exporter")
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(Terminated(), Terminated), (SystemExit(143), ExportFailedError)],
+)
+def test_a_signal_to_the_harness_is_no_failure_of_the_exporter(
+    tmp_path: Path, error: SystemExit, raised: type[BaseException]
+) -> None:
+    class Ended(Subject):
+        def export_run(self, run_id: str, sign: bool = False) -> Any:
+            raise error
+
+    with LandscapeDB(f"sqlite:///{tmp_path / 'audit.db'}") as db:
+        task = ExportTask(db, "run", SIGNING_KEY, fixed_clock, tmp_path)
+        with pytest.raises(raised):
+            InThisProcess(TrialSubject("Ended", Ended)).observe(task)

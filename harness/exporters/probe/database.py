@@ -97,6 +97,11 @@ def _require_engine(name: str, engine: Any) -> None:
 
     if not isinstance(engine, Engine):
         kind = f"{type(engine).__module__}.{type(engine).__qualname__}"
+        if hasattr(engine, "sync_engine"):
+            raise NotAnExporterError(
+                f"the engine of what {name} opens is asynchronous ({kind}); "
+                f"{ANOTHER_OPENER}, and have its result hold the sync_engine of it as engine"
+            )
         raise NotAnExporterError(
             f"the engine of what {name} opens is a {kind}, not an SQLAlchemy Engine; "
             f"{ANOTHER_OPENER}"

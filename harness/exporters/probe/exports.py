@@ -15,6 +15,8 @@ RECORDS, JSONL, CSV = "records", "export.jsonl", "csv"
 MESSAGE_LENGTH = 500
 """The longest message of an error, in characters."""
 
+ANOTHER_FACTORY = "name a function or class with --candidate module:attribute"
+
 Build = Callable[[], Any]
 """Makes a new exporter."""
 
@@ -102,6 +104,11 @@ def build_exporter(name: str, factory: Callable[..., Any], db: Any, key: Any, cl
     export_run = getattr(exporter, "export_run", None)
     if not callable(export_run):
         raise NotAnExporterError(f"{name} does not make an exporter: no export_run method")
+    if inspect.isasyncgenfunction(export_run) or inspect.iscoroutinefunction(export_run):
+        raise NotAnExporterError(
+            f"{name}.export_run is asynchronous, and the harness iterates over its records; "
+            f"{ANOTHER_FACTORY} whose export_run runs it to the end"
+        )
     _require_call(f"{name}.export_run", export_run, "run", sign=True)
     return exporter
 
@@ -170,7 +177,12 @@ def write_records(
     def write() -> None:
         nonlocal count
         with path.open("w", encoding="ascii") as file:
-            for record in build().export_run(run_id, sign=sign):
+            records = build().export_run(run_id, sign=sign)
+            if not (hasattr(records, "__iter__") or hasattr(records, "__getitem__")):
+                raise RecordsError(
+                    f"export_run returned a {type(records).__qualname__} instead of records"
+                )
+            for record in records:
                 require_record(record, count + 1)
                 if count == max_records:
                     raise RecordsError(
@@ -252,7 +264,11 @@ def _require_call(
     try:
         signature.bind(*args, **options)
     except TypeError as error:
-        message = f"{name}{signature} cannot be called as an exporter: {error}"
+        # With its parameters, which show what the call has to be.
+        message = (
+            f"{name}{signature} cannot be called as an exporter: {error}; {ANOTHER_FACTORY} that "
+            "takes (db, signing_key), or has export_run(run_id, sign=False)"
+        )
         raise NotAnExporterError(message) from None
 
 

@@ -67,7 +67,11 @@ def load_factory(
             f"{reference}: importing {name} failed{place}: {reason}{shown}"
         ) from error
     factory = getattr(module, attribute, None)
-    if not callable(factory):
+    if factory is not None and not callable(factory):
+        raise NotAnExporterError(
+            f"{reference}: {attribute} is a {type(factory).__qualname__}, not a class or function"
+        )
+    if factory is None:
         raise NotAnExporterError(
             f"{reference}: {name} has no class or function {attribute}{_nearest(module, attribute)}"
         )

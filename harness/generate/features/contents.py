@@ -211,7 +211,7 @@ def _turns(members: type[Any], number: int) -> str:
 
 
 @edits_sections(
-    f"SELECT 1 {NODE_STATES_OF_THE_RUN} s.status = 'open' AND s.duration_ms IS NOT NULL",
+    f"SELECT 1 {NODE_STATES_OF_THE_RUN} s.status = 'open' AND s.error_json IS NOT NULL",
     needs={"rows": 3, "states": 1},
     in_presets=False,
 )
@@ -244,10 +244,17 @@ def values_against_the_status(section: Section, context: EditContext) -> None:
 
 
 def _against_status(state: Any, number: int) -> Any:
-    """Return a node state as open with an output, failed without an error, or the like."""
+    """Return a node state as open with an error, failed without one, or the like."""
     match number % 4:
         case 0:
-            return state._replace(status="open", output_hash=state.output_hash or "stray")
+            # No export holds the error. An output, a duration or an end would be refused.
+            return state._replace(
+                status="open",
+                output_hash=None,
+                duration_ms=None,
+                completed_at=None,
+                error_json='{"type":"stray"}',
+            )
         case 1:
             return state._replace(status="failed", error_json=None)
         case 2 if state.output_hash is not None and state.duration_ms is not None:

@@ -107,6 +107,11 @@ class ExportResult:
         yield f"{self.run_id}: {size}{compressed} in {published.path}"
         of_what = "" if compression is None else " of the uncompressed bytes"
         yield f"sha256 {published.sha256}{of_what}"
+        if published.long_line_bytes:
+            needed = published.long_line_bytes
+            yield (
+                f"its longest line has {needed:,} bytes; to verify it: --max-line-bytes {needed}"
+            )
         if self.left_out:
             yield f"left out on request: {', '.join(self.left_out)}"
         yield from self.orphans.lines()

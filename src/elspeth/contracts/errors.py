@@ -16,6 +16,7 @@ TOO_LARGE = "is beyond 2^53 - 1"
 NOT_A_NUMBER = "is not a number"
 NOT_FINITE = "is not a finite number"
 NOT_A_TIMESTAMP = "is not a timestamp"
+IS_NOT_UNIQUE = "is stored in two rows, since the table lacks its unique constraint"
 
 
 def not_a_member(value: object, enum_name: str) -> str:
@@ -26,6 +27,19 @@ def not_a_member(value: object, enum_name: str) -> str:
 def null_in_state(status: str) -> str:
     """Return the problem of a NULL that a node state of this status must not have."""
     return f"is NULL in a {status} state"
+
+
+def not_null_in_state(status: str) -> str:
+    """Return the problem of a value that a node state of this status must not have yet."""
+    return f"is not NULL while the state is {status}"
+
+
+def not_ascending(previous: object, value: object) -> str:
+    """Return the problem of a sort key whose stored form sorts in another way than its value."""
+    return (
+        f"is exported as {value!r}, which does not sort after {previous!r}, as its stored form "
+        "does; store all times in one form, and text as UTF-8 without a collation"
+    )
 
 
 def not_in_datetime_range(text: str) -> str:

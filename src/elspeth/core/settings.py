@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Literal, Protocol
+from unicodedata import normalize
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -332,9 +333,26 @@ def _leads_to(path: Path, sink: SinkSettings, export_format: str) -> bool:
     try:
         other = _sink_path(None, option, export_format)
         # The last name is compared as it is, since a link there is replaced and not followed.
-        return other.name == path.name and other.parent.resolve() == path.parent.resolve()
+        return _is_same_folder(path.parent, other.parent) and _is_same_name(path, other)
     except (SettingsError, OSError, ValueError, RuntimeError):
         return False
+
+
+def _is_same_folder(folder: Path, other: Path) -> bool:
+    """Whether two paths are one folder, also by another case of its name or a bind mount."""
+    if folder.resolve() == other.resolve():
+        return True
+    return folder.exists() and other.exists() and folder.samefile(other)
+
+
+def _is_same_name(path: Path, other: Path) -> bool:
+    """Whether two paths in one folder are one place, also where a file system folds names."""
+    if path.name == other.name:
+        return True
+    # Some file systems take Audit for audit, or one form of é for the other. Whether this one does
+    # is seen as soon as there is something to replace.
+    names = {normalize("NFC", each.name).casefold() for each in (path, other)}
+    return len(names) == 1 and path.exists() and other.exists() and path.samefile(other)
 
 
 def _read_sections(path: str | PathLike[str]) -> dict[str, object]:

@@ -340,6 +340,45 @@ def test_a_json_sink_that_names_a_directory_is_refused(path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "twin", "is_refused"),
+    [
+        ("audit.jsonl", "AUDIT.jsonl", True),
+        ("stra\u00dfe.jsonl", "STRASSE.jsonl", True),
+        ("caf\u00e9.jsonl", "cafe\u0301.jsonl", True),
+        ("audit.jsonl", "other.jsonl", False),
+    ],
+)
+def test_two_sinks_whose_names_a_file_system_folds_are_refused(
+    name: str, twin: str, is_refused: bool, tmp_path: Path
+) -> None:
+    # Two links to one file stand for one file that is found by both names.
+    (tmp_path / name).touch()
+    (tmp_path / twin).hardlink_to(tmp_path / name)
+    sinks = {
+        each: {"plugin": "x", "options": {"path": str(tmp_path / each)}} for each in (name, twin)
+    }
+    chosen = ElspethSettings.model_validate({"sinks": sinks})
+    if is_refused:
+        with pytest.raises(SettingsError, match="both lead to"):
+            export_destination(chosen, name, "json")
+    else:
+        assert export_destination(chosen, name, "json") == tmp_path / name
+
+
+def test_two_sinks_whose_names_a_file_system_keeps_apart_are_two_places(tmp_path: Path) -> None:
+    for name in ("audit.jsonl", "AUDIT.jsonl"):
+        (tmp_path / name).touch()
+    if (tmp_path / "audit.jsonl").samefile(tmp_path / "AUDIT.jsonl"):
+        pytest.skip("this file system folds cases")
+    sinks = {
+        each: {"plugin": "x", "options": {"path": str(tmp_path / each)}}
+        for each in ("audit.jsonl", "AUDIT.jsonl")
+    }
+    chosen = ElspethSettings.model_validate({"sinks": sinks})
+    assert export_destination(chosen, "audit.jsonl", "json") == tmp_path / "audit.jsonl"
+
+
+@pytest.mark.parametrize(
     ("path", "other", "export_format"),
     [
         ("audit.csv", "audit", "csv"),

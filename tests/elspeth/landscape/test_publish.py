@@ -16,6 +16,7 @@ from elspeth.core.landscape.export.signed_lines import MANIFEST
 from elspeth.core.landscape.output import publish
 from elspeth.core.landscape.output.atomic import ExportTargetError
 from elspeth.core.landscape.output.publish import CSV_NAMES, publish_csv, publish_jsonl
+from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES
 
 RUN: dict[str, Any] = {"record_type": "run", "run_id": "r", "status": "completed"}
 ROWS: list[dict[str, Any]] = [
@@ -45,6 +46,17 @@ class TestJsonl:
         reported: list[int] = []
         publish_jsonl(tmp_path / "run.jsonl", [b"{}\n"] * 2500, progress=reported.append)
         assert reported == [1000, 2000, 2500]
+
+    @pytest.mark.parametrize(("longest", "told"), [(9, 0), (10, 0), (11, 11), (25, 25)])
+    def test_a_line_that_verify_reads_on_request_only_is_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: int, told: int
+    ) -> None:
+        monkeypatch.setattr(publish, "LONG_LINE_BYTES", 10)
+        lines = [b"{}\n", b"x" * (longest - 1) + b"\n", b"{}\n"]
+        assert publish_jsonl(tmp_path / "run.jsonl", lines).long_line_bytes == told
+
+    def test_the_limit_is_that_of_verify(self) -> None:
+        assert publish.LONG_LINE_BYTES == MAX_LINE_BYTES
 
     @pytest.mark.parametrize("replaces", [False, True])
     def test_an_error_midway_keeps_the_old_bytes(self, tmp_path: Path, replaces: bool) -> None:
@@ -108,6 +120,16 @@ class TestCsv:
         content = (tmp_path / "run" / "run.csv").read_bytes().decode()
         (row,) = csv.DictReader(io.StringIO(content, newline=""))
         assert row["status"] == text
+
+    @pytest.mark.parametrize("text", ["a", "a" * 100, "é" * 100, '"' * 100, "\r\n" * 50])
+    def test_a_line_that_verify_reads_on_request_only_is_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+    ) -> None:
+        monkeypatch.setattr(publish, "LONG_LINE_BYTES", 100)
+        published = publish_csv(tmp_path / "run", [{**RUN, "status": text}])
+        head, _, rest = (tmp_path / "run" / "run.csv").read_bytes().partition(b"\r\n")
+        assert b"status" in head
+        assert published.long_line_bytes == (len(rest) if len(rest) > 100 else 0)
 
     def test_it_is_described_by_its_files(self, tmp_path: Path) -> None:
         published = publish_csv(tmp_path / "run", [RUN, *ROWS])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sample_run import KEY, SampleRun, fixed_clock, record_sample_run
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from elspeth.contracts import ExportStatus, Run
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
@@ -93,6 +93,58 @@ def test_an_export_in_place_that_verifies_is_completed(
     run = run_of(db)
     assert (run.export_status, run.export_error) == (COMPLETED, None)
     assert run.exported_at is not None
+
+
+@pytest.mark.parametrize("export_format", ["json", "csv"])
+def test_no_limit_of_a_line_fails_an_export_that_is_complete(
+    db: LandscapeDB, sample: SampleRun, tmp_path: Path, export_format: str, monkeypatch: Any
+) -> None:
+    limits = []
+
+    def watched(*arguments: Any, max_line_bytes: int, **options: Any) -> Verification:
+        limits.append(max_line_bytes)
+        return verify(*arguments, **options)
+
+    monkeypatch.setattr("elspeth.core.landscape.pipeline.export_status.verify", watched)
+    chosen = settings(tmp_path, format=export_format)
+    exported(db, chosen)
+    leave_pending(db, export_format=export_format)
+    assert reconcile(db, chosen).status is COMPLETED
+    assert limits == [2**31]
+
+
+def test_no_limit_of_a_role_ends_the_judgement_or_the_record_of_it(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[str, ...]] = []
+    names = ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout")
+
+    with LandscapeDB(postgres_url) as db:
+        record_sample_run(LandscapeRecorder(db))
+        exported(db, settings(tmp_path))
+        leave_pending(db)
+
+        @event.listens_for(db.engine, "before_cursor_execute")
+        def look(*seen: Any) -> None:
+            if seen[2].startswith(("SELECT", "UPDATE")):
+                with seen[0].connection.driver_connection.cursor() as cursor:
+                    shown = [cursor.execute(f"SHOW {name}").fetchone()[0] for name in names]
+                found.append((seen[2].split()[0], *shown))
+
+        with db.engine.begin() as connection:
+            role = connection.exec_driver_sql("SELECT current_user").scalar()
+            connection.exec_driver_sql(f'ALTER ROLE "{role}" SET statement_timeout = 60000')
+        db.engine.dispose()
+        try:
+            found.clear()
+            assert reconcile(db, settings(tmp_path)).status is COMPLETED
+        finally:
+            with db.engine.begin() as connection:
+                connection.exec_driver_sql(f'ALTER ROLE "{role}" RESET ALL')
+    judged = [each for each in found if each[0] == "SELECT"]
+    assert ("UPDATE", "0", "0", "2s") in found
+    assert len(judged) > 1
+    assert set(judged) == {("SELECT", "0", "0", "0")}
 
 
 def test_a_missing_target_makes_the_export_failed(

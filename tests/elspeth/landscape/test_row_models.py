@@ -149,15 +149,20 @@ def test_a_failed_state_needs_no_output(recorded: LandscapeRecorder) -> None:
     assert state.output_hash is None
 
 
-def test_what_an_open_state_should_not_hold_is_ignored(
-    db: LandscapeDB, recorded: LandscapeRecorder
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("output_hash", "'stray'"),
+        ("completed_at", "'2026-01-01 00:00:00'"),
+        ("duration_ms", "9"),
+    ],
+)
+def test_an_open_state_with_an_output_or_an_end_is_refused(
+    db: LandscapeDB, recorded: LandscapeRecorder, column: str, value: str
 ) -> None:
-    _plant(db, "node_states", "output_hash", "'stray'")
-    _plant(db, "node_states", "completed_at", "'2026-01-01 00:00:00'")
-    _plant(db, "node_states", "duration_ms", "9")
-    (state,) = recorded.get_node_states_for_token("t")
-    assert isinstance(state, NodeStateOpen)
-    assert not hasattr(state, "output_hash")
+    assert isinstance(recorded.get_node_state("s"), NodeStateOpen)
+    _plant(db, "node_states", column, value)
+    _assert_refused(recorded, "node_states", column, errors.not_null_in_state("open"))
 
 
 def test_a_table_without_primary_key_is_named_by_what_is_unique_in_it() -> None:
@@ -234,12 +239,14 @@ class TestWhatOnlySqliteStores:
         _plant(db, "artifacts", "size_bytes", str(errors.MAX_INTEGER))
         assert complete.get_artifacts("r")[0].size_bytes == errors.MAX_INTEGER
 
-    def test_a_stray_value_of_any_kind_in_an_open_state_is_ignored(
-        self, db: LandscapeDB, recorded: LandscapeRecorder
+    @pytest.mark.parametrize(
+        ("column", "value"), [("completed_at", "'yesterday'"), ("duration_ms", "'long'")]
+    )
+    def test_an_open_state_with_a_value_of_any_kind_is_refused(
+        self, db: LandscapeDB, recorded: LandscapeRecorder, column: str, value: str
     ) -> None:
-        _plant(db, "node_states", "completed_at", "'yesterday'")
-        _plant(db, "node_states", "duration_ms", "'long'")
-        assert isinstance(recorded.get_node_state("s"), NodeStateOpen)
+        _plant(db, "node_states", column, value)
+        _assert_refused(recorded, "node_states", column, errors.not_null_in_state("open"))
 
     def test_a_key_that_is_not_utf8_is_shown_as_bytes(
         self, db: LandscapeDB, recorded: LandscapeRecorder

@@ -14,8 +14,11 @@ import pytest
 import rfc8785
 from sample_run import KEY
 from signed_exports import Record, as_export, export_lines, records_of, shortened
+from sqlalchemy import Constraint, Float, Integer, UniqueConstraint
 
 import elspeth
+from elspeth.core.landscape.schema import metadata
+from elspeth.core.landscape.verification.record_shapes import SHAPES, TABLE_NAMES
 from elspeth.core.landscape.verification.verify import Reason, verify
 
 SOURCE = Path(elspeth.__file__).parent
@@ -26,10 +29,9 @@ SHARED = {
     # Of what gzip and zstd write: their own libraries read it, and check it by a sum.
     "elspeth.core.compression",
     "elspeth.core.landscape.keys",
-    "elspeth.core.landscape.schema",
     "elspeth.core.safe_open",
 }
-"""The modules that the verifier may share with an exporter: enums, tables, reading of keys."""
+"""The modules that the verifier may share with an exporter: enums, reading of keys."""
 
 Encode = Callable[[Record], bytes]
 Sign = Callable[[Record], str]
@@ -76,6 +78,26 @@ def test_the_verifier_imports_only_what_it_may_share() -> None:
     own = {f"{VERIFIER}.{path.stem}" for path in folder.glob("*.py") if path.stem != "__init__"}
     assert len(own) > 5
     assert closure(own) - own == SHARED
+
+
+KINDS = {Integer: frozenset({int}), Float: frozenset({int, float})}
+
+
+@pytest.mark.parametrize("name", TABLE_NAMES)
+def test_a_shape_has_the_types_and_the_key_of_its_table(name: str) -> None:
+    shape, table = SHAPES[name], metadata.tables[TABLE_NAMES[name]]
+    stored = {field: table.c[field] for field in shape.fields if field in table.c}
+    assert shape.fields.keys() - stored.keys() <= {"record_type", "run_id"}
+    for field, column in stored.items():
+        kind = KINDS.get(type(column.type), frozenset({str}))
+        found = shape.fields[field]
+        assert (found.types, found.nullable) == (kind, bool(column.nullable)), field
+    unique: list[Any] = [table.primary_key, *filter(is_unique, table.constraints)]
+    assert shape.primary_key in [tuple(each.columns.keys()) for each in unique]
+
+
+def is_unique(constraint: Constraint) -> bool:
+    return isinstance(constraint, UniqueConstraint)
 
 
 def test_the_search_for_imports_finds_an_exporter() -> None:

@@ -1,6 +1,7 @@
 """`landscape reconcile`: settles exports that were cut off."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,13 @@ from elspeth.cli.options import (
     KeyringFile,
     refuse_unused_key,
 )
-from elspeth.cli.runtime import ExitCode, UsageError, recording_database, stop_on_signals
+from elspeth.cli.runtime import (
+    ExitCode,
+    UsageError,
+    reading_database,
+    recording_database,
+    stop_on_signals,
+)
 
 EXAMPLES = ("landscape reconcile --settings settings.yaml",)
 
@@ -38,6 +45,8 @@ def reconcile(
     from elspeth.contracts.enums import ExportStatus
     from elspeth.core.landscape.counts import has_runs
     from elspeth.core.landscape.pipeline.export_status import (
+        ReconciledExport,
+        pending_exports,
         reconcile_pending,
         refuse_unknown_status,
     )
@@ -55,16 +64,22 @@ def reconcile(
     if not chosen.sinks:
         raise UsageError(f"{settings} names no sinks, so no export can be found by it")
     url = chosen.landscape.url
-    with (
-        stop_on_signals() as opened,
-        recording_database(url, opened, leave_out=export.leave_out) as landscape,
-    ):
-        if not has_runs(landscape):
-            raise UsageError(f"{landscape.masked_url} holds no runs: there is nothing to reconcile")
-        refuse_unknown_status(landscape)
-        reconciled = reconcile_pending(
-            landscape, chosen, os.environ, key_file=key_file, keyring=keys, attest=attester
-        )
+    reconciled: Sequence[ReconciledExport] = ()
+    with stop_on_signals() as opened:
+        with reading_database(url, opened, leave_out=export.leave_out) as landscape:
+            if not has_runs(landscape):
+                raise UsageError(
+                    f"{landscape.masked_url} holds no runs: there is nothing to reconcile"
+                )
+            refuse_unknown_status(landscape)
+            is_pending = bool(pending_exports(landscape))
+        # Opened for writing only if there is something to write: a database on read-only media, or
+        # a role without the right to update, has nothing pending in the usual case.
+        if is_pending:
+            with recording_database(url, opened, leave_out=export.leave_out) as landscape:
+                reconciled = reconcile_pending(
+                    landscape, chosen, os.environ, key_file=key_file, keyring=keys, attest=attester
+                )
     has_passed = all(settled.status is ExportStatus.COMPLETED for settled in reconciled)
     code = ExitCode.PASSED if has_passed else ExitCode.FAILED
     if json:

@@ -103,9 +103,9 @@ def count_orphans_of_run(db: LandscapeDB, run_id: str, leave_out: Iterable[str])
         run_id: the run.
         leave_out: as in `LandscapeDB.check_schema`, which says what is raised.
     """
-    with db.connection() as connection:
-        left_out = check_completeness(read_schema(connection), leave_out)
-        return count_orphans(connection, run_id, left_out)
+    with db.read_snapshot() as snapshot:
+        left_out = check_completeness(read_schema(snapshot.connection), leave_out)
+        return count_orphans(snapshot.connection, run_id, left_out)
 
 
 def count_tables_in_snapshot(db: LandscapeDB, run_id: str) -> Mapping[str, int]:

@@ -12,8 +12,9 @@ transaction.
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from elspeth.contracts import (
     Token,
     TokenParent,
 )
-from elspeth.contracts.errors import RunNotFoundError
+from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError, not_ascending
 from elspeth.core.clock import Clock, utc_now
 from elspeth.core.compression import Compression
 from elspeth.core.landscape.database import LandscapeDB
@@ -198,7 +199,13 @@ class LegacyLandscapeExporter:
             yield _row_record(run_id, row)
             for token in self._recorder.get_tokens(row.row_id):
                 yield from self._iter_token_records(run_id, token)
-        for batch in self._recorder.get_batches(run_id):
+        batches = self._recorder.get_batches(run_id)
+        _refuse_other_order(
+            "batches",
+            ("created_at", "batch_id"),
+            [(_isoformat(each.created_at), each.batch_id) for each in batches],
+        )
+        for batch in batches:
             yield _batch_record(run_id, batch)
             for member in self._recorder.get_batch_members(batch.batch_id):
                 yield _batch_member_record(run_id, member)
@@ -211,7 +218,13 @@ class LegacyLandscapeExporter:
             yield _token_parent_record(run_id, parent)
         for state in self._recorder.get_node_states_for_token(token.token_id):
             yield _node_state_record(run_id, state)
-            for event in self._recorder.get_routing_events(state.state_id):
+            events = self._recorder.get_routing_events(state.state_id)
+            _refuse_other_order(
+                "routing_events",
+                ("ordinal", "event_id"),
+                [(each.ordinal, each.event_id) for each in events],
+            )
+            for event in events:
                 yield _routing_event_record(run_id, event)
             for call in self._recorder.get_calls(state.state_id):
                 yield _call_record(run_id, call)
@@ -377,6 +390,18 @@ def _artifact_record(run_id: str, artifact: Artifact) -> dict[str, Any]:
         "content_hash": artifact.content_hash,
         "size_bytes": artifact.size_bytes,
     }
+
+
+def _refuse_other_order(
+    table: str, columns: tuple[str, str], keys: Sequence[tuple[Any, str]]
+) -> None:
+    """Refuse entities that SQLite sorts in another way than a verifier sorts their records."""
+    # The second column is the primary key.
+    for previous, key in pairwise(keys):
+        if previous >= key:
+            at = 0 if previous[0] != key[0] else 1
+            problem = not_ascending(previous[at], key[at])
+            raise CorruptAuditDataError(table, {columns[1]: key[1]}, columns[at], problem)
 
 
 def _isoformat(moment: datetime) -> str:

@@ -119,9 +119,9 @@ class _TypeCheck:
         if not all(map(frozenset.__contains__, self._allowed, types.values())):
             return False
         status = pattern[-1] if self._by_status else ""
-        ignored = self._record_type.ignored_when.get(status, ())
+        empty = self._record_type.null_when.get(status, ())
         required = self._record_type.required_when.get(status, ())
-        return all(types[name] is NoneType for name in ignored) and not any(
+        return all(types[name] is NoneType for name in empty) and not any(
             types[name] is NoneType for name in required
         )
 
@@ -207,14 +207,14 @@ def exported_values(record_type: RecordType, run_id: str, row: FetchedRow) -> li
     stored = dict(zip(record_type.fields, row, strict=True))
     status = str(stored.get("status"))
     required = record_type.required_when.get(status, ())
-    # Before the checks: an ignored value is exported as null even if it is corrupt.
-    for name in record_type.ignored_when.get(status, ()):
-        stored[name] = None
+    empty = record_type.null_when.get(status, ())
     for column in record_type.columns:
         value = stored[column.name]
         problem = _problem(column, value)
         if value is None and column.name in required:
             problem = errors.null_in_state(status)
+        elif value is not None and column.name in empty:
+            problem = errors.not_null_in_state(status)
         elif value is not None and problem is None:
             problem = _enum_problem(record_type, column, value)
         if problem is not None:

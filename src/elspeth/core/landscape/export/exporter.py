@@ -17,11 +17,8 @@ from typing import Protocol
 from sqlalchemy import Engine
 
 from elspeth.core.landscape.export.columns import RecordBuilder
-from elspeth.core.landscape.export.completeness import (
-    LeftOut,
-    check_completeness,
-    chosen_names,
-)
+from elspeth.core.landscape.export.completeness import LeftOut, chosen_names
+from elspeth.core.landscape.export.duplicates import check_database
 from elspeth.core.landscape.export.encoding import encode_record
 from elspeth.core.landscape.export.merge import merge_records
 from elspeth.core.landscape.export.orphans import AcceptOrphan, refuse_orphans
@@ -37,7 +34,6 @@ from elspeth.core.landscape.export.signed_lines import (
     record_blocks,
 )
 from elspeth.core.landscape.export.snapshot import ReadSnapshot, open_snapshot
-from elspeth.core.landscape.export.stored_schema import read_schema
 
 _NOW_IN_UTC: Clock = partial(datetime.now, UTC)
 
@@ -202,7 +198,7 @@ class RunExporter:
 
     def _read_records(self, run_id: str, *, check_orphans: bool = False) -> Iterator[Record]:
         with self.open_snapshot() as snapshot:
-            left_out = self._check_schema(snapshot)
+            left_out = self._check_database(snapshot, run_id)
             if check_orphans:
                 refuse_orphans(snapshot.connection, run_id, left_out, self._accept_orphan)
             yield from merge_records(
@@ -228,9 +224,9 @@ class RunExporter:
             raise ValueError("Signing key not configured")
         return self._signer.sign(encode_record(record))
 
-    def _check_schema(self, snapshot: ReadSnapshot) -> LeftOut:
+    def _check_database(self, snapshot: ReadSnapshot, run_id: str) -> LeftOut:
         # In the snapshot: a migration that commits before it is seen, a later one does not matter.
-        return check_completeness(read_schema(snapshot.connection), self._leave_out)
+        return check_database(snapshot.connection, run_id, self._leave_out)
 
     def _check_key(self, sign: bool) -> None:
         if sign and self._signer is None:
@@ -239,7 +235,7 @@ class RunExporter:
     def _blocks_of_rows(self, run_id: str, sign: bool) -> Iterator[Block]:
         with self.open_snapshot() as snapshot:
             # First, and in the same snapshot: nothing is written for a run that would lack records.
-            left_out = self._check_schema(snapshot)
+            left_out = self._check_database(snapshot, run_id)
             refuse_orphans(snapshot.connection, run_id, left_out, self._accept_orphan)
             yield from read_blocks(snapshot, run_id, self._signer if sign else None)
 

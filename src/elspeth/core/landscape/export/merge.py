@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError
 from elspeth.core.landscape.export import record_types as records
 from elspeth.core.landscape.export.integrity import locate
+from elspeth.core.landscape.export.order_check import OrderCheck
 from elspeth.core.landscape.export.queries import WHOLE, Partition, Statement, export_statements
 from elspeth.core.landscape.export.record_types import FetchedRow, RecordType
 from elspeth.core.landscape.export.snapshot import ReadSnapshot
@@ -128,9 +129,13 @@ class _Merge(Generic[T]):
         render = self._renderer_for(record_type)
         own_id = itemgetter(record_type.position(own_field))
         parent_id = itemgetter(record_type.position(parent_field or own_field))
+        order = OrderCheck(record_type, parent_field) if record_type.sorted_by else None
         for rows in _chunks(self._snapshot, record_type, statement):
             # zip over maps takes the ids of a chunk in C, without a loop in Python.
             yield from zip(map(parent_id, rows), map(own_id, rows), render(rows), strict=True)
+            # After the records are rendered: a value that is refused is named first.
+            if order is not None:
+                order.check(rows)
 
 
 class _Children(Generic[T]):

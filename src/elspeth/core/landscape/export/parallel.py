@@ -12,14 +12,13 @@ from sqlalchemy import Connection, Engine, func, select
 
 from elspeth.contracts.enums import RunStatus
 from elspeth.contracts.errors import RunNotFoundError
-from elspeth.core.landscape.export.completeness import check_completeness
+from elspeth.core.landscape.export.duplicates import check_database
 from elspeth.core.landscape.export.orphans import AcceptOrphan, refuse_orphans
 from elspeth.core.landscape.export.parts import Part, WrittenPart, fenced_folder
 from elspeth.core.landscape.export.queries import split_rows
 from elspeth.core.landscape.export.record_types import TABLES
 from elspeth.core.landscape.export.signed_lines import Block
 from elspeth.core.landscape.export.snapshot import ReadSnapshot, data_version, open_snapshot
-from elspeth.core.landscape.export.stored_schema import read_schema
 from elspeth.core.landscape.export.worker import (
     ALIVE,
     START,
@@ -117,7 +116,7 @@ class ParallelExport:
         # folder is removed, and last the snapshot that they share is released.
         with ExitStack() as stack:
             snapshot = stack.enter_context(open_snapshot(self.engine, TABLES))
-            left_out = check_completeness(read_schema(snapshot.connection), self.leave_out)
+            left_out = check_database(snapshot.connection, self.run_id, self.leave_out)
             # Before anything is made for each of the jobs, whose number may be mistyped.
             self._refuse_unshareable(snapshot.connection)
             folder = stack.enter_context(fenced_folder(stack.enter_context(parts_folder)))

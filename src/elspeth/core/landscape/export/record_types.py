@@ -45,8 +45,10 @@ class RecordType:
         fields: The fields after `record_type` and `run_id`, in the order of a record's keys.
         enums: By field: the enum of which its text must name a member.
 
-        ignored_when: By status: fields that are exported as null even if a value is stored.
+        null_when: By status: fields that must not hold a value yet.
         required_when: By status: nullable fields that must hold a value.
+        sorted_by: The fields by which exported records below one parent ascend, where a database
+            may sort the stored values in another way.
     """
 
     name: str
@@ -54,8 +56,9 @@ class RecordType:
     fields: tuple[str, ...]
     enums: Mapping[str, type[Enum]] = field(default_factory=dict)
 
-    ignored_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    null_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     required_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sorted_by: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[Column[Any], ...]:
@@ -153,9 +156,9 @@ NODE_STATE = RecordType(
         "completed_at",
     ),
     enums={"status": NodeStateStatus},
-    # As in the models of the audit trail: an open state has no output and no end, and a completed
-    # one must have both. A failed one may have stopped before an output.
-    ignored_when={NodeStateStatus.OPEN.value: ("output_hash", "duration_ms", "completed_at")},
+    # An open state has no output and no end: to export null in place of a stored value would lose
+    # it. A completed one must have both, and a failed one may have stopped before an output.
+    null_when={NodeStateStatus.OPEN.value: ("output_hash", "duration_ms", "completed_at")},
     required_when={
         NodeStateStatus.COMPLETED.value: ("output_hash", "duration_ms", "completed_at"),
         NodeStateStatus.FAILED.value: ("duration_ms", "completed_at"),
@@ -174,6 +177,7 @@ ROUTING_EVENT = RecordType(
         "reason_hash",
     ),
     enums={"mode": RoutingMode},
+    sorted_by=("ordinal", "event_id"),
 )
 CALL = RecordType(
     "call",
@@ -203,6 +207,7 @@ BATCH = RecordType(
         "completed_at",
     ),
     enums={"status": BatchStatus},
+    sorted_by=("created_at", "batch_id"),
 )
 BATCH_MEMBER = RecordType(
     "batch_member",

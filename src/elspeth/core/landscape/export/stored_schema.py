@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +22,23 @@ SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_table_is_visible
             WHERE h.inhrelid = c.oid AND to_jsonb(h)->>'inhdetachpending' = 'true'),
        current_setting('zero_damaged_pages', true), a.attname, t.typname, t.typcategory::text,
        ARRAY(SELECT k.confrelid::bigint FROM pg_constraint k
-              WHERE k.contype = 'f' AND k.conrelid = c.oid AND a.attnum = ANY (k.conkey))
+              WHERE k.contype = 'f' AND k.conrelid = c.oid AND a.attnum = ANY (k.conkey)),
+       u.columns
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
   LEFT JOIN pg_type t ON t.oid = a.atttypid
+  -- The unique indexes of a table, each as its columns between commas. The oid of a table that a
+  -- user made is 16384 or greater.
+  LEFT JOIN (
+      SELECT i.indrelid, array_agg((
+          SELECT string_agg(x.attname::text, ',') FROM pg_attribute x
+           WHERE x.attrelid = i.indrelid
+             AND x.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))) AS columns
+        FROM pg_index i
+       WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+         AND i.indrelid >= 16384
+       GROUP BY i.indrelid) u ON u.indrelid = c.oid
  WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND c.relpersistence <> 't'
    AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%'
  ORDER BY c.oid, a.attnum
@@ -80,6 +92,7 @@ class StoredTable:
         name: The name to print, in quotes where it is not a plain name.
         columns: The columns in order.
         linked: The columns of its foreign keys, each with the key of the table that it refers to.
+        unique: The sets of columns that a constraint or an index keeps unique.
         is_view: Whether it is a view, which stores nothing.
         is_part: Whether it is a partition of another table, and is not being detached from it.
         is_foreign: Whether another server holds its rows.
@@ -90,6 +103,7 @@ class StoredTable:
     name: str
     columns: Sequence[StoredColumn]
     linked: frozenset[tuple[str, str]] = frozenset()
+    unique: frozenset[frozenset[str]] = frozenset()
     is_view: bool = False
     is_part: bool = False
     is_foreign: bool = False
@@ -157,8 +171,21 @@ def _read_sqlite(cursor: Any) -> StoredSchema:
             for row in rows(f"PRAGMA main.foreign_key_list({literal})")
         )
         key = name.lower()
-        tables[key] = StoredTable(key, quoted(name), columns, linked, is_view=kind == "view")
+        unique = frozenset(_sqlite_unique(rows, literal))
+        tables[key] = StoredTable(
+            key, quoted(name), columns, linked, unique, is_view=kind == "view"
+        )
     return StoredSchema(tables, int(rows("PRAGMA main.user_version")[0][0]), folds_case=True)
+
+
+def _sqlite_unique(rows: Any, table: str) -> Iterator[frozenset[str]]:
+    """Yield the columns of every unique index of a table, those of its constraints included."""
+    for _, name, is_unique, _, is_partial in rows(f"PRAGMA main.index_list({table})"):
+        if is_unique and not is_partial:
+            literal = '"' + name.replace('"', '""') + '"'
+            columns = rows(f"PRAGMA main.index_info({literal})")
+            # The name of an expression is null. "none" is the name of no exported column.
+            yield frozenset(str(column[2]).lower() for column in columns)
 
 
 def _sqlite_names(rows: Any) -> Iterable[tuple[str, str]]:
@@ -202,12 +229,12 @@ def _read_postgresql(cursor: Any) -> StoredSchema:
         zeroes_damaged_pages = zeroes == "on"
         columns = [
             StoredColumn(column, type_name, _kept_on_postgresql(type_name, category))
-            for *_, column, type_name, category, _ in rows
+            for *_, column, type_name, category, _, _ in rows
             if column is not None
         ]
         linked = frozenset(
             (column, keys[target])
-            for *_, column, _, _, targets in rows
+            for *_, column, _, _, targets, _ in rows
             for target in targets
             if target in keys
         )
@@ -216,6 +243,7 @@ def _read_postgresql(cursor: Any) -> StoredSchema:
             quoted(name) if is_visible else f"{quoted(namespace)}.{quoted(name)}",
             columns,
             linked,
+            frozenset(frozenset(str(each).split(",")) for each in rows[0][-1] or ()),
             is_view=kind not in _POSTGRESQL_TABLES,
             is_part=bool(is_part),
             is_foreign=kind == "f",

@@ -53,6 +53,9 @@ CSV_NAMES = frozenset(
 
 # The first record of an export comes within so many bytes, unless one of its hashes is longer.
 _HEAD_BYTES = 2**20
+LONG_LINE_BYTES = 64 * 1024 * 1024
+"""The length of a line from which on `landscape verify` reads it on request only."""
+
 # Lines are joined and progress is reported once for this many records, at a negligible cost.
 _CHUNK_RECORDS = 1000
 
@@ -93,6 +96,8 @@ class PublishedExport:
         size_bytes: As in `Fingerprint`.
         sha256: As in `Fingerprint`.
         compression: How the file is compressed; None if it is not.
+        long_line_bytes: The length of the longest line, with its line break, if that is over
+            64 MiB; otherwise 0.
     """
 
     path: Path
@@ -100,6 +105,7 @@ class PublishedExport:
     size_bytes: int
     sha256: str
     compression: Compression | None = None
+    long_line_bytes: int = 0
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -224,16 +230,26 @@ def write_blocks(
     """
     # Hashed while it is written: reading a file of gigabytes again would take minutes.
     digest = hashlib.sha256()
-    records = size = 0
+    records = size = longest = 0
     with compressing(file, compression) as output, closed_on_exit(blocks) as source:
         for block in source:
             output.write(block.lines)
             digest.update(block.lines)
             records += block.record_count
             size += len(block.lines)
+            # Only such a block can hold such a line. Usual blocks have half a megabyte.
+            if len(block.lines) > LONG_LINE_BYTES:
+                longest = max(longest, *map(len, block.lines.splitlines(keepends=True)))
             if progress is not None:
                 progress(records)
-    return PublishedExport(Path("-"), records, size, digest.hexdigest(), compression)
+    return PublishedExport(
+        Path("-"),
+        records,
+        size,
+        digest.hexdigest(),
+        compression,
+        longest if longest > LONG_LINE_BYTES else 0,
+    )
 
 
 def in_blocks(lines: Iterator[bytes]) -> Iterator[Block]:
@@ -272,9 +288,16 @@ def publish_csv(
                 progress(count)
         if progress is not None:
             progress(count)
+        longest = tables.longest_line
     # Read again to hash them: the files are written interleaved and through text buffers.
     found = fingerprint(directory)
-    return PublishedExport(directory, count, found.size_bytes, found.sha256)
+    return PublishedExport(
+        directory,
+        count,
+        found.size_bytes,
+        found.sha256,
+        long_line_bytes=longest if longest > LONG_LINE_BYTES else 0,
+    )
 
 
 @contextmanager
@@ -297,6 +320,11 @@ class _CsvTables:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._tables: dict[str, _CsvTable] = {}
+
+    @property
+    def longest_line(self) -> int:
+        """The length in bytes of the longest line that may be over 64 MiB; otherwise 0."""
+        return max((each.longest_line for each in self._tables.values()), default=0)
 
     def __enter__(self) -> Self:
         return self
@@ -325,12 +353,21 @@ class _CsvTable:
     def __init__(self, path: Path, first: Mapping[str, Any]) -> None:
         self._path = path
         self._columns = first.keys()
+        self.longest_line = 0
         self._open()
 
     def write(self, record: Mapping[str, Any]) -> None:
         if not record.keys() <= self._columns:
             self._add_columns(record)
-        self._writer.writerow(map(record.get, self._names))
+        characters = self._writer.writerow(map(record.get, self._names))
+        # UTF-8 takes four bytes at most for a character.
+        if characters * 4 > LONG_LINE_BYTES:
+            self.longest_line = max(self.longest_line, self._bytes_of_line(record))
+
+    def _bytes_of_line(self, record: Mapping[str, Any]) -> int:
+        line = io.StringIO(newline="")
+        csv.writer(line).writerow(map(record.get, self._names))
+        return len(line.getvalue().encode())
 
     def close(self, *, durable: bool = False) -> None:
         with self._text:

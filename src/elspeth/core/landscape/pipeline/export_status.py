@@ -43,6 +43,13 @@ _SECONDS_BETWEEN_TRIES = 0.2
 _RETRIED_SQLITE_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _OF_ANOTHER_FORM = frozenset({Reason.UNKNOWN_TYPE, Reason.FIELDS})
 """Defects of an export that another version of an exporter wrote, complete or not."""
+_LONGEST_LINE_BYTES = 2**31
+# Without the first one PostgreSQL waits for a row lock without limit, and nothing is retried.
+# Limits that a role has for other work would end the record of an export that is complete.
+_WRITE_SETTINGS = (
+    "SET LOCAL lock_timeout TO '2s'; SET LOCAL statement_timeout TO 0; "
+    "SET LOCAL idle_in_transaction_session_timeout TO 0"
+)
 _PERMANENT_SQLSTATES = ("28", "3D")
 """PostgreSQL's error classes of a refused login and of a database that does not exist."""
 
@@ -89,9 +96,8 @@ class ExportStatusWriter:
         # and a lost connection has to be replaced.
         def send() -> bool:
             with self.db.connection() as connection:
-                # Without it PostgreSQL waits for a row lock without limit, and nothing is retried.
                 if connection.dialect.name == "postgresql":
-                    connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+                    connection.exec_driver_sql(_WRITE_SETTINGS)
                 return connection.execute(statement).rowcount > 0
 
         return _retry(send, self.retry_seconds)
@@ -136,11 +142,24 @@ def refuse_unknown_status(db: LandscapeDB) -> None:
     known = [status.value for status in ExportStatus]
     runs = runs_table.c
     statement = select(runs.run_id, runs.export_status).where(runs.export_status.not_in(known))
-    with db.connection() as connection:
-        found = connection.execute(statement.order_by(runs.run_id).limit(1)).first()
+    with db.read_snapshot() as snapshot:
+        found = snapshot.connection.execute(statement.order_by(runs.run_id).limit(1)).first()
     if found is not None:
         problem = not_a_member(found.export_status, ExportStatus.__name__)
         raise CorruptAuditDataError("runs", {"run_id": found.run_id}, "export_status", problem)
+
+
+def pending_exports(db: LandscapeDB) -> Sequence[tuple[str, str | None, str]]:
+    """Return run, sink and format of every export whose status is pending, by start of the run."""
+    runs = runs_table.c
+    statement = (
+        select(runs.run_id, runs.export_sink, runs.export_format)
+        .where(runs.export_status == ExportStatus.PENDING.value)
+        .order_by(runs.started_at, runs.run_id)
+    )
+    # A snapshot has no time limit of a role, like that of an export.
+    with db.read_snapshot() as snapshot:
+        return [tuple(row) for row in snapshot.connection.execute(statement)]
 
 
 def reconcile_pending(
@@ -172,13 +191,7 @@ def reconcile_pending(
     Raises:
         sqlalchemy.exc.DBAPIError: the database fails.
     """
-    with db.connection() as connection:
-        runs = runs_table.c
-        pending = connection.execute(
-            select(runs.run_id, runs.export_sink, runs.export_format)
-            .where(runs.export_status == ExportStatus.PENDING.value)
-            .order_by(runs.started_at, runs.run_id)
-        ).all()
+    pending = pending_exports(db)
     judge = _Judge(db, settings, environ, key_file, keyring, attest)
     return [_record(judge.judge(*run), db, clock) for run in pending]
 
@@ -225,7 +238,13 @@ class _Judge:
         if found is None:
             # A count of records says nothing of what this version does not know.
             self.db.check_schema(leave_out)
-            found = verify(path, key, allow_unsigned=not is_signed)
+            found = verify(
+                path,
+                key,
+                allow_unsigned=not is_signed,
+                # The exporter writes lines of any length, and a limit must not fail its export.
+                max_line_bytes=_LONGEST_LINE_BYTES,
+            )
             self.verified[path, before] = found
         verification = found.as_of_run(run_id)
         # The lock is not held while an export is read: that may take minutes, and would turn
@@ -239,8 +258,8 @@ class _Judge:
             reason = f"cut off: {path} does not verify: {first}"
             return ReconciledExport(run_id, ExportStatus.FAILED, reason)
         # An unsigned export has no manifest, so only the count shows that its end is missing.
-        with self.db.connection() as connection:
-            stored = sum(count_records(connection, run_id).values())
+        with self.db.read_snapshot() as snapshot:
+            stored = sum(count_records(snapshot.connection, run_id).values())
         # A signed export holds one record more than the database: its manifest.
         exported = verification.record_count - verification.is_signed
         if exported != stored:

@@ -257,7 +257,7 @@ def load_node_state(row: StoredRow) -> NodeState:
     """Return the node state, of the class that belongs to its status.
 
     A completed state must have output_hash, a completed or failed one duration_ms and completed_at.
-    Values of an open state in these columns are ignored.
+    An open state must have none of these.
     """
     match row.member("status", NodeStateStatus):
         case NodeStateStatus.OPEN:
@@ -341,6 +341,9 @@ def load_artifact(row: StoredRow) -> Artifact:
 
 
 def _load_open(row: StoredRow) -> NodeStateOpen:
+    for column in ("output_hash", "duration_ms", "completed_at"):
+        if row.values[column] is not None:
+            raise row.corrupt(column, errors.not_null_in_state("open"))
     return NodeStateOpen(
         state_id=row.text("state_id"),
         token_id=row.text("token_id"),

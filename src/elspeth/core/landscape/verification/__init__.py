@@ -1,1 +1,1 @@
-"""The verifier: shares only schema, contracts and the reading of keys with what it verifies."""
+"""The verifier: shares only contracts and the reading of keys with what it verifies."""
