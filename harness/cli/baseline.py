@@ -34,6 +34,11 @@ from harness.report.text import render_judgements
 from querygrowth.reports import visible_verdict
 from querygrowth.verdict import exit_code, overall_outcome
 
+EXAMPLES = (
+    "harness baseline",
+    "harness baseline --update",
+)
+
 
 def baseline(
     update: Annotated[

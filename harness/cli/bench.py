@@ -36,6 +36,12 @@ from harness.generate.spec import RunSpec
 from harness.report import write_reports
 from querygrowth.verdict import exit_code
 
+EXAMPLES = (
+    "harness bench",
+    "harness bench --rows 500 --rounds 5 --output out",
+    "harness bench --candidate mine.exporter:Exporter",
+)
+
 MAX_ROUNDS = 1000
 
 

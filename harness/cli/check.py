@@ -62,6 +62,13 @@ from querygrowth.reports import visible, visible_verdict
 from querygrowth.verdict import Outcome, exit_code, overall_outcome
 from querygrowth.work import VM_STEPS
 
+EXAMPLES = (
+    "harness check",
+    "harness check --quick --fail-fast",
+    "harness check --candidate mine.exporter:Exporter",
+    "harness check --db sqlite:///audit.db --run latest",
+)
+
 _COUNTED = RunSpec.typical(20)
 # Small: the formulas give the queries of a run of any other size.
 

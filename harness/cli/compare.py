@@ -28,6 +28,11 @@ from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.report import write_reports
 from querygrowth.verdict import exit_code
 
+EXAMPLES = (
+    "harness compare origin/main",
+    "harness compare v1.0 HEAD --rows 2000",
+)
+
 MAX_ROUNDS = 96
 """The default limit of rounds: three minutes on a quiet machine."""
 

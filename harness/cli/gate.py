@@ -65,6 +65,11 @@ from harness.generate.spec import RunSpec
 from harness.report import write_reports
 from harness.report.text import render_annotations
 
+EXAMPLES = (
+    "harness gate --base origin/main",
+    "harness gate --results out/results.json",
+)
+
 _RACED_ROWS = 500
 # A change of these may break the checks, so that all exporters of the self-test are tried.
 _OF_THE_HARNESS = ("harness/", "fixtures/", "src/querygrowth/")

@@ -13,6 +13,12 @@ from harness.generate.generator import RunExistsError, generate_run
 from harness.generate.presets import PRESETS, preset
 from harness.generate.spec import MAX_COUNT, ImpossibleSpecError, RunSpec
 
+EXAMPLES = (
+    "harness generate --db sqlite:///audit.db",
+    "harness generate --preset wide --rows 1000 --run big --db sqlite:///audit.db",
+    "harness generate --preset tiny --show-spec",
+)
+
 _DEFAULT_PRESET = "typical"
 _DEFAULT_RUN_ID = "run"
 _DEFAULT_SEED = 0

@@ -19,6 +19,11 @@ from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_
 from harness.report.text import OUTCOME_STYLES
 from querygrowth.verdict import Outcome, Verdict, exit_code, overall_outcome
 
+EXAMPLES = (
+    "harness golden --check",
+    "harness golden --update",
+)
+
 
 def golden(
     check: Annotated[

@@ -21,6 +21,8 @@ from harness.cli.console import output_console
 from harness.cli.packages import REPORT_PACKAGES, require_packages
 from harness.report import write_reports
 
+EXAMPLES = ("harness history --add out/results.json --output out",)
+
 _BAR_LENGTH = 40
 
 

@@ -1,17 +1,14 @@
 """The `harness` command and its list of commands, one module of `harness.cli` for each.
 
-To add a command, write harness/cli/NAME.py with a function NAME, and add NAME to COMMANDS.
+To add a command, write harness/cli/NAME.py with a function NAME and EXAMPLES, and add NAME to
+COMMANDS.
 """
 
-import ast
-from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
-import typer
-from typer.core import TyperGroup
-
+from elspeth.cli.command_group import as_command, new_group, version_option
+from elspeth.cli.command_group import load_command as load_from
 from elspeth.cli.runtime import run_command
 from harness.cli.packages import EXTRA_PACKAGES, missing_package
 
@@ -28,44 +25,33 @@ COMMANDS = (
 )
 """In the order of `harness --help`."""
 
-# Unexpected errors print Python's own traceback: rich's would show local variables, and with them
-# the signing key.
-_LOOK: dict[str, Any] = {
-    "add_completion": False,
-    "pretty_exceptions_enable": False,
-    "rich_markup_mode": None,
-}
+
+def load_command(name: str) -> Any:
+    """Import one of COMMANDS as a command of click, with its parameters.
+
+    If a package of the extra is missing, a command that says how to install it takes its place.
+    """
+    try:
+        return load_from(_PACKAGE, name)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        # Another missing module is a fault of the harness, and must not look like an extra.
+        if package not in EXTRA_PACKAGES:
+            raise
+        settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+        return as_command(name, _unavailable(package), settings=settings)
 
 
-class _Commands(TyperGroup):
-    """Imports a command at its first use: it may need a package that is not installed."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of all commands, in the order of the help."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return the command with a name; None if the name is unknown."""
-        return load_command(cmd_name) if cmd_name in COMMANDS else None
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the list of commands in the help."""
-        # click imports every command for the first sentence of its docstring.
-        if any(find_spec(package) is None for package in EXTRA_PACKAGES):
-            super().format_commands(ctx, formatter)
-            return
-        limit = formatter.width - 6 - max(map(len, COMMANDS))
-        with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, _described(name).get_short_help_str(limit)) for name in COMMANDS]
-            )
+def _lacks_packages() -> bool:
+    return any(find_spec(package) is None for package in EXTRA_PACKAGES)
 
 
-app = typer.Typer(cls=_Commands, **_LOOK)
+_PACKAGE = "harness.cli"
+app = new_group(_PACKAGE, COMMANDS, load_command, imports_for_help=_lacks_packages)
 
 
 @app.callback()
-def _commands() -> None:
+def _commands(_: Annotated[bool, version_option("elspeth-landscape")] = False) -> None:
     """Proves that an exporter writes the control's bytes, and shows its costs."""
 
 
@@ -95,44 +81,6 @@ def _usage_errors() -> tuple[type[Exception], ...]:
         SubjectError,
         TargetsError,
     )
-
-
-def load_command(name: str) -> Any:
-    """Import one of COMMANDS as a command of click, with its parameters.
-
-    If a package of the extra is missing, a command that says how to install it takes its place.
-    """
-    # click needs a command with parameters. Typer makes one only of an app that holds it alone.
-    single = typer.Typer(**_LOOK)
-    try:
-        function = getattr(import_module(f"harness.cli.{name}"), name)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        # Another missing module is a fault of the harness, and must not look like an extra.
-        if package not in EXTRA_PACKAGES:
-            raise
-        settings = {"allow_extra_args": True, "ignore_unknown_options": True}
-        single.command(name, context_settings=settings)(_unavailable(package))
-    else:
-        single.command(name)(function)
-    return typer.main.get_command(single)
-
-
-def _described(name: str) -> Any:
-    """Return a command without parameters that has the docstring of one of COMMANDS."""
-    source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
-    (text,) = (
-        ast.get_docstring(each)
-        for each in ast.parse(source).body
-        if isinstance(each, ast.FunctionDef) and each.name == name
-    )
-
-    def described() -> None: ...
-
-    described.__doc__ = text
-    single = typer.Typer(**_LOOK)
-    single.command(name)(described)
-    return typer.main.get_command(single)
 
 
 def _unavailable(package: str) -> Any:

@@ -30,6 +30,11 @@ from harness.report.text import OUTCOME_STYLES
 from querygrowth.reports import visible
 from querygrowth.verdict import Outcome, exit_code, overall_outcome
 
+EXAMPLES = (
+    "harness selftest --quick",
+    "harness selftest --mutants --sample 20",
+)
+
 _WITH_MUTANTS = ("mutants", "every", "designs", "operators", "sample", "shard", "resume")
 _WITHOUT_MUTANTS = ("parts", "quick", "every", "postgresql")
 

@@ -10,12 +10,13 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from io import BytesIO
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
 from elspeth.core.landscape.verification.defects import ParsedLine
-from elspeth.core.landscape.verification.jsonl import read_jsonl
+from elspeth.core.landscape.verification.jsonl import FastPath, read_lines
+from elspeth.core.landscape.verification.line_patterns import LinePatterns
 from elspeth.core.landscape.verification.record_shapes import SIGNATURE
 from elspeth.core.landscape.verification.verify import Verification, verify
 from elspeth.core.settings import SettingsError, load_settings
@@ -57,11 +58,22 @@ def read_as_jsonl(content: bytes) -> None:
         path.write_bytes(content)
         _verify_in_every_way(path)
     lines = content.splitlines(keepends=True) if b"\r" not in content else []
-    for line, reading in zip(lines, read_jsonl(BytesIO(content)), strict=False):
+    for line, reading in zip(lines, read_lines(content, 1, FastPath()), strict=False):
         if line.endswith(b"\n"):
             # A new reader has seen no layout yet, so it takes the exact path.
-            (exact,) = read_jsonl(BytesIO(line))
+            (exact,) = read_lines(line, 1, FastPath())
             assert _comparable(reading) == _comparable(exact), line
+            for is_signed in (True, False):
+                block = _patterns(is_signed=is_signed).read(line)
+                if block is not None:
+                    assert not exact.defects, line
+                    assert [kind.record_type for kind in block.kinds] == [exact.record_type]
+
+
+@cache
+def _patterns(*, is_signed: bool) -> LinePatterns:
+    """The patterns for the run that the inputs of the corpus are of."""
+    return LinePatterns("run", is_signed=is_signed)
 
 
 def read_as_csv(content: bytes) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from rich.cells import cell_len
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -15,6 +16,10 @@ from elspeth.core.landscape.recorder import LandscapeRecorder
 
 _COUNTED = {"rows": "row", "tokens": "token", "node states": "node_state"}
 """The headings of the columns that show the count of one record type."""
+
+# "export" is the status of an export by settings, and "-" where none was recorded.
+_HEADINGS = ("run", "started", "status", "export", *_COUNTED, "records")
+_FIRST_NUMBER = 4
 
 
 @dataclass(frozen=True)
@@ -45,27 +50,38 @@ def list_runs(db: LandscapeDB) -> Sequence[ListedRun]:
 
 
 def table_of(listed: Sequence[ListedRun]) -> Table:
-    """Return the runs as a table for a terminal or a file."""
+    """Return the runs as a table for a terminal, in which a long id is folded."""
     # Folded, because rich cuts a long text by default, and --run does not accept a cut id.
-    table = Table(Column("run", overflow="fold"), "started", "status", box=None)
-    for heading in (*_COUNTED, "records"):
+    table = Table(Column(_HEADINGS[0], overflow="fold"), *_HEADINGS[1:_FIRST_NUMBER], box=None)
+    for heading in _HEADINGS[_FIRST_NUMBER:]:
         table.add_column(heading, justify="right", no_wrap=True)
-    # The status of an export by settings, and "-" where none was recorded.
-    table.add_column("export")
     for each in listed:
-        table.add_row(*_cells(each))
+        table.add_row(*map(Text, _cells(each)))
     return table
 
 
-def _cells(listed: ListedRun) -> Iterator[str | Text]:
+def lines_of(listed: Sequence[ListedRun]) -> Iterator[str]:
+    """Yield the lines of the same table for a file or a pipe, where no line is folded."""
+    # rich takes 0.4 ms for a row, so that a list of 10,000 runs took 4 s.
+    rows = [_HEADINGS, *(tuple(_cells(each)) for each in listed)]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        padded = []
+        for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            blanks = " " * (width - cell_len(cell))
+            padded.append(f" {cell}{blanks} " if at < _FIRST_NUMBER else f" {blanks}{cell} ")
+        yield "".join(padded)
+
+
+def _cells(listed: ListedRun) -> Iterator[str]:
     run = listed.run
-    yield Text(one_line(run.run_id))
+    yield one_line(run.run_id)
     yield f"{in_utc(run.started_at):%Y-%m-%d %H:%M:%S}"
     yield run.status.value
+    yield "-" if run.export_status is None else run.export_status.value
     for name in _COUNTED.values():
         yield f"{listed.records.get(name, 0):,}"
     yield f"{listed.record_count:,}"
-    yield "-" if run.export_status is None else run.export_status.value
 
 
 def in_utc(moment: datetime) -> datetime:

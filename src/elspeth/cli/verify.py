@@ -38,6 +38,7 @@ class VerifyRequest:
     allow_unsigned: bool = False
     attestation: AttestationOptions | None = None
     max_line_bytes: int | None = None
+    jobs: int = 1
 
     def run(self) -> "VerifyResult":
         """Verify the export, and its attestation if `attestation` is set.
@@ -75,6 +76,7 @@ class VerifyRequest:
             allow_unsigned=self.allow_unsigned,
             allow_unchecked=allow_unchecked,
             max_line_bytes=self.max_line_bytes or MAX_LINE_BYTES,
+            jobs=self.jobs,
         )
 
 

@@ -89,7 +89,7 @@ class VerifiedExports:
             "missing": len(self.missing),
         }
         shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-        return f"{len(self.exports):,} exports: {shown}"
+        return f"{len(self.exports):,} export{'s' * (len(self.exports) != 1)}: {shown}"
 
     def report(self) -> "VerifyReport":
         """Return the report for --json."""

@@ -124,6 +124,11 @@ def decompressed(file: io.BufferedReader) -> Iterator[io.BufferedReader]:
         yield cast("io.BufferedReader", reader)
 
 
+def is_decompressed(file: io.BufferedReader) -> bool:
+    """Whether `decompressed` gave this file for one that is compressed."""
+    return isinstance(file.raw, _Decompressing)
+
+
 class _Output:
     """The file below a compressor, which gets nothing more once it is abandoned."""
 

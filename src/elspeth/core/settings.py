@@ -148,16 +148,22 @@ class SettingsError(ValueError):
 
 class _Settings(BaseModel):
     # Errors must not show values, because a URL may hold a password.
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
 
 class LandscapeExportSettings(_Settings):
     """The export after a completed run; `sink` names one of the pipeline's sinks."""
 
     enabled: bool = False
+    """Whether a run is exported."""
     sink: str | None = None
+    """The name of the sink to export to; required when the export is enabled."""
     format: Literal["csv", "json"] = "csv"
+    """A directory of CSV files, or a file of JSON Lines."""
     sign: bool = False
+    """Whether records are signed, with the key of ELSPETH_SIGNING_KEY or --key-file."""
     leave_out: tuple[str, ...] = ()
     """Unknown tables, `table.column` and `user_version=N` that exports leave out, by name."""
 
@@ -174,23 +180,32 @@ class LandscapeSettings(_Settings):
     """
 
     enabled: bool = True
+    """Has no effect."""
     backend: Literal["sqlite", "postgresql"] = "sqlite"
+    """Has no effect: the URL names the database."""
     url: str = Field(default="sqlite:///./runs/audit.db", repr=False)
+    """The SQLAlchemy URL of the database."""
     export: LandscapeExportSettings = LandscapeExportSettings()
+    """The export after a completed run."""
 
 
 class SinkSettings(_Settings):
     """A sink of the pipeline: the name of its plugin, and the options for that plugin."""
 
     plugin: str
+    """The name of the plugin."""
     options: Mapping[str, object] = Field(default_factory=dict, repr=False)
+    """The options of the plugin. Of them, an export reads `path`: a local path, which ends in
+    .jsonl for json, and may end in .csv for the directory of CSV files."""
 
 
 class ElspethSettings(_Settings):
     """The sections of a pipeline's settings that the audit trail reads."""
 
     landscape: LandscapeSettings = LandscapeSettings()
+    """The audit trail."""
     sinks: Mapping[str, SinkSettings] = Field(default_factory=dict)
+    """The sinks, by name."""
 
     @model_validator(mode="after")
     def _export_sink_exists(self) -> "ElspethSettings":

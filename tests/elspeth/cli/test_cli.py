@@ -1,5 +1,6 @@
 """The `landscape` command: its output, its files and its exit codes."""
 
+import io
 import json
 import os
 import pty
@@ -15,9 +16,11 @@ from pathlib import Path
 
 import pytest
 from command_line import Command, Ended, recorded
+from rich.console import Console
 from sample_run import SampleRun, add_rows
 from sqlalchemy import make_url
 
+from elspeth.cli.runs import lines_of, list_runs, table_of
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.keys import KEY_VARIABLE
 
@@ -49,15 +52,28 @@ class TestRuns:
             LandscapeRecorder(db, clock=lambda: later).begin_run({}, "v1", run_id="later")
         ended = landscape("runs", "--db", url)
         heading, *lines = (line.split() for line in ended.out.splitlines())
-        assert " ".join(heading) == "run started status rows tokens node states records export"
-        assert lines[0] == ["later", "2100-01-01", "12:30:00", "running", "0", "0", "0", "1", "-"]
+        assert " ".join(heading) == "run started status export rows tokens node states records"
+        assert lines[0] == ["later", "2100-01-01", "12:30:00", "running", "-", "0", "0", "0", "1"]
         assert lines[1][0] == "run-1"
-        assert lines[1][3:] == ["completed", "4", "8", "7", "50", "-"]
+        assert lines[1][3:] == ["completed", "-", "4", "8", "7", "50"]
         assert (ended.code, ended.err) == (0, "")
+
+    def test_a_table_in_a_file_has_the_lines_of_one_in_a_terminal(self, sqlite_url: str) -> None:
+        with LandscapeDB(sqlite_url) as db:
+            recorder = LandscapeRecorder(db)
+            for run_id in ("one", "a longer one", "寛い", "line\nbreak", "[bold]"):
+                recorder.begin_run({}, "v", run_id=run_id)
+            listed = list_runs(db)
+        console = Console(file=io.StringIO(), width=1000, soft_wrap=True, highlight=False)
+        with console.capture() as captured:
+            console.print(table_of(listed))
+        assert captured.get().splitlines() == list(lines_of(listed))
 
     def test_an_empty_database_prints_no_runs(self, landscape: Command, landscape_url: str) -> None:
         LandscapeDB(landscape_url).close()
-        assert landscape("runs", "--db", landscape_url) == Ended(0, "No runs.\n", "")
+        assert landscape("runs", "--db", landscape_url) == Ended(
+            0, "No runs yet: a pipeline that records to this database adds them.\n", ""
+        )
 
     def test_a_long_id_is_shown_whole_and_a_hostile_one_on_one_line(
         self, landscape: Command, sqlite_url: str

@@ -3,13 +3,15 @@
 from io import BytesIO
 
 import pytest
+import rfc8785
+from parsed_lines import read_jsonl
 from sample_run import KEY
 from signed_exports import Record, signed
 
 from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES, ParsedLine
-from elspeth.core.landscape.verification.jsonl import FastPath, read_jsonl
+from elspeth.core.landscape.verification.jsonl import FastPath
 from elspeth.core.landscape.verification.record_shapes import SHAPES
-from elspeth.core.landscape.verification.signatures import SignatureVerifier
+from elspeth.core.landscape.verification.signatures import AcceptedSignatures, SignatureVerifier
 
 CALL = {
     "record_type": "call",
@@ -72,7 +74,7 @@ def test_a_valid_line_of_a_known_layout_takes_the_fast_path_unchanged(change: Re
         exact.signature,
         list(exact.messages),
     )
-    assert SignatureVerifier((KEY,), allow_unsigned=False).check(fast) is None
+    assert SignatureVerifier(AcceptedSignatures((KEY,))).check(fast) is None
     assert fast.number == 2
 
 
@@ -118,12 +120,15 @@ def test_members_of_two_records_are_not_mixed_into_a_third() -> None:
     assert fast_path.read(3, call(status="error", call_type="llm")) is None
 
 
-def test_an_unsigned_line_adds_no_layout() -> None:
-    unsigned = call().replace(b'"signature":', b'"signaturf":')
+def test_an_unsigned_line_adds_the_layout_of_unsigned_lines_only() -> None:
+    unsigned = rfc8785.dumps(CALL) + b"\n"
     fast_path = FastPath()
-    fast_path.learn(SHAPES["call"], ParsedLine(1, (), "call", dict(CALL)))
-    assert fast_path.read(2, unsigned) is None
+    fast_path.learn(SHAPES["call"], read_first(unsigned))
+    fast = fast_path.read(2, unsigned)
+    assert fast is not None
+    assert (fast.signature, fast.messages) == (None, (unsigned[:-1],))
     assert fast_path.read(2, call()) is None
+    assert learned(call()).read(2, unsigned) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"[]\n", b"12.5\n", b"{}\n", b"{\n", b"\xff\n"])

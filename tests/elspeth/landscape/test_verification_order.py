@@ -3,17 +3,18 @@
 from io import BytesIO
 
 import pytest
+from parsed_lines import read_jsonl
 from sample_run import KEY
 from signed_exports import Record, as_export
 
-from elspeth.core.landscape.verification.jsonl import read_jsonl
 from elspeth.core.landscape.verification.record_order import (
     KEYS_REMEMBERED,
     RecordOrder,
     UniqueKeys,
 )
-from elspeth.core.landscape.verification.signatures import SignatureVerifier
-from elspeth.core.landscape.verification.verify import Defect, Reason, Verifier
+from elspeth.core.landscape.verification.signatures import AcceptedSignatures, SignatureVerifier
+from elspeth.core.landscape.verification.verifier import Verifier
+from elspeth.core.landscape.verification.verify import Defect, Reason
 
 T = "2026-01-01T00:00:00"
 
@@ -140,7 +141,7 @@ def followed(kind: str, **changes: object) -> list[Record]:
 def defects(records: list[Record], *, unique: bool = False) -> list[Defect]:
     """Sign records as they are, and verify them."""
     with UniqueKeys() as seen:
-        signatures = SignatureVerifier((KEY,), allow_unsigned=False)
+        signatures = SignatureVerifier(AcceptedSignatures((KEY,)))
         verifier = Verifier(signatures, unique_keys=seen if unique else None)
         for line in read_jsonl(BytesIO(as_export(records))):
             verifier.check(line)

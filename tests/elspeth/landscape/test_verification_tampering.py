@@ -7,13 +7,14 @@ from io import BytesIO
 from itertools import combinations, islice
 
 import pytest
+from parsed_lines import read_jsonl
 from sample_run import KEY
 from signed_exports import EVERY_TYPE, as_export, export_lines, records_of, shortened
 
 from elspeth.core.landscape.verification.defects import ParsedLine
-from elspeth.core.landscape.verification.jsonl import read_jsonl
-from elspeth.core.landscape.verification.signatures import SignatureVerifier
-from elspeth.core.landscape.verification.verify import Reason, Verification, Verifier
+from elspeth.core.landscape.verification.signatures import AcceptedSignatures, SignatureVerifier
+from elspeth.core.landscape.verification.verifier import Verifier
+from elspeth.core.landscape.verification.verify import Reason, Verification
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def verified(lines: Iterable[bytes]) -> Verification:
 
 
 def judged(readings: Iterable[ParsedLine]) -> Verification:
-    verifier = Verifier(SignatureVerifier((KEY,), allow_unsigned=False))
+    verifier = Verifier(SignatureVerifier(AcceptedSignatures((KEY,))))
     for line in readings:
         verifier.check(line)
     return verifier.result()
@@ -171,7 +172,7 @@ def rejected_alone(
 
 def sound(readings: Iterable[ParsedLine]) -> bool:
     """Whether neither reading nor the signatures find a problem; reads all of them."""
-    signatures = SignatureVerifier((KEY,), allow_unsigned=False)
+    signatures = SignatureVerifier(AcceptedSignatures((KEY,)))
     found = [
         bool(each.defects) or (each.record_type is not None and signatures.check(each) is not None)
         for each in readings

@@ -81,7 +81,7 @@ def export(
     timeout: Timeout = None,
     quiet: Annotated[
         bool,
-        typer.Option("--quiet", help="Show no progress, and beside standard output nothing else."),
+        typer.Option("--quiet", help="Show no progress; with --output - no result either."),
     ] = False,
     attest: Attest = False,
     attestation_key: AttestationKey = None,
@@ -298,7 +298,7 @@ def _export_several(
         report_of_all = {"outcome": outcome, "exit_code": int(code), "exports": entries}
         print_json(ExportReport.model_validate(report_of_all))
     elif outcomes:
-        print_lines((f"{len(outcomes):,} runs: {summary}",))
+        print_lines((f"{len(outcomes):,} run{'s' * (len(outcomes) > 1)}: {summary}",))
     else:
         print_lines((f"No run matches {selection}; `landscape runs` lists what there is.",))
     if code is not ExitCode.PASSED:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from elspeth.cli.runs import ListedRun
     from elspeth.core.landscape.database import LandscapeDB, SchemaMismatchError
 
+_NO_RUNS = "No runs yet: a pipeline that records to this database adds them."
 EXAMPLES = ("landscape runs --db sqlite:///audit.db", "landscape runs --json")
 
 
@@ -17,7 +18,7 @@ def runs(db: DatabaseUrl = None, json: Json = False) -> None:
     """List the runs of a database, newest first, with their records and the status of exports."""
     from elspeth.cli.console import output_console, print_json, warn
     from elspeth.cli.reports import RunsReport
-    from elspeth.cli.runs import list_runs, table_of
+    from elspeth.cli.runs import lines_of, list_runs, table_of
 
     with reading_database(database_url(db)) as landscape:
         listed = list_runs(landscape)
@@ -27,7 +28,13 @@ def runs(db: DatabaseUrl = None, json: Json = False) -> None:
         entries = tuple(map(_entry, listed))
         print_json(RunsReport(outcome="passed", exit_code=0, runs=entries, warning=warning))
     else:
-        output_console().print(table_of(listed) if listed else "No runs.")
+        console = output_console()
+        if not listed:
+            console.print(_NO_RUNS)
+        elif console.is_terminal:
+            console.print(table_of(listed))
+        else:
+            console.out("\n".join(lines_of(listed)), highlight=False)
     if warning is not None:
         warn(warning)
 

@@ -63,6 +63,14 @@ def verify(
         typer.Option(metavar="FILE", help="An attestation that was kept elsewhere; repeatable."),
     ] = None,
     max_line_bytes: MaxLineBytes = None,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Processes that share a JSON Lines file; other forms and --unique take one.",
+        ),
+    ] = 1,
     db: Annotated[
         str | None,
         typer.Option(
@@ -111,6 +119,7 @@ def verify(
             allow_unsigned,
             options,
             max_line_bytes,
+            jobs,
         )
         if is_one:
             result = request.run()

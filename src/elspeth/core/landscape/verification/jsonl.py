@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import IO, Any
+from typing import Any, Protocol
 
 import orjson
 import rfc8785
@@ -130,7 +130,17 @@ _NOT_CANONICAL = Defect(
 )
 
 
-def read_blocks(file: IO[bytes], max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]:
+class ReadableLines(Protocol):
+    """A file, or a part of one."""
+
+    def read(self, size: int, /) -> bytes:
+        """Read at most so many bytes; none at the end."""
+
+    def readline(self, size: int, /) -> bytes:
+        """Read to the end of a line, but at most so many bytes."""
+
+
+def read_blocks(file: ReadableLines, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]:
     """Yield whole lines in blocks of about 64 KiB, after a small one. Raises OSError.
 
     A line that is too long is yielded without its end, as the last line of its block. So is a last
@@ -155,21 +165,7 @@ def read_blocks(file: IO[bytes], max_line_bytes: int = MAX_LINE_BYTES) -> Iterat
         yield rest
 
 
-def read_jsonl(file: IO[bytes], max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[ParsedLine]:
-    """Yield every line of a canonical JSON Lines export.
-
-    Raises:
-        OSError: something cannot be read.
-    """
-    fast_path = FastPath(max_line_bytes)
-    number = 1
-    for block in read_blocks(file, max_line_bytes):
-        for line in read_block(block, number, fast_path, max_line_bytes):
-            number += 1
-            yield line
-
-
-def read_block(
+def read_lines(
     block: bytes, first_number: int, fast_path: FastPath, max_line_bytes: int = MAX_LINE_BYTES
 ) -> Iterator[ParsedLine]:
     """Yield every line of a block, and let the fast path learn from the valid ones.

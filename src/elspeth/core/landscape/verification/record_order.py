@@ -66,6 +66,15 @@ def rules_inside(parent: str | None) -> tuple[OrderRule, ...]:
     return tuple(rule for rule in ORDER_RULES if rule.parent == parent)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the place of a record inside its parent is judged by."""
+
+    record_type: str
+    key: object
+    sort_key: Any
+
+
 class RecordOrder:
     """Checks the place of every record, given the records before it."""
 
@@ -164,6 +173,28 @@ class RecordOrder:
         self._last = depth
         where = "the run" if depth == 1 else f"its {rule.parent} {short_repr(parent_id)}"
         return Defect(Reason.ORDER, f"a {rule.record_type} that does not stand inside {where}")
+
+
+class OrderInsideRun(RecordOrder):
+    """Checks the place of records in a part of an export that begins directly inside the run.
+
+    Every record but those directly inside the run has its parent in the part.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outer: list[Place] = []
+        """The places of the records directly inside the run, to be checked among all of them."""
+        self._open[1].open("run", None)
+        self._last = 1
+
+    def place(
+        self, record_type: str, key: object, parent_id: object, sort_key: Any
+    ) -> Defect | None:
+        """Check the next record, as `RecordOrder.place` does."""
+        if self._rules[record_type].depth == 1:
+            self.outer.append(Place(record_type, key, sort_key))
+        return super().place(record_type, key, parent_id, sort_key)
 
 
 class _CheckedRule:

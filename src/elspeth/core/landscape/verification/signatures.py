@@ -8,6 +8,8 @@ import hmac
 import re
 from binascii import hexlify
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from elspeth.core.landscape.keys import KEY_VARIABLE, SigningKeyError, key_id
 from elspeth.core.landscape.verification.defects import (
@@ -28,29 +30,50 @@ SIGNATURE_LENGTH = 64
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
+@dataclass(frozen=True, slots=True)
+class AcceptedSignatures:
+    """The signatures that an export may have."""
+
+    keys: Sequence[bytes] = field(repr=False)
+    """The keys of which one may have signed the export."""
+    allow_unsigned: bool = False
+    """Accept an export without any signature; it needs no key."""
+    allow_unchecked: bool = False
+    """Accept signatures unchecked when there is no key."""
+
+
+class RunningHash(Protocol):
+    """Takes the signatures of all records, as SHA-256 does."""
+
+    def update(self, content: bytes, /) -> None:
+        """Take the next signatures."""
+
+    def hexdigest(self) -> str:
+        """Return the hash of all."""
+
+
 class SignatureVerifier:
     """Checks the signatures of one export, record by record."""
 
     def __init__(
-        self, keys: Sequence[bytes], *, allow_unsigned: bool, allow_unchecked: bool = False
+        self, accepted: AcceptedSignatures, running_hash: RunningHash | None = None
     ) -> None:
         """Start before the first record.
 
         Args:
-            keys: the keys that may have signed the export. After the first key that fits a record,
-                the other keys are not accepted any more.
-            allow_unsigned: accept an export without any signature; it needs no key.
-            allow_unchecked: accept signatures unchecked when there is no key.
+            accepted: the signatures to accept. After the first key that fits a record, the other
+                keys are not accepted any more.
+            running_hash: takes the signatures of the records in turn; None for SHA-256.
         """
-        self._keys = keys
+        keys = self._keys = accepted.keys
         self._key: bytes | None = None
         self._mac: hmac.HMAC | None = None
         self._digests = _Digests(b"")
         if len(keys) == 1:
             self._choose(keys[0])
-        self._allow_unsigned = allow_unsigned
-        self._allow_unchecked = allow_unchecked
-        self._running_hash = hashlib.sha256()
+        self._allow_unsigned = accepted.allow_unsigned
+        self._allow_unchecked = accepted.allow_unchecked
+        self._running_hash = running_hash or hashlib.sha256()
         self._has_every_signature = True
         self._checked = self._bad = 0
         self.is_signed: bool | None = None
@@ -135,6 +158,24 @@ class SignatureVerifier:
             self._checked += len(signatures)
         self._running_hash.update(joined)
         return True
+
+    @property
+    def key(self) -> bytes | None:
+        """The key that fits; None before one does, or without a key."""
+        return self._key
+
+    def add_checked(self, signatures: bytes, count: int) -> None:
+        """Add records that are checked already.
+
+        Args:
+            signatures: their signatures, joined; empty in an unsigned export.
+            count: the number of records.
+        """
+        if not self.is_signed:
+            self.skip_unreadable()
+        elif self._key is not None:
+            self._checked += count
+        self._running_hash.update(signatures)
 
     def skip_unreadable(self) -> None:
         """Skip a line whose signature cannot be read."""

@@ -1,0 +1,41 @@
+"""Every `harness` command: `-h`, examples that parse, the version; a clean working directory."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import Command
+
+from harness.cli.main import COMMANDS, load_command
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_answers_to_both_options_with_examples(
+    harness_command: Command, command: str
+) -> None:
+    short, long = harness_command(command, "-h"), harness_command(command, "--help")
+    assert short == long
+    assert short.code == 0
+    examples = short.out.partition("Examples:\n")[2].splitlines()
+    assert examples
+    for example in examples:
+        words = example.split()
+        assert words[:2] == ["harness", command]
+        # It parses, so its options exist.
+        load_command(command).make_context(command, words[2:])
+
+
+def test_the_version_is_that_of_the_distribution(harness_command: Command) -> None:
+    shown = harness_command("--version")
+    assert (shown.code, shown.out.split()[0]) == (0, "elspeth-landscape")
+
+
+def test_a_search_leaves_nothing_in_the_working_directory(tmp_path: Path) -> None:
+    # In a process that has not loaded the tables of Hypothesis yet.
+    script = "from harness.checks.byte_search import drawn_specs; print(len(drawn_specs()))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) > 0
+    assert list(tmp_path.iterdir()) == []
