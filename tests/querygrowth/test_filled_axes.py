@@ -196,6 +196,29 @@ def test_a_table_between_others_grows_with_the_largest_of_them() -> None:
         assert connection.scalar(sa.select(sa.func.count()).select_from(product_labels)) == 7
 
 
+def test_a_table_between_others_grows_where_its_keys_may_be_null() -> None:
+    metadata = sa.MetaData()
+    for name in ("a", "b"):
+        sa.Table(name, metadata, sa.Column("id", sa.Integer, primary_key=True))
+    between = sa.Table(
+        "a_to_b",
+        metadata,
+        sa.Column("a_id", sa.ForeignKey("a.id")),
+        sa.Column("b_id", sa.ForeignKey("b.id")),
+        sa.UniqueConstraint("a_id", "b_id"),
+    )
+    once = sa.Table(
+        "once",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("a_id", sa.ForeignKey("a.id"), unique=True),
+    )
+    filled = filled_axes(metadata).populate(a=2, b=2, a_to_b=9, once=9)
+    with filled as engine, engine.connect() as connection:
+        assert len(connection.execute(sa.select(between)).all()) == 9
+        assert len(connection.execute(sa.select(once)).all()) == 9
+
+
 def test_tables_of_another_schema_grow() -> None:
     metadata = sa.MetaData(schema="shop")
     table = sa.Table("a", metadata, sa.Column("id", sa.Integer, primary_key=True))
