@@ -19,7 +19,7 @@ from sqlalchemy.orm import (
     selectinload,
 )
 
-from querygrowth import StepError, VerdictError, assert_query_growth, filled_axes
+from querygrowth import FillError, StepError, VerdictError, assert_query_growth, filled_axes
 
 
 class Base(DeclarativeBase):
@@ -217,6 +217,26 @@ def test_a_table_between_others_grows_where_its_keys_may_be_null() -> None:
     with filled as engine, engine.connect() as connection:
         assert len(connection.execute(sa.select(between)).all()) == 9
         assert len(connection.execute(sa.select(once)).all()) == 9
+
+
+def test_a_table_that_cannot_be_filled_matters_only_if_it_is_used() -> None:
+    metadata = sa.MetaData()
+    good = sa.Table("good", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    bad = sa.Table("bad", metadata, sa.Column("x", sa.Integer, sa.CheckConstraint("x <> x")))
+    bad.c.x.nullable = False
+
+    def first(connection: sa.Connection) -> object:
+        return connection.execute(sa.select(good)).all()
+
+    def both(connection: sa.Connection) -> object:
+        return [*connection.execute(sa.select(good)), *connection.execute(sa.select(bad))]
+
+    report = assert_query_growth(first, models=metadata, scales=(2, 5, 9))
+    assert [axis.axis for axis in report.axes] == ["good"]
+    with pytest.raises(FillError, match=r"bad: CHECK \(x <> x\); give its values"):
+        assert_query_growth(both, models=metadata, scales=(2, 5, 9))
+    with pytest.raises(FillError, match=r"bad: CHECK \(x <> x\); give its values"):
+        assert_query_growth(first, models=[bad], scales=(2, 5, 9))
 
 
 def test_tables_of_another_schema_grow() -> None:
