@@ -182,9 +182,27 @@ def flags(session: Session) -> object:
     return [*session.scalars(sa.select(Flag)), *session.scalars(sa.select(Label))]
 
 
+def only_flags(session: Session) -> object:
+    return session.scalars(sa.select(Flag)).all()
+
+
+def test_a_table_is_an_axis_up_to_the_rows_that_it_can_have() -> None:
+    metadata = sa.MetaData()
+    levels = sa.Table("a", metadata, sa.Column("level", sa.Integer, primary_key=True))
+    levels.append_constraint(sa.CheckConstraint("level BETWEEN 1 AND 20"))
+
+    def read(connection: sa.Connection) -> object:
+        return connection.execute(sa.select(levels)).all()
+
+    report = assert_query_growth(read, models=metadata, scales=(2, 9, 20))
+    assert [activity.rows_fetched for activity in report.axes[0].activities] == [2, 9, 20]
+
+
 def test_a_table_that_cannot_grow_is_no_axis_unless_it_is_named() -> None:
     report = assert_query_growth(flags, models=Base, scales=(2, 5, 9))
     assert [axis.axis for axis in report.axes] == ["labels"]
+    with pytest.raises(StepError, match=r"flags takes only 2 of 5 rows"):
+        assert_query_growth(only_flags, models=Base, scales=(2, 5, 9))
     with pytest.raises(StepError, match=r"flags takes only 2 of 5 rows: UNIQUE \(on\) has no more"):
         assert_query_growth(flags, models=[Flag], scales=(2, 5, 9))
 

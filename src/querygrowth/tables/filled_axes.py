@@ -86,7 +86,9 @@ def filled_axes(
     used = _used_by(action, tried, [*user.known])
     if named:
         return schema.axes(dict.fromkeys([*user.asked, *used]))
-    return schema.axes(schema.that_can_grow([key for key in user.asked if key in used], most))
+    every = [key for key in user.asked if key in used]
+    # Where none can grow, measuring says why.
+    return schema.axes(schema.that_can_grow(every, most) or every)
 
 
 def _with_sizes(axes: Axes) -> Mapping[str, int]:
