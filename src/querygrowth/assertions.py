@@ -87,6 +87,7 @@ def assert_query_growth(
             tables=tables,
             action=action,
             axes=axes,
+            most=_largest(scales),
             new_database=new_database,
             overrides=overrides,
         )
@@ -111,6 +112,13 @@ def assert_query_growth(
     # passed without a word would hide that nothing was tried.
     warn_of_inconclusive(verdicts)
     return report
+
+
+def _largest(scales: object) -> int:
+    tried = scales.values() if isinstance(scales, Mapping) else [scales]
+    sizes = [each for some in tried if isinstance(some, list | tuple | range) for each in some]
+    # Scales of other kinds are refused where they are used.
+    return max((each for each in sizes if isinstance(each, int)), default=DEFAULT_SCALES[-1])
 
 
 def warn_of_inconclusive(verdicts: Iterable[Verdict]) -> None:

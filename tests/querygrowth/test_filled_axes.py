@@ -19,7 +19,7 @@ from sqlalchemy.orm import (
     selectinload,
 )
 
-from querygrowth import StepError, VerdictError, assert_query_growth, filled_axes
+from querygrowth import FillError, StepError, VerdictError, assert_query_growth, filled_axes
 
 
 class Base(DeclarativeBase):
@@ -182,9 +182,27 @@ def flags(session: Session) -> object:
     return [*session.scalars(sa.select(Flag)), *session.scalars(sa.select(Label))]
 
 
+def only_flags(session: Session) -> object:
+    return session.scalars(sa.select(Flag)).all()
+
+
+def test_a_table_is_an_axis_up_to_the_rows_that_it_can_have() -> None:
+    metadata = sa.MetaData()
+    levels = sa.Table("a", metadata, sa.Column("level", sa.Integer, primary_key=True))
+    levels.append_constraint(sa.CheckConstraint("level BETWEEN 1 AND 20"))
+
+    def read(connection: sa.Connection) -> object:
+        return connection.execute(sa.select(levels)).all()
+
+    report = assert_query_growth(read, models=metadata, scales=(2, 9, 20))
+    assert [activity.rows_fetched for activity in report.axes[0].activities] == [2, 9, 20]
+
+
 def test_a_table_that_cannot_grow_is_no_axis_unless_it_is_named() -> None:
     report = assert_query_growth(flags, models=Base, scales=(2, 5, 9))
     assert [axis.axis for axis in report.axes] == ["labels"]
+    with pytest.raises(StepError, match=r"flags takes only 2 of 5 rows"):
+        assert_query_growth(only_flags, models=Base, scales=(2, 5, 9))
     with pytest.raises(StepError, match=r"flags takes only 2 of 5 rows: UNIQUE \(on\) has no more"):
         assert_query_growth(flags, models=[Flag], scales=(2, 5, 9))
 
@@ -194,6 +212,49 @@ def test_a_table_between_others_grows_with_the_largest_of_them() -> None:
     assert [*filled.axes] == ["products", "labels"]
     with filled.populate(products=7, labels=2) as engine, engine.connect() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(product_labels)) == 7
+
+
+def test_a_table_between_others_grows_where_its_keys_may_be_null() -> None:
+    metadata = sa.MetaData()
+    for name in ("a", "b"):
+        sa.Table(name, metadata, sa.Column("id", sa.Integer, primary_key=True))
+    between = sa.Table(
+        "a_to_b",
+        metadata,
+        sa.Column("a_id", sa.ForeignKey("a.id")),
+        sa.Column("b_id", sa.ForeignKey("b.id")),
+        sa.UniqueConstraint("a_id", "b_id"),
+    )
+    once = sa.Table(
+        "once",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("a_id", sa.ForeignKey("a.id"), unique=True),
+    )
+    filled = filled_axes(metadata).populate(a=2, b=2, a_to_b=9, once=9)
+    with filled as engine, engine.connect() as connection:
+        assert len(connection.execute(sa.select(between)).all()) == 9
+        assert len(connection.execute(sa.select(once)).all()) == 9
+
+
+def test_a_table_that_cannot_be_filled_matters_only_if_it_is_used() -> None:
+    metadata = sa.MetaData()
+    good = sa.Table("good", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    bad = sa.Table("bad", metadata, sa.Column("x", sa.Integer, sa.CheckConstraint("x <> x")))
+    bad.c.x.nullable = False
+
+    def first(connection: sa.Connection) -> object:
+        return connection.execute(sa.select(good)).all()
+
+    def both(connection: sa.Connection) -> object:
+        return [*connection.execute(sa.select(good)), *connection.execute(sa.select(bad))]
+
+    report = assert_query_growth(first, models=metadata, scales=(2, 5, 9))
+    assert [axis.axis for axis in report.axes] == ["good"]
+    with pytest.raises(FillError, match=r"bad: CHECK \(x <> x\); give its values"):
+        assert_query_growth(both, models=metadata, scales=(2, 5, 9))
+    with pytest.raises(FillError, match=r"bad: CHECK \(x <> x\); give its values"):
+        assert_query_growth(first, models=[bad], scales=(2, 5, 9))
 
 
 def test_tables_of_another_schema_grow() -> None:

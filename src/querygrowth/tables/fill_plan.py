@@ -152,7 +152,7 @@ class FillPlan:
         parents: list[Key] = []
         rest = set(unique.columns)
         for each in self.rules[key].foreign_keys:
-            if rest & set(each.columns) and each.target in self.rules and not each.nullable:
+            if rest & set(each.columns) and each.target in self.rules:
                 if lineage is not None and each.target == lineage.parent:
                     return
                 parents.append(each.target)

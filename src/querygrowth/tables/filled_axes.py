@@ -81,10 +81,14 @@ def filled_axes(
     if axes is not None or not callable(action):
         found = schema.axes(user.asked)
         return found if axes is None else replace(found, axes=_with_sizes(axes))
-    used = _used_by(action, schema.axes(user.asked), [*user.known])
+    # A table that cannot be filled is no obstacle unless the action uses it.
+    tried = schema.axes(user.asked, partial=not named)
+    used = _used_by(action, tried, [*user.known])
     if named:
         return schema.axes(dict.fromkeys([*user.asked, *used]))
-    return schema.axes(schema.that_can_grow([key for key in user.asked if key in used], most))
+    every = [key for key in user.asked if key in used]
+    # Where none can grow, measuring says why.
+    return schema.axes(schema.that_can_grow(every, most) or every)
 
 
 def _with_sizes(axes: Axes) -> Mapping[str, int]:
@@ -125,8 +129,8 @@ class _Schema:
     overrides: Mapping[Any, object]
     seed: int | random.Random
 
-    def axes(self, keys: Iterable[Key]) -> FilledAxes:
-        """These tables as axes."""
+    def axes(self, keys: Iterable[Key], *, partial: bool = False) -> FilledAxes:
+        """These tables as axes; with `partial`, tables that cannot be filled stay empty."""
         names = {full_name(key): key for key in keys}
         between = connecting_tables(self.user.known.values(), [*names.values()])
         filled = [self.user.known[key] for key in dict.fromkeys((*names.values(), *between))]
@@ -141,7 +145,7 @@ class _Schema:
                 rows.setdefault(full_name(key), most)
 
             def fill(connection: Connection) -> None:
-                report = self._filled(connection, filled, rows)
+                report = self._filled(connection, filled, rows, partial=partial)
                 for table in grown.keys() & report.limited.keys():
                     raise ValueError(
                         f"{table} takes only {report.rows[table]} of {grown[table]} rows: "
@@ -172,8 +176,17 @@ class _Schema:
             if full_name(key) not in limited or any(key[1] in each for each in given)
         ]
 
-    def _filled(self, connection: Connection, tables: Sequence[Table], rows: Rows) -> Filled:
-        return fill_tables(connection, tables, rows=rows, overrides=self.overrides, seed=self.seed)
+    def _filled(
+        self, connection: Connection, tables: Sequence[Table], rows: Rows, *, partial: bool = False
+    ) -> Filled:
+        return fill_tables(
+            connection,
+            tables,
+            rows=rows,
+            overrides=self.overrides,
+            seed=self.seed,
+            partial=partial,
+        )
 
 
 def _used_by(action: Action, filled: FilledAxes, known: Sequence[Key]) -> Sequence[Key]:
