@@ -416,7 +416,7 @@ def test_findings_of_one_loop_are_shown_together(pytester: pytest.Pytester) -> N
     result = pytester.runpytest(*OPTIONS, "--queries")
     result.stdout.fnmatch_lines(
         [
-            "1 test watched, 12 queries: 4 findings",
+            "1 test watched, 12 queries: 4 findings in 1 place",
             "lazy-load: Order.customer, 3 in one call",
             "  in the loop at: work.py:12 in close_all",
             "  also in this loop:",
