@@ -17,6 +17,8 @@ from querygrowth.suite.settings import Ignore, SettingsError, read_settings
 
 pytest_plugins = ["pytester"]
 
+README = Path(__file__).parents[2] / "src" / "querygrowth" / "README.md"
+
 
 @pytest.fixture(autouse=True)
 def outside_of_ci(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,6 +114,19 @@ def test_defaults_and_levels_of_rules(tmp_path: Path) -> None:
     louder = read_settings(tmp_path, "error")
     assert louder.levels["lazy-load"] is Level.ERROR
     assert louder.levels["deferred-attribute"] is Level.OFF
+
+
+def test_the_readme_shows_the_rules_and_settings_that_exist(tmp_path: Path) -> None:
+    text = README.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*) \| (\d)(?: in one call)? \|$", text, re.MULTILINE)
+    assert {(name, int(number), "opt-in" in what) for name, what, number in rows} == {
+        (rule.name, rule.threshold, rule.opt_in) for rule in RULES.values()
+    }
+    (settings,) = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "pyproject.toml").write_text(settings, encoding="utf-8")
+    read = read_settings(tmp_path)
+    assert read.thresholds["repeated-statement"] == 5
+    assert [ignore.about for ignore in read.ignores] == ["Order.items"]
 
 
 @pytest.mark.parametrize(
