@@ -124,6 +124,13 @@ def test_repaired_code_and_loops_of_tests_are_silent(pytester: pytest.Pytester) 
 
         made = []
 
+        @pytest.fixture(scope="module", autouse=True)
+        def closed():
+            yield
+            for session in made:
+                session.close()
+                session.get_bind().dispose()
+
         @settings(max_examples=5, database=None, deadline=None)
         @given(key=st.sampled_from([1, 2, 3]))
         def test_examples(key):
@@ -242,6 +249,10 @@ def test_every_engine_is_watched_in_threads_tasks_and_async_sessions(
             session.expunge_all()
             return session
 
+        def close(session):
+            session.close()
+            session.get_bind().dispose()
+
         def in_threads(*calls):
             for call in calls:
                 thread = threading.Thread(target=call)
@@ -251,18 +262,18 @@ def test_every_engine_is_watched_in_threads_tasks_and_async_sessions(
         def test_thread():
             session = new_session()
             in_threads(lambda: faults.lookups(session))
-            session.close()
+            close(session)
 
         def test_calls_in_threads():
             session = new_session()
             in_threads(*[lambda: repaired.detail(session, key) for key in (1, 2, 3)])
             in_threads(*[lambda: faults.find(session, 1) for _ in range(3)])
-            session.close()
+            close(session)
 
         def test_two_engines():
             first, second = new_session(), new_session()
             faults.lazy_scalar(first), faults.lazy_collection(second)
-            first.close(), second.close()
+            close(first), close(second)
         """,
     )
     found = findings(pytester, passed=6)
