@@ -1,6 +1,11 @@
 """A small project whose suite is watched: an application, its faults, and their repaired twins."""
 
 import pytest
+from test_pytest_plugin import OPTIONS as PLUGIN_OPTIONS
+
+# pytest collects garbage several times at the end of a run to find errors in destructors. That is
+# half of the cost of a small inner suite.
+OPTIONS = (*PLUGIN_OPTIONS, "-p", "no:unraisableexception", "-p", "no:landscape_start")
 
 MODELS = """
 from sqlalchemy import ForeignKey
@@ -66,13 +71,19 @@ def refreshed(session):
 def deferred(session):
     return [order.note for order in all_orders(session)]
 
+def latest(session):
+    return [
+        session.scalar(select(Item).where(Item.order_id == key).order_by(Item.id.desc()).limit(1))
+        for key in (1, 2, 3)
+    ]
+
 def writes(session):
     for order in all_orders(session):
         session.add(Item(order_id=order.id, product="new"))
         session.flush()
 """
 
-REPAIRED = '''
+REPAIRED = """
 from sqlalchemy import insert, select
 from sqlalchemy.orm import joinedload, selectinload, undefer
 from models import Customer, Item, Order
@@ -100,12 +111,18 @@ def writes(session):
     session.execute(insert(Item), [{"order_id": key, "product": "new"} for key in orders])
 
 def pages(session):
-    """Two pages are no loop over items."""
     found, last = [], 0
-    while rows := session.scalars(select(Order.id).where(Order.id > last).limit(2)).all():
+    while rows := session.scalars(select(Order.id).where(Order.id > last).limit(1)).all():
         found, last = [*found, *rows], rows[-1]
-        if len(found) == 3:
-            return found
+    return [session.scalars(select(Order.id).limit(1).offset(n)).all() for n in range(4)]
+
+def chunks(session):
+    keys = range(60)
+    for n in range(0, 60, 15):
+        session.scalars(select(Order).where(Order.id.in_(keys[n : n + 15]))).all()
+        rows = [{"order_id": key, "product": "new"} for key in keys[n : n + 15]]
+        session.execute(insert(Item), rows)
+        session.execute(insert(Item).values(rows))
 
 def detail(session, key):
     order = session.get(Order, key)
@@ -117,7 +134,7 @@ def create(session):
     session.commit()
     session.refresh(order)
     return order.state
-'''
+"""
 
 CONFTEST = """
 import pytest

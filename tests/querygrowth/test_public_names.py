@@ -31,7 +31,7 @@ def test_a_public_name_is_defined_by_its_module(name: str) -> None:
 def test_type_checkers_see_the_names_that_are_imported_when_used() -> None:
     tree = ast.parse(Path(querygrowth.__file__).read_text())
     imported = {
-        node.module.rpartition(".")[2]: tuple(alias.name for alias in node.names)
+        node.module.removeprefix("querygrowth."): tuple(alias.name for alias in node.names)
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module.startswith("querygrowth.")
     }

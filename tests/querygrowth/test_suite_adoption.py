@@ -3,11 +3,11 @@
 import json
 import re
 from datetime import date
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-from suite_project import write_project
-from test_pytest_plugin import OPTIONS
+from suite_project import OPTIONS, write_project
 
 import querygrowth.suite.watcher  # noqa: F401  # otherwise every inner suite imports it again
 from querygrowth.suite.accepted import read_accepted
@@ -15,6 +15,8 @@ from querygrowth.suite.rules import RULES, Level
 from querygrowth.suite.settings import Ignore, SettingsError, read_settings
 
 pytest_plugins = ["pytester"]
+
+README = Path(__file__).parents[2] / "src" / "querygrowth" / "README.md"
 
 
 @pytest.fixture(autouse=True)
@@ -113,27 +115,41 @@ def test_defaults_and_levels_of_rules(tmp_path: Path) -> None:
     assert louder.levels["deferred-attribute"] is Level.OFF
 
 
+def test_the_readme_shows_the_rules_and_settings_that_exist(tmp_path: Path) -> None:
+    text = README.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*) \| (\d)(?: in one call)? \|$", text, re.MULTILINE)
+    assert {(name, int(number), "opt-in" in what) for name, what, number in rows} == {
+        (rule.name, rule.threshold, rule.opt_in) for rule in RULES.values()
+    }
+    (settings,) = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "pyproject.toml").write_text(settings, encoding="utf-8")
+    read = read_settings(tmp_path)
+    assert read.thresholds["repeated-statement"] == 5
+    assert [ignore.about for ignore in read.ignores] == ["Order.items"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--queries",), "*has no setting 'levle'; did you mean 'level'?"),
         (("--queries-json=x.json",), "*--queries-json needs --queries"),
-        (("--queries-level=error",), "*--queries-level needs --queries"),
         (("--queries=some",), "*--queries*"),
-        (("--queries", "--queries-level=loud"), "*--queries-level*invalid choice: 'loud'*"),
     ],
 )
 def test_a_usage_error_has_exit_code_4(
     pytester: pytest.Pytester, options: tuple[str, ...], message: str
 ) -> None:
-    pytester.makepyfile("def test_nothing(): pass")
     pytester.makefile(".toml", pyproject="[tool.querygrowth]\nlevle = 'warn'")
     result = pytester.runpytest(*OPTIONS, *options)
     assert result.ret == 4
     result.stderr.fnmatch_lines([message])
     assert "Traceback" not in result.stderr.str()
-    # Without an option, the settings are not read.
-    assert pytester.runpytest(*OPTIONS).ret == 0
+
+
+def test_the_settings_are_read_with_an_option_only(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_nothing(): pass")
+    pytester.makefile(".toml", pyproject="[tool.querygrowth]\nlevle = 'warn'")
+    pytester.runpytest(*OPTIONS).assert_outcomes(passed=1)
 
 
 def test_only_new_findings_count_beside_a_baseline(pytester: pytest.Pytester) -> None:
@@ -145,7 +161,9 @@ def test_only_new_findings_count_beside_a_baseline(pytester: pytest.Pytester) ->
     result.stdout.fnmatch_lines(["wrote 1 finding to *queries-baseline.json"])
     result = pytester.runpytest(*OPTIONS, "--queries", "--queries-level=error")
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["2 tests watched, 7 queries: 1 finding, 1 in the baseline"])
+    result.stdout.fnmatch_lines(
+        ["2 tests watched, 7 queries: 1 finding in 1 place, 1 in the baseline"]
+    )
     # The part of the suite that did not run keeps its entries, and lines may move.
     result = pytester.runpytest(*OPTIONS, "--queries-baseline=write", "test_some.py::test_two")
     result.stdout.fnmatch_lines(["wrote 2 findings to *"])
@@ -168,20 +186,22 @@ def test_only_new_findings_count_beside_a_baseline(pytester: pytest.Pytester) ->
         ("{", "cannot read the baseline *kept.json: *; write it again with: *"),
         (
             '{"version": 9, "findings": []}',
-            "*kept.json has version 9, and this querygrowth reads 1",
+            "the baseline *kept.json has version 9, and this querygrowth reads 1",
         ),
     ],
 )
-def test_a_baseline_that_cannot_be_read_is_a_usage_error(
-    pytester: pytest.Pytester, content: str | None, message: str
+def test_a_baseline_that_cannot_be_read_is_one_line(
+    tmp_path: Path, content: str | None, message: str
 ) -> None:
-    pytester.makepyfile("def test_nothing(): pass")
-    pytester.makefile(".toml", pyproject="[tool.querygrowth]\nbaseline = 'kept.json'")
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.querygrowth]\nbaseline = 'kept.json'", encoding="utf-8"
+    )
     if content is not None:
-        (pytester.path / "kept.json").write_text(content)
-    result = pytester.runpytest(*OPTIONS, "--queries")
-    assert result.ret == 4
-    result.stderr.fnmatch_lines([f"ERROR: {message}"])
+        (tmp_path / "kept.json").write_text(content, encoding="utf-8")
+    with pytest.raises(SettingsError) as raised:
+        read_accepted(read_settings(tmp_path), today=date(2030, 1, 1), writing=False)
+    assert fnmatchcase(str(raised.value), message)
+    assert "\n" not in str(raised.value)
 
 
 def test_ignores_hold_until_their_last_day_and_say_what_they_ignore(
@@ -213,7 +233,7 @@ def test_ignores_hold_until_their_last_day_and_say_what_they_ignore(
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
-            "2 tests watched, 7 queries: 1 finding, 1 ignored",
+            "2 tests watched, 7 queries: 1 finding in 1 place, 1 ignored",
             "lazy-load: Order.items, 3 in one call",
             "expired on 2001-01-31, and ignores nothing any more: fault[*].py (Order.it*",
             "ignores nothing in this run: elsewhere.py (orders): unknown",

@@ -3,8 +3,7 @@
 import re
 
 import pytest
-from suite_project import write_project
-from test_pytest_plugin import OPTIONS
+from suite_project import OPTIONS, write_project
 
 import querygrowth.suite.watcher  # noqa: F401  # otherwise every inner suite imports it again
 
@@ -167,7 +166,7 @@ def test_the_output_of_every_outcome_is_the_same(pytester: pytest.Pytester) -> N
     assert watched.ret == without.ret == 1
     assert comparable(watched.outlines) == comparable(without.outlines)
     assert watched.errlines == without.errlines
-    watched.stdout.fnmatch_lines(["13 tests watched, 32 queries: 4 findings"])
+    watched.stdout.fnmatch_lines(["13 tests watched, 32 queries: 4 findings in * places"])
 
 
 def test_nothing_is_watched_while_tests_are_only_collected(pytester: pytest.Pytester) -> None:
@@ -247,7 +246,7 @@ def test_a_suite_that_runs_pytest_itself_is_watched_in_both(pytester: pytest.Pyt
     )
     result = pytester.runpytest(*OPTIONS, "--queries")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["1 test watched, 7 queries: 1 finding"])
+    result.stdout.fnmatch_lines(["1 test watched, 7 queries: 1 finding in 1 place"])
 
 
 @pytest.mark.parametrize(
@@ -275,4 +274,6 @@ def test_findings_are_the_same_under_other_plugins(
     result = pytester.runpytest(*OPTIONS, "-p", "no:asyncio", *options, "--queries")
     outcomes = result.parseoutcomes()
     assert (outcomes["passed"], outcomes["failed"]) == (1, 1)
-    result.stdout.fnmatch_lines(["2 tests watched, 8 queries: 1 finding", "  2 tests: *"])
+    result.stdout.fnmatch_lines(
+        ["2 tests watched, 8 queries: 1 finding in 1 place", "  2 tests: *"]
+    )

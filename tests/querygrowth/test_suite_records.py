@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from suite_project import write_project
-from test_pytest_plugin import OPTIONS
+from suite_project import OPTIONS, write_project
 
 import querygrowth.suite.watcher  # noqa: F401  # otherwise every inner suite imports it again
 from querygrowth.suite.records import (

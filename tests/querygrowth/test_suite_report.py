@@ -5,8 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from suite_project import write_project
-from test_pytest_plugin import OPTIONS
+from suite_project import OPTIONS, write_project
 
 import querygrowth.suite.watcher  # noqa: F401  # otherwise every inner suite imports it again
 
@@ -29,12 +28,13 @@ def findings(pytester: pytest.Pytester, *options: str, **outcomes: int) -> list[
     return found
 
 
+LAST = "ORDER BY items.id DESC LIMIT ? OFFSET ?"
 ALL_FAULTS = """
     import faults
     import pytest
 
     NAMES = ["lazy_collection", "lazy_scalar", "lazy_through_map", "lookups", "refreshed",
-             "deferred", "writes"]
+             "deferred", "latest", "writes"]
 
     @pytest.mark.parametrize("name", NAMES)
     def test_fault(session, name):
@@ -47,7 +47,7 @@ ALL_FAULTS = """
 
 def test_each_pattern_is_found_at_its_place_with_its_fix(pytester: pytest.Pytester) -> None:
     write_project(pytester, test_faults=ALL_FAULTS)
-    found = findings(pytester, passed=8)
+    found = findings(pytester, passed=9)
     assert [
         (each["rule"], each["about"], each["place"], each["loop"], each["most"]) for each in found
     ] == [
@@ -59,6 +59,13 @@ def test_each_pattern_is_found_at_its_place_with_its_fix(pytester: pytest.Pytest
             "SELECT ... FROM customers WHERE customers.id = ?",
             "faults.py::find",
             "faults.py::lookups",
+            3,
+        ),
+        (
+            "repeated-statement",
+            f"SELECT ... FROM items WHERE items.order_id = ? {LAST}",
+            "faults.py::latest",
+            "",
             3,
         ),
         ("refreshed-attribute", "Order", "faults.py::refreshed", "", 3),
@@ -76,8 +83,8 @@ def test_each_pattern_is_found_at_its_place_with_its_fix(pytester: pytest.Pytest
     assert "add .options(selectinload(Order.items)) to the query at faults.py:5" in fixes[0]
     assert "joinedload(Order.customer)" in fixes[1]
     assert "with IN for id" in fixes[3]
-    assert "undefer(Order.note)" in fixes[5]
-    assert "insert(items)" in fixes[6] or "insert(Item)" in fixes[6]
+    assert "undefer(Order.note)" in fixes[6]
+    assert "insert(items)" in fixes[7] or "insert(Item)" in fixes[7]
 
 
 def test_repaired_code_and_loops_of_tests_are_silent(pytester: pytest.Pytester) -> None:
@@ -91,7 +98,7 @@ def test_repaired_code_and_loops_of_tests_are_silent(pytester: pytest.Pytester) 
         from sqlalchemy import select
 
         NAMES = ["lazy_collection", "lazy_scalar", "lookups", "refreshed", "deferred", "writes",
-                 "pages"]
+                 "pages", "chunks"]
 
         @pytest.mark.parametrize("name", NAMES)
         def test_twin(session, name):
@@ -117,6 +124,13 @@ def test_repaired_code_and_loops_of_tests_are_silent(pytester: pytest.Pytester) 
 
         made = []
 
+        @pytest.fixture(scope="module", autouse=True)
+        def closed():
+            yield
+            for session in made:
+                session.close()
+                session.get_bind().dispose()
+
         @settings(max_examples=5, database=None, deadline=None)
         @given(key=st.sampled_from([1, 2, 3]))
         def test_examples(key):
@@ -133,7 +147,7 @@ def test_repaired_code_and_loops_of_tests_are_silent(pytester: pytest.Pytester) 
         """,
     )
     assert [
-        each for each in findings(pytester, passed=10) if each["rule"] != "row-by-row-write"
+        each for each in findings(pytester, passed=11) if each["rule"] != "row-by-row-write"
     ] == []
 
 
@@ -235,6 +249,10 @@ def test_every_engine_is_watched_in_threads_tasks_and_async_sessions(
             session.expunge_all()
             return session
 
+        def close(session):
+            session.close()
+            session.get_bind().dispose()
+
         def in_threads(*calls):
             for call in calls:
                 thread = threading.Thread(target=call)
@@ -244,18 +262,18 @@ def test_every_engine_is_watched_in_threads_tasks_and_async_sessions(
         def test_thread():
             session = new_session()
             in_threads(lambda: faults.lookups(session))
-            session.close()
+            close(session)
 
         def test_calls_in_threads():
             session = new_session()
             in_threads(*[lambda: repaired.detail(session, key) for key in (1, 2, 3)])
             in_threads(*[lambda: faults.find(session, 1) for _ in range(3)])
-            session.close()
+            close(session)
 
         def test_two_engines():
             first, second = new_session(), new_session()
             faults.lazy_scalar(first), faults.lazy_collection(second)
-            first.close(), second.close()
+            close(first), close(second)
         """,
     )
     found = findings(pytester, passed=6)
@@ -326,6 +344,11 @@ def test_queries_are_allowed_by_block_decorator_and_marker(pytester: pytest.Pyte
         def lookups(session): faults.lookups(session)
         def test_decorator(session): lookups(session)
 
+        @allow_queries("three at most")
+        def generated(session):
+            yield from faults.lookups(session)
+        def test_generator(session): assert list(generated(session))
+
         @pytest.mark.allow_queries("three at most")
         def test_marker(session): faults.lookups(session)
 
@@ -344,7 +367,7 @@ def test_queries_are_allowed_by_block_decorator_and_marker(pytester: pytest.Pyte
         """,
     )
     result = pytester.runpytest(*OPTIONS, "--queries", "--strict-markers")
-    result.assert_outcomes(passed=6)
+    result.assert_outcomes(passed=7)
     titles = [line for line in result.outlines if re.match(r"[a-z]+-[a-z-]+: ", line)]
     assert titles == [
         "lazy-load: Order.items, 3 in one call",
@@ -353,7 +376,7 @@ def test_queries_are_allowed_by_block_decorator_and_marker(pytester: pytest.Pyte
     result.stdout.fnmatch_lines(
         ["test_allowed.py::test_marker_without_reason: the marker allow_queries needs a reason*"]
     )
-    pytester.runpytest(*OPTIONS, "--strict-markers", "-W", "error").assert_outcomes(passed=6)
+    pytester.runpytest(*OPTIONS, "--strict-markers", "-W", "error").assert_outcomes(passed=7)
 
 
 def test_growth_that_a_test_proves_is_called_proven(pytester: pytest.Pytester) -> None:
@@ -416,7 +439,7 @@ def test_findings_of_one_loop_are_shown_together(pytester: pytest.Pytester) -> N
     result = pytester.runpytest(*OPTIONS, "--queries")
     result.stdout.fnmatch_lines(
         [
-            "1 test watched, 12 queries: 4 findings",
+            "1 test watched, 12 queries: 4 findings in 1 place",
             "lazy-load: Order.customer, 3 in one call",
             "  in the loop at: work.py:12 in close_all",
             "  also in this loop:",

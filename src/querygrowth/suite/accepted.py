@@ -64,7 +64,11 @@ def read_accepted(settings: Settings, *, today: date, writing: bool) -> Accepted
     path = settings.baseline
     baseline: dict[Key, tuple[str, ...]] = {}
     if path.exists():
-        baseline = _read(path)
+        try:
+            baseline = _read(path)
+        except SettingsError:
+            if not writing:
+                raise
     elif settings.baseline_is_named and not writing:
         raise SettingsError(
             f"there is no baseline {path}; write it with: pytest --queries --queries-baseline=write"

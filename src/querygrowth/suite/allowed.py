@@ -66,7 +66,14 @@ class allow_queries:  # noqa: N801  # it is used like a function
         self.__exit__(kind, error, traceback)
 
     def __call__(self, function: F) -> F:
-        """Allow the statements of a function, whenever it runs."""
+        """Allow the statements of a function.
+
+        Args:
+            function: A function, a coroutine function or a generator function.
+
+        Raises:
+            TypeError: It is an async generator function.
+        """
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)
@@ -75,6 +82,16 @@ class allow_queries:  # noqa: N801  # it is used like a function
                     return await function(*args, **kwargs)
 
             return awaited  # type: ignore[return-value]
+        if inspect.isgeneratorfunction(function):
+
+            @wraps(function)
+            def generated(*args: Any, **kwargs: Any) -> Any:
+                with allow_queries(self.reason):
+                    return (yield from function(*args, **kwargs))
+
+            return generated  # type: ignore[return-value]
+        if inspect.isasyncgenfunction(function):
+            raise TypeError("allow_queries cannot decorate an async generator: use it as a block")
 
         @wraps(function)
         def called(*args: Any, **kwargs: Any) -> Any:

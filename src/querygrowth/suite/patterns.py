@@ -13,7 +13,7 @@ from querygrowth.fixes import fix_of
 from querygrowth.log import QueryLog
 from querygrowth.orm_loads import Reason
 from querygrowth.query import Query
-from querygrowth.statements import StatementKind
+from querygrowth.statements import NO_TABLE, StatementKind
 from querygrowth.suite import rules
 from querygrowth.suite.allowed import is_allowed
 from querygrowth.suite.findings import Finding
@@ -33,6 +33,9 @@ _BY_REASON: Mapping[str, Rule] = {
     Reason.SUBCLASS: rules.DEFERRED_ATTRIBUTE,
 }
 _COLUMNS = re.compile(r"\bSELECT (?:DISTINCT )?(?:(?!SELECT ).)*? FROM ")
+_LIMIT = re.compile(r"\bLIMIT\b|\bFETCH (?:FIRST|NEXT)\b")
+_BY_KEY = re.compile(r"[^<>!]= \?|\? = |\bIN \(|\bIS \?")
+_FEW_VALUES = 8  # more values than placeholders in the shape: beyond them, an IN list is a chunk
 _VALUES = re.compile(r"(INTO [^\s(]+) ?\(.*$|( SET ).*?(?= WHERE |$)")
 
 
@@ -172,12 +175,23 @@ def _rule_of(query: Query) -> Rule | None:
     load = query.load
     if load is not None and load.reason in _BY_REASON:
         return _BY_REASON[load.reason]
+    if _is_of_many(query):
+        return None
     if query.shape.tables_written:
         return rules.ROW_BY_ROW_WRITE
     # An eager load follows the query whose option asked for it, and a flush reads what it wrote.
     if query.operation != "SELECT" or (load and load.reason in (Reason.EAGER, Reason.FLUSH)):
         return None
-    return rules.REPEATED_STATEMENT
+    return None if query.shape.table == NO_TABLE else rules.REPEATED_STATEMENT
+
+
+def _is_of_many(query: Query) -> bool:
+    """Whether one statement is about many items: it has many values, or fetches a page."""
+    text = query.shape.text
+    if query.batch_size > 1 or query.parameter_count > text.count("?") + _FEW_VALUES:
+        return True
+    # The next page begins behind a value. The latest row of an item is selected by its key.
+    return bool(_LIMIT.search(text)) and not _BY_KEY.search(text.partition(" WHERE ")[2])
 
 
 def _about(query: Query, rule: Rule) -> str:

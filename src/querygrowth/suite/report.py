@@ -14,7 +14,8 @@ from querygrowth.suite.settings import Ignore
 from querygrowth.verdict import Outcome, Verdict
 
 _VERSION = 1
-_MOST_IN_TEST_CODE = 5
+_MOST_TOGETHER = 5  # lines for further findings of one loop, or in test code
+_LONGEST_TITLE = 120  # characters of a finding that is shown with others
 _MEANING = (
     "A pattern is what the rows of these tests repeat. Only query_growth proves that it grows."
 )
@@ -66,6 +67,10 @@ def _tests(finding: Finding) -> str:
     return f"{_count(finding.test_count, 'test')}: {shown}"
 
 
+def _shortened(title: str) -> str:
+    return title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 3]}..."
+
+
 def _count(number: int, name: str) -> str:
     return f"{number:,} {name}" + ("" if number == 1 else "s")
 
@@ -74,7 +79,9 @@ def summary(totals: Totals, found: Sorted) -> str:
     """The report in one line."""
     queries = "query" if totals.queries == 1 else "queries"
     watched = f"{_count(totals.tests, 'test')} watched, {totals.queries:,} {queries}"
-    parts = [f"{watched}: {_count(len(found.new), 'finding')}"]
+    places = len({finding.loop or finding.place for finding in found.new})
+    at = f" in {_count(places, 'place')}" if places else ""
+    parts = [f"{watched}: {_count(len(found.new), 'finding')}{at}"]
     if found.known:
         parts.append(f"{found.known} in the baseline")
     if found.ignored:
@@ -92,15 +99,18 @@ def terminal_lines(totals: Totals, found: Sorted) -> Iterator[str]:
         yield from lines_of(first)
         if others:
             yield f"  also {'in this loop' if first.loop else 'here'}:"
-            yield from (visible(f"    {each.title} ({each.site})") for each in others)
+            for each in others[:_MOST_TOGETHER]:
+                yield visible(f"    {_shortened(each.title)} ({each.site})")
+            if len(others) > _MOST_TOGETHER:
+                yield f"    and {len(others) - _MOST_TOGETHER} more"
     if in_tests:
         yield ""
         yield f'in test code ({_count(len(in_tests), "place")}; test-code = "off" hides them):'
-        for finding in in_tests[:_MOST_IN_TEST_CODE]:
-            yield visible(f"  {finding.title}")
+        for finding in in_tests[:_MOST_TOGETHER]:
+            yield visible(f"  {_shortened(finding.title)}")
             yield visible(f"    sent at: {finding.site}; {_tests(finding)}")
-        if len(in_tests) > _MOST_IN_TEST_CODE:
-            yield f"  and {len(in_tests) - _MOST_IN_TEST_CODE} more"
+        if len(in_tests) > _MOST_TOGETHER:
+            yield f"  and {len(in_tests) - _MOST_TOGETHER} more"
     notes = list(map(visible, _notes(totals, found)))
     if notes:
         yield ""

@@ -1,6 +1,7 @@
 """Where a statement was sent: its lines in the application and in the tests, and their loops."""
 
 import inspect
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -55,8 +56,9 @@ class TestFiles:
         return not _TEST_FOLDERS.isdisjoint(folders)
 
     def relative(self, path: str) -> str:
-        """The path of a file relative to the root, in POSIX form; its own path outside of it."""
-        pure = PurePath(path)
+        """The path of a file relative to the root or to site-packages, in POSIX form."""
+        installed = path.rpartition(f"{os.sep}site-packages{os.sep}")[2]
+        pure = PurePath(installed)
         return (
             pure.relative_to(self._root) if pure.is_relative_to(self._root) else pure
         ).as_posix()
@@ -87,10 +89,12 @@ class TestBody:
 
     def is_on(self, chain: Sequence[Place]) -> bool:
         """Whether the function is among callers. It is not on the stack of a thread or a task."""
+        # This runs for every statement, and mostly the outermost place is the function.
         tops = self._tops
-        return any(
-            not isinstance(place, CallSite) and id(place[0]) in tops for place in reversed(chain)
-        )
+        for place in reversed(chain):
+            if not isinstance(place, CallSite) and id(place[0]) in tops:
+                return True
+        return False
 
 
 def _nested(code: CodeType) -> Iterable[CodeType]:
