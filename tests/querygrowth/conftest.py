@@ -11,6 +11,13 @@ asyncio.set_event_loop(None)
 
 
 @pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Runs inner suites in the order of their source, whose lines the tests read in that order."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:randomly")
+    return pytester
+
+
+@pytest.fixture
 def postgresql_url(request: pytest.FixtureRequest) -> str:
     """The URL of an empty PostgreSQL database, from the whole repository's suite."""
     try:
