@@ -14,9 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PREFIX = "landscape-postgres-"
-_OWNER = "owner"
+_OWNER = "owner-process"
 _CLUSTER = "cluster"
 _SECONDS_TO_STOP = 30
+# The start of a process in the fields of its state that follow its name, on Linux.
+_STARTED = 19
 
 
 @contextmanager
@@ -79,6 +81,11 @@ def _identity(pid: int) -> str:
     # Ids are used again.
     import psutil  # type: ignore[import-untyped]
 
+    # Ticks since the boot: psutil computes a time of day from them, which is another one for the
+    # same process once the clock of the system was set.
+    with suppress(OSError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return f"{pid} {fields[_STARTED]}"
     try:
         return f"{pid} {psutil.Process(pid).create_time()}"
     except psutil.Error:

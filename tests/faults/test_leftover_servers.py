@@ -41,7 +41,7 @@ def process_with_server(
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("postgresql:")
-        (marker,) = folder.glob("*/owner")
+        (marker,) = folder.glob("*/owner-process")
         number = (marker.parent / "cluster" / "postmaster.pid").read_text().split("\n", 1)[0]
         (guard,) = (
             child
@@ -94,6 +94,17 @@ def test_a_leftover_server_is_ended_at_the_next_start(
         assert [*folder.glob("landscape-postgres-*")] == [other.parent]
 
 
+def test_a_change_of_the_clock_ends_no_server(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    with process_with_server(folder) as (_, _, server):
+        # What psutil makes of a start once the clock was set.
+        monkeypatch.setattr(psutil.Process, "create_time", lambda _: 1.5)
+        end_leftover_servers()
+        assert server.is_running()
+
+
 def test_a_process_that_took_the_number_of_a_server_is_not_ended(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,7 +112,7 @@ def test_a_process_that_took_the_number_of_a_server_is_not_ended(
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         cluster = folder / "landscape-postgres-gone" / "cluster"
         cluster.mkdir(parents=True)
-        (cluster.parent / "owner").write_text(f"{other.pid} 1.5")
+        (cluster.parent / "owner-process").write_text(f"{other.pid} 1.5")
         (cluster / "postmaster.pid").write_text(f"{other.pid}\n")
         end_leftover_servers()
         assert not cluster.exists()

@@ -1,7 +1,6 @@
 """An exporter that harms its process, the database or the harness gets a verdict that names it."""
 
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,9 +97,7 @@ def test_a_hang_is_stopped_and_after_two_the_other_checks_are_left_out(
     setup: CheckSetup, exporter: str
 ) -> None:
     checks = (Check.RECORDS, Check.PLAN, Check.QUERIES)
-    started = time.monotonic()
     found = verdicts(f"hostile_exporters:{exporter}", setup, *checks, limits=Limits(2.0))
-    assert time.monotonic() - started < 60
     assert [(each.outcome.value, each.seen) for each in found] == [
         ("failed", "it did not end within 2 s and was stopped"),
         ("failed", "it did not end within 2 s and was stopped"),

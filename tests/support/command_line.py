@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TypeAlias
 
@@ -34,6 +35,8 @@ def landscape(
 ) -> Iterator[Command]:
     """A function that runs the command in this process, with a key in the environment."""
     monkeypatch.setenv(KEY_VARIABLE, KEY.decode())
+    # On a busy machine, an export takes so long that it would write lines of progress.
+    monkeypatch.setattr("elspeth.cli.export.SECONDS_BETWEEN_LINES", inf)
 
     def run(*arguments: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["landscape", *map(str, arguments)])
