@@ -1,15 +1,18 @@
 """Fixtures that run the commands `landscape` and `harness` in the process of the test."""
 
 import gc
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 from sample_run import KEY, record_sample_run
+from sqlalchemy import make_url
 
 from elspeth.cli import main as cli
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
@@ -34,6 +37,8 @@ def landscape(
 ) -> Iterator[Command]:
     """A function that runs the command in this process, with a key in the environment."""
     monkeypatch.setenv(KEY_VARIABLE, KEY.decode())
+    # On a busy machine, an export takes so long that it would write lines of progress.
+    monkeypatch.setattr("elspeth.cli.export.SECONDS_BETWEEN_LINES", inf)
 
     def run(*arguments: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["landscape", *map(str, arguments)])
@@ -76,19 +81,34 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def recorded_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with a sample run, for tests to copy."""
+    path = tmp_path_factory.mktemp("recorded") / "audit.db"
+    recorded(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def url(landscape_url: str) -> str:
+def url(landscape_url: str, recorded_file: Path) -> str:
     """The URL of a database with a sample run, on each backend in turn."""
-    return recorded(landscape_url)
+    url = make_url(landscape_url)
+    if url.get_backend_name() == "sqlite":
+        shutil.copyfile(recorded_file, url.database or "")
+    else:
+        recorded(landscape_url)
+    return landscape_url
 
 
 @pytest.fixture
-def sqlite(sqlite_url: str) -> str:
+def sqlite(sqlite_url: str, recorded_file: Path) -> str:
     """The URL of an SQLite file with a sample run."""
-    return recorded(sqlite_url)
+    shutil.copyfile(recorded_file, make_url(sqlite_url).database or "")
+    return sqlite_url
 
 
 def recorded(url: str) -> str:
+    """Record a sample run, and return the URL of its database."""
     with LandscapeDB(url) as db:
         record_sample_run(LandscapeRecorder(db))
     return url

@@ -197,6 +197,19 @@ class ChangesTheImportPath(Hostile):
         sys.path.insert(0, "/nowhere")
 
 
+class ChangesEverySetting(Hostile):
+    def harm(self) -> None:
+        for each in (
+            ChangesTheDirectory,
+            ChangesTheEnvironment,
+            ChangesTheUmask,
+            ChangesASignalHandler,
+            ChangesTheLocale,
+            ChangesTheImportPath,
+        ):
+            each(self.db, None, clock=self._clock).harm()
+
+
 class ClosesStandardOutput(Hostile):
     def harm(self) -> None:
         os.close(1)

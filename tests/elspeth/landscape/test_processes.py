@@ -41,5 +41,5 @@ def test_a_worker_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
         worker = psutil.Process(int(parent.stdout.readline()))
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-    gone, alive = psutil.wait_procs([worker], timeout=10)
+    gone, alive = psutil.wait_procs([worker], timeout=60)
     assert (len(gone), alive) == (1, [])
