@@ -30,6 +30,9 @@ def explain_failure(error: BaseException) -> str:
 
 def one_line(text: str) -> str:
     """Return text of unknown origin on one line, with control characters escaped."""
+    # Fast path: most text, of which millions of lines may be shown.
+    if text.isprintable():
+        return text
     # A line break would forge a second line of output, and ESC begins a terminal's command.
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,6 +32,20 @@ def needs(kind: Compression) -> None:
 def uncompressed(path: Path) -> bytes:
     with path.open("rb") as file, decompressed(file) as content:
         return content.read()
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with a sample run."""
+    path = tmp_path_factory.mktemp("template") / "audit.db"
+    recorded(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite(template: Path, tmp_path: Path) -> str:
+    """The URL of a copy of the database."""
+    return f"sqlite:///{shutil.copy(template, tmp_path / 'audit.db')}"
 
 
 @pytest.fixture(params=KINDS)

@@ -2,11 +2,21 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import rfc8785
 from command_line import Command
 from sqlalchemy import make_url
+
+from elspeth.core.landscape.exporter import _records
+
+
+@dataclass
+class _Block:
+    lines: bytes
+    record_count: int = 0
 
 
 class TestJobs:
@@ -37,6 +47,19 @@ class TestJobs:
         for name in names - {"manifest.csv"}:
             assert (folder / "1" / name).read_bytes() == (folder / "2" / name).read_bytes()
         assert landscape("verify", folder / "2").out == "51/51 valid\n"
+
+    @pytest.mark.parametrize("size", [1, 2, 7, 100])
+    def test_records_are_read_from_lines_that_blocks_cut_anywhere(self, size: int) -> None:
+        records = [
+            {"record_type": "node_state", "duration_ms": 5.0, "attempt": 0, "text": "\u2028\n"},
+            {"record_type": "node_state", "duration_ms": None, "attempt": 1, "text": "é"},
+            {"record_type": "call", "latency_ms": 1e16},
+        ]
+        lines = b"".join(rfc8785.dumps(record) + b"\n" for record in records)
+        blocks = (_Block(lines[at : at + size]) for at in range(0, len(lines), size))
+        assert list(map(repr, _records(blocks))) == [
+            repr({name: record[name] for name in sorted(record)}) for record in records
+        ]
 
     @pytest.mark.parametrize(
         "arguments",

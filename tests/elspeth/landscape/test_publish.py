@@ -13,7 +13,7 @@ import pytest
 
 from elspeth.core.landscape.export.record_types import RECORD_TYPES
 from elspeth.core.landscape.export.signed_lines import MANIFEST
-from elspeth.core.landscape.output import publish
+from elspeth.core.landscape.output import csv_tables, publish
 from elspeth.core.landscape.output.atomic import ExportTargetError
 from elspeth.core.landscape.output.publish import CSV_NAMES, publish_csv, publish_jsonl
 from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES
@@ -225,7 +225,7 @@ class TestCsv:
             if fails:
                 raise ValueError("corrupt")
 
-        monkeypatch.setattr(publish, "flush_to_disk", flush_to_disk)
+        monkeypatch.setattr(csv_tables, "flush_to_disk", flush_to_disk)
         descriptors = names(Path("/dev/fd"))
         with pytest.raises(ValueError, match="corrupt") if fails else nullcontext():
             publish_csv(tmp_path / "run", records())

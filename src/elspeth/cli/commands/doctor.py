@@ -16,7 +16,6 @@ EXAMPLES = ("landscape doctor --db sqlite:///audit.db",)
 def doctor(db: DatabaseUrl = None, json: Json = False) -> int:
     """Find missing indexes, slow query plans and children without a parent; exit 1 if any."""
     from elspeth.cli.console import output_console, print_json, print_lines, warn
-    from elspeth.cli.reports import AdviceEntry, DoctorReport
     from elspeth.core.landscape.doctor import examine, orphans
 
     found: list[str] = []
@@ -46,6 +45,8 @@ def doctor(db: DatabaseUrl = None, json: Json = False) -> int:
     if warning is not None:
         warn(warning)
     if json:
+        from elspeth.cli.reports import AdviceEntry, DoctorReport
+
         entries = tuple(
             AdviceEntry(problem=item.problem, why=item.why, statement=item.statement)
             for item in advice

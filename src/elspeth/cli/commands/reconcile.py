@@ -40,7 +40,6 @@ def reconcile(
     no key fits stays pending.
     """
     from elspeth.cli.console import print_json, print_lines
-    from elspeth.cli.reports import ReconcileReport
     from elspeth.cli.signing_keys import chosen_attester, reconciling_keys
     from elspeth.contracts.enums import ExportStatus
     from elspeth.core.landscape.counts import has_runs
@@ -83,6 +82,8 @@ def reconcile(
     has_passed = all(settled.status is ExportStatus.COMPLETED for settled in reconciled)
     code = ExitCode.PASSED if has_passed else ExitCode.FAILED
     if json:
+        from elspeth.cli.reports import ReconcileReport
+
         outcomes = {ExportStatus.COMPLETED: "passed", ExportStatus.FAILED: "failed"}
         entries = [
             {

@@ -17,7 +17,6 @@ EXAMPLES = ("landscape runs --db sqlite:///audit.db", "landscape runs --json")
 def runs(db: DatabaseUrl = None, json: Json = False) -> None:
     """List the runs of a database, newest first, with their records and the status of exports."""
     from elspeth.cli.console import output_console, print_json, warn
-    from elspeth.cli.reports import RunsReport
     from elspeth.cli.runs import lines_of, list_runs, table_of
 
     with reading_database(database_url(db)) as landscape:
@@ -25,6 +24,8 @@ def runs(db: DatabaseUrl = None, json: Json = False) -> None:
         mismatch = _schema_mismatch(landscape)
     warning = None if mismatch is None else str(mismatch)
     if json:
+        from elspeth.cli.reports import RunsReport
+
         entries = tuple(map(_entry, listed))
         print_json(RunsReport(outcome="passed", exit_code=0, runs=entries, warning=warning))
     else:

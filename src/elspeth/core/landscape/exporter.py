@@ -119,9 +119,12 @@ class LandscapeExporter(RunExporter):
 
 def _records(blocks: Iterator[Block]) -> Iterator[Record]:
     """Yield the records of lines, with the numbers that the database holds."""
+    rest = b""
     with closed_on_exit(blocks) as source:
         for block in source:
-            for line in block.lines.splitlines():
+            # Blocks of a worker's part are cut by size, in the middle of a line.
+            *lines, rest = (rest + block.lines).split(b"\n")
+            for line in lines:
                 record: Record = orjson.loads(line)
                 # Canonical JSON writes 5.0 as 5, and a CSV file holds 5.0.
                 for name in _FRACTIONS & record.keys():

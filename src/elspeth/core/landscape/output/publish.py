@@ -1,14 +1,13 @@
 """Publish an export on disk as a JSON Lines file or a directory of CSV files."""
 
-import csv
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Protocol, Self, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
 from elspeth.core.compression import (
     Compression,
@@ -20,12 +19,11 @@ from elspeth.core.compression import (
 )
 from elspeth.core.landscape.output.atomic import (
     ExportTargetError,
-    create_owner_only,
-    flush_to_disk,
     new_directory,
     new_file,
     refuse_unusable,
 )
+from elspeth.core.landscape.output.csv_tables import CsvTables
 from elspeth.core.safe_open import opened_regular
 
 T = TypeVar("T")
@@ -279,7 +277,7 @@ def publish_csv(
     count = 0
     with (
         new_directory(directory, refuse=_refuse_foreign_contents) as unfinished,
-        _CsvTables(unfinished) as tables,
+        CsvTables(unfinished, CSV_NAMES, LONG_LINE_BYTES) as tables,
         closed_on_exit(records) as source,
     ):
         for count, record in enumerate(source, start=1):
@@ -310,90 +308,6 @@ def closed_on_exit(source: Iterable[T]) -> Iterator[Iterator[T]]:
         close = getattr(source, "close", None)
         if close is not None:
             close()
-
-
-class _CsvTables:
-    """The open CSV files of all record types met so far."""
-
-    # All open at once, so that one pass over the records is enough: there are thirteen at most.
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._tables: dict[str, _CsvTable] = {}
-
-    @property
-    def longest_line(self) -> int:
-        """The length in bytes of the longest line that may be over 64 MiB; otherwise 0."""
-        return max((each.longest_line for each in self._tables.values()), default=0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # All files are closed, also when closing one of them fails on a full disk.
-        with ExitStack() as on_exit:
-            for table in self._tables.values():
-                on_exit.callback(table.close, durable=kind is None)
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        name = record["record_type"]
-        table = self._tables.get(name)
-        if table is None:
-            # Checked before it becomes a path, because an exporter on trial can yield any text
-            # here.
-            if f"{name}.csv" not in CSV_NAMES:
-                raise ValueError(f"Unknown record type {name!r}: a CSV export has no file for it")
-            table = self._tables[name] = _CsvTable(self._directory / f"{name}.csv", record)
-        table.write(record)
-
-
-class _CsvTable:
-    """The CSV file of one record type, with a column for every key met so far."""
-
-    def __init__(self, path: Path, first: Mapping[str, Any]) -> None:
-        self._path = path
-        self._columns = first.keys()
-        self.longest_line = 0
-        self._open()
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        if not record.keys() <= self._columns:
-            self._add_columns(record)
-        characters = self._writer.writerow(map(record.get, self._names))
-        # UTF-8 takes four bytes at most for a character.
-        if characters * 4 > LONG_LINE_BYTES:
-            self.longest_line = max(self.longest_line, self._bytes_of_line(record))
-
-    def _bytes_of_line(self, record: Mapping[str, Any]) -> int:
-        line = io.StringIO(newline="")
-        csv.writer(line).writerow(map(record.get, self._names))
-        return len(line.getvalue().encode())
-
-    def close(self, *, durable: bool = False) -> None:
-        with self._text:
-            self._text.flush()
-            if durable:
-                flush_to_disk(self._binary)
-
-    def _open(self) -> None:
-        self._binary = create_owner_only(self._path)
-        self._text = io.TextIOWrapper(self._binary, encoding="utf-8", newline="")
-        self._names = sorted(self._columns)
-        self._writer = csv.writer(self._text)
-        self._writer.writerow(self._names)
-
-    def _add_columns(self, record: Mapping[str, Any]) -> None:
-        """Write the file again with columns for this record's keys, empty in earlier rows."""
-        # The exporters here never need it: all records of a type have the same keys. An exporter on
-        # trial can yield records with other keys.
-        self.close()
-        narrow = self._path.rename(self._path.with_suffix(".narrow"))
-        self._columns = dict.fromkeys((*self._columns, *record)).keys()
-        self._open()
-        with narrow.open(encoding="utf-8", newline="") as file:
-            for earlier in csv.DictReader(file):
-                self._writer.writerow(map(earlier.get, self._names))
-        narrow.unlink()
 
 
 def refuse_other_content(path: Path, *, is_csv: bool) -> None:
