@@ -35,7 +35,7 @@ COMMANDS = {
 def main() -> int:
     """Build, judge and install, and return the exit code."""
     with tempfile.TemporaryDirectory() as folder:
-        built = Path(sys.argv[1] if len(sys.argv) > 1 else folder).resolve()
+        built = Path(sys.argv[1] if len(sys.argv) > 1 else f"{folder}/dist").resolve()
         for project in PROJECTS:
             _run(["python", "-m", "build", "--outdir", str(built), str(project)])
         faults = [*_of_files(built), *_of_metadata(), *_of_installations(built, Path(folder))]

@@ -154,7 +154,13 @@ def run_gate(gate: Gate, directory: Path, on_step: OnStep) -> Results:
     )
     # A fault that breaks one limit along many axes gives the same verdict many times.
     results = replace(results, judgements=tuple(dict.fromkeys(judgements)), formulas=texts)
-    return completed(_raced(results, gate, directory, on_step))
+    try:
+        results = _raced(results, gate.race, directory, on_step)
+    except ExportFailedError as error:
+        # What was measured before minutes of racing is kept and reported.
+        failed = Judgement(Topic.VACUITY, _of_error(error, experiment))
+        results = replace(results, judgements=(*results.judgements, failed))
+    return completed(results)
 
 
 def _of_error(error: ExportFailedError, experiment: Experiment) -> Verdict:
@@ -214,9 +220,8 @@ def _check(gate: Gate, directory: Path, on_step: OnStep) -> Iterator[Judgement]:
         yield Judgement(topic, verdict)
 
 
-def _raced(results: Results, gate: Gate, directory: Path, on_step: OnStep) -> Results:
+def _raced(results: Results, race: Race | None, directory: Path, on_step: OnStep) -> Results:
     """Return the results with the race against the base revision, if there is one."""
-    race = gate.race
     if race is None:
         return results
     if not _exported(results):
@@ -228,11 +233,6 @@ def _raced(results: Results, gate: Gate, directory: Path, on_step: OnStep) -> Re
     def tell(pairing: Pairing, limit: int) -> None:
         on_step(f"racing {race.base.name}: {pairing.wall.ratio:.3f} after {pairing.rounds}")
 
-    try:
-        pairing = run_race(race, directory, tell)
-    except ExportFailedError as error:
-        # What was measured before minutes of racing is kept and reported.
-        failed = Judgement(Topic.VACUITY, _of_error(error, gate.experiment))
-        return replace(results, judgements=(*results.judgements, failed))
+    pairing = run_race(race, directory, tell)
     judgement = Judgement(Topic.SPEED, pairing.verdict())
     return replace(results, pairing=pairing, judgements=(*results.judgements, judgement))

@@ -29,6 +29,7 @@ from harness.checks.selection import Selection
 from harness.checks.selftest import SelftestSelection
 from harness.cli import gate as gate_command
 from harness.cli.main import main
+from harness.exporters.failure import ExportFailedError
 from harness.exporters.observation import ExportTask
 from harness.exporters.subprocess_probe import Probe
 from harness.gate import Gate
@@ -300,6 +301,26 @@ def test_an_exporter_that_did_nothing_is_not_raced(
     (*_, speed) = found.judgements
     assert (speed.topic, speed.verdict.outcome) == (Topic.SPEED, Outcome.SKIPPED)
     assert found.pairing is None
+
+
+@pytest.mark.parametrize("part", ["formulas_of", "run_race"])
+def test_an_export_that_crashes_late_is_a_failure_of_a_report_with_all_else(
+    ran: Callable[..., SimpleNamespace],
+    passing_parts: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+) -> None:
+    def crash(*_: object) -> None:
+        raise ExportFailedError("Exporter", "it raised KeyError: 'late'")
+
+    monkeypatch.setattr(gate, part, crash)
+    said, results = decided(ran, *(("--base", "main") if part == "run_race" else ()))
+    assert said.code == 1
+    (failure,) = results.failures
+    assert (failure.topic, failure.verdict.seen) == (Topic.VACUITY, "it raised KeyError: 'late'")
+    assert failure.verdict.site is not None
+    assert results.sizes == PASSED.sizes
+    assert Path("out/report.md").exists()
 
 
 @pytest.mark.parametrize(
