@@ -21,9 +21,9 @@ from signed_exports import as_export, export_lines, records_of, shortened, signe
 from elspeth.core.landscape.keys import Keyring, SigningKeyError
 from elspeth.core.landscape.verification import jsonl, shared_lines
 from elspeth.core.landscape.verification.line_patterns import LinePatterns
-from elspeth.core.landscape.verification.signatures import _Digests
+from elspeth.core.landscape.verification.signatures import AcceptedSignatures, _Digests
 from elspeth.core.landscape.verification.verifier import Verifier
-from elspeth.core.landscape.verification.verify import Verification, verify
+from elspeth.core.landscape.verification.verify import Reason, Verification, verify
 
 OTHER_KEY = b"o" * 32
 
@@ -229,6 +229,49 @@ def test_signatures_whose_borders_have_moved_are_refused(
     assert [defect.line for defect in result.defects if defect.line] == [41, 42]
 
 
+def test_siblings_far_apart_are_compared_in_every_way(records: list[Record], ways: Verify) -> None:
+    """All signatures and the manifest fit."""
+    rows = [at for at, each in enumerate(records) if each["record_type"] == "row"]
+    after = next(at for at, each in enumerate(records) if each["record_type"] == "batch")
+    first, second = records[rows[0] : rows[1]], records[rows[1] : after]
+    swapped = [*records[: rows[0]], *second, *first, *records[after:]]
+    artifact = next(each for each in records if each["record_type"] == "artifact")
+    for changed, reason in ((swapped, Reason.ORDER), ([*records, artifact], Reason.DUPLICATE)):
+        result = ways(as_export(changed))
+        assert isinstance(result, Verification)
+        assert [defect.reason for defect in result.defects] == [reason]
+
+
+@pytest.mark.parametrize("key", [KEY, None])
+def test_a_part_that_is_signed_in_an_unsigned_export_is_refused_in_every_way(
+    key: bytes | None, records: list[Record], lines: list[bytes], ways: Verify
+) -> None:
+    first, end = (
+        max(at for at, each in enumerate(records) if each["record_type"] == "row"),
+        min(at for at, each in enumerate(records) if each["record_type"] == "batch"),
+    )
+    # From one border of the parts to another.
+    content = [*unsigned(records[:first]), *lines[first:end], *unsigned(records[end:])]
+    result = ways(b"".join(content), key, allow_unsigned=True)
+    assert isinstance(result, Verification)
+    assert result.defect_count == end - first
+
+
+def test_the_result_of_parts_is_that_of_a_whole_export_only_without_a_defect(
+    lines: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_lines, "PART_BYTES", 1500)
+    monkeypatch.setattr(shared_lines, "worker_pool", inline_pool)
+    path = tmp_path / "run.jsonl"
+    for content, is_shared in ((lines, True), (lines[:-1], False), ([*lines, lines[-1]], False)):
+        path.write_bytes(b"".join(content))
+        with path.open("rb") as file:
+            accepted = AcceptedSignatures((KEY,))
+            result = shared_lines.verify_in_parts(file, accepted, None, 2, 10**6)
+            assert file.tell() == 0
+        assert (result is not None) is is_shared
+
+
 def test_every_type_of_record_is_read_by_the_block(
     lines: list[bytes], records: list[Record]
 ) -> None:
@@ -348,7 +391,7 @@ class TestProcesses:
         path = tmp_path / "run.jsonl"
         path.write_bytes(b"".join(lines))
         part = shared_lines.Part(
-            str(path), (0, 0), 0, 1, "run", True, shared_lines.AcceptedSignatures((KEY,)), 10**6
+            str(path), (0, 0), 0, 1, "run", True, AcceptedSignatures((KEY,)), 10**6
         )
         assert shared_lines.check_part(part) is None
 

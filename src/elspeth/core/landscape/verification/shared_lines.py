@@ -23,6 +23,7 @@ from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
 from threading import Thread
 
+from elspeth.core.landscape.keys import SigningKeyError
 from elspeth.core.landscape.verification.defects import Verification
 from elspeth.core.landscape.verification.record_order import OrderInsideRun, Place, rules_inside
 from elspeth.core.landscape.verification.signatures import AcceptedSignatures, SignatureVerifier
@@ -178,7 +179,11 @@ def check_part(part: Part) -> CheckedPart | None:
         signatures = SignatureVerifier(part.accepted, collected)
         order = OrderInsideRun()
         verifier = Verifier(signatures, expected_run=part.run_id, order=order)
-        check_jsonl(FilePart(file, part.first, part.end), verifier, part.max_line_bytes)
+        try:
+            check_jsonl(FilePart(file, part.first, part.end), verifier, part.max_line_bytes)
+        except SigningKeyError:
+            # The export begins unsigned, so that no key was asked for.
+            return None
     if not verifier.is_open_and_valid or signatures.is_signed is not part.is_signed:
         return None
     return CheckedPart(verifier.counts, collected.joined(), order.outer)
@@ -231,7 +236,9 @@ def _borders(file: io.BufferedReader, size: int, max_line_bytes: int) -> Iterato
         file.seek(at)
         held = b""
         while True:
-            content = file.read(_SEARCHED_BYTES)
+            # As much again as is held, so that the time to find a border behind a long line is in
+            # proportion to it.
+            content = file.read(max(_SEARCHED_BYTES, len(held)))
             held += content
             # Only whole lines are searched, each with the newline before it.
             end = held.rfind(b"\n")
