@@ -170,9 +170,10 @@ def advice(growing: Sequence[GrowingQueries], axis: AxisGrowth) -> str:
                 f"pages of {worst.about}: read larger ones, or stream the rows of one query; if it "
                 f"is meant, declare it: allow({worst.about!r}, page=...)"
             )
-        usual = (words for size, words in _KNOWN_CHUNKS.items() if chunk.low <= size <= chunk.high)
-        source = next(usual, f"work done in chunks of {_sizes(chunk)}")
-        return f"{source}; if it is meant, declare it: allow({worst.about!r}, chunk=...)"
+        likely = [size for size in _KNOWN_CHUNKS if chunk.low <= size <= chunk.high][:1]
+        source = next(map(_KNOWN_CHUNKS.get, likely), f"work done in chunks of {_sizes(chunk)}")
+        declared = next(map(str, likely), "...")
+        return f"{source}; if it is meant, declare it: allow({worst.about!r}, chunk={declared})"
     if worst.trend.growth is Growth.LOGARITHMIC:
         return (
             f"a search that queries {worst.about} at every step: let the database search, with "

@@ -57,7 +57,7 @@ def test_the_message_shows_diagnosis_counts_shape_and_call_site() -> None:
         "at: tests/querygrowth/scenarios/loops.py:N in eager_load_in_chunks\n"
         "expected: the same count at every scale\n"
         "look at: selectinload, or IN lists split into chunks of 500; "
-        "if it is meant, declare it: allow('items', chunk=...)"
+        "if it is meant, declare it: allow('items', chunk=500)"
     )
 
 
