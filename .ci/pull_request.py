@@ -67,7 +67,7 @@ def write_comment(report: Path, environ: Mapping[str, str]) -> str:
         environ: The environment: TOKEN, PULL_REQUEST, EXPORTER, and GitHub's own variables.
 
     Returns:
-        What happened, in one line. A token that may not write is no error.
+        What happened, in one line. A token without the right to write is not an error.
     """
     page = report / "report.md"
     if not page.exists():

@@ -49,7 +49,7 @@ def failures_by_cause(results: Results) -> tuple[Failure, ...]:
     }
     found: dict[Judgement, list[Judgement]] = {}
     failures = results.failures
-    # A failure that others may follow from comes before them, whatever their order in the report.
+    # A failure that others may follow from comes before them in any order of the report.
     for judgement in sorted(failures, key=_depends_on_others):
         causes = list(found)
         cause = next(_causes_of(judgement, causes, bytes_targets), None)

@@ -163,7 +163,7 @@ class CountingCursor:
             _set_description(self, columns)
 
     def nextset(self) -> object:
-        """Go to the next result of the statement, which has columns of its own."""
+        """Go to the next result of the statement, which has other columns."""
         with suppress(AttributeError):
             _forget_description(self)
         return self._cursor.nextset()  # type: ignore[attr-defined]  # optional in PEP 249

@@ -106,8 +106,8 @@ def rows_must_be_constant(axis: AxisGrowth) -> bool:
     # A number, a text or a structure may be made of all rows, and nothing shows whether it is.
     if records is None or any(act.result is ResultKind.SUMMARY for act in axis.activities):
         return False
-    # Figures for two items, made of more and more rows, are no filter. Their first ten are, and so
-    # are whole numbers that stay the same: the keys of two items.
+    # Figures for two items, made of more and more rows, are not a filter. Their first ten are, and
+    # so are whole numbers that stay the same: the keys of two items.
     if records[0] == records[-1] and not axis.shows_records and not axis.same_keys:
         return False
     return records[-1] == records[-2]

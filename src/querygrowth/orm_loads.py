@@ -67,7 +67,7 @@ class Load(NamedTuple):
             relationships that lead to them.
         dynamic: For a query, the `dynamic` and `write_only` relationships that may have sent it:
             name and column, such as ("Order.items", "items.order_id").
-        alias: For a query, how its entity was made if it is no class, such as "aliased(Order)".
+        alias: For a query, how its entity was made if it is not a class, such as "aliased(Order)".
     """
 
     reason: str

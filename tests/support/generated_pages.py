@@ -160,7 +160,7 @@ def settings_page() -> str:
         "|---|---|---|---|---|",
         *_settings_rows(ElspethSettings, ""),
         "",
-        "The signing key is no setting: it comes from `ELSPETH_SIGNING_KEY` or a key file, see",
+        "The signing key is not a setting: it comes from `ELSPETH_SIGNING_KEY` or a key file, see",
         "[keys](verification.md#keys).",
         "",
     ]

@@ -242,7 +242,7 @@ class PathExport:
 
 @dataclass(frozen=True)
 class StreamExport:
-    """An export to standard output: what a reader gets before an error is no whole export."""
+    """An export to standard output: what a reader gets before an error is not a whole export."""
 
     database_url: str
     form: ExportForm

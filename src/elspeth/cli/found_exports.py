@@ -39,7 +39,7 @@ class FoundExports:
 
     exports: list[Path] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
-    """What is no export, with the reason."""
+    """What is not an export, with the reason."""
     missing: list[MissingExport] = field(default_factory=list)
     kept: defaultdict[Path, list[Path]] = field(default_factory=lambda: defaultdict(list))
     """By export: attestations of its place that stand in the folder under other names."""
@@ -106,10 +106,10 @@ def _find_in(folder: Path, found: FoundExports) -> None:
 
 
 def _reason_to_skip(path: Path) -> str | None:
-    """Return why something in a folder is no export; None for an export."""
+    """Return why something in a folder is not an export; None for an export."""
     if path.is_dir():
         if (path / SPREADSHEET_MARKER).exists():
-            return "a copy for spreadsheets, which is no evidence"
+            return "a copy for spreadsheets, which is not evidence"
         return None if _is_csv(path) else "a folder without an export in it"
     if not path.is_file():
         # Opening a pipe would wait for a writer.

@@ -52,7 +52,7 @@ def show_progress(db: LandscapeDB, run_id: str, *, quiet: bool) -> Iterator[OnPr
     )
     with bar:
         task = bar.add_task("records", total=total)
-        # A run that is written to meanwhile may yield more records than were counted.
+        # A run that is written to at the same time may yield more records than were counted.
         yield lambda done: bar.update(task, completed=min(done, total))
 
 

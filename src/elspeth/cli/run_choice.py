@@ -122,7 +122,7 @@ def read_moment(text: str, now: datetime) -> datetime:
         now: The present: no run has started after it.
 
     Raises:
-        UsageError: The text is no moment, or one in the future.
+        UsageError: The text is not a moment, or is one in the future.
     """
     try:
         moment = _moment(datetime.fromisoformat(text))

@@ -73,7 +73,7 @@ def lines_of_record(texts: Iterable[str]) -> list[str]:
 
 
 def difference(before: Sequence[str], after: Sequence[str]) -> list[str]:
-    """The lines that differ, in whatever order statements were sent; empty if none do."""
+    """The lines that differ, without regard to the order of statements; empty if none do."""
     gone = [f"- {line}" for line in before if line not in after]
     new = [f"+ {line}" for line in after if line not in before]
     if not gone and not new:

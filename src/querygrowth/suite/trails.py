@@ -38,7 +38,7 @@ class TestFiles:
         self._known: dict[str, bool] = {}
 
     def add(self, path: str) -> None:
-        """Note a file that a test was collected from, whatever its name is."""
+        """Note a file that a test was collected from, of any name."""
         self._known[path] = True
 
     def contains(self, path: str) -> bool:

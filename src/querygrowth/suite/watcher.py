@@ -43,7 +43,7 @@ class Watched:
 
 
 # In the threads and tasks that a test starts, the test is not on the stack. A request that a test
-# client runs there has a context of its own.
+# client runs there has its own context.
 _call: ContextVar[object] = ContextVar("querygrowth_call")
 
 

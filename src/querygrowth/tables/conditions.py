@@ -71,7 +71,7 @@ def parse_condition(name: str, text: str, columns: Iterable[str], dialect: str) 
     for column in tree.find_all(exp.Column):
         known = spelt.get(column.name.casefold())
         if known is None and column.this.args.get("quoted") and dialect == "sqlite":
-            # SQLite reads a quoted name that is no column as a text.
+            # SQLite reads a quoted name that is not a column as a text.
             column.replace(exp.Literal.string(column.name))
         elif known is None:
             raise UnknownConditionError(text)

@@ -81,7 +81,7 @@ def filled_axes(
     if axes is not None or not callable(action):
         found = schema.axes(user.asked)
         return found if axes is None else replace(found, axes=_with_sizes(axes))
-    # A table that cannot be filled is no obstacle unless the action uses it.
+    # A table that cannot be filled matters only if the action uses it.
     tried = schema.axes(user.asked, partial=not named)
     used = _used_by(action, tried, [*user.known])
     if named:

@@ -120,7 +120,7 @@ class _Chosen:
 
     def _note(self, line: "ParsedLine") -> None:
         place = ", ".join(filter(None, (line.file, f"{line.unit} {line.number}")))
-        # Of a file that is no export, the first lines say enough.
+        # Of a file that is not an export, the first lines say enough.
         if len(self.defects) < _MOST_DEFECTS:
             self.defects += [
                 (defect.reason.value, defect.message, place, line.number) for defect in line.defects
