@@ -38,7 +38,7 @@ def landscape(
     """A function that runs the command in this process, with a key in the environment."""
     monkeypatch.setenv(KEY_VARIABLE, KEY.decode())
     # On a busy machine, an export takes so long that it would write lines of progress.
-    monkeypatch.setattr("elspeth.cli.export.SECONDS_BETWEEN_LINES", inf)
+    monkeypatch.setattr("elspeth.cli.progress.SECONDS_BETWEEN_LINES", inf)
 
     def run(*arguments: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["landscape", *map(str, arguments)])

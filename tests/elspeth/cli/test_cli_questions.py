@@ -120,7 +120,7 @@ class TestNewerAuditTrail:
         assert verify(folder / "audit.jsonl", KEY).left_out == "nodes.colour,user_version=2"
         # The database may be on read-only media.
         with pytest.MonkeyPatch.context() as patched:
-            patched.delattr("elspeth.cli.main.recording_database")
+            patched.delattr("elspeth.cli.commands.reconcile.recording_database")
             assert landscape("reconcile", "--settings", chosen).out == "Nothing is pending.\n"
 
     def test_runs_are_listed_with_a_warning(self, landscape: Command, newer: str) -> None:
