@@ -346,6 +346,9 @@ def _flush_output(code: int) -> int:
         # Python flushes again at shutdown and would then exit with 120.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if code == ExitCode.PASSED:
+            # No message, as in `_run`.
+            if isinstance(error, BrokenPipeError):
+                return ExitCode.IO
             return fail(f"standard output: {error.strerror}", ExitCode.IO)
     return code
 
