@@ -17,7 +17,7 @@ from sqlalchemy import Column, DateTime, Float, Integer, Table, insert
 from elspeth.contracts import Determinism, ExportStatus, TriggerType
 from elspeth.contracts.errors import MAX_INTEGER
 from elspeth.core.landscape import LandscapeDB, schema
-from elspeth.core.landscape.export.record_types import RECORD_TYPES
+from elspeth.core.landscape.export.record_types import NODE_STATE, RECORD_TYPES
 
 RUN_IDS = (
     "ru_",
@@ -178,6 +178,8 @@ class Witness:
         table = schema.node_states_table
         row = self._row(table, token_id=token, node_id=node, step_index=step, attempt=attempt)
         status = row["status"]
+        # An export refuses an open state that holds a result.
+        row |= dict.fromkeys(NODE_STATE.null_when.get(status, ()))
         if status != "open":
             row["duration_ms"] = self._random.choice(_FLOATS)
             row["completed_at"] = self._random.choice(_MOMENTS)

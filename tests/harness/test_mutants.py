@@ -57,7 +57,7 @@ REFUSED = {"strip": " {} ", "lower": "{}", "enum-default": "mystery"}
 """By operator: the stored text of an enum that an export has to refuse; `{}` is a member's name."""
 
 REQUIRED = ("node_states/duration_ms", "node_states/completed_at")
-"""Columns that must hold a value in a state that has ended, and are ignored in any other."""
+"""Columns that must hold a value in a state that has ended, and none in an open one."""
 
 FILLED = [
     mutant
