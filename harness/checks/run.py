@@ -45,7 +45,7 @@ from harness.checks.large_runs import judge_boundaries, judge_large_run
 from harness.checks.memory import judge_leaks, judge_memory
 from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, sqlite_files
 from harness.checks.side_effects import judge_side_effects
-from harness.exporters.failure import BrokenRunnerError, ExportFailedError
+from harness.exporters.failure import UNNAMED, BrokenRunnerError, ExportFailedError
 from harness.exporters.measured import InThisProcess, Measured, as_measured
 from harness.exporters.subject import CONTROL, Subject, SubjectError, load_subject
 from querygrowth.reports import visible
@@ -217,7 +217,9 @@ def _run_check(check: Check, request: _Request) -> Iterator[CheckVerdict]:
         # Misuse, a fault of the harness, or SIGTERM, and no verdict: the command ends.
         raise
     except ExportFailedError as error:
-        verdict = replace(error.verdict, expected=_runs_to_its_end(check))
+        # A broken file does not say whose it is. The control writes to no descriptor of others.
+        named = candidate.name if error.verdict.subject == UNNAMED else error.verdict.subject
+        verdict = replace(error.verdict, subject=named, expected=_runs_to_its_end(check))
         yield CheckVerdict(check, request.backend, verdict)
     except (Exception, SystemExit) as error:
         # A signal ends the command by SystemExit. A candidate of another process cannot raise it.

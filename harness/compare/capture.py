@@ -4,7 +4,6 @@ A comparison reads captures only. The two exporters then need not run at the sam
 in memory allows one transaction), records can be read twice, and memory does not grow with the run.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.output.publish import CSV_NAMES, publish_csv, publish_jsonl
 from harness.exporters.canonical_json import canonical
+from harness.exporters.failure import read_records
 from harness.exporters.manifest_time import ManifestTime, digest_lines
 from harness.exporters.measured import Measured, as_measured
 from harness.exporters.observation import ExportTask
@@ -68,8 +68,7 @@ class Spool:
     path: Path
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        with self.path.open(encoding="ascii") as file:
-            yield from map(json.loads, file)
+        return read_records(self.path)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import IO, Any, Protocol, TypeAlias
 from uuid import uuid4
 from weakref import finalize
 
+from harness.exporters.failure import OTHER_DESCRIPTOR
 from harness.exporters.probe.host import LOST_PIPES
 from harness.exporters.subject import SubjectError
 
@@ -174,7 +175,7 @@ class ChildProcess:
         try:
             answer: Mapping[str, Any] = json.loads(line)
         except ValueError:
-            raise NoAnswerError("it wrote to a descriptor that is not its own") from None
+            raise NoAnswerError(OTHER_DESCRIPTOR) from None
         return answer
 
     def left_behind(self) -> list[str]:

@@ -1,6 +1,9 @@
 """The errors of an export: the exporter did not finish it, or the harness could not run it."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from querygrowth.call_sites import CallSite
 from querygrowth.reports import visible
@@ -11,6 +14,12 @@ _SHOWN_FRAMES = 3
 
 HANG = "hang"
 """The kind of a failed verdict on an export that did not end in time."""
+
+OTHER_DESCRIPTOR = "it wrote to a descriptor that is not its own"
+"""What is said of an exporter that wrote to a pipe or a file of the harness."""
+
+UNNAMED = "the exporter"
+"""The name in an error that is found in a file, and not at the exporter."""
 
 
 class ExportFailedError(Exception):
@@ -45,6 +54,24 @@ class ExportFailedError(Exception):
             kind=HANG if timed_out else CRASH,
         )
         super().__init__(f"{name}: {message}{f' at {site}' if site else ''}")
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a file that was written in the process of an exporter.
+
+    Raises:
+        ExportFailedError: The file holds something else. The harness writes records only, so that
+            the exporter wrote to the file itself.
+    """
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                record = None
+            if not isinstance(record, dict):
+                raise ExportFailedError(UNNAMED, OTHER_DESCRIPTOR)
+            yield record
 
 
 class BrokenRunnerError(Exception):

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from elspeth.core.landscape import LandscapeDB
 from harness.exporters.canonical_json import canonical
+from harness.exporters.failure import read_records
 from harness.exporters.observation import (
     ExportTask,
     MemoryUse,
@@ -181,6 +182,6 @@ def _make_canonical(path: Path) -> None:
     """Rewrite a file of JSON lines as canonical JSON, as `write_jsonl` of `subject` writes it."""
     plain = path.with_suffix(".plain")
     path.rename(plain)
-    with plain.open(encoding="ascii") as lines, path.open("wb") as file:
-        for line in lines:
-            file.write(canonical(json.loads(line)) + b"\n")
+    with path.open("wb") as file:
+        for record in read_records(plain):
+            file.write(canonical(record) + b"\n")

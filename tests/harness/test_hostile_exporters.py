@@ -1,7 +1,10 @@
 """An exporter that harms its process, the database or the harness gets a verdict that names it."""
 
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import hostile_exporters
@@ -43,12 +46,13 @@ CRASHES = {
     "Segfaults": "its process was killed by SIGSEGV",
     "ClosesAllDescriptors": "it closed the harness's descriptors",
     "WritesToAllDescriptors": "it wrote to a descriptor that is not its own",
+    "WritesToOpenFiles": "it wrote to a descriptor that is not its own",
 }
 FAILURES = {
     "RaisesWhenItIsMade": "expected no error, found RuntimeError",
     "NeverEnds": "records, record",
     "YieldsNumbers": "record 1 is not a dict with text keys, but 1",
-    "ReturnsNone": "expected no error, found TypeError",
+    "ReturnsNone": "expected no error, found export_run returned a NoneType instead of records",
     "ForksAndGoesOn": "duplicate, run",
     "LocksTheDatabase": "it holds a lock on the database",
     "LeavesAProcess": "processes behind: ",
@@ -108,6 +112,26 @@ def test_a_hostile_exporter_fails_in_one_line_that_names_the_harm(
     assert all(each.subject == exporter for each in failed)
     if exporter in CRASHES:
         assert named[0].kind == CRASH
+
+
+@pytest.mark.parametrize("exporter", ["ClosesAllDescriptors", "WritesToAllDescriptors"])
+def test_files_that_the_harness_has_open_change_no_verdict(
+    setup: CheckSetup, exporter: str
+) -> None:
+    """The pipes of the exporter's process have high numbers here, and low ones there."""
+    with ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(Path(os.devnull).open("rb"))
+        (first, *_) = verdicts(f"hostile_exporters:{exporter}", setup, Check.PLAN)
+    assert (first.seen, first.kind) == (CRASHES[exporter], CRASH)
+
+
+def test_a_broken_file_of_records_is_no_fault_of_the_harness(setup: CheckSetup) -> None:
+    strict = replace(setup, is_strict=True)
+    found = verdicts("hostile_exporters:WritesToOpenFiles", strict, Check.PLAN, Check.SNAPSHOT)
+    assert [each.subject for each in found if each.seen == CRASHES["WritesToOpenFiles"]] == [
+        "WritesToOpenFiles"
+    ] * 2, found
 
 
 @pytest.mark.parametrize("exporter", HANGS)

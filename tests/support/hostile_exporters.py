@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -111,16 +112,37 @@ class ReturnsNone(Hostile):
 
 class ClosesAllDescriptors(Hostile):
     def harm(self) -> None:
-        os.closerange(0, 256)
+        os.closerange(0, max(_descriptors()) + 1)
 
 
 class WritesToAllDescriptors(Hostile):
     def harm(self) -> None:
-        for descriptor in range(3, 30):
-            try:
+        _write_to(_descriptors())
+
+
+class WritesToOpenFiles(Hostile):
+    """Writes to the harness's file of records, and not to its pipes."""
+
+    def harm(self) -> None:
+        _write_to(each for each in _descriptors() if _leads_to_records(each))
+
+
+def _descriptors() -> list[int]:
+    return sorted(int(each.name) for each in Path("/proc/self/fd").iterdir())
+
+
+def _leads_to_records(descriptor: int) -> bool:
+    try:
+        return Path(f"/proc/self/fd/{descriptor}").readlink().name == "records"
+    except OSError:
+        return False
+
+
+def _write_to(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        if descriptor > 2:
+            with suppress(OSError):
                 os.write(descriptor, b"nonsense\n")
-            except OSError:
-                continue
 
 
 class LocksTheDatabase(Hostile):

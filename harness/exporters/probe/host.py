@@ -52,8 +52,9 @@ class Pipes:
 
     def __init__(self, requests: int, answers: int) -> None:
         """Take over two descriptors."""
-        for descriptor in (requests, answers):
-            os.set_inheritable(descriptor, False)
+        # Their numbers are those of the harness's process, and high if it has many files open. An
+        # exporter that uses descriptors which are not its own must not do another harm then.
+        requests, answers = _lowest(requests), _lowest(answers)
         self._requests = os.fdopen(requests, encoding="utf-8")
         self._answers = answers
         self._pid = os.getpid()
@@ -76,6 +77,13 @@ class Pipes:
                 data = data[os.write(self._answers, data) :]
         except OSError:
             os._exit(LOST_PIPES)
+
+
+def _lowest(descriptor: int) -> int:
+    """Move a descriptor to the lowest free number, which no program inherits."""
+    moved = os.dup(descriptor)
+    os.close(descriptor)
+    return moved
 
 
 class Host:
