@@ -32,6 +32,11 @@ FAILING = {
         "test_the_join_gives_the_same",
     },
 }
+RUNS: dict[Path, tuple[tuple[str, ...], ...]] = {
+    GUIDE: ((),),
+    # The report of the readme is on "the tests above", and other examples follow it.
+    README: (("test_shop.py",), ("test_filled_shop.py", "test_rewritten_shop.py")),
+}
 
 
 def blocks(page: Path, kind: str) -> Iterator[tuple[str, str]]:
@@ -50,20 +55,16 @@ def comparable(line: str) -> str:
 def test_the_examples_pass_and_fail_as_the_page_says(pytester: pytest.Pytester, page: Path) -> None:
     # The readme's examples use the shop of the guide.
     for name, content in [*blocks(GUIDE, "python"), *blocks(page, "python"), *blocks(page, "ini")]:
-        if page == GUIDE or name in {
-            "shop.py",
-            "conftest.py",
-            "test_shop.py",
-            "test_filled_shop.py",
-            "test_rewritten_shop.py",
-        }:
+        if page == GUIDE or name in {"shop.py", "conftest.py"}.union(*RUNS[page]):
             (pytester.path / name).write_text(f"# {name}\n{content}")
     # In another process, because the example modules have the names of some modules here.
-    result = pytester.runpytest_subprocess(*OPTIONS, "--queries", "-rA")
-    printed = "\n".join(result.outlines)
+    outlines: list[str] = []
+    for files in RUNS[page]:
+        outlines += pytester.runpytest_subprocess(*OPTIONS, "--queries", "-rA", *files).outlines
+    printed = "\n".join(outlines)
     assert set(re.findall(r"^FAILED \S+::(\w+)", printed, re.MULTILINE)) == FAILING[page]
     assert "ERROR" not in printed
-    lines = pytest.LineMatcher([comparable(line) for line in result.outlines])
+    lines = pytest.LineMatcher([comparable(line) for line in outlines])
     for _, shown in blocks(page, "text"):
         lines.re_match_lines([as_pattern(comparable(line)) for line in shown.splitlines()])
 
