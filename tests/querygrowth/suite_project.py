@@ -1,5 +1,7 @@
 """A small project whose suite is watched: an application, its faults, and their repaired twins."""
 
+from pathlib import Path
+
 import pytest
 from test_pytest_plugin import OPTIONS as PLUGIN_OPTIONS
 
@@ -166,7 +168,12 @@ def session():
 
 
 def write_project(pytester: pytest.Pytester, **modules: str) -> None:
-    """Write the application and its conftest.py, and further modules."""
+    """Write the application and its conftest.py, and further modules.
+
+    The modules here are imported in the same process, and an inner one of their name would not be.
+    """
+    here = {each.stem for each in Path(__file__).parent.glob("*.py")}
+    assert not here & modules.keys(), "an inner module has the name of one of these tests"
     pytester.makepyfile(models=MODELS, faults=FAULTS, repaired=REPAIRED, conftest=CONFTEST)
     pytester.makepyfile(**modules)
     pytester.syspathinsert()

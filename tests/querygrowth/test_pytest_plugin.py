@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import greenlet  # noqa: F401  # kept for later inner suites: SQLAlchemy imports it only once
 import pytest
 import sqlalchemy.dialects.sqlite.aiosqlite
 import sqlalchemy.orm  # noqa: F401

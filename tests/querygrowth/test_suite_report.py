@@ -382,7 +382,7 @@ def test_queries_are_allowed_by_block_decorator_and_marker(pytester: pytest.Pyte
 def test_growth_that_a_test_proves_is_called_proven(pytester: pytest.Pytester) -> None:
     write_project(
         pytester,
-        test_growth="""
+        test_shop_growth="""
         import faults
         from contextlib import contextmanager
         from conftest import Base, Customer, Item, Order, StaticPool
@@ -413,8 +413,8 @@ def test_growth_that_a_test_proves_is_called_proven(pytester: pytest.Pytester) -
         """,
     )
     (found,) = findings(pytester, passed=1, failed=1)
-    assert found["proven_by"] == ["test_growth.py::test_grows"]
-    assert found["tests"] == ["test_growth.py::test_pattern"]
+    assert found["proven_by"] == ["test_shop_growth.py::test_grows"]
+    assert found["tests"] == ["test_shop_growth.py::test_pattern"]
 
 
 def test_findings_of_one_loop_are_shown_together(pytester: pytest.Pytester) -> None:
@@ -434,7 +434,7 @@ def test_findings_of_one_loop_are_shown_together(pytester: pytest.Pytester) -> N
             for key in (1, 2, 3):
                 close(session, key)
         """,
-        test_work="import work\ndef test_work(session): work.close_all(session)",
+        test_shop_work="import work\ndef test_work(session): work.close_all(session)",
     )
     result = pytester.runpytest(*OPTIONS, "--queries")
     result.stdout.fnmatch_lines(
@@ -473,7 +473,7 @@ def test_filters_without_an_index_are_found_on_request(pytester: pytest.Pytester
             session.scalars(select(Order).where(or_(Order.id == 1, Order.state == "new"))).all()
             session.scalars(select(Order)).all()
         """,
-        test_search="""
+        test_shop_search="""
         import search
         def test_all(session):
             search.found(session), search.range_of(session), search.written(session)

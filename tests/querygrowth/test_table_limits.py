@@ -28,9 +28,7 @@ from querygrowth.table_names import TableNames, are_same, bare_name, is_named, q
 from querygrowth.verdict import InconclusiveWarning, Outcome, VerdictError
 
 Send = Callable[[Connection], object]
-COUNTER = QueryCounter(
-    "test", CallSite("test.py", 1, "test"), Project(), None, lambda _counts: None
-)
+COUNTER = QueryCounter("test", CallSite("test.py", 1, "test"), Project(), None)
 
 
 @pytest.fixture
