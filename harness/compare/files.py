@@ -124,7 +124,7 @@ def _is_sound_manifest(expected: Path, found: Path, mismatch: _Mismatch, key: by
     read = _manifest_row if expected.suffix == ".csv" else _manifest_line
     try:
         manifests = [read(path, mismatch.line_offset) for path in (expected, found)]
-    except ValueError:
+    except (ValueError, csv.Error):
         return False
     return same_record(*(without_time(manifest, key) for manifest in manifests))
 
@@ -135,6 +135,9 @@ def _manifest_line(path: Path, offset: int) -> Record:
         file.seek(offset)
         line = file.read(_CHUNK_BYTES)
     record: Record = json.loads(line)
+    # A candidate may write any value as a line.
+    if not isinstance(record, dict):
+        raise ValueError("not a record")
     if record.get("record_type") != MANIFEST or rfc8785.dumps(dict(record)) + b"\n" != line:
         raise ValueError("not a canonical manifest")
     return record

@@ -306,6 +306,24 @@ def test_a_manifest_that_is_wrong_in_a_file_only_is_caught_without_a_clock_too(
     assert (difference.kind, difference.place) == (Kind.BYTES, "csv/manifest.csv")
 
 
+@pytest.mark.parametrize("line", [b"[]", b"null", b"7", b'"x"', b"{}", b"{", b"\xff", b""])
+def test_any_last_line_of_a_file_is_a_difference_without_a_clock(
+    one_run: LandscapeDB, line: bytes
+) -> None:
+    class WritesAnyManifest(WithoutClock):
+        def write_jsonl(self, run_id: str, path: Path, sign: bool = False, **_: Any) -> Any:
+            published = super().write_jsonl(run_id, path, sign=sign)
+            *records, _manifest = path.read_bytes().splitlines(keepends=True)
+            path.write_bytes(b"".join(records) + line + b"\n")
+            return published
+
+    difference = compare_exports(
+        one_run, SPEC.run_id, candidate=subject(WritesAnyManifest)
+    ).difference
+    assert difference is not None
+    assert difference.kind is Kind.BYTES
+
+
 @pytest.mark.parametrize(
     ("signed_over", "hint"),
     [

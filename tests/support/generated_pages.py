@@ -39,8 +39,8 @@ standard error that begins with `error: `.
 | 130, 143 | ended by SIGINT, SIGTERM; the unfinished file is removed |"""
 
 _SETTINGS_INTRODUCTION = """\
-Of the harness: `[tool.landscape-harness]` in the `pyproject.toml` of the checkout on trial, or a file
-named by `--config`: [saved options](foreign-checkout.md#saved-options). Of the pytest plugin:
+Of the harness: `[tool.landscape-harness]` in the `pyproject.toml` of the checkout on trial, or a
+file named by `--config`: [saved options](foreign-checkout.md#saved-options). Of the pytest plugin:
 [counting queries](query-counting.md). The rest of this page is about the audit trail.
 
 A pipeline exports a run when it ends, if its settings ask for it
@@ -54,11 +54,11 @@ sinks:
   audit: {plugin: json, options: {path: runs/audit.jsonl}}
 ```
 
-The run's `export_status` holds the outcome. `landscape export --settings FILE` does the same by hand,
-and `landscape reconcile --settings FILE` settles what was cut off. They read the keys below. Keys of
-other sections are ignored; an unknown key inside `landscape` is refused. An environment variable
-overrides a key of the file. `ELSPETH_LANDSCAPE__URL` also names the database of commands that are
-called without `--db`."""
+The run's `export_status` holds the outcome. `landscape export --settings FILE` does the same by
+hand, and `landscape reconcile --settings FILE` settles what was cut off. They read the keys below.
+Keys of other sections are ignored; an unknown key inside `landscape` is refused. An environment
+variable overrides a key of the file. `ELSPETH_LANDSCAPE__URL` also names the database of commands
+that are called without `--db`."""
 
 
 def cli_page() -> str:
