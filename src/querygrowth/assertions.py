@@ -18,6 +18,7 @@ from querygrowth.budget import is_plainly_kept
 from querygrowth.call_sites import CallSite, Project
 from querygrowth.contract import QueryContract, check_contract, judge_vacuity
 from querygrowth.database import tables_of
+from querygrowth.first_argument import signature_of
 from querygrowth.growth import measure_growth
 from querygrowth.growth_report import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
@@ -69,6 +70,7 @@ def assert_query_growth(
     Raises:
         VerdictError: At least one verdict failed, or the contract names a table that does not
             exist. The message shows all failed verdicts.
+        TypeError: The action does not take one argument.
         ValueError: The arguments are wrong; see `measure_growth`.
 
     Warns:
@@ -76,6 +78,7 @@ def assert_query_growth(
     """
     __tracebackhide__ = True  # in pytest, the failing line is the caller's
     check_contract(contract)
+    _check_action(action)
     filling = (models, tables, new_database, overrides)
     if any(each is not None for each in filling):
         from querygrowth.tables import filled_axes  # most tests need none of it
@@ -112,6 +115,20 @@ def assert_query_growth(
     # passed without a word would hide that nothing was tried.
     warn_of_inconclusive(verdicts)
     return report
+
+
+def _check_action(action: Action) -> None:
+    """Refuse an action that cannot be called with the engine, before any data is made."""
+    signature = signature_of(action)
+    if signature is None:
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise TypeError(
+            f"query_growth calls the action with one argument, the engine of each size ({error}); "
+            "write lambda engine: ..., or with models= also lambda session: ..."
+        ) from None
 
 
 def _largest(scales: object) -> int:

@@ -348,6 +348,22 @@ def test_limits_of_zero_and_fractions_of_rows_are_limits() -> None:
     assert len(failures(limits, activity(core_loop, orders=2))) == 4
 
 
+def _takes_two(engine: object, order: int) -> None: ...
+
+
+@pytest.mark.parametrize("action", [lambda: None, _takes_two, [].clear])
+@pytest.mark.parametrize("options", [{"axes": ["orders"]}, {"models": object}], ids=list)
+def test_an_action_that_cannot_be_called_with_an_engine_is_refused_before_anything_runs(
+    action: Any, options: Any
+) -> None:
+    def never(**_sizes: object) -> None:
+        raise AssertionError("something ran")
+
+    populate = never if "axes" in options else None
+    with pytest.raises(TypeError, match=r"^query_growth calls the action with one argument, .*\)"):
+        assert_query_growth(action, populate, **options)
+
+
 @pytest.mark.parametrize("contract", [5, 0, {}, "items", QueryContract])
 def test_what_is_not_a_contract_is_refused_before_anything_runs(
     contract: object, count_queries
