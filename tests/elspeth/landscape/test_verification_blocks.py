@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import rfc8785
 from command_line import Command
-from parsed_lines import read_jsonl
 from sample_run import KEY, Record
 from signed_exports import as_export, export_lines, records_of, shortened, signed
 
 from elspeth.core.landscape.keys import Keyring, SigningKeyError
 from elspeth.core.landscape.verification import jsonl, shared_lines
+from elspeth.core.landscape.verification.jsonl import read_jsonl
 from elspeth.core.landscape.verification.line_patterns import LinePatterns
 from elspeth.core.landscape.verification.signatures import AcceptedSignatures, _Digests
 from elspeth.core.landscape.verification.verifier import Verifier

@@ -4,12 +4,11 @@ from io import BytesIO
 
 import pytest
 import rfc8785
-from parsed_lines import read_jsonl
 from sample_run import KEY
 from signed_exports import Record, signed
 
 from elspeth.core.landscape.verification.defects import MAX_LINE_BYTES, ParsedLine
-from elspeth.core.landscape.verification.jsonl import FastPath
+from elspeth.core.landscape.verification.jsonl import FastPath, read_jsonl
 from elspeth.core.landscape.verification.record_shapes import SHAPES
 from elspeth.core.landscape.verification.signatures import AcceptedSignatures, SignatureVerifier
 

@@ -3,10 +3,10 @@
 from io import BytesIO
 
 import pytest
-from parsed_lines import read_jsonl
 from sample_run import KEY
 from signed_exports import Record, as_export
 
+from elspeth.core.landscape.verification.jsonl import read_jsonl
 from elspeth.core.landscape.verification.record_order import (
     KEYS_REMEMBERED,
     RecordOrder,

@@ -7,11 +7,11 @@ from io import BytesIO
 from itertools import combinations, islice
 
 import pytest
-from parsed_lines import read_jsonl
 from sample_run import KEY
 from signed_exports import EVERY_TYPE, as_export, export_lines, records_of, shortened
 
 from elspeth.core.landscape.verification.defects import ParsedLine
+from elspeth.core.landscape.verification.jsonl import read_jsonl
 from elspeth.core.landscape.verification.signatures import AcceptedSignatures, SignatureVerifier
 from elspeth.core.landscape.verification.verifier import Verifier
 from elspeth.core.landscape.verification.verify import Reason, Verification

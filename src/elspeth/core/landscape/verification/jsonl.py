@@ -185,6 +185,16 @@ def read_lines(
         yield parsed
 
 
+def read_jsonl(file: ReadableLines, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[ParsedLine]:
+    """Yield every line of an export, one by one. Raises OSError."""
+    fast_path = FastPath(max_line_bytes)
+    number = 1
+    for block in read_blocks(file, max_line_bytes):
+        for line in read_lines(block, number, fast_path, max_line_bytes):
+            yield line
+            number = line.number + 1
+
+
 def _read_exactly(number: int, line: bytes, max_line_bytes: int) -> ParsedLine:
     """Read a line by the definitions: `json`, `rfc8785` and the fields of its type."""
     if len(line) > max_line_bytes:

@@ -13,7 +13,7 @@ from elspeth.core.landscape.verification.defects import (
     ParsedLine,
     Reason,
 )
-from elspeth.core.landscape.verification.jsonl import FastPath, read_blocks, read_lines
+from elspeth.core.landscape.verification.jsonl import read_jsonl
 from elspeth.core.landscape.verification.original_json import Form, form_of, read_original
 
 
@@ -42,18 +42,12 @@ def opened(path: Path, resources: ExitStack) -> tuple[Form, io.BufferedReader | 
 def _lines(
     path: Path, form: Form, content: io.BufferedReader | None, max_line_bytes: int
 ) -> Iterator[ParsedLine]:
-    """Yield the lines of an export, as `opened` has opened it."""
+    """Return the lines of an export, as `opened` has opened it."""
     if content is None:
-        yield from read_csv(path, max_line_bytes)
-    elif form.is_original:
-        yield from read_original(content, form, max_line_bytes)
-    else:
-        fast_path = FastPath(max_line_bytes)
-        number = 1
-        for block in read_blocks(content, max_line_bytes):
-            for line in read_lines(block, number, fast_path, max_line_bytes):
-                yield line
-                number = line.number + 1
+        return read_csv(path, max_line_bytes)
+    if form.is_original:
+        return read_original(content, form, max_line_bytes)
+    return read_jsonl(content, max_line_bytes)
 
 
 def read_records(path: Path, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[ParsedLine]:
