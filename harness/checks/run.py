@@ -59,7 +59,7 @@ class CheckSetup:
     """The environment of checks: reference runs by backend, the control, and a folder for files.
 
     There are runs on PostgreSQL only if a server was named. If `is_strict`, an error that the
-    candidate's process did not raise ends the checks, and is no failure of the candidate.
+    candidate's process did not raise ends the checks, and is not a failure of the candidate.
     """
 
     runs: Mapping[str, ReferenceRuns]

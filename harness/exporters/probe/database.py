@@ -92,7 +92,7 @@ def open_database(access: dict[str, Any]) -> Any:
 
 
 def _require_engine(name: str, engine: Any) -> None:
-    """Refuse what is no engine of SQLAlchemy, such as a URL or an engine of asyncio."""
+    """Refuse what is not an engine of SQLAlchemy, such as a URL or an engine of asyncio."""
     from sqlalchemy import Engine
 
     if not isinstance(engine, Engine):

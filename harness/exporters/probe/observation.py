@@ -93,7 +93,7 @@ def observe(
             classes, or only in the folder of the exporter.
     """
     project = project_of(factory)
-    # Who asks for the observation is no caller of the exporter's: this differs between processes.
+    # Who asks for the observation does not call the exporter: this differs between processes.
     around = StackWalker(project).callers(sys._getframe()).chain
     counted = [each for each in work if each != VM_STEPS or has_vm_steps(engine)]
     if VM_STEPS in counted:

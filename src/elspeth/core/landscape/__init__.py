@@ -4,7 +4,7 @@
 # original audit trail. Code that was written against it imports them from here.
 
 #
-# A name is imported at its first use: whoever verifies an export needs no recorder and no database.
+# A name is imported at its first use: to verify an export takes no recorder and no database.
 from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType

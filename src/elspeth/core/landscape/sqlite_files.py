@@ -189,7 +189,7 @@ def _locked_inodes(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _copied(path: Path) -> SqliteReader | None:
-    """Copy a database and its log to a private folder; return None if it changed meanwhile."""
+    """Copy a database and its log to a private folder; return None if it changed during that."""
     folder = TemporaryDirectory(prefix="landscape-read-")
     copy = None
     try:
@@ -208,7 +208,7 @@ def _copied(path: Path) -> SqliteReader | None:
 
 
 def _copy_into(folder: Path, path: Path) -> Path | None:
-    """Return the copy of a database; None if it was written to meanwhile."""
+    """Return the copy of a database; None if it was written to during that."""
     leftovers = _leftovers(path)
     before = _states(path)
     copy = folder / path.resolve().name

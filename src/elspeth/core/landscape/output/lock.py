@@ -1,6 +1,6 @@
 """The lock of an export's target: one process at a time writes, renames or removes there."""
 
-# The lock is a file of its own beside the target, not the unfinished export: that is renamed to the
+# The lock is a separate file beside the target, not the unfinished export: that is renamed to the
 # target while there is still something to remove, and its lock would then exclude nobody.
 
 import errno

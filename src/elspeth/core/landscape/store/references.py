@@ -63,7 +63,7 @@ def refuse_mixed_runs(connection: Connection, references: Sequence[Reference]) -
         references: What is referred to. The first one says which run the others have to be of.
 
     Raises:
-        RecordingError: An entity belongs to another run than the first, or an id is no text.
+        RecordingError: An entity belongs to another run than the first, or an id is not text.
     """
     given = [reference for reference in references if reference.entity_id is not None]
     for reference in given:
