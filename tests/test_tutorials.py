@@ -18,6 +18,7 @@ PAGES = [
     if "```console" in page.read_text(encoding="utf-8")
 ]
 IS_NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+NEEDED = re.compile(r"^<!-- needs: (.*) -->$", re.MULTILINE)  # modules that may be absent
 BLOCK = re.compile(
     r"^(?:<!-- (?P<note>[^\n]*) -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -85,6 +86,9 @@ def commands(block: str) -> list[tuple[str, list[str]]]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_does_what_it_shows(page: Path, tmp_path: Path) -> None:
     shell, ran = Shell(tmp_path), 0
+    needed = NEEDED.search(page.read_text(encoding="utf-8"))
+    for module in needed[1].split() if needed else ():
+        pytest.importorskip(module)
     for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
         note = block["note"] or ""
         if note.startswith("file: "):
