@@ -151,6 +151,69 @@ def test_repaired_code_and_loops_of_tests_are_silent(pytester: pytest.Pytester) 
     ] == []
 
 
+DRIVER = """
+from sqlalchemy import MetaData, select
+from models import Customer
+
+def steps(session, keys):
+    names = []
+    for key in keys:
+        names.append((yield select(Customer.name).where(Customer.id == key)))
+    return names
+
+def drive(session, flow):
+    answer = None
+    try:
+        while True:
+            answer = session.scalar(flow.send(answer))
+    except StopIteration as stop:
+        return stop.value
+
+def names(session, keys):
+    return drive(session, steps(session, keys))
+
+def schema(session):
+    found = MetaData()
+    for name in ("customers", "orders", "items"):
+        found.reflect(session.connection(), only=[name])
+    return found
+"""
+
+
+def test_a_loop_that_drives_one_call_and_one_that_reads_the_schema(
+    pytester: pytest.Pytester,
+) -> None:
+    write_project(
+        pytester,
+        driver=DRIVER,
+        test_driven="""
+        import driver
+
+        def test_calls(session):
+            for key in (1, 2, 3):
+                assert driver.names(session, [key])
+                session.rollback()
+
+        def test_the_schema(session):
+            driver.schema(session)
+        """,
+    )
+    assert findings(pytester, passed=2) == []
+    write_project(
+        pytester,
+        test_driven="""
+        import driver
+
+        def test_calls(session):
+            for _ in range(2):
+                assert driver.names(session, [1, 2, 3])
+                session.rollback()
+        """,
+    )
+    [found] = findings(pytester, passed=1)
+    assert (found["rule"], found["most"]) == ("repeated-statement", 3)
+
+
 def test_what_tests_send_themselves_is_listed_apart(pytester: pytest.Pytester) -> None:
     write_project(
         pytester,

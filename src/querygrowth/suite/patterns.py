@@ -35,6 +35,10 @@ _BY_REASON: Mapping[str, Rule] = {
 _COLUMNS = re.compile(r"\bSELECT (?:DISTINCT )?(?:(?!SELECT ).)*? FROM ")
 _LIMIT = re.compile(r"\bLIMIT\b|\bFETCH (?:FIRST|NEXT)\b")
 _BY_KEY = re.compile(r"[^<>!]= \?|\? = |\bIN \(|\bIS \?")
+# What the database knows of its schema. SQLAlchemy asks for it once per table, as in `reflect()`.
+_CATALOGUE = re.compile(
+    r"\bsqlite_(?:temp_)?(?:master|schema)\b|\bpg_catalog\b|\binformation_schema\b", re.IGNORECASE
+)
 _FEW_VALUES = 8  # more values than placeholders in the shape: beyond them, an IN list is a chunk
 _VALUES = re.compile(r"(INTO [^\s(]+) ?\(.*$|( SET ).*?(?= WHERE |$)")
 
@@ -182,7 +186,9 @@ def _rule_of(query: Query) -> Rule | None:
     # An eager load follows the query whose option asked for it, and a flush reads what it wrote.
     if query.operation != "SELECT" or (load and load.reason in (Reason.EAGER, Reason.FLUSH)):
         return None
-    return None if query.shape.table == NO_TABLE else rules.REPEATED_STATEMENT
+    if query.shape.table == NO_TABLE or _CATALOGUE.search(query.shape.text):
+        return None
+    return rules.REPEATED_STATEMENT
 
 
 def _is_of_many(query: Query) -> bool:
@@ -268,7 +274,9 @@ def _most_of_way(group: Sequence[Sent]) -> int:
     if trail.loop is not None:
         if not trail.may_be_called_again:
             return len(group)
-        return max(Counter(sent.call for sent in group).values())
+        # The loop may only drive one call, such as one that sends values into a generator. The
+        # calls that the test repeats then differ by their transactions alone.
+        return max(Counter((sent.call, sent.transaction) for sent in group).values())
     if trail.may_be_called_again or trail.in_test_code:
         return 0
     # A library repeats it. It may run several requests for one call of the test.
