@@ -172,6 +172,13 @@ def drive(session, flow):
 def names(session, keys):
     return drive(session, steps(session, keys))
 
+def commit_each(session):
+    found = []
+    for customer in session.scalars(select(Customer.id)).all():
+        found.append(session.scalar(select(Customer.name).where(Customer.id == customer)))
+        session.commit()
+    return found
+
 def schema(session):
     found = MetaData()
     for name in ("customers", "orders", "items"):
@@ -208,10 +215,19 @@ def test_a_loop_that_drives_one_call_and_one_that_reads_the_schema(
             for _ in range(2):
                 assert driver.names(session, [1, 2, 3])
                 session.rollback()
+
+        def test_calls_that_commit_in_their_loop(session):
+            for _ in range(2):
+                assert len(driver.commit_each(session)) == 3
         """,
     )
-    [found] = findings(pytester, passed=1)
-    assert (found["rule"], found["most"]) == ("repeated-statement", 3)
+    found = findings(pytester, passed=2)
+    assert sorted(
+        (each["rule"], each["place"].partition("::")[2], each["most"]) for each in found
+    ) == [
+        ("repeated-statement", "commit_each", 3),
+        ("repeated-statement", "drive", 3),
+    ]
 
 
 def test_what_tests_send_themselves_is_listed_apart(pytester: pytest.Pytester) -> None:

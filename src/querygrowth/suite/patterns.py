@@ -274,9 +274,13 @@ def _most_of_way(group: Sequence[Sent]) -> int:
     if trail.loop is not None:
         if not trail.may_be_called_again:
             return len(group)
-        # The loop may only drive one call, such as one that sends values into a generator. The
-        # calls that the test repeats then differ by their transactions alone.
-        return max(Counter((sent.call, sent.transaction) for sent in group).values())
+        calls = Counter(sent.call for sent in group)
+        if len(calls) == 1 and trail.test_place is not None:
+            # Nothing outside of the loop tells one call from the next. The loop may only drive a
+            # single call, as one that sends values into a generator does. Then the calls of a test
+            # differ by their transactions alone.
+            return max(Counter(sent.transaction for sent in group).values())
+        return max(calls.values())
     if trail.may_be_called_again or trail.in_test_code:
         return 0
     # A library repeats it. It may run several requests for one call of the test.
