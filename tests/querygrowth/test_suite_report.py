@@ -153,7 +153,7 @@ def test_repaired_code_and_loops_of_tests_are_silent(pytester: pytest.Pytester) 
 
 DRIVER = """
 from sqlalchemy import MetaData, select
-from models import Customer
+from models import Customer, Order
 
 def steps(session, keys):
     names = []
@@ -171,6 +171,12 @@ def drive(session, flow):
 
 def names(session, keys):
     return drive(session, steps(session, keys))
+
+def name_of(order):
+    return order.customer.name
+
+def names_of(session):
+    return [name_of(order) for order in session.scalars(select(Order)).all()]
 
 def commit_each(session):
     found = []
@@ -228,6 +234,28 @@ def test_a_loop_that_drives_one_call_and_one_that_reads_the_schema(
         ("repeated-statement", "commit_each", 3),
         ("repeated-statement", "drive", 3),
     ]
+
+
+def test_the_way_with_the_loop_is_shown_and_not_a_commoner_one(pytester: pytest.Pytester) -> None:
+    write_project(
+        pytester,
+        driver=DRIVER,
+        test_ways="""
+        import driver
+        from models import Order
+        from sqlalchemy import select
+
+        def test_both_ways(session):
+            driver.names_of(session)
+            for _ in range(2):
+                session.expunge_all()
+                for order in session.scalars(select(Order)).all():
+                    driver.name_of(order)
+        """,
+    )
+    [found] = findings(pytester, passed=1)
+    assert (found["rule"], found["most"]) == ("lazy-load", 3)
+    assert any("in names_of" in line for line in found["evidence"])
 
 
 def test_what_tests_send_themselves_is_listed_apart(pytester: pytest.Pytester) -> None:

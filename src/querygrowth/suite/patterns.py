@@ -240,10 +240,7 @@ def _segments(queries: Sequence[Query], trails: Sequence[Trail]) -> list[int]:
 
 def _most(group: Sequence[Sent], by_number: Mapping[int, Trail]) -> int:
     """The most statements of a group in one call of the application; 0 if no call is known."""
-    ways: defaultdict[TrailKey, list[Sent]] = defaultdict(list)
-    for sent in group:
-        ways[sent.trail.key].append(sent)
-    most = max(map(_most_of_way, ways.values()))
+    most = max(map(_most_of_way, _by_way(group).values()))
     # A statement that loads several parents, and what is loaded for them later, is one call.
     of_parents = Counter(
         (sent.parents and sent.parents.number, sent.call, sent.trail.test_place)
@@ -254,6 +251,13 @@ def _most(group: Sequence[Sent], by_number: Mapping[int, Trail]) -> int:
         and _is_of_one_call(sent, by_number)
     )
     return max(most, *of_parents.values(), 0)
+
+
+def _by_way(group: Sequence[Sent]) -> Mapping[TrailKey, Sequence[Sent]]:
+    ways: defaultdict[TrailKey, list[Sent]] = defaultdict(list)
+    for sent in group:
+        ways[sent.trail.key].append(sent)
+    return ways
 
 
 def _is_of_one_call(sent: Sent, by_number: Mapping[int, Trail]) -> bool:
@@ -290,9 +294,10 @@ def _most_of_way(group: Sequence[Sent]) -> int:
 def _finding(
     rule: Rule, about: str, group: Sequence[Sent], most: int, settings: Settings
 ) -> Finding:
-    # The first of the commonest way stands for the group.
-    way = _commonest(sent.trail.key for sent in group)
-    first = next(sent for sent in group if sent.trail.key == way)
+    # The first of the way with the most stands for the group: the test may send it on another way,
+    # one by one. Of equal ways it is the commonest.
+    ways = _by_way(group)
+    first = max(ways.values(), key=lambda sent: (_most_of_way(sent), len(sent)))[0]
     trail, query = first.trail, first.query
     cause = Cause(
         site=query.site,
