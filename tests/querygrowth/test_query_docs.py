@@ -91,3 +91,11 @@ def test_the_readme_of_the_wheel_needs_no_directory() -> None:
     installed = re.findall(r"pip install (.*)", text)
     assert installed
     assert [target for target in installed if re.match(r"[\"']?\.", target)] == []
+
+
+def test_the_comparison_names_the_scripts_that_write_it() -> None:
+    text = PEERS.read_text()
+    scripts = re.findall(r"<!-- run: (\S+) -->\n```text\n", text)
+    assert len(scripts) == 3
+    assert [each for each in scripts if not (ROOT / each).is_file()] == []
+    assert re.search(r"<!-- measured -->\nMeasured on 20\d\d-\d\d-\d\d by `tox -e peers`", text)
