@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from types import CodeType
 
@@ -60,6 +61,62 @@ def test_code_around_loops_and_handlers_is_in_no_loop() -> None:
         raise ValueError
     found.append(_here())
     assert found == [False] * len(found)
+
+
+def _failing_once() -> Iterator[bool]:
+    yield from (False, True)
+
+
+def _tried_again(answers: Iterator[bool], found: list[bool]) -> bool:
+    while True:
+        try:
+            found.append(_here())
+            if not next(answers):
+                raise ValueError
+            return True
+        except ValueError:
+            continue
+
+
+def _tried_three_times(answers: Iterator[bool], found: list[bool]) -> bool:
+    for attempt in range(3):
+        try:
+            with nullcontext():
+                found.append(_here())
+                for _ in range(2):
+                    found.append(not _here())
+                if next(answers):
+                    break
+                raise KeyError
+        except (KeyError, ValueError):
+            if attempt == 2:
+                raise
+        finally:
+            found.append(False)
+    return True
+
+
+def test_a_loop_that_tries_one_thing_again_is_no_loop() -> None:
+    found: list[bool] = []
+    assert _tried_again(_failing_once(), found)
+    assert _tried_three_times(_failing_once(), found)
+    assert found == [False] * 10
+
+
+def test_a_loop_that_goes_on_after_an_error_is_a_loop() -> None:
+    found = []
+    for turn in range(3):
+        try:
+            found.append(_here())
+            if turn == 1:
+                raise ValueError
+        except ValueError:
+            continue
+    for turn in range(3):
+        found.append(_here())
+        if turn == 1:
+            break
+    assert found == [True] * 5
 
 
 def test_waiting_is_no_loop() -> None:

@@ -12,6 +12,11 @@ from types import CodeType
 
 # `await` waits in a loop too.
 _NO_LOOPS = frozenset({"JUMP_BACKWARD_NO_INTERRUPT"})
+# Where the code goes on elsewhere, or leaves the function.
+_JUMPS = frozenset(("JUMP_ABSOLUTE", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "JUMP_FORWARD"))
+_ENDS = frozenset(("RAISE_VARARGS", "RERAISE", "RETURN_CONST", "RETURN_VALUE"))
+# In CPython 3.10, these name the handler of an exception as if they jumped there.
+_HANDLERS = frozenset(("SETUP_ASYNC_WITH", "SETUP_FINALLY", "SETUP_WITH"))
 # Before CPython 3.12, a comprehension is a function whose body is the loop.
 _COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 
@@ -25,7 +30,10 @@ def is_in_loop(code: CodeType, offset: int) -> bool:
     """
     if is_comprehension(code):
         return True
-    return any(start <= offset < end for start, end in _loops(_Key(code)))
+    key = _Key(code)
+    ends = {end for start, end in _loops(key) if start <= offset < end}
+    # A loop that goes round only after an exception tries one thing again.
+    return bool(ends) and not ends.isdisjoint(_reached_from(key, offset))
 
 
 def is_comprehension(code: CodeType) -> bool:
@@ -49,6 +57,34 @@ class _Key:
 
 
 @lru_cache(maxsize=1024)
+def _reached_from(key: _Key, offset: int) -> frozenset[int]:
+    """The offsets of the instructions that may follow an instruction, without any exception."""
+    follows: dict[int, list[int]] = {}
+    last: dis.Instruction | None = None
+    begin = 0  # while a function is called, the offset may be that of a cache behind the call
+    for each in dis.Bytecode(key.code):
+        if each.offset <= offset:
+            begin = each.offset
+        if last is not None and last.opname not in _JUMPS | _ENDS:
+            follows.setdefault(last.offset, []).append(each.offset)
+        if _is_jump(each) and each.opname not in _HANDLERS:
+            follows.setdefault(each.offset, []).append(each.argval)
+        last = each
+    reached: set[int] = set()
+    waiting = [begin]
+    while waiting:
+        for following in follows.get(waiting.pop(), ()):
+            if following not in reached:
+                reached.add(following)
+                waiting.append(following)
+    return frozenset(reached)
+
+
+def _is_jump(instruction: dis.Instruction) -> bool:
+    return instruction.opcode in dis.hasjrel or instruction.opcode in dis.hasjabs
+
+
+@lru_cache(maxsize=1024)
 def _loops(key: _Key) -> tuple[tuple[int, int], ...]:
     """The loops of a function: offsets of their first instruction and of their jump back."""
     # From 3.12 on, the handlers of exceptions stand behind the code that they return to, and a jump
@@ -59,7 +95,7 @@ def _loops(key: _Key) -> tuple[tuple[int, int], ...]:
     return tuple(
         (instruction.argval, instruction.offset)
         for instruction in bytecode
-        if (instruction.opcode in dis.hasjrel or instruction.opcode in dis.hasjabs)
+        if _is_jump(instruction)
         and instruction.argval < instruction.offset
         and instruction.opname not in _NO_LOOPS
         and not instruction.argval < outside <= instruction.offset
