@@ -102,7 +102,7 @@ def test_every_command_stops_with_exit_2_and_names_both(
     (line,) = [each for each in output if "both install" in each]
     assert "elspeth 0.1.0 and elspeth-landscape 0.1.0 both install the package `elspeth`" in line
     assert f"in {mixed}, with 1 files in common" in line
-    assert "pipx install elspeth-landscape" in line
+    assert "into a separate environment, as pipx or uv tool make one" in line
 
 
 def test_the_probe_refuses_the_environment_of_an_exporter(mixed: Path) -> None:

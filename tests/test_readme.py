@@ -72,7 +72,7 @@ def test_the_example_of_growth_fails_as_shown(pytester: pytest.Pytester) -> None
     result.assert_outcomes(failed=1)
     (shown,) = blocks("text")
     result.stdout.fnmatch_lines([f"*{line.strip()}" for line in shown.splitlines()])
-    sends = next(n for n, line in enumerate(example.splitlines(), 1) if "WHERE id" in line)
+    sends = next(n for n, line in enumerate(example.splitlines(), 1) if "where(" in line)
     result.stdout.fnmatch_lines([f"*at: test_shop.py:{sends} in read_one_by_one*"])
 
 

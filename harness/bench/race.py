@@ -85,6 +85,10 @@ class Elapsed:
     cpu: float
 
 
+_SHORTEST_SECONDS = 1e-6
+# The kernel counts waits in steps of its own, so those of a short export on a loaded machine may
+# exceed its wall time. A ratio needs times above zero.
+
 ClockedAction = Callable[[], Elapsed]
 """Exports once and returns its seconds by both clocks."""
 
@@ -155,7 +159,9 @@ def time_by_both_clocks(probe: Probe, task: ExportTask) -> Elapsed:
     # Waits for a core are the load of other processes. At a load of 8 on two cores, the ratio of a
     # revision to itself was off by 25 % in the median round with them, and by 4 % without.
     walls = map(sub, found["seconds"], found["core_waits"])
-    return Elapsed(min(walls), min(found["cpu_seconds"]))
+    return Elapsed(
+        max(min(walls), _SHORTEST_SECONDS), max(min(found["cpu_seconds"]), _SHORTEST_SECONDS)
+    )
 
 
 def measure_full(

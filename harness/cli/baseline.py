@@ -54,8 +54,9 @@ def baseline(
     database: DatabaseOption = None,
     config: ConfigOption = None,
 ) -> int:
-    """Count the exports of a few small runs and judge them by the baseline, shape by shape.
+    """Judge the exact counts of a few small runs by the accepted ones.
 
+    Every query shape is judged, and the work of the database and of Python.
     Work counts are accepted for the versions of SQLite and Python in use; those of other versions
     stay. Exit 1 when a count is above the accepted one. An installed harness writes only where
     --file says. An exporter of another checkout needs a baseline file of that checkout.

@@ -71,8 +71,9 @@ def bench(
         ),
     ] = False,
 ) -> int:
-    """Export generated runs with both exporters: count, compare, time, judge by the targets.
+    """Count, compare and time both exporters on generated runs.
 
+    Judges the bytes, the growth of queries and the agreed targets.
     Writes results.json, report.html, report.md and report.sarif into the output folder. Exit 1
     when a verdict failed: other bytes, queries that grow, or a target that is not reached.
     """

@@ -114,7 +114,7 @@ def check(
         str | None, typer.Option(metavar="ID|latest", help="The run to compare on.")
     ] = None,
 ) -> int:
-    """Compare the candidate with the control, and judge its costs on the database.
+    """Compare the candidate with the control, and judge its costs.
 
     On generated runs, unless --db and --run name a stored one. Prints every verdict when it is
     found, and the gravest failure last. Exit 1 when a check failed, or was asked for and could not

@@ -54,8 +54,9 @@ def compare(
     ] = MAX_ROUNDS,
     output: OutputOption = Path("out"),
 ) -> int:
-    """Give the ratio of head's rows/s to base's, with its interval. Higher is better.
+    """Compare the speed of two revisions.
 
+    Gives the ratio of head's rows/s to base's, with its interval: higher is better.
     Fails when head is surely below 0.95 of base, in wall time or in CPU time, and passes when it is
     surely above 0.90. Measures until one of the two is sure, up to --max-rounds; then it is
     inconclusive, which is exit code 1 as well.

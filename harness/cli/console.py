@@ -31,6 +31,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from elspeth.cli.runtime import OutputConsole, UsageError
+from elspeth.core.error_text import extra_hint
 from harness.bench.results import Results
 from harness.report import Written
 from harness.report.text import render_failures, render_results
@@ -64,7 +65,7 @@ def _postgresql_url(url: str | None) -> str | None:
             "not the URL of a server: postgresql://USER:PASSWORD@HOST/DATABASE"
         )
     if find_spec("psycopg") is None:
-        raise UsageError("psycopg is not installed: pip install 'elspeth-landscape[postgresql]'")
+        raise UsageError(f"psycopg is not installed: {extra_hint('postgresql')}")
     return url
 
 
@@ -156,7 +157,8 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 def tell(step: str) -> None:
     """Print a line of progress: the name of a step before it starts."""
-    Console(stderr=True, highlight=False).print(f"... {step}", style="dim")
+    # A step may name paths, which a line break would tear apart.
+    Console(stderr=True, highlight=False).print(f"... {step}", style="dim", soft_wrap=True)
 
 
 @contextmanager

@@ -130,8 +130,10 @@ def gate(
     ] = "",
     output: OutputOption = Path("out"),
 ) -> int:
-    """Judge equivalence, growth, baseline, targets, and the harness itself; exit 0, 1 or 2.
+    """Judge a change by its bytes, its exact counts and its speed.
 
+    The topics are equivalence, growth, baseline, targets, and the harness itself. Exit 0 passes,
+    1 fails, and 2 could not judge.
     With --base the speed is judged too: both revisions are timed in turn. Writes results.json,
     report.html, report.md and report.sarif. Under GitHub Actions it annotates the lines of
     failures.

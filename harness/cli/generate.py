@@ -50,7 +50,10 @@ def generate(
         bool, typer.Option("--show-spec", help="Print the spec as JSON and store nothing.")
     ] = False,
 ) -> None:
-    """Store the run of a preset or a spec, whole or not at all. A taken run id is refused."""
+    """Store a generated run in a database, whole or not at all.
+
+    The run is that of a preset or a spec. A run id that is taken is refused.
+    """
     if spec is None:
         name = _DEFAULT_PRESET if preset_name is None else preset_name
         source = f"--preset {name}"

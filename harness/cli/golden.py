@@ -40,8 +40,9 @@ def golden(
         typer.Option(help="Their folder; default: those that come with the harness."),
     ] = None,
 ) -> int:
-    """Compare with the golden exports of SQLite, and of PostgreSQL where a server is given.
+    """Compare both exporters with the golden exports.
 
+    They are of SQLite, and of PostgreSQL where a server is given.
     Exit 1 when an exporter writes something else, or --update without --yes finds changes. An
     installed harness writes only where --directory says.
     """

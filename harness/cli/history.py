@@ -38,7 +38,10 @@ def history(
         typer.Option(file_okay=False, help="With --add: render the page again, with the trend."),
     ] = None,
 ) -> int:
-    """Print and plot the trend of the newest result's machine and size; mark where it changed."""
+    """Print and plot how the speed-up changed from result to result.
+
+    Of the newest result's machine and size. Marks where it changed.
+    """
     if output is not None:
         require_packages(REPORT_PACKAGES)
         if add is None:

@@ -7,7 +7,7 @@ COMMANDS.
 from importlib.util import find_spec
 from typing import Annotated, Any, NoReturn
 
-from elspeth.cli.command_group import as_command, new_group, version_option
+from elspeth.cli.command_group import VERSION_OPTION, as_command, new_group
 from elspeth.cli.command_group import load_command as load_from
 from elspeth.cli.runtime import run_command
 from harness.cli.packages import EXTRA_PACKAGES, missing_package
@@ -47,11 +47,19 @@ def _lacks_packages() -> bool:
 
 
 _PACKAGE = "harness.cli"
-app = new_group(_PACKAGE, COMMANDS, load_command, imports_for_help=_lacks_packages)
+EXAMPLES = (
+    "harness check --src THEIR/src --python THEIR/venv --quick",
+    "harness gate --src THEIR/src --python THEIR/venv --base origin/main",
+    "harness check --help",
+)
+
+app = new_group(
+    _PACKAGE, COMMANDS, load_command, examples=EXAMPLES, imports_for_help=_lacks_packages
+)
 
 
 @app.callback()
-def _commands(_: Annotated[bool, version_option("elspeth-landscape")] = False) -> None:
+def _commands(_: Annotated[bool, VERSION_OPTION] = False) -> None:
     """Proves that an exporter writes the control's bytes, and shows its costs."""
 
 

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 from elspeth.cli.runtime import UsageError
+from elspeth.core.error_text import extra_hint
 
 EXTRA_PACKAGES = frozenset({"faker", "hypothesis", "jinja2", "markupsafe", "matplotlib", "pytest"})
 """The import names of the extra's packages."""
@@ -29,4 +30,4 @@ def require_packages(names: tuple[str, ...]) -> None:
 
 def missing_package(name: str) -> UsageError:
     """Return the error about a package of the extra that is not installed."""
-    return UsageError(f"{name} is not installed: pip install 'elspeth-landscape[harness]'")
+    return UsageError(f"{name} is not installed: {extra_hint('harness')}")

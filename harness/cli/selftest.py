@@ -73,7 +73,7 @@ def selftest(
         ),
     ] = None,
 ) -> int:
-    """Check exporters that are faulty on purpose, and correct ones of other designs.
+    """Check exporters that are faulty on purpose, and correct ones.
 
     Exit 1 when a fault is missed or caught under another name, or a correct exporter fails or could
     not be judged. With --quick only the first fault of a few checks. With --mutants, --all tries

@@ -58,8 +58,8 @@ class MixedInstallation(NamedTuple):
             f"{names} both install the package `{PACKAGE}` in {self.folder}{overlap}. "
             f"One hides or has overwritten the other, so the results of neither can be trusted. "
             f"Remove both (pip uninstall {OURS} {' '.join(others)}), install "
-            f"{' and '.join(others)} again, and put {OURS} into a separate environment: "
-            f"pipx install {OURS}, or uv tool install {OURS}."
+            f"{' and '.join(others)} again, and install the checkout of {OURS} into a separate "
+            f"environment, as pipx or uv tool make one."
         )
 
 

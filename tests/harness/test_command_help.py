@@ -26,9 +26,22 @@ def test_every_command_answers_to_both_options_with_examples(
         load_command(command).make_context(command, words[2:])
 
 
-def test_the_version_is_that_of_the_distribution(harness_command: Command) -> None:
-    shown = harness_command("--version")
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])
+def test_the_version_is_that_of_the_distribution(
+    harness_command: Command, command: tuple[str, ...]
+) -> None:
+    shown = harness_command(*command, "--version")
     assert (shown.code, shown.out.split()[0]) == (0, "elspeth-landscape")
+
+
+def test_the_list_of_commands_has_whole_sentences_and_examples(harness_command: Command) -> None:
+    shown = harness_command("-h").out
+    listed, _, examples = shown.partition("Commands:\n")[2].partition("Examples:\n")
+    for name, line in zip(COMMANDS, listed.strip().splitlines(), strict=True):
+        assert line.split()[0] == name
+        assert line.endswith(".")
+        assert not line.endswith("...")
+    assert {words.split()[1] for words in examples.splitlines()} <= set(COMMANDS)
 
 
 def test_a_search_leaves_nothing_in_the_working_directory(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from elspeth.core.error_text import extra_hint
 from harness.cli.main import COMMANDS, main
 from harness.cli.packages import EXTRA_PACKAGES, REPORT_PACKAGES
 
@@ -230,7 +231,7 @@ def test_a_command_that_needs_an_extra_says_how_to_install_it(
 ) -> None:
     said = run_without_extras(*arguments)
     assert said.returncode == 2
-    install = f"{package} is not installed: pip install 'elspeth-landscape[harness]'"
+    install = f"{package} is not installed: {extra_hint('harness')}"
     assert said.stderr == f"error: {install}\n"
 
 

@@ -572,6 +572,19 @@ def test_a_round_is_the_fastest_export_by_each_clock_without_waits_for_a_core(
     assert asked == [("time", 5)]
 
 
+def test_waits_for_a_core_that_exceed_a_short_export_leave_times_that_have_a_ratio(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = {"seconds": [0.002] * 5, "cpu_seconds": [0.0] * 5, "core_waits": [0.003] * 5}
+    monkeypatch.setattr(Probe, "ask", lambda *_, **__: content)
+    probe = working_tree(repository).exporter(CANDIDATE, role="head", python=sys.executable)
+    with race._recorded("sqlite://", race.RunSpec.typical(10), tmp_path) as task:
+        elapsed = time_by_both_clocks(probe, task)
+        actions = {"base": lambda: elapsed, "head": lambda: elapsed}
+        *_, found = race.pairings(actions, rows=10, records=10, max_rounds=12)
+    assert found.wall.ratio == found.cpu.ratio == 1.0
+
+
 # `compare`: exit codes, and the order of its revisions.
 
 

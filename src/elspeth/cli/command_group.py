@@ -4,11 +4,13 @@ A module holds a function of the same name, and EXAMPLES, the calls that its hel
 """
 
 import ast
+import inspect
 from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -35,6 +37,7 @@ def new_group(
     names: Sequence[str],
     load: LoadCommand | None = None,
     *,
+    examples: Sequence[str] = (),
     imports_for_help: Callable[[], bool] = lambda: False,
 ) -> typer.Typer:
     """Return a group of the commands in a package.
@@ -43,6 +46,7 @@ def new_group(
         package: The package that holds the modules of the commands.
         names: The commands, in the order of the help.
         load: Imports a command; None takes `load_command`.
+        examples: The calls that the help ends with.
         imports_for_help: Whether the list of commands has to import them, because the docstring of
             a command in its file is not what is to be shown.
     """
@@ -67,7 +71,9 @@ def new_group(
                     [(name, _described(package, name).get_short_help_str(limit)) for name in names]
                 )
 
-    return typer.Typer(cls=Commands, context_settings=HELP_OPTIONS, **LOOK)
+    return typer.Typer(
+        cls=Commands, context_settings=HELP_OPTIONS, epilog=_shown_examples(examples), **LOOK
+    )
 
 
 def load_command(package: str, name: str) -> Any:
@@ -92,30 +98,53 @@ def as_command(
     """
     # click needs a command with parameters. Typer makes one only of an app that holds it alone.
     single = typer.Typer(**LOOK)
-    # After \b click keeps line breaks.
-    epilog = "\n".join(("\b", "Examples:", *(f"  {each}" for each in examples)))
     single.command(
         name,
-        epilog=epilog if examples else None,
+        epilog=_shown_examples(examples),
         context_settings={**HELP_OPTIONS, **settings},
-    )(function)
+    )(_with_version(function))
     return typer.main.get_command(single)
 
 
-def version_option(distribution: str) -> Any:
-    """Return the option --version, which prints the version of a distribution and ends."""
+_DISTRIBUTION = "elspeth-landscape"
 
-    def show(is_given: bool) -> None:
-        if is_given:
-            # Imported on use: it takes longer than the rest of a start.
-            from importlib.metadata import version
 
-            typer.echo(f"{distribution} {version(distribution)}")
-            raise typer.Exit
+def _show_version(is_given: bool) -> None:
+    if is_given:
+        # Imported on use: it takes longer than the rest of a start.
+        from importlib.metadata import version
 
-    return typer.Option(
-        "--version", callback=show, is_eager=True, help="Show the version and exit."
+        typer.echo(f"{_DISTRIBUTION} {version(_DISTRIBUTION)}")
+        raise typer.Exit
+
+
+VERSION_OPTION: Any = typer.Option(
+    "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+)
+"""The option --version, which prints the version of the distribution and ends."""
+
+
+def _with_version(function: Callable[..., object]) -> Callable[..., object]:
+    """Return a function of a command with the option --version, which it does not see."""
+
+    @wraps(function)
+    def command(*, _version: bool = False, **options: Any) -> object:
+        return function(**options)
+
+    added = Annotated[bool, VERSION_OPTION]
+    given = inspect.signature(function).parameters.values()
+    option = inspect.Parameter(
+        "_version", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=added
     )
+    # Typer reads both, and knows no other way to give an option to many commands.
+    command.__signature__ = inspect.Signature([*given, option])  # type: ignore[attr-defined]
+    command.__annotations__ = {**function.__annotations__, "_version": added}
+    return command
+
+
+def _shown_examples(examples: Sequence[str]) -> str | None:
+    # After \b click keeps line breaks.
+    return "\n".join(("\b", "Examples:", *(f"  {each}" for each in examples))) if examples else None
 
 
 def _described(package: str, name: str) -> Any:

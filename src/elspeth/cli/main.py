@@ -7,17 +7,24 @@ to COMMANDS.
 import gc
 from typing import Annotated, NoReturn
 
-from elspeth.cli.command_group import new_group, version_option
+from elspeth.cli.command_group import VERSION_OPTION, new_group
 from elspeth.cli.runtime import run_command
 
 COMMANDS = ("runs", "export", "reconcile", "verify", "attest", "show", "doctor")
 """In the order of `landscape --help`."""
 
-app = new_group("elspeth.cli.commands", COMMANDS)
+EXAMPLES = (
+    "landscape runs --db sqlite:///audit.db",
+    "landscape export --db sqlite:///audit.db --run latest --output run.jsonl --sign",
+    "landscape verify run.jsonl",
+    "landscape export --help",
+)
+
+app = new_group("elspeth.cli.commands", COMMANDS, examples=EXAMPLES)
 
 
 @app.callback()
-def _commands(_: Annotated[bool, version_option("elspeth-landscape")] = False) -> None:
+def _commands(_: Annotated[bool, VERSION_OPTION] = False) -> None:
     """The audit trail of pipeline runs: list, export, verify, attest, show."""
 
 

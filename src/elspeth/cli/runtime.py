@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 import typer
 from rich.console import Console
 
-from elspeth.core.error_text import explain_failure, one_line
+from elspeth.core.error_text import explain_failure, extra_hint, one_line
 
 # Nothing else of ours is imported here: `--help` would wait for SQLAlchemy and pydantic. A function
 # imports what it needs; by then the command has loaded it, or an error is explained.
@@ -126,8 +126,7 @@ def open_database(
         raise UsageError(str(error)) from error
     except ImportError as error:
         raise UsageError(
-            f"The database driver cannot be loaded ({error}): "
-            "pip install 'elspeth-landscape[postgresql]'"
+            f"The database driver cannot be loaded ({error}): {extra_hint('postgresql')}"
         ) from error
 
 

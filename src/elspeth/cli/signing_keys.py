@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from elspeth.cli.runtime import UsageError
+from elspeth.core.error_text import extra_hint
 from elspeth.core.landscape.keys import (
     KEY_VARIABLE,
     MINIMUM_KEY_BYTES,
@@ -135,6 +136,6 @@ def _ed25519() -> ModuleType:
         from elspeth.core.landscape.attestation import ed25519
     except ImportError as error:
         raise UsageError(
-            f"Ed25519 keys need a package ({error}): pip install 'elspeth-landscape[attest]'"
+            f"Ed25519 keys need a package ({error}): {extra_hint('attest')}"
         ) from error
     return ed25519

@@ -13,6 +13,8 @@ from enum import StrEnum
 from types import ModuleType
 from typing import IO, Any, cast
 
+from elspeth.core.error_text import extra_hint
+
 _HEAD_BYTES = 4
 _BUFFER_BYTES = 2**17
 # Memory that a frame may ask for: 128 MiB, the limit of zstd's own command.
@@ -176,6 +178,6 @@ def _zstd() -> ModuleType:
             from backports import zstd  # type: ignore[import-not-found, no-redef, unused-ignore]
         except ImportError as error:
             raise CompressionUnavailableError(
-                f"zstd needs a package ({error}): pip install 'elspeth-landscape[zstd]'"
+                f"zstd needs a package ({error}): {extra_hint('zstd')}"
             ) from error
     return cast("ModuleType", zstd)

@@ -225,7 +225,10 @@ class TestUsage:
             (f"postgresql://u:{SECRET}@h:port/db", "Not a database URL"),
             (f"mysql://u:{SECRET}@h/db", "SQLite or PostgreSQL, not mysql"),
             (f"postgresql+nothing://u:{SECRET}@h/db", "Can't load plugin"),
-            (f"postgresql+pg8000://u:{SECRET}@h/db", "elspeth-landscape[postgresql]"),
+            (
+                f"postgresql+pg8000://u:{SECRET}@h/db",
+                "pip install ./src/querygrowth '.[postgresql]'",
+            ),
             ("sqlite:///:memory:", "An in-memory database starts empty"),
         ],
     )

@@ -184,7 +184,7 @@ def test_without_the_package_zstd_is_one_line_that_says_what_to_install(
         ended = landscape(*arguments)
         assert (ended.code, ended.out) == (2, ""), arguments
         assert ended.err.count("\n") == 1
-        assert "pip install 'elspeth-landscape[zstd]'" in ended.err
+        assert "pip install ./src/querygrowth '.[zstd]'" in ended.err
     assert [path.name for path in folder.iterdir()] == ["made.zst"]
 
 

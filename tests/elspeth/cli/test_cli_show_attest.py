@@ -244,6 +244,20 @@ class TestHelp:
             # It parses, so its options exist.
             group.get_command(None, command).make_context(command, words[2:])  # type: ignore[attr-defined, arg-type]
 
-    def test_the_version_is_that_of_the_distribution(self, landscape: Command) -> None:
-        shown = landscape("--version")
+    @pytest.mark.parametrize("command", [(), *((name,) for name in cli.COMMANDS)])
+    def test_the_version_is_that_of_the_distribution(
+        self, landscape: Command, command: tuple[str, ...]
+    ) -> None:
+        shown = landscape(*command, "--version")
         assert (shown.code, shown.out.split()[0]) == (0, "elspeth-landscape")
+
+    def test_the_list_of_commands_has_whole_sentences_and_examples(
+        self, landscape: Command
+    ) -> None:
+        shown = landscape("-h").out
+        listed, _, examples = shown.partition("Commands:\n")[2].partition("Examples:\n")
+        for name, line in zip(cli.COMMANDS, listed.strip().splitlines(), strict=True):
+            assert line.split()[0] == name
+            assert line.endswith(".")
+            assert not line.endswith("...")
+        assert {words.split()[1] for words in examples.splitlines()} <= set(cli.COMMANDS)

@@ -42,7 +42,9 @@ def attest(
     timeout: Timeout = None,
     json: Json = False,
 ) -> int:
-    """Attest an export that was made without --attest; exit 1 if it does not verify.
+    """Attest an export that was made without --attest.
+
+    Exit 1 if it does not verify.
 
     The database it was made from has to hold as many records as the export. An export that is
     attested already is left as it is. One that is older than the export attested last is refused.

@@ -14,7 +14,10 @@ EXAMPLES = ("landscape doctor --db sqlite:///audit.db",)
 
 
 def doctor(db: DatabaseUrl = None, json: Json = False) -> int:
-    """Find missing indexes, slow query plans and children without a parent; exit 1 if any."""
+    """Find missing indexes, slow query plans and orphans.
+
+    An orphan is a child without a parent. Exit 1 if there is any of these.
+    """
     from elspeth.cli.console import output_console, print_json, print_lines, warn
     from elspeth.core.landscape.doctor import examine, orphans
 

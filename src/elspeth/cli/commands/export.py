@@ -103,7 +103,9 @@ def export(
     ] = False,
     json: Json = False,
 ) -> int:
-    """Export runs to JSON Lines files or directories of CSV files, put in place atomically.
+    """Export runs to JSON Lines files or directories of CSV files.
+
+    An export is put in place atomically: a path never holds a part of one.
 
     --run exports one run to --output. --all, --since and --status export several into a folder,
     each to a path of its id: what is there and verifies is not exported again, a failure does not

@@ -34,7 +34,9 @@ def reconcile(
     keyring: KeyringFile = None,
     json: Json = False,
 ) -> int:
-    """Settle exports that were cut off: verify the target, record the status; exit 1 if any failed.
+    """Settle exports by settings that were cut off.
+
+    Verifies the target and records the status. Exit 1 if any failed.
 
     A pending export becomes completed when it is in place and verifies, otherwise failed. One that
     no key fits stays pending.

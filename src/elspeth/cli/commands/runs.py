@@ -15,7 +15,10 @@ EXAMPLES = ("landscape runs --db sqlite:///audit.db", "landscape runs --json")
 
 
 def runs(db: DatabaseUrl = None, json: Json = False) -> None:
-    """List the runs of a database, newest first, with their records and the status of exports."""
+    """List the runs of a database, newest first.
+
+    With the number of their records, and the status of exports by settings.
+    """
     from elspeth.cli.console import output_console, print_json, warn
     from elspeth.cli.runs import lines_of, list_runs, table_of
 

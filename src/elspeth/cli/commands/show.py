@@ -55,7 +55,9 @@ def show(
     timeout: Timeout = None,
     json: Json = False,
 ) -> int:
-    """Print the records of an export, without verifying them; exit 1 if there are none.
+    """Print the records of an export, without verifying them.
+
+    Exit 1 if there are none.
 
     A record is printed as its type, and below it a line for every field that is not null. A line
     that cannot be read is named, and ends the command with exit code 1 too.

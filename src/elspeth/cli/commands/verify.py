@@ -80,7 +80,9 @@ def verify(
     timeout: Timeout = None,
     json: Json = False,
 ) -> int:
-    """Check exports: form, every signature, order and manifest; exit 1 if one is invalid.
+    """Check exports: form, signatures, order and manifest.
+
+    Exit 1 if one is invalid.
 
     With several exports, or --db, what is missing fails too: an export beside an attestation, a
     link in a chain of attestations (with --attestation), and the export of a completed run.
