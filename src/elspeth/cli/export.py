@@ -310,6 +310,9 @@ class ConfiguredExport:
             raise UsageError("The settings ask for no export: landscape.export.enabled is false")
         path = export_destination(self.settings, export.sink, export.format)
         _refuse_impossible_copy(options, path, is_csv=export.format == "csv")
+        if export.compression is not None:
+            # Before any work: a missing package would fail the export of the run.
+            require(export.compression)
         url = self.settings.landscape.url
         # The run is read on a connection that cannot write: an export changes only the status.
         with (

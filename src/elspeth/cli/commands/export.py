@@ -131,6 +131,10 @@ def export(
             "--compress": compress,
         }
         clashing = [option for option, value in given.items() if value is not None]
+        if clashing == ["--compress"]:
+            raise UsageError(
+                "--compress cannot be combined with --settings; write landscape.export.compress"
+            )
         if clashing or sign:
             option = clashing[0] if clashing else "--sign"
             raise UsageError(f"{option} cannot be combined with --settings; leave one of them out")
