@@ -240,7 +240,9 @@ def test_an_orphan_that_comes_between_two_exports_of_one_engine_is_refused(
             connection = raw.driver_connection
             assert connection is not None
             connection.execute("PRAGMA foreign_keys = OFF")
-            connection.execute("UPDATE calls SET state_id = 'gone'")
+            connection.execute(
+                "UPDATE calls SET state_id = 'gone' WHERE rowid = (SELECT max(rowid) FROM calls)"
+            )
             raw.commit()
             connection.execute("PRAGMA foreign_keys = ON")
             raw.close()
