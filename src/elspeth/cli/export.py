@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from elspeth.cli.formats import ExporterName, ExportFormat
 from elspeth.cli.progress import show_progress
@@ -23,13 +23,6 @@ from elspeth.core.landscape import (
     LandscapeExporter,
     LegacyLandscapeExporter,
 )
-from elspeth.core.landscape.attestation import (
-    Attestation,
-    Attester,
-    attestation_path,
-    read_attestation,
-)
-from elspeth.core.landscape.attestation.create import PendingAttestation
 from elspeth.core.landscape.counts import count_tables_in_snapshot
 from elspeth.core.landscape.exporter import Orphan
 from elspeth.core.landscape.output.publish import (
@@ -44,8 +37,13 @@ from elspeth.core.landscape.output.spreadsheet import (
     spreadsheet_copy_of,
     write_spreadsheet_copy,
 )
-from elspeth.core.landscape.pipeline.post_run import export_after_run
-from elspeth.core.settings import ElspethSettings, export_destination
+
+# Imported by an export that needs them: their models of pydantic take as long to build as all else
+# that a small export imports.
+if TYPE_CHECKING:
+    from elspeth.core.landscape.attestation import Attestation, Attester
+    from elspeth.core.landscape.attestation.create import PendingAttestation
+    from elspeth.core.settings import ElspethSettings
 
 _MOST_ORPHANS_SHOWN = 20
 
@@ -91,7 +89,7 @@ class ExportResult:
 
     run_id: str
     published: PublishedExport
-    attestation: Attestation | None = None
+    attestation: "Attestation | None" = None
     formula_cells: Mapping[str, int] = field(default_factory=dict)
     """By file: the number of texts that a spreadsheet would run as formulas."""
     spreadsheet_copy: Path | None = None
@@ -140,7 +138,7 @@ class ExportForm:
     format: ExportFormat = ExportFormat.JSONL
     exporter: ExporterName = ExporterName.BATCHED
     signing_key: bytes | None = field(default=None, repr=False)
-    attester: Attester | None = None
+    attester: "Attester | None" = None
     leave_out: Sequence[str] = ()
     compression: Compression | None = None
 
@@ -163,7 +161,7 @@ class ExportForm:
             raise UsageError("--compress is for format jsonl; leave it out")
         require(self.compression)
 
-    def prepare(self, path: Path, options: ExportOptions) -> PendingAttestation | None:
+    def prepare(self, path: Path, options: ExportOptions) -> "PendingAttestation | None":
         """Refuse a target that cannot be written, and begin the attestation of its export."""
         is_csv = self.format is ExportFormat.CSV
         if options.spreadsheet_safe:
@@ -178,7 +176,7 @@ class ExportForm:
         run_id: str,
         path: Path,
         options: ExportOptions,
-        attestation: PendingAttestation | None,
+        attestation: "PendingAttestation | None",
     ) -> ExportResult:
         """Export a run to a path, and attest it if `prepare` has begun an attestation."""
         orphans = AcceptedOrphans()
@@ -299,17 +297,24 @@ class _StandardOutput:
 class ConfiguredExport:
     """An export by a pipeline's settings, recorded in the run's export_status."""
 
-    settings: ElspethSettings
+    settings: "ElspethSettings"
     key_file: Path | None
-    attester: Attester | None = None
+    attester: "Attester | None" = None
 
     def export(self, run: str, options: ExportOptions) -> ExportResult:
         """Export the run of this id, or the latest run for "latest"."""
+        from elspeth.core.landscape.attestation import attestation_path, read_attestation
+        from elspeth.core.landscape.pipeline.post_run import export_after_run
+        from elspeth.core.settings import export_destination
+
         export = self.settings.landscape.export
         if not export.enabled:
             raise UsageError("The settings ask for no export: landscape.export.enabled is false")
         path = export_destination(self.settings, export.sink, export.format)
         _refuse_impossible_copy(options, path, is_csv=export.format == "csv")
+        if export.compression is not None:
+            # Before any work: a missing package would fail the export of the run.
+            require(export.compression)
         url = self.settings.landscape.url
         # The run is read on a connection that cannot write: an export changes only the status.
         with (
@@ -352,7 +357,7 @@ def _refuse_impossible_copy(options: ExportOptions, path: Path, *, is_csv: bool)
 def _result(
     run_id: str,
     published: PublishedExport,
-    attested: Attestation | None,
+    attested: "Attestation | None",
     options: ExportOptions,
     leave_out: Sequence[str],
     orphans: AcceptedOrphans,

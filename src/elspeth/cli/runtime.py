@@ -364,4 +364,6 @@ def fail(message: str, code: ExitCode) -> ExitCode:
 
 def _usage_message(error: Exception) -> str:
     message = getattr(error, "format_message", error.__str__)()
+    # Newer versions of typer check values with pydantic, which puts this before some messages.
+    message = str(message).replace(": Value error, ", ": ")
     return f"{' '.join(str(message).split())} (--help shows what there is)"

@@ -1,7 +1,10 @@
 """Exports several runs into a folder, each published whole; what is there already is skipped."""
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
@@ -22,6 +25,7 @@ from elspeth.core.error_text import explain_failure
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.attestation import check_attestation
 from elspeth.core.landscape.counts import count_records
+from elspeth.core.landscape.output.lock import ExportInProgressError, target_lock
 from elspeth.core.landscape.output.publish import CSV_NAMES
 from elspeth.core.landscape.verification.read import read_records
 from elspeth.core.landscape.verification.record_shapes import MANIFEST
@@ -30,6 +34,12 @@ from elspeth.core.landscape.verification.verify import verify
 # Room for the suffixes of a compressed file and of its attestation, within 255 bytes.
 _LONGEST_NAME = 200
 _DIGITS = 32
+# No export has this name: those of files have a suffix, and a text with a blank is escaped.
+_LOCK_NAME = "several exports"
+
+
+class FolderInUseError(ExportInProgressError):
+    """Another process exports several runs to the same folder."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +85,23 @@ class SeveralExports:
         Raises:
             UsageError: the database holds no runs, or the folder cannot hold exports.
             CommandTimeoutError: time is over.
+            FolderInUseError: another process exports several runs to the folder.
         """
         self._refuse_unusable_folder()
         outcomes = []
         with (
             stop_on_signals(timeout_seconds=options.timeout_seconds) as opened,
             reading_database(self.database_url, opened, leave_out=self.form.leave_out) as db,
+            ExitStack() as resources,
         ):
+            # Taken once, and only if there is something to export: a folder in which all is there
+            # may be on read-only media.
+            lock = cache(lambda: resources.enter_context(self._locked()))
             runs = self.selection.runs(db)
             # Not before the choice: a wrong question leaves nothing behind.
             self.folder.mkdir(exist_ok=True)
             for run in runs:
-                outcomes.append(self._export_one(db, run, options))
+                outcomes.append(self._export_one(db, run, options, lock))
                 report(outcomes[-1])
         return outcomes
 
@@ -111,15 +126,37 @@ class SeveralExports:
         if any((folder / name).exists() for name in CSV_NAMES):
             raise UsageError(f"--output {folder} is an export; name a folder for several of them")
 
-    def _export_one(self, db: LandscapeDB, run: StoredRun, options: ExportOptions) -> RunOutcome:
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other processes from exporting several runs to the folder.
+
+        Without it two of them would replace each other's exports, and one would find the other's
+        attestation beside its own export.
+        """
+        with ExitStack() as lock:
+            try:
+                lock.enter_context(target_lock(self.folder / _LOCK_NAME))
+            except ExportInProgressError:
+                raise FolderInUseError(
+                    errno.EBUSY,
+                    "another process is exporting several runs to it; wait for that, or choose "
+                    "another folder",
+                    str(self.folder),
+                ) from None
+            yield
+
+    def _export_one(
+        self, db: LandscapeDB, run: StoredRun, options: ExportOptions, lock: Callable[[], None]
+    ) -> RunOutcome:
         path = self.path_of(run.run_id)
         try:
             if self._is_there(db, run, path):
                 reason = f"{path} is there and verifies"
                 return RunOutcome(run.run_id, path, reason=reason)
+            lock()
             attestation = self.form.prepare(path, options)
             result = self.form.write(db, run.run_id, path, options, attestation)
-        except CommandTimeoutError:
+        except (CommandTimeoutError, FolderInUseError):
             raise
         except Exception as error:
             code = exit_code_of(error)

@@ -11,12 +11,13 @@ import os
 from collections.abc import Hashable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 from unicodedata import normalize
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from elspeth.core.compression import Compression
 from elspeth.core.error_text import one_line
 
 ENVIRONMENT_PREFIX = "ELSPETH_"
@@ -24,6 +25,7 @@ LEVEL_SEPARATOR = "__"
 
 MAX_BYTES = 2**20
 _CSV_SUFFIX = ".csv"
+_JSONL_SUFFIX = ".jsonl"
 # PyYAML and pydantic read nested values by recursion; this is far below Python's recursion limit.
 MAX_DEPTH = 32
 
@@ -162,6 +164,9 @@ class LandscapeExportSettings(_Settings):
     """The name of the sink to export to; required when the export is enabled."""
     format: Literal["csv", "json"] = "csv"
     """A directory of CSV files, or a file of JSON Lines."""
+    compress: Literal["gzip", "zstd"] | None = None
+    """The compression of a file of JSON Lines; the path of its sink then ends in .jsonl.gz or
+    .jsonl.zst."""
     sign: bool = False
     """Whether records are signed, with the key of ELSPETH_SIGNING_KEY or --key-file."""
     leave_out: tuple[str, ...] = ()
@@ -171,6 +176,17 @@ class LandscapeExportSettings(_Settings):
     @classmethod
     def _names_in_text(cls, value: object) -> object:
         return split_names(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _compresses_one_file(self) -> Self:
+        if self.compress is not None and self.format != "json":
+            raise ValueError("compress is for format json; leave it out")
+        return self
+
+    @property
+    def compression(self) -> Compression | None:
+        """The compression of the export."""
+        return None if self.compress is None else Compression(self.compress)
 
 
 class LandscapeSettings(_Settings):
@@ -196,7 +212,8 @@ class SinkSettings(_Settings):
     """The name of the plugin."""
     options: Mapping[str, object] = Field(default_factory=dict, repr=False)
     """The options of the plugin. Of them, an export reads `path`: a local path, which ends in
-    .jsonl for json, and may end in .csv for the directory of CSV files."""
+    .jsonl for json, or .jsonl.gz or .jsonl.zst if that is compressed, and may end in .csv for the
+    directory of CSV files."""
 
 
 class ElspethSettings(_Settings):
@@ -286,6 +303,8 @@ def export_destination(settings: ElspethSettings, sink: str | None, export_forma
     if not isinstance(option, str) or not option:
         raise SettingsError(f"The export sink {sink!r} has no path among its options")
     path = _sink_path(sink, option, export_format)
+    if export_format == "json":
+        _check_suffix(sink, path, settings.landscape.export.compression)
     for name, other in settings.sinks.items():
         if name != sink and _leads_to(path, other, export_format) and other != chosen:
             raise SettingsError(
@@ -307,10 +326,10 @@ def _sink_path(sink: str | None, option: str, export_format: str) -> Path:
             raise SettingsError(
                 f"The export sink {sink!r} names a directory, {option}; name a .jsonl file"
             )
-        if path.suffix != ".jsonl":
+        if _compression_by_name(path) is None and path.suffix != _JSONL_SUFFIX:
             raise SettingsError(
                 f"The export sink {sink!r} writes {path.name}, but a json export is JSON "
-                f"Lines: name it {path.with_suffix('.jsonl').name}"
+                f"Lines: name it {path.with_suffix(_JSONL_SUFFIX).name}"
             )
         return path
     if is_folder and path.name.endswith(_CSV_SUFFIX):
@@ -323,6 +342,30 @@ def _sink_path(sink: str | None, option: str, export_format: str) -> Path:
     if name in ("", ".", ".."):
         raise SettingsError(f"The export sink {sink!r} names no directory to write: {option}")
     return path.with_name(name)
+
+
+def _check_suffix(sink: str | None, path: Path, compression: Compression | None) -> None:
+    """Refuse a file whose name says another compression than the export has."""
+    named = _compression_by_name(path)
+    if named is compression:
+        return
+    plain = path.name if named is None else path.name.removesuffix(named.suffix)
+    if compression is None:
+        raise SettingsError(
+            f"The export sink {sink!r} writes {path.name}, but landscape.export.compress is not "
+            f"set: name it {plain}, or set compress"
+        )
+    raise SettingsError(
+        f"The export sink {sink!r} writes {path.name}, but landscape.export.compress is "
+        f"{compression.value}: name it {plain}{compression.suffix}"
+    )
+
+
+def _compression_by_name(path: Path) -> Compression | None:
+    """Return the compression that the name of a JSON Lines file says."""
+    return next(
+        (each for each in Compression if path.name.endswith(f"{_JSONL_SUFFIX}{each.suffix}")), None
+    )
 
 
 def _leads_to(path: Path, sink: SinkSettings, export_format: str) -> bool:

@@ -1,6 +1,8 @@
 """`landscape export --settings` and `reconcile`: what is published, recorded and refused."""
 
+import gzip
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +10,20 @@ import pytest
 import yaml
 from command_line import Command
 from sample_run import KEY
+from sqlalchemy import update
 
 from elspeth.contracts import ExportStatus, Run
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.keys import KEY_VARIABLE
+from elspeth.core.landscape.schema import runs_table
 from elspeth.core.landscape.verification.verify import verify
 
 
 def settings(folder: Path, url: str, **export: Any) -> Path:
     """Write the settings of a pipeline that signs its export to a sink in the folder."""
     chosen = {"enabled": True, "sink": "audit", "format": "json", "sign": True, **export}
-    name = "audit.jsonl" if chosen["format"] == "json" else "audit.csv"
+    suffix = {"gzip": ".gz", "zstd": ".zst"}.get(str(chosen.get("compress")), "")
+    name = f"audit.jsonl{suffix}" if chosen["format"] == "json" else "audit.csv"
     content = {
         "landscape": {"url": url, "export": chosen},
         "sinks": {"audit": {"plugin": "json", "options": {"path": str(folder / name)}}},
@@ -54,6 +59,52 @@ def test_a_csv_export_goes_to_a_directory(landscape: Command, url: str, folder: 
     chosen = settings(folder, url, format="csv")
     assert landscape("export", "--settings", chosen, "--run", "run-1").code == 0
     assert verify(folder / "audit", KEY, run_id="run-1").ok
+
+
+def test_an_export_by_settings_is_compressed_and_settled(
+    landscape: Command, url: str, folder: Path
+) -> None:
+    chosen = settings(folder, url, compress="gzip")
+    ended = landscape("export", "--settings", chosen, "--run", "run-1", "--attest")
+    assert (ended.code, ended.err) == (0, "")
+    assert "compressed with gzip, in" in ended.out
+    path = folder / "audit.jsonl.gz"
+    assert path.read_bytes().startswith(b"\x1f\x8b")
+    assert verify(path, KEY, run_id="run-1").ok
+    with LandscapeDB(url) as db, db.connection() as connection:
+        connection.execute(update(runs_table).values(export_status="pending"))
+    settled = landscape("reconcile", "--settings", chosen)
+    assert (settled.code, settled.out) == (0, f"run-1: completed: {path} verifies\n")
+    plain = settings(folder, url)
+    assert landscape("export", "--settings", plain, "--run", "run-1").code == 0
+    assert (
+        gzip.decompress(path.read_bytes()).splitlines()[:-1]
+        == ((folder / "audit.jsonl").read_bytes().splitlines()[:-1])
+    )
+
+
+def test_a_compression_whose_package_is_missing_is_refused_before_any_work(
+    landscape: Command, url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("compression", "backports"):
+        monkeypatch.setitem(sys.modules, name, None)
+    ended = landscape(
+        "export", "--settings", settings(folder, url, compress="zstd"), "--run", "run-1"
+    )
+    assert (ended.code, ended.out) == (2, "")
+    assert "pip install" in ended.err
+    assert run_of(url).export_status is None
+
+
+def test_compress_is_not_an_option_beside_settings(
+    landscape: Command, url: str, folder: Path
+) -> None:
+    chosen = settings(folder, url)
+    ended = landscape("export", "--settings", chosen, "--run", "run-1", "--compress", "gzip")
+    assert (ended.code, ended.err) == (
+        2,
+        "error: --compress cannot be combined with --settings; write landscape.export.compress\n",
+    )
 
 
 def test_several_jobs_write_the_same_lines(landscape: Command, sqlite: str, folder: Path) -> None:

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -21,6 +23,8 @@ from elspeth.cli.several_runs import SeveralExports
 from elspeth.contracts.enums import RunStatus
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.attestation import Attester, HmacSigner
+from elspeth.core.landscape.keys import KEY_VARIABLE
+from elspeth.core.landscape.output.lock import target_lock
 
 HOSTILE = "../x/é\n" + "y" * 300
 
@@ -103,6 +107,48 @@ class TestExport:
         assert [name for name in before if before[name] == after[name]] == [
             name for name in before if name.startswith("%2E")
         ]
+
+    def test_a_folder_that_another_process_exports_to_is_left_alone(
+        self, export_all: Callable[..., Ended], folder: Path
+    ) -> None:
+        export_all("--status", "completed", "--attest")
+        before = contents(folder)
+        with target_lock(folder / "several exports"):
+            refused = export_all("--all", "--attest")
+            # Nothing is to be exported here.
+            done = export_all("--status", "completed", "--attest")
+        reason = "another process is exporting several runs to it"
+        assert refused.code == 3
+        assert refused.err.startswith(f"error: {folder}: {reason}; wait for that, or choose ")
+        assert refused.err.count("\n") == 1
+        assert (done.code, done.out.splitlines()[-1]) == (0, "3 runs: 3 skipped")
+        assert contents(folder) == before
+        assert export_all("--all", "--attest").code == 0
+
+    def test_processes_that_export_to_one_folder_leave_it_whole(
+        self, landscape: Command, database: str, folder: Path
+    ) -> None:
+        """One exports, and the others are refused, or find what it has left."""
+        command = (
+            *(sys.executable, "-c", "from elspeth.cli.main import main; main()"),
+            *("export", "--db", database, "--all", "--output", str(folder)),
+            *("--sign", "--attest", "--quiet"),
+        )
+        environment = {**os.environ, KEY_VARIABLE: KEY.decode()}
+        started = [
+            subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            for _ in range(2)
+        ]
+        codes = []
+        for process in started:
+            _, errors = process.communicate()
+            codes.append(process.returncode)
+            assert errors.count(b"\n") == (process.returncode != 0)
+        assert set(codes) <= {0, 3}
+        assert 0 in codes
+        assert landscape("verify", folder, "--attestation", "--db", database).code == 0
 
     @pytest.mark.parametrize(
         "statement",

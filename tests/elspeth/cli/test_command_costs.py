@@ -50,8 +50,6 @@ class Cost:
     linear: Mapping[str, set[str]] = field(default_factory=dict)
     orphan_steps: frozenset[str] = frozenset()
     """The axes along which the search for orphans takes more steps."""
-    search_for_each: str = ""
-    """The axis along which the whole search is made again for each of its size."""
     pending: bool = False
     """Whether all runs have a pending export with one target."""
 
@@ -79,13 +77,12 @@ COSTS: Mapping[str, Mapping[str, Cost]] = {
     },
     "export": {
         "several": Cost(
-            # Twelve queries and the search for orphans for every chosen run.
+            # Twelve queries for every chosen run, and one search for orphans for all of them.
             lambda folder: (
                 *("export", "--db", url(folder), "--all", "--output", folder / "several", "--sign"),
             ),
             {RUNS: {QUERIES, FETCHED, STEPS}, ROWS: {FETCHED, STEPS}, OTHER_ROWS: {FETCHED, STEPS}},
             EVERYWHERE,
-            search_for_each=RUNS,
         ),
         "to standard output": Cost(
             lambda folder: (
@@ -198,9 +195,24 @@ def test_counts_are_constant_or_linear_in_what_is_asked_for(
         counts = [measure(each) for each in activities]
         judge(f"{name}: {counts}", counts, is_linear=name in cost.linear.get(axis, ()))
     orphans = [orphan_steps(each) for each in activities]
-    if axis == cost.search_for_each:
-        orphans = [steps // size for steps, size in zip(orphans, SIZES, strict=True)]
     judge(f"orphan search: {orphans}", orphans, is_linear=axis in cost.orphan_steps)
+
+
+@pytest.mark.parametrize("size", [SIZES[0], SIZES[-1]])
+def test_orphans_are_searched_once_for_all_runs_that_are_exported(
+    size: int,
+    landscape: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    populated: Callable[[str, int], Path],
+) -> None:
+    folder = Path(shutil.copytree(populated(RUNS, size), tmp_path / "copy"))
+    with counted(monkeypatch) as found:
+        assert landscape(*COSTS["export"]["several"].arguments(folder)).code == 0
+    searches = [
+        shape.count for each in found for shape in each.shapes if "NOT (EXISTS" in shape.shape.text
+    ]
+    assert searches == [1]
 
 
 def judge(shown: str, counts: list[int], *, is_linear: bool) -> None:

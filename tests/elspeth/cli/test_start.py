@@ -77,6 +77,19 @@ def test_verifying_loads_no_recorder_exporter_settings_or_attestation(tmp_path: 
     assert "elspeth.core.settings" not in modules
 
 
+def test_exporting_to_a_path_loads_no_settings_and_no_attestation(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'audit.db'}"
+    with LandscapeDB(url) as db:
+        record_sample_run(LandscapeRecorder(db))
+    arguments = ("--db", url, "--run", "latest", "--output", tmp_path / "run.jsonl", "--sign")
+    packages, modules = loaded("elspeth.cli.main", "export", *arguments)
+
+    assert "yaml" not in packages
+    for part in ("landscape.attestation", "landscape.pipeline"):
+        assert not [name for name in modules if name.startswith(f"elspeth.core.{part}")]
+    assert "elspeth.core.settings" not in modules
+
+
 def test_every_public_name_is_found_at_its_first_use() -> None:
     import elspeth.core.landscape as package
 

@@ -59,6 +59,7 @@ def test_the_defaults_store_to_a_local_sqlite_file_and_export_nothing() -> None:
             "enabled": False,
             "sink": None,
             "format": "csv",
+            "compress": None,
             "sign": False,
             "leave_out": (),
         },
@@ -309,10 +310,51 @@ def test_a_sink_without_a_path_is_refused(options: dict[str, object]) -> None:
         export_destination(with_sink(**options), "audit", "json")
 
 
-@pytest.mark.parametrize("name", ["audit.json", "audit", "audit.jsonl.gz"])
+@pytest.mark.parametrize("name", ["audit.json", "audit", "audit.gz", "audit.jsonl.bz2"])
 def test_a_json_export_that_is_not_named_jsonl_is_refused_with_the_name_to_give(name: str) -> None:
     with pytest.raises(SettingsError, match=r"JSON Lines: name it audit(\.jsonl)?\.jsonl$"):
         export_destination(with_sink(path=name), "audit", "json")
+
+
+@pytest.mark.parametrize(
+    ("name", "compress", "advice"),
+    [
+        ("audit.jsonl.gz", None, r"is not set: name it audit\.jsonl, or set compress"),
+        ("audit.jsonl.zst", None, r"is not set: name it audit\.jsonl, or set compress"),
+        ("audit.jsonl", "gzip", r"is gzip: name it audit\.jsonl\.gz"),
+        ("audit.jsonl.zst", "gzip", r"is gzip: name it audit\.jsonl\.gz"),
+        ("audit.jsonl", "zstd", r"is zstd: name it audit\.jsonl\.zst"),
+        ("audit.jsonl.gz", "gzip", None),
+        ("audit.jsonl.zst", "zstd", None),
+    ],
+)
+def test_the_name_of_a_file_says_its_compression(
+    name: str, compress: str | None, advice: str | None
+) -> None:
+    chosen = ElspethSettings.model_validate(
+        {
+            "landscape": {"export": {"format": "json", "compress": compress}},
+            "sinks": {"audit": {"plugin": "json", "options": {"path": name}}},
+        }
+    )
+    if advice is None:
+        assert export_destination(chosen, "audit", "json") == Path(name)
+        return
+    with pytest.raises(SettingsError, match=f"compress {advice}$"):
+        export_destination(chosen, "audit", "json")
+
+
+@pytest.mark.parametrize("compress", ["bzip2", "GZIP", "", "true", "zst"])
+def test_an_unknown_compression_is_refused(compress: str, tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(f'landscape: {{export: {{format: json, compress: "{compress}"}}}}')
+    with pytest.raises(SettingsError, match=r"landscape\.export\.compress: .*'gzip' or 'zstd'$"):
+        load_settings(path, environ={})
+
+
+def test_csv_files_are_not_compressed() -> None:
+    with pytest.raises(ValueError, match="compress is for format json; leave it out"):
+        ElspethSettings.model_validate({"landscape": {"export": {"compress": "gzip"}}})
 
 
 @pytest.mark.parametrize(

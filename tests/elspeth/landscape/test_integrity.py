@@ -221,3 +221,30 @@ def _record_states(recorder: LandscapeRecorder, *states: tuple[str, int]) -> Non
     recorder.create_token("row", token_id="t")
     for state_id, step in states:
         recorder.begin_node_state("t", state_id, step, {}, state_id=state_id)
+
+
+@pytest.mark.parametrize("by", ["another process", "the same engine"])
+def test_an_orphan_that_comes_between_two_exports_of_one_engine_is_refused(
+    by: str, file: Path, tmp_path: Path
+) -> None:
+    """The second export relies on the search of the first only while nothing has changed."""
+    with LandscapeDB(f"sqlite:///{file}") as db:
+        exporter = LandscapeExporter(db, KEY)
+        exporter.write_jsonl("run-1", tmp_path / "first.jsonl")
+        exporter.write_jsonl("run-1", tmp_path / "second.jsonl")
+        if by == "another process":
+            orphan_one(file, "calls", "max")
+        else:
+            # Foreign keys are switched on for every connection, and off for this transaction.
+            raw = db.engine.raw_connection()
+            connection = raw.driver_connection
+            assert connection is not None
+            connection.execute("PRAGMA foreign_keys = OFF")
+            connection.execute(
+                "UPDATE calls SET state_id = 'gone' WHERE rowid = (SELECT max(rowid) FROM calls)"
+            )
+            raw.commit()
+            connection.execute("PRAGMA foreign_keys = ON")
+            raw.close()
+        with pytest.raises(CorruptAuditDataError, match="is not among the"):
+            exporter.write_jsonl("run-1", tmp_path / "third.jsonl")

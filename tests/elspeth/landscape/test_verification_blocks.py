@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from signed_exports import as_export, export_lines, records_of, shortened, signe
 
 from elspeth.core.landscape.keys import Keyring, SigningKeyError
 from elspeth.core.landscape.verification import jsonl, shared_lines
+from elspeth.core.landscape.verification.defects import ParsedLine
 from elspeth.core.landscape.verification.jsonl import read_jsonl
 from elspeth.core.landscape.verification.line_patterns import LinePatterns
+from elspeth.core.landscape.verification.record_order import _CHECKED_RULES
+from elspeth.core.landscape.verification.record_shapes import SHAPES, TEXT
 from elspeth.core.landscape.verification.signatures import AcceptedSignatures, _Digests
 from elspeth.core.landscape.verification.verifier import Verifier
 from elspeth.core.landscape.verification.verify import Reason, Verification, verify
@@ -278,9 +282,7 @@ def test_every_type_of_record_is_read_by_the_block(
     for is_signed, content in ((True, lines[:-1]), (False, unsigned(records))):
         block = LinePatterns("run", is_signed=is_signed).read(b"".join(content))
         assert block is not None
-        assert [kind.record_type for kind in block.kinds] == [
-            record["record_type"] for record in records
-        ]
+        assert list(block.record_types) == [record["record_type"] for record in records]
 
 
 @pytest.mark.parametrize("is_signed", [True, False])
@@ -307,13 +309,23 @@ def accepts_like_single_lines(patterns: LinePatterns, changed: bytes) -> bool:
         return False
     read = [*read_jsonl(BytesIO(changed))]
     assert not [each for each in read if each.defects], changed
-    assert [kind.record_type for kind in block.kinds] == [each.record_type for each in read]
+    assert list(block.record_types) == [each.record_type for each in read]
+    assert (list(block.keys), list(block.parent_ids), list(block.sort_keys)) == places_of(read)
     if block.signatures:
-        assert list(block.signatures) == [each.signature for each in read]
-        # A signature of another length does not fit, and has no message that is compared.
-        whole = [each for each in read if each.signature and len(each.signature) == 64]
-        assert all(next(iter(each.messages)) in block.messages for each in whole)
+        assert list(block.signatures) == [(each.signature or "").encode() for each in read]
+        assert list(block.messages) == [next(iter(each.messages)) for each in read]
     return True
+
+
+def places_of(read: Sequence[ParsedLine]) -> tuple[list[object], list[object], list[object]]:
+    """By line: the key, the id of the parent, and what it ascends by."""
+    rules = [_CHECKED_RULES[str(line.record_type)] for line in read]
+    pairs = list(zip(rules, (line.record for line in read), strict=True))
+    return (
+        [record[rule.key_field] for rule, record in pairs],
+        [record[rule.parent_field] for rule, record in pairs],
+        [rule.sort_key and rule.sort_key(record) for rule, record in pairs],
+    )
 
 
 @pytest.mark.parametrize(
@@ -334,6 +346,33 @@ def test_a_number_that_is_not_canonical_is_left_to_single_lines(written: str) ->
     for canonical in ("5", "-5", "0", "0.1", "0.00001", "12.5", "null"):
         assert patterns.read((line % canonical).encode()) is not None, canonical
     assert patterns.read((line % written).encode()) is None
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_a_pattern_allows_the_nulls_that_the_shape_allows(
+    is_signed: bool, records: list[Record]
+) -> None:
+    """Every status with every choice of nulls, also where the type has no rules by status."""
+    patterns = LinePatterns("run", is_signed=is_signed)
+    write = signed if is_signed else lambda record: rfc8785.dumps(record) + b"\n"
+    by_type = {record["record_type"]: record for record in records}
+    assert by_type.keys() == SHAPES.keys() - {"manifest"}
+    judged = set()
+    for name, record in by_type.items():
+        shape = SHAPES[name]
+        names = [name for name, field in shape.fields.items() if field.nullable]
+        values = {each: 1 if shape.fields[each].types != TEXT else "text" for each in names}
+        statuses = shape.fields["status"].members if "status" in shape.fields else (None,)
+        for status, *nulls in product(statuses or (), *([False, True] for _ in names)):
+            changed = record | {
+                each: None if is_null else values[each]
+                for each, is_null in zip(names, nulls, strict=True)
+            }
+            changed |= {} if status is None else {"status": status}
+            is_valid = shape.defect(changed) is None
+            assert (patterns.read(write(changed)) is not None) is is_valid, changed
+            judged.add((name, is_valid))
+    assert ("node_state", False) in judged
 
 
 @pytest.mark.parametrize("length", [0, 1, 32, 63, 64, 65, 200])

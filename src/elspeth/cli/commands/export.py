@@ -114,11 +114,14 @@ def export(
     """
     from elspeth.cli.export import ExportOptions
     from elspeth.cli.signing_keys import chosen_attester
-    from elspeth.core.settings import load_settings
 
     selection = _selection(run, since, status, is_all=all_)
     attester = chosen_attester(attest, attestation_key, key_file, keyring)
-    loaded = None if settings is None else load_settings(settings)
+    loaded = None
+    if settings is not None:
+        from elspeth.core.settings import load_settings
+
+        loaded = load_settings(settings)
     is_signed = sign if loaded is None else loaded.landscape.export.sign
     refuse_unused_key(key_file, is_used=is_signed or (attest and attestation_key is None))
     options = ExportOptions(jobs, timeout, quiet, spreadsheet_safe, accept_orphans)
@@ -133,6 +136,10 @@ def export(
             "--compress": compress,
         }
         clashing = [option for option, value in given.items() if value is not None]
+        if clashing == ["--compress"]:
+            raise UsageError(
+                "--compress cannot be combined with --settings; write landscape.export.compress"
+            )
         if clashing or sign:
             option = clashing[0] if clashing else "--sign"
             raise UsageError(f"{option} cannot be combined with --settings; leave one of them out")
@@ -191,14 +198,18 @@ def _form(
 ) -> "ExportForm":
     from elspeth.cli.export import ExportForm
     from elspeth.core.landscape.keys import signing_key
-    from elspeth.core.settings import split_names
 
+    left_out: list[str] = []
+    if leave_out:
+        from elspeth.core.settings import split_names
+
+        left_out = [name for names in leave_out for name in split_names(names)]
     return ExportForm(
         format_ or ExportFormat.JSONL,
         exporter or ExporterName.BATCHED,
         signing_key(os.environ, key_file) if sign else None,
         attester,
-        [name for names in leave_out or () for name in split_names(names)],
+        left_out,
         compression,
     )
 

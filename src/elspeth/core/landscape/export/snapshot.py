@@ -311,6 +311,19 @@ def _nothing_prepared(connection: Connection) -> Iterator[None]:
         driver_connection.prepare_threshold = before
 
 
+def database_state(connection: Connection) -> tuple[int, ...] | None:
+    """Return numbers that change with every change of the database that the connection sees.
+
+    They hold for one driver connection. None on PostgreSQL, which has no such numbers.
+    """
+    if connection.dialect.name != "sqlite":
+        return None
+    driver_connection: Any = connection.connection.driver_connection
+    # Commits of others; definitions of tables; rows that this connection has changed.
+    schema_version = int(str(_send(connection, "PRAGMA schema_version", fetch=True)))
+    return data_version(connection), schema_version, int(driver_connection.total_changes)
+
+
 def data_version(connection: Connection) -> int:
     """Return SQLite's counter of commits by other connections to the database."""
     return int(str(_send(connection, "PRAGMA data_version", fetch=True)))

@@ -101,7 +101,12 @@ def export_after_run(
             )
             if export.format == "json":
                 published = exporter.write_jsonl(
-                    run_id, path, sign=export.sign, jobs=jobs, progress=progress
+                    run_id,
+                    path,
+                    sign=export.sign,
+                    jobs=jobs,
+                    progress=progress,
+                    compression=export.compression,
                 )
             else:
                 published = exporter.write_csv(

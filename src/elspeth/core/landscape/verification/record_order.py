@@ -115,30 +115,32 @@ class RecordOrder:
         rule = self._rules[record_type]
         depth = rule.depth
         stack = self._open
+        parent = stack[depth]
         misplaced = None
         # Depth 1 is inside the run; `Verifier` checks that all records name the same run.
         if (
             self._last < depth
-            or stack[depth].record_type != rule.parent
-            or (depth > 1 and stack[depth].key != parent_id)
+            or parent.record_type != rule.parent
+            or (depth > 1 and parent.key != parent_id)
         ):
             # What follows is judged as if this record stood in its place, so that one mistake gives
             # one defect and not one for every record after it.
             misplaced = self._open_missing_parent(rule, parent_id)
-        parent = stack[depth]
         # A new sibling closes what was open inside the previous one.
         self._last = depth
         if rule.is_parent:
             self._last = depth + 1
-            stack[depth + 1].open(record_type, key)
+            inside = stack[depth + 1]
+            inside.record_type, inside.key, inside.rank = record_type, key, -1
         # The order of the checks decides which defect is reported: type, key, then sorting.
         if rule.rank != parent.rank:
             if rule.rank < parent.rank:
-                return misplaced or Defect(
-                    Reason.ORDER, f"a {record_type} after a {parent.latest_type}"
-                )
-            parent.begin_type(rule)
-        elif depth == 0:
+                latest = ORDER_RULES[parent.rank].record_type
+                return misplaced or Defect(Reason.ORDER, f"a {record_type} after a {latest}")
+            # The first child of its type, which is compared with none.
+            parent.rank, parent.latest, parent.keys = rule.rank, sort_key, {key}
+            return misplaced
+        if depth == 0:
             return misplaced or Defect(Reason.ORDER, "a second run")
         if self._finds_duplicates:
             keys = parent.keys
@@ -217,7 +219,7 @@ class _CheckedRule:
 class _OpenParent:
     """A record whose children may follow, with the type, sort key and keys of its children."""
 
-    __slots__ = ("key", "keys", "latest", "latest_type", "rank", "record_type")
+    __slots__ = ("key", "keys", "latest", "rank", "record_type")
 
     def __init__(self) -> None:
         self.latest: Any = None
@@ -229,14 +231,6 @@ class _OpenParent:
         self.record_type = record_type
         self.key = key
         self.rank = -1
-        self.latest_type = ""
-
-    def begin_type(self, rule: _CheckedRule) -> None:
-        """Begin the next type of children."""
-        self.rank = rule.rank
-        self.latest_type = rule.record_type
-        self.latest = None
-        self.keys = set()
 
 
 def _path(rule: OrderRule) -> tuple[str, ...]:

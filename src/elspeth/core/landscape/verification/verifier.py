@@ -103,16 +103,21 @@ class Verifier:
             return False
         self._latest_is_readable = True
         number = self._record_count
-        self._record_count += len(block.kinds)
-        self._valid_count += len(block.kinds)
-        self._counts.update(kind.record_type for kind in block.kinds)
-        for kind, values in zip(block.kinds, block.values, strict=True):
+        self._record_count += len(block.record_types)
+        self._valid_count += len(block.record_types)
+        self._counts.update(block.record_types)
+        misplaced = map(
+            self._order.place,
+            block.record_types,
+            block.keys,
+            block.parent_ids,
+            block.sort_keys,
+        )
+        for defect in misplaced:
             number += 1
-            sort_key = None if kind.sort_key is None else kind.sort_key(values)
-            misplaced = self._order.place(kind.record_type, values[0], values[1], sort_key)
-            if misplaced is not None:
+            if defect is not None:
                 self._valid_count -= 1
-                self.report(misplaced.at(number, "", "line"))
+                self.report(defect.at(number, "", "line"))
         return True
 
     @property
