@@ -226,6 +226,8 @@ class TestUsage:
             (f"mysql://u:{SECRET}@h/db", "SQLite or PostgreSQL, not mysql"),
             (f"postgresql+nothing://u:{SECRET}@h/db", "Can't load plugin"),
             (f"postgresql+pg8000://u:{SECRET}@h/db", "elspeth-landscape[postgresql]"),
+            ("sqlite+aiosqlite:///audit.db", "is asynchronous"),
+            (f"postgresql+asyncpg://u:{SECRET}@h/db", "is asynchronous"),
             ("sqlite:///:memory:", "An in-memory database starts empty"),
         ],
     )
