@@ -45,6 +45,7 @@ from elspeth.core.landscape.output.spreadsheet import (
     write_spreadsheet_copy,
 )
 from elspeth.core.landscape.pipeline.post_run import export_after_run
+from elspeth.core.landscape.run_ids import refuse_other_spellings
 from elspeth.core.settings import ElspethSettings, export_destination
 
 _MOST_ORPHANS_SHOWN = 20
@@ -181,6 +182,7 @@ class ExportForm:
         attestation: PendingAttestation | None,
     ) -> ExportResult:
         """Export a run to a path, and attest it if `prepare` has begun an attestation."""
+        refuse_other_spellings(db, run_id)
         orphans = AcceptedOrphans()
         exporter = self.exporter_of(db, options, orphans)
         with show_progress(db, run_id, quiet=options.quiet) as progress:
@@ -257,6 +259,7 @@ class StreamExport:
             reading_database(self.database_url, opened, leave_out=form.leave_out) as db,
         ):
             run_id = chosen_run(run, db)
+            refuse_other_spellings(db, run_id)
             orphans = AcceptedOrphans()
             blocks = self._blocks(form.exporter_of(db, options, orphans), run_id, options.jobs)
             with show_progress(db, run_id, quiet=options.quiet) as progress:
@@ -319,6 +322,7 @@ class ConfiguredExport:
         ):
             run_id = chosen_run(run, source)
             _refuse_unknown_run(run_id, source)
+            refuse_other_spellings(source, run_id)
             orphans = AcceptedOrphans()
             with show_progress(source, run_id, quiet=options.quiet) as progress:
                 published = export_after_run(
