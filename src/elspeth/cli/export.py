@@ -45,7 +45,7 @@ from elspeth.core.landscape.output.spreadsheet import (
     write_spreadsheet_copy,
 )
 from elspeth.core.landscape.pipeline.post_run import export_after_run
-from elspeth.core.landscape.run_ids import refuse_other_spellings
+from elspeth.core.landscape.run_ids import check_run_ids
 from elspeth.core.settings import ElspethSettings, export_destination
 
 _MOST_ORPHANS_SHOWN = 20
@@ -182,8 +182,8 @@ class ExportForm:
         attestation: PendingAttestation | None,
     ) -> ExportResult:
         """Export a run to a path, and attest it if `prepare` has begun an attestation."""
-        refuse_other_spellings(db, run_id)
         orphans = AcceptedOrphans()
+        self.check_run_ids(db, run_id, options, orphans)
         exporter = self.exporter_of(db, options, orphans)
         with show_progress(db, run_id, quiet=options.quiet) as progress:
             sign = self.signing_key is not None
@@ -201,6 +201,13 @@ class ExportForm:
             )
         )
         return _result(run_id, published, attested, options, self.leave_out, orphans)
+
+    def check_run_ids(
+        self, db: LandscapeDB, run_id: str, options: ExportOptions, orphans: AcceptedOrphans
+    ) -> None:
+        """Check the run ids for a batched export. The control exports what the original would."""
+        if self.exporter is ExporterName.BATCHED:
+            check_run_ids(db, run_id, orphans.add if options.accept_orphans else None)
 
     def exporter_of(
         self, db: LandscapeDB, options: ExportOptions, orphans: AcceptedOrphans
@@ -259,8 +266,8 @@ class StreamExport:
             reading_database(self.database_url, opened, leave_out=form.leave_out) as db,
         ):
             run_id = chosen_run(run, db)
-            refuse_other_spellings(db, run_id)
             orphans = AcceptedOrphans()
+            form.check_run_ids(db, run_id, options, orphans)
             blocks = self._blocks(form.exporter_of(db, options, orphans), run_id, options.jobs)
             with show_progress(db, run_id, quiet=options.quiet) as progress:
                 output = cast("IO[bytes]", _StandardOutput())
@@ -322,7 +329,6 @@ class ConfiguredExport:
         ):
             run_id = chosen_run(run, source)
             _refuse_unknown_run(run_id, source)
-            refuse_other_spellings(source, run_id)
             orphans = AcceptedOrphans()
             with show_progress(source, run_id, quiet=options.quiet) as progress:
                 published = export_after_run(

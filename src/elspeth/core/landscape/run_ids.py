@@ -1,13 +1,15 @@
-"""Refuses rows that a database gives for one run though they name another one.
+"""Checks the run ids of a database, by which an export could lose rows, or hold those of others.
 
-A column with a collation such as NOCASE is equal to a run id in another spelling. An export of
-`run-1` would then hold the rows of `RUN-1`, and verify.
+A row whose run is missing is lost, with everything below it. A column with a collation such as
+NOCASE is equal to a run id in another spelling: an export of `run-1` would hold the rows of
+`RUN-1`. Both exports would verify.
 """
 
 from sqlalchemy import Connection, LargeBinary, Table, cast, func, literal, select, text
 
 from elspeth.contracts.errors import CorruptAuditDataError
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.export.orphans import AcceptOrphan, refuse_rows_without_run
 from elspeth.core.landscape.export.record_types import primary_key_columns
 from elspeth.core.landscape.schema import EXPORTED_TABLES
 
@@ -25,27 +27,32 @@ SELECT c.relname
 """)
 
 
-def refuse_other_spellings(db: LandscapeDB, run_id: str) -> None:
-    """Refuse a run id that the database finds in another spelling.
+def check_run_ids(db: LandscapeDB, run_id: str, accept: AcceptOrphan | None = None) -> None:
+    """Refuse rows that an export of a run would lose, or would hold though they name another run.
 
     Args:
         db: The audit trail.
         run_id: The run that is exported.
+        accept: Called with every row whose run is missing, in place of the error.
 
     Raises:
-        CorruptAuditDataError: A row names another run, and a query for this one finds it.
+        CorruptAuditDataError: A row leads to this run and names one that is missing; or a row names
+            another run, and a query for this one finds it.
         sqlalchemy.exc.DBAPIError: The database fails.
     """
     with db.read_snapshot() as snapshot:
         connection = snapshot.connection
+        refuse_rows_without_run(connection, run_id, accept)
         on_sqlite = connection.dialect.name == "sqlite"
         names = set(connection.execute(_SQLITE if on_sqlite else _POSTGRESQL).scalars())
         for table in EXPORTED_TABLES:
             if table.name in names and "run_id" in table.c:
-                _refuse_in(connection, table, run_id, on_sqlite=on_sqlite)
+                _refuse_other_spelling(connection, table, run_id, on_sqlite=on_sqlite)
 
 
-def _refuse_in(connection: Connection, table: Table, run_id: str, *, on_sqlite: bool) -> None:
+def _refuse_other_spelling(
+    connection: Connection, table: Table, run_id: str, *, on_sqlite: bool
+) -> None:
     stored = table.c.run_id
     # Bytes have no collation.
     is_other = (
