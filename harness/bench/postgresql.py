@@ -12,11 +12,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import sleep
+from typing import Any
 
 _PREFIX = "landscape-postgres-"
 _OWNER = "process"
 _CLUSTER = "cluster"
 _SECONDS_TO_STOP = 30
+# The package gives `pg_ctl start` ten seconds, after which the server still goes on starting.
+_ATTEMPTS_TO_START, _SECONDS_BETWEEN_ATTEMPTS = 12, 1.0
 
 
 @contextmanager
@@ -41,11 +45,26 @@ def temporary_postgresql() -> Iterator[str]:
         with _guard(folder):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                server = get_server(folder / _CLUSTER, cleanup_mode="delete")
+                server = get_server(folder / _CLUSTER, cleanup_mode="delete", start=False)
+                _start(server)
             try:
                 yield server.get_uri()
             finally:
                 server.cleanup()
+
+
+def _start(server: Any) -> None:
+    """Start a server, and wait for it longer than its package does, for a busy machine."""
+    for remaining in reversed(range(_ATTEMPTS_TO_START)):
+        try:
+            server.start()
+        # An AssertionError says that it is starting.
+        except (subprocess.SubprocessError, AssertionError):
+            if not remaining:
+                raise
+            sleep(_SECONDS_BETWEEN_ATTEMPTS)
+        else:
+            return
 
 
 def end_leftover_servers() -> None:

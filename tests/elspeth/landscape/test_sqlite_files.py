@@ -90,6 +90,11 @@ def with_a_kept_journal(path: Path) -> None:
         pass
 
 
+def with_another_journal(path: Path) -> None:
+    in_rollback_mode(path)
+    path.with_name(f"{path.name}-journal").write_bytes(b"not a journal" * 100)
+
+
 STATES: Mapping[str, Callable[[Path], None]] = {
     "rollback mode": in_rollback_mode,
     "WAL": with_log,
@@ -98,6 +103,7 @@ STATES: Mapping[str, Callable[[Path], None]] = {
     "an empty log": with_an_empty_log,
     "a hot journal": with_a_hot_journal,
     "a kept journal": with_a_kept_journal,
+    "a journal of other content": with_another_journal,
 }
 
 
@@ -154,6 +160,34 @@ def test_nothing_beside_a_database_changes(
     with LandscapeDB(f"sqlite:///{evidence}", read_only=True) as db:
         assert config_hash(db) == "committed last"
         READERS[reader](db, tmp_path / "out")
+    assert listing(evidence.parent) == before
+
+
+def test_a_path_that_is_not_utf_8_is_read_like_any_other(evidence: Path, tmp_path: Path) -> None:
+    path = evidence.with_name(os.fsdecode(b"\xff.db"))
+    evidence.rename(path)
+    of_a_crash(path)
+    before = listing(path.parent)
+    with LandscapeDB(f"sqlite:///{path}", read_only=True) as db:
+        assert config_hash(db) == "committed last"
+        export(db, tmp_path / "out")
+    assert listing(path.parent) == before
+
+
+@pytest.mark.parametrize("state", ["the log of a crash", "a hot journal"])
+def test_a_url_cannot_ask_to_ignore_committed_rows(evidence: Path, state: str) -> None:
+    STATES[state](evidence)
+    with pytest.raises(OSError, match="which immutable=1 ignores"):
+        LandscapeDB(f"sqlite:///file:{evidence}?immutable=1&uri=true", read_only=True)
+
+
+@pytest.mark.parametrize("state", ["rollback mode", "WAL", "a kept journal"])
+def test_a_url_may_say_that_nobody_writes(evidence: Path, state: str) -> None:
+    STATES[state](evidence)
+    before = listing(evidence.parent)
+    url = f"sqlite:///file:{evidence}?immutable=1&uri=true"
+    with LandscapeDB(url, read_only=True) as db:
+        assert config_hash(db) == "committed last"
     assert listing(evidence.parent) == before
 
 

@@ -17,7 +17,7 @@ from elspeth.cli.options import (
     Timeout,
     database_url,
 )
-from elspeth.cli.runtime import ExitCode, reading_database, stop_on_signals
+from elspeth.cli.runtime import ExitCode, UsageError, reading_database, stop_on_signals
 
 if TYPE_CHECKING:
     from elspeth.core.landscape.attestation import Attestation
@@ -55,6 +55,8 @@ def attest(
     from elspeth.core.landscape.verification.verify import verify
     from elspeth.core.settings import split_names
 
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UsageError(f"{path} is neither a file nor a directory, and only those are attested")
     url = database_url(db)
     attester = chosen_attester(True, attestation_key, key_file, keyring)
     if attester is None:

@@ -22,7 +22,7 @@ from elspeth.cli.options import (
     database_url,
     refuse_unused_key,
 )
-from elspeth.cli.runtime import ExitCode, UsageError, fail
+from elspeth.cli.runtime import ExitCode, UsageError, fail, stop_on_signals
 from elspeth.contracts.enums import RunStatus
 from elspeth.core.compression import Compression
 
@@ -121,7 +121,9 @@ def export(
     if settings is not None:
         from elspeth.core.settings import load_settings
 
-        loaded = load_settings(settings)
+        # They may come from a pipe, which has to be waited for.
+        with stop_on_signals(timeout_seconds=timeout):
+            loaded = load_settings(settings)
     is_signed = sign if loaded is None else loaded.landscape.export.sign
     refuse_unused_key(key_file, is_used=is_signed or (attest and attestation_key is None))
     options = ExportOptions(jobs, timeout, quiet, spreadsheet_safe, accept_orphans)

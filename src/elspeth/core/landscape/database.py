@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event
-from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from elspeth.core.landscape.export.completeness import (
@@ -292,12 +291,7 @@ class LandscapeDB:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -338,6 +332,9 @@ def _parse(text: str) -> URL:
         raise ValueError(
             f"A Landscape database is SQLite or PostgreSQL, not {url.get_backend_name()}"
         )
+    with suppress(NoSuchModuleError):  # reported when the engine is made
+        if url.get_dialect().is_async:
+            raise ValueError(f"{url.drivername} is asynchronous: use sqlite or postgresql+psycopg")
     return url
 
 

@@ -113,7 +113,8 @@ class LandscapeExporter(RunExporter):
         else:
             # The workers query, encode and sign; to read their lines again takes less than that.
             folder = parts_folder_beside(directory)
-            records = _records(self.export_blocks(run_id, sign, jobs=jobs, parts_folder=folder))
+            blocks = self.export_blocks(run_id, sign, jobs=jobs, parts_folder=folder, for_csv=True)
+            records = _records(blocks)
         return publish_csv(directory, records, progress=progress)
 
 

@@ -13,12 +13,10 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from sqlalchemy import URL
 
-_HOT_JOURNAL = bytes.fromhex("d9d505f920a163d7")
-"""The first bytes of a rollback journal that has to be replayed."""
 _LOCKS = Path("/proc/locks")
 _COPY_ATTEMPTS = 3
 
@@ -91,19 +89,33 @@ def unchanging_url(url: URL) -> tuple[URL, SqliteReader | None]:
 
     Raises:
         DatabaseNotFoundError: There is no such file.
-        OSError: As `open_for_reading`.
+        OSError: As `open_for_reading`, or the URL asks to ignore a log or a journal that is there.
     """
     read = existing_file(url, mode="ro")
     parts = urlsplit(str(read.database))
-    path = Path(unquote(parts.path))
-    # Who names `immutable` has decided.
-    if parts.scheme != "file" or not path.is_file() or "immutable" in read.query:
+    # A path is bytes, and need not be UTF-8.
+    path = Path(os.fsdecode(unquote_to_bytes(parts.path.encode("utf-8", "surrogateescape"))))
+    if parts.scheme != "file" or not path.is_file():
+        return read, None
+    if "immutable" in read.query:
+        _refuse_to_ignore(path)
         return read, None
     reader = open_for_reading(path)
     read = read.set(database=reader.path.absolute().as_uri())
     if reader.is_immutable:
         read = read.update_query_dict({"immutable": "1"})
     return read, reader
+
+
+def _refuse_to_ignore(path: Path) -> None:
+    """Refuse to ignore a log that holds rows, or a journal that would be replayed."""
+    if any(file.stat().st_size for file in _leftovers(path)):
+        raise OSError(
+            errno.EBUSY,
+            "has a log or a journal, which immutable=1 ignores: committed rows would be missing; "
+            "take immutable out of the URL",
+            str(path),
+        )
 
 
 def existing_file(url: URL, *, mode: str) -> URL:
@@ -136,7 +148,9 @@ def _leftovers(path: Path) -> Sequence[Path]:
     if log.exists():
         return [log]
     with suppress(FileNotFoundError), journal.open("rb") as file:
-        if file.read(len(_HOT_JOURNAL)) == _HOT_JOURNAL:
+        # As SQLite judges it: any other first byte than zero has to be looked at, and a reader may
+        # not do that in place.
+        if file.read(1) not in (b"", b"\0"):
             return [journal]
     return []
 
@@ -198,7 +212,7 @@ def _copied(path: Path) -> SqliteReader | None:
         raise OSError(
             error.errno,
             f"has a log that was left behind, and no private copy can be made of it "
-            f"({error.strerror}): {_advice(path)}",
+            f"({error.strerror or error}): {_advice(path)}",
             str(path),
         ) from error
     finally:

@@ -123,6 +123,7 @@ class RunExporter:
         jobs: int = 1,
         executor: Executor | None = None,
         parts_folder: AbstractContextManager[Path] | None = None,
+        for_csv: bool = False,
     ) -> Iterator[Block]:
         """Return the run as blocks of JSON Lines: one canonical record a line.
 
@@ -136,6 +137,7 @@ class RunExporter:
             executor: Runs the workers, which must see the database and the folder of the parts;
                 None starts new processes.
             parts_folder: Opens an empty folder for the workers' output; None makes a temporary one.
+            for_csv: Write -0.0 as it is, where canonical JSON writes 0. For several jobs.
 
         Raises:
             ValueError: Signing lacks a key. Raised at once, like a wrong number of jobs.
@@ -165,6 +167,7 @@ class RunExporter:
                 executor,
                 leave_out=self._leave_out,
                 accept_orphan=self._accept_orphan,
+                for_csv=for_csv,
             )
             blocks = shared.blocks(parts_folder or _temporary_folder())
         if sign and self._signer is not None:

@@ -2,7 +2,8 @@
 
 An export goes from parents to children and would leave an orphan out without an error. Child tables
 have no run id, so an orphan is judged by its other references: what leads to other runs only
-belongs to them.
+belongs to them. A row with a run id whose run is missing belongs to the runs that its other
+references lead to.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from elspeth.core.landscape.export.completeness import NOTHING, LeftOut
 from elspeth.core.landscape.export.record_types import primary_key_columns
 from elspeth.core.landscape.export.snapshot import database_state, driver_errors
 from elspeth.core.landscape.schema import (
+    artifacts_table,
     batch_members_table,
     batches_table,
     calls_table,
@@ -40,12 +42,14 @@ from elspeth.core.landscape.schema import (
     nodes_table,
     routing_events_table,
     rows_table,
+    runs_table,
     token_parents_table,
     tokens_table,
 )
 
-# The key in a connection's `info` of the state in which the database had no orphan. `info` belongs
-# to the driver's connection, like the counters that the state consists of.
+# The key in a connection's `info` of the states in which a search found no orphan, by whether it
+# searched for missing runs. `info` belongs to the driver's connection, like the counters that the
+# states consist of.
 _WITHOUT_ORPHANS = "landscape state without orphans"
 
 # By column of a child through which an export reaches it: the key of the parent.
@@ -57,6 +61,12 @@ _PARENTS: Mapping[Column[Any], Column[Any]] = MappingProxyType(
         routing_events_table.c.state_id: node_states_table.c.state_id,
         calls_table.c.state_id: node_states_table.c.state_id,
         batch_members_table.c.batch_id: batches_table.c.batch_id,
+    }
+)
+_RUNS: Mapping[Column[Any], Column[Any]] = MappingProxyType(
+    {
+        table.c.run_id: runs_table.c.run_id
+        for table in (nodes_table, edges_table, rows_table, batches_table, artifacts_table)
     }
 )
 
@@ -114,27 +124,60 @@ def refuse_orphans(
     Raises:
         CorruptAuditDataError: There is such an orphan; the error names the first one.
     """
+    if _may_have_orphans(connection, _PARENTS, left_out):
+        _report(find_orphans(connection, left_out, run_id), accept)
+
+
+def refuse_rows_without_run(
+    connection: Connection, run_id: str, accept: AcceptOrphan | None = None
+) -> None:
+    """Refuse a row whose run is missing and that leads to a run, or pass it to `accept`.
+
+    Nobody can say to which run it belonged if it leads to none: it is not reported then.
+
+    Args:
+        connection: The database.
+        run_id: The run that is exported.
+        accept: Called with every such row in place of the error.
+
+    Raises:
+        CorruptAuditDataError: There is such a row; the error names the first one.
+    """
+    if _may_have_orphans(connection, _RUNS, NOTHING):
+        _report(find_rows_without_run(connection, run_id), accept)
+
+
+def _may_have_orphans(
+    connection: Connection, parents: Mapping[Column[Any], Column[Any]], left_out: LeftOut
+) -> bool:
     # The usual cost is one query on indexes, 3 % of an export of 2.3 million records. It reads the
     # keys of the whole database, so exports of many runs would cost the square of their number.
     state = database_state(connection)
     searched = None if state is None else (state, dict(left_out.parents))
-    if searched is not None and connection.info.get(_WITHOUT_ORPHANS) == searched:
-        return
-    if _foreign_keys_hold(connection):
-        return
-    if not _has_orphans(connection, left_out):
-        connection.info[_WITHOUT_ORPHANS] = searched
-        return
-    for orphan in find_orphans(connection, left_out, run_id):
+    found_none: dict[Any, Any] = connection.info.setdefault(_WITHOUT_ORPHANS, {})
+    search = parents is _RUNS
+    if searched is not None and found_none.get(search) == searched:
+        return False
+    if _foreign_keys_hold(connection, parents):
+        return False
+    if _has_orphans(connection, parents, left_out):
+        return True
+    found_none[search] = searched
+    return False
+
+
+def _report(orphans: Iterator[Orphan], accept: AcceptOrphan | None) -> None:
+    for orphan in orphans:
         if accept is None:
             raise orphan.error
         accept(orphan)
 
 
 def count_orphans(connection: Connection, run_id: str, left_out: LeftOut = NOTHING) -> int:
-    """Return the number of orphans that `refuse_orphans` would report."""
-    found: list[None] = []
-    refuse_orphans(connection, run_id, left_out, lambda _: found.append(None))
+    """Return how many `refuse_orphans` and `refuse_rows_without_run` would report."""
+    found: list[Orphan] = []
+    refuse_orphans(connection, run_id, left_out, found.append)
+    refuse_rows_without_run(connection, run_id, found.append)
     return len(found)
 
 
@@ -148,15 +191,37 @@ def find_orphans(
         left_out: As in `refuse_orphans`.
         run_id: Leave out the orphans that lead to other runs only than this one; None yields all.
     """
-    for reference, parent in _PARENTS.items():
+    return _find(connection, _PARENTS, left_out, run_id)
+
+
+def find_rows_without_run(connection: Connection, run_id: str | None = None) -> Iterator[Orphan]:
+    """Yield the rows with a run id whose run is missing, by table and key.
+
+    Args:
+        connection: The database.
+        run_id: Leave out the rows that do not lead to this run; None yields all.
+    """
+    return _find(connection, _RUNS, NOTHING, run_id)
+
+
+def _find(
+    connection: Connection,
+    parents: Mapping[Column[Any], Column[Any]],
+    left_out: LeftOut,
+    run_id: str | None,
+) -> Iterator[Orphan]:
+    for reference, parent in parents.items():
         orphan = reference.table.alias("orphan")
         key = [orphan.c[column.name] for column in primary_key_columns(reference.table)]
         named = orphan.c[reference.name]
-        statement = select(*key, named).where(*_is_orphan(named, reference, left_out))
+        is_orphan = _is_orphan(named, reference, parent, left_out)
+        statement = select(*key, named).where(*is_orphan)
         if run_id is not None:
             leads = list(_leads(reference.table, orphan))
             to_run = [lead.where(lead.selected_columns[0] == run_id) for lead in leads]
-            statement = statement.where(or_(*map(exists, to_run), ~or_(*map(exists, leads))))
+            # A row that names a run leads to that run, missing or not, if to no other.
+            to_none = () if reference in _RUNS else (~or_(*map(exists, leads)),)
+            statement = statement.where(or_(*map(exists, to_run), *to_none))
         for *identity, value in connection.execute(statement.order_by(*key)):
             problem = f"names {value!r}, which is not among the {parent.table}"
             if value is None:
@@ -177,21 +242,26 @@ def find_orphans(
             )
 
 
-def _has_orphans(connection: Connection, left_out: LeftOut) -> bool:
+def _has_orphans(
+    connection: Connection, parents: Mapping[Column[Any], Column[Any]], left_out: LeftOut
+) -> bool:
     # Only the column itself is selected, so that an index on it answers the whole query.
     orphans = (
-        select(reference).where(*_is_orphan(reference, reference, left_out))
-        for reference in _PARENTS
+        select(reference).where(*_is_orphan(reference, reference, parent, left_out))
+        for reference, parent in parents.items()
     )
     return connection.execute(union_all(*orphans).limit(1)).first() is not None
 
 
 def _is_orphan(
-    named: ColumnElement[Any], reference: Column[Any], left_out: LeftOut
+    named: ColumnElement[Any],
+    reference: Column[Any],
+    referred: Column[Any],
+    left_out: LeftOut,
 ) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions under which a row is an orphan, by the value `named` of `reference`."""
-    parent = _PARENTS[reference].table.alias("parent")
-    key = parent.c[_PARENTS[reference].name]
+    parent = referred.table.alias("parent")
+    key = parent.c[referred.name]
     yield ~exists(select(1).select_from(parent).where(key == named))
     for name in left_out.parents.get(reference.table.name, ()):
         other: ColumnElement[Any] = column_named(name)
@@ -255,6 +325,46 @@ _LEADS: Mapping[str, Sequence[Select[Any]]] = MappingProxyType(
         # A call refers to its state alone.
         calls_table.name: (select(null().label("run_id")).select_from(calls_table),),
         batch_members_table.name: (_through_row(batch_members_table.join(tokens_table)),),
+        nodes_table.name: (
+            select(rows_table.c.run_id).select_from(nodes_table.join(rows_table)),
+            select(batches_table.c.run_id).select_from(nodes_table.join(batches_table)),
+            select(artifacts_table.c.run_id).select_from(nodes_table.join(artifacts_table)),
+            *(
+                select(edges_table.c.run_id).select_from(
+                    nodes_table.join(edges_table, edges_table.c[end] == nodes_table.c.node_id)
+                )
+                for end in ("from_node_id", "to_node_id")
+            ),
+            select(rows_table.c.run_id).select_from(
+                nodes_table.join(node_states_table)
+                .join(tokens_table)
+                .join(rows_table, rows_table.c.row_id == tokens_table.c.row_id)
+            ),
+        ),
+        edges_table.name: (
+            *(
+                select(nodes_table.c.run_id).select_from(
+                    edges_table.join(nodes_table, edges_table.c[end] == nodes_table.c.node_id)
+                )
+                for end in ("from_node_id", "to_node_id")
+            ),
+        ),
+        rows_table.name: (
+            select(nodes_table.c.run_id).select_from(rows_table.join(nodes_table)),
+            select(nodes_table.c.run_id).select_from(
+                rows_table.join(tokens_table)
+                .join(node_states_table)
+                .join(nodes_table, node_states_table.c.node_id == nodes_table.c.node_id)
+            ),
+        ),
+        batches_table.name: (
+            select(nodes_table.c.run_id).select_from(batches_table.join(nodes_table)),
+            _through_row(batches_table.join(batch_members_table).join(tokens_table)),
+        ),
+        artifacts_table.name: (
+            select(nodes_table.c.run_id).select_from(artifacts_table.join(nodes_table)),
+            _through_row(artifacts_table.join(node_states_table).join(tokens_table)),
+        ),
     }
 )
 
@@ -275,7 +385,7 @@ SELECT a.attrelid::regclass::text, a.attname
 """
 
 
-def _foreign_keys_hold(connection: Connection) -> bool:
+def _foreign_keys_hold(connection: Connection, parents: Mapping[Column[Any], Column[Any]]) -> bool:
     """Whether PostgreSQL's catalogue says that no orphan can exist."""
     # Validated: checked for rows that were there before. NOT NULL: an empty reference violates no
     # foreign key. Only children of a table without heirs, whose rows it would not cover.
@@ -284,7 +394,7 @@ def _foreign_keys_hold(connection: Connection) -> bool:
     references = ", ".join(
         f"('{child.table.name}'::regclass, '{child.name}', "
         f"'{parent.table.name}'::regclass, '{parent.name}')"
-        for child, parent in _PARENTS.items()
+        for child, parent in parents.items()
     )
     statement = _FOREIGN_KEYS.format(references=references)
     cursor: Any = connection.connection.cursor()
@@ -294,6 +404,6 @@ def _foreign_keys_hold(connection: Connection) -> bool:
             # psycopg begins with the result of SET.
             if cursor.description is None:
                 cursor.nextset()
-            return len(set(map(tuple, cursor.fetchall()))) == len(_PARENTS)
+            return len(set(map(tuple, cursor.fetchall()))) == len(parents)
     finally:
         cursor.close()

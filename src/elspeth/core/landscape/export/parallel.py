@@ -79,6 +79,7 @@ class ParallelExport:
             for each worker.
         leave_out: As in `check_completeness`.
         accept_orphan: As in `refuse_orphans`.
+        for_csv: As in `read_blocks`.
     """
 
     engine: Engine
@@ -88,6 +89,7 @@ class ParallelExport:
     executor: Executor | None = None
     leave_out: Sequence[str] = ()
     accept_orphan: AcceptOrphan | None = None
+    for_csv: bool = False
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
@@ -186,6 +188,7 @@ class ParallelExport:
                 database_url=url,
                 key_proof=proof,
                 snapshot=exported,
+                for_csv=self.for_csv,
             )
             for number in range(self.jobs)
         ]

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, islice, repeat, starmap
+from math import copysign
 from operator import add, itemgetter
 from typing import Any, TypeAlias
+
+from sqlalchemy import Float
 
 from elspeth.core.landscape.export.encoding import (
     AFTER_SIGNATURE,
@@ -142,7 +145,12 @@ class Block:
 
 
 def read_blocks(
-    snapshot: ReadSnapshot, run_id: str, signer: Signer | None, partition: Partition = WHOLE
+    snapshot: ReadSnapshot,
+    run_id: str,
+    signer: Signer | None,
+    partition: Partition = WHOLE,
+    *,
+    for_csv: bool = False,
 ) -> Iterator[Block]:
     """Read a run as blocks of up to 1,024 records, without the manifest.
 
@@ -151,6 +159,8 @@ def read_blocks(
         run_id: The run.
         signer: Signs the records; None leaves them unsigned.
         partition: The part of the run to read.
+        for_csv: Write -0.0 as it is, and sign it as canonical JSON writes it: as 0. The lines are
+            then read again for CSV files, which hold -0.0.
 
     Raises:
         RunNotFoundError: There is no such run, and the partition opens the export.
@@ -159,9 +169,13 @@ def read_blocks(
 
     def renderer_for(record_type: RecordType) -> Callable[[Sequence[FetchedRow]], Iterable[Line]]:
         encode = record_encoder(record_type, run_id)
-        if signer is None:
-            return lambda rows: ((*halves, b"\n") for halves in encode(rows))
-        return lambda rows: _signed_lines(list(encode(rows)), signer)
+
+        def render(rows: Sequence[FetchedRow]) -> Iterable[Line]:
+            if signer is None:
+                return ((*halves, b"\n") for halves in encode(rows))
+            return _signed_lines(list(encode(rows)), signer)
+
+        return _with_negative_zeros(render, record_type) if for_csv else render
 
     lines = merge_records(snapshot, run_id, renderer_for, partition)
     while block := list(islice(lines, _LARGEST_BLOCK_RECORDS)):
@@ -208,3 +222,23 @@ def _signed_lines(halves: Sequence[Halves], signer: Signer) -> Iterable[Line]:
     heads, tails = zip(*halves, strict=True)
     before, after, newline = map(repeat, (BEFORE_SIGNATURE, AFTER_SIGNATURE, b"\n"))
     return zip(heads, before, signatures, after, tails, newline, strict=False)
+
+
+def _with_negative_zeros(
+    render: Callable[[Sequence[FetchedRow]], Iterable[Line]], record_type: RecordType
+) -> Callable[[Sequence[FetchedRow]], Iterable[Line]]:
+    """Return a function like `render` that writes -0.0 where a row holds it."""
+    numbers = {
+        b'"%b":' % name.encode(): record_type.position(name) for name in record_type.names_of(Float)
+    }
+
+    def rendered(rows: Sequence[FetchedRow]) -> Iterator[Line]:
+        for row, (head, *rest) in zip(rows, render(rows), strict=True):
+            for key, at in numbers.items():
+                if row[at] == 0 and copysign(1, row[at]) < 0:
+                    # Only the key itself: a text holds no unescaped quotes. It sorts before the
+                    # signature, so it is in the first piece.
+                    head = head.replace(key + b"0", key + b"-0.0", 1)
+            yield (head, *rest)
+
+    return rendered if numbers else render

@@ -172,6 +172,7 @@ class Assignment:
         database_url: The result of `public_url`.
         key_proof: Of the key that signs the records; None leaves them unsigned.
         snapshot: The name of PostgreSQL's exported snapshot; None on SQLite.
+        for_csv: As in `read_blocks`.
     """
 
     number: int
@@ -181,6 +182,7 @@ class Assignment:
     database_url: str
     key_proof: KeyProof | None
     snapshot: str | None
+    for_csv: bool = False
 
 
 def work(assignment: Assignment) -> None:
@@ -203,7 +205,13 @@ def work(assignment: Assignment) -> None:
     try:
         with _alive(assignment.folder), _same_snapshot(engine, assignment) as snapshot:
             for part in assignment.parts:
-                blocks = read_blocks(snapshot, assignment.run_id, signer, part.partition)
+                blocks = read_blocks(
+                    snapshot,
+                    assignment.run_id,
+                    signer,
+                    part.partition,
+                    for_csv=assignment.for_csv,
+                )
                 part.write(_until_stopped(blocks, events))
     except OperationalError as error:
         # The reason why a password that the parent has does not help here.

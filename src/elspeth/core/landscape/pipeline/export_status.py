@@ -43,6 +43,7 @@ _SECONDS_BETWEEN_TRIES = 0.2
 _RETRIED_SQLITE_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _OF_ANOTHER_FORM = frozenset({Reason.UNKNOWN_TYPE, Reason.FIELDS})
 """Defects of an export that another version of an exporter wrote, complete or not."""
+_FORMATS = ("json", "csv")
 _LONGEST_LINE_BYTES = 2**31
 # Without the first one PostgreSQL waits for a row lock without limit, and nothing is retried.
 # Limits that a role has for other work would end the record of an export that is complete.
@@ -211,6 +212,8 @@ class _Judge:
     def judge(self, run_id: str, sink: str | None, export_format: str) -> ReconciledExport:
         """Judge the export of one run by its target; only a clear result ends `pending`."""
         try:
+            if export_format not in _FORMATS:
+                raise ValueError(f"its export_format {export_format!r} is unknown")
             path = export_destination(self.settings, sink, export_format)
             # Its lock says so. Its process records the outcome when it ends.
             if is_being_written(path):
@@ -234,6 +237,9 @@ class _Judge:
         # name, and nothing at the target.
         recover_directory(path)
         before = _identity(path)
+        # No export is one. Reading a pipe would wait for a writer, and a device may have no end.
+        if not (path.is_file() or path.is_dir()):
+            raise ValueError(f"{path} is neither a file nor a directory; remove it")
         found = self.verified.get((path, before))
         if found is None:
             # A count of records says nothing of what this version does not know.
