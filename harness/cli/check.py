@@ -17,11 +17,12 @@ from elspeth.cli.run_choice import chosen_run
 from elspeth.cli.runtime import UsageError, reading_database
 from elspeth.core.landscape import LandscapeDB, runs_table
 from elspeth.core.landscape.counts import count_records
+from harness.bench.causes import Failure, group_by_cause
 from harness.checks.check import Check, CheckVerdict
 from harness.checks.formulas import attribute_queries
-from harness.checks.gravity import by_gravity, headline
-from harness.checks.run import prepare_checks
+from harness.checks.gravity import and_following, by_gravity, headline
 from harness.checks.selection import run_selection
+from harness.checks.setup import prepare_checks
 from harness.cli.candidate import (
     Candidate,
     CandidateOption,
@@ -54,6 +55,7 @@ from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
 from harness.exporters.measured import ExportFailedError, Measured, measured
 from harness.exporters.observation import ExportTask
 from harness.exporters.subject import CONTROL
+from harness.gate import judgement_of
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.report.text import OUTCOME_STYLES
@@ -246,13 +248,29 @@ def _print_verdict(found: CheckVerdict) -> None:
 
 
 def _conclude(found: Sequence[CheckVerdict], formula: str = "") -> int:
-    """Print the gravest failure and the headline, and return the exit code."""
+    """Print the gravest failure, the others by their causes and the headline; return the exit code.
+
+    One cause gives one failure, as in the results of `bench` and `gate`.
+    """
     console = output_console()
-    gravest = min(found, key=by_gravity).verdict
+    ordered = sorted(found, key=by_gravity)
+    failures = group_by_cause([judgement_of(each) for each in ordered if each.verdict.failed])
+    gravest = failures[0].explained() if failures else ordered[0].verdict
     if gravest.outcome in (Outcome.FAILED, Outcome.INCONCLUSIVE):
         console.print(Text(f"\n{visible_verdict(gravest)}"), soft_wrap=True)
-    console.print(Text(f"\n{visible(headline(found, formula))}"), soft_wrap=True)
+    further = "\n".join(f"also failed: {visible(_further(each))}" for each in failures[1:])
+    if further:
+        console.print(Text(f"\n{further}"), soft_wrap=True)
+    following = sum(len(each.results) for each in failures)
+    console.print(Text(f"\n{visible(headline(ordered, formula, following))}"), soft_wrap=True)
     return exit_code(overall_outcome(each.verdict.outcome for each in found))
+
+
+def _further(failure: Failure) -> str:
+    """Return a cause beside the gravest one on a line, with its place."""
+    verdict = failure.cause.verdict
+    place = f", at {verdict.site}" if verdict.site else ""
+    return f"{verdict.subject}: {verdict.seen}{place}{and_following(len(failure.results))}"
 
 
 @dataclass(frozen=True)

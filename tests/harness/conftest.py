@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harness.checks import byte_search, costs, large_runs, memory
 from harness.checks.costs import everything
 from harness.checks.joint_growth import axes_together
-from harness.checks.run import CheckSetup, prepare_checks
+from harness.checks.setup import CheckSetup, prepare_checks
 from harness.generate.spec import RunSpec
 
 

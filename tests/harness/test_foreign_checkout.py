@@ -15,7 +15,8 @@ from foreign_checkout import EXPORTER, lay_out
 
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.check import Check
-from harness.checks.run import prepare_checks, run_checks
+from harness.checks.run import run_checks
+from harness.checks.setup import prepare_checks
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.measured import InOwnProcess, in_own_process, interpreter_of

@@ -12,8 +12,8 @@ from harness.checks.column_kinds import ENUMS
 from harness.checks.cost_runs import CostRuns
 from harness.checks.declared import Declared
 from harness.checks.joint_growth import axes_together, kinds_of_entities
-from harness.checks.run import CheckSetup
 from harness.checks.selftest import SeededFault, load_seeded_faults
+from harness.checks.setup import CheckSetup
 from harness.exporters.measured import InThisProcess
 from harness.exporters.subject import load_subject
 from harness.generate.plan import plan
