@@ -36,6 +36,7 @@ from harness.checks.environments import (
     judge_in_environment,
     judge_snapshot,
 )
+from harness.checks.form_costs import judge_form_costs
 from harness.checks.gravity import graver, is_minor
 from harness.checks.known_growth import KnownGrowth
 from harness.checks.large_runs import judge_boundaries, judge_large_run
@@ -167,7 +168,7 @@ def _check_errors(request: Request) -> Iterator[Verdict]:
 
 
 def _check_queries(request: Request) -> Iterator[Verdict]:
-    verdicts = judge_query_growth(*request.costs)
+    verdicts = [*judge_query_growth(*request.costs), *judge_form_costs(*request.costs)]
     yield from failed_or_one_passed(
         verdicts,
         expected="queries, transactions and fetched rows as declared, at every scale",

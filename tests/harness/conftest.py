@@ -52,7 +52,7 @@ def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(costs, "VARIABLES", 999)
     together = {name: axes_together()[name] for name in ("all entities of a run", "all axes")}
     monkeypatch.setattr(costs, "axes_together", lambda: together)
-    monkeypatch.setattr(costs, "kinds_of_entities", dict)
+    monkeypatch.setattr(costs, "kinds_of_entities", lambda **_: {})
     monkeypatch.setattr(costs, "run_specs", _few_specs)
     monkeypatch.setattr(costs, "_EXAMPLES", 20)
     drawn = byte_search.drawn_specs()[:15]

@@ -80,7 +80,8 @@ def kinds_of_values(spec: RunSpec) -> Counter[tuple[str, str]]:
 
 def test_every_member_and_null_of_every_column_grows_in_number() -> None:
     counts = [
-        [kinds_of_values(spec) for spec in sizes.values()] for sizes in kinds_of_entities().values()
+        [kinds_of_values(spec) for spec in sizes.values()]
+        for sizes in kinds_of_entities(on_sqlite=False).values()
     ]
     expected = {(name, each.value) for name, members in ENUMS.items() for each in members}
     for table in EXPORTED_TABLES:
