@@ -138,6 +138,19 @@ def run_experiment(
     )
 
 
+def not_measured(verdict: Verdict, sources: Path) -> Results:
+    """Return the results of an exporter that cannot be imported: its verdict alone.
+
+    Args:
+        verdict: The failed verdict.
+        sources: The folder whose commit the results are about.
+    """
+    with LandscapeDB("sqlite:///:memory:") as db:
+        environment = describe_environment(db, sources)
+    failed = Judgement(Topic.VACUITY, verdict)
+    return Results(environment, datetime.now(UTC), judgements=(failed,))
+
+
 def _forecast(rows: int, rows_before: int, seconds_before: float) -> str:
     """Return the words on the time that a size will take, if that is minutes."""
     minutes = seconds_before * rows / rows_before / 60

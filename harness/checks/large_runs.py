@@ -50,7 +50,13 @@ _BELOW_ONE = 1_100
 BELOW_ONE_PARENT = (
     RunSpec(run_id="one row", rows=1, forks=_BELOW_ONE, states=0, batches=1, members=_BELOW_ONE),
     RunSpec(run_id="one token", rows=1, states=_BELOW_ONE),
-    RunSpec(run_id="one state", rows=1, routing_events=_BELOW_ONE, calls=_BELOW_ONE),
+    RunSpec(
+        run_id="one state",
+        rows=1,
+        routing_groups=1,
+        routing_events=_BELOW_ONE,
+        calls=_BELOW_ONE,
+    ),
 )
 """Runs with as many entities below one row, token, state or batch."""
 

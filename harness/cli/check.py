@@ -54,7 +54,7 @@ from harness.compare.capture import MAX_RECORDS
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
 from harness.exporters.measured import ExportFailedError, Measured, measured
 from harness.exporters.observation import ExportTask
-from harness.exporters.subject import CONTROL
+from harness.exporters.subject import CONTROL, ImportFailedError
 from harness.gate import judgement_of
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
@@ -139,7 +139,10 @@ def check(
             limit=limit,
             control=control,
         )
-        compared = _compare_on_stored_run(chosen, db, run, max_records, limit)
+        try:
+            compared = _compare_on_stored_run(chosen, db, run, max_records, limit)
+        except ImportFailedError as error:
+            compared = CheckVerdict(Check.RECORDS, "", error.verdict)
         _print_verdict(compared)
         return _conclude([compared])
     selection = selection_of(parts, quick=quick, every=every)
@@ -162,30 +165,35 @@ def check(
         limit=limit,
         control=control,
     )
-    found, formula = [], ""
+    found: list[CheckVerdict] = []
+    formula = ""
     counts_costs = Check.QUERIES in selection.checks and not quick
-    with (
-        # In its own process: an exporter can end the process, hang, or change it.
-        chosen.in_own_process() as subject,
-        prepare_checks(postgresql=postgresql, max_records=max_records) as setup,
-        steps_bar(len(selection.checks)) as on_step,
-    ):
-        for each in run_selection(
-            subject,
-            setup,
-            selection,
-            declared=declared,
-            limits=limits_of(limit),
-            on_step=on_step,
+    try:
+        with (
+            # In its own process: an exporter can end the process, hang, or change it.
+            chosen.in_own_process() as subject,
+            prepare_checks(postgresql=postgresql, max_records=max_records) as setup,
+            steps_bar(len(selection.checks)) as on_step,
         ):
-            found.append(each)
-            _print_verdict(each)
-            if fail_fast and each.verdict.failed:
-                break
-        if counts_costs and not (fail_fast and found[-1].verdict.failed):
-            costs = _costs_of_both(chosen.reference, subject)
-            output_console().print(_cost_table(costs))
-            formula = costs.formulas.get(chosen.reference, "")
+            for each in run_selection(
+                subject,
+                setup,
+                selection,
+                declared=declared,
+                limits=limits_of(limit),
+                on_step=on_step,
+            ):
+                found.append(each)
+                _print_verdict(each)
+                if fail_fast and each.verdict.failed:
+                    break
+            if counts_costs and not (fail_fast and found[-1].verdict.failed):
+                costs = _costs_of_both(chosen.reference, subject)
+                output_console().print(_cost_table(costs))
+                formula = costs.formulas.get(chosen.reference, "")
+    except ImportFailedError as error:
+        found.append(CheckVerdict(Check.RECORDS, "", error.verdict))
+        _print_verdict(found[-1])
     return _conclude(found, formula)
 
 
