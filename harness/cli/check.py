@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,11 +13,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy import select
+from sqlalchemy.exc import DatabaseError
 
 from elspeth.cli.run_choice import chosen_run
 from elspeth.cli.runtime import UsageError, reading_database
 from elspeth.core.landscape import LandscapeDB, runs_table
 from elspeth.core.landscape.counts import count_records
+from elspeth.core.landscape.database import NotALandscapeDatabaseError, SchemaMismatchError
 from harness.bench.causes import Failure, group_by_cause
 from harness.checks.check import Check, CheckVerdict
 from harness.checks.formulas import attribute_queries
@@ -201,7 +204,7 @@ def _compare_on_stored_run(
     candidate: Candidate, url: str, run_id: str, max_records: int | None, limit: float | None
 ) -> CheckVerdict:
     # Read-only, as the stored run is somebody's evidence: neither exporter may write to it.
-    with reading_database(url) as landscape, candidate.in_own_process() as exporter:
+    with _stored(url) as landscape, candidate.in_own_process() as exporter:
         # Two exporters that refuse an unknown run alike would pass without an export.
         stored = _existing_run(run_id, landscape)
         try:
@@ -220,6 +223,21 @@ def _compare_on_stored_run(
         except ExportFailedError as error:
             verdict = error.verdict
         return CheckVerdict(Check.RECORDS, landscape.engine.dialect.name, verdict)
+
+
+@contextmanager
+def _stored(url: str) -> Iterator[LandscapeDB]:
+    """Open the database of --db for reading; UsageError if it is no audit trail of this schema."""
+    with ExitStack() as stack:
+        try:
+            landscape = stack.enter_context(reading_database(url))
+        except (NotALandscapeDatabaseError, SchemaMismatchError) as error:
+            raise UsageError(f"--db: {error}") from error
+        except DatabaseError as error:
+            if "not a database" not in str(error.orig):
+                raise  # A server that does not answer, or a file that cannot be read.
+            raise UsageError(f"--db: {url} is not an SQLite database") from error
+        yield landscape
 
 
 def _existing_run(run: str, db: LandscapeDB) -> str:

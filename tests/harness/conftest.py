@@ -60,6 +60,7 @@ def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     # Above the thousand at which the faults of sizes begin.
     large = everything(1_201, run_id="large", features=large_runs.UNORDERED)
     monkeypatch.setattr(large_runs, "LARGE", large)
+    monkeypatch.setattr(large_runs, "BELOW_ONE_PARENT", ())
     monkeypatch.setattr(memory, "_LEAKS", everything(20, run_id="leaks"))
 
 
