@@ -5,7 +5,7 @@ misses targets. One edit repairs them all, so they are reported as one failure. 
 what follows from a cause is listed beneath it, and shows by itself once the cause is repaired.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.bench.results import NOT_JUDGED, Judgement, Results, Topic
@@ -47,8 +47,19 @@ def failures_by_cause(results: Results) -> tuple[Failure, ...]:
     bytes_targets = {
         f"{each.id} {each.title}" for each in results.targets if each.metric == _SAME_BYTES
     }
+    return group_by_cause(results.failures, bytes_targets)
+
+
+def group_by_cause(
+    failures: Sequence[Judgement], bytes_targets: Collection[str] = ()
+) -> tuple[Failure, ...]:
+    """Group failed judgements by their causes, in the order of the causes.
+
+    Args:
+        failures: Failed judgements, the most important one first.
+        bytes_targets: The subjects of the judgements on targets that other bytes break.
+    """
     found: dict[Judgement, list[Judgement]] = {}
-    failures = results.failures
     # A failure that others may follow from comes before them in any order of the report.
     for judgement in sorted(failures, key=_depends_on_others):
         causes = list(found)
@@ -73,7 +84,7 @@ def _depends_on_others(judgement: Judgement) -> int:
 
 
 def _causes_of(
-    judgement: Judgement, causes: Sequence[Judgement], bytes_targets: set[str]
+    judgement: Judgement, causes: Sequence[Judgement], bytes_targets: Collection[str]
 ) -> Iterator[Judgement]:
     """Yield the causes that a failure follows from, the likeliest first."""
     verdict = judgement.verdict
@@ -88,7 +99,8 @@ def _causes_of(
     if judgement.topic is Topic.GROWTH and verdict.kind != GROWTH:
         yield from (each for each in growth if _is_same_function(verdict, each.verdict))
     if verdict.kind == SNAPSHOT:
-        yield from growth
+        # Memory that grows breaks no snapshot. A file with this kind holds that of growth too.
+        yield from (each for each in growth if each.verdict.kind == GROWTH)
     if judgement.topic is Topic.TARGETS and verdict.subject in bytes_targets:
         yield from (each for each in causes if each.topic is Topic.EQUIVALENCE)
     elif judgement.topic in (Topic.BASELINE, Topic.TARGETS, Topic.SPEED):
@@ -112,7 +124,9 @@ def _is_same_failure(judgement: Judgement, cause: Judgement) -> bool:
     if one.kind == NOT_JUDGED:
         return True
     if one.kind == CRASH:
-        return one.site is not None and _is_same_line(one, other)
+        if one.site is None and other.site is None:
+            return (one.subject, one.seen) == (other.subject, other.seen)
+        return _is_same_line(one, other)
     if one.about and one.about == other.about:
         return judgement.topic is cause.topic
     return _words(judgement)[:3] == _words(cause)[:3]

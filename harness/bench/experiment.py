@@ -1,11 +1,12 @@
 """The main flow: spec -> generated run -> exports under measurement -> observations -> verdicts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from math import isqrt
 from pathlib import Path
+from time import perf_counter
 
 from elspeth.core.landscape import LandscapeDB
 from harness.bench.environment import describe_environment
@@ -34,6 +35,7 @@ from querygrowth.reports import site_within, with_relative_site
 from querygrowth.verdict import Outcome, Verdict, judge
 
 STEPS_PER_SIZE = 5
+_LONG_MINUTES = 2
 _SIZES_OF_GROWTH = 3
 _LEAST_SPAN = 2
 # Within less than a factor of two, the slope of a quadratic count rises too little to be told from
@@ -73,14 +75,30 @@ class Experiment:
         return len(self.specs) * STEPS_PER_SIZE + self.full * FULL_STEPS
 
 
-def run_experiment(experiment: Experiment, directory: Path, on_step: OnStep) -> Results:
-    """Generate each run in `directory`, export it with both exporters, measure and judge."""
+def run_experiment(
+    experiment: Experiment,
+    directory: Path,
+    on_step: OnStep,
+    *,
+    clock: Callable[[], float] = perf_counter,
+) -> Results:
+    """Generate each run in `directory`, export it with both exporters, measure and judge.
+
+    Args:
+        experiment: What to measure, and the targets.
+        directory: The folder for databases and exports.
+        on_step: Called with the name of a step before it starts. That of a size that will take
+            minutes says so.
+        clock: Returns seconds, for that forecast.
+    """
     sizes: list[SizeResult] = []
     raised: list[Verdict] = []
+    forecast = ""
     for number, spec in enumerate(experiment.specs):
+        started = clock()
         # A database for a run: rows of other runs would change the plans and the work.
         with LandscapeDB(f"sqlite:///{directory / f'landscape-{number}.db'}") as db:
-            on_step(f"recording a run of {spec.rows:,} rows")
+            on_step(f"recording a run of {spec.rows:,} rows{forecast}")
             environment = describe_environment(db, experiment.sources)
             run = generate_run(db, spec)
             task = ExportTask(db, run.run_id, SIGNING_KEY, fixed_clock, directory)
@@ -90,6 +108,8 @@ def run_experiment(experiment: Experiment, directory: Path, on_step: OnStep) -> 
                 # What was measured before is kept, and larger runs would only take longer.
                 raised.append(_at_size(error.verdict, spec.rows))
                 break
+        larger = experiment.specs[number + 1 : number + 2]
+        forecast = "".join(_forecast(each.rows, spec.rows, clock() - started) for each in larger)
     full = None
     if experiment.full and not raised:
         last = experiment.specs[-1]
@@ -116,6 +136,28 @@ def run_experiment(experiment: Experiment, directory: Path, on_step: OnStep) -> 
             ),
         ),
     )
+
+
+def not_measured(verdict: Verdict, sources: Path) -> Results:
+    """Return the results of an exporter that cannot be imported: its verdict alone.
+
+    Args:
+        verdict: The failed verdict.
+        sources: The folder whose commit the results are about.
+    """
+    with LandscapeDB("sqlite:///:memory:") as db:
+        environment = describe_environment(db, sources)
+    failed = Judgement(Topic.VACUITY, verdict)
+    return Results(environment, datetime.now(UTC), judgements=(failed,))
+
+
+def _forecast(rows: int, rows_before: int, seconds_before: float) -> str:
+    """Return the words on the time that a size will take, if that is minutes."""
+    minutes = seconds_before * rows / rows_before / 60
+    if minutes < _LONG_MINUTES:
+        return ""
+    # An exporter with a query for each entity takes minutes, and may look as if it hung.
+    return f": about {minutes:,.0f} minutes, by the size before; growth shows with fewer --rows too"
 
 
 def sizes_up_to(rows: int) -> tuple[int, ...]:

@@ -60,6 +60,19 @@ FORM_SCRIPTS = (
     ),
     CallScript("records grouped by type", (build(), group(), build(), group(sign=True)), _FORMS),
     CallScript(
+        "an export in another thread than the one that made the exporter",
+        (
+            *(build(), export(sign=True, where="thread"), export(where="thread")),
+            *(export(sign=True), export(OTHER_RUN, sign=True, where="thread")),
+        ),
+        "connections and thread-local values that belong to the thread of the constructor",
+    ),
+    CallScript(
+        "an export that a running event loop calls",
+        (build(), export(sign=True, where="event loop"), export(where="event loop")),
+        "asyncio.run, which a running event loop refuses: an event loop in a thread instead",
+    ),
+    CallScript(
         "a run id of a subclass of str",
         (build(), export(subclass=True, sign=True)),
         "tests for the class str",
@@ -135,6 +148,9 @@ SEQUENCE_SCRIPTS = (
             read("first", 5),
             {"step": "close", "iterator": "first"},
             export(sign=True),
+            start("in the rows", sign=True),
+            read("in the rows", 40),
+            {"step": "close", "iterator": "in the rows"},
             start("second", OTHER_RUN, sign=True),
             read("second", 40),
             {"step": "drop", "iterators": ["second"]},

@@ -99,7 +99,8 @@ def judge_query_growth(
     axes = dict(_along_axes(candidate, runs, scales, (), directory))
     axes["rows of other runs"] = _beside_other_runs(candidate, runs, (), directory)
     together: dict[str, Mapping[int, Activity]] = {}
-    for specs in (axes_together(), kinds_of_entities()):
+    dialect = runs.stored([_BASE]).db.engine.dialect.name
+    for specs in (axes_together(), kinds_of_entities(on_sqlite=dialect == "sqlite")):
         together |= _along(candidate, runs, specs, (), directory)
     single, several = (
         judge_growth(GrowthReport.of_axes(candidate.name, each), declared.contract)

@@ -55,7 +55,7 @@ PROCESS_ENVIRONMENTS = (
         ),
     ),
     ProcessEnvironment(
-        "hash seed 2, St. John's, UTF-8 locale",
+        "hash seed 2, St. John's, UTF-8 locale, no assertions",
         MappingProxyType(
             {
                 "PYTHONHASHSEED": "2",
@@ -63,6 +63,8 @@ PROCESS_ENVIRONMENTS = (
                 "TZ": "America/St_Johns",
                 "PGTZ": "America/St_Johns",
                 "LC_ALL": "C.UTF-8",
+                # As python -O: without assertions, and what they do besides.
+                "PYTHONOPTIMIZE": "1",
             }
         ),
     ),

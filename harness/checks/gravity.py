@@ -90,7 +90,7 @@ def by_gravity(found: CheckVerdict) -> tuple[int, Gravity]:
     return BY_URGENCY.index(found.verdict.outcome), gravity(found)
 
 
-def headline(found: Sequence[CheckVerdict], formula: str = "") -> str:
+def headline(found: Sequence[CheckVerdict], formula: str = "", following: int = 0) -> str:
     """Return the result in one line: the gravest failure, and the number of verdicts by outcome.
 
     Skipped checks are named with the reason, for example `passed 9, skipped 1 (process: not asked
@@ -99,27 +99,40 @@ def headline(found: Sequence[CheckVerdict], formula: str = "") -> str:
     Args:
         found: All verdicts.
         formula: The queries of an export, which says more than one axis along which they grew.
+        following: How many of the failed verdicts follow from others, which are the causes.
     """
     gravest = min(found, key=by_gravity)
     verdict = gravest.verdict
     if verdict.outcome not in (Outcome.FAILED, Outcome.INCONCLUSIVE):
-        return count_outcomes(found)
+        return count_outcomes(found, following)
     seen = verdict.seen
     if formula and verdict.failed and gravity(gravest) is Gravity.GROWTH:
         seen = f"{seen}: {formula}"
-    return f"{verdict.outcome}: {verdict.subject}: {seen}: {count_outcomes(found)}"
+    return f"{verdict.outcome}: {verdict.subject}: {seen}: {count_outcomes(found, following)}"
 
 
-def count_outcomes(found: Sequence[CheckVerdict]) -> str:
-    """Count verdicts by outcome, and name the skipped checks with the reasons."""
+def count_outcomes(found: Sequence[CheckVerdict], following: int = 0) -> str:
+    """Count verdicts by outcome, and name the skipped checks with the reasons.
+
+    Args:
+        found: All verdicts.
+        following: How many of the failed verdicts follow from others; they are counted apart.
+    """
     counts = Counter(each.verdict.outcome for each in found)
     reasons: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for each in found:
         if each.verdict.outcome is Outcome.SKIPPED:
             reasons[each.verdict.seen][each.check.value] = None
     skipped = "; ".join(f"{', '.join(checks)}: {seen}" for seen, checks in reasons.items())
+    counts[Outcome.FAILED] -= following
+    remarks = {Outcome.SKIPPED: f" ({skipped})", Outcome.FAILED: and_following(following)}
     return ", ".join(
-        f"{outcome} {counts[outcome]}" + (f" ({skipped})" if outcome is Outcome.SKIPPED else "")
+        f"{outcome} {counts[outcome]}{remarks.get(outcome, '')}"
         for outcome in BY_URGENCY
         if counts[outcome]
     )
+
+
+def and_following(number: int) -> str:
+    """Return the remark on failures that follow from a cause, with a blank before; empty for 0."""
+    return f" (and {number} that {'follows' if number == 1 else 'follow'})" if number else ""

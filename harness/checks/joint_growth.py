@@ -112,26 +112,29 @@ def axes_together() -> Mapping[str, SpecsBySize]:
 
 
 @cache
-def kinds_of_entities() -> Mapping[str, SpecsBySize]:
+def kinds_of_entities(*, on_sqlite: bool) -> Mapping[str, SpecsBySize]:
     """Return runs in which entities of every status, type and feature grow in number.
 
-    Features that only change ids or an order make no further kind of entity. Those of one backend,
-    of a refused run, and of a run without whole tables are left out as well.
+    Features that only change ids or an order make no further kind of entity. Those of a refused
+    run, and of a run without whole tables are left out as well.
+
+    Args:
+        on_sqlite: Whether the features count that only SQLite stores, such as long texts.
     """
     return {
         f"entities of every kind ({number})": {
             size: _of_kinds(size, f"kinds {number}, {size}", features) for size in _KIND_SIZES
         }
-        for number, features in enumerate(_feature_groups(), start=1)
+        for number, features in enumerate(_feature_groups(on_sqlite), start=1)
     }
 
 
-def _feature_groups() -> Iterator[frozenset[str]]:
+def _feature_groups(on_sqlite: bool) -> Iterator[frozenset[str]]:
     """Yield groups of features that go together, until every feature was in one."""
     left = [
         each
         for each in FEATURES.values()
-        if each.edit and each.portable and not (each.corrupt or each.alone)
+        if each.edit and (each.portable or on_sqlite) and not (each.corrupt or each.alone)
         if each.name not in _NOT_KINDS
     ]
     while left:

@@ -45,6 +45,21 @@ _LARGER = everything(20_001, run_id="larger", features=UNORDERED)
 SMALL = everything(10, run_id="small", features=UNORDERED)
 """The run that is stored beside a large one."""
 
+_BELOW_ONE = 1_100
+# More than Python's limit of recursion, which a generator for every sibling reaches.
+BELOW_ONE_PARENT = (
+    RunSpec(run_id="one row", rows=1, forks=_BELOW_ONE, states=0, batches=1, members=_BELOW_ONE),
+    RunSpec(run_id="one token", rows=1, states=_BELOW_ONE),
+    RunSpec(
+        run_id="one state",
+        rows=1,
+        routing_groups=1,
+        routing_events=_BELOW_ONE,
+        calls=_BELOW_ONE,
+    ),
+)
+"""Runs with as many entities below one row, token, state or batch."""
+
 # The usual lengths of lists of ids and pages, and their neighbours.
 _LIST_LENGTHS = (500, 512, 1_000, 1_024, 2_000, 4_096)
 # SQL text may differ by the digits of numbers in it.
@@ -55,7 +70,7 @@ _ENDLESS_FACTOR = 10
 def judge_large_run(
     candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
 ) -> Sequence[Verdict]:
-    """Judge an export with more than 5,000 entities in every table.
+    """Judge an export with more than 5,000 entities in every table, and with many below one parent.
 
     Args:
         candidate: The exporter on trial.
@@ -66,7 +81,10 @@ def judge_large_run(
     Returns:
         The verdict on the bytes, then those on queries.
     """
-    return [*_judge_runs(candidate, runs, (LARGE,), declared, directory)]
+    found = [*_judge_runs(candidate, runs, (LARGE,), declared, directory)]
+    if not any(each.failed for each in found):
+        found += _judge_runs(candidate, runs, BELOW_ONE_PARENT, declared, directory)
+    return found
 
 
 def judge_boundaries(

@@ -14,7 +14,8 @@ from harness.checks.declared import Declared
 from harness.checks.depth import Depth
 from harness.checks.gravity import GRAVITY_OF_CHECK, Gravity
 from harness.checks.known_growth import KnownGrowth
-from harness.checks.run import CheckSetup, run_checks
+from harness.checks.run import run_checks
+from harness.checks.setup import CheckSetup
 from harness.exporters.measured import Measured
 from harness.exporters.subject import Subject
 from querygrowth.verdict import Outcome, Verdict

@@ -20,8 +20,8 @@ from harness.checks.check import Check, CheckVerdict
 from harness.checks.declared import Declared, chunked
 from harness.checks.depth import Depth
 from harness.checks.reference_runs import postgresql_databases
-from harness.checks.run import CheckSetup, prepare_checks
 from harness.checks.selection import OnStep, Selection, least_depth, run_selection
+from harness.checks.setup import CheckSetup, prepare_checks
 from harness.exporters.measured import in_own_process
 from harness.exporters.subject import SubjectError
 from querygrowth.verdict import Outcome, Verdict

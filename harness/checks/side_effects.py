@@ -211,6 +211,10 @@ def _left_behind(performance: Performance) -> Iterator[str]:
         yield broken[0]
         return
     connections = [outcome for step, outcome in outcomes if step is CONNECTIONS]
+    # An exporter may prepare an engine once. One that listens again at every export slows it down.
+    listeners = [each["listeners"] for each in connections[1:]]
+    if listeners and listeners[-1] > listeners[0]:
+        yield f"{listeners[-1] - listeners[0]} event listeners left on the engine"
     for later in connections[1:]:
         if (later["checked_out"] or 0) > (connections[0]["checked_out"] or 0):
             yield f"{later['checked_out']} connections not given back to the pool"

@@ -13,6 +13,11 @@ from harness.compare.call_outcomes import CallScript
 
 _OLD = "an earlier export\n"
 _NAMES = ("with blanks  in it", "u\u0308 \u4e2d \U0001f511", "-o [a]*'%41$HOME\\")
+_SIMILAR = tuple(
+    f"{stem}{suffix}"
+    for stem in ("a.b.jsonl", "a.b", "a", ".a.b.jsonl", ".a.b")
+    for suffix in (".tmp", ".temp", ".part", ".partial", ".bak", ".new", ".lock", "~")
+)
 _TARGET = "the path goes to the file system as it is, and a new file replaces what is there"
 TARGET_SCRIPTS = (
     CallScript(
@@ -80,6 +85,26 @@ TARGET_SCRIPTS = (
             FILES,
         ),
         _TARGET,
+    ),
+    CallScript(
+        "files on a full disk",
+        (
+            *(build(), place("old", _OLD), place("csv/run.csv", _OLD)),
+            *(write_jsonl("old", sign=False, most_bytes=2_000), FILES),
+            *(write_jsonl("new", sign=False, most_bytes=2_000), FILES),
+            *(write_csv("csv", sign=False, most_bytes=500), FILES),
+            *(write_csv("new csv", sign=False, most_bytes=500), FILES),
+            *(write_jsonl("old", sign=False), write_csv("csv", sign=False), FILES),
+        ),
+        "an old file that is touched before the new one is whole, and parts that are left",
+    ),
+    CallScript(
+        "files of others with similar names",
+        (
+            *(build(), place("a.b.jsonl", _OLD), *(place(name, _OLD) for name in _SIMILAR)),
+            *(write_jsonl("a.b.jsonl", sign=False), write_csv("a.b", sign=False), FILES),
+        ),
+        "a temporary file at a fixed name, which somebody else may use",
     ),
     CallScript(
         "read-only files",

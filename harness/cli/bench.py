@@ -7,8 +7,15 @@ from typing import Annotated
 
 import typer
 
-from harness.bench.experiment import LEAST_ROWS, MAX_ROWS, Experiment, run_experiment, sizes_up_to
-from harness.bench.results import Topic
+from harness.bench.experiment import (
+    LEAST_ROWS,
+    MAX_ROWS,
+    Experiment,
+    not_measured,
+    run_experiment,
+    sizes_up_to,
+)
+from harness.bench.results import Results, Topic
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
 from harness.checks.formulas import formulas_of
 from harness.cli.candidate import (
@@ -31,7 +38,7 @@ from harness.cli.console import (
 )
 from harness.cli.packages import REPORT_PACKAGES, require_packages
 from harness.exporters.measured import measured
-from harness.exporters.subject import CONTROL
+from harness.exporters.subject import CONTROL, ImportFailedError
 from harness.generate.spec import RunSpec
 from harness.report import write_reports
 from querygrowth.verdict import exit_code
@@ -83,10 +90,14 @@ def bench(
     chosen = chosen_candidate(
         saved, candidate=candidate, src=src, python=python, database=database, control=control
     )
+    try:
+        exporter = chosen.measured()
+    except ImportFailedError as error:
+        return _conclude(not_measured(error.verdict, chosen.sources), output)
     experiment = Experiment(
         specs=tuple(RunSpec.typical(size, seed=seed) for size in sizes_up_to(rows)),
         control=measured(CONTROL),
-        candidate=chosen.measured(),
+        candidate=exporter,
         targets=load_targets(targets),
         rounds=rounds,
         full=full,
@@ -103,6 +114,11 @@ def bench(
             results = replace(
                 results, formulas=formulas_of([experiment.candidate], Path(directory))
             )
+    return _conclude(results, output)
+
+
+def _conclude(results: Results, output: Path) -> int:
+    """Write the reports, print the results, and return the exit code."""
     written = write_reports(results, output)
     print_results(output_console(), results, written)
     warn_if_undecided(results)

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,16 +13,19 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy import select
+from sqlalchemy.exc import DatabaseError
 
 from elspeth.cli.run_choice import chosen_run
 from elspeth.cli.runtime import UsageError, reading_database
 from elspeth.core.landscape import LandscapeDB, runs_table
 from elspeth.core.landscape.counts import count_records
+from elspeth.core.landscape.database import NotALandscapeDatabaseError, SchemaMismatchError
+from harness.bench.causes import Failure, group_by_cause
 from harness.checks.check import Check, CheckVerdict
 from harness.checks.formulas import attribute_queries
-from harness.checks.gravity import by_gravity, headline
-from harness.checks.run import prepare_checks
+from harness.checks.gravity import and_following, by_gravity, headline
 from harness.checks.selection import run_selection
+from harness.checks.setup import prepare_checks
 from harness.cli.candidate import (
     Candidate,
     CandidateOption,
@@ -53,7 +57,8 @@ from harness.compare.capture import MAX_RECORDS
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
 from harness.exporters.measured import ExportFailedError, Measured, measured
 from harness.exporters.observation import ExportTask
-from harness.exporters.subject import CONTROL
+from harness.exporters.subject import CONTROL, ImportFailedError
+from harness.gate import judgement_of
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.report.text import OUTCOME_STYLES
@@ -137,7 +142,10 @@ def check(
             limit=limit,
             control=control,
         )
-        compared = _compare_on_stored_run(chosen, db, run, max_records, limit)
+        try:
+            compared = _compare_on_stored_run(chosen, db, run, max_records, limit)
+        except ImportFailedError as error:
+            compared = CheckVerdict(Check.RECORDS, "", error.verdict)
         _print_verdict(compared)
         return _conclude([compared])
     selection = selection_of(parts, quick=quick, every=every)
@@ -160,30 +168,35 @@ def check(
         limit=limit,
         control=control,
     )
-    found, formula = [], ""
+    found: list[CheckVerdict] = []
+    formula = ""
     counts_costs = Check.QUERIES in selection.checks and not quick
-    with (
-        # In its own process: an exporter can end the process, hang, or change it.
-        chosen.in_own_process() as subject,
-        prepare_checks(postgresql=postgresql, max_records=max_records) as setup,
-        steps_bar(len(selection.checks)) as on_step,
-    ):
-        for each in run_selection(
-            subject,
-            setup,
-            selection,
-            declared=declared,
-            limits=limits_of(limit),
-            on_step=on_step,
+    try:
+        with (
+            # In its own process: an exporter can end the process, hang, or change it.
+            chosen.in_own_process() as subject,
+            prepare_checks(postgresql=postgresql, max_records=max_records) as setup,
+            steps_bar(len(selection.checks)) as on_step,
         ):
-            found.append(each)
-            _print_verdict(each)
-            if fail_fast and each.verdict.failed:
-                break
-        if counts_costs and not (fail_fast and found[-1].verdict.failed):
-            costs = _costs_of_both(chosen.reference, subject)
-            output_console().print(_cost_table(costs))
-            formula = costs.formulas.get(chosen.reference, "")
+            for each in run_selection(
+                subject,
+                setup,
+                selection,
+                declared=declared,
+                limits=limits_of(limit),
+                on_step=on_step,
+            ):
+                found.append(each)
+                _print_verdict(each)
+                if fail_fast and each.verdict.failed:
+                    break
+            if counts_costs and not (fail_fast and found[-1].verdict.failed):
+                costs = _costs_of_both(chosen.reference, subject)
+                output_console().print(_cost_table(costs))
+                formula = costs.formulas.get(chosen.reference, "")
+    except ImportFailedError as error:
+        found.append(CheckVerdict(Check.RECORDS, "", error.verdict))
+        _print_verdict(found[-1])
     return _conclude(found, formula)
 
 
@@ -191,7 +204,7 @@ def _compare_on_stored_run(
     candidate: Candidate, url: str, run_id: str, max_records: int | None, limit: float | None
 ) -> CheckVerdict:
     # Read-only, as the stored run is somebody's evidence: neither exporter may write to it.
-    with reading_database(url) as landscape, candidate.in_own_process() as exporter:
+    with _stored(url) as landscape, candidate.in_own_process() as exporter:
         # Two exporters that refuse an unknown run alike would pass without an export.
         stored = _existing_run(run_id, landscape)
         try:
@@ -210,6 +223,21 @@ def _compare_on_stored_run(
         except ExportFailedError as error:
             verdict = error.verdict
         return CheckVerdict(Check.RECORDS, landscape.engine.dialect.name, verdict)
+
+
+@contextmanager
+def _stored(url: str) -> Iterator[LandscapeDB]:
+    """Open the database of --db for reading; UsageError if it is no audit trail of this schema."""
+    with ExitStack() as stack:
+        try:
+            landscape = stack.enter_context(reading_database(url))
+        except (NotALandscapeDatabaseError, SchemaMismatchError) as error:
+            raise UsageError(f"--db: {error}") from error
+        except DatabaseError as error:
+            if "not a database" not in str(error.orig):
+                raise  # A server that does not answer, or a file that cannot be read.
+            raise UsageError(f"--db: {url} is not an SQLite database") from error
+        yield landscape
 
 
 def _existing_run(run: str, db: LandscapeDB) -> str:
@@ -246,13 +274,29 @@ def _print_verdict(found: CheckVerdict) -> None:
 
 
 def _conclude(found: Sequence[CheckVerdict], formula: str = "") -> int:
-    """Print the gravest failure and the headline, and return the exit code."""
+    """Print the gravest failure, the others by their causes and the headline; return the exit code.
+
+    One cause gives one failure, as in the results of `bench` and `gate`.
+    """
     console = output_console()
-    gravest = min(found, key=by_gravity).verdict
+    ordered = sorted(found, key=by_gravity)
+    failures = group_by_cause([judgement_of(each) for each in ordered if each.verdict.failed])
+    gravest = failures[0].explained() if failures else ordered[0].verdict
     if gravest.outcome in (Outcome.FAILED, Outcome.INCONCLUSIVE):
         console.print(Text(f"\n{visible_verdict(gravest)}"), soft_wrap=True)
-    console.print(Text(f"\n{visible(headline(found, formula))}"), soft_wrap=True)
+    further = "\n".join(f"also failed: {visible(_further(each))}" for each in failures[1:])
+    if further:
+        console.print(Text(f"\n{further}"), soft_wrap=True)
+    following = sum(len(each.results) for each in failures)
+    console.print(Text(f"\n{visible(headline(ordered, formula, following))}"), soft_wrap=True)
     return exit_code(overall_outcome(each.verdict.outcome for each in found))
+
+
+def _further(failure: Failure) -> str:
+    """Return a cause beside the gravest one on a line, with its place."""
+    verdict = failure.cause.verdict
+    place = f", at {verdict.site}" if verdict.site else ""
+    return f"{verdict.subject}: {verdict.seen}{place}{and_following(len(failure.results))}"
 
 
 @dataclass(frozen=True)

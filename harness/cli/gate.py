@@ -13,9 +13,16 @@ import typer
 from elspeth.cli.runtime import UsageError
 from harness.bench.baseline import DEFAULT_BASELINE, load_baseline
 from harness.bench.environment import changed_files, checked_out, working_tree
-from harness.bench.experiment import LEAST_ROWS, MAX_ROWS, Experiment, sizes_up_to
+from harness.bench.experiment import (
+    LEAST_ROWS,
+    MAX_ROWS,
+    Experiment,
+    not_measured,
+    sizes_up_to,
+)
 from harness.bench.race import Race
 from harness.bench.result_file import load_results
+from harness.bench.results import Results
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
 from harness.checks.selftest import (
     SelftestSelection,
@@ -59,7 +66,7 @@ from harness.cli.options import (
 )
 from harness.cli.packages import REPORT_PACKAGES, require_packages
 from harness.exporters.measured import interpreter_of, measured
-from harness.exporters.subject import CONTROL
+from harness.exporters.subject import CONTROL, ImportFailedError
 from harness.gate import Gate, completed, decide, run_gate
 from harness.generate.spec import RunSpec
 from harness.report import write_reports
@@ -168,10 +175,15 @@ def gate(
             limit=limit,
             control=control,
         )
+        try:
+            exporter = chosen.measured()
+        except ImportFailedError as error:
+            results = not_measured(error.verdict, chosen.sources)
+            return _conclude(results, output, docs_url, nightly=nightly)
         experiment = Experiment(
             specs=tuple(RunSpec.typical(size) for size in sizes_up_to(rows)),
             control=measured(CONTROL),
-            candidate=chosen.measured(),
+            candidate=exporter,
             targets=load_targets(targets),
             # Between two jobs times differ by a quarter: a gate that judged them would fail at
             # random. `harness bench` judges them, where somebody looks after the machine.
@@ -194,6 +206,11 @@ def gate(
             )
             with steps_bar(planned.steps) as on_step:
                 results = run_gate(planned, Path(directory), on_step)
+    return _conclude(results, output, docs_url, nightly=nightly)
+
+
+def _conclude(results: Results, output: Path, docs_url: str, *, nightly: bool) -> int:
+    """Write the reports, print the results, and return the exit code."""
     print_results(output_console(), results, write_reports(results, output, docs_url=docs_url))
     # After the results, whose text was printed while GitHub's commands were stopped.
     if os.environ.get("GITHUB_ACTIONS") == "true":

@@ -17,6 +17,7 @@ from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.output.publish import publish_csv, publish_jsonl
 from harness.exporters.probe import exports
 from harness.exporters.probe.imports import load_factory
+from querygrowth.verdict import CRASH, Outcome, Verdict
 
 DEFAULT_CANDIDATE = "elspeth.core.landscape:LandscapeExporter"
 CONTROL = "elspeth.core.landscape:LegacyLandscapeExporter"
@@ -24,6 +25,31 @@ CONTROL = "elspeth.core.landscape:LegacyLandscapeExporter"
 
 class SubjectError(exports.NotAnExporterError):
     """The named exporter cannot be loaded, or is not an exporter."""
+
+
+class ImportFailedError(SubjectError):
+    """The module of the named exporter is there, and its import raises, exits or does not end.
+
+    Attributes:
+        verdict: The failed verdict. Its name is not mistyped, so that this is a fault of its code.
+    """
+
+    def __init__(self, message: str, name: str) -> None:
+        """Keep the failure as a verdict.
+
+        Args:
+            message: What the import did, on one line.
+            name: The exporter's name.
+        """
+        super().__init__(message)
+        self.verdict = Verdict(
+            name,
+            Outcome.FAILED,
+            expected="a module that can be imported",
+            seen=message,
+            next_step="the lines of its files that the message names",
+            kind=CRASH,
+        )
 
 
 class Exporter(Protocol):
@@ -92,7 +118,8 @@ def load_subject(reference: str) -> Subject:
     is the control's or the default candidate's.
 
     Raises:
-        SubjectError: There is no such module or attribute, or the import fails.
+        SubjectError: There is no such module or attribute.
+        ImportFailedError: The import fails.
     """
     require_reference(reference)
     if reference not in (CONTROL, DEFAULT_CANDIDATE) and str(Path.cwd()) not in sys.path:
@@ -101,6 +128,8 @@ def load_subject(reference: str) -> Subject:
         sys.path.append(str(Path.cwd()))
     try:
         _, factory = load_factory(reference)
+    except exports.BrokenImportError as error:
+        raise ImportFailedError(str(error), reference.rpartition(":")[2]) from error
     except exports.NotAnExporterError as error:
         raise SubjectError(str(error)) from error
     return Subject(reference.rpartition(":")[2], factory, reference)

@@ -24,7 +24,7 @@ from harness.exporters.child_process import (
 from harness.exporters.database_access import access_of
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.observation import ExportTask, MemoryUse
-from harness.exporters.subject import SubjectError
+from harness.exporters.subject import ImportFailedError, SubjectError
 from querygrowth.call_sites import CallSite
 
 FIRST_ROW_TRIES = 5
@@ -286,7 +286,7 @@ class ExporterProcess:
             except ExportFailedError as error:
                 place = f" {probe.where}" if probe.where else ""
                 seen = f"importing it{place}: {error.verdict.seen}"
-                raise SubjectError(f"{probe.reference}: {seen}") from None
+                raise ImportFailedError(f"{probe.reference}: {seen}", probe.label) from None
             except SubjectError:
                 self.close()
                 raise
@@ -328,6 +328,8 @@ class ExporterProcess:
             raise
 
     def _content(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+        if answer.get("broken_import"):
+            raise ImportFailedError(answer["refused"], self.probe.label)
         if "refused" in answer:
             raise SubjectError(answer["refused"])
         if "raised" in answer:

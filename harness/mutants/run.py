@@ -28,8 +28,8 @@ import querygrowth
 from harness import packaged
 from harness.checks.check import CheckVerdict
 from harness.checks.depth import Depth
-from harness.checks.run import CheckSetup, prepare_checks
 from harness.checks.selection import Selection, run_selection
+from harness.checks.setup import CheckSetup, prepare_checks
 from harness.exporters.failure import BrokenRunnerError
 from harness.exporters.measured import InOwnProcess
 from harness.exporters.subprocess_probe import Probe

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harness.checks import byte_search, costs, large_runs, memory
 from harness.checks.costs import everything
 from harness.checks.joint_growth import axes_together
-from harness.checks.run import CheckSetup, prepare_checks
+from harness.checks.setup import CheckSetup, prepare_checks
 from harness.generate.spec import RunSpec
 
 
@@ -52,7 +52,7 @@ def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(costs, "VARIABLES", 999)
     together = {name: axes_together()[name] for name in ("all entities of a run", "all axes")}
     monkeypatch.setattr(costs, "axes_together", lambda: together)
-    monkeypatch.setattr(costs, "kinds_of_entities", dict)
+    monkeypatch.setattr(costs, "kinds_of_entities", lambda **_: {})
     monkeypatch.setattr(costs, "run_specs", _few_specs)
     monkeypatch.setattr(costs, "_EXAMPLES", 20)
     drawn = byte_search.drawn_specs()[:15]
@@ -60,6 +60,7 @@ def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     # Above the thousand at which the faults of sizes begin.
     large = everything(1_201, run_id="large", features=large_runs.UNORDERED)
     monkeypatch.setattr(large_runs, "LARGE", large)
+    monkeypatch.setattr(large_runs, "BELOW_ONE_PARENT", ())
     monkeypatch.setattr(memory, "_LEAKS", everything(20, run_id="leaks"))
 
 

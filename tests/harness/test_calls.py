@@ -11,8 +11,9 @@ from harness.checks.calls import JOBS_SCRIPTS, SCRIPTS, judge_calls
 from harness.checks.check import Check
 from harness.checks.database_errors import Fault, faults_in, judge_database_errors
 from harness.checks.depth import Depth
-from harness.checks.run import CheckSetup, prepare_checks, run_checks
+from harness.checks.run import run_checks
 from harness.checks.selftest import load_correct_exporters, load_seeded_faults
+from harness.checks.setup import CheckSetup, prepare_checks
 from harness.checks.side_effects import contents, judge_side_effects
 from harness.exporters.measured import as_measured
 from harness.exporters.subject import CONTROL, Exporter, Subject, load_subject

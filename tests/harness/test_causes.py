@@ -65,6 +65,10 @@ FOLLOWS = {
     ),
     "the target of bytes": (OTHER_BYTES, target("identical")),
     "a crash in another check": (CRASHED, failed(Topic.EQUIVALENCE, "error", CRASH, ELSEWHERE)),
+    "the same crash without a line in another check": (
+        failed(Topic.EQUIVALENCE, "exited with code 3", CRASH),
+        failed(Topic.GROWTH, "exited with code 3", CRASH),
+    ),
     "speed after a further constant query": (RISEN, SLOWER),
     "a further topic that nothing judged": (
         failed(Topic.BASELINE, "nothing was judged", NOT_JUDGED),
@@ -74,6 +78,14 @@ FOLLOWS = {
 
 APART = {
     "two loops": (GROWN, OTHER_LOOP),
+    "memory that grows and no snapshot": (
+        failed(Topic.GROWTH, "400 bytes for a record"),
+        failed(Topic.EQUIVALENCE, "shows a writer", SNAPSHOT),
+    ),
+    "two crashes without a line": (
+        failed(Topic.GROWTH, "exited with code 3", CRASH),
+        failed(Topic.EQUIVALENCE, "exited with code 4", CRASH),
+    ),
     "a loop and other bytes": (GROWN, OTHER_BYTES),
     "a loop and lost bytes at its line": (
         GROWN,

@@ -10,12 +10,16 @@ from command_line import Command
 
 from elspeth.core.landscape import LandscapeDB
 from harness import packaged
-from harness.checks.check import Check
+from harness.checks.check import Check, CheckVerdict
 from harness.checks.depth import Depth
 from harness.checks.selection import GROUPS, Selection
+from harness.cli import check as check_command
 from harness.cli.main import COMMANDS, load_command
+from harness.compare.difference import SNAPSHOT
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
+from querygrowth.call_sites import CallSite
+from querygrowth.verdict import GROWTH, Outcome, Verdict
 
 pytestmark = pytest.mark.usefixtures("small_checks")
 
@@ -192,6 +196,37 @@ def test_the_first_failure_ends_a_check_that_fails_fast(harness_command: Command
     assert lines[0].split()[:5] == ["failed", "records", "sqlite", "ExportsNothing:", "vacuous"]
     assert lines[-1].startswith("failed: ExportsNothing: vacuous")
     assert lines[-1].endswith(": failed 1")
+
+
+def test_one_cause_gives_one_failure_with_what_follows_beneath_it(
+    harness_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, other = (CallSite("exporter.py", line, "export") for line in (7, 9))
+
+    def failed(check: Check, seen: str, site: CallSite | None, kind: str = GROWTH) -> CheckVerdict:
+        verdict = Verdict("Exporter", Outcome.FAILED, "expected", seen, site=site, kind=kind)
+        return CheckVerdict(check, "sqlite", verdict)
+
+    found = [
+        failed(Check.QUERIES, "queries grew with rows", loop),
+        failed(Check.QUERIES, "queries grew with forks", loop),
+        failed(Check.QUERIES, "queries grew with batches", other),
+        failed(Check.SNAPSHOT, "not a snapshot", None, SNAPSHOT),
+    ]
+    monkeypatch.setattr(check_command, "run_selection", lambda *_, **__: found)
+    ended = harness_command("check", "--part", "plan")
+    assert ended.code == 1, ended.err
+    lines = ended.out.splitlines()
+    # Every verdict when it is found, and at the end one failure for a cause.
+    assert len([each for each in lines if each.startswith("failed  ")]) == 4
+    assert [each for each in lines if "as a result: " in each] == [
+        "  as a result: growth: Exporter: queries grew with forks (expected: expected)",
+        "  as a result: equivalence: Exporter: not a snapshot (expected: expected)",
+    ]
+    assert [each for each in lines if each.startswith("also failed: ")] == [
+        f"also failed: Exporter: queries grew with batches, at {other}"
+    ]
+    assert lines[-1] == "failed: Exporter: queries grew with rows: failed 2 (and 2 that follow)"
 
 
 def test_lost_bytes_come_before_costs_in_the_headline(harness_command: Command) -> None:

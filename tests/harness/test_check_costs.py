@@ -8,7 +8,9 @@ import pytest
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.legacy_exporter import LegacyLandscapeExporter
-from harness.checks.run import Check, prepare_checks, run_checks
+from harness.checks.check import Check
+from harness.checks.run import run_checks
+from harness.checks.setup import prepare_checks
 from harness.exporters.measured import in_own_process
 from harness.exporters.subject import DEFAULT_CANDIDATE
 

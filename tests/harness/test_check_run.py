@@ -18,7 +18,8 @@ from harness.checks.environments import (
     judge_across_backends,
     judge_in_environment,
 )
-from harness.checks.run import CheckSetup, check_candidate, prepare_checks, run_checks
+from harness.checks.run import check_candidate, run_checks
+from harness.checks.setup import CheckSetup, prepare_checks
 from harness.cli.main import main
 from harness.exporters.measured import measured
 from harness.exporters.subject import (

@@ -10,7 +10,7 @@ from harness.checks import costs, large_runs, memory
 from harness.checks.cost_runs import CostRuns
 from harness.checks.costs import everything
 from harness.checks.declared import Declared, chunked
-from harness.checks.run import CheckSetup
+from harness.checks.setup import CheckSetup
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.observation import ExportTask
 from harness.exporters.subject import DEFAULT_CANDIDATE, load_subject

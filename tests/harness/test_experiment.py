@@ -76,6 +76,16 @@ def test_a_right_exporter_passes_and_its_results_can_be_kept(tmp_path: Path) -> 
     assert load_results(tmp_path / "results.json") == results
 
 
+def test_a_size_that_will_take_minutes_is_announced(tmp_path: Path) -> None:
+    steps: list[str] = []
+    ticks = iter([0.0, 59.0, 200.0, 280.0, 400.0])  # The start and the end of a size, in seconds.
+    planned = experiment(LandscapeExporter, 1, 2, 3)
+    run_experiment(planned, tmp_path, steps.append, clock=lambda: next(ticks))
+    first, second, third = (each for each in steps if each.startswith("recording"))
+    assert (first, second) == ("recording a run of 1 rows", "recording a run of 2 rows")
+    assert third.startswith("recording a run of 3 rows: about 2 minutes, by the size before; ")
+
+
 def test_a_query_in_a_loop_fails_at_its_line(tmp_path: Path) -> None:
     results = run(AsksForEachRow, tmp_path, 2, 4)
     growth = next(each.verdict for each in results.failures if each.topic is Topic.GROWTH)

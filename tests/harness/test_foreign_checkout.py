@@ -15,12 +15,13 @@ from foreign_checkout import EXPORTER, lay_out
 
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.check import Check
-from harness.checks.run import prepare_checks, run_checks
+from harness.checks.run import run_checks
+from harness.checks.setup import prepare_checks
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.measured import InOwnProcess, in_own_process, interpreter_of
 from harness.exporters.observation import ExportTask
-from harness.exporters.subject import CONTROL, SubjectError
+from harness.exporters.subject import CONTROL, ImportFailedError, SubjectError
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from querygrowth.verdict import Outcome
@@ -199,7 +200,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_candidate_that_cannot_be_imported_is_refused_with_its_own_lines(
+def test_a_candidate_that_cannot_be_imported_fails_with_its_own_lines(
     tmp_path: Path, fault: str
 ) -> None:
     text, *words = BROKEN[fault]
@@ -208,7 +209,7 @@ def test_a_candidate_that_cannot_be_imported_is_refused_with_its_own_lines(
     (tmp_path / "theirs" / "inner.py").write_text(
         "def fail():\n    raise KeyError('no key')\n\nfail()"
     )
-    with pytest.raises(SubjectError) as caught:
+    with pytest.raises(ImportFailedError) as caught:
         in_own_process("broken:Exporter", src=tmp_path, start_seconds=1 if fault == "hangs" else 60)
     message = str(caught.value)
     assert "\n" not in message
@@ -219,6 +220,25 @@ def test_a_candidate_that_cannot_be_imported_is_refused_with_its_own_lines(
     elif fault != "ends":
         assert f"; at {tmp_path}/broken.py:" in message
     assert "harness/exporters" not in message
+    verdict = caught.value.verdict
+    assert (verdict.subject, verdict.outcome, verdict.seen) == ("Exporter", "failed", message)
+
+
+@pytest.mark.parametrize("command", ["check", "bench", "gate"])
+def test_a_broken_import_is_a_failed_verdict_of_every_command(
+    harness_command: Command, tmp_path: Path, command: str
+) -> None:
+    # The module is there, so that nothing is mistyped: an exit code of 2 would say "not judged".
+    (tmp_path / "broken.py").write_text("raise KeyError('no key')\n")
+    output = () if command == "check" else ("--output", tmp_path / "out")
+    ended = harness_command(command, "--src", tmp_path, "--candidate", "broken:Exporter", *output)
+    assert (ended.code, ended.err) == (1, "")
+    headline = ended.out.splitlines()[-1]
+    assert "Exporter: broken:Exporter: importing broken failed" in headline
+    assert f"KeyError: 'no key'; at {tmp_path}/broken.py:1" in headline
+    if output:
+        again = harness_command("gate", "--results", tmp_path / "out" / "results.json", *output)
+        assert (again.code, again.out.splitlines()[-1]) == (1, headline)
 
 
 def test_a_stored_run_is_opened_so_that_their_class_cannot_write(

@@ -12,7 +12,8 @@ import pytest
 from hostile_exporters import Hostile
 
 from harness.checks.check import Check, Limits
-from harness.checks.run import CheckSetup, prepare_checks, run_checks
+from harness.checks.run import run_checks
+from harness.checks.setup import CheckSetup, prepare_checks
 from harness.cli.main import main
 from harness.exporters.measured import in_own_process
 from querygrowth.verdict import CRASH, Verdict

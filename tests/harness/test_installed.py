@@ -102,7 +102,7 @@ from harness.checks import costs
 from harness.cli.main import main
 
 costs._AXES = ("rows", "batches")
-costs.kinds_of_entities = dict
+costs.kinds_of_entities = lambda **_: {}
 sys.argv[1:1] = ["check", "--fail-fast"]
 main()
 """

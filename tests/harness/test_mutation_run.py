@@ -14,10 +14,12 @@ import pytest
 from test_hostile_exporters import CRASHES, FAILURES
 
 from elspeth.cli.runtime import Terminated
+from harness.checks.check import Check
 from harness.checks.depth import Depth
 from harness.checks.reference_runs import ReferenceRuns
-from harness.checks.run import Check, prepare_checks, run_checks
+from harness.checks.run import run_checks
 from harness.checks.selection import Selection
+from harness.checks.setup import prepare_checks
 from harness.cli import selftest
 from harness.cli.main import main
 from harness.exporters.failure import BrokenRunnerError

@@ -10,7 +10,6 @@ from harness.checks import selection as module
 from harness.checks.check import Check, CheckVerdict
 from harness.checks.depth import Depth
 from harness.checks.gravity import GRAVITY_OF_CHECK, Gravity, by_gravity, gravity, headline
-from harness.checks.run import CheckSetup
 from harness.checks.selection import (
     GROUPS,
     Selection,
@@ -18,6 +17,7 @@ from harness.checks.selection import (
     least_depth,
     run_selection,
 )
+from harness.checks.setup import CheckSetup
 from harness.compare.difference import CORRUPT, SNAPSHOT, Kind
 from harness.exporters.subject import DEFAULT_CANDIDATE, load_subject
 from querygrowth.verdict import CRASH, GROWTH, Outcome, Verdict

@@ -8,7 +8,6 @@ from sqlalchemy import URL
 
 from harness.checks.check import Check
 from harness.checks.declared import Declared
-from harness.checks.run import CheckSetup
 from harness.checks.selftest import (
     CorrectExporter,
     SeededFault,
@@ -19,6 +18,7 @@ from harness.checks.selftest import (
     try_correct,
     try_fault,
 )
+from harness.checks.setup import CheckSetup
 from harness.exporters.subject import SubjectError, load_subject
 from querygrowth.verdict import Outcome
 

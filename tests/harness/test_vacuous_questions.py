@@ -60,9 +60,16 @@ def test_a_stored_run_without_rows_is_not_decided(
 
 def test_a_database_without_the_tables_is_refused(harness_command: Command, tmp_path: Path) -> None:
     (tmp_path / "empty.db").touch()
-    ended = harness_command("check", "--db", f"sqlite:///{tmp_path}/empty.db", "--run", "run")
-    assert (ended.code, ended.out) == (3, "")
-    assert "empty.db is not a Landscape database: no table runs" in ended.err
+    (tmp_path / "text.db").write_text("no database, but long enough to look like none" * 20)
+    for name, words in (
+        ("empty.db", "is not a Landscape database: no table runs"),
+        ("text.db", ""),
+    ):
+        ended = harness_command("check", "--db", f"sqlite:///{tmp_path}/{name}", "--run", "run")
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.err.startswith(f"error: --db: sqlite:///{tmp_path}/{name} ")
+        assert words in ended.err
+        assert ended.err.count("\n") == 1
 
 
 def test_growth_and_targets_are_not_judged_on_runs_without_rows() -> None:

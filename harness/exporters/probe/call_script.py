@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from . import exports
-from .database import is_locked
+from .call_places import PLACES, Text, limited_files
+from .database import is_locked, listeners_of
 from .database_fault import DatabaseFault
 from .folders import TARGETS, TEMPORARY, WORKING, files_in, own_folders
 from .process_state import process_state
@@ -131,6 +132,7 @@ class _Performer:
         positional: bool = False,
         consume: str = "one by one",
         subclass: bool = False,
+        where: str = "here",
     ) -> Outcome:
         """Export a run and write its records.
 
@@ -142,13 +144,19 @@ class _Performer:
             consume: "one by one"; "list" or "tuple" for all at once before the first is written;
                 "change" to change every record after it is written.
             subclass: Whether the run id is passed as an instance of a subclass of str.
+            where: "here"; "thread" for another thread; "event loop" for code that a running event
+                loop calls.
         """
-        run: str = _Text(run_id) if subclass else run_id
-        records = self._call(self._exporters[exporter].export_run, run, sign, positional)
-        if consume in ("list", "tuple"):
-            held = islice(records, MAX_RECORDS + 1)
-            records = list(held) if consume == "list" else tuple(held)
-        self._spool(records, change=consume == "change")
+        run: str = Text(run_id) if subclass else run_id
+
+        def export() -> None:
+            records = self._call(self._exporters[exporter].export_run, run, sign, positional)
+            if consume in ("list", "tuple"):
+                held = islice(records, MAX_RECORDS + 1)
+                records = list(held) if consume == "list" else tuple(held)
+            self._spool(records, change=consume == "change")
+
+        PLACES[where](export)
         return self._spooled()
 
     def open(self, iterator: str, exporter: str, run_id: str, sign: bool | None = None) -> None:
@@ -196,6 +204,7 @@ class _Performer:
         sign: bool | None = None,
         jobs: int | None = None,
         relative: bool = False,
+        most_bytes: int | None = None,
     ) -> Outcome:
         """Write a file or a directory with the exporter's method, in the folder of targets.
 
@@ -208,6 +217,7 @@ class _Performer:
             jobs: The argument `jobs`, for a method that takes it; others are called without.
             relative: Whether the path is relative to the folder of targets, which is the current
                 directory during the call.
+            most_bytes: The most bytes that a file can have during the call, as on a full disk.
         """
         function = getattr(self._exporters[exporter], method, None)
         if function is None:
@@ -220,7 +230,8 @@ class _Performer:
         if relative:
             os.chdir(targets)
         try:
-            function(run_id, Path(target) if relative else targets / target, **options)
+            with limited_files(most_bytes):
+                function(run_id, Path(target) if relative else targets / target, **options)
         finally:
             if relative:
                 os.chdir(self._directory / WORKING)
@@ -277,6 +288,7 @@ class _Performer:
         """Count the connections in use, and look for an open transaction, from another connection.
 
         `checked_out` is null for a pool that does not count, and `locked` for a database in memory.
+        `listeners` counts those of the engine and its pool.
         """
         engine = self._databases[database].engine
         count = getattr(engine.pool, "checkedout", lambda: None)
@@ -284,7 +296,11 @@ class _Performer:
             # A generator that was dropped in a cycle keeps its connection until a collection, which
             # takes 0.05 s in the harness: only where it can change the answer.
             gc.collect()
-        return {"checked_out": count(), "locked": is_locked(engine)}
+        return {
+            "checked_out": count(),
+            "locked": is_locked(engine),
+            "listeners": listeners_of(engine) + listeners_of(engine.pool),
+        }
 
     def sessions(self, database: int = 0) -> Outcome:
         """Describe the sessions that the pool of a database gives out next."""
@@ -304,12 +320,13 @@ class _Performer:
         self._faults = [DatabaseFault(self._databases[database].engine, query, row)]
 
     def seen(self) -> Outcome:
-        """Return the queries since the last `fail` step, and whether the fault was raised.
+        """Return what was sent since the last `fail` step, and whether its fault was raised.
 
         Each of `queries` has the `table` after FROM and the number of fetched `rows`.
         """
         (fault,) = self._faults
-        return {"queries": fault.queries, "raised": fault.raised}
+        seen = {"queries": fault.queries, "transactions": fault.transactions}
+        return {**seen, "raised": fault.raised}
 
     def _call(
         self, method: Callable[..., Any], run_id: str, sign: bool | None, positional: bool
@@ -359,9 +376,3 @@ STEPS: Mapping[str, Callable[..., Outcome | None]] = {
     "seen": _Performer.seen,
 }
 """The steps of scripts by name."""
-
-
-class _Text(str):
-    """A run id that is a str, but not of the class str."""
-
-    __slots__ = ()

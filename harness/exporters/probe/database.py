@@ -193,6 +193,12 @@ class DatabaseWatch:
         return ["disposed the engine that it was given"] if self._disposed else []
 
 
+def listeners_of(target: Any) -> int:
+    """Count the listeners of an engine or a pool, apart from those of its class."""
+    events = getattr(target.dispatch, "_event_names", ())
+    return sum(len(list(getattr(target.dispatch, name))) for name in events)
+
+
 def is_locked(engine: Any) -> bool | None:
     """Whether another connection holds a transaction; None if that cannot be seen.
 

@@ -16,6 +16,7 @@ class DatabaseFault:
         from sqlalchemy import event
 
         self.queries: list[dict[str, Any]] = []
+        self.transactions = 0
         self.raised = False
         self._query, self._row = query, row
         self._error = engine.dialect.dbapi.OperationalError
@@ -25,6 +26,7 @@ class DatabaseFault:
             ("do_execute", self._execute),
             ("do_execute_no_params", self._execute),
             ("after_cursor_execute", self._executed),
+            ("begin", self._begun),
         )
         for name, listener in listeners:
             event.listen(engine, name, listener)
@@ -59,6 +61,9 @@ class DatabaseFault:
         self.queries.append({"table": table[1] if table else "", "rows": 0})
         if len(self.queries) == self._query and self._row is None:
             self._raise()
+
+    def _begun(self, _connection: Any) -> None:
+        self.transactions += 1
 
     def _executed(
         self, _connection: Any, cursor: Any, statement: str, _parameters: Any, context: Any, _: bool

@@ -25,6 +25,10 @@ class NotAnExporterError(ValueError):
     """The named object cannot be loaded, or cannot be called as an exporter."""
 
 
+class BrokenImportError(NotAnExporterError):
+    """The module of the exporter is there, and its import raises, exits or does not end."""
+
+
 class RecordsError(Exception):
     """The records of an export are no records, or do not end."""
 

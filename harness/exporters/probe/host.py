@@ -134,7 +134,8 @@ class Host:
         try:
             return {"answer": task()}
         except exports.NotAnExporterError as error:
-            return {"refused": " ".join(str(error).split())}
+            broken = isinstance(error, exports.BrokenImportError)
+            return {"refused": " ".join(str(error).split()), "broken_import": broken}
         except BaseException as error:
             frames = [
                 [each.path, each.line, each.function]
@@ -150,7 +151,7 @@ class Host:
             require_sqlalchemy(request["where"])
 
         def give_up(message: str) -> None:
-            self._pipes.write({"refused": message})
+            self._pipes.write({"refused": message, "broken_import": True})
             os._exit(0)  # The import goes on in the main thread, and nothing else can end it.
 
         module, self.factory = load_factory(

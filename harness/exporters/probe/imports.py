@@ -17,7 +17,7 @@ from traceback import walk_stack, walk_tb
 from types import FrameType, ModuleType
 from typing import Any
 
-from .exports import MESSAGE_LENGTH, NotAnExporterError, one_line
+from .exports import MESSAGE_LENGTH, BrokenImportError, NotAnExporterError, one_line
 
 _LEAST_SQLALCHEMY = 2
 _SHOWN_LINES = 3
@@ -44,8 +44,9 @@ def load_factory(
         give_up: Called from another thread with the message when that time has passed.
 
     Raises:
-        NotAnExporterError: There is no such module or attribute, or the import fails. The message
-            is one line, and ends with the lines of the exporter's files that the error came from.
+        NotAnExporterError: There is no such module or attribute.
+        BrokenImportError: The import fails. The message is one line, and ends with the lines of the
+            exporter's files that the error came from.
     """
     name, _, attribute = reference.partition(":")
     place = f" {where}" if where else ""
@@ -63,7 +64,7 @@ def load_factory(
         if isinstance(error, SystemExit):
             reason = f"it ended with sys.exit({error.code!r:.40})"
         shown = _shown_lines(_lines_of(error), own)
-        raise NotAnExporterError(
+        raise (NotAnExporterError if _is_missing(name, error) else BrokenImportError)(
             f"{reference}: importing {name} failed{place}: {reason}{shown}"
         ) from error
     factory = getattr(module, attribute, None)
@@ -76,6 +77,13 @@ def load_factory(
             f"{reference}: {name} has no class or function {attribute}{_nearest(module, attribute)}"
         )
     return module, factory
+
+
+def _is_missing(module: str, error: BaseException) -> bool:
+    """Whether an error says that a module, or a package that it is in, does not exist."""
+    # The name was mistyped then. A module that it imports and that is missing is its own fault.
+    found = error.name if isinstance(error, ModuleNotFoundError) else None
+    return found is not None and f"{module}.".startswith(f"{found}.")
 
 
 def require_sqlalchemy(where: str) -> None:

@@ -8,8 +8,10 @@ import hashlib
 import locale
 import logging
 import os
+import random
 import resource
 import signal
+import socket
 import sys
 import threading
 import time
@@ -23,6 +25,9 @@ State = Mapping[str, Any]
 """The settings by their names in messages, as plain JSON values."""
 
 _GRACE_SECONDS = 0.5
+_STATE_WORDS = 624
+_DRAWN_STATES = 50
+# Of as many numbers as an exporter may draw.
 
 
 def process_state() -> State:
@@ -59,6 +64,9 @@ def process_state() -> State:
         ],
         "exception hook": repr(sys.excepthook),
         "decimal context": [decimal.getcontext().prec, decimal.getcontext().rounding],
+        "random numbers": _seedings(),
+        "default timeout of sockets": socket.getdefaulttimeout(),
+        "switch interval": sys.getswitchinterval(),
         "resource limits": [list(resource.getrlimit(getattr(resource, each))) for each in limits],
     }
 
@@ -103,9 +111,32 @@ def _detail(name: str, before: Any, after: Any) -> str:
     if isinstance(before, dict):
         names = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
         return f": {', '.join(names[:3])}"
-    if name in ("standard streams", "import path"):
-        return ""  # Numbers of objects, and dozens of folders.
+    if name in ("standard streams", "import path", "random numbers"):
+        return ""  # Numbers of objects, dozens of folders, and a count that only tells two apart.
     return f" from {str(before)[:60]} to {str(after)[:60]}"
+
+
+_random_state = random.getstate()[1][:-1]
+_times_seeded = 0
+
+
+def _seedings() -> int:
+    """Count the calls after which the random numbers were not those that followed before."""
+    # Who draws numbers moves the state on, 624 numbers at a time, and harms nobody. Who seeds it
+    # takes the randomness from everybody else.
+    global _random_state, _times_seeded
+    found = random.getstate()[1][:-1]
+    follows = random.Random()  # noqa: S311 - no secret
+    follows.setstate((3, (*_random_state, _STATE_WORDS), None))
+    for _ in range(_DRAWN_STATES):
+        if follows.getstate()[1][:-1] == found:
+            break
+        for _ in range(_STATE_WORDS):
+            follows.getrandbits(32)
+    else:
+        _times_seeded += 1
+    _random_state = found
+    return _times_seeded
 
 
 def _log_handlers() -> list[str]:
