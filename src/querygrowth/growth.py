@@ -6,7 +6,7 @@ grows, further runs find the axes that make it grow and the form of the growth.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import isqrt, log
 
@@ -245,7 +245,7 @@ class _Measurement:
         base, sizes = [*self.planned.base], self.planned.together
         found: list[AxisGrowth] = []
         for axis, tried in self.planned.scales.items():  # a comprehension shows in tracebacks
-            found.append(self.along([axis], tried))
+            found.append(self._with_its_level(self.along([axis], tried)))
         if sizes:
             every = self.along(base, sizes)
             *_, only_there = reported_counts([*found, every], self.contract)
@@ -255,6 +255,19 @@ class _Measurement:
         return tuple(
             self._decided(axis, names) for axis, names in zip(found, reported, strict=True)
         )
+
+    def _with_its_level(self, axis: AxisGrowth) -> AxisGrowth:
+        """The same, no longer partial if records level off, and the other axes do not set where."""
+        if not axis.partial or not axis.records_level_off:
+            return axis
+        # The pass in which all axes grow may be too small for a page of ten or more to fill.
+        sizes = {name: size + 1 for name, size in self.planned.base.items()}
+        sizes[axis.axis] = axis.scales[-1]
+        try:
+            more = self._sample(sizes, (), together=False)
+        except Exception:  # a size that nobody asked for, which populate may not know
+            return axis
+        return replace(axis, partial=more.activity.records != axis.activities[-1].records)
 
     def _needed(self, name: str, every: AxisGrowth) -> tuple[str, ...]:
         """The fewest axes along which a count grows as it does along every axis."""

@@ -49,7 +49,8 @@ class AxisGrowth:
             counted. Only axes that grow at once need them.
         partial: Whether the same measurement has a pass in which all axes grow at once. Fetched
             rows are then compared with the records there, because rows that one axis adds may
-            belong to no record while the other axes stay small.
+            belong to no record while the other axes stay small. It is false for records that level off
+            at a number that the sizes of the other axes do not change.
     """
 
     axis: str
@@ -96,6 +97,18 @@ class AxisGrowth:
             and not self._texts_grow()
             and not self._figures_grow()
         )
+
+    @property
+    def records_level_off(self) -> bool:
+        """Whether the records stop to grow while more and more rows are fetched for them."""
+        records, rows = self.records, [act.rows_fetched or 0 for act in self.activities]
+        if records is None or not records[0] < records[-2] == records[-1] or rows[-2] >= rows[-1]:
+            return False
+        # Sums of more and more rows rise. The first ten keys stay the same.
+        before, last = self.activities[-2:]
+        texts = all(act.result is ResultKind.RECORDS for act in self.activities)
+        summary = last.result in {ResultKind.SUMMARY, ResultKind.YES_OR_NO}
+        return not summary and (texts or before.figures == last.figures)
 
     @property
     def same_keys(self) -> bool:
