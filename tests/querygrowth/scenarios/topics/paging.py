@@ -135,9 +135,7 @@ def labels_of_all_clients(engine: Engine) -> list[str]:
 
 
 def _labels(clients: Iterable[Client]) -> list[str]:
-    return [
-        label.name for client in clients for bill in client.invoices for label in bill.labels
-    ]
+    return [label.name for client in clients for bill in client.invoices for label in bill.labels]
 
 
 def halved(engine: Engine) -> list[int]:
