@@ -7,8 +7,7 @@ grows, further runs find the axes that make it grow and the form of the growth.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from math import isqrt, log
+from math import log
 
 from sqlalchemy import Engine
 
@@ -22,6 +21,7 @@ from querygrowth.axes import (
     Sizes,
     check_list,
     name_together,
+    next_size,
     plan,
 )
 from querygrowth.call_sites import Project
@@ -291,7 +291,7 @@ class _Measurement:
         for _ in range(_MORE_SIZES):
             if not undecided_trends(axis, self.contract, names):
                 break
-            size = _next_size(axis.scales)
+            size = next_size(axis.scales)
             left -= cost(size)
             if left < 0:
                 break
@@ -302,17 +302,6 @@ class _Measurement:
             except Exception:
                 break
         return axis
-
-
-def _next_size(scales: Sequence[int]) -> int:
-    """A further size: in the middle of a wide gap, else twice the largest."""
-    gaps = [(high / max(low, 1), low, high) for low, high in pairwise(scales)]
-    ratio, low, high = max(gaps)
-    middle = isqrt(max(low, 1) * high)
-    # Sizes between those tried are cheaper than larger ones, so wide gaps are filled first.
-    if ratio > 6 and low < middle < high:
-        return middle
-    return scales[-1] * 2
 
 
 def _cost_of(axis: AxisGrowth) -> Callable[[int], float]:

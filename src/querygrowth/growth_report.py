@@ -49,8 +49,8 @@ class AxisGrowth:
             counted. Only axes that grow at once need them.
         partial: Whether the same measurement has a pass in which all axes grow at once. Fetched
             rows are then compared with the records there, because rows that one axis adds may
-            belong to no record while the other axes stay small. It is false for records that level off
-            at a number that the sizes of the other axes do not change.
+            belong to no record while the other axes stay small. It is false for records that level
+            off at a number that the sizes of the other axes do not change.
     """
 
     axis: str
