@@ -4,10 +4,9 @@
 grows, further runs find the axes that make it grow and the form of the growth.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from math import log
 
 from sqlalchemy import Engine
 
@@ -35,7 +34,7 @@ from querygrowth.database import (
 )
 from querygrowth.engine import AnyEngine, single_engine
 from querygrowth.grown import grows_as, reported_counts, undecided_trends
-from querygrowth.growth_report import AxisGrowth, GrowthReport
+from querygrowth.growth_report import AxisGrowth, GrowthReport, cost_of
 from querygrowth.table_names import bare_name
 from querygrowth.watch import (
     Action,
@@ -286,7 +285,7 @@ class _Measurement:
         if axis.together and self.work_together:
             return axis
         axes = axis.together or (axis.axis,)
-        cost = _cost_of(axis)
+        cost = cost_of(axis)
         left = _TIMES_THE_FIRST_COST * sum(map(cost, axis.scales))
         for _ in range(_MORE_SIZES):
             if not undecided_trends(axis, self.contract, names):
@@ -302,23 +301,6 @@ class _Measurement:
             except Exception:
                 break
         return axis
-
-
-def _cost_of(axis: AxisGrowth) -> Callable[[int], float]:
-    """The cost of a size in rows and queries: those seen, continued by the power seen last."""
-    dimensions = len(axis.together) or 1
-
-    def cost(activity: Activity, scale: int) -> float:
-        return float(scale**dimensions + activity.queries + (activity.rows_fetched or 0))
-
-    costs = {
-        scale: max(1.0, cost(activity, scale))
-        for scale, activity in zip(axis.scales, axis.activities, strict=True)
-    }
-    before, last = axis.scales[-2:]
-    seen = log(costs[last] / costs[before]) / log(last / max(1, before)) if last > 1 else 1.0
-    power = max(1.0, seen)
-    return lambda scale: costs.get(scale, costs[last] * (scale / last) ** power)
 
 
 def measure_growth(

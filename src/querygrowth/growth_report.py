@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import log
 
 from querygrowth.action_result import ResultKind
 from querygrowth.activity import Activity
@@ -145,6 +146,23 @@ class AxisGrowth:
             text: trend(self.scales, [act.count_of(text) for act in self.activities])
             for text in texts
         }
+
+
+def cost_of(axis: AxisGrowth) -> Callable[[int], float]:
+    """The cost of a size in rows and queries: those seen, continued by the power seen last."""
+    dimensions = len(axis.together) or 1
+
+    def cost(activity: Activity, scale: int) -> float:
+        return float(scale**dimensions + activity.queries + (activity.rows_fetched or 0))
+
+    costs = {
+        scale: max(1.0, cost(activity, scale))
+        for scale, activity in zip(axis.scales, axis.activities, strict=True)
+    }
+    before, last = axis.scales[-2:]
+    seen = log(costs[last] / costs[before]) / log(last / max(1, before)) if last > 1 else 1.0
+    power = max(1.0, seen)
+    return lambda scale: costs.get(scale, costs[last] * (scale / last) ** power)
 
 
 def _rises(counts: Sequence[int]) -> bool:
