@@ -55,7 +55,8 @@ class ShapeActivity:
         cause: Why and from where most of them were sent.
         steps: Steps of SQLite's machine that its queries took, if they were counted.
         rows_sent: The rows that its INSERT statements carried.
-        continued: How many of its queries SQLAlchemy sent because it split a bulk INSERT.
+        continued: How many of its queries SQLAlchemy sent because it split a bulk INSERT or an
+            eager load.
         empty: How many of its queries fetched no row.
     """
 

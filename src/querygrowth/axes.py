@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import isqrt
 
-# At 2 and 20, a loop shows. 501 is one more than the parents whose children SQLAlchemy's
-# selectinload fetches with one query, so that its second query shows too.
+# At 2 and 20, a loop shows. 501 is one more than a usual chunk of an IN list, and than the parents
+# whose children selectinload fetches with one query, so that a second chunk shows too.
 DEFAULT_SCALES = (2, 20, 501)
 BASE_SIZE = 2
 LEAST_SCALES = 3
@@ -181,3 +181,14 @@ def _mismatch(function: Callable[..., object], /, *arguments: object, **named: o
     except ValueError:  # functions written in C may have no signature
         return ""
     return ""
+
+
+def next_size(scales: Sequence[int]) -> int:
+    """A further size: in the middle of a wide gap, else twice the largest."""
+    gaps = [(high / max(low, 1), low, high) for low, high in pairwise(scales)]
+    ratio, low, high = max(gaps)
+    middle = isqrt(max(low, 1) * high)
+    # Sizes between those tried are cheaper than larger ones, so wide gaps are filled first.
+    if ratio > 6 and low < middle < high:
+        return middle
+    return scales[-1] * 2

@@ -131,8 +131,9 @@ class QueryContract:
     def unexpected(self, activity: Activity) -> Mapping[str, int]:
         """Queries by table, less those that an allowance grants or SQLAlchemy adds.
 
-        SQLAlchemy splits a bulk INSERT into statements of 1,000 rows or fewer. These statements are
-        granted here, where growth is judged, and not in the limits.
+        SQLAlchemy splits a bulk INSERT into statements of 1,000 rows or fewer, and a load by
+        `selectinload` into one for every 500 parents. These statements are granted here, where
+        growth is judged, and not in the limits.
         """
         counts = dict(self.unexplained(activity))
         declared = {granted.covers(activity) for granted in self.allowances}

@@ -173,6 +173,8 @@ def _relationship(sent: ShapeActivity, load: Load) -> str:
         )
     if cause.entry == "merge":
         return _of_merge(load.target)
+    if load.reason == Reason.EAGER:
+        return f"the query that loads {load.relationship}{_at(cause.site)}, which is sent in a loop"
     options, site = _option_path(load, cause.parents, load.option)
     return (
         f"{load.relationship}, which is loaded for every {load.owner}: add .options({options}) to "

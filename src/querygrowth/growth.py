@@ -4,11 +4,9 @@
 grows, further runs find the axes that make it grow and the form of the growth.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from itertools import pairwise
-from math import isqrt, log
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Engine
 
@@ -22,6 +20,7 @@ from querygrowth.axes import (
     Sizes,
     check_list,
     name_together,
+    next_size,
     plan,
 )
 from querygrowth.call_sites import Project
@@ -35,7 +34,7 @@ from querygrowth.database import (
 )
 from querygrowth.engine import AnyEngine, single_engine
 from querygrowth.grown import grows_as, reported_counts, undecided_trends
-from querygrowth.growth_report import AxisGrowth, GrowthReport
+from querygrowth.growth_report import AxisGrowth, GrowthReport, cost_of
 from querygrowth.table_names import bare_name
 from querygrowth.watch import (
     Action,
@@ -245,7 +244,7 @@ class _Measurement:
         base, sizes = [*self.planned.base], self.planned.together
         found: list[AxisGrowth] = []
         for axis, tried in self.planned.scales.items():  # a comprehension shows in tracebacks
-            found.append(self.along([axis], tried))
+            found.append(self._with_its_level(self.along([axis], tried)))
         if sizes:
             every = self.along(base, sizes)
             *_, only_there = reported_counts([*found, every], self.contract)
@@ -255,6 +254,19 @@ class _Measurement:
         return tuple(
             self._decided(axis, names) for axis, names in zip(found, reported, strict=True)
         )
+
+    def _with_its_level(self, axis: AxisGrowth) -> AxisGrowth:
+        """The same, no longer partial if records level off, and the other axes do not set where."""
+        if not axis.partial or not axis.records_level_off:
+            return axis
+        # The pass in which all axes grow may be too small for a page of ten or more to fill.
+        sizes = {name: size + 1 for name, size in self.planned.base.items()}
+        sizes[axis.axis] = axis.scales[-1]
+        try:
+            more = self._sample(sizes, (), together=False)
+        except Exception:  # a size that nobody asked for, which populate may not know
+            return axis
+        return replace(axis, partial=more.activity.records != axis.activities[-1].records)
 
     def _needed(self, name: str, every: AxisGrowth) -> tuple[str, ...]:
         """The fewest axes along which a count grows as it does along every axis."""
@@ -273,12 +285,12 @@ class _Measurement:
         if axis.together and self.work_together:
             return axis
         axes = axis.together or (axis.axis,)
-        cost = _cost_of(axis)
+        cost = cost_of(axis)
         left = _TIMES_THE_FIRST_COST * sum(map(cost, axis.scales))
         for _ in range(_MORE_SIZES):
             if not undecided_trends(axis, self.contract, names):
                 break
-            size = _next_size(axis.scales)
+            size = next_size(axis.scales)
             left -= cost(size)
             if left < 0:
                 break
@@ -289,34 +301,6 @@ class _Measurement:
             except Exception:
                 break
         return axis
-
-
-def _next_size(scales: Sequence[int]) -> int:
-    """A further size: in the middle of a wide gap, else twice the largest."""
-    gaps = [(high / max(low, 1), low, high) for low, high in pairwise(scales)]
-    ratio, low, high = max(gaps)
-    middle = isqrt(max(low, 1) * high)
-    # Sizes between those tried are cheaper than larger ones, so wide gaps are filled first.
-    if ratio > 6 and low < middle < high:
-        return middle
-    return scales[-1] * 2
-
-
-def _cost_of(axis: AxisGrowth) -> Callable[[int], float]:
-    """The cost of a size in rows and queries: those seen, continued by the power seen last."""
-    dimensions = len(axis.together) or 1
-
-    def cost(activity: Activity, scale: int) -> float:
-        return float(scale**dimensions + activity.queries + (activity.rows_fetched or 0))
-
-    costs = {
-        scale: max(1.0, cost(activity, scale))
-        for scale, activity in zip(axis.scales, axis.activities, strict=True)
-    }
-    before, last = axis.scales[-2:]
-    seen = log(costs[last] / costs[before]) / log(last / max(1, before)) if last > 1 else 1.0
-    power = max(1.0, seen)
-    return lambda scale: costs.get(scale, costs[last] * (scale / last) ** power)
 
 
 def measure_growth(

@@ -11,11 +11,12 @@ from querygrowth.fixes import Fix, fix_of, shortened
 from querygrowth.forms import Chunk, Form, Growth
 from querygrowth.grown import Count
 from querygrowth.growth_report import AxisGrowth, table_family
+from querygrowth.orm_loads import Reason
 from querygrowth.trend import Trend, trend
 
 # The usual source of chunks, by their size.
 _KNOWN_CHUNKS = {
-    500: "selectinload, or IN lists split into chunks of 500",
+    500: "IN lists split into chunks of 500",
     999: "IN lists split at 999, SQLite's old limit of variables",
     1000: "IN lists split into chunks of 1000",
     32_766: "IN lists split at 32766, SQLite's limit of variables",
@@ -112,9 +113,15 @@ def growing_queries(
         shapes = [sent for sent in known.values() if sent.shape.table in tables]
         label = name if name in grown else f"tables such as {', '.join(sorted(tables)[:2])}"
         found.append(GrowingQueries(label, shapes[-1], trend(axis.scales, counts), len(tables)))
-    # The statements into which SQLAlchemy splits a bulk INSERT are no cause beside others.
+    # The statements into which SQLAlchemy splits a bulk INSERT or an eager load are no cause beside
+    # others, and an eager load follows the query that has its option.
     loops = [each for each in found if max(each.trend.counts) > each.sent.continued + 1]
-    return tuple(sorted(loops or found, key=lambda each: -max(each.trend.counts)))[:SHOWN_SHAPES]
+    return tuple(sorted(loops or found, key=_order))[:SHOWN_SHAPES]
+
+
+def _order(growing: GrowingQueries) -> tuple[int, bool]:
+    load = growing.sent.cause.load
+    return -max(growing.trend.counts), load is not None and load.reason == Reason.EAGER
 
 
 def family_of(family: str, axis: AxisGrowth) -> frozenset[str]:

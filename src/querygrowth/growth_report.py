@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import log
 
 from querygrowth.action_result import ResultKind
 from querygrowth.activity import Activity
@@ -49,7 +50,8 @@ class AxisGrowth:
             counted. Only axes that grow at once need them.
         partial: Whether the same measurement has a pass in which all axes grow at once. Fetched
             rows are then compared with the records there, because rows that one axis adds may
-            belong to no record while the other axes stay small.
+            belong to no record while the other axes stay small. It is false for records that level
+            off at a number that the sizes of the other axes do not change.
     """
 
     axis: str
@@ -98,6 +100,18 @@ class AxisGrowth:
         )
 
     @property
+    def records_level_off(self) -> bool:
+        """Whether the records stop to grow while more and more rows are fetched for them."""
+        records, rows = self.records, [act.rows_fetched or 0 for act in self.activities]
+        if records is None or not records[0] < records[-2] == records[-1] or rows[-2] >= rows[-1]:
+            return False
+        # Sums of more and more rows rise. The first ten keys stay the same.
+        before, last = self.activities[-2:]
+        texts = all(act.result is ResultKind.RECORDS for act in self.activities)
+        summary = last.result in {ResultKind.SUMMARY, ResultKind.YES_OR_NO}
+        return not summary and (texts or before.figures == last.figures)
+
+    @property
     def same_keys(self) -> bool:
         """Whether the result are the same whole numbers at every scale, as far as is known."""
         kinds = {act.result for act in self.activities}
@@ -132,6 +146,23 @@ class AxisGrowth:
             text: trend(self.scales, [act.count_of(text) for act in self.activities])
             for text in texts
         }
+
+
+def cost_of(axis: AxisGrowth) -> Callable[[int], float]:
+    """The cost of a size in rows and queries: those seen, continued by the power seen last."""
+    dimensions = len(axis.together) or 1
+
+    def cost(activity: Activity, scale: int) -> float:
+        return float(scale**dimensions + activity.queries + (activity.rows_fetched or 0))
+
+    costs = {
+        scale: max(1.0, cost(activity, scale))
+        for scale, activity in zip(axis.scales, axis.activities, strict=True)
+    }
+    before, last = axis.scales[-2:]
+    seen = log(costs[last] / costs[before]) / log(last / max(1, before)) if last > 1 else 1.0
+    power = max(1.0, seen)
+    return lambda scale: costs.get(scale, costs[last] * (scale / last) ** power)
 
 
 def _rises(counts: Sequence[int]) -> bool:

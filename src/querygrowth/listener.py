@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import islice
 from typing import Any
-from weakref import ref
+from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection, Dialect, Engine, event
 from sqlalchemy.engine import ExecutionContext
@@ -17,13 +17,14 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from querygrowth.call_sites import Callers
 from querygrowth.execution import CountingCursor, Execution
-from querygrowth.orm_loads import raw_load
+from querygrowth.orm_loads import Reason, raw_load
 from querygrowth.stack import StackWalker
 from querygrowth.statements import DriverReport, needs_report
 
 # Frame 0 is the listener itself, and frames 1 and 2 are always SQLAlchemy's.
 _FIRST_CALLER = 3
 _TWO_PHASE = frozenset(("begin_twophase", "commit_twophase", "rollback_twophase"))
+_EAGER = Reason.EAGER  # an attribute of an Enum class is slow to read
 
 
 def attached(
@@ -95,7 +96,11 @@ class Recording:
         # By text, because a look-up here is cheaper than a call. Executions keep the texts anyway.
         self._needs_report: dict[str, bool] = {}
         self._transaction_of: dict[int, int] = {}
-        self._batch_of: dict[int, ref[ExecutionContext]] = {}
+        # What SQLAlchemy sends in parts: contexts of bulk INSERTs, and statements of eager loads.
+        # Weak, so that none is kept alive, and its address is not taken for another's.
+        self._in_parts: WeakValueDictionary[int, object] = WeakValueDictionary()
+        # By connection and path of an eager load, whether its last statement was a further part.
+        self._further_part: dict[tuple[int, tuple[object, ...]], bool] = {}
         self._checkout_of: dict[int, int] = {}
         # For a transaction or checkout: its number, and the number of statements sent before it.
         self._begun_after: dict[int, int] = {}
@@ -142,6 +147,10 @@ class Recording:
         # A bulk INSERT that SQLAlchemy splits into statements (insertmanyvalues) says that it is an
         # executemany, but each statement has one set of values, and all have the same context.
         batch = executemany and not isinstance(parameters, list)
+        load = raw_load(context) if walker else None
+        continued = batch and self._is_further_part(context)
+        if load is not None and load[0] is _EAGER:
+            continued = self._is_further_chunk(connection, context, load[2].path)
         execution = Execution(
             statement,
             len(parameters) if parameters else 0,
@@ -151,8 +160,8 @@ class Recording:
             self._transaction_of.get(id(connection)),
             walker.callers_of_statement() if walker else None,
             parameters if self._keep_parameters else None,
-            raw_load(context) if walker else None,
-            batch and self._continues(connection, context),
+            load,
+            continued,
         )
         if self._steps is not None:
             execution.count_steps_with(self._steps)
@@ -160,14 +169,27 @@ class Recording:
         self.executions.append(execution)
         return statement, parameters
 
-    def _continues(self, connection: Connection, context: ExecutionContext | None) -> bool:
-        """Whether the batch before this one belonged to the same INSERT."""
-        # Weak, so that the context is not kept alive, and its address is not taken for another's.
-        before = self._batch_of.get(id(connection))
-        if context is None or (before is not None and before() is context):
-            return context is not None
-        self._batch_of[id(connection)] = ref(context)
-        return False
+    def _is_further_part(self, whole: object) -> bool:
+        """Whether a part of `whole` was sent before. Without it, the parts are not known."""
+        if whole is None:
+            return False
+        known = self._in_parts.get(id(whole)) is whole
+        self._in_parts[id(whole)] = whole
+        return known
+
+    def _is_further_chunk(
+        self, connection: Connection, context: Any, path: tuple[object, ...]
+    ) -> bool:
+        """Whether SQLAlchemy sends an eager load because it splits one, as `selectinload` does.
+
+        It makes one statement for a load and executes it for every 500 parents. Eager loads of the
+        children are made for each of these chunks.
+        """
+        further = self._is_further_part(context.invoked_statement)
+        # The path ends with the class and the relationship. What is before them led to the parents.
+        further = further or self._further_part.get((id(connection), path[:-2]), False)
+        self._further_part[id(connection), path] = further
+        return further
 
     def _after(
         self,

@@ -1,7 +1,7 @@
 """Find code that caused a statement but does not stand on its stack as its author wrote it.
 
 These are templates of Jinja2, routes of FastAPI whose result is serialised after they returned, and
-the callers behind greenlets, tasks of asyncio and worker threads of anyio. None of these packages
+the callers behind greenlets, tasks of asyncio and worker threads. None of these packages
 is imported here: the code that is looked for runs only after somebody else imported them.
 """
 
@@ -18,6 +18,7 @@ from querygrowth.call_sites import CallSite, Place, call_site, function_name
 _TEMPLATE = "__jinja_template__"  # a global of the module that Jinja2 compiles a template to
 _OF_A_STRING = "<template>"
 _WORKERS = ("run", "_connection_worker_thread")
+_WAIT_IN = ("threading", "concurrent", "queue")
 _MOST_WAITING = 8  # the longest row of tasks that wait for each other
 
 
@@ -118,11 +119,26 @@ def waiting_frames(innermost: FrameType | None) -> Iterator[FrameType]:
     task = asyncio.current_task() if in_loop else _host_of_worker(innermost)
     if task is not None and not in_loop:
         yield from _suspended(task)
+    if task is None and not in_loop:
+        yield from _waiting_threads()
     for _ in range(_MOST_WAITING):
         task = _waiting_for(task) if task is not None else None
         if task is None:
             return
         yield from _suspended(task)
+
+
+def _waiting_threads() -> Iterator[FrameType]:
+    """Yield the frames of the threads that wait for a thread, a future or a lock."""
+    # A thread does not know which one started it. A pool that runs a function of a library for the
+    # user's code mostly has that code waiting for the result.
+    for number, frame in sys._current_frames().items():
+        module = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if number != threading.get_ident() and module in _WAIT_IN:
+            waiting: FrameType | None = frame
+            while waiting is not None:
+                yield waiting
+                waiting = waiting.f_back
 
 
 def _host_of_worker(frame: FrameType | None) -> "asyncio.Task[Any] | None":

@@ -23,7 +23,8 @@ class Query:
         steps: The steps of SQLite's machine from its sending to its last row; 0 unless they were
             counted.
         failed: Whether the database refused it.
-        continued: Whether SQLAlchemy sent it for further rows of the bulk INSERT before it.
+        continued: Whether SQLAlchemy sent it for further rows of a bulk INSERT, or for the further
+            parents of an eager load, that it had split.
         seconds: From sending to the last row fetched or the closing of the cursor, including the
             reader's pauses. None while rows are left and the cursor is open.
         checkout: The number of the pool checkout it belongs to, from 1; None if that began before

@@ -1,13 +1,46 @@
 """Fixtures of querygrowth's tests, which also run where only querygrowth is installed."""
 
 import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import wraps
+from typing import Any
 
 import pytest
+import sqlalchemy
 
 # Before CPython 3.12, asyncio makes an event loop where there was none, as pytest-asyncio asks for
 # the current one. Nobody closes that loop, and its warning then fails any later test, in the order
 # of pytest-randomly. Once a loop was set, asyncio makes none.
 asyncio.set_event_loop(None)
+
+
+# From CPython 3.13 on, sqlite3 reports a connection that is freed before it is closed, in the test
+# that happens to run when garbage is collected. So what the engines of a test have opened is closed
+# at its end, unless the test passes the connections (`creator`).
+_create_engine = sqlalchemy.create_engine
+_opened: list[sqlite3.Connection] = []
+
+
+@wraps(_create_engine)
+def _create_engine_to_be_closed(*arguments: Any, **options: Any) -> sqlalchemy.Engine:
+    engine = _create_engine(*arguments, **options)
+    if engine.dialect.driver == "pysqlite" and "creator" not in options:
+        sqlalchemy.event.listen(engine, "connect", lambda opened, _: _opened.append(opened))
+    return engine
+
+
+sqlalchemy.create_engine = _create_engine_to_be_closed
+
+
+@pytest.fixture(autouse=True)
+def close_databases() -> Iterator[None]:
+    """Close the SQLite connections of a test after all of its other fixtures have ended."""
+    yield
+    while _opened:
+        with suppress(sqlite3.ProgrammingError):  # of a thread that has ended
+            _opened.pop().close()
 
 
 @pytest.fixture

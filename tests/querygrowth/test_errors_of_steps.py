@@ -16,7 +16,8 @@ from querygrowth.watch import StepError
 
 
 def filled(orders: int = 2) -> Engine:
-    engine = create_engine("sqlite://")
+    # Closed at the end of the test, also where an async test has made it in another thread.
+    engine = create_engine("sqlite://", connect_args={"check_same_thread": False})
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE orders (id INTEGER PRIMARY KEY)"))
         for _ in range(orders):

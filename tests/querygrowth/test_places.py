@@ -5,11 +5,13 @@ A marker comment in the source names the line: the query that is meant must be p
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
-from types import ModuleType
+from time import sleep
+from types import FrameType, ModuleType
 
 import pytest
 import pytest_asyncio
@@ -21,6 +23,7 @@ from test_pytest_plugin import OPTIONS
 
 from querygrowth.call_sites import CallSite, Project
 from querygrowth.log import count_queries
+from querygrowth.off_stack import waiting_frames
 from querygrowth.query import Query
 
 pytest_plugins = ["pytester"]
@@ -303,6 +306,27 @@ class TestThreads:
         with count_queries(engine, project=Project(HERE)) as log, ThreadPoolExecutor(1) as pool:
             list(pool.map(names, range(3)))
         assert all(placed_at(query, "pool") for query in log.queries)
+
+    def test_a_thread_knows_the_code_that_waits_for_it(self) -> None:
+        waits = threading.Barrier(2)
+
+        class Library(threading.Thread):
+            def run(self) -> None:
+                waits.wait()
+                # The thread of the test waits from now on, or will in its next steps.
+                while not (found := functions_in(waiting_frames(None))):
+                    sleep(0)
+                self.found = found
+
+        def functions_in(frames: Iterable[FrameType]) -> list[str]:
+            return [each.f_code.co_name for each in frames if each.f_code.co_name == ours]
+
+        ours = sys._getframe().f_code.co_name
+        thread = Library()
+        thread.start()
+        waits.wait()
+        thread.join()
+        assert thread.found == [ours]
 
 
 class TestFrameworks:

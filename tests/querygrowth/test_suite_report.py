@@ -315,9 +315,44 @@ def test_every_engine_is_watched_in_threads_tasks_and_async_sessions(
             statement = select(Order).options(selectinload(Order.items))
             return [order.items for order in await session.scalars(statement)]
         """,
+        pools="""
+        from concurrent.futures import ThreadPoolExecutor
+        import faults
+        from models import Order
+        from sqlalchemy import select
+        from sqlalchemy.orm import joinedload
+
+        def customer_name(order):
+            return order.customer.name
+
+        def names(session):
+            with ThreadPoolExecutor(2) as pool:
+                return list(pool.map(customer_name, faults.all_orders(session)))
+
+        def names_eagerly(session):
+            orders = session.scalars(select(Order).options(joinedload(Order.customer))).all()
+            with ThreadPoolExecutor(2) as pool:
+                return list(pool.map(customer_name, orders))
+        """,
+        web="""
+        import faults
+
+        def found_for_user(environ):
+            return faults.find(environ["session"], 1)
+
+        def application(environ, start_response):
+            start_response("302 Found", [])
+            return [found_for_user(environ)]
+
+        def found_in_loop(environ):
+            return faults.find(environ["session"], 2)
+
+        def looping(environ, start_response):
+            return list(map(found_in_loop, [environ] * 3))
+        """,
         test_async="""
         import asyncio, threading
-        import faults, services, repaired
+        import faults, pools, services, repaired, web
         from conftest import Base, StaticPool, fill
         from sqlalchemy import create_engine
         from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -377,14 +412,29 @@ def test_every_engine_is_watched_in_threads_tasks_and_async_sessions(
             in_threads(*[lambda: faults.find(session, 1) for _ in range(3)])
             close(session)
 
+        def test_pools():
+            session = new_session()
+            assert pools.names(session) == pools.names_eagerly(session)
+            close(session)
+
+        def test_requests():
+            session = new_session()
+            answers = [lambda status, headers: None for _ in range(3)]
+            # A client makes further requests when it follows redirects.
+            list(map(web.application, [{"session": session}] * 3, answers))
+            web.looping({"session": session}, answers[0])
+            close(session)
+
         def test_two_engines():
             first, second = new_session(), new_session()
             faults.lazy_scalar(first), faults.lazy_collection(second)
             close(first), close(second)
         """,
     )
-    found = findings(pytester, passed=6)
+    found = findings(pytester, passed=8)
     assert {(each["place"], each["loop"], each["test_count"]) for each in found} == {
+        ("pools.py::customer_name", "", 1),
+        ("faults.py::find", "", 1),
         ("services.py::lookups", "", 1),
         ("faults.py::lazy_collection", "", 2),
         ("faults.py::find", "faults.py::lookups", 1),

@@ -103,7 +103,8 @@ def patterns_in(
         rule = _rule_of(query)
         if rule is None or settings.levels[rule.name] is Level.OFF:
             continue
-        transaction = (id(each), execution.transaction)
+        # A client that follows redirects makes several requests, and all may share a transaction.
+        transaction = (id(each), execution.transaction, call_of(callers))
         call = (call_of(callers), segment)
         sent = Sent(query, trail, transaction, parents.get(query.number), call)
         # Objects whose attributes are loaded may be reached on several ways through one line.
@@ -243,7 +244,7 @@ def _most(group: Sequence[Sent], by_number: Mapping[int, Trail]) -> int:
     most = max(map(_most_of_way, _by_way(group).values()))
     # A statement that loads several parents, and what is loaded for them later, is one call.
     of_parents = Counter(
-        (sent.parents and sent.parents.number, sent.call, sent.trail.test_place)
+        (sent.parents and sent.parents.number, *_call_of(sent, by_number))
         for sent in group
         if sent.query.load is not None
         and sent.query.load.needs
@@ -260,6 +261,20 @@ def _by_way(group: Sequence[Sent]) -> Mapping[TrailKey, Sequence[Sent]]:
     return ways
 
 
+def _call_of(sent: Sent, by_number: Mapping[int, Trail]) -> tuple[object, object]:
+    """What tells the call of a load from others for the same parents."""
+    loaded = by_number.get(sent.parents.number) if sent.parents else None
+    # Threads that each load for some of the parents are of the call that loaded these.
+    if loaded is not None and _is_in_further_thread(sent.trail, loaded):
+        return None, loaded.test_place
+    return sent.call, sent.trail.test_place
+
+
+def _is_in_further_thread(trail: Trail, loaded: Trail) -> bool:
+    """Whether a thread loads for objects that the application loaded in the test's own thread."""
+    return trail.test_place is None and loaded.test_place is not None and not loaded.in_test_code
+
+
 def _is_of_one_call(sent: Sent, by_number: Mapping[int, Trail]) -> bool:
     trail = sent.trail
     if trail.loop is not None:
@@ -269,7 +284,9 @@ def _is_of_one_call(sent: Sent, by_number: Mapping[int, Trail]) -> bool:
     if not trail.may_be_called_again:
         return True
     loaded = by_number.get(sent.parents.number) if sent.parents else None
-    return loaded is not None and loaded.test_place == trail.test_place
+    return loaded is not None and (
+        loaded.test_place == trail.test_place or _is_in_further_thread(trail, loaded)
+    )
 
 
 def _most_of_way(group: Sequence[Sent]) -> int:

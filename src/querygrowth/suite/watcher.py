@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, event
 
@@ -14,6 +16,7 @@ from querygrowth.call_sites import Callers, Project
 from querygrowth.every_engine import EveryEngine
 from querygrowth.listener import attached
 from querygrowth.log import log_of_every_engine
+from querygrowth.off_stack import waiting_greenlets
 from querygrowth.stack import StackWalker
 from querygrowth.suite.allowed import begin_blocks, end_blocks
 from querygrowth.suite.eager_loads import noted_reads
@@ -66,20 +69,48 @@ class CallWalker(StackWalker):
         """
         self.body = body
         self._calls: dict[int, object] = {}
+        # By the function that a server gives to an application for one request.
+        self._requests: WeakKeyDictionary[object, object] = WeakKeyDictionary()
 
     def call_of(self, callers: Callers) -> object:
-        """The call that a statement belongs to; None where a test is on its stack."""
+        """The call that a statement belongs to; None where a test made it without a request."""
         return self._calls.get(id(callers))
 
     def callers(self, frame: FrameType | None) -> Callers:
         """Find the callers of a statement; see `StackWalker.callers`."""
         found = super().callers(frame)
-        if found.chain and not self.body.is_on(found.chain):
-            call = _call.get(None)
-            if call is None:
+        if found.chain:
+            if self.body.is_on(found.chain):
+                call = self._request(frame)
+            elif (call := _call.get(None)) is None:
                 _call.set(call := object())
-            self._calls[id(found)] = call
+            if call is not None:
+                self._calls[id(found)] = call
         return found
+
+    def _request(self, frame: FrameType | None) -> object:
+        """The outermost request of WSGI or ASGI on the stack; None without any."""
+        # A client that follows redirects makes several requests for one call of the test.
+        answer: object = None
+        for innermost in (frame, *waiting_greenlets()):
+            outer = innermost
+            while outer is not None:
+                if name := _answer_of_request(outer.f_code):
+                    answer = outer.f_locals.get(name, answer)
+                outer = outer.f_back
+        # A bound method is made anew whenever it is looked up.
+        if not isinstance(answer, FunctionType):
+            return None
+        return self._requests.setdefault(answer, object())
+
+
+@cache
+def _answer_of_request(code: CodeType) -> str:
+    """The argument with which an application answers one request; empty for other functions."""
+    arguments = code.co_varnames[: code.co_argcount]
+    if "environ" in arguments and "start_response" in arguments:
+        return "start_response"
+    return "send" if {"scope", "receive", "send"} <= {*arguments} else ""
 
 
 class Watcher:

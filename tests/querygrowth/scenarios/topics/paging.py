@@ -1,11 +1,13 @@
 """Pages, chunks and searches: counts that grow in steps, slowly, or up to a level."""
 
+from collections.abc import Iterable
 from math import isqrt
 
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, selectinload
 
 from querygrowth.contract import QueryContract
+from scenarios.billing import Client, Invoice, billing
 from scenarios.pair import Pair
 from scenarios.shop import Customer, Item, Order
 from scenarios.store import store
@@ -103,6 +105,37 @@ def selected_items(engine: Engine) -> list[str]:
     with Session(engine) as session:
         orders = session.scalars(select(Order).options(selectinload(Order.items)))
         return [item.product for order in orders for item in order.items]
+
+
+def items_in_lists_of_500(engine: Engine) -> list[str]:
+    with Session(engine) as session:
+        orders = session.scalars(select(Order.id)).all()
+        found: list[str] = []
+        for start in range(0, len(orders), 500):
+            chunk = orders[start : start + 500]
+            found += session.scalars(select(Item.product).where(Item.order_id.in_(chunk)))
+        return found
+
+
+def labels_of_each_client(engine: Engine) -> list[str]:
+    """The options are right, but the query that has them is sent for each client."""
+    options = selectinload(Client.invoices).selectinload(Invoice.labels)
+    with Session(engine) as session:
+        clients = [
+            session.scalars(select(Client).where(Client.id == number).options(options)).one()
+            for number in session.scalars(select(Client.id)).all()
+        ]
+        return _labels(clients)
+
+
+def labels_of_all_clients(engine: Engine) -> list[str]:
+    options = selectinload(Client.invoices).selectinload(Invoice.labels)
+    with Session(engine) as session:
+        return _labels(session.scalars(select(Client).options(options)))
+
+
+def _labels(clients: Iterable[Client]) -> list[str]:
+    return [label.name for client in clients for bill in client.invoices for label in bill.labels]
 
 
 def halved(engine: Engine) -> list[int]:
@@ -225,13 +258,21 @@ PAIRS = (
     ),
     Pair(
         "selectinload past 500 parents",
+        items_in_lists_of_500,
         selected_items,
-        selected_items,
-        ("queries grew with orders", "selectinload, or IN lists split into chunks of 500"),
+        ("queries grew with orders", "IN lists split into chunks of 500"),
         store,
         ("orders",),
         scales=(2, 20, 501),
-        twin_contract=QueryContract().allow("items", chunk=500),
+    ),
+    Pair(
+        "selectinload of two levels past 1,000 parents",
+        labels_of_each_client,
+        labels_of_all_clients,
+        ("queries grew with clients", "\nlook at: a loop that queries clients once per item"),
+        billing,
+        ("clients",),
+        scales=(2, 20, 501, 1_002),
     ),
     Pair(
         "a search by halves",
