@@ -331,8 +331,7 @@ class SuitePlugin:
         tests = list(self._passed)
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         if terminal is not None and tests:
-            terminal.ensure_newline()
-            terminal.write_line(f"running {len(tests)} tests again with their rows copied ...")
+            terminal.write_line(f"\nrunning {len(tests)} tests again with their rows copied ...")
         return grown_report(self._process.run(tests), self._accepted)
 
     def _sorted(self) -> Sorted:

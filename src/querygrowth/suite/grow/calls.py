@@ -2,13 +2,18 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import FrameType
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
 
 from querygrowth.call_sites import Callers, Project
+from querygrowth.engine import engines_of, sync_engines
 from querygrowth.off_stack import waiting_greenlets
 from querygrowth.stack import StackWalker
 from querygrowth.suite.trails import TestBody, TestFiles, Trail, TrailKey, trail_key
@@ -18,8 +23,9 @@ CallPlace: TypeAlias = tuple[object, ...]
 
 # The test is not on the stack of a task, but a request that a client runs there has its context.
 _context: ContextVar[object] = ContextVar("querygrowth_grown_call")
-_ASSERTION = "/_pytest/assertion/"
-_PYTEST = "/_pytest/"
+# They show the values of an assertion that has failed, which may load attributes.
+_SHOWS = ("/_pytest/assertion/", "/_pytest/_io/", "/unittest/util.py", "/pprint.py", "/difflib.py")
+_RUNNERS = ("/_pytest/", "/unittest/case.py")
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ class CallFinder(StackWalker):
         self._numbers: dict[object, int] = {}
         self._current: tuple[FrameType | None, Call] | None = None
         self._made = 0
+        self._body_frame: FrameType | None = None
+        self.source = ""
 
     def trail_of(self, callers: Callers) -> Trail:
         """The lines that led to a statement."""
@@ -72,6 +80,18 @@ class CallFinder(StackWalker):
     def call_of(self, callers: Callers) -> Call | None:
         """The call that a statement belongs to; None for one that the test itself sent."""
         return self._calls.get(id(callers), (None, None))[1]
+
+    def note_source(self, connection: Connection) -> None:
+        """Note the name by which a test reaches the database that a call reads.
+
+        Args:
+            connection: The one that reads.
+        """
+        if self._body_frame is not None and not self.source:
+            frame = self._body_frame
+            self.source = source_name(connection, frame.f_locals) or source_name(
+                connection, frame.f_globals
+            )
 
     def callers(self, frame: FrameType | None) -> Callers:
         """Find the callers of a statement; see `StackWalker.callers`."""
@@ -88,10 +108,13 @@ class CallFinder(StackWalker):
             path = self._to_the_body(_outward(main, greenlets=False))
         if path is None:
             return self._of_context()
-        if any(_ASSERTION in each.f_code.co_filename for each in path):
-            return None  # pytest shows the values of an assertion that has failed
-        if any(_PYTEST in each.f_code.co_filename for each in path[:-1]):
-            return None  # a fixture that the test asks for while it runs
+        files = [each.f_code.co_filename for each in path[1:]]
+        shown = any(each in file for file in files for each in _SHOWS)
+        runs = any(each in file for file in files for each in _RUNNERS)
+        represents = any(each.f_code.co_name == "__repr__" for each in path)
+        # A fixture that the test asks for while it runs is no call either.
+        if shown or (runs and (represents or "/_pytest/fixtures.py" in "".join(files))):
+            return None
         return self._of_frames(path)
 
     def _to_the_body(self, frames: Iterator[FrameType]) -> list[FrameType] | None:
@@ -110,6 +133,7 @@ class CallFinder(StackWalker):
             (n for n, each in enumerate(path) if not self.files.contains(each.f_code.co_filename)),
             1,
         )
+        self._body_frame = path[0]
         place = tuple((each.f_code.co_name, each.f_lasti) for each in path[:inside])
         first = path[inside] if inside < len(path) else None
         # The frame is kept, so that no later call has its id.
@@ -138,3 +162,34 @@ def _outward(frame: FrameType | None, *, greenlets: bool = True) -> Iterator[Fra
     if greenlets:
         for waiting in waiting_greenlets():
             yield from _outward(waiting, greenlets=False)
+
+
+def source_name(connection: Connection, names: Mapping[str, Any]) -> str:
+    """The name of a value that leads to the engine of a connection; empty without one.
+
+    Sessions and connections that are in the transaction of the connection come first.
+    """
+    found: dict[int, str] = {}
+    for name, value in list(names.items()):
+        rank = _rank(value, connection) if name.isidentifier() else None
+        if rank is not None:
+            found.setdefault(rank, name)
+    return found[min(found)] if found else ""
+
+
+def _rank(value: Any, connection: Connection) -> int | None:
+    kinds = ("sqlalchemy.", "flask_sqlalchemy")
+    bases = getattr(type(value), "__mro__", ())
+    if isinstance(value, type) or not any(each.__module__.startswith(kinds) for each in bases):
+        return None
+    with suppress(Exception):  # a proxy outside of its context, a session without an engine
+        found = sync_engines(engines_of(value, call=False) or ()) or ()
+        if any(each is connection.engine for each in found):
+            plain = getattr(value, "sync_session", getattr(value, "sync_connection", value))
+            if plain is connection:
+                return 0
+            if isinstance(plain, Session):
+                held = plain.get_transaction() is not None
+                return 1 if held else 3
+            return 2
+    return None

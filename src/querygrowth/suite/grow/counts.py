@@ -156,7 +156,7 @@ def growths(
             (third, place, before, first)
             for place, third in most.items()
             if (first := one.most.get(line, {}).get(place, 0)) >= _LEAST
-            and (before := control.most.get(line, {}).get(place, 0)) < first <= third
+            and _grows(before := control.most.get(line, {}).get(place, 0), first, third)
         ]
         if not shown:
             continue
@@ -165,6 +165,14 @@ def growths(
         finding = finding_of(rule, line.about, three.sent[line], third, settings)
         if finding.level is not Level.OFF and not finding.in_test_code:
             yield Growth(finding, before, first, third, rows, place, writes=place in three.writing)
+
+
+def _grows(control: int, one: int, three: int) -> bool:
+    """Whether counts rise with the rows. A LIMIT stops them, but no later than at twice as many.
+
+    A jump that stays where it is shows another way through the code, such as that of an error.
+    """
+    return control < one < three or (control < one == three and one <= 2 * control)
 
 
 def strongest(found: Sequence[Growth]) -> list[Growth]:

@@ -2,9 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from querygrowth.orm_loads import Reason, raw_load
 from querygrowth.statements import first_keyword
 from querygrowth.suite.grow.calls import CallFinder
 from querygrowth.suite.grow.row_copies import (
+    LOCKED,
     RowCopier,
     Schema,
     identifying,
@@ -29,7 +31,6 @@ from querygrowth.tables.table_order import table_order
 
 _READING = frozenset({"SELECT", "WITH"})
 _INSERT_INTO = re.compile(r"INSERT\s+(?:OR\s+\w+\s+)?INTO\s+([^\s(]+)", re.I)
-_LOCKED = re.compile(r"database is locked|lock timeout|deadlock|could not obtain lock", re.I)
 
 
 @dataclass
@@ -83,20 +84,27 @@ class Grower:
         self._busy = False
         self._fresh: set[int] = set()
         self._inserted: dict[str, None] = {}
+        self._engines: set[Engine] = set()
         self._databases: dict[object, _Database] = {}
         self._calls: set[tuple[object, int]] = set()
         self.grown = Grown()
 
-    def grow_to(self, number: int) -> None:
-        """Copy rows up to another number of copies from here on, which begins a new call."""
+    def grow_now(self, connection: Connection, number: int) -> None:
+        """Copy rows until each has so many copies, outside of any call.
+
+        Args:
+            connection: In a transaction, or about to begin one.
+            number: The number of copies of each row.
+        """
         self._number = number
-        self._calls = set()
-        self._in_body = True
-        self._busy = False
+        self._grow(connection)
 
     def begin_body(self) -> None:
-        """Rows are copied from here on."""
+        """Rows are copied from here on, and sessions forget what the fixtures have loaded."""
         self._in_body = True
+        for engine in self._engines:
+            if not engine.dialect.is_async:
+                _expire(engine)
 
     def end_body(self) -> None:
         """Copy no more rows, and delete those that were committed."""
@@ -108,6 +116,7 @@ class Grower:
         self._busy = True
         self._delete(only_own=False)
         self._databases = {}
+        self._engines = set()
         self._fresh = set()
 
     @property
@@ -116,12 +125,6 @@ class Grower:
         return list(
             dict.fromkeys(name for each in self._databases.values() for name in each.copier.names)
         )
-
-    @property
-    def engine(self) -> Engine | None:
-        """The first engine whose rows were copied; None before that, or if it is an async one."""
-        engines = (each.engine for each in self._databases.values())
-        return next((each for each in engines if not each.dialect.is_async), None)
 
     @property
     def refused(self) -> dict[str, str]:
@@ -161,7 +164,7 @@ class Grower:
             return statement, parameters
         keyword = first_keyword(statement)
         if keyword not in _READING:
-            self._note_insert(statement)
+            self._note_insert(statement, connection)
         elif self._in_body and not self.grown.stopped:
             number: int | None = 0
             if self._finder is not None:
@@ -175,12 +178,15 @@ class Grower:
                 if key not in self._calls:
                     self._calls.add(key)
                     self._grow(connection)
+                    if self._finder is not None:
+                        self._finder.note_source(connection)
         self._fresh.discard(id(connection))
         return statement, parameters
 
-    def _note_insert(self, statement: str) -> None:
+    def _note_insert(self, statement: str, connection: Connection) -> None:
         found = _INSERT_INTO.match(statement.lstrip())
         if found:
+            self._engines.add(connection.engine)
             self._inserted[found[1].rpartition(".")[2].strip('"`[]').casefold()] = None
 
     def _grow(self, connection: Connection) -> None:
@@ -190,7 +196,7 @@ class Grower:
         self.grown.calls += 1
         try:
             commits = self._prepare(connection)
-            with connection.begin_nested():
+            with warnings_off(), connection.begin_nested():
                 database = self._database(connection)
                 with short_locks(connection):
                     self.grown.added += database.copier.grow(
@@ -205,7 +211,7 @@ class Grower:
             _expire(connection)
         except Exception as error:  # of the database, or of the user's types and listeners
             reason = str(error).strip().partition("\n")[0]
-            if not isinstance(error, DBAPIError) or _LOCKED.search(reason):
+            if not isinstance(error, DBAPIError) or LOCKED.search(reason):
                 self.grown.stopped = reason or type(error).__name__
         finally:
             self._every.paused = paused
@@ -253,6 +259,14 @@ class Grower:
             self._busy, self._every.paused = busy, paused
 
 
+@contextmanager
+def warnings_off() -> Iterator[None]:
+    """Let a suite that turns warnings into errors see none of what the copying does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _deleted(database: _Database) -> None:
     """Delete the copies of a database through a connection of its own."""
     engine = database.engine
@@ -296,7 +310,7 @@ def _driver(connection: Connection) -> Any:
     return connection.connection.dbapi_connection
 
 
-def _expire(connection: Connection) -> None:
+def _expire(source: Connection | Engine) -> None:
     """Let sessions forget what they have loaded, as in a request with a session of its own."""
     from sqlalchemy.orm import Session
     from sqlalchemy.orm.session import _sessions
@@ -309,7 +323,7 @@ def _expire(connection: Connection) -> None:
             instance = state.obj()
             if instance is None or state.modified or state.deleted or not state.persistent:
                 continue
-            if not connection.dialect.is_async:
+            if not source.dialect.is_async:
                 session.expire(instance)
                 continue
             # To load an expired attribute would need an await. Collections are loaded again now.

@@ -15,16 +15,19 @@ _BLOCKS = (ast.With, ast.AsyncWith, ast.For, ast.AsyncFor, ast.If, ast.While, as
 _MARKS = re.compile(r"^@?pytest\.mark\.(parametrize|asyncio|anyio|usefixtures|django_db)\b")
 
 
-def pasted_test(item: Any, growth: Growth) -> str:
+def pasted_test(item: Any, growth: Growth, source: str) -> str:
     """The test to paste into the module, or class, of the test that shows the growth.
 
     Args:
         item: The test, as a `pytest.Function`.
         growth: What was found.
+        source: What leads to the database in the test, as code; empty if that is not known.
 
     Returns:
-        Its source; empty where the source of the test cannot be read.
+        Its source; empty where the source of the test cannot be read, or leads to no database.
     """
+    if not source:
+        return ""
     function = inspect.unwrap(item.function)
     try:
         lines, _ = inspect.getsourcelines(function)
@@ -36,7 +39,7 @@ def pasted_test(item: Any, growth: Growth) -> str:
     line = _line_of(function.__code__, growth)
     if line is None:
         return ""
-    body = list(_statements(tree.body, line - function.__code__.co_firstlineno + 1, growth))
+    body = list(_statements(tree.body, line - function.__code__.co_firstlineno + 1, growth, source))
     name = re.sub(r"\W+", "_", growth.finding.site.function.rpartition(".")[2]).strip("_")
     about = "" if growth.finding.rule != "lazy-load" else growth.finding.about.rpartition(".")[2]
     tree.name = "_".join(filter(None, ("test", name, about, "does_not_grow")))
@@ -86,7 +89,9 @@ def _line_of(code: Any, growth: Growth) -> int | None:
     return None
 
 
-def _statements(body: Sequence[ast.stmt], line: int, growth: Growth) -> Iterator[ast.stmt]:
+def _statements(
+    body: Sequence[ast.stmt], line: int, growth: Growth, source: str
+) -> Iterator[ast.stmt]:
     """The statements up to the call, and the growth test in its place."""
     for statement in body:
         end = statement.end_lineno or statement.lineno
@@ -96,13 +101,13 @@ def _statements(body: Sequence[ast.stmt], line: int, growth: Growth) -> Iterator
             continue
         inner = getattr(statement, "body", None)
         if isinstance(statement, _BLOCKS) and inner and inner[0].lineno <= line:
-            taken: list[ast.stmt] = list(_statements(inner, line, growth))
+            taken: list[ast.stmt] = list(_statements(inner, line, growth, source))
             statement.body = taken or [ast.Pass()]
             if hasattr(statement, "orelse"):
                 statement.orelse = []
             yield statement
         else:
-            yield from _growth_test(statement, growth)
+            yield from _growth_test(statement, growth, source)
         return
 
 
@@ -110,7 +115,7 @@ def _is_docstring(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
-def _growth_test(statement: ast.stmt, growth: Growth) -> Iterator[ast.stmt]:
+def _growth_test(statement: ast.stmt, growth: Growth, source: str) -> Iterator[ast.stmt]:
     body: list[ast.stmt] = [statement]
     value: ast.expr | None = getattr(statement, "value", None)
     if isinstance(statement, ast.Assert):
@@ -123,7 +128,7 @@ def _growth_test(statement: ast.stmt, growth: Growth) -> Iterator[ast.stmt]:
     action.body = body
     yield action
     parent = parent_of(growth.rows)
-    rows = f"copied_rows(below={parent!r})" if parent else "copied_rows()"
+    rows = f"copied_rows({source}, below={parent!r})" if parent else f"copied_rows({source})"
     writes = ", writes=True" if growth.writes else ""
     call = f"query_growth(action, {rows}, axes={{'copies': 1}}, scales=(1, 2, 4){writes})"
     yield ast.parse(call).body[0]

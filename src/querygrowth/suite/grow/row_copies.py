@@ -25,6 +25,7 @@ Identity = tuple[object, ...]
 MOST_ROWS = 12  # that are copied of a table into which the test has put rows
 FEW_ROWS = 2  # that are copied of any other table
 _MOST_READ = 400  # rows; a larger table is not copied
+LOCKED = re.compile(r"database is locked|lock timeout|deadlock|could not obtain lock", re.I)
 # What applications look up by name, without a constraint that says so.
 _NAMES = re.compile(
     r"(^|_)(name|title|slug|label|username|login|user|email|mail|code|key|token|path|url|uri|sku"
@@ -262,14 +263,14 @@ class _TableCopier:
         given = {
             name: value
             for name, value in {**row, **remapped}.items()
-            if not self._rules.columns[name].always
+            if not self._is_made_by_database(name)
         }
         self._alter(given, remapped, token)
-        # The rules leave out keys that the database makes.
-        made = tuple(
+        # The rules leave out a primary key that the database makes.
+        automatic = [
             each for each in self._rules.primary_key if self._rules.columns[each].automatic
-        )
-        for unique in (UniqueKey("the primary key", made), *self._rules.unique):
+        ]
+        for unique in (UniqueKey("the primary key", tuple(automatic)), *self._rules.unique):
             if not self._alter_key(unique, given, row, token):
                 self.reason = f"one row each for {unique}"
                 return None
@@ -284,9 +285,18 @@ class _TableCopier:
             with self._connection.begin_nested():
                 self._stored.insert(self._rules.key, [made])
         except Exception as error:  # the database, a type or a listener of the user refuses it
+            if LOCKED.search(str(error)):
+                raise
             self.reason = str(error).strip().partition("\n")[0]
             return None
         return made
+
+    def _is_made_by_database(self, name: str) -> bool:
+        rule = self._rules.columns[name]
+        if rule.always:
+            return True
+        keyed = name in self._rules.primary_key or name in self._linked
+        return rule.automatic and not rule.constant and not keyed
 
     def _row_maker(self) -> RowMaker:
         if self._maker is None:

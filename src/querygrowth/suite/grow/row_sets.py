@@ -25,7 +25,7 @@ class RowSet:
     copied: frozenset[Key]
 
 
-def below(parent: str) -> str:
+def below_of(parent: str) -> str:
     """The name of the set that copies what is below the rows of a table."""
     return f"{_BELOW}{parent}"
 
@@ -60,7 +60,7 @@ def row_sets(rules: Mapping[Key, TableRules], filled: Collection[Key]) -> list[R
         copied |= _other_ends(copied, parent, rules) & every
         if copied and frozenset(copied) not in known:
             known.add(frozenset(copied))
-            found.append(RowSet(below(full_name(parent)), parent, frozenset(copied)))
+            found.append(RowSet(below_of(full_name(parent)), parent, frozenset(copied)))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -67,14 +67,14 @@ class GrowRunner:
     """Runs tests again, and writes what they show, one line of JSON for each.
 
     Args:
-        tests: The node IDs of the tests.
+        tests: The node IDs of the tests; None for all.
         results: The file to write to.
     """
 
     __name__ = "querygrowth-grow"  # under which pytest registers it
 
-    def __init__(self, tests: list[str], results: Path) -> None:
-        self._tests = frozenset(tests)
+    def __init__(self, tests: Collection[str] | None, results: Path) -> None:
+        self._tests = None if tests is None else frozenset(tests)
         self._results = results
         self._attached = ExitStack()
         self._recording = False
@@ -96,7 +96,8 @@ class GrowRunner:
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
         """Keep the tests that are to be run, and attach the listeners."""
-        items[:] = [item for item in items if item.nodeid in self._tests]
+        if self._tests is not None:
+            items[:] = [item for item in items if item.nodeid in self._tests]
         self._settings: Settings = read_settings(config.rootpath)
         self._files = TestFiles(config.rootpath, config.getini("python_files"))
         self._finder = CallFinder(self.project(), self._files)
@@ -142,7 +143,13 @@ class GrowRunner:
         self._tally = Tally()
         # With its parent as the next item, the fixtures of the function are torn down.
         reports = runtestprotocol(item, nextitem=item.parent, log=False)  # type: ignore[arg-type]
-        found = Run(self._tally, self._grower.grown, self._grower.names, self._grower.refused)
+        found = Run(
+            self._tally,
+            self._grower.grown,
+            self._grower.names,
+            self._grower.refused,
+            self._finder.source,
+        )
         self._grower.end()
         for report in reports:
             if report.failed or report.skipped:
@@ -174,16 +181,23 @@ class Run:
         grown: What was copied.
         names: The sets of rows that are worth a run.
         refused: Why rows of tables could not be copied.
+        source: The name by which the test reaches the database; may be empty.
         ended: Why a phase of the test failed or was skipped, by the name of the phase.
     """
 
     def __init__(
-        self, tally: Tally, grown: Grown, names: list[str], refused: dict[str, str]
+        self,
+        tally: Tally,
+        grown: Grown,
+        names: list[str],
+        refused: dict[str, str],
+        source: str,
     ) -> None:
         self.tally = tally
         self.grown = grown
         self.names = names
         self.refused = refused
+        self.source = source
         self.ended: dict[str, str] = {}
 
 
@@ -239,7 +253,7 @@ class GrownTest:
             "stopped_early": stopped,
             "runs": self._runs,
             "found": [
-                {**each.to_plain(), "test_to_paste": pasted_test(self._item, each)}
+                {**each.to_plain(), "test_to_paste": pasted_test(self._item, each, first.source)}
                 for each in strongest(found)
             ],
         }
@@ -250,6 +264,8 @@ def _not_judged(first: Run) -> str:
         return f"its fixtures fail when it is run again: {first.ended['setup']}"
     if first.grown.stopped:
         return f"rows could not be copied: {first.grown.stopped}"
+    if not first.grown.calls and "call" in first.ended:
+        return f"fails before its application reads: {first.ended['call']}"
     if not first.grown.calls:
         return "its application sends no SELECT"
     if not first.names:
