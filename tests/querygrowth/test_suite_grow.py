@@ -4,7 +4,6 @@ Most tests run the plugin of the growing process in this process, which is cheap
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -175,8 +174,10 @@ APPLICATION = """
                 KNOWN[each] = session.scalar(select(User.name).where(User.id == each))
         return KNOWN
 
+    CHANCE = random.Random(1)  # 4, 3, 6 with copies, 3 without, 9 with three copies
+
     def by_chance(session):
-        for _ in range(random.randint(2, 9)):
+        for _ in range(CHANCE.randint(2, 9)):
             session.scalar(select(func.count()).select_from(User))
 
     def explodes(session):
@@ -327,7 +328,7 @@ def test_a_test_to_paste_runs_fails_and_passes_once_repaired(
     module.write_text(f"{module.read_text()}\n\n{pasted}")
     result = pytester.runpytest(*OPTIONS, "-k", "does_not_grow")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["action: queries grew with copies", "  copies *1*"])
+    result.stdout.fnmatch_lines(["*action: queries grew with copies"])
     application = pytester.path / "application.py"
     repaired = application.read_text()
     for before, after in {

@@ -63,6 +63,7 @@ class Growth:
         rows: What was copied in words, such as "rows below orders".
         call: The call of the test that shows it.
         writes: Whether that call writes.
+        line: The line of the application.
     """
 
     finding: Finding
@@ -72,6 +73,7 @@ class Growth:
     rows: str
     call: CallPlace
     writes: bool
+    line: Line
 
     def to_plain(self) -> dict[str, Any]:
         """The growth as values that JSON can carry, without the call."""
@@ -164,7 +166,8 @@ def growths(
         rule = RULES[line.rule]
         finding = finding_of(rule, line.about, three.sent[line], third, settings)
         if finding.level is not Level.OFF and not finding.in_test_code:
-            yield Growth(finding, before, first, third, rows, place, writes=place in three.writing)
+            writes = place in three.writing
+            yield Growth(finding, before, first, third, rows, place, writes, line)
 
 
 def _grows(control: int, one: int, three: int) -> bool:
@@ -173,6 +176,12 @@ def _grows(control: int, one: int, three: int) -> bool:
     A jump that stays where it is shows another way through the code, such as that of an error.
     """
     return control < one < three or (control < one == three and one <= 2 * control)
+
+
+def is_steady(growth: Growth, control: Tally, again: Tally) -> bool:
+    """Whether two runs without copies sent the same number of the statements that grew."""
+    counts = (each.most.get(growth.line, {}).get(growth.call, 0) for each in (control, again))
+    return len(set(counts)) == 1
 
 
 def strongest(found: Sequence[Growth]) -> list[Growth]:

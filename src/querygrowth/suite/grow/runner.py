@@ -19,7 +19,16 @@ from querygrowth.listener import attached
 from querygrowth.log import log_of_every_engine
 from querygrowth.suite.allowed import begin_blocks, end_blocks
 from querygrowth.suite.grow.calls import CallFinder
-from querygrowth.suite.grow.counts import Growth, Tally, grew, growths, may_grow, strongest, tally
+from querygrowth.suite.grow.counts import (
+    Growth,
+    Tally,
+    grew,
+    growths,
+    is_steady,
+    may_grow,
+    strongest,
+    tally,
+)
 from querygrowth.suite.grow.grower import Grower, Grown
 from querygrowth.suite.grow.pasted import pasted_test
 from querygrowth.suite.grow.process import FOLDER, RESULTS
@@ -245,6 +254,9 @@ class GrownTest:
                 if grew(probe.tally, control.tally):
                     three = self._once(name, 3).tally
                     found += growths(control.tally, probe.tally, three, name, self._settings)
+        if found:  # what differs between two runs without copies grows by itself
+            again = self._once(EVERYTHING, 0).tally
+            found = [each for each in found if is_steady(each, control.tally, again)]
         stopped = sum("call" in probe.ended for probe in probes.values()) == len(probes)
         if not any(probe.grown.added for probe in probes.values()):
             return {"reason": _no_copies(probes)}
