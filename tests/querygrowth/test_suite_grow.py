@@ -335,7 +335,7 @@ def test_a_test_to_paste_runs_fails_and_passes_once_repaired(
         "select(Post))]": "select(Post).options(selectinload(Post.author)))]",
         "session.get(Post, post_id).replies]": "session.scalars(select(Post).where(Post.id == "
         "post_id).options(selectinload(Post.replies).selectinload(Post.replies))).one().replies]",
-        "for post in user.posts\n        ]": "for post in user.posts[:1]\n        ]",
+        "for post in user.posts\n": "for post in user.posts[:1]\n",
     }.items():
         repaired = repaired.replace(before, after)
     application.write_text(repaired)
@@ -557,7 +557,7 @@ POSTGRESQL = """
 
 
 def test_postgresql_grows_inside_the_transaction_of_the_fixtures(
-    pytester: pytest.Pytester, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+    postgresql_url: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GROWN_URL", postgresql_url)
     pytester.makepyfile(models=MODELS, application=APPLICATION, test_postgresql_grows=POSTGRESQL)

@@ -146,7 +146,7 @@ def _lines_of(grown: GrownFinding) -> Iterator[str]:
     if grown.test_to_paste:
         yield visible(f"  a test that holds it, to paste beside {grown.paste_beside}:")
         for line in grown.test_to_paste.splitlines():
-            yield f"    {visible(line)}"
+            yield f"    {visible(line)}".rstrip()
 
 
 def as_plain(report: GrownReport, root: Path) -> Mapping[str, Any]:

@@ -54,7 +54,8 @@ def pasted_test(item: Any, growth: Growth, source: str) -> str:
         imports = ["from querygrowth import assert_query_growth as query_growth, copied_rows"]
     tree.body = ast.parse("\n".join(imports)).body + body
     tree.returns = None
-    return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
+    source_text = ast.unparse(ast.fix_missing_locations(tree))
+    return re.sub(r"\n( *query_growth\()", r"\n\n\1", source_text) + "\n"
 
 
 def _decorators(item: Any, tree: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.expr]:
