@@ -14,6 +14,7 @@ from querygrowth.suite.grow.calls import CallFinder, CallPlace
 from querygrowth.suite.patterns import Sent, about_of, finding_of, rule_of
 from querygrowth.suite.rules import RULES, Level
 from querygrowth.suite.settings import Settings
+from querygrowth.table_names import bare_name
 
 _LEAST = 2  # statements in one call with one copy; fewer are no loop
 
@@ -43,12 +44,14 @@ class Tally:
         sent: The statements, by line.
         queries: The number of all queries of the application.
         writing: The calls of the test that wrote.
+        tables: The tables that the application read, without their schemas.
     """
 
     most: dict[Line, dict[CallPlace, int]] = field(default_factory=dict)
     sent: dict[Line, list[Sent]] = field(default_factory=dict)
     queries: int = 0
     writing: set[CallPlace] = field(default_factory=set)
+    tables: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ def tally(log: QueryLog, finder: CallFinder, settings: Settings) -> Tally:
     found = Tally(queries=len(queries))
     for (execution, callers, each), query in zip(unread, queries, strict=True):
         rule, call, trail = rule_of(query), finder.call_of(callers), finder.trail_of(callers)
+        found.tables |= {bare_name(each).casefold() for each in query.shape.tables_read}
         if call is not None and query.shape.tables_written:
             found.writing.add(call.place)
         if rule is None or call is None or settings.levels[rule.name] is Level.OFF:

@@ -120,11 +120,13 @@ class Grower:
         self._fresh = set()
 
     @property
-    def names(self) -> list[str]:
-        """The sets of rows that are worth a run, over all databases."""
-        return list(
-            dict.fromkeys(name for each in self._databases.values() for name in each.copier.names)
-        )
+    def names(self) -> dict[str, frozenset[str]]:
+        """The sets of rows that are worth a run, over all databases, with what they copy."""
+        return {
+            name: copied
+            for each in self._databases.values()
+            for name, copied in each.copier.names.items()
+        }
 
     @property
     def refused(self) -> dict[str, str]:

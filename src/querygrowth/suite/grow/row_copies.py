@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,6 +63,7 @@ class Schema:
 
     rules: Mapping[Key, TableRules]
     fingerprint: object
+    sources: dict[Key, dict[str, ValueSource]] = field(default_factory=dict)
 
 
 class RowCopier:
@@ -70,13 +71,13 @@ class RowCopier:
 
     Attributes:
         copies: The copies, by table.
-        names: The names of all sets of rows that were worth a run.
+        names: The sets of rows that were worth a run, with the tables that they copy.
         refused: Why rows could not be copied, by table, in the database's words or ours.
     """
 
     def __init__(self) -> None:
         self.copies: dict[Key, Copies] = {}
-        self.names: dict[str, None] = {}
+        self.names: dict[str, frozenset[str]] = {}
         self.refused: dict[str, str] = {}
         self._numbers = iter(range(1, 1_000_000))
 
@@ -100,13 +101,15 @@ class RowCopier:
         if not rows:
             return 0
         sets = {each.name: each for each in row_sets(schema.rules, rows.keys())}
-        self.names.update(dict.fromkeys(sets))
+        self.names |= {
+            each.name: frozenset(key[1].casefold() for key in each.copied) for each in sets.values()
+        }
         chosen = sets.get(name)
         if chosen is None or not number:
             return 0
         order = table_order({key: schema.rules[key] for key in chosen.copied})
         return sum(
-            self._copy(stored, connection, schema.rules[key], chosen, rows[key], number)
+            self._copy(_TableCopier(schema, key, stored, connection), chosen, rows[key], number)
             for key in order.tables
             if key in rows
         )
@@ -140,16 +143,13 @@ class RowCopier:
 
     def _copy(
         self,
-        stored: StoredRows,
-        connection: Connection,
-        rules: TableRules,
+        table: "_TableCopier",
         chosen: RowSet,
         rows: Sequence[Row],
         number: int,
     ) -> int:
-        key = rules.key
+        rules, key = table.rules, table.rules.key
         copies = self.copies.setdefault(key, Copies())
-        table = _TableCopier(rules, stored, connection)
         added = 0
         for row in _parents_first(rules, rows):
             if chosen.parent == key and not _is_below(rules, row):
@@ -164,7 +164,7 @@ class RowCopier:
         if table.reason:
             self.refused.setdefault(rules.name, table.reason)
         if added and (numbered := table.numbered):
-            stored.advance_sequence(key, numbered)
+            table.stored.advance_sequence(key, numbered)
         return added
 
     def _remapped(self, rules: TableRules, chosen: RowSet, row: Row, number: int) -> Row:
@@ -241,21 +241,23 @@ def _parents_first(rules: TableRules, rows: Sequence[Row]) -> list[Row]:
 class _TableCopier:
     """Copies rows of one table, and changes what has to differ."""
 
-    def __init__(self, rules: TableRules, stored: StoredRows, connection: Connection) -> None:
-        self._rules = rules
-        self._stored = stored
+    def __init__(
+        self, schema: Schema, key: Key, stored: StoredRows, connection: Connection
+    ) -> None:
+        self.rules = schema.rules[key]
+        self.stored = stored
         self._connection = connection
-        self._sources: dict[str, ValueSource] = {}
+        self._schema = schema
         self._maker: RowMaker | None = None
         self._given: list[Row] = []
-        self._linked = {column for link in rules.foreign_keys for column in link.columns}
+        self._linked = {column for link in self.rules.foreign_keys for column in link.columns}
         self._last: dict[str, int] = {}
         self.reason = ""
 
     @property
     def numbered(self) -> str:
         """The column whose sequence has to continue after the copies; empty without one."""
-        names = [name for name in self._last if self._rules.columns[name].numbered]
+        names = [name for name in self._last if self.rules.columns[name].numbered]
         return names[0] if names else ""
 
     def copy(self, row: Row, remapped: Row, token: int) -> Row | None:
@@ -267,10 +269,8 @@ class _TableCopier:
         }
         self._alter(given, remapped, token)
         # The rules leave out a primary key that the database makes.
-        automatic = [
-            each for each in self._rules.primary_key if self._rules.columns[each].automatic
-        ]
-        for unique in (UniqueKey("the primary key", tuple(automatic)), *self._rules.unique):
+        automatic = [each for each in self.rules.primary_key if self.rules.columns[each].automatic]
+        for unique in (UniqueKey("the primary key", tuple(automatic)), *self.rules.unique):
             if not self._alter_key(unique, given, row, token):
                 self.reason = f"one row each for {unique}"
                 return None
@@ -283,7 +283,7 @@ class _TableCopier:
             return None
         try:
             with self._connection.begin_nested():
-                self._stored.insert(self._rules.key, [made])
+                self.stored.insert(self.rules.key, [made])
         except Exception as error:  # the database, a type or a listener of the user refuses it
             if LOCKED.search(str(error)):
                 raise
@@ -292,42 +292,40 @@ class _TableCopier:
         return made
 
     def _is_made_by_database(self, name: str) -> bool:
-        rule = self._rules.columns[name]
+        rule = self.rules.columns[name]
         if rule.always:
             return True
-        keyed = name in self._rules.primary_key or name in self._linked
+        keyed = name in self.rules.primary_key or name in self._linked
         return rule.automatic and not rule.constant and not keyed
 
     def _row_maker(self) -> RowMaker:
         if self._maker is None:
-            for name in self._rules.columns:
-                if name not in self._linked:
-                    try:
-                        source = source_of(self._rules, name, self._connection.dialect)
-                    except UnknownTypeError:
-                        continue
-                    self._sources[name] = source
+            sources = self._schema.sources.get(self.rules.key)
+            if sources is None:
+                sources = self._schema.sources[self.rules.key] = dict(self._all_sources())
             self._maker = RowMaker(
-                rules=self._rules,
-                sources={
-                    name: each
-                    for name, each in self._sources.items()
-                    if not self._rules.columns[name].always
-                },
+                rules=self.rules,
+                sources=sources,
                 overrides={},
                 parents={},
                 given=self._given,
-                taken=self._stored.taken(self._rules.key),
+                taken=self.stored.taken(self.rules.key),
                 start=1_000,
                 chance=random.Random(0),  # noqa: S311 - test data
             )
         return self._maker
 
+    def _all_sources(self) -> Iterator[tuple[str, ValueSource]]:
+        for name, rule in self.rules.columns.items():
+            if name not in self._linked and not rule.always:
+                with suppress(UnknownTypeError):
+                    yield name, source_of(self.rules, name, self._connection.dialect)
+
     def _alter(self, given: Row, remapped: Row, token: int) -> None:
         """Change what applications expect to be there once."""
         for name, value in given.items():
-            rule = self._rules.columns[name]
-            if name in remapped or name in self._linked or name in self._rules.primary_key:
+            rule = self.rules.columns[name]
+            if name in remapped or name in self._linked or name in self.rules.primary_key:
                 continue
             if isinstance(value, str) and _NAMES.search(name) and _is_text(rule.type):
                 given[name] = _renamed(value, token, getattr(rule.type, "length", None))
@@ -343,20 +341,20 @@ class _TableCopier:
             return True
         free = [each for each in columns if each not in self._linked]
         for name in sorted(free, key=lambda each: not _NAMES.search(each)):
-            if self._rules.columns[name].always:
+            if self.rules.columns[name].always:
                 return True
             if self._changed(name, given, token):
                 return True
         return False
 
     def _changed(self, name: str, given: Row, token: int) -> bool:
-        rule, value = self._rules.columns[name], given[name]
+        rule, value = self.rules.columns[name], given[name]
         if isinstance(value, str) and _is_text(rule.type):
             given[name] = _renamed(value, token, getattr(rule.type, "length", None))
         elif isinstance(value, int) and isinstance(rule.type, Integer) and value is not True:
             last = self._last.get(name)
             if last is None:
-                last = self._stored.largest(self._rules.key, name)
+                last = self.stored.largest(self.rules.key, name)
             given[name] = self._last[name] = last + 1
         elif isinstance(value, bool) or isinstance(rule.type, types.Enum):
             return False

@@ -49,6 +49,7 @@ def row_sets(rules: Mapping[Key, TableRules], filled: Collection[Key]) -> list[R
         for link in each.foreign_keys:
             if link.target in children:
                 children[link.target].add(key)
+    parents = {key: {link.target for link in each.foreign_keys} for key, each in rules.items()}
     every = frozenset(filled)
     found = [RowSet(EVERYTHING, None, every)]
     known = {every}
@@ -56,16 +57,12 @@ def row_sets(rules: Mapping[Key, TableRules], filled: Collection[Key]) -> list[R
         copied = _reached([parent], children) & every - {parent}
         if any(link.target == parent for link in rules[parent].foreign_keys):
             copied |= {parent}  # the rows below others in the same table
-        copied -= _reached([parent], _parents(rules)) - {parent}
-        copied |= _other_ends(copied, parent, rules) & every
+        copied -= _reached([parent], parents) - {parent}
+        copied |= _other_ends(copied, parent, rules, parents) & every
         if copied and frozenset(copied) not in known:
             known.add(frozenset(copied))
             found.append(RowSet(below_of(full_name(parent)), parent, frozenset(copied)))
     return found
-
-
-def _parents(rules: Mapping[Key, TableRules]) -> dict[Key, set[Key]]:
-    return {key: {link.target for link in each.foreign_keys} for key, each in rules.items()}
 
 
 def _reached(start: Iterable[Key], steps: Mapping[Key, Collection[Key]]) -> set[Key]:
@@ -80,9 +77,14 @@ def _reached(start: Iterable[Key], steps: Mapping[Key, Collection[Key]]) -> set[
     return found
 
 
-def _other_ends(copied: Collection[Key], parent: Key, rules: Mapping[Key, TableRules]) -> set[Key]:
+def _other_ends(
+    copied: Collection[Key],
+    parent: Key,
+    rules: Mapping[Key, TableRules],
+    parents: Mapping[Key, Collection[Key]],
+) -> set[Key]:
     """What has to be copied too, because a key of a copied table consists of foreign keys."""
-    above = _reached([parent], _parents(rules))
+    above = _reached([parent], parents)
     found: set[Key] = set()
     for key in copied:
         each = rules[key]

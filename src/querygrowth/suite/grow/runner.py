@@ -32,7 +32,7 @@ from querygrowth.suite.grow.counts import (
 from querygrowth.suite.grow.grower import Grower, Grown
 from querygrowth.suite.grow.pasted import pasted_test
 from querygrowth.suite.grow.process import FOLDER, RESULTS
-from querygrowth.suite.grow.row_sets import EVERYTHING, MOST_SETS
+from querygrowth.suite.grow.row_sets import EVERYTHING, MOST_SETS, parent_of
 from querygrowth.suite.settings import Settings, read_settings
 from querygrowth.suite.trails import TestBody, TestFiles
 
@@ -188,7 +188,7 @@ class Run:
     Attributes:
         tally: What the application sent.
         grown: What was copied.
-        names: The sets of rows that are worth a run.
+        names: The sets of rows that are worth a run, with the tables that they copy.
         refused: Why rows of tables could not be copied.
         source: The name by which the test reaches the database; may be empty.
         ended: Why a phase of the test failed or was skipped, by the name of the phase.
@@ -198,7 +198,7 @@ class Run:
         self,
         tally: Tally,
         grown: Grown,
-        names: list[str],
+        names: Mapping[str, frozenset[str]],
         refused: dict[str, str],
         source: str,
     ) -> None:
@@ -241,9 +241,8 @@ class GrownTest:
         if reason:
             return {"reason": reason}
         probes = {EVERYTHING: first}
-        for name in first.names[:MOST_SETS]:
-            if name not in probes:
-                probes[name] = self._once(name, 1)
+        for name in _worth_a_run(first)[:MOST_SETS]:
+            probes[name] = self._once(name, 1)
         found: list[Growth] = []
         suspects = {name: probe for name, probe in probes.items() if may_grow(probe.tally)}
         if suspects:
@@ -269,6 +268,21 @@ class GrownTest:
                 for each in strongest(found)
             ],
         }
+
+
+def _worth_a_run(first: Run) -> list[str]:
+    """The sets of rows to try after every row: those that copy different tables that are read."""
+    known: set[tuple[str, frozenset[str]]] = set()
+    found: list[str] = []
+    for name, copied in first.names.items():
+        read = copied & first.tally.tables
+        # What stays makes no difference where the application does not read it.
+        parent = parent_of(name).rpartition(".")[2].casefold()
+        key = (parent if parent in first.tally.tables else "", read)
+        if name != EVERYTHING and read and key not in known:
+            known.add(key)
+            found.append(name)
+    return found
 
 
 def _not_judged(first: Run) -> str:
