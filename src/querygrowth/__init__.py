@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from querygrowth.statements import Shape, StatementKind
     from querygrowth.suite.allowed import allow_queries
+    from querygrowth.suite.grow.populate import copied_rows
     from querygrowth.tables import Filled, FilledAxes, FillError, fill_tables, filled_axes
     from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, VerdictError
     from querygrowth.watch import StepError
@@ -71,6 +72,7 @@ __all__ = [
     "assert_same_results",
     "attribute",
     "compare_results",
+    "copied_rows",
     "count_branches",
     "count_queries",
     "count_vm_steps",
@@ -97,6 +99,7 @@ _MODULES = {
     "rewrites": ("InconclusiveError", "SameResults", "assert_same_results", "compare_results"),
     "statements": ("Shape", "StatementKind"),
     "suite.allowed": ("allow_queries",),
+    "suite.grow.populate": ("copied_rows",),
     "tables": ("Filled", "FilledAxes", "FillError", "fill_tables", "filled_axes"),
     "verdict": ("InconclusiveWarning", "Outcome", "Verdict", "VerdictError"),
     "watch": ("StepError",),

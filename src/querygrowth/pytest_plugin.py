@@ -33,6 +33,11 @@ _ALLOW_MARKER = "allow_queries(reason): leave the test out of the report of --qu
 # have a value is two options.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "--queries": {"action": "store_true", "help": "report N+1 patterns of all tests, by place"},
+    "--queries=grow": {
+        "action": "store_true",
+        "dest": "queries_grow",
+        "help": "also run the tests again with their rows copied, and report what grows",
+    },
     "--queries-level": {
         "choices": ("report", "warn", "error"),
         "help": "what a finding does: a line of the report, a warning, a failed test",
@@ -87,6 +92,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
     config.addinivalue_line("markers", _ALLOW_MARKER)
     _scales(config)
+    grows = config.pluginmanager.get_plugin("querygrowth-grow")
+    if grows is not None:  # in the process that `--queries=grow` has started
+        grows.project = lambda: _project(config)
     if any(value for name, value in vars(config.option).items() if name.startswith("queries")):
         import_module("querygrowth.suite.plugin").register(config, lambda: _project(config))
 

@@ -36,7 +36,11 @@ FAILING = {
 RUNS: dict[Path, tuple[tuple[str, ...], ...]] = {
     GUIDE: ((),),
     # The report of the readme is on "the tests above", and other examples follow it.
-    README: (("test_shop.py",), ("test_filled_shop.py", "test_rewritten_shop.py")),
+    README: (
+        ("test_shop.py",),
+        ("test_filled_shop.py", "test_rewritten_shop.py"),
+        ("test_grown_shop.py", "--queries=grow"),
+    ),
 }
 
 

@@ -100,7 +100,7 @@ def patterns_in(
     for (execution, callers, each), query, trail, segment in zip(
         unread, queries, trails, segments, strict=True
     ):
-        rule = _rule_of(query)
+        rule = rule_of(query)
         if rule is None or settings.levels[rule.name] is Level.OFF:
             continue
         # A client that follows redirects makes several requests, and all may share a transaction.
@@ -109,13 +109,13 @@ def patterns_in(
         sent = Sent(query, trail, transaction, parents.get(query.number), call)
         # Objects whose attributes are loaded may be reached on several ways through one line.
         way = trail.key[:1] if query.load and query.load.needs else trail.key
-        groups[rule.name, _about(query, rule), way].append(sent)
+        groups[rule.name, about_of(query, rule), way].append(sent)
     by_number = {query.number: trail for query, trail in zip(queries, trails, strict=True)}
     found: dict[tuple[str, str, str, str], Finding] = {}
     for (name, about, _), group in groups.items():
         most = _most(group, by_number)
         if most >= settings.thresholds[str(name)]:
-            finding = _finding(rules.RULES[str(name)], str(about), group, most, settings)
+            finding = finding_of(rules.RULES[str(name)], str(about), group, most, settings)
             before = found.get(finding.key)
             if finding.level is not Level.OFF and (before is None or before.most < most):
                 found[finding.key] = finding
@@ -153,7 +153,7 @@ def _unindexed(
     for each, dialect in zip(sent, dialects, strict=True):
         for table, columns in unindexed_filters(each.query.shape, dialect, tables):
             about = f"{table} by {', '.join(columns)}"
-            finding = _finding(rules.UNINDEXED_FILTER, about, [each], 1, settings)
+            finding = finding_of(rules.UNINDEXED_FILTER, about, [each], 1, settings)
             advice = (
                 f"no index of {table} begins with {' or '.join(columns)}: add index=True to the "
                 "column, or an Index; the database may have an index that the models do not name"
@@ -168,7 +168,7 @@ def _eager(sent: Sequence[Sent], settings: Settings) -> Iterator[Finding]:
     for each in sent:
         load = each.query.load
         if load is not None and load.reason == Reason.EAGER:
-            finding = _finding(rules.UNUSED_EAGER_LOAD, load.relationship, [each], 1, settings)
+            finding = finding_of(rules.UNUSED_EAGER_LOAD, load.relationship, [each], 1, settings)
             advice = (
                 f"remove the option that loads {load.relationship}, or lazy= of the relationship, "
                 "if nothing reads it"
@@ -176,7 +176,8 @@ def _eager(sent: Sequence[Sent], settings: Settings) -> Iterator[Finding]:
             yield replace(finding, fix=advice)
 
 
-def _rule_of(query: Query) -> Rule | None:
+def rule_of(query: Query) -> Rule | None:
+    """The rule that a query falls under if it is repeated; None for one about many items."""
     load = query.load
     if load is not None and load.reason in _BY_REASON:
         return _BY_REASON[load.reason]
@@ -201,7 +202,8 @@ def _is_of_many(query: Query) -> bool:
     return bool(_LIMIT.search(text)) and not _BY_KEY.search(text.partition(" WHERE ")[2])
 
 
-def _about(query: Query, rule: Rule) -> str:
+def about_of(query: Query, rule: Rule) -> str:
+    """What a query is about: the relationship, the attributes, or the statement in short."""
     load = query.load
     if load is not None and rule is rules.LAZY_LOAD:
         return load.relationship
@@ -308,9 +310,18 @@ def _most_of_way(group: Sequence[Sent]) -> int:
     return max(Counter(sent.transaction for sent in group).values())
 
 
-def _finding(
+def finding_of(
     rule: Rule, about: str, group: Sequence[Sent], most: int, settings: Settings
 ) -> Finding:
+    """The finding that a group of queries shows.
+
+    Args:
+        rule: Their rule.
+        about: What they are about.
+        group: The queries; the first of the way with the most stands for all.
+        most: The most of them in one call.
+        settings: The levels.
+    """
     # The first of the way with the most stands for the group: the test may send it on another way,
     # one by one. Of equal ways it is the commonest.
     ways = _by_way(group)

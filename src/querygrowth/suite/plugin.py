@@ -60,7 +60,7 @@ def register(config: pytest.Config, project: Callable[[], Any]) -> None:
         pytest.UsageError: A setting, the baseline or an option cannot be used.
     """
     option = config.option
-    reports = bool(option.queries or option.queries_baseline)
+    reports = bool(option.queries or option.queries_baseline or option.queries_grow)
     for name in ("level", "json", "sarif", "markdown"):
         if getattr(option, f"queries_{name}") and not reports:
             raise pytest.UsageError(f"--queries-{name} needs --queries")
@@ -112,6 +112,12 @@ class SuitePlugin:
         self._proven: dict[tuple[str, int], list[str]] = {}
         self._used: set[tuple[str, ...]] = set()  # eager loads that some test has read
         self._lines: list[str] = []
+        self._passed: dict[str, None] = {}
+        self._process: Any = None  # a GrowingProcess, where tests are to be run again
+        if option.queries_grow and not self._is_worker:
+            from querygrowth.suite.grow.process import GrowingProcess
+
+            self._process = GrowingProcess(config)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -250,6 +256,8 @@ class SuitePlugin:
         if self._is_worker or report.when != "call" or str(report.outcome) == "rerun":
             return
         self._tests_run.add(report.nodeid)
+        if report.passed:
+            self._passed[report.nodeid] = None
         shown: dict[str, Any] = getattr(report, _SHOWN, None) or {}
         if "note" in shown:
             first, count = self._notes.get(shown["note"], (report.nodeid, 0))
@@ -279,8 +287,15 @@ class SuitePlugin:
         from querygrowth.suite import report
 
         found = self._sorted()
+        grown = self._grow()
         totals = report.Totals(**self._counts, notes=self._notes, expired=self._accepted.expired)
         yield from report.terminal_lines(totals, found)
+        grown_values = None
+        if grown is not None:
+            from querygrowth.suite.grow.grown_report import as_plain, grown_lines
+
+            yield from grown_lines(grown)
+            grown_values = as_plain(grown, self._root)
         if self._writes_baseline:
             path = self._settings.baseline
             try:
@@ -292,7 +307,7 @@ class SuitePlugin:
         markdown = report.as_markdown(totals, found, self._root)
         option = self._config.option
         for name, mode, text in (
-            (option.queries_json, "w", report.as_json(totals, found, self._root)),
+            (option.queries_json, "w", report.as_json(totals, found, self._root, grown_values)),
             (option.queries_sarif, "w", report.as_sarif(found.new, self._root)),
             (option.queries_markdown, "w", markdown),
             (os.environ.get("GITHUB_STEP_SUMMARY") if on_github else None, "a", markdown),
@@ -306,6 +321,18 @@ class SuitePlugin:
                 yield f"cannot write {name}: {error}"
         if on_github:
             yield from report.github_lines(found.new, self._root)
+
+    def _grow(self) -> Any:
+        """Run the tests that have passed again with their rows copied, and return the report."""
+        if self._process is None:
+            return None
+        from querygrowth.suite.grow.grown_report import grown_report
+
+        tests = list(self._passed)
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None and tests:
+            terminal.write_line(f"\nrunning {len(tests)} tests again with their rows copied ...")
+        return grown_report(self._process.run(tests), self._accepted)
 
     def _sorted(self) -> Sorted:
         for key, finding in list(self._findings.by_key.items()):

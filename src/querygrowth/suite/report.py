@@ -64,24 +64,25 @@ def _certainty(finding: Finding) -> str:
 def _tests(finding: Finding) -> str:
     more = finding.test_count - len(finding.tests)
     shown = ", ".join(finding.tests) + (f", and {more} more" if more > 0 else "")
-    return f"{_count(finding.test_count, 'test')}: {shown}"
+    return f"{number_of(finding.test_count, 'test')}: {shown}"
 
 
 def _shortened(title: str) -> str:
     return title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 3]}..."
 
 
-def _count(number: int, name: str) -> str:
+def number_of(number: int, name: str) -> str:
+    """A number of things in words."""
     return f"{number:,} {name}" + ("" if number == 1 else "s")
 
 
 def summary(totals: Totals, found: Sorted) -> str:
     """The report in one line."""
     queries = "query" if totals.queries == 1 else "queries"
-    watched = f"{_count(totals.tests, 'test')} watched, {totals.queries:,} {queries}"
+    watched = f"{number_of(totals.tests, 'test')} watched, {totals.queries:,} {queries}"
     places = len({finding.loop or finding.place for finding in found.new})
-    at = f" in {_count(places, 'place')}" if places else ""
-    parts = [f"{watched}: {_count(len(found.new), 'finding')}{at}"]
+    at = f" in {number_of(places, 'place')}" if places else ""
+    parts = [f"{watched}: {number_of(len(found.new), 'finding')}{at}"]
     if found.known:
         parts.append(f"{found.known} in the baseline")
     if found.ignored:
@@ -105,7 +106,7 @@ def terminal_lines(totals: Totals, found: Sorted) -> Iterator[str]:
                 yield f"    and {len(others) - _MOST_TOGETHER} more"
     if in_tests:
         yield ""
-        yield f'in test code ({_count(len(in_tests), "place")}; test-code = "off" hides them):'
+        yield f'in test code ({number_of(len(in_tests), "place")}; test-code = "off" hides them):'
         for finding in in_tests[:_MOST_TOGETHER]:
             yield visible(f"  {_shortened(finding.title)}")
             yield visible(f"    sent at: {finding.site}; {_tests(finding)}")
@@ -138,27 +139,38 @@ def _notes(totals: Totals, found: Sorted) -> Iterator[str]:
         yield f"ignores nothing in this run: {ignore}"
 
 
-def as_json(totals: Totals, found: Sorted, root: Path) -> str:
+def as_json(
+    totals: Totals, found: Sorted, root: Path, grown: Mapping[str, object] | None = None
+) -> str:
     """The report for programs.
+
+    Args:
+        totals: What was watched.
+        found: The findings.
+        root: The root of the project, to which paths are relative.
+        grown: What the growing run has shown; None without one.
 
     Returns:
         JSON text: `version` (1), `tests`, `queries`, `baseline` and `ignored` (numbers), and
         `findings`, each with `rule`, `level`, `about`, `table`, `place`, `file`, `line`,
         `function`, `loop`, `most`, `tests`, `test_count`, `in_test_code`, `proven_by`, `evidence`
-        and `fix`.
+        and `fix`. With a growing run, `grown` has what it has shown.
     """
-    content = {
+    content: dict[str, object] = {
         "version": _VERSION,
         "tests": totals.tests,
         "queries": totals.queries,
         "baseline": found.known,
         "ignored": found.ignored,
-        "findings": [_plain(finding, root) for finding in found.new],
+        "findings": [plain_finding(finding, root) for finding in found.new],
     }
+    if grown is not None:
+        content["grown"] = grown
     return json.dumps(content, indent=1) + "\n"
 
 
-def _plain(finding: Finding, root: Path) -> Mapping[str, object]:
+def plain_finding(finding: Finding, root: Path) -> Mapping[str, object]:
+    """A finding for programs, with its path relative to the root."""
     site = site_within(finding.site, root) or finding.site
     values = finding.to_plain()
     del values["site"], values["loop_site"]

@@ -87,6 +87,10 @@ class TestBody:
         """Whether a place is in the function or in a function that stands in it."""
         return not isinstance(place, CallSite) and id(place[0]) in self._codes
 
+    def is_code(self, code: CodeType) -> bool:
+        """Whether the code is that of the function itself."""
+        return id(code) in self._tops
+
     def is_on(self, chain: Sequence[Place]) -> bool:
         """Whether the function is among callers. It is not on the stack of a thread or a task."""
         # This runs for every statement, and mostly the outermost place is the function.

@@ -8,8 +8,11 @@ from itertools import count
 from math import prod
 from typing import Any
 
+from sqlalchemy import Dialect
+
 from querygrowth.tables.checks import Checks
 from querygrowth.tables.column_values import ValueSource
+from querygrowth.tables.condition_values import bounds_of
 from querygrowth.tables.table_rules import ColumnRule, ForeignKey, TableRules, UniqueKey
 
 # After so many rows in a row that break a rule, no more are tried; combinations of parents may
@@ -182,6 +185,10 @@ class RowMaker:
             number -= 1
             yield row
 
+    def skip(self) -> None:
+        """Leave out the given values of the next row, of which no row could be made."""
+        self._made += 1
+
     def _combinations(self) -> int:
         return prod(
             max(
@@ -269,3 +276,27 @@ class RowMaker:
         elif rule.nullable and source.is_left_empty:
             return None
         return source.value(n, self.chance)
+
+
+def source_of(rules: TableRules, name: str, dialect: Dialect, *, seed: int = 0) -> ValueSource:
+    """The values of a column, within what its table demands.
+
+    Args:
+        rules: The rules of the table.
+        name: The column.
+        dialect: The dialect of the database.
+        seed: Selects the texts.
+
+    Raises:
+        UnknownTypeError: No value is known that the column's type takes.
+    """
+    return ValueSource(
+        rules.name,
+        name,
+        rules.columns[name].type,
+        dialect,
+        bounds_of(name, rules.conditions),
+        rules.lengths.get(name),
+        distinct=any(name in unique.columns for unique in rules.unique),
+        seed=seed,
+    )

@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
-from sqlalchemy import Connection, TableClause, exists, func, insert, select, types
+from sqlalchemy import Connection, TableClause, delete, exists, func, insert, select, types
 from sqlalchemy import column as sql_column
 from sqlalchemy import table as sql_table
 from sqlalchemy.sql.dml import Insert
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from querygrowth.tables.table_rules import ForeignKey, Key, TableRules
+from querygrowth.tables.checks import comparable
+from querygrowth.tables.table_rules import ForeignKey, Key, TableRules, UniqueKey
 
 _MOST_ROWS = 100_000  # that are read of a table
 
@@ -44,10 +45,18 @@ class StoredRows:
         table = sql_table(key[1], schema=self._schema(key))
         return self._connection.scalar(select(func.count()).select_from(table)) or 0
 
-    def values(self, key: Key, columns: Sequence[str]) -> list[tuple[Any, ...]]:
-        """The values of columns in all rows of a table, in the order of its primary key."""
+    def values(
+        self, key: Key, columns: Sequence[str], most: int = _MOST_ROWS
+    ) -> list[tuple[Any, ...]]:
+        """The values of columns in the rows of a table, in the order of its primary key.
+
+        Args:
+            key: The table.
+            columns: The names of the columns.
+            most: How many rows are read at most.
+        """
         table = self.clause(key)
-        statement = select(*(table.c[each] for each in columns)).limit(_MOST_ROWS)
+        statement = select(*(table.c[each] for each in columns)).limit(most)
         order = [table.c[each] for each in self._rules_of(key).primary_key]
         return [tuple(row) for row in self._connection.execute(statement.order_by(*order))]
 
@@ -69,6 +78,21 @@ class StoredRows:
         """The largest number in a column; 0 without rows."""
         found = self._connection.scalar(select(func.max(self.clause(key).c[column])))
         return int(found or 0)
+
+    def taken(self, key: Key) -> dict[UniqueKey, set[tuple[object, ...]]]:
+        """By unique key of a table, the values that its rows have."""
+        found: dict[UniqueKey, set[tuple[object, ...]]] = {}
+        for unique in self._rules_of(key).unique:
+            values = (comparable(unique, row) for row in self.values(key, unique.columns))
+            found[unique] = {value for value in values if value is not None}
+        return found
+
+    def delete(self, key: Key, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Delete the rows that have these values in these columns."""
+        table = self.clause(key)
+        for row in rows:
+            same = (table.c[each] == value for each, value in zip(columns, row, strict=True))
+            self._connection.execute(delete(table).where(*same))
 
     def insert(self, key: Key, rows: Sequence[dict[str, object]]) -> None:
         """Insert rows that all have values for the same columns, with one statement.

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, select, update
 from sqlalchemy.exc import DBAPIError
 
-from querygrowth.tables.checks import comparable
 from querygrowth.tables.column_values import UnknownTypeError, ValueSource
 from querygrowth.tables.condition_values import bounds_of
 from querygrowth.tables.fill_plan import FillPlan
@@ -19,7 +18,7 @@ from querygrowth.tables.fill_report import (
     database_words,
     hint,
 )
-from querygrowth.tables.row_values import Parents, RowMaker
+from querygrowth.tables.row_values import Parents, RowMaker, source_of
 from querygrowth.tables.stored_rows import StoredRows
 from querygrowth.tables.table_order import can_be_updated
 from querygrowth.tables.table_rules import ForeignKey, Key, TableRules, UniqueKey, full_name
@@ -125,14 +124,10 @@ class TableFill:
             if made and name not in in_keys and rule.default is None:
                 continue
             try:
-                found[name] = source = ValueSource(
-                    rules.name,
+                found[name] = source = source_of(
+                    rules,
                     name,
-                    rule.type,
                     self._connection.dialect,
-                    bounds_of(name, rules.conditions),
-                    rules.lengths.get(name),
-                    distinct=name in in_keys,
                     seed=self._seed if isinstance(self._seed, int) else 0,
                 )
             except UnknownTypeError as unknown:
@@ -175,14 +170,9 @@ class TableFill:
         )
 
     def _taken(self, key: Key) -> dict[UniqueKey, set[tuple[object, ...]]]:
-        found: dict[UniqueKey, set[tuple[object, ...]]] = {}
-        for unique in self._plan.rules[key].unique:
-            found[unique] = set()
-            if self._plan.existing[key]:
-                rows = self._stored.values(key, unique.columns)
-                values = (comparable(unique, row) for row in rows)
-                found[unique].update(value for value in values if value is not None)
-        return found
+        if self._plan.existing[key]:
+            return self._stored.taken(key)
+        return {unique: set() for unique in self._plan.rules[key].unique}
 
     # --- keys before rows -------------------------------------------------------------------------
 
