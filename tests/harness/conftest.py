@@ -14,13 +14,19 @@ from harness.generate.spec import RunSpec
 
 
 @pytest.fixture(scope="session")
-def setup() -> Iterator[CheckSetup]:
-    """The reference runs that all tests of this process share, generated when first needed.
-
-    For exporters that only read. One that harms its database needs runs that no other test uses.
-    """
+def shared_setup() -> Iterator[CheckSetup]:
+    """The reference runs that all tests of this process share, generated when first needed."""
     with prepare_checks() as setup:
         yield setup
+
+
+@pytest.fixture
+def setup(shared_setup: CheckSetup) -> Iterator[CheckSetup]:
+    """The shared reference runs. What one test does to them is no finding of the next test."""
+    yield shared_setup
+    # A test that stops at the first verdict has not asked for it.
+    for runs in shared_setup.runs.values():
+        runs.damage()
 
 
 @pytest.fixture
