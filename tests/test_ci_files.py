@@ -201,4 +201,17 @@ def test_a_core_of_the_tests_runs_on_every_interpreter_that_is_supported() -> No
         if re.search(r":: 3\.\d+$", each)
     }
     (run,) = re.findall(r"core-\{([\w,]+)\}", tox["tox"]["env_list"])
-    assert {f"py{each}" for each in supported} | {"lowest"} == set(run.split(","))
+    (core,) = (tox[name] for name in tox if name.startswith("testenv:core-"))
+    assert "lowest: py311" in core["base_python"]
+    assert {*run.split(",")} - {"lowest"} | {"py311"} == {f"py{each}" for each in supported}
+
+
+def test_the_night_runs_all_tests_on_every_interpreter_and_with_the_lowest_versions() -> None:
+    jobs = _jobs(ROOT / ".github" / "workflows" / "nightly.yml")
+    run = jobs["interpreters"]["strategy"]["matrix"]["environment"]
+    (version,) = re.findall(
+        r"3\.(\d+)$", jobs["property-tests"]["steps"][1]["with"]["python-version"]
+    )
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    supported = set(re.findall(r":: 3\.(\d+)", " ".join(declared["classifiers"])))
+    assert {*run, f"py3{version}"} == {"lowest", *(f"py3{each}" for each in supported)}
