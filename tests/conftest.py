@@ -1,5 +1,7 @@
 """Fixtures for all tests: databases on both backends, a recorder and a small recorded run."""
 
+import compileall
+import gc
 import os
 import shutil
 import sys
@@ -27,6 +29,29 @@ collect_ignore = ["support/foreign"]
 # A property test takes the number of its examples when it is declared, so the profile has to be
 # loaded before the test modules.
 load_profile(os.environ)
+
+# A thousand processes that tests start import the products. Without bytecode files, which this
+# variable forbids, compiling takes half of their CPU time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the products before any test, and not in the processes that tests start."""
+    # Before xdist starts its workers.
+    if not hasattr(session.config, "workerinput"):
+        for folder in ("src", "harness", "fixtures"):
+            compileall.compile_dir(session.config.rootpath / folder, quiet=2)
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of garbage collection what the test process has imported and collected.
+
+    With 8,000 tests and their modules, a full collection takes 0.15 s, and the harness collects
+    garbage before it measures.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

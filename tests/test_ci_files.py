@@ -1,5 +1,6 @@
 """The CI workflows and the action: their permissions, pins, and the commands that they name."""
 
+import configparser
 import re
 import shlex
 import shutil
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from harness.cli.main import load_command
 
@@ -148,3 +151,67 @@ def test_a_linter_of_workflows_finds_nothing(linter: str) -> None:
     }[linter]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+def _tox() -> configparser.ConfigParser:
+    found = configparser.ConfigParser(interpolation=None)
+    found.read(ROOT / "tox.ini", encoding="utf-8")
+    return found
+
+
+def _versions(requirements: list[str], operator: str) -> dict[str, Version]:
+    """Return the version that each requirement names with an operator, by package."""
+    return {
+        each.name.lower(): Version(specifier.version)
+        for each in map(Requirement, requirements)
+        for specifier in each.specifier
+        if specifier.operator == operator
+    }
+
+
+@pytest.mark.parametrize(
+    ("project", "extras", "environments"),
+    [
+        (".", ("postgresql", "harness", "attest", "zstd", "dask"), ("lowest", "testenv:lowest")),
+        ("src/querygrowth", (), ("testenv:querygrowth-lowest",)),
+    ],
+)
+def test_the_lowest_versions_that_are_tested_are_those_of_the_package(
+    project: str, extras: tuple[str, ...], environments: tuple[str, ...]
+) -> None:
+    declared = tomllib.loads((ROOT / project / "pyproject.toml").read_text(encoding="utf-8"))
+    needed = declared["project"]["dependencies"]
+    optional = declared["project"]["optional-dependencies"]
+    floors = _versions([*needed, *(each for extra in extras for each in optional[extra])], ">=")
+    floors.pop("querygrowth", None)  # It comes from this checkout.
+    lines = [line for name in environments for line in _tox()[name]["deps"].splitlines()]
+    pinned = _versions([line for line in lines if line and line[0] not in "#-{"], "==")
+    assert floors
+    assert {name: pinned.get(name) for name in floors} == floors
+
+
+def test_a_core_of_the_tests_runs_on_every_interpreter_that_is_supported() -> None:
+    tox = _tox()
+    for name in tox["core"]["tests"].split():
+        assert (ROOT / name).exists(), name
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    supported = {
+        each.rpartition(" :: ")[2].replace(".", "")
+        for each in declared["classifiers"]
+        if re.search(r":: 3\.\d+$", each)
+    }
+    (run,) = re.findall(r"core-\{([\w,]+)\}", tox["tox"]["env_list"])
+    (core,) = (tox[name] for name in tox if name.startswith("testenv:core-"))
+    assert "lowest: py311" in core["base_python"]
+    assert {*run.split(",")} - {"lowest"} | {"py311"} == {f"py{each}" for each in supported}
+
+
+def test_the_night_runs_all_tests_on_every_interpreter_and_with_the_lowest_versions() -> None:
+    jobs = _jobs(ROOT / ".github" / "workflows" / "nightly.yml")
+    run = jobs["interpreters"]["strategy"]["matrix"]["environment"]
+    (version,) = re.findall(
+        r"3\.(\d+)$", jobs["property-tests"]["steps"][1]["with"]["python-version"]
+    )
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    supported = set(re.findall(r":: 3\.(\d+)", " ".join(declared["classifiers"])))
+    assert {*run, f"py3{version}"} == {"lowest", *(f"py3{each}" for each in supported)}

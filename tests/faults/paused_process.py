@@ -103,6 +103,15 @@ def resume(process: "subprocess.Popen[str]") -> None:
     process.send_signal(signal.SIGCONT)
 
 
+def wait_until_asleep(pid: int) -> None:
+    """Wait until a resumed process uses no more CPU time."""
+    process = psutil.Process(pid)
+    before = None
+    while (now := (process.status(), process.cpu_times()[:2])) != before or now[0] != "sleeping":
+        before = now
+        time.sleep(0.3)
+
+
 def assert_no_process_left(group: int) -> None:
     """Wait until no process of a group is alive; fail after ten seconds."""
     for _ in range(1000):

@@ -1,6 +1,5 @@
-"""Fixtures for the tests of the harness: cheap garbage collection, and checks at small sizes."""
+"""Fixtures for the tests of the harness: reference runs to share, and checks at small sizes."""
 
-import gc
 import os
 from collections.abc import Iterator
 
@@ -14,26 +13,20 @@ from harness.checks.setup import CheckSetup, prepare_checks
 from harness.generate.spec import RunSpec
 
 
-@pytest.fixture(scope="module", autouse=True)
-def frozen_modules() -> Iterator[None]:
-    """Leave out of garbage collection what the test process has imported and collected.
-
-    The harness collects garbage before it measures. With the modules of the whole suite loaded, a
-    collection takes 0.15 s, and an experiment on two small runs makes 24 of them.
-    """
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture(scope="session")
-def setup() -> Iterator[CheckSetup]:
-    """The reference runs that all tests of this process share, generated when first needed.
-
-    For exporters that only read. One that harms its database needs runs that no other test uses.
-    """
+def shared_setup() -> Iterator[CheckSetup]:
+    """The reference runs that all tests of this process share, generated when first needed."""
     with prepare_checks() as setup:
         yield setup
+
+
+@pytest.fixture
+def setup(shared_setup: CheckSetup) -> Iterator[CheckSetup]:
+    """The shared reference runs. What one test does to them is no finding of the next test."""
+    yield shared_setup
+    # A test that stops at the first verdict has not asked for it.
+    for runs in shared_setup.runs.values():
+        runs.damage()
 
 
 @pytest.fixture

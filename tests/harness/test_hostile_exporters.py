@@ -76,6 +76,20 @@ CHANGES = {
 """Settings of the process, each of which is named."""
 HANGS = ("Hangs", "HangsAndIgnoresSignals")
 
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="there is no /proc here, and it is not noticed"
+)
+BY_PROC = ("LeavesAProcess", "LeavesADaemon", "WritesToOpenFiles")
+"""Exporters whose harm is seen by what /proc says of processes and files."""
+
+
+def marks_of(exporter: str) -> list[pytest.MarkDecorator]:
+    """Return the marks of the test of one exporter."""
+    return [
+        *([needs_proc] if exporter in (*BY_PROC, "ChangesTheUmask") else []),
+        *([pytest.mark.nightly] if exporter in CHANGES else []),
+    ]
+
 
 def test_the_table_holds_every_hostile_exporter() -> None:
     classes = {each.__name__ for each in vars(hostile_exporters).values() if _is_one(each)}
@@ -86,6 +100,7 @@ def _is_one(value: object) -> bool:
     return isinstance(value, type) and value.__module__ == "hostile_exporters" and value != Hostile
 
 
+@needs_proc
 def test_every_setting_that_an_exporter_changes_is_named(setup: CheckSetup) -> None:
     found = verdicts("hostile_exporters:ChangesEverySetting", setup, Check.PLAN)
     failed = [each.seen for each in found if each.failed]
@@ -97,9 +112,8 @@ def test_every_setting_that_an_exporter_changes_is_named(setup: CheckSetup) -> N
 @pytest.mark.parametrize(
     ("exporter", "words"),
     [
-        *CRASHES.items(),
-        *FAILURES.items(),
-        *(pytest.param(*each, marks=pytest.mark.nightly) for each in CHANGES.items()),
+        pytest.param(exporter, words, marks=marks_of(exporter))
+        for exporter, words in {**CRASHES, **FAILURES, **CHANGES}.items()
     ],
 )
 def test_a_hostile_exporter_fails_in_one_line_that_names_the_harm(
@@ -127,6 +141,7 @@ def test_files_that_the_harness_has_open_change_no_verdict(
     assert (first.seen, first.kind) == (CRASHES[exporter], CRASH)
 
 
+@needs_proc
 def test_a_broken_file_of_records_is_no_fault_of_the_harness(setup: CheckSetup) -> None:
     strict = replace(setup, is_strict=True)
     found = verdicts("hostile_exporters:WritesToOpenFiles", strict, Check.PLAN, Check.SNAPSHOT)
@@ -148,6 +163,7 @@ def test_a_hang_is_stopped_and_after_two_the_other_checks_are_left_out(
     ]
 
 
+@needs_proc
 def test_what_an_exporter_leaves_behind_is_killed(setup: CheckSetup) -> None:
     verdicts("hostile_exporters:LeavesADaemon", setup, Check.PLAN)
     marks = []

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_hostile_exporters import CRASHES, FAILURES
+from test_hostile_exporters import CRASHES, FAILURES, marks_of
 
 from elspeth.cli.runtime import Terminated
 from harness.checks.check import Check
@@ -183,7 +183,13 @@ def test_a_forked_process_is_described_and_ended_like_another_one() -> None:
             _ = server.process(Probe("harness.mutants.exporters:no-such-mutant")).description
 
 
-@pytest.mark.parametrize("exporter", [*CRASHES, "LeavesAProcess", "LeavesADaemon", "LeavesAThread"])
+@pytest.mark.parametrize(
+    "exporter",
+    [
+        pytest.param(each, marks=marks_of(each))
+        for each in (*CRASHES, "LeavesAProcess", "LeavesADaemon", "LeavesAThread")
+    ],
+)
 def test_a_hostile_exporter_in_a_forked_process_fails_as_in_another_one(
     shared: run.MutantChecks, exporter: str
 ) -> None:

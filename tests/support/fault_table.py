@@ -205,7 +205,7 @@ class _Table:
             if name == _COUNTS:
                 self._add(report, *counts)
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         if self._rows:
             terminalreporter.section("faults")
             for line in self._lines():

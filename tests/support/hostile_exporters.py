@@ -128,12 +128,12 @@ class WritesToOpenFiles(Hostile):
 
 
 def _descriptors() -> list[int]:
-    return sorted(int(each.name) for each in Path("/proc/self/fd").iterdir())
+    return sorted(int(each.name) for each in Path("/dev/fd").iterdir())
 
 
 def _leads_to_records(descriptor: int) -> bool:
     try:
-        return Path(f"/proc/self/fd/{descriptor}").readlink().name == "records"
+        return Path(f"/dev/fd/{descriptor}").readlink().name == "records"
     except OSError:
         return False
 

@@ -177,7 +177,7 @@ def pytest_testnodedown(node: object) -> None:
 
 
 def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    terminalreporter: "pytest.TerminalReporter", config: pytest.Config
 ) -> None:
     runs = config.stash[_RUNS]
     if runs and not hasattr(config, "workerinput"):

@@ -74,22 +74,26 @@ def compressing(file: IO[bytes], kind: Compression | None) -> Iterator[IO[bytes]
     if kind is None:
         yield file
         return
-    output: Any = _Output(file)
-    writer: Any
+    output = _Output(file)
+    # The writer is closed also after an error, so that no finalizer writes into a file that is
+    # closed by then. The first guard is for an error of the first or the last bytes: a finalizer of
+    # CPython 3.13 would write once more, and print a traceback.
+    with (
+        output.abandoned_on_error(),
+        _compressor(output, kind) as writer,
+        output.abandoned_on_error(),
+    ):
+        yield writer
+
+
+def _compressor(output: Any, kind: Compression) -> Any:
+    """Open a file for writing compressed bytes into another. gzip writes its header at once."""
     if kind is Compression.GZIP:
-        writer = gzip.GzipFile("", "wb", _GZIP_LEVEL, output, mtime=0)
-    else:
-        zstd = _zstd()
-        parameter = zstd.CompressionParameter
-        options = {parameter.compression_level: _ZSTD_LEVEL, parameter.checksum_flag: 1}
-        writer = zstd.ZstdFile(output, "wb", options=options)
-    # Closed also after an error, so that no finalizer writes into a file that is closed by then.
-    with writer:
-        try:
-            yield writer
-        except BaseException:
-            output.is_abandoned = True
-            raise
+        return gzip.GzipFile("", "wb", _GZIP_LEVEL, output, mtime=0)
+    zstd = _zstd()
+    parameter = zstd.CompressionParameter
+    options = {parameter.compression_level: _ZSTD_LEVEL, parameter.checksum_flag: 1}
+    return zstd.ZstdFile(output, "wb", options=options)
 
 
 @contextmanager
@@ -137,6 +141,15 @@ class _Output:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.is_abandoned = False
+
+    @contextmanager
+    def abandoned_on_error(self) -> Iterator[None]:
+        """Abandon the file if the block raises."""
+        try:
+            yield
+        except BaseException:
+            self.is_abandoned = True
+            raise
 
     def write(self, content: bytes) -> int:
         return len(content) if self.is_abandoned else self._file.write(content)

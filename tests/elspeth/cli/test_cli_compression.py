@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from command_line import Command, recorded
@@ -150,7 +151,7 @@ def test_a_fault_leaves_the_previous_export(
     landscape(*arguments)
     before = target.read_bytes()
 
-    def fail(*_: object) -> None:
+    def fail(*_: object) -> NoReturn:
         raise OSError(28, "No space left on device")
 
     if at == "fsync":
@@ -158,7 +159,12 @@ def test_a_fault_leaves_the_previous_export(
     elif at == "rename":
         monkeypatch.setattr(Path, "replace", fail)
     else:
-        monkeypatch.setattr(compression._Output, "write", fail)
+        write = compression._Output.write
+
+        def write_to_full(output: compression._Output, content: bytes) -> int:
+            return write(output, content) if output.is_abandoned else fail()
+
+        monkeypatch.setattr(compression._Output, "write", write_to_full)
     failed = landscape(*arguments, "--compress", kind.value)
     assert failed.code == 3
     assert failed.err.count("\n") == 1
