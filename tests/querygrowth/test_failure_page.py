@@ -18,7 +18,11 @@ INTERNAL = {
     "UnknownTypeError",
 }
 # Files whose ValueErrors another module of the package catches and words.
-INTERNAL_FILES = {"tables/condition_terms.py", "tables/decorated_types.py"}
+INTERNAL_FILES = {
+    "tables/annotated_values.py",
+    "tables/condition_terms.py",
+    "tables/decorated_types.py",
+}
 # Functions that build messages which are raised or judged elsewhere.
 WORDING = {
     "contract.py": {"judge_vacuity", "_judge_total", "_judge_tables", "_table_limits"},
