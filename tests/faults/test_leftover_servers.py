@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -55,9 +56,12 @@ def process_with_server(
 
 
 @pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # The path of a socket is short.
-    return tmp_path_factory.mktemp("pg")
+def folder() -> Iterator[Path]:
+    # Not below the folder of pytest, which every session that starts closes for other users: a
+    # server that root starts runs as another user. The path of a socket has to be short, too.
+    with TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.mark.fault(45)
