@@ -316,7 +316,7 @@ def test_rows_of_bodies_grow(pytester: pytest.Pytester) -> None:
     assert results["test_tree"]["found"][0]["rows"] == "rows below posts"
 
 
-@pytest.mark.parametrize("name", ["test_authors", "test_children_of_one_parent", "test_tree"])
+@pytest.mark.parametrize("name", ["test_authors", "test_tree"])
 def test_a_test_to_paste_runs_fails_and_passes_once_repaired(
     pytester: pytest.Pytester, name: str
 ) -> None:
@@ -335,7 +335,6 @@ def test_a_test_to_paste_runs_fails_and_passes_once_repaired(
         "select(Post))]": "select(Post).options(selectinload(Post.author)))]",
         "session.get(Post, post_id).replies]": "session.scalars(select(Post).where(Post.id == "
         "post_id).options(selectinload(Post.replies).selectinload(Post.replies))).one().replies]",
-        "for post in user.posts\n": "for post in user.posts[:1]\n",
     }.items():
         repaired = repaired.replace(before, after)
     application.write_text(repaired)
