@@ -151,6 +151,15 @@ BODIES = """
         make(session)
         assert [len(post.tags) for post in session.scalars(select(Post))] == [1, 1]
 
+    class TestInAClass:
+        @pytest.fixture(autouse=True)
+        def _session(self, session):
+            self.session = session
+
+        def test_method(self):
+            make(self.session)
+            assert len(app.authors_of_posts(self.session)) == 2
+
     def test_the_last_assertion(session):
         make(session)
         users = session.scalars(select(User)).all()
@@ -178,9 +187,11 @@ def test_rows_of_bodies_grow(pytester: pytest.Pytester) -> None:
         "test_association": [("lazy-load", "Post.tags", "tags_of_posts", (2, 4, 8))],
         "test_tree": [("lazy-load", "Post.replies", "replies", (3, 5, 9))],
         "test_limit": [("lazy-load", "Post.author", "newest", (1, 2, 3))],
+        "test_method": [("lazy-load", "Post.author", "authors_of_posts", (1, 2, 4))],
         "test_two_calls": [("lazy-load", "Post.author", "authors_of_posts", (2, 4, 8))],
     }
     assert results["test_tree"]["found"][0]["rows"] == "rows below posts"
+    assert "copied_rows(self.session)" in results["test_method"]["found"][0]["test_to_paste"]
 
 
 @pytest.mark.parametrize("name", ["test_authors", "test_tree"])

@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Collection, Generator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -267,10 +267,16 @@ class GrownTest:
             "stopped_early": stopped,
             "runs": self._runs,
             "found": [
-                {**each.to_plain(), "test_to_paste": pasted_test(self._item, each, first.source)}
+                {**each.to_plain(), "test_to_paste": self._pasted(each, first.source)}
                 for each in strongest(found)
             ],
         }
+
+    def _pasted(self, growth: Growth, source: str) -> str:
+        """The test to paste; empty where none can be written, which must not hide the finding."""
+        with suppress(Exception):
+            return pasted_test(self._item, growth, source)
+        return ""
 
 
 def _worth_a_run(first: Run) -> list[str]:
