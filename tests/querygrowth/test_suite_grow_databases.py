@@ -116,10 +116,13 @@ ASYNC = """
     from models import Base, Post, User
     from sqlalchemy import select
     from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+    from sqlalchemy.pool import NullPool
 
     @pytest.fixture
     def engine(tmp_path):
-        return create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/shop.db")
+        # Without a pool, no connection outlives its session.
+        url = f"sqlite+aiosqlite:///{tmp_path}/shop.db"
+        return create_async_engine(url, poolclass=NullPool)
 
     async def filled(engine):
         async with engine.begin() as connection:
