@@ -89,8 +89,11 @@ class CallFinder(StackWalker):
         """
         if self._body_frame is not None and not self.source:
             frame = self._body_frame
-            self.source = source_name(connection, frame.f_locals) or source_name(
-                connection, frame.f_globals
+            own = getattr(frame.f_locals.get("self"), "__dict__", {})
+            self.source = (
+                source_name(connection, frame.f_locals)
+                or source_name(connection, {f"self.{name}": each for name, each in own.items()})
+                or source_name(connection, frame.f_globals)
             )
 
     def callers(self, frame: FrameType | None) -> Callers:
@@ -171,7 +174,9 @@ def source_name(connection: Connection, names: Mapping[str, Any]) -> str:
     """
     found: dict[int, str] = {}
     for name, value in list(names.items()):
-        rank = _rank(value, connection) if name.isidentifier() else None
+        # pytest's assertions have variables whose names are no code.
+        is_code = name.replace(".", "").isidentifier()
+        rank = _rank(value, connection) if is_code else None
         if rank is not None:
             found.setdefault(rank, name)
     return found[min(found)] if found else ""

@@ -17,14 +17,8 @@ from querygrowth.every_engine import EveryEngine
 from querygrowth.orm_loads import Reason, raw_load
 from querygrowth.statements import first_keyword
 from querygrowth.suite.grow.calls import CallFinder
-from querygrowth.suite.grow.row_copies import (
-    LOCKED,
-    RowCopier,
-    Schema,
-    identifying,
-    read_schema,
-    short_locks,
-)
+from querygrowth.suite.grow.copied_schema import Schema, read_schema, short_locks
+from querygrowth.suite.grow.row_copies import LOCKED, RowCopier, identifying
 from querygrowth.suite.grow.row_sets import EVERYTHING
 from querygrowth.tables.stored_rows import StoredRows
 from querygrowth.tables.table_order import table_order

@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Collection, Generator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,8 @@ class GrowRunner:
     def __init__(self, tests: Collection[str] | None, results: Path) -> None:
         self._tests = None if tests is None else frozenset(tests)
         self._results = results
+        self._parent = os.getppid()
         self._attached = ExitStack()
-        self._recording = False
         self.project: Callable[[], Any] = lambda: None  # set by querygrowth.pytest_plugin
 
     @pytest.hookimpl(tryfirst=True)
@@ -124,6 +124,9 @@ class GrowRunner:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
         """Run a test as often as needed, and write what it showed."""
+        if os.getppid() != self._parent:  # nobody waits for the results any more
+            item.session.shouldstop = "the run that decides has ended"
+            return True
         with self._results.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"test": item.nodeid, **self._shown(item)}) + "\n")
         item.session._setupstate.teardown_exact(nextitem)
@@ -264,10 +267,16 @@ class GrownTest:
             "stopped_early": stopped,
             "runs": self._runs,
             "found": [
-                {**each.to_plain(), "test_to_paste": pasted_test(self._item, each, first.source)}
+                {**each.to_plain(), "test_to_paste": self._pasted(each, first.source)}
                 for each in strongest(found)
             ],
         }
+
+    def _pasted(self, growth: Growth, source: str) -> str:
+        """The test to paste; empty where none can be written, which must not hide the finding."""
+        with suppress(Exception):
+            return pasted_test(self._item, growth, source)
+        return ""
 
 
 def _worth_a_run(first: Run) -> list[str]:

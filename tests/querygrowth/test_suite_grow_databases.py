@@ -1,0 +1,241 @@
+"""Growing runs on database files, in async sessions and on PostgreSQL leave no row behind."""
+
+import json
+
+import pytest
+from grown_project import APPLICATION, MODELS, found, grown
+from suite_project import OPTIONS
+
+import querygrowth.suite.watcher  # noqa: F401  # otherwise every inner suite imports it again
+
+pytest_plugins = ["pytester"]
+
+FILE = """
+    import application as app
+    import pytest
+    import sqlite3
+    from models import Base, Post, Session, User, create_engine
+    from sqlalchemy import event, select, text
+
+    engine = create_engine("sqlite:///shop.db")
+
+    @event.listens_for(engine, "connect")
+    def _enforce(connection, _record):
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.isolation_level = None  # with what follows, transactions that can be rolled back
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection):
+        connection.exec_driver_sql("BEGIN")
+
+    @pytest.fixture(scope="session", autouse=True)
+    def tables():
+        Base.metadata.create_all(engine)
+        yield
+        with engine.begin() as connection:
+            left = connection.scalar(text("SELECT count(*) FROM users"))
+        print(file=open("left.txt", "a"), end=f"{left} ")
+        engine.dispose()
+
+    @pytest.fixture
+    def committed():
+        with Session(engine) as session:
+            user = User(name="ann", email="a@example.com", posts=[Post(slug="a"), Post(slug="b")])
+            session.add(user)
+            session.commit()
+            yield
+            session.delete(session.get(User, user.id).posts[0])
+            session.delete(session.get(User, user.id).posts[1])
+            session.delete(session.get(User, user.id))
+            session.commit()
+
+    @pytest.fixture
+    def in_transaction():
+        with engine.connect() as connection, connection.begin() as transaction:
+            with Session(connection, join_transaction_mode="create_savepoint") as session:
+                session.add(User(name="bob", email="b@example.com", posts=[Post(slug="a")]))
+                session.commit()
+                yield session
+            transaction.rollback()
+
+    def test_committed(committed):
+        with Session(engine) as session:
+            assert app.authors_of_posts(session) == ["ann", "ann"]
+
+    def test_in_transaction(in_transaction):
+        app.authors_of_posts(in_transaction)
+        in_transaction.commit()
+
+    def test_locked(committed):
+        other = sqlite3.connect("shop.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            with Session(engine) as session:
+                app.authors_of_posts(session)
+        finally:
+            other.execute("ROLLBACK")
+            other.close()
+
+    def test_that_fails(committed):
+        with Session(engine) as session:
+            app.authors_of_posts(session)
+        assert False
+"""
+
+
+def test_a_database_file_is_left_as_it_was_and_no_outcome_changes(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(models=MODELS, application=APPLICATION, test_file_grows=FILE)
+    result = pytester.runpytest_subprocess(
+        *OPTIONS, "--queries=grow", "--queries-json=found.json", "--junitxml=junit.xml", "-n1"
+    )
+    assert result.ret == 1
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "running 3 tests again with their rows copied ...",
+            "3 tests run again with rows copied, 2 judged: statements grow at 1 place",
+            "grows: lazy-load: Post.author, 4 in one call",
+            "  statements in one call: 1 -> 2 -> 4 with every row there once, twice, four times",
+            "  2 tests: *::test_committed, *::test_in_transaction",
+            "  a test that holds it, to paste beside *",
+            "not judged, 1 test: rows could not be copied: (sqlite3.OperationalError) *locked*",
+            "Growth is reported here. It changes no outcome and no exit code.",
+        ]
+    )
+    assert (pytester.path / "left.txt").read_text() == "0 0 "
+    content = json.loads((pytester.path / "found.json").read_text())["grown"]
+    assert (content["tests"], content["judged"]) == (3, 2)
+    assert [(each["about"], each["three"]) for each in content["findings"]] == [("Post.author", 4)]
+    assert "test_that_fails" in (pytester.path / "junit.xml").read_text()
+
+
+ASYNC = """
+    import pytest
+    from models import Base, Post, User
+    from sqlalchemy import select
+    from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+    from sqlalchemy.pool import NullPool
+
+    @pytest.fixture
+    def engine(tmp_path):
+        # Without a pool, no connection outlives its session.
+        url = f"sqlite+aiosqlite:///{tmp_path}/shop.db"
+        return create_async_engine(url, poolclass=NullPool)
+
+    async def filled(engine):
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        async with AsyncSession(engine) as session:
+            session.add(User(name="a", email="a", posts=[Post(slug="a"), Post(slug="b")]))
+            await session.commit()
+
+    @pytest.mark.asyncio
+    async def test_loop(engine):
+        from asynchronous import slugs
+        await filled(engine)
+        async with AsyncSession(engine) as session:
+            found = await slugs(session)
+            assert found == ["a", "b"]
+        await engine.dispose()
+
+    @pytest.mark.asyncio
+    async def test_calls(engine):
+        from asynchronous import slug
+        await filled(engine)
+        async with AsyncSession(engine) as session:
+            for key in (await session.scalars(select(Post.id))).all():
+                await slug(session, key)
+        await engine.dispose()
+"""
+ASYNCHRONOUS = """
+    from models import Post
+    from sqlalchemy import select
+
+    async def slug(session, key):
+        return await session.scalar(select(Post.slug).where(Post.id == key))
+
+    async def slugs(session):
+        keys = (await session.scalars(select(Post.id).order_by(Post.id))).all()
+        return [await slug(session, key) for key in keys]
+"""
+
+
+def test_async_sessions_grow(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("pytest_asyncio")
+    pytest.importorskip("aiosqlite")
+    pytester.makepyfile(models=MODELS, asynchronous=ASYNCHRONOUS, test_async_grows=ASYNC)
+    pytester.syspathinsert()
+    results = grown(pytester)
+    [shown] = found(results["test_loop"])
+    assert (shown[0], shown[2], shown[3]) == ("repeated-statement", "slug", (2, 4, 8))
+    assert found(results["test_calls"]) == []
+    module = pytester.path / "test_async_grows.py"
+    pasted = results["test_loop"]["found"][0]["test_to_paste"]
+    module.write_text(f"{module.read_text()}\n\n{pasted}")
+    result = pytester.runpytest(*OPTIONS, "-k", "does_not_grow")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*queries grew with copies*"])
+
+
+POSTGRESQL = """
+    import application as app
+    import os
+    import pytest
+    from models import Base, Post, Session, User, create_engine
+    from sqlalchemy import func, select
+
+    @pytest.fixture(scope="module")
+    def engine():
+        engine = create_engine(os.environ["GROWN_URL"])
+        Base.metadata.create_all(engine)
+        yield engine
+        with Session(engine) as session:
+            assert session.scalar(select(func.count()).select_from(User)) == 0
+        engine.dispose()
+
+    @pytest.fixture
+    def session(engine):
+        with engine.connect() as connection, connection.begin() as transaction:
+            with Session(connection, join_transaction_mode="create_savepoint") as session:
+                session.add(User(name="bob", email="b@example.com", posts=[Post(slug="a")]))
+                session.commit()
+                yield session
+            transaction.rollback()
+
+    def test_in_transaction(session):
+        app.authors_of_posts(session)
+        session.add(User(name="new", email="new"))
+        session.commit()
+
+    def test_committed(engine):
+        with Session(engine) as session:
+            session.add(User(name="bob", email="b@example.com", posts=[Post(slug="a")]))
+            session.commit()
+        try:
+            with Session(engine) as session:
+                app.authors_of_posts(session)
+        finally:
+            with Session(engine) as session:
+                user = session.scalars(select(User).where(User.name == "bob")).one()
+                session.delete(user.posts[0])
+                session.flush()
+                session.expire_all()
+                session.delete(user)
+                session.commit()
+"""
+
+
+def test_postgresql_grows_inside_the_transaction_of_the_fixtures(
+    postgresql_url: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROWN_URL", postgresql_url)
+    pytester.makepyfile(models=MODELS, application=APPLICATION, test_postgresql_grows=POSTGRESQL)
+    pytester.syspathinsert()
+    lazy = [("lazy-load", "Post.author", "authors_of_posts", (1, 2, 4))]
+    results = grown(pytester)
+    assert {name: found(each) for name, each in results.items()} == {
+        "test_in_transaction": lazy,
+        "test_committed": lazy,
+    }
