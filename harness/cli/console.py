@@ -121,7 +121,8 @@ def print_results(console: Console, results: Results, written: Written) -> None:
         console.print()
         for line in written.lines:
             console.print(line, soft_wrap=True, markup=False)
-        console.print(render_failures(results))
+        # The result is one line, however long: a terminal wraps it, a file keeps it whole.
+        console.print(render_failures(results), soft_wrap=True)
 
 
 def warn_if_undecided(results: Results) -> None:
