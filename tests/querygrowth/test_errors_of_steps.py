@@ -180,7 +180,7 @@ def test_tables_that_another_thread_does_not_have_are_explained() -> None:
         yield engine
         engine.dispose()
 
-    with pytest.raises(StepError, match="no such table: orders\n.*poolclass=StaticPool"):
+    with pytest.raises(StepError, match=r"no such table: orders\n.*poolclass=StaticPool"):
         measure_growth(elsewhere, in_this_thread, axes=["orders"])
 
 
