@@ -45,3 +45,38 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
         assert target.exists(), link
         if anchor and target.suffix == ".md":
             assert anchor in anchors(target), link
+
+
+def test_every_message_of_the_troubleshooting_page_is_one_of_the_code() -> None:
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    listed = page.partition("## By error message\n")[2].partition("\n## ")[0]
+    messages = re.findall(r"^`(.+)`$", listed, re.MULTILINE)
+    assert len(messages) > 10
+    folders = (ROOT / "src", ROOT / "harness", ROOT / ".ci")
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    source = "\n".join(
+        file.read_text("utf-8") for file in files if file.suffix == ".py" or file.name == "run"
+    )
+    # A message that is longer than a line is joined from several texts.
+    source = re.sub(r'"\s+f?"', "", source)
+    foreign = {": no such table:"}
+    for message in messages:
+        for part in (each.strip() for each in message.split("...")):
+            assert part in source or part in foreign, message
+
+
+MEASURED = re.compile(
+    r"\b(?:measured at|took|differed by|takes about)\b[^.]*?\d[\d.,]* ?(?:%|ms|s|min|MB|MiB|GB)\b"
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_a_measured_figure_names_its_date_or_command(page: Path) -> None:
+    section = ""
+    for paragraph in page.read_text(encoding="utf-8").split("\n\n"):
+        if paragraph.startswith("#"):
+            section = ""
+        section += paragraph
+        if found := MEASURED.search(paragraph):
+            # A date is that of the section or the paragraph; a command is that of the paragraph.
+            assert re.search(r"20\d\d-\d\d-\d\d", section) or "`" in paragraph, found.group()

@@ -121,7 +121,7 @@ def print_results(console: Console, results: Results, written: Written) -> None:
         console.print()
         for line in written.lines:
             console.print(line, soft_wrap=True, markup=False)
-        # The headline is the last line also where a pipe is narrower than it.
+        # The result is one line, however long: a terminal wraps it, a file keeps it whole.
         console.print(render_failures(results), soft_wrap=True)
 
 

@@ -148,7 +148,7 @@ def bytes_line(results: Results) -> str:
     file = largest.candidate.observation.file
     if largest.comparison.identical:
         return f"identical: {file.size_bytes:,} bytes, sha256 {file.sha256}"
-    return "DIFFERENT: the first difference is below"
+    return "DIFFERENT: see the first difference"
 
 
 def headline(results: Results) -> str:

@@ -68,6 +68,11 @@ class HookedConnections(Generic[H]):
         # A copy, because other threads may hook their connections while this one reads.
         return [*self._retired, *(hook for _, hook in list(self._hooked.values()))]
 
+    @property
+    def installed(self) -> list[H]:
+        """The hooks of connections that are checked out."""
+        return [hook for _, hook in list(self._hooked.values())]
+
     def hook(self, connection: DriverConnection) -> H:
         """The hook of a connection. It is installed if the connection has none."""
         known = self._hooked.get(id(connection))

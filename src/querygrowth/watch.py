@@ -39,6 +39,9 @@ _HINTS = {
     "greenlet_spawn has not been called": "something is loaded without await, mostly a lazy load "
     "or an expired attribute: load it in the query (selectinload), or await "
     "obj.awaitable_attrs.name",
+    "no such table": "an in-memory SQLite database belongs to one thread, and a web client asks in "
+    "another one: make the engine with poolclass=StaticPool and "
+    "connect_args={'check_same_thread': False}, or create the tables in populate",
 }
 
 

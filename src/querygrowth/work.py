@@ -62,18 +62,35 @@ def count_vm_steps(engine: AnyEngine) -> Iterator[Tally]:
         )
     # Hooked by connection and not once for the engine, because connections may run in different
     # threads: a counter for one of them needs no lock.
-    tally = Tally()
-    with hooked_connections(target, _StepCounter) as connections:
-        tally.read = lambda: sum(counter.steps for counter in connections.hooks)
+    tally, finished = Tally(), _FinishedSteps()
+    with hooked_connections(target, lambda: _StepCounter(finished)) as connections:
+        # Read twice for every statement. Without a total of finished counters, an action that
+        # checks out a connection for every statement would take a time that grows with its square.
+        tally.read = lambda: (
+            finished.steps + sum(counter.steps for counter in connections.installed)
+        )
         yield tally
     tally.count = tally.read()
 
 
-class _StepCounter:
-    """Counts the steps of one connection."""
+class _FinishedSteps:
+    """The steps of connections that were returned to the pool."""
 
     def __init__(self) -> None:
         self.steps = 0
+        self._lock = threading.Lock()  # connections of several threads may be returned at once
+
+    def add(self, steps: int) -> None:
+        with self._lock:
+            self.steps += steps
+
+
+class _StepCounter:
+    """Counts the steps of one connection, from its checkout to its return."""
+
+    def __init__(self, finished: _FinishedSteps) -> None:
+        self.steps = 0
+        self._finished = finished
 
     def install(self, connection: DriverConnection) -> Awaitable[object] | None:
         # The handler is called after every step. With any larger interval, a query that takes
@@ -82,6 +99,8 @@ class _StepCounter:
         return installed
 
     def remove(self, connection: DriverConnection) -> Awaitable[object] | None:
+        # First: a connection of another thread refuses the call below.
+        self._finished.add(self.steps)
         removed: Awaitable[object] | None = connection.set_progress_handler(None, 1)
         return removed
 

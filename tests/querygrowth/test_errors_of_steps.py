@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from unittest import SkipTest
 
@@ -10,6 +11,7 @@ import pytest
 from scenarios.shop import shop
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import MissingGreenlet
+from sqlalchemy.pool import SingletonThreadPool
 
 from querygrowth.growth import measure_growth
 from querygrowth.watch import StepError
@@ -160,6 +162,27 @@ def test_the_step_its_sizes_and_its_axis_stand_first(
 async def test_the_message_is_the_same_in_an_async_test() -> None:
     with pytest.raises(StepError, match="the action failed at orders=2"):
         measure_growth(refuses, filled, axes=["orders"])
+
+
+def test_tables_that_another_thread_does_not_have_are_explained() -> None:
+    def elsewhere(engine: Engine) -> None:
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            thread.submit(count, engine).result()
+
+    def count(engine: Engine) -> None:
+        with engine.connect() as connection:
+            connection.scalar(text("SELECT count(*) FROM orders"))
+
+    @contextmanager
+    def in_this_thread(orders: int) -> Iterator[Engine]:
+        engine = create_engine("sqlite://", poolclass=SingletonThreadPool)
+        with engine.begin() as connection:
+            connection.execute(text("CREATE TABLE orders (id INTEGER)"))
+        yield engine
+        engine.dispose()
+
+    with pytest.raises(StepError, match=r"no such table: orders\n.*poolclass=StaticPool"):
+        measure_growth(elsewhere, in_this_thread, axes=["orders"])
 
 
 def test_a_lazy_load_without_await_is_explained() -> None:

@@ -9,8 +9,9 @@ import pytest
 from scenarios.good import merge_by_dictionary, merged_streams
 from scenarios.past_the_count import correlated_without_index, merge_by_nested_loops
 from scenarios.shop import Item, async_shop, shop
-from sqlalchemy import Engine, create_engine, select
+from sqlalchemy import Engine, create_engine, select, text
 
+from querygrowth import work
 from querygrowth.call_sites import Project
 from querygrowth.work import count_branches, count_vm_steps
 
@@ -94,6 +95,33 @@ def test_machine_steps_stop_being_counted_at_the_end() -> None:
         counted = steps.count
         connection.execute(select(Item.id)).all()
     assert steps.count == counted > 0
+
+
+def test_reading_the_steps_does_not_take_longer_with_every_connection_that_was_returned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+
+    class Counter(work._StepCounter):
+        def __init__(self, *given: work._FinishedSteps) -> None:
+            super().__init__(*given)
+            made.append(self)
+
+    monkeypatch.setattr(work, "_StepCounter", Counter)
+    engine = create_engine("sqlite://")
+    with count_vm_steps(engine) as one, engine.connect() as connection:
+        connection.scalar(text("SELECT 1"))
+    with count_vm_steps(engine) as tally:
+        for _ in range(20):
+            with engine.connect() as connection:
+                connection.scalar(text("SELECT 1"))
+        assert len(made) == 21
+        del made[0]
+        counted = tally.read()
+        for counter in made:
+            counter.steps = None  # a counter that is read again would fail
+        assert tally.read() == counted
+    assert tally.count == 20 * one.count > 0
 
 
 def test_machine_steps_of_an_async_engine_are_counted() -> None:
