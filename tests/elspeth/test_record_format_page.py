@@ -1,13 +1,21 @@
 """docs/record-format.md: its verifier agrees with ours, about its example and about tampering."""
 
+import csv
+import hashlib
+import hmac
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sample_run import KEY
+import rfc8785
+from sample_run import KEY, Record, record_sample_run
 from signed_exports import export_lines
 
+from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
 from elspeth.core.landscape.export.completeness import LEFT_OUT_BY_DESIGN
 from elspeth.core.landscape.schema import metadata
 from elspeth.core.landscape.verification.record_shapes import SHAPES
@@ -71,3 +79,59 @@ def test_the_exported_and_the_left_out_columns_are_all_that_is_stored() -> None:
             names = {f"{table.name}.{column.name}", table.name}
             # The run of a child is that of its export.
             assert names & {*LEFT_OUT_BY_DESIGN, *exported} or column.name == "run_id", names
+
+
+def test_the_signatures_of_csv_files_follow_from_the_page(tmp_path: Path) -> None:
+    """Types and nulls come from the tables of the page, and the order from its other table."""
+    with LandscapeDB.in_memory() as db:
+        record_sample_run(LandscapeRecorder(db))
+        LandscapeExporter(db, KEY).write_csv("run-1", tmp_path / "csv", sign=True)
+    sections = re.findall(r"^### (\w+)(.*?)(?=^###|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    fields = {
+        name: {
+            field: (kind, bool(null))
+            for field, kind, null in re.findall(r"^\| `(\w+)` \| (\w+) \| (yes)?", text, re.M)
+        }
+        for name, text in sections
+    }
+    records: dict[str, list[Record]] = {}
+    for path in (tmp_path / "csv").iterdir():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        records[path.stem] = [signed_record(row, fields[path.stem]) for row in rows]
+    assert records.keys() == fields.keys()
+    order = re.findall(r"^\| (\w+) \| (\w+|the export) \| `(\w+)` \|", PAGE, re.MULTILINE)
+    keys = {name: SHAPES[name].primary_key[-1] for name, _, _ in order}
+
+    def signatures(parent: str, parent_id: object) -> Iterator[str]:
+        for name, inside, by in order:
+            for record in records[name] if inside == parent else ():
+                if parent == "the export" or record[by] == parent_id:
+                    yield str(record["signature"])
+                    yield from signatures(name, record[keys[name]])
+
+    found = list(signatures("the export", None))
+    (manifest,) = records["manifest"]
+    assert manifest["record_count"] == len(found) > 40
+    assert manifest["final_hash"] == hashlib.sha256("".join(found).encode()).hexdigest()
+
+
+def signed_record(row: dict[str, str], fields: dict[str, tuple[str, bool]]) -> Record:
+    """The record of a row of CSV whose signature fits."""
+    signature = row.pop("signature")
+    choices: list[list[tuple[str, Any]]] = []
+    for name, text in row.items():
+        kind, is_nullable = fields[name]
+        if kind in ("integer", "number"):
+            choices.append([(name, json.loads(text) if text else None)])
+        elif text or not is_nullable:
+            choices.append([(name, text)])
+        else:
+            choices.append([(name, None), (name, "")])
+    fitting = [
+        dict(record)
+        for record in product(*choices)
+        if hmac.digest(KEY, rfc8785.dumps(dict(record)), "sha256").hex() == signature
+    ]
+    assert len(fitting) == 1, row
+    return fitting[0] | {"signature": signature}

@@ -67,7 +67,7 @@ def read_as_jsonl(content: bytes) -> None:
                 block = _patterns(is_signed=is_signed).read(line)
                 if block is not None:
                     assert not exact.defects, line
-                    assert [kind.record_type for kind in block.kinds] == [exact.record_type]
+                    assert list(block.record_types) == [exact.record_type]
 
 
 @cache

@@ -230,6 +230,8 @@ def _type_name(kind: Any) -> str:
     if origin is not None and inspect.isclass(origin) and issubclass(origin, Mapping):
         return "mapping"
     kind, _ = _inner(kind)
+    if get_origin(kind) is Literal:
+        return _type_name(kind)
     return {str: "text", bool: "true or false", int: "integer"}.get(kind, str(kind))
 
 
