@@ -12,7 +12,7 @@ import pytest
 import typer
 import yaml
 from command_fuzz import SECRET, Pools, assert_ended_well, call, calls_of, nothing_else_changes
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from sample_run import KEY, record_sample_run
 
@@ -146,6 +146,16 @@ CALLS = st.one_of(
     arguments=CALLS,
     content=CONTENTS,
     has_key=st.booleans(),
+)
+@example(
+    arguments=["attest", "/", "--db", "sqlite:///db/audit.db", "--key-file", "given/key"],
+    content=b"",
+    has_key=False,
+)
+@example(
+    arguments=["attest", "given/run.jsonl", "--db", "sqlite:///db/audit.db"],
+    content=b"",
+    has_key=True,
 )
 @settings(
     max_examples=EXAMPLES,
