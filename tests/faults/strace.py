@@ -50,7 +50,12 @@ def inject_option(call: str, what: str, when: int | str) -> tuple[str, ...]:
 
 def disk_calls(trail: Trail, log: Path) -> Sequence[tuple[str, str]]:
     """Export without a fault, and return the calls that change the disk, with their arguments."""
-    ended = trail.export(under=strace_command(log))
+    return disk_calls_of(trail, log, *trail.by_settings)
+
+
+def disk_calls_of(trail: Trail, log: Path, *arguments: str) -> Sequence[tuple[str, str]]:
+    """Run a `landscape` command without a fault, and return its calls like `disk_calls`."""
+    ended = trail.landscape(*arguments, under=strace_command(log))
     assert ended.code == 0, ended
     return _CALL.findall(log.read_text(errors="replace"))
 

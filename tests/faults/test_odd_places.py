@@ -172,6 +172,23 @@ def test_a_child_that_leads_to_no_run_is_refused_or_accepted(
         )
 
 
+@pytest.mark.fault(39)
+@pytest.mark.parametrize("table", ["nodes", "edges", "rows", "batches", "artifacts"])
+def test_a_row_whose_run_is_missing_is_refused_for_the_run_that_it_leads_to(
+    trail: Trail, table: str
+) -> None:
+    whole = trail.save()
+    with inject_fault(trail) as injection:
+        first = f"SELECT min(rowid) FROM {table}"
+        trail.execute(f"UPDATE {table} SET run_id = 'gone' WHERE rowid = ({first})")
+        injection.accept_change()
+        injection.assert_survived(
+            trail.export(),
+            CORRUPT_DATA,
+            repair=lambda: injection.repair(lambda: trail.put_back(whole)),
+        )
+
+
 @pytest.mark.fault(40)
 def test_a_pending_export_under_an_earlier_key_is_not_failed(trail: Trail) -> None:
     keyring = trail.folder / "keyring"

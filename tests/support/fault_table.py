@@ -56,6 +56,7 @@ FAULTS: Mapping[int, str] = MappingProxyType(
         40: "reconciling after a key was rotated",
         41: "indexes that are missing, invalid or partial",
         42: "an executor without workers",
+        43: "an export with other options, cut off or failing",
         45: "a killed test process, and its PostgreSQL",
     }
 )

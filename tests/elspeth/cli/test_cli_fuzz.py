@@ -12,11 +12,12 @@ import pytest
 import typer
 import yaml
 from command_fuzz import SECRET, Pools, assert_ended_well, call, calls_of, nothing_else_changes
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from sample_run import KEY, record_sample_run
 
 from elspeth.cli import main as cli
+from elspeth.cli.found_exports import ATTESTATION_SUFFIX
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
 from elspeth.core.landscape.keys import KEY_VARIABLE
 
@@ -29,6 +30,8 @@ GOOD_SETTINGS = {
 }
 EXAMPLES = settings().max_examples if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 200
 FUZZED = "given/fuzzed"
+EXPORTS = ("run.jsonl", "unsigned.jsonl", "run")
+"""The exports that a command may be given."""
 CONTENTS = st.one_of(
     st.binary(max_size=200),
     st.recursive(
@@ -144,6 +147,16 @@ CALLS = st.one_of(
     content=CONTENTS,
     has_key=st.booleans(),
 )
+@example(
+    arguments=["attest", "/", "--db", "sqlite:///db/audit.db", "--key-file", "given/key"],
+    content=b"",
+    has_key=False,
+)
+@example(
+    arguments=["attest", "given/run.jsonl", "--db", "sqlite:///db/audit.db"],
+    content=b"",
+    has_key=True,
+)
 @settings(
     max_examples=EXAMPLES,
     suppress_health_check=list(HealthCheck),
@@ -155,12 +168,16 @@ def test_a_call_ends_with_a_documented_code_and_changes_only_its_target(
         shutil.rmtree(folder / name, ignore_errors=True)
         (folder / name).mkdir()
     shutil.copy(folder / "audit.db", folder / "db" / "audit.db")
+    # What `attest` writes, beside the export that it is given.
+    attestations = [folder / "given" / f"{name}{ATTESTATION_SUFFIX}" for name in EXPORTS]
+    for path in attestations:
+        path.unlink(missing_ok=True)
     (folder / FUZZED).write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(KEY_VARIABLE, raising=False)
         if has_key:
             patch.setenv(KEY_VARIABLE, KEY.decode())
-        with nothing_else_changes(folder, but=(folder / "db", folder / "out")):
+        with nothing_else_changes(folder, but=(folder / "db", folder / "out", *attestations)):
             called = call(cli.main, arguments)
 
     assert_ended_well(called)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from elspeth.core.landscape.attestation.dsse import VerificationKey, open_envelope
 from elspeth.core.landscape.attestation.statement import (
+    AttestationError,
     AttestationReason,
     InvalidAttestationError,
     Predicate,
@@ -88,8 +89,14 @@ class AttestationResult:
 
 
 def attestation_path(export: Path) -> Path:
-    """Return the path of an export's attestation."""
+    """Return the path of an export's attestation.
+
+    Raises:
+        AttestationError: The path is the root of the file system, which has no name.
+    """
     named = _named(export)
+    if not named.name:
+        raise AttestationError(f"{export} is no export, and nothing can stand beside it")
     return named.with_name(named.name + SUFFIX)
 
 
