@@ -196,5 +196,5 @@ def test_every_step_has_a_description() -> None:
 
 
 def test_a_run_id_of_another_class_can_be_sent_to_a_new_process() -> None:
-    sent = pickle.loads(pickle.dumps(Text("run")))  # noqa: S301 - what was just written
+    sent = pickle.loads(pickle.dumps(Text("run")))
     assert (type(sent), sent) == (str, "run")
