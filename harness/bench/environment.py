@@ -10,7 +10,7 @@ import platform
 import sqlite3
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import distributions, version
 from pathlib import Path
@@ -133,11 +133,7 @@ def checked_out(tree: Checkout, revision: str, directory: Path) -> Iterator[Chec
     Raises:
         RevisionError: The repository has no such revision.
     """
-    try:
-        # `^{commit}` also keeps a revision that looks like an option from being one.
-        commit = _git(tree.directory, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-    except RevisionError:
-        raise RevisionError(f"no revision {revision!r} in {tree.directory}") from None
+    commit = _commit(tree, revision)
     # A worktree shares the repository's objects, and leaves the user's files and index alone.
     # Detached, as git refuses to check out a branch that another worktree has.
     _git(tree.directory, "worktree", "add", "--quiet", "--detach", str(directory), commit)
@@ -148,11 +144,24 @@ def checked_out(tree: Checkout, revision: str, directory: Path) -> Iterator[Chec
         _git(tree.directory, "worktree", "remove", "--force", str(directory))
 
 
+def _commit(tree: Checkout, revision: str) -> str:
+    try:
+        # `^{commit}` also keeps a revision that looks like an option from being one.
+        return _git(tree.directory, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    except RevisionError:
+        raise RevisionError(f"no revision {revision!r} in {tree.directory}") from None
+
+
 def changed_files(tree: Checkout, base: str) -> tuple[str, ...]:
-    """The files that differ from the merge base with `base`; paths are relative to the root."""
+    """The files that differ from the merge base with `base`; paths are relative to the root.
+
+    From `base` itself where the two have no commit in common, as in a shallow clone.
+    """
+    found = _commit(tree, base)
     # From the merge base, as later commits on the base branch are not part of this change.
-    merge_base = _git(tree.directory, "merge-base", base, "HEAD")
-    return tuple(_git(tree.directory, "diff", "--name-only", merge_base).splitlines())
+    with suppress(RevisionError):
+        found = _git(tree.directory, "merge-base", found, "HEAD")
+    return tuple(_git(tree.directory, "diff", "--name-only", found).splitlines())
 
 
 def _git(directory: Path, *arguments: str) -> str:

@@ -62,14 +62,17 @@ FORM_SCRIPTS = (
     CallScript(
         "an export in another thread than the one that made the exporter",
         (
-            *(build(), export(sign=True, where="thread"), export(where="thread")),
-            *(export(sign=True), export(OTHER_RUN, sign=True, where="thread")),
+            *(build(), export(sign=True, where="thread")),
+            *(build(), export(where="thread")),
         ),
         "connections and thread-local values that belong to the thread of the constructor",
     ),
     CallScript(
         "an export that a running event loop calls",
-        (build(), export(sign=True, where="event loop"), export(where="event loop")),
+        (
+            *(build(), export(sign=True, where="event loop")),
+            *(build(), export(where="event loop")),
+        ),
         "asyncio.run, which a running event loop refuses: an event loop in a thread instead",
     ),
     CallScript(

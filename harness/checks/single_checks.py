@@ -44,6 +44,7 @@ from harness.checks.memory import judge_leaks, judge_memory
 from harness.checks.reference_runs import ReferenceRuns
 from harness.checks.setup import CheckSetup
 from harness.checks.side_effects import judge_side_effects
+from harness.checks.target_scripts import DISK_SCRIPTS
 from harness.exporters.measured import Measured
 from harness.exporters.subject import SubjectError
 from querygrowth.reports import visible
@@ -165,6 +166,9 @@ def _check_errors(request: Request) -> Iterator[Verdict]:
         request.depth,
         worker_processes=request.declared.worker_processes,
     )
+    on_full_disk = judge_calls(request.candidate, request.runs, DISK_SCRIPTS)
+    if on_full_disk.failed:
+        yield on_full_disk
 
 
 def _check_queries(request: Request) -> Iterator[Verdict]:

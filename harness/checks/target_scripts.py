@@ -87,18 +87,6 @@ TARGET_SCRIPTS = (
         _TARGET,
     ),
     CallScript(
-        "files on a full disk",
-        (
-            *(build(), place("old", _OLD), place("csv/run.csv", _OLD)),
-            *(write_jsonl("old", sign=False, most_bytes=2_000), FILES),
-            *(write_jsonl("new", sign=False, most_bytes=2_000), FILES),
-            *(write_csv("csv", sign=False, most_bytes=500), FILES),
-            *(write_csv("new csv", sign=False, most_bytes=500), FILES),
-            *(write_jsonl("old", sign=False), write_csv("csv", sign=False), FILES),
-        ),
-        "an old file that is touched before the new one is whole, and parts that are left",
-    ),
-    CallScript(
         "files of others with similar names",
         (
             *(build(), place("a.b.jsonl", _OLD), *(place(name, _OLD) for name in _SIMILAR)),
@@ -116,3 +104,19 @@ TARGET_SCRIPTS = (
     ),
 )
 """What can be at the path of a file or a directory, and how the path can be spelt."""
+
+DISK_SCRIPTS = (
+    CallScript(
+        "files on a full disk",
+        (
+            *(build(), place("old", _OLD), place("csv/run.csv", _OLD)),
+            *(write_jsonl("old", sign=False, most_bytes=2_000), FILES),
+            *(write_jsonl("new", sign=False, most_bytes=2_000), FILES),
+            *(write_csv("csv", sign=False, most_bytes=500), FILES),
+            *(write_csv("new csv", sign=False, most_bytes=500), FILES),
+            *(write_jsonl("old", sign=False), write_csv("csv", sign=False), FILES),
+        ),
+        "an old file that is touched before the new one is whole, and parts that are left",
+    ),
+)
+"""What is left where a file cannot be written to its end."""

@@ -288,7 +288,7 @@ def _conclude(found: Sequence[CheckVerdict], formula: str = "") -> int:
     if further:
         console.print(Text(f"\n{further}"), soft_wrap=True)
     following = sum(len(each.results) for each in failures)
-    console.print(Text(f"\n{visible(headline(ordered, formula, following))}"), soft_wrap=True)
+    console.print(Text(f"\n{visible(headline(found, formula, following))}"), soft_wrap=True)
     return exit_code(overall_outcome(each.verdict.outcome for each in found))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
+from harness.exporters.probe.call_places import Text
 from harness.exporters.probe.call_script import MAX_RECORDS, STEPS, perform
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
@@ -82,7 +84,13 @@ def test_open_connections_are_counted(db: LandscapeDB, tmp_path: Path) -> None:
         step("connections"),
     )
     assert outcomes[3]["checked_out"] == 1
-    assert outcomes[5] == {"error": None, "checked_out": 0, "locked": False}
+    listeners = outcomes[3]["listeners"]
+    assert outcomes[5] == {
+        "error": None,
+        "checked_out": 0,
+        "locked": False,
+        "listeners": listeners,
+    }
 
 
 def test_a_transaction_that_writes_is_seen(db: LandscapeDB, tmp_path: Path) -> None:
@@ -185,3 +193,8 @@ def test_an_endless_export_ends(
 
 def test_every_step_has_a_description() -> None:
     assert all(method.__doc__ for method in STEPS.values())
+
+
+def test_a_run_id_of_another_class_can_be_sent_to_a_new_process() -> None:
+    sent = pickle.loads(pickle.dumps(Text("run")))
+    assert (type(sent), sent) == (str, "run")

@@ -74,3 +74,16 @@ def test_changed_files_are_those_since_the_base_was_left(repository: Path) -> No
     git(repository, "add", "other")
     assert changed_files(working_tree(repository), "one") == ("file", "other")
     assert changed_files(working_tree(repository), "two") == ("other",)
+
+
+def test_without_a_common_commit_changed_files_are_those_since_the_base(repository: Path) -> None:
+    git(repository, "checkout", "--orphan", "rewritten")
+    (repository / "other").write_text("new")
+    git(repository, "add", "other")
+    git(repository, "commit", "--message", "rewritten")
+    assert changed_files(working_tree(repository), "one") == ("file", "other")
+
+
+def test_changed_files_of_an_unknown_base_are_refused_by_its_name(repository: Path) -> None:
+    with pytest.raises(RevisionError, match="no revision 'nosuch'"):
+        changed_files(working_tree(repository), "nosuch")

@@ -17,6 +17,7 @@ from harness.checks.large_runs import judge_large_run
 from harness.checks.run import run_checks
 from harness.checks.setup import CheckSetup
 from harness.checks.side_effects import judge_side_effects
+from harness.checks.target_scripts import DISK_SCRIPTS
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.measured import InThisProcess, as_measured, in_own_process
 from harness.exporters.subject import DEFAULT_CANDIDATE, load_subject
@@ -50,7 +51,7 @@ SCRIPTED = {
 
 @pytest.mark.parametrize("name", SCRIPTED)
 def test_a_script_of_calls_shows_the_fault(setup: CheckSetup, name: str) -> None:
-    script = next(each for each in SCRIPTS if each.name == SCRIPTED[name])
+    script = next(each for each in (*SCRIPTS, *DISK_SCRIPTS) if each.name == SCRIPTED[name])
     runs = setup.runs["sqlite"]
     # In its own process: what it leaves to the garbage collector would warn in this one.
     with in_own_process(FAULTY[name]["exporter"]) as faulty:

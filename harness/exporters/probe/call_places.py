@@ -10,9 +10,15 @@ from contextlib import contextmanager
 
 
 class Text(str):
-    """A run id that is a str, but not of the class str."""
+    """A run id that is a str, but not of the class str.
+
+    An exporter may send it to a new process, which cannot import this class and gets a str.
+    """
 
     __slots__ = ()
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
 
 
 def _in_thread(action: Callable[[], None]) -> None:
