@@ -21,12 +21,13 @@ asyncio.set_event_loop(None)
 # at its end, unless the test passes the connections (`creator`).
 _create_engine = sqlalchemy.create_engine
 _opened: list[sqlite3.Connection] = []
+_running: list[bool] = []  # one entry during a test of this folder; others run in the same process
 
 
 @wraps(_create_engine)
 def _create_engine_to_be_closed(*arguments: Any, **options: Any) -> sqlalchemy.Engine:
     engine = _create_engine(*arguments, **options)
-    if engine.dialect.driver == "pysqlite" and "creator" not in options:
+    if _running and engine.dialect.driver == "pysqlite" and "creator" not in options:
         sqlalchemy.event.listen(engine, "connect", lambda opened, _: _opened.append(opened))
     return engine
 
@@ -37,7 +38,9 @@ sqlalchemy.create_engine = _create_engine_to_be_closed
 @pytest.fixture(autouse=True)
 def close_databases() -> Iterator[None]:
     """Close the SQLite connections of a test after all of its other fixtures have ended."""
+    _running.append(True)
     yield
+    _running.pop()
     while _opened:
         with suppress(sqlite3.ProgrammingError):  # of a thread that has ended
             _opened.pop().close()

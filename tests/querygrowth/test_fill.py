@@ -1,5 +1,6 @@
 """`fill_tables`: what it adds, what it says where it cannot, and what it does to the caller."""
 
+import dataclasses
 import datetime as dt
 import enum
 import json
@@ -7,7 +8,7 @@ import random
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import sqlalchemy as sa
@@ -399,6 +400,67 @@ class Nothing(sa.TypeDecorator[Any]):
 
     def process_bind_param(self, _value: Any, _dialect: sa.Dialect) -> str:
         raise ValueError("not today")
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    name: Literal["here"]
+    levels: list[Level]
+    label: str | None = None
+
+
+class Stored(sa.TypeDecorator[Point]):
+    """A type that takes objects of one class."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def process_bind_param(self, point: "Point | None", dialect: "Unknown") -> Any:  # noqa: F821
+        if point is None:
+            return None
+        levels = [each.value for each in point.levels]
+        if not levels:
+            raise ValueError("a level is needed")
+        return {"x": point.x, "name": point.name, "levels": levels}
+
+    def process_result_value(self, value: Any, _dialect: sa.Dialect) -> Point:
+        return Point(value["x"], value["name"], [Level(each) for each in value["levels"]])
+
+
+def test_a_type_gets_objects_of_the_class_that_its_annotations_name(new_database: Any) -> None:
+    metadata = sa.MetaData()
+    table = sa.Table(
+        "t",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("point", Stored, nullable=False),
+    )
+    engine = new_database(metadata)
+    fill_tables(engine, metadata, rows=3)
+    with engine.connect() as connection:
+        points = connection.scalars(sa.select(table.c.point)).all()
+    assert len({point.x for point in points}) == 3
+    assert all(point.name == "here" and len(point.levels) == 1 for point in points)
+
+
+def test_a_nullable_foreign_key_is_null_where_a_unique_key_has_no_more_parents(
+    new_database: Any,
+) -> None:
+    metadata = sa.MetaData()
+    sa.Table("parents", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    table = sa.Table(
+        "children",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("parent_id", sa.ForeignKey("parents.id"), unique=True),
+    )
+    engine = new_database(metadata)
+    filled = fill_tables(engine, metadata, rows={"parents": 3, "children": 7})
+    assert filled.rows["children"] == 7
+    with engine.connect() as connection:
+        parents = connection.scalars(sa.select(table.c.parent_id)).all()
+    assert sorted(parents, key=str) == [1, 2, 3, *[None] * 4]
 
 
 def test_types_get_values_that_they_take_and_give_back(new_database: Any) -> None:

@@ -17,10 +17,10 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql.sqltypes import _Binary
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from querygrowth.tables.annotated_values import annotated_enums, annotated_values
 from querygrowth.tables.condition_values import Bounds
 from querygrowth.tables.decorated_types import (
     SAMPLES,
-    annotated_enums,
     listed_choices,
     stored_form,
     through,
@@ -340,6 +340,8 @@ class ValueSource:
     ) -> Iterator[Callable[[], Make]]:
         for listed in (*listed_choices(kind), *annotated_enums(kind)):
             yield lambda listed=listed: self._listed(listed)  # type: ignore[misc]
+        for make in annotated_values(kind):
+            yield lambda make=make: lambda n, _chance: make(n)  # type: ignore[misc]
         yield lambda: self._maker(inner, dialect)
         for other in (
             types.Uuid(),

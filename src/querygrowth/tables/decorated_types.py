@@ -4,8 +4,7 @@ import datetime as dt
 import enum
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from sqlalchemy import Dialect, types
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -54,7 +53,7 @@ def through(
         raise ValueError("it stores more than the column holds")
     if type(kind).process_result_value is not TypeDecorator.process_result_value:
         # What a driver hands back for these is what it was sent. Other classes depend on it.
-        known = isinstance(inner, types.String | types.Integer | types.LargeBinary)
+        known = isinstance(inner, types.String | types.Integer | types.LargeBinary | types.JSON)
         kind.process_result_value(sent if known else value, dialect)
 
 
@@ -82,14 +81,3 @@ def listed_choices(kind: Any) -> Iterator[list[object]]:
         elif isinstance(value, list | tuple) and value:
             pairs = all(isinstance(each, tuple) and len(each) == 2 for each in value)
             yield [each[0] for each in value] if pairs else [*value]
-
-
-def annotated_enums(kind: TypeDecorator[Any]) -> Iterator[list[object]]:
-    """The members of enums that the annotations of a type name."""
-    with suppress(Exception):  # annotations of the user may name what exists for checkers alone
-        hints = get_type_hints(type(kind).process_bind_param)
-        bases = getattr(type(kind), "__orig_bases__", ())
-        for each in (hints.get("value"), *(part for base in bases for part in get_args(base))):
-            for one in (each, *get_args(each)):
-                if isinstance(one, type) and issubclass(one, enum.Enum) and len(one):
-                    yield [*one]

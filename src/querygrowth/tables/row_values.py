@@ -220,10 +220,29 @@ class RowMaker:
             return None
         for key in self.rules.unique:
             value = self._checks.unique_value(key, row)
-            if value is not None and value in self.taken[key]:
+            if value is not None and value in self.taken[key] and not self._unkey(key, row, fixed):
                 self.blame[f"{key} has no more values"] += 1
                 return None
         return row
+
+    def _unkey(self, key: UniqueKey, row: dict[str, object], fixed: Mapping[str, object]) -> bool:
+        """Take a row out of a unique key that has its values already: NULL is equal to no other."""
+        for foreign in self.parents:
+            empty = [
+                each
+                for each in foreign.columns
+                if each in key.columns and each not in fixed and self.rules.columns[each].nullable
+            ]
+            if not foreign.nullable or not empty:
+                continue
+            tried = {**row, **dict.fromkeys(empty)}
+            if (
+                self._checks.unique_value(key, tried) is None
+                and self._checks.repair(tried, (), 0, self.chance) is None
+            ):
+                row.update(tried)
+                return True
+        return False
 
     def _choose(self, n: int, row: dict[str, object], fixed: Mapping[str, object]) -> bool:
         """Choose parents and listed values. The numbers count through all combinations."""
