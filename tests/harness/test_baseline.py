@@ -1,6 +1,9 @@
 """Baseline: a rise in any exact count fails, a fall asks to tighten."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -192,6 +195,22 @@ def test_the_baseline_of_this_repository_accepts_one_query_for_each_table() -> N
     accepted = load_baseline(Path("fixtures/baseline.json"))
     assert len({each.table for each in accepted.shapes}) == 12
     assert all(each.counts == (1, 1, 1) and each.slope == 0 for each in accepted.shapes)
+
+
+def test_the_exporter_costs_what_the_baseline_of_this_repository_accepts() -> None:
+    # Another order of sets in each process: exact counts must not depend on it.
+    printed = []
+    for seed in "15":
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", "baseline"],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        printed.append(done.stdout)
+    assert printed[0] == printed[1]
 
 
 @pytest.mark.parametrize(

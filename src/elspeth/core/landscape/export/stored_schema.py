@@ -102,8 +102,9 @@ class StoredTable:
     key: str
     name: str
     columns: Sequence[StoredColumn]
-    linked: frozenset[tuple[str, str]] = frozenset()
-    unique: frozenset[frozenset[str]] = frozenset()
+    # Sequences, since the work of an export is counted: a set has another order in every process.
+    linked: Sequence[tuple[str, str]] = ()
+    unique: Sequence[frozenset[str]] = ()
     is_view: bool = False
     is_part: bool = False
     is_foreign: bool = False
@@ -166,12 +167,12 @@ def _read_sqlite(cursor: Any) -> StoredSchema:
             StoredColumn(column[1], column[2] or "", _KEPT_BY_AFFINITY[_affinity(column[2] or "")])
             for column in rows(f"PRAGMA main.table_xinfo({literal})")
         ]
-        linked = frozenset(
+        linked = tuple(
             (str(row[3]), str(row[2]).lower())
             for row in rows(f"PRAGMA main.foreign_key_list({literal})")
         )
         key = name.lower()
-        unique = frozenset(_sqlite_unique(rows, literal))
+        unique = tuple(_sqlite_unique(rows, literal))
         tables[key] = StoredTable(
             key, quoted(name), columns, linked, unique, is_view=kind == "view"
         )
@@ -232,7 +233,7 @@ def _read_postgresql(cursor: Any) -> StoredSchema:
             for *_, column, type_name, category, _, _ in rows
             if column is not None
         ]
-        linked = frozenset(
+        linked = tuple(
             (column, keys[target])
             for *_, column, _, _, targets, _ in rows
             for target in targets
@@ -243,7 +244,7 @@ def _read_postgresql(cursor: Any) -> StoredSchema:
             quoted(name) if is_visible else f"{quoted(namespace)}.{quoted(name)}",
             columns,
             linked,
-            frozenset(frozenset(str(each).split(",")) for each in rows[0][-1] or ()),
+            tuple(frozenset(str(each).split(",")) for each in rows[0][-1] or ()),
             is_view=kind not in _POSTGRESQL_TABLES,
             is_part=bool(is_part),
             is_foreign=kind == "f",
