@@ -237,6 +237,21 @@ def _raced(results: Results, race: Race | None, directory: Path, on_step: OnStep
     def tell(pairing: Pairing, limit: int) -> None:
         on_step(f"racing {race.base.name}: {pairing.wall.ratio:.3f} after {pairing.rounds}")
 
-    pairing = run_race(race, directory, tell)
+    try:
+        pairing = run_race(race, directory, tell)
+    except ExportFailedError as error:
+        # A base that fails or needs minutes is no fault of the change that is judged.
+        if error.verdict.subject != race.probe(race.base, "base").label:
+            raise
+        seen = f"not raced: {error.verdict.subject}: {error.verdict.seen}"
+        expected = f"not slower than {race.base.name}"
+        unknown = Verdict(
+            "speed",
+            Outcome.INCONCLUSIVE,
+            expected,
+            seen,
+            next_step="a base whose export ends, or fewer --rows",
+        )
+        return replace(results, judgements=(*results.judgements, Judgement(Topic.SPEED, unknown)))
     judgement = Judgement(Topic.SPEED, pairing.verdict())
     return replace(results, pairing=pairing, judgements=(*results.judgements, judgement))

@@ -323,6 +323,26 @@ def test_an_export_that_crashes_late_is_a_failure_of_a_report_with_all_else(
     assert Path("out/report.md").exists()
 
 
+@pytest.mark.parametrize(("arguments", "code"), [((), 0), (("--nightly",), 1)])
+def test_a_base_that_does_not_end_leaves_the_speed_undecided(
+    ran: Callable[..., SimpleNamespace],
+    passing_parts: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: int,
+) -> None:
+    def hang(*_: object) -> None:
+        raise ExportFailedError("base main", "it did not end within 60 s", timed_out=True)
+
+    monkeypatch.setattr(gate, "run_race", hang)
+    said, results = decided(ran, "--base", "main", *arguments)
+    assert said.code == code
+    (speed,) = (each.verdict for each in results.judgements if each.topic is Topic.SPEED)
+    assert speed.outcome is Outcome.INCONCLUSIVE
+    assert speed.seen == "not raced: base main: it did not end within 60 s"
+    assert not results.failures
+
+
 @pytest.mark.parametrize(
     ("option", "content"),
     [("--baseline", "{}"), ("--targets", ""), ("--results", "{}")],
