@@ -25,6 +25,7 @@ from elspeth.core.error_text import explain_failure
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.attestation import check_attestation
 from elspeth.core.landscape.counts import count_records
+from elspeth.core.landscape.exporter import searching_orphans_once
 from elspeth.core.landscape.output.lock import ExportInProgressError, target_lock
 from elspeth.core.landscape.output.publish import CSV_NAMES
 from elspeth.core.landscape.verification.read import read_records
@@ -92,6 +93,7 @@ class SeveralExports:
         with (
             stop_on_signals(timeout_seconds=options.timeout_seconds) as opened,
             reading_database(self.database_url, opened, leave_out=self.form.leave_out) as db,
+            searching_orphans_once(),
             ExitStack() as resources,
         ):
             # Taken once, and only if there is something to export: a folder in which all is there

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from elspeth.contracts.errors import CorruptAuditDataError
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
 from elspeth.core.landscape.export.integrity import locate
-from elspeth.core.landscape.export.orphans import Orphan, find_orphans
+from elspeth.core.landscape.export.orphans import Orphan, find_orphans, searching_orphans_once
 from elspeth.core.landscape.export.record_types import primary_key_columns
 from elspeth.core.landscape.schema import (
     batch_members_table,
@@ -21,6 +21,7 @@ from elspeth.core.landscape.schema import (
     tokens_table,
 )
 from elspeth.core.landscape.verification.verify import verify
+from querygrowth.log import count_queries
 
 NOT_UTF8_TEXT = "CAST(x'ff' AS TEXT)"
 
@@ -228,7 +229,7 @@ def test_an_orphan_that_comes_between_two_exports_of_one_engine_is_refused(
     by: str, file: Path, tmp_path: Path
 ) -> None:
     """The second export relies on the search of the first only while nothing has changed."""
-    with LandscapeDB(f"sqlite:///{file}") as db:
+    with LandscapeDB(f"sqlite:///{file}") as db, searching_orphans_once():
         exporter = LandscapeExporter(db, KEY)
         exporter.write_jsonl("run-1", tmp_path / "first.jsonl")
         exporter.write_jsonl("run-1", tmp_path / "second.jsonl")
@@ -248,3 +249,13 @@ def test_an_orphan_that_comes_between_two_exports_of_one_engine_is_refused(
             raw.close()
         with pytest.raises(CorruptAuditDataError, match="is not among the"):
             exporter.write_jsonl("run-1", tmp_path / "third.jsonl")
+
+
+def test_every_export_of_one_engine_sends_the_same_queries(file: Path) -> None:
+    with LandscapeDB(f"sqlite:///{file}") as db:
+        counts = []
+        for _ in range(3):
+            with count_queries(db.engine) as queries:
+                list(LandscapeExporter(db, KEY).export_run("run-1", sign=True))
+            counts.append(queries.total)
+    assert len(set(counts)) == 1

@@ -13,7 +13,11 @@ from sqlalchemy import Float
 
 from elspeth.core.compression import Compression
 from elspeth.core.landscape.export.exporter import RunExporter
-from elspeth.core.landscape.export.orphans import AcceptOrphan, Orphan
+from elspeth.core.landscape.export.orphans import (
+    AcceptOrphan,
+    Orphan,
+    searching_orphans_once,
+)
 from elspeth.core.landscape.export.parallel import ParallelExportError
 from elspeth.core.landscape.export.record_types import Record
 from elspeth.core.landscape.output.atomic import parts_folder_beside
@@ -35,7 +39,13 @@ _FRACTIONS = {
 }
 """The fields that hold a float. No other column has one of these names."""
 
-__all__ = ["AcceptOrphan", "LandscapeExporter", "Orphan", "ParallelExportError"]
+__all__ = [
+    "AcceptOrphan",
+    "LandscapeExporter",
+    "Orphan",
+    "ParallelExportError",
+    "searching_orphans_once",
+]
 
 
 class LandscapeExporter(RunExporter):

@@ -7,6 +7,8 @@ references lead to.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -51,6 +53,8 @@ from elspeth.core.landscape.schema import (
 # searched for missing runs. `info` belongs to the driver's connection, like the counters that the
 # states consist of.
 _WITHOUT_ORPHANS = "landscape state without orphans"
+# Only where somebody asks for it: elsewhere every export sends the same queries.
+_searches_once: ContextVar[bool] = ContextVar("one search of orphans", default=False)
 
 # By column of a child through which an export reaches it: the key of the parent.
 _PARENTS: Mapping[Column[Any], Column[Any]] = MappingProxyType(
@@ -150,20 +154,33 @@ def refuse_rows_without_run(
 def _may_have_orphans(
     connection: Connection, parents: Mapping[Column[Any], Column[Any]], left_out: LeftOut
 ) -> bool:
-    # The usual cost is one query on indexes, 3 % of an export of 2.3 million records. It reads the
-    # keys of the whole database, so exports of many runs would cost the square of their number.
-    state = database_state(connection)
+    # The usual cost is one query on indexes, 3 % of an export of 2.3 million records.
+    state = database_state(connection) if _searches_once.get() else None
+    found_none: dict[bool, Any] = connection.info.setdefault(_WITHOUT_ORPHANS, {})
     searched = None if state is None else (state, dict(left_out.parents))
-    found_none: dict[Any, Any] = connection.info.setdefault(_WITHOUT_ORPHANS, {})
-    search = parents is _RUNS
-    if searched is not None and found_none.get(search) == searched:
+    for_runs = parents is _RUNS
+    if searched is not None and found_none.get(for_runs) == searched:
         return False
     if _foreign_keys_hold(connection, parents):
         return False
     if _has_orphans(connection, parents, left_out):
         return True
-    found_none[search] = searched
+    found_none[for_runs] = searched
     return False
+
+
+@contextmanager
+def searching_orphans_once() -> Iterator[None]:
+    """Let the exports of a block search an SQLite database once, and again when it has changed.
+
+    The search reads the keys of the whole database: for exports of many runs it would cost the
+    square of their number.
+    """
+    token = _searches_once.set(True)
+    try:
+        yield
+    finally:
+        _searches_once.reset(token)
 
 
 def _report(orphans: Iterator[Orphan], accept: AcceptOrphan | None) -> None:
