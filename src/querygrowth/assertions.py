@@ -179,7 +179,7 @@ def fixture_names(engine: object) -> tuple[object, ...]:
     return tuple(engine) if isinstance(engine, list | tuple) and engine else (engine,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class QueryCounter:
     """Counts and judges for one test.
 
@@ -194,6 +194,10 @@ class QueryCounter:
     site: CallSite
     project: Project
     default_scales: Scales | None
+
+    def __repr__(self) -> str:
+        # pytest shows the fixtures of a failed test, and more than a name would hide the verdict.
+        return f"QueryCounter({self.subject!r})"
 
     @contextmanager
     def count(
