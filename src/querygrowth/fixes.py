@@ -5,6 +5,7 @@ lookup in a loop, the bulk form of a write. `querygrowth.growth_verdicts` shows 
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,9 @@ _OF_SHAPES: Mapping[str, Callable[[ShapeActivity | Origin], int]] = {
 _COMPREHENSION = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 _SHOWN_CALLERS = 3
 _SHOWN_CHARACTERS = 160
+_SHOWN_ORIGINS = 3
+# The part of the largest rise from which that of another line is shown.
+_SHOWN_PART = 0.1
 # `column = ?` and `? = column`, as SQLAlchemy and users write a comparison with a value.
 _KEYS = re.compile(r"""([\w."`\[\]]+) = \?|\? = ([\w."`\[\]]+)""")
 _AGGREGATE = re.compile(r"^SELECT (?:COUNT|SUM|MIN|MAX|AVG)\(", re.IGNORECASE)
@@ -84,6 +88,8 @@ def risen_shapes(
 ) -> Sequence[ShapeActivity]:
     """All shapes as the largest scale that sends them shows them, with the cause of their rise.
 
+    Their `origins` are those of the rise.
+
     Args:
         activities: The activities at rising scales.
         measure: What rises, if not the number of queries.
@@ -91,20 +97,19 @@ def risen_shapes(
     last = {sent.shape: sent for act in activities for sent in act.shapes}
     first = {sent.shape: sent.origins for sent in activities[0].shapes}
     risen = {
-        shape: rise(first.get(shape, ()), sent.origins)
+        shape: [each for each in rise(first.get(shape, ()), sent.origins) if measure(each)]
         for shape, sent in last.items()
-        if sent.origins
     }
     # A shape that does not rise keeps its origins, so that the lines which it shares are known.
-    causes = causes_by_shape(
-        {
-            shape: found if any(map(measure, found)) else last[shape].origins
-            for shape, found in risen.items()
-        },
-        measure,
-    )
+    known = {shape: risen[shape] or sent.origins for shape, sent in last.items() if sent.origins}
+    causes = causes_by_shape(known, measure)
     return [
-        replace(sent, cause=causes[shape], site=causes[shape].site) if shape in causes else sent
+        replace(
+            sent,
+            cause=causes.get(shape, sent.cause),
+            site=causes[shape].site if shape in causes else sent.site,
+            origins=tuple(risen[shape]),
+        )
         for shape, sent in last.items()
     ]
 
@@ -202,6 +207,24 @@ def _evidence(sent: ShapeActivity) -> Iterator[str]:
         yield f"{load.owner} loaded at: {parents.site}"
     if len(cause.chain) > 1:
         yield callers_line(cause.chain)
+    yield from _further_origins(sent)
+
+
+def _further_origins(sent: ShapeActivity) -> Iterator[str]:
+    """Yield the other lines, and relationships, whose queries of this shape rise too."""
+    sums: Counter[tuple[CallSite | None, str]] = Counter()
+    for each in sent.origins:
+        load = each.cause.load
+        sums[each.cause.site, load.relationship if load is not None else ""] += each.queries
+    cause = sent.cause
+    shown = (
+        cause.chain[0] if cause.chain else cause.site,
+        cause.load.relationship if cause.load is not None else "",
+    )
+    least = _SHOWN_PART * max(sums.values(), default=0)
+    others = [key for key, count in sums.most_common() if key != shown and count >= max(2, least)]
+    for site, relationship in others[:_SHOWN_ORIGINS]:
+        yield f"also{f' for {relationship}' if relationship else ''}{_at(site)}"
 
 
 def _attributes(load: Load) -> Sequence[str]:
