@@ -29,8 +29,8 @@ from querygrowth.causes import (
     origins_by_shape,
 )
 from querygrowth.driver import DriverTrace
-from querygrowth.log import QueryLog
 from querygrowth.query import Query
+from querygrowth.query_log import QueryLog
 from querygrowth.record import Record, TraceCounts
 from querygrowth.statements import Shape, StatementKind, first_keyword
 from querygrowth.work import VM_STEPS

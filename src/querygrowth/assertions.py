@@ -22,7 +22,8 @@ from querygrowth.first_argument import signature_of
 from querygrowth.growth import measure_growth
 from querygrowth.growth_report import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
-from querygrowth.log import QueryLog, count_queries
+from querygrowth.log import count_queries
+from querygrowth.query_log import QueryLog
 from querygrowth.table_limits import doubtful_tables, misspelt_table
 from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, require
 from querygrowth.watch import Action

@@ -7,11 +7,12 @@ from itertools import groupby
 
 from querygrowth.activity import Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
-from querygrowth.fixes import Fix, fix_of, risen_shapes, shortened
+from querygrowth.fixes import Fix, fix_of, shortened
 from querygrowth.forms import Chunk, Form, Growth
 from querygrowth.grown import Count
 from querygrowth.growth_report import AxisGrowth, table_family
 from querygrowth.orm_loads import Reason
+from querygrowth.rises import risen_shapes
 from querygrowth.trend import Trend, trend
 
 # The usual source of chunks, by their size.

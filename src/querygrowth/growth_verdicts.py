@@ -28,7 +28,7 @@ from querygrowth.contract import (
     judge_vacuity,
     number,
 )
-from querygrowth.fixes import concerned, shortened, site_of_rise
+from querygrowth.fixes import shortened
 from querygrowth.grown import (
     FURTHER_TABLES,
     STEADY_COUNTS,
@@ -51,6 +51,7 @@ from querygrowth.growth_evidence import (
     unit_of,
 )
 from querygrowth.growth_report import AxisGrowth, GrowthReport
+from querygrowth.rises import concerned, site_of_rise
 from querygrowth.table_limits import misspelt_table
 from querygrowth.trend import trend
 from querygrowth.verdict import GROWTH, Outcome, Verdict, judge
@@ -124,31 +125,46 @@ def _along_one_axis(
     """For a failure along each axis, the one to report: one, if the same queries grow along both.
 
     More rows of an association table need more of its parents, so that one lazy load grows with
-    both tables.
+    both tables. The axis of the parents is reported, or that with the steepest growth.
     """
-    failed = [n for n, verdict in enumerate(grown) if verdict.failed and growing[n]]
+    # Queries without a line may have several causes.
+    left = {
+        n: {each.key: each for each in growing[n]}
+        for n, verdict in enumerate(grown)
+        if verdict.failed and growing[n] and all(each.site for each in growing[n])
+    }
 
-    def rank(n: int) -> tuple[int, bool, float]:
+    def rank(n: int) -> tuple[bool, float]:
         worst, load = growing[n][0], growing[n][0].sent.cause.load
         parents = load is not None and load.needs_table == axes[n].axis
-        return len(growing[n]), parents, worst.trend.counts[-1] / worst.trend.scales[-1]
+        return parents, worst.trend.counts[-1] / worst.trend.scales[-1]
 
-    kept: dict[int, list[str]] = {}
-    reported = {}
-    for n in sorted(failed, key=rank, reverse=True):
-        keys = [each.key for each in growing[n]]
-        first = next((m for m in kept if {*keys} <= {each.key for each in growing[m]}), n)
-        # Queries without a line may have several causes.
-        reported[n] = first if all(each.site for each in growing[n]) else n
-        lines = kept.setdefault(reported[n], [])
-        if reported[n] != n:
-            counts = ", ".join(map(str, growing[n][0].trend.counts))
-            scales = ", ".join(map(str, axes[n].scales))
-            lines.append(f"the same queries grew with {axes[n].axis} ({scales}): {counts}")
+    also: defaultdict[int, list[str]] = defaultdict(list)
+    reported = {n: n for n in range(len(grown))}
+    for n in sorted(left, key=rank):
+        mine = left.pop(n)
+        found = {key: [m for m in left if key in left[m]] for key in mine}
+        if not all(found.values()):
+            left[n] = mine
+            continue
+        owners = {key: max(others, key=rank) for key, others in found.items()}
+        reported[n] = owners[growing[n][0].key]
+        for key, owner in owners.items():
+            counts, scales = mine[key].trend.counts, mine[key].trend.scales
+            also[owner].append(
+                f"the same queries grew with {axes[n].axis} ({_listed(scales)}): {_listed(counts)}"
+            )
+    # An axis that took the place of another may have been replaced in its turn.
+    while any(reported[m] != m for m in reported.values()):
+        reported = {n: reported[m] for n, m in reported.items()}
     return {
-        grown[n]: replace(grown[m], evidence=(*grown[m].evidence, *kept[m]))
+        grown[n]: replace(grown[m], evidence=(*grown[m].evidence, *also[m]))
         for n, m in reported.items()
     }
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _by_cause(failed: Sequence[Verdict], grown: Sequence[Verdict]) -> tuple[Verdict, ...]:
