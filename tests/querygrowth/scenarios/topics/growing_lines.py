@@ -141,6 +141,18 @@ def _names_of_all(connection: Connection) -> list[str | None]:
     return [_first_name(connection, number) for number in ids]
 
 
+def _sent(connection: Connection, number: int | None) -> list[str | None]:
+    statement = select(Author.name) if number is None else select(Tag.name).where(Tag.id == number)
+    return list(connection.scalars(statement))
+
+
+def through_a_wrapper(engine: Engine) -> list[object]:
+    with engine.connect() as connection:
+        found = [_sent(connection, 0) for _ in range(_MANY)]
+        names = _sent(connection, None)
+        return [*found, *(_sent(connection, number) for number in range(len(names)))]  # grows
+
+
 def through_no_loop(engine: Engine) -> list[str | None]:
     with engine.connect() as connection:
         found = [_first_name(connection, 0) for _ in range(_MANY)]
@@ -284,6 +296,12 @@ PAIRS = (
         through_no_loop,
         "called by: .*_names_of_all",
         place="# of one",
+    ),
+    _pair(
+        "one statement in a wrapper of all queries",
+        through_a_wrapper,
+        through_no_loop,
+        "a loop that queries tags",
     ),
     _pair(
         "INSERT at two lines", inserts_at_two_lines, inserts_in_bulk, "INSERT on tags", writes=True
