@@ -1,6 +1,6 @@
 """Record the statements of one SQLAlchemy engine, through SQLAlchemy's public events.
 
-`Recording` holds the listeners. `querygrowth.log` interprets what they record.
+`Recording` holds the listeners. `querygrowth.query_log` interprets what they record.
 """
 
 import sys
