@@ -90,7 +90,7 @@ class Observation:
             for each in self.activity.shapes
         )
         sites = {name: relative(site) for name, site in self.activity.sites.items()}
-        activity = replace(self.activity, shapes=shapes, sites=sites, cursor_fetches=0)
+        activity = replace(self.activity, shapes=shapes, sites=sites, causes={}, cursor_fetches=0)
         return replace(self, activity=activity)
 
 

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from querygrowth.growth import measure_growth
     from querygrowth.growth_report import AxisGrowth, GrowthReport
     from querygrowth.growth_verdicts import judge_growth
-    from querygrowth.log import QueryLog, count_queries
+    from querygrowth.log import count_queries
     from querygrowth.query import Query
+    from querygrowth.query_log import QueryLog
     from querygrowth.rewrites import (
         InconclusiveError,
         SameResults,
@@ -94,8 +95,9 @@ _MODULES = {
     "growth": ("measure_growth",),
     "growth_report": ("AxisGrowth", "GrowthReport"),
     "growth_verdicts": ("judge_growth",),
-    "log": ("QueryLog", "count_queries"),
+    "log": ("count_queries",),
     "query": ("Query",),
+    "query_log": ("QueryLog",),
     "rewrites": ("InconclusiveError", "SameResults", "assert_same_results", "compare_results"),
     "statements": ("Shape", "StatementKind"),
     "suite.allowed": ("allow_queries",),

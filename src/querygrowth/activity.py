@@ -5,7 +5,7 @@ come from another process. `querygrowth.contract` and `querygrowth.growth_verdic
 """
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from querygrowth.action_result import (
@@ -19,14 +19,18 @@ from querygrowth.call_sites import CallSite
 from querygrowth.causes import (
     Cause,
     CountCause,
-    cause_of_bypasses,
-    cause_of_session_statements,
+    CountCauses,
+    Origin,
     causes_by_shape,
-    commonest_cause,
+    causes_of_blocks,
+    causes_of_bypasses,
+    causes_of_session_statements,
+    largest_rise,
+    origins_by_shape,
 )
 from querygrowth.driver import DriverTrace
-from querygrowth.log import QueryLog
 from querygrowth.query import Query
+from querygrowth.query_log import QueryLog
 from querygrowth.record import Record, TraceCounts
 from querygrowth.statements import Shape, StatementKind, first_keyword
 from querygrowth.work import VM_STEPS
@@ -58,6 +62,7 @@ class ShapeActivity:
         continued: How many of its queries SQLAlchemy sent because it split a bulk INSERT or an
             eager load.
         empty: How many of its queries fetched no row.
+        origins: Its queries by the lines that sent them.
     """
 
     shape: Shape
@@ -72,6 +77,7 @@ class ShapeActivity:
     rows_sent: int = 0
     continued: int = 0
     empty: int = 0
+    origins: tuple[Origin, ...] = ()
 
     @classmethod
     def named(
@@ -107,6 +113,7 @@ class Activity:
             and `OTHER_STATEMENTS`, of the bypasses (`BYPASSES`) and of the work, by that name,
             where it is known.
         concerns: The table and the statement at these lines in words, by the same names.
+        causes: All causes of these counts, and the number of each.
         other_shapes: The statements that define or maintain (CREATE, EXPLAIN, COPY), by shape.
         characters: Characters of all texts in a result that is a collection.
         figures: The sum of all numbers in such a result, also of those in its texts.
@@ -126,6 +133,7 @@ class Activity:
     work: Mapping[str, int] = field(default_factory=dict)
     sites: Mapping[str, CallSite] = field(default_factory=dict)
     concerns: Mapping[str, str] = field(default_factory=dict)
+    causes: Mapping[str, CountCauses] = field(default_factory=dict)
     other_shapes: tuple[ShapeActivity, ...] = ()
     result: ResultKind = ResultKind.RECORDS
     characters: int = 0
@@ -196,13 +204,11 @@ def activity_of(
     """
     statements = log.statements
     queries = [sent for sent in statements if sent.kind is StatementKind.QUERY]
-    causes = causes_by_shape(queries)
-    shapes = _by_shape(queries, causes)
-    counts = {
-        name: cause
-        for name, cause in _causes_of_counts(log, statements, shapes, trace).items()
-        if cause is not None
-    }
+    shapes = _by_shape(queries)
+    causes = _causes_of_counts(log, statements, shapes, trace)
+    sites = {sent.shape.text: sent.site for sent in shapes}
+    commonest = {name: largest_rise({}, each, sites) for name, each in causes.items()}
+    counts = {name: cause for name, cause in commonest.items() if cause is not None}
     others = [sent for sent in statements if sent.kind is StatementKind.OTHER]
     return Activity(
         shapes=shapes,
@@ -222,7 +228,8 @@ def activity_of(
         concerns={
             name: f"{cause.table}: {cause.text}" for name, cause in counts.items() if cause.text
         },
-        other_shapes=_by_shape(others, causes_by_shape(others)),
+        causes=causes,
+        other_shapes=_by_shape(others),
         result=result_kind(result),
         characters=characters_in(result),
         figures=figures_in(result),
@@ -240,7 +247,9 @@ def activity_of_record(record: Record) -> Activity:
     )
 
 
-def _by_shape(queries: Iterable[Query], causes: Mapping[Shape, Cause]) -> tuple[ShapeActivity, ...]:
+def _by_shape(queries: Sequence[Query]) -> tuple[ShapeActivity, ...]:
+    origins = origins_by_shape(queries)
+    causes = causes_by_shape(origins)
     groups: defaultdict[Shape, list[Query]] = defaultdict(list)
     for query in queries:
         groups[query.shape].append(query)
@@ -262,6 +271,7 @@ def _by_shape(queries: Iterable[Query], causes: Mapping[Shape, Cause]) -> tuple[
             rows_sent=sum(map(_rows_sent, group)),
             continued=sum(query.continued for query in group),
             empty=sum(not query.rows_fetched for query in group),
+            origins=tuple(origins[shape]),
         )
         for shape, group in groups.items()
     )
@@ -272,9 +282,8 @@ def _causes_of_counts(
     statements: Sequence[Query],
     shapes: Sequence[ShapeActivity],
     trace: DriverTrace | TraceCounts | None,
-) -> Mapping[str, CountCause | None]:
-    """What caused most of the counts other than queries, by their names."""
-    sites = {sent.shape: sent.site for sent in shapes}
+) -> Mapping[str, CountCauses]:
+    """What caused the counts other than queries, by their names."""
     others = [sent for sent in statements if sent.kind is StatementKind.OTHER]
     transactions: defaultdict[int, list[Query]] = defaultdict(list)
     checkouts: defaultdict[int, list[Query]] = defaultdict(list)
@@ -286,14 +295,14 @@ def _causes_of_counts(
             checkouts[statement.checkout].append(statement)
     busiest = max(shapes, key=lambda sent: sent.steps, default=None)
     return {
-        TRANSACTIONS: commonest_cause(transactions.values(), log.empty_transactions, sites),
-        CHECKOUTS: commonest_cause(checkouts.values(), log.empty_checkouts, sites),
-        SESSION_STATEMENTS: cause_of_session_statements(statements),
-        OTHER_STATEMENTS: commonest_cause([[sent] for sent in others], (), {}),
-        BYPASSES: cause_of_bypasses(trace.bypass_causes if trace else (), log.dialect),
-        VM_STEPS: CountCause(busiest.site, busiest.shape.table, busiest.shape.text)
+        TRANSACTIONS: causes_of_blocks(transactions.values(), log.empty_transactions),
+        CHECKOUTS: causes_of_blocks(checkouts.values(), log.empty_checkouts),
+        SESSION_STATEMENTS: causes_of_session_statements(statements),
+        OTHER_STATEMENTS: causes_of_blocks([[sent] for sent in others], ()),
+        BYPASSES: causes_of_bypasses(trace.bypass_causes if trace else (), log.dialect),
+        VM_STEPS: {CountCause(busiest.site, busiest.shape.table, busiest.shape.text): busiest.steps}
         if busiest is not None and busiest.steps
-        else None,
+        else {},
     }
 
 

@@ -6,9 +6,9 @@ plugin that needs SQLAlchemy; the plugin imports this module when a test first c
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
@@ -22,7 +22,8 @@ from querygrowth.first_argument import signature_of
 from querygrowth.growth import measure_growth
 from querygrowth.growth_report import GrowthReport
 from querygrowth.growth_verdicts import judge_growth
-from querygrowth.log import QueryLog, count_queries
+from querygrowth.log import count_queries
+from querygrowth.query_log import QueryLog
 from querygrowth.table_limits import doubtful_tables, misspelt_table
 from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, require
 from querygrowth.watch import Action
@@ -179,7 +180,7 @@ def fixture_names(engine: object) -> tuple[object, ...]:
     return tuple(engine) if isinstance(engine, list | tuple) and engine else (engine,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class QueryCounter:
     """Counts and judges for one test.
 
@@ -195,13 +196,16 @@ class QueryCounter:
     project: Project
     default_scales: Scales | None
 
-    @contextmanager
+    def __repr__(self) -> str:
+        # pytest shows the fixtures of a failed test, and more than a name would hide the verdict.
+        return f"QueryCounter({self.subject!r})"
+
     def count(
         self,
         *sources: object,
         contract: QueryContract | None = None,
         keep_parameters: bool = False,
-    ) -> Iterator[QueryLog]:
+    ) -> AbstractContextManager[QueryLog]:
         """Count inside the block. With a contract, judge at its end, unless the block raised.
 
         Args:
@@ -218,14 +222,9 @@ class QueryCounter:
         Warns:
             InconclusiveWarning: It is not known whether a table exists that the contract names.
         """
-        __tracebackhide__ = True  # the failing line is the test's
         check_contract(contract)
-        with count_queries(*sources, keep_parameters=keep_parameters, project=self.project) as log:
-            yield log
-        if contract is not None:
-            verdicts = self.judge(log, contract)
-            require(verdicts)
-            warn_of_inconclusive(verdicts)
+        counted = count_queries(*sources, keep_parameters=keep_parameters, project=self.project)
+        return counted if contract is None else _JudgedBlock(self, counted, contract)
 
     def judge(self, log: QueryLog, contract: QueryContract) -> tuple[Verdict, ...]:
         """Judge the queries of a test. A test without any breaks every contract but a total of 0.
@@ -283,6 +282,32 @@ class QueryCounter:
         if arguments.get("scales") is None:
             arguments["scales"] = self.default_scales or DEFAULT_SCALES
         return assert_query_growth(action, populate, **{"project": self.project, **arguments})
+
+
+@dataclass(frozen=True)
+class _JudgedBlock(AbstractContextManager[QueryLog]):
+    """A counted block that is judged at its end.
+
+    No generator with `contextmanager`, since a failure would show the code of contextlib.
+    """
+
+    counter: QueryCounter
+    counted: AbstractContextManager[QueryLog]
+    contract: QueryContract
+    logs: list[QueryLog] = field(default_factory=list)
+
+    def __enter__(self) -> QueryLog:
+        __tracebackhide__ = True
+        self.logs.append(self.counted.__enter__())
+        return self.logs[-1]
+
+    def __exit__(self, *error: Any) -> None:
+        __tracebackhide__ = True  # the failing line is the test's
+        self.counted.__exit__(*error)
+        if error[0] is None:
+            verdicts = self.counter.judge(self.logs.pop(), self.contract)
+            require(verdicts)
+            warn_of_inconclusive(verdicts)
 
 
 def _check_named(unnamed: Sequence[object], arguments: Mapping[str, object]) -> None:

@@ -7,7 +7,7 @@ statements, which costs more than to count them, and no contract is built.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from querygrowth.log import QueryLog
+from querygrowth.query_log import QueryLog
 from querygrowth.statements import StatementKind
 
 

@@ -239,7 +239,9 @@ def distinct_sites(chains: Mapping[Key, Sequence[CallSite]]) -> Mapping[Key, Cal
     """
     # Code that sends everything through one function has a single call site for all its queries.
     # The line that distinguishes them is further out.
-    shared = Counter((site.path, site.line) for chain in chains.values() for site in set(chain))
+    # Before CPython 3.12 a comprehension and its function are two callers at one line.
+    lines = ({(site.path, site.line) for site in chain} for chain in chains.values())
+    shared = Counter(line for each in lines for line in each)
     return {
         statement: next((site for site in chain if shared[site.path, site.line] == 1), chain[0])
         for statement, chain in chains.items()

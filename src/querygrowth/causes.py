@@ -1,7 +1,7 @@
 """Find what caused the statements of one action: lines, callers, and where parents were loaded."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -51,18 +51,100 @@ class Cause:
     parents: Parents | None = None
 
 
-def causes_by_shape(queries: Sequence[Query]) -> Mapping[Shape, Cause]:
-    """The cause of most queries of each shape."""
-    groups: defaultdict[Shape, list[Query]] = defaultdict(list)
+@dataclass(frozen=True)
+class Origin:
+    """Queries of one shape that were sent for the same reason through the same lines.
+
+    Attributes:
+        cause: Why and from where, with the nearest line as its `site`.
+        queries: Their number.
+        rows_fetched: The rows that they fetched.
+        steps: The steps of SQLite's machine that they took, if they were counted.
+    """
+
+    cause: Cause
+    queries: int
+    rows_fetched: int = 0
+    steps: int = 0
+
+
+Origins = Mapping[Shape, Sequence[Origin]]
+
+
+def origins_by_shape(queries: Sequence[Query]) -> Origins:
+    """The origins of the queries of each shape, in order of their first query."""
+    parents = parents_by_number(queries)
+    groups: defaultdict[Shape, defaultdict[Cause, list[Query]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for query in queries:
-        groups[query.shape].append(query)
+        loaded_with = parents.get(query.number)
+        cause = Cause(query.site, query.callers, query.entry, query.load, loaded_with)
+        groups[query.shape][cause].append(query)
+    return {
+        shape: [
+            Origin(
+                cause,
+                len(sent),
+                sum(query.rows_fetched for query in sent),
+                sum(query.steps for query in sent),
+            )
+            for cause, sent in causes.items()
+        ]
+        for shape, causes in groups.items()
+    }
+
+
+def rise(before: Sequence[Origin], after: Sequence[Origin]) -> Sequence[Origin]:
+    """What `after` has more than `before`: a line that sends as much in both is no cause of it."""
+
+    # The parents may come from another line at a larger scale, and are not compared.
+    def less(measure: Callable[[Origin], int]) -> Sequence[int]:
+        known: Counter[Cause] = Counter()
+        for each in before:
+            known[replace(each.cause, parents=None)] += measure(each)
+        rest: list[int] = []
+        for each in after:
+            cause, count = replace(each.cause, parents=None), measure(each)
+            rest.append(max(0, count - known[cause]))
+            known[cause] = max(0, known[cause] - count)
+        return rest
+
+    queries = less(lambda each: each.queries)
+    rows, steps = less(lambda each: each.rows_fetched), less(lambda each: each.steps)
+    return [
+        Origin(each.cause, *counts)
+        for each, *counts in zip(after, queries, rows, steps, strict=True)
+    ]
+
+
+def causes_by_shape(
+    origins: Origins, measure: Callable[[Origin], int] = lambda each: each.queries
+) -> Mapping[Shape, Cause]:
+    """The cause of most queries of each shape.
+
+    Args:
+        origins: The origins of its queries.
+        measure: What there has to be most of, if not of queries.
+    """
     # The commonest line of a shape, and the commonest chain through that line.
-    nearest = {shape: _commonest(query.site for query in group) for shape, group in groups.items()}
+    nearest = {
+        shape: _most((each.cause.site, measure(each)) for each in group)
+        for shape, group in origins.items()
+    }
     commonest: dict[Shape, tuple[tuple[CallSite, ...], str, Load | None]] = {}
-    for shape, group in groups.items():
-        here = (query for query in group if query.site == nearest[shape])
-        found = _commonest((query.callers, query.entry, query.load) for query in here)
+    parents: dict[Shape, Parents | None] = {}
+    for shape, group in origins.items():
+        here = [each for each in group if each.cause.site == nearest[shape]]
+        found = _most(
+            ((each.cause.chain, each.cause.entry, each.cause.load), measure(each)) for each in here
+        )
         commonest[shape] = found or ((), "", None)
+        parents[shape] = _most(
+            (each.cause.parents, measure(each))
+            for each in here
+            if each.cause.parents is not None and each.cause.load == commonest[shape][2]
+        )
     # A line in a wrapper is the nearest for all statements of the wrapper, so it explains nothing.
     # A query and what is loaded later for its objects may share a line without a wrapper.
     late = {shape for shape, (_, _, load) in commonest.items() if load is not None and load.needs}
@@ -72,14 +154,11 @@ def causes_by_shape(queries: Sequence[Query]) -> Mapping[Shape, Cause]:
             {shape: chain for shape, (chain, _, _) in commonest.items() if shape in group_of_shapes}
         )
     shapes_at = Counter((site, shape in late) for shape, site in nearest.items())
-    parents = parents_by_number(queries)
     return {
         shape: Cause(
             distinct.get(shape, site) if shapes_at[site, shape in late] > 1 else site,
             *commonest[shape],
-            parents=_commonest(
-                parents[query.number] for query in groups[shape] if query.number in parents
-            ),
+            parents=parents[shape],
         )
         for shape, site in nearest.items()
     }
@@ -135,34 +214,36 @@ class CountCause:
         site: The line; None if it is unknown.
         table: The table that is concerned; `NO_TABLE` if there is none.
         text: The normalised statement; empty if there is none.
+        chain: The user's lines that led to it, the nearest first.
     """
 
     site: CallSite | None
     table: str = NO_TABLE
     text: str = ""
+    chain: tuple[CallSite, ...] = ()
 
 
-def commonest_cause(
-    groups: Iterable[Sequence[Query]],
-    empty: Iterable[Callers],
-    sites: Mapping[Shape, CallSite | None],
-) -> CountCause | None:
-    """The cause of most transactions or checkouts.
+CountCauses = Mapping[CountCause, int]
+
+
+def causes_of_blocks(groups: Iterable[Sequence[Query]], empty: Iterable[Callers]) -> CountCauses:
+    """The causes of transactions or checkouts, and the number of each.
 
     Args:
         groups: The statements in each of them that has any.
         empty: The callers of those without a statement.
-        sites: The line that is shown for a shape.
     """
     # SQLAlchemy's events for a transaction or a checkout carry no statement. The first query inside
     # stands for it.
-    causes = [_cause_of(_first_query(group), sites) for group in groups]
-    causes += [CountCause(callers.site) for callers in empty]
-    return _commonest(causes)
+    first = map(_first_query, groups)
+    causes = [
+        CountCause(each.site, each.shape.table, each.shape.text, each.callers) for each in first
+    ]
+    return Counter([*causes, *(CountCause(callers.site) for callers in empty)])
 
 
-def cause_of_session_statements(statements: Sequence[Query]) -> CountCause | None:
-    """The cause of most session statements, with the table of the query that follows them."""
+def causes_of_session_statements(statements: Sequence[Query]) -> CountCauses:
+    """The causes of session statements, each with the table of the query that follows it."""
     causes: list[CountCause] = []
     following = NO_TABLE
     for statement in reversed(statements):
@@ -170,20 +251,45 @@ def cause_of_session_statements(statements: Sequence[Query]) -> CountCause | Non
             causes.append(CountCause(statement.site, following, statement.shape.text))
         elif statement.kind is StatementKind.QUERY:
             following = statement.shape.table
-    return _commonest(reversed(causes))
+    return Counter(reversed(causes))
 
 
-def cause_of_bypasses(
+def causes_of_bypasses(
     bypasses: Iterable[tuple[CallSite | None, str]], dialect: str
-) -> CountCause | None:
-    """The cause of most statements that went past SQLAlchemy.
+) -> CountCauses:
+    """The causes of the statements that went past SQLAlchemy, and the number of each.
 
     Args:
         bypasses: The lines that sent them, and their texts.
         dialect: SQLAlchemy's name of the dialect.
     """
-    found = _commonest(bypasses)
-    return found and CountCause(found[0], shape_of(found[1], dialect).table, found[1])
+    return {
+        CountCause(site, shape_of(text, dialect).table, text): count
+        for (site, text), count in Counter(bypasses).items()
+    }
+
+
+def largest_rise(
+    before: CountCauses, after: CountCauses, sites: Mapping[str, CallSite | None]
+) -> CountCause | None:
+    """The cause of which there is most more than before, or most if nothing is more.
+
+    Args:
+        before: The causes at a smaller scale; empty for none.
+        after: The causes at a larger scale.
+        sites: The line that is shown for the text of a shape.
+    """
+    risen = {cause: max(0, count - before.get(cause, 0)) for cause, count in after.items()}
+    counts = risen if any(risen.values()) else after
+    # Recursion makes chains longer, so that they are told apart last.
+    worst = _most((replace(cause, chain=()), count) for cause, count in counts.items())
+    chain = _most(
+        (cause.chain, count) for cause, count in counts.items() if replace(cause, chain=()) == worst
+    )
+    if worst is None or not chain:
+        return worst
+    shown = sites.get(worst.text)
+    return replace(worst, chain=chain, site=shown if shown in chain else worst.site)
 
 
 def _first_query(statements: Sequence[Query]) -> Query:
@@ -191,9 +297,9 @@ def _first_query(statements: Sequence[Query]) -> Query:
     return next(queries, statements[0])
 
 
-def _cause_of(query: Query, sites: Mapping[Shape, CallSite | None]) -> CountCause:
-    return CountCause(sites.get(query.shape) or query.site, query.shape.table, query.shape.text)
-
-
-def _commonest(values: Iterable[T]) -> T | None:
-    return next((value for value, _ in Counter(values).most_common(1)), None)
+def _most(values: Iterable[tuple[T, int]]) -> T | None:
+    """The value with the largest sum of numbers, the first of several."""
+    sums: Counter[T] = Counter()
+    for value, number in values:
+        sums[value] += number
+    return next((value for value, _ in sums.most_common(1)), None)

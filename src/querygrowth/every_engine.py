@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from querygrowth.listener import Recording, attached
+from querygrowth.listener import Recording, attached, transaction_listeners
 from querygrowth.stack import StackWalker
 
 
@@ -68,12 +68,7 @@ class EveryEngine:
         return {
             "before_cursor_execute": self._before,
             "after_cursor_execute": self._after,
-            "begin": self._begun,
-            "commit": self._committed,
-            "rollback": self._rolled_back,
-            "begin_twophase": self._begun,
-            "commit_twophase": self._committed,
-            "rollback_twophase": self._rolled_back,
+            **transaction_listeners(self._begun, self._committed, self._rolled_back),
             # The events of the pool do not say which engine they are for.
             "engine_connect": self._connected,
         }

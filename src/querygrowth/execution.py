@@ -1,6 +1,6 @@
 """One statement while it runs (`Execution`), and the cursor that counts its rows.
 
-`querygrowth.listener` makes both inside of the statement; `querygrowth.log` reads them later.
+`querygrowth.listener` makes both inside of the statement; `querygrowth.query_log` reads them later.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +44,7 @@ class RowCursor(Protocol):
 
 
 class Execution:
-    """One statement while it runs. `querygrowth.log.Query` is its readable form."""
+    """One statement while it runs. `querygrowth.query.Query` is its readable form."""
 
     # Slots and a written-out __init__, because one is created inside every statement.
     __slots__ = (

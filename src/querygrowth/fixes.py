@@ -5,23 +5,21 @@ lookup in a loop, the bulk form of a write. `querygrowth.growth_verdicts` shows 
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from querygrowth.activity import FETCHED_ROWS, Activity, ShapeActivity
+from querygrowth.activity import ShapeActivity
 from querygrowth.call_sites import CallSite
 from querygrowth.causes import Parents
 from querygrowth.orm_loads import Load, Reason
-from querygrowth.work import VM_STEPS
 
-# The counts that a shape of queries has too.
-_OF_SHAPES: Mapping[str, Callable[[ShapeActivity], int]] = {
-    FETCHED_ROWS: lambda sent: sent.rows_fetched,
-    VM_STEPS: lambda sent: sent.steps,
-}
 _COMPREHENSION = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 _SHOWN_CALLERS = 3
 _SHOWN_CHARACTERS = 160
+_SHOWN_ORIGINS = 3
+# The part of the largest rise from which that of another line is shown.
+_SHOWN_PART = 0.1
 # `column = ?` and `? = column`, as SQLAlchemy and users write a comparison with a value.
 _KEYS = re.compile(r"""([\w."`\[\]]+) = \?|\? = ([\w."`\[\]]+)""")
 _AGGREGATE = re.compile(r"^SELECT (?:COUNT|SUM|MIN|MAX|AVG)\(", re.IGNORECASE)
@@ -65,40 +63,6 @@ def fix_of(sent: ShapeActivity, *, item: str) -> Fix:
         if load is not None and load.needs
         else _lookup(sent, item),
     )
-
-
-def site_of_rise(activities: Sequence[Activity], name: str) -> CallSite | None:
-    """The line that caused most of the rise of a count, where it is known.
-
-    Args:
-        activities: The activities at rising scales.
-        name: The name of the count, as in `Activity.sites`, or `FETCHED_ROWS`.
-    """
-    risen = _largest_rise(activities, name)
-    return risen.site if risen else activities[-1].sites.get(name)
-
-
-def concerned(activities: Sequence[Activity], name: str) -> Iterator[str]:
-    """Yield the table and the statement that most of a count's rise is about, where it is known."""
-    risen = _largest_rise(activities, name)
-    known = activities[-1].concerns.get(name)
-    if risen is not None:
-        yield f"most for {risen.shape.table}: {shortened(risen.shape.text)}"
-        if len(risen.cause.chain) > 1:
-            yield callers_line(risen.cause.chain)
-    elif known:
-        yield f"most for {shortened(known)}"
-
-
-def _largest_rise(activities: Sequence[Activity], name: str) -> ShapeActivity | None:
-    """The shape whose queries caused most of the rise of fetched rows or machine steps."""
-    measure = _OF_SHAPES.get(name)
-    if measure is None:
-        return None
-    before = {sent.shape.text: measure(sent) for sent in activities[0].shapes}
-    rises = {sent: measure(sent) - before.get(sent.shape.text, 0) for sent in activities[-1].shapes}
-    most = max(rises, key=lambda sent: (rises[sent], measure(sent)), default=None)
-    return most if most is not None and measure(most) > 0 else None
 
 
 def shortened(text: str) -> str:
@@ -156,6 +120,24 @@ def _evidence(sent: ShapeActivity) -> Iterator[str]:
         yield f"{load.owner} loaded at: {parents.site}"
     if len(cause.chain) > 1:
         yield callers_line(cause.chain)
+    yield from _further_origins(sent)
+
+
+def _further_origins(sent: ShapeActivity) -> Iterator[str]:
+    """Yield the other lines, and relationships, whose queries of this shape rise too."""
+    sums: Counter[tuple[CallSite | None, str]] = Counter()
+    for each in sent.origins:
+        load = each.cause.load
+        sums[each.cause.site, load.relationship if load is not None else ""] += each.queries
+    cause = sent.cause
+    shown = (
+        cause.chain[0] if cause.chain else cause.site,
+        cause.load.relationship if cause.load is not None else "",
+    )
+    least = _SHOWN_PART * max(sums.values(), default=0)
+    others = [key for key, count in sums.most_common() if key != shown and count >= max(2, least)]
+    for site, relationship in others[:_SHOWN_ORIGINS]:
+        yield f"also{f' for {relationship}' if relationship else ''}{_at(site)}"
 
 
 def _attributes(load: Load) -> Sequence[str]:

@@ -12,6 +12,7 @@ from querygrowth.forms import Chunk, Form, Growth
 from querygrowth.grown import Count
 from querygrowth.growth_report import AxisGrowth, table_family
 from querygrowth.orm_loads import Reason
+from querygrowth.rises import risen_shapes
 from querygrowth.trend import Trend, trend
 
 # The usual source of chunks, by their size.
@@ -61,10 +62,21 @@ class GrowingQueries:
         return self.sent.site
 
     @property
+    def key(self) -> tuple[object, ...]:
+        """What queries of one cause have in common along all axes."""
+        load = self.sent.cause.load
+        relationship = load.relationship if load is not None else ""
+        return self.about, self.sent.shape.text, self.site, relationship
+
+    @property
     def chunk(self) -> Chunk | None:
         """The chunks in which it is sent; None if one of its queries is about fewer items."""
         chunk = self.trend.forms[0].chunk
         sent = self.sent
+        # A load for the attribute of one object is sent for that object, however many rows it has.
+        load = sent.cause.load
+        if load is not None and load.needs and load.reason != Reason.EAGER:
+            return None
         # A loop over every second item sends as many queries as chunks of two.
         most = max(
             sent.most_parameters, sent.rows_sent / sent.count, sent.rows_fetched / sent.count
@@ -77,7 +89,8 @@ class GrowingQueries:
         The line and the repair are left out where the verdict shows them, as it does for `worst`.
         """
         counts = ", ".join(map(str, self.trend.counts))
-        yield f"{self.about}: {counts} ({describe_trend(self.trend)})"
+        described = describe_trend(self.trend, chunks=self.chunk is not None)
+        yield f"{self.about}: {counts} ({described})"
         yield f"  {shortened(self.sent.shape.text)}"
         if self.site and self.site != shown:
             yield f"  sent from {self.site}"
@@ -97,9 +110,7 @@ def growing_queries(
         grown: The tables and families of tables that are queried more often.
         further: Tables that only larger scales query, if they are too many.
     """
-    # Later scales replace earlier ones: at the largest, the line that loops has sent more than any
-    # other line, so it is the shape's line there.
-    known = {sent.shape.text: sent for act in axis.activities for sent in act.shapes}
+    known = {sent.shape.text: sent for sent in risen_shapes(axis.activities)}
     found = [
         GrowingQueries(known[text].shape.table, known[text], counted, item=_item(axis, counted))
         for text, counted in axis.shape_trends().items()
@@ -198,12 +209,17 @@ def _item(axis: AxisGrowth, found: Trend) -> str:
     )
 
 
-def describe_trend(found: Trend) -> str:
-    """A trend in words: "constant", "linear, slope 1.00", "n^0.5 or logarithmic"."""
-    return " or ".join(_describe(form, found) for form in found.forms)
+def describe_trend(found: Trend, *, chunks: bool = True) -> str:
+    """A trend in words: "constant", "linear, slope 1.00", "n^0.5 or logarithmic".
+
+    Args:
+        found: The trend.
+        chunks: Whether steps can be chunks. If not, something is counted for a part of the items.
+    """
+    return " or ".join(_describe(form, found, chunks) for form in found.forms)
 
 
-def _describe(form: Form, found: Trend) -> str:
+def _describe(form: Form, found: Trend, chunks: bool) -> str:
     if form.growth is Growth.LEVELS_OFF:
         return f"levels off at {found.counts[-1]}"
     if form.growth is Growth.STARTS_LATE:
@@ -212,7 +228,8 @@ def _describe(form: Form, found: Trend) -> str:
         )
         return f"constant up to {last}, then rising"
     if form.chunk is not None:
-        return f"stepwise, chunks of {_sizes(form.chunk)}"
+        sizes = _sizes(form.chunk)
+        return f"stepwise, chunks of {sizes}" if chunks else f"stepwise, one for every {sizes}"
     if form.growth is Growth.LINEAR:
         return f"linear, slope {found.slope:.2f}"
     if form.degree is not None:

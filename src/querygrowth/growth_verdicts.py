@@ -8,7 +8,7 @@ grew.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -28,7 +28,7 @@ from querygrowth.contract import (
     judge_vacuity,
     number,
 )
-from querygrowth.fixes import concerned, shortened, site_of_rise
+from querygrowth.fixes import shortened
 from querygrowth.grown import (
     FURTHER_TABLES,
     STEADY_COUNTS,
@@ -42,6 +42,7 @@ from querygrowth.grown import (
 )
 from querygrowth.growth_evidence import (
     SHOWN_SHAPES,
+    GrowingQueries,
     advice,
     counts_by_scale,
     data_by_scale,
@@ -50,6 +51,7 @@ from querygrowth.growth_evidence import (
     unit_of,
 )
 from querygrowth.growth_report import AxisGrowth, GrowthReport
+from querygrowth.rises import concerned, site_of_rise
 from querygrowth.table_limits import misspelt_table
 from querygrowth.trend import trend
 from querygrowth.verdict import GROWTH, Outcome, Verdict, judge
@@ -94,9 +96,12 @@ def judge_growth(
         if misspelt := misspelt_table(contract, touched, report.tables, subject=subject):
             return (misspelt,)  # other failures may only follow from the misspelling
     reported = reported_counts(report.axes, contract)
+    growing = [
+        _growing(axis, contract, names) for axis, names in zip(report.axes, reported, strict=True)
+    ]
     grown = [
-        _judge_queries(axis, report.subject, contract, names)
-        for axis, names in zip(report.axes, reported, strict=True)
+        _judge_queries(axis, report.subject, contract, names, queries)
+        for axis, names, queries in zip(report.axes, reported, growing, strict=True)
     ]
     # What goes past SQLAlchemy does so along all axes: it is reported where it is the most.
     worst = max(report.axes, key=lambda axis: len(_most_bypassed(axis)))
@@ -104,11 +109,62 @@ def judge_growth(
     verdicts: list[Verdict] = []
     for axis, queries, names in zip(report.axes, grown, reported, strict=True):
         verdicts += _judge_axis(axis, report.subject, contract, queries, names)
+    passed = [verdict for verdict in (*verdicts, bypasses) if not verdict.failed]
+    failed = [verdict for verdict in (bypasses, *verdicts) if verdict.failed]
     # What was not counted explains all other failures, so that failure comes first.
-    return (
-        *_by_cause([verdict for verdict in (bypasses, *verdicts) if verdict.failed], grown),
-        *(verdict for verdict in (*verdicts, bypasses) if not verdict.failed),
-    )
+    once = _along_one_axis(report.axes, grown, growing)
+    failed = [once.get(verdict, verdict) for verdict in failed]
+    return (*_by_cause([*dict.fromkeys(failed)], [once.get(each, each) for each in grown]), *passed)
+
+
+def _along_one_axis(
+    axes: Sequence[AxisGrowth],
+    grown: Sequence[Verdict],
+    growing: Sequence[Sequence[GrowingQueries]],
+) -> Mapping[Verdict, Verdict]:
+    """For a failure along each axis, the one to report: one, if the same queries grow along both.
+
+    More rows of an association table need more of its parents, so that one lazy load grows with
+    both tables. The axis of the parents is reported, or that with the steepest growth.
+    """
+    # Queries without a line may have several causes.
+    left = {
+        n: {each.key: each for each in growing[n]}
+        for n, verdict in enumerate(grown)
+        if verdict.failed and growing[n] and all(each.site for each in growing[n])
+    }
+
+    def rank(n: int) -> tuple[bool, float]:
+        worst, load = growing[n][0], growing[n][0].sent.cause.load
+        parents = load is not None and load.needs_table == axes[n].axis
+        return parents, worst.trend.counts[-1] / worst.trend.scales[-1]
+
+    also: defaultdict[int, list[str]] = defaultdict(list)
+    reported = {n: n for n in range(len(grown))}
+    for n in sorted(left, key=rank):
+        mine = left.pop(n)
+        found = {key: [m for m in left if key in left[m]] for key in mine}
+        if not all(found.values()):
+            left[n] = mine
+            continue
+        owners = {key: max(others, key=rank) for key, others in found.items()}
+        reported[n] = owners[growing[n][0].key]
+        for key, owner in owners.items():
+            counts, scales = mine[key].trend.counts, mine[key].trend.scales
+            also[owner].append(
+                f"the same queries grew with {axes[n].axis} ({_listed(scales)}): {_listed(counts)}"
+            )
+    # An axis that took the place of another may have been replaced in its turn.
+    while any(reported[m] != m for m in reported.values()):
+        reported = {n: reported[m] for n, m in reported.items()}
+    return {
+        grown[n]: replace(grown[m], evidence=(*grown[m].evidence, *also[m]))
+        for n, m in reported.items()
+    }
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _by_cause(failed: Sequence[Verdict], grown: Sequence[Verdict]) -> tuple[Verdict, ...]:
@@ -171,7 +227,7 @@ def _judge_bypasses(axis: AxisGrowth, subject: str) -> Verdict:
             *dict.fromkeys(bypassed[:SHOWN_SHAPES]),
             *concerned(axis.activities, BYPASSES),
         ],
-        site=axis.activities[-1].sites.get(BYPASSES),
+        site=site_of_rise(axis.activities, BYPASSES),
         next_step="cursors taken from raw_connection() or connection.connection, another engine, "
         "or a connection of the driver",
     )
@@ -192,14 +248,25 @@ def _no_growth(axis: AxisGrowth, subject: str) -> Verdict:
     )
 
 
+def _growing(
+    axis: AxisGrowth, contract: QueryContract, reported: Collection[str]
+) -> Sequence[GrowingQueries]:
+    grown = {t for t in grown_tables(axis, contract) if queries_about(t) in reported}
+    further = further_tables(axis, contract) if FURTHER_TABLES in reported else frozenset()
+    return growing_queries(axis, grown, further) if grown or further else ()
+
+
 def _judge_queries(
-    axis: AxisGrowth, subject: str, contract: QueryContract, reported: Collection[str]
+    axis: AxisGrowth,
+    subject: str,
+    contract: QueryContract,
+    reported: Collection[str],
+    growing: Sequence[GrowingQueries],
 ) -> Verdict:
     if axis.same_data:
         return _no_growth(axis, subject)
     grown = {t for t in grown_tables(axis, contract) if queries_about(t) in reported}
-    further = further_tables(axis, contract) if FURTHER_TABLES in reported else frozenset()
-    growing = growing_queries(axis, grown, further)
+    further = FURTHER_TABLES in reported
     site = growing[0].site if growing else None
     broken = [granted for granted in contract.allowances if granted.table in grown or not grown]
     return judge(
@@ -246,7 +313,7 @@ def _judge_steady(axis: AxisGrowth, subject: str, name: str, grew: bool) -> Verd
             *concerned(axis.activities, name),
         ],
         next_step=_STEADY_ADVICE[name],
-        site=axis.activities[-1].sites.get(name),
+        site=site_of_rise(axis.activities, name),
     )
 
 

@@ -1,6 +1,6 @@
 """Record the statements of one SQLAlchemy engine, through SQLAlchemy's public events.
 
-`Recording` holds the listeners. `querygrowth.log` interprets what they record.
+`Recording` holds the listeners. `querygrowth.query_log` interprets what they record.
 """
 
 import sys
@@ -121,12 +121,7 @@ class Recording:
         return {
             "before_cursor_execute": self._before,
             "after_cursor_execute": self._after,
-            "begin": self._begun,
-            "commit": self._committed,
-            "rollback": self._rolled_back,
-            "begin_twophase": self._begun,
-            "commit_twophase": self._committed,
-            "rollback_twophase": self._rolled_back,
+            **transaction_listeners(self._begun, self._committed, self._rolled_back),
             "checkout": self._checked_out,
             "checkin": self._checked_in,
         }
@@ -268,3 +263,19 @@ class Recording:
             return
         if not any(sent.checkout == number for sent in islice(self.executions, before, None)):
             self.empty_checkouts.append(self._walker.callers(sys._getframe(_FIRST_CALLER)))
+
+
+def transaction_listeners(
+    begun: Callable[..., object],
+    committed: Callable[..., object],
+    rolled_back: Callable[..., object],
+) -> dict[str, Callable[..., object]]:
+    """The listeners of plain and of two-phase transactions, by the name of their event."""
+    return {
+        "begin": begun,
+        "commit": committed,
+        "rollback": rolled_back,
+        "begin_twophase": begun,
+        "commit_twophase": committed,
+        "rollback_twophase": rolled_back,
+    }

@@ -149,7 +149,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     plain = _load("budget").plain_budget(marker.args, marker.kwargs)
     contract = None if plain else _contract(item, marker)
     sources = _sources(item, marker)
-    with _load("standby").count_test(sources, _project(item.config), rows=False) as log:
+    with _load("standby").count_test(sources, _project(item.config)) as log:
         result = yield  # an exception of the body leaves here: it wins over a broken budget
     if plain and _load("budget").is_plainly_kept(plain, log):
         return result

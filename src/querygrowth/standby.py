@@ -14,32 +14,32 @@ from querygrowth.call_sites import Project
 from querygrowth.engine import sync_engines
 from querygrowth.every_engine import EveryEngine
 from querygrowth.listener import Recording, attached
-from querygrowth.log import QueryLog, count_queries, log_of, log_of_every_engine
+from querygrowth.log import count_queries, log_of, log_of_every_engine
+from querygrowth.query_log import QueryLog
 from querygrowth.stack import StackWalker
 
-# By the engine, and by whether rows are counted. Neither the recordings nor the listeners refer to
-# the engine, so an engine that only this dictionary knows is freed.
-_RECORDINGS: WeakKeyDictionary[Engine, dict[bool, tuple[Recording, ref[Pool]]]] = (
-    WeakKeyDictionary()
-)
-_EVERY: dict[bool, EveryEngine] = {}
+# Neither the recordings nor the listeners refer to the engine, so an engine that only this
+# dictionary knows is freed.
+_RECORDINGS: WeakKeyDictionary[Engine, tuple[Recording, ref[Pool]]] = WeakKeyDictionary()
+_EVERY: list[EveryEngine] = []  # at most one
 
 
 @contextmanager
-def count_test(sources: Sequence[object], project: Project, *, rows: bool) -> Iterator[QueryLog]:
+def count_test(sources: Sequence[object], project: Project) -> Iterator[QueryLog]:
     """Count what a test sends inside the block. Its log is valid until the next test is counted.
+
+    Fetched rows are not counted.
 
     Args:
         sources: The engines, or what leads to them; without any, all engines of the process.
         project: Decides which files are the user's own.
-        rows: Whether to count the rows that are fetched.
 
     Raises:
         ValueError: A source leads to no engine.
     """
     engines = sync_engines(sources) if sources else None
-    every = _every_engine(rows) if engines is None else None
-    recordings = [_recording_of(engine, rows) for engine in engines or ()]
+    every = _every_engine() if engines is None else None
+    recordings = [_recording_of(engine) for engine in engines or ()]
     counters: list[Recording | EveryEngine] = [every] if every else [*recordings]
     # A test that runs pytest in its own process may count in its turn.
     if not all(counter.paused for counter in counters):
@@ -67,39 +67,39 @@ def count_test(sources: Sequence[object], project: Project, *, rows: bool) -> It
 
 def detach_all() -> None:
     """Detach the listeners from all engines, unless a test is being counted."""
-    for engine, recordings in list(_RECORDINGS.items()):
-        for rows, (recording, _) in list(recordings.items()):
-            if recording.paused:
-                del recordings[rows]
-                _detach(engine, recording)
-    for rows, every in list(_EVERY.items()):
+    for engine, (recording, _) in list(_RECORDINGS.items()):
+        if recording.paused:
+            del _RECORDINGS[engine]
+            _detach(engine, recording)
+    for every in list(_EVERY):
         if every.paused:
-            _detach(Engine, _EVERY.pop(rows))
+            _EVERY.remove(every)
+            _detach(Engine, every)
 
 
-def _recording_of(engine: Engine, rows: bool) -> Recording:
+def _recording_of(engine: Engine) -> Recording:
     """The recording that is attached to the engine."""
-    known = _RECORDINGS.setdefault(engine, {})
-    if rows in known:
-        recording, pool = known[rows]
+    known = _RECORDINGS.get(engine)
+    if known is not None:
+        recording, pool = known
         # Engine.dispose() gives an engine another pool.
         if not recording.paused or pool() is engine.pool:
             return recording
         _detach(engine, recording)
-    recording = Recording(walker=None, keep_parameters=False, count_rows=rows)
+    recording = Recording(walker=None, keep_parameters=False, count_rows=False)
     recording.pause()
     attached(engine, recording.listeners())
-    known[rows] = (recording, ref(engine.pool))
+    _RECORDINGS[engine] = (recording, ref(engine.pool))
     return recording
 
 
-def _every_engine(rows: bool) -> EveryEngine:
-    every = _EVERY.get(rows)
-    if every is None:
-        every = _EVERY[rows] = EveryEngine(count_rows=rows)
+def _every_engine() -> EveryEngine:
+    if not _EVERY:
+        every = EveryEngine(count_rows=False)
         every.pause()
         attached(Engine, every.listeners())
-    return every
+        _EVERY.append(every)
+    return _EVERY[0]
 
 
 def _detach(target: Engine | type[Engine], counter: Recording | EveryEngine) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, select, text
 from sqlalchemy.orm import Session
 
 from querygrowth.call_sites import CallSite, Project, call_site, distinct_sites
-from querygrowth.causes import causes_by_shape
+from querygrowth.causes import causes_by_shape, origins_by_shape
 from querygrowth.log import count_queries
 from querygrowth.stack import StackWalker
 
@@ -136,4 +136,4 @@ def test_a_lazy_load_keeps_the_line_that_it_shares_with_the_query_of_its_objects
         )
         for query in log.queries
     ]
-    assert {cause.site for cause in causes_by_shape(sent).values()} == {here}
+    assert {cause.site for cause in causes_by_shape(origins_by_shape(sent)).values()} == {here}

@@ -1,6 +1,7 @@
 """Growth tests that have only models: their tables are the axes, and fill themselves."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,44 @@ def test_an_association_grows_with_a_parent() -> None:
 def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         assert_query_growth(products_at_once, **arguments)
+
+
+def labels_lazily(session: Session) -> list[int]:
+    return [len(product.labels) for product in session.scalars(sa.select(Product))]
+
+
+def labels_in_a_loop(session: Session) -> list[int]:
+    def of_product(product: int) -> list[int]:
+        join = product_labels.c.label_id == Label.id
+        labels = sa.select(Label.id).join(product_labels, join)
+        return [*session.scalars(labels.where(product_labels.c.product_id == product))]
+
+    return [len(of_product(number)) for number in session.scalars(sa.select(Product.id))]
+
+
+def labels_and_products_lazily(session: Session) -> list[int]:
+    found = [len(product.labels) for product in session.scalars(sa.select(Product))]
+    return [*found, *(len(label.products) for label in session.scalars(sa.select(Label)))]
+
+
+@pytest.mark.parametrize(
+    ("action", "grew", "advised"),
+    [
+        (labels_lazily, ["products"], "selectinload(Product.labels)"),
+        (labels_in_a_loop, ["products"], "a loop that queries labels"),
+        (labels_and_products_lazily, ["labels", "products"], "selectinload(Label.products)"),
+    ],
+)
+def test_a_cause_that_an_association_shows_too_is_one_failure(
+    action: Any, grew: list[str], advised: str
+) -> None:
+    with pytest.raises(VerdictError) as failed:
+        assert_query_growth(action, models=Base, scales=(2, 6, 10))
+    words = str(failed.value)
+    assert sorted(re.findall("(?<!same )queries grew with (.*)", words)) == grew
+    assert advised in words
+    assert "the same queries grew with product_labels (2, 6, 10" in words
+    assert "allow(" not in words
 
 
 def shelf_names(session: Session) -> list[str]:

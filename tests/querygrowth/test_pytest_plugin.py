@@ -1,5 +1,6 @@
 """The pytest plugin in another project: a test here runs a small suite with it."""
 
+import re
 from collections.abc import Callable
 
 import greenlet  # noqa: F401  # kept for later inner suites: SQLAlchemy imports it only once
@@ -729,6 +730,21 @@ GROWTH = """
     def test_growth(query_growth):
         query_growth(loop, populate, axes=["users"])
 """
+
+
+def test_a_failure_shows_the_line_of_the_test_and_the_verdict_only(run: Run) -> None:
+    counted = """
+    def test_counted(engine, ask, count_queries):
+        from querygrowth import QueryContract
+        with count_queries(engine, contract=QueryContract(total=1)):
+            ask("users", times=2)
+"""
+    result = run(GROWTH + counted)
+    result.assert_outcomes(failed=2)
+    shown = result.stdout.str()
+    assert "query_growth = <bound method QueryCounter.assert_growth of QueryCounter('" in shown
+    assert "contextlib" not in shown
+    assert re.findall(r"^[\w/.]+:\d+: (.*)$", shown, re.M) == ["VerdictError"] * 2
 
 
 MISSPELT_IN_GROWTH = """

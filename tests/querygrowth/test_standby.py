@@ -37,36 +37,29 @@ def listeners_on(engine: Engine) -> int:
     return len(engine.dispatch.before_cursor_execute) + len(engine.pool.dispatch.checkout)
 
 
-def figures(log: QueryLog) -> tuple[int, int, int, int]:
-    return log.total, log.transactions_begun, log.checkouts, log.rows_fetched
+def figures(log: QueryLog) -> tuple[int, int, int]:
+    return log.total, log.transactions_begun, log.checkouts
 
 
 @pytest.mark.parametrize("every_engine", [False, True])
 def test_a_test_is_counted_without_what_came_before_it(engine: Engine, every_engine: bool) -> None:
     sources = [] if every_engine else [engine]
-    with count_test(sources, PROJECT, rows=True) as log:
+    with count_test(sources, PROJECT) as log:
         ask(engine, 3)
-    assert figures(log) == (3, 1, 1, 6)
+    assert figures(log) == (3, 1, 1)
     ask(engine, 5)
-    assert figures(log) == (3, 1, 1, 6)
-    with count_test(sources, PROJECT, rows=True) as log:
+    assert figures(log) == (3, 1, 1)
+    with count_test(sources, PROJECT) as log:
         ask(engine)
-    assert figures(log) == (1, 1, 1, 2)
+    assert figures(log) == (1, 1, 1)
     assert log.queries[0].site is not None
     assert log.queries[0].site.function == "ask"
-
-
-def test_rows_are_counted_on_request_only(engine: Engine) -> None:
-    for rows, fetched in ((False, 0), (True, 2), (False, 0)):
-        with count_test([engine], PROJECT, rows=rows) as log:
-            ask(engine)
-        assert figures(log) == (1, 1, 1, fetched)
 
 
 def test_the_listeners_are_attached_once_and_detached_at_the_end(engine: Engine) -> None:
     before = listeners_on(engine)
     for _ in range(3):
-        with count_test([engine], PROJECT, rows=False):
+        with count_test([engine], PROJECT):
             ask(engine)
         assert listeners_on(engine) == before + 2
     detach_all()
@@ -74,26 +67,26 @@ def test_the_listeners_are_attached_once_and_detached_at_the_end(engine: Engine)
 
 
 def test_a_test_that_fails_leaves_nothing_counting(engine: Engine) -> None:
-    with pytest.raises(KeyError), count_test([engine], PROJECT, rows=False) as log:
+    with pytest.raises(KeyError), count_test([engine], PROJECT) as log:
         raise KeyError
     ask(engine)
-    assert figures(log) == (0, 0, 0, 0)
+    assert figures(log) == (0, 0, 0)
 
 
 def test_an_engine_with_another_pool_is_counted(engine: Engine) -> None:
     for _ in range(2):
-        with count_test([engine], PROJECT, rows=False) as log:
+        with count_test([engine], PROJECT) as log:
             ask(engine)
         engine.dispose()
-        assert figures(log) == (1, 1, 1, 0)
+        assert figures(log) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("every_engine", [False, True])
 def test_a_test_inside_of_a_test_is_counted_in_both(engine: Engine, every_engine: bool) -> None:
     sources = [] if every_engine else [engine]
-    with count_test(sources, PROJECT, rows=True) as outer:
+    with count_test(sources, PROJECT) as outer:
         ask(engine)
-        with count_test(sources, PROJECT, rows=True) as inner:
+        with count_test(sources, PROJECT) as inner:
             ask(engine)
         detach_all()
         ask(engine)
@@ -103,7 +96,7 @@ def test_a_test_inside_of_a_test_is_counted_in_both(engine: Engine, every_engine
 @pytest.mark.parametrize("every_engine", [False, True])
 def test_an_engine_is_not_kept_alive(every_engine: bool) -> None:
     engine = create_engine("sqlite://")
-    with count_test([] if every_engine else [engine], PROJECT, rows=False) as log:
+    with count_test([] if every_engine else [engine], PROJECT) as log:
         ask(engine)
     engine.dispose()
     known = weakref.ref(engine)
@@ -115,9 +108,9 @@ def test_an_engine_is_not_kept_alive(every_engine: bool) -> None:
 def test_transactions_that_span_a_test_are_left_out(engine: Engine) -> None:
     with engine.connect() as connection:
         connection.execute(text("SELECT 1"))
-        with count_test([engine], PROJECT, rows=True) as log:
+        with count_test([engine], PROJECT) as log:
             connection.execute(text("SELECT 1")).all()
-    with count_test([engine], PROJECT, rows=True):
+    with count_test([engine], PROJECT):
         pass
     assert log.statements == ()  # its log is valid until the next test begins
 
@@ -160,12 +153,12 @@ def test_only_a_right_budget_of_numbers_is_plain(
 def test_a_budget_is_plainly_kept_up_to_its_limits(
     engine: Engine, budget: Budget, kept: bool
 ) -> None:
-    with count_test([engine], PROJECT, rows=False) as log:
+    with count_test([engine], PROJECT) as log:
         ask(engine, 2)
     assert is_plainly_kept(budget, log) is kept
 
 
 def test_a_budget_is_not_plainly_kept_by_a_test_that_sends_no_query(engine: Engine) -> None:
-    with count_test([engine], PROJECT, rows=False) as log, engine.connect() as connection:
+    with count_test([engine], PROJECT) as log, engine.connect() as connection:
         connection.execute(text("PRAGMA foreign_keys"))
     assert not is_plainly_kept(Budget(5), log)

@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from querygrowth.log import QueryLog, count_queries
+from querygrowth.log import count_queries
 from querygrowth.query import Query
+from querygrowth.query_log import QueryLog
 from querygrowth.statements import StatementKind
 
 Act = Callable[[Connection], object]

@@ -23,7 +23,8 @@ from querygrowth.first_argument import (
     opened,
     signature_of,
 )
-from querygrowth.log import QueryLog, count_queries
+from querygrowth.log import count_queries
+from querygrowth.query_log import QueryLog
 from querygrowth.rewrites.differences import (
     CONTENT,
     VALUE,

@@ -10,9 +10,9 @@ from querygrowth.activity import ShapeActivity
 from querygrowth.call_sites import Callers
 from querygrowth.causes import Cause, Parents, parents_by_number
 from querygrowth.fixes import fix_of
-from querygrowth.log import QueryLog
 from querygrowth.orm_loads import Reason
 from querygrowth.query import Query
+from querygrowth.query_log import QueryLog
 from querygrowth.statements import NO_TABLE, StatementKind
 from querygrowth.suite import rules
 from querygrowth.suite.allowed import is_allowed

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from querygrowth.causes import parents_by_number
-from querygrowth.log import QueryLog
+from querygrowth.query_log import QueryLog
 from querygrowth.statements import StatementKind
 from querygrowth.suite.allowed import is_allowed
 from querygrowth.suite.findings import Finding
