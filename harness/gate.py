@@ -22,17 +22,17 @@ from harness.bench.paired_ratio import Pairing
 from harness.bench.race import OnStep, Race, run_race
 from harness.bench.results import NOT_JUDGED, Judgement, Results, Topic
 from harness.bench.revision_costs import RevisionCostsError, count_revision
-from harness.checks.check import CheckVerdict, Limits
+from harness.checks.check import Limits
 from harness.checks.declared import Declared
 from harness.checks.depth import Depth
 from harness.checks.formulas import formulas_of
-from harness.checks.gravity import GRAVITY_OF_CHECK, by_gravity
+from harness.checks.gravity import by_gravity, is_about_cost
 from harness.checks.selection import Selection, run_selection
 from harness.checks.selftest import SelftestSelection, run_selftest
 from harness.checks.setup import prepare_checks
 from harness.exporters.measured import ExportFailedError
 from querygrowth.reports import site_within, with_relative_site
-from querygrowth.verdict import GROWTH, Outcome, Verdict, exit_code, judge
+from querygrowth.verdict import Outcome, Verdict, exit_code, judge
 
 REQUIRED = (
     Topic.VACUITY,
@@ -215,13 +215,7 @@ def _check(gate: Gate, directory: Path, on_step: OnStep) -> Iterator[Judgement]:
         )
     for each in found:
         verdict = located(with_relative_site(each.verdict, checkout), defined_at)
-        yield replace(judgement_of(each), verdict=verdict)
-
-
-def judgement_of(found: CheckVerdict) -> Judgement:
-    """Return the verdict of a check as a judgement: on growth, or on equivalence."""
-    is_cost = found.check in GRAVITY_OF_CHECK or found.verdict.kind == GROWTH
-    return Judgement(Topic.GROWTH if is_cost else Topic.EQUIVALENCE, found.verdict)
+        yield Judgement.of_check(verdict, is_cost=is_about_cost(each))
 
 
 def _raced(results: Results, race: Race | None, directory: Path, on_step: OnStep) -> Results:

@@ -51,6 +51,11 @@ class Judgement:
     topic: Topic
     verdict: Verdict
 
+    @classmethod
+    def of_check(cls, verdict: Verdict, *, is_cost: bool) -> "Judgement":
+        """Return the verdict of a check as a judgement: on growth, or on equivalence."""
+        return cls(Topic.GROWTH if is_cost else Topic.EQUIVALENCE, verdict)
+
 
 @dataclass(frozen=True)
 class Results:

@@ -123,7 +123,7 @@ def judge_across_backends(
         run_id: The run.
     """
     # Unsigned, because a signature covers timestamps with their offsets.
-    with TemporaryDirectory(prefix="harness-") as temporary:
+    with TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True) as temporary:
         sides = []
         for db in (sqlite, postgresql):
             directory = Path(temporary, db.engine.dialect.name)

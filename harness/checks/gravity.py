@@ -82,6 +82,11 @@ def gravity(found: CheckVerdict) -> Gravity:
     return _OF_KIND.get(found.verdict.kind, of_check)
 
 
+def is_about_cost(found: CheckVerdict) -> bool:
+    """Return whether a verdict is about what an export costs, and not about what it yields."""
+    return found.check in GRAVITY_OF_CHECK or found.verdict.kind == GROWTH
+
+
 def by_gravity(found: CheckVerdict) -> tuple[int, Gravity]:
     """Return the key that sorts verdicts: failed ones first, and the gravest of them first.
 

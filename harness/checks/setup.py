@@ -47,7 +47,11 @@ def prepare_checks(
     """
     control = InThisProcess(load_subject(CONTROL))
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-")))
+        directory = Path(
+            stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
+            )
+        )
         sources = {"sqlite": sqlite_files(directory)}
         if postgresql:
             sources["postgresql"] = postgresql_databases(postgresql, options=options)

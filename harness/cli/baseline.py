@@ -80,7 +80,7 @@ def baseline(
     try:
         with (
             chosen.measured() as exporter,
-            tempfile.TemporaryDirectory(prefix="harness-") as directory,
+            tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True) as directory,
         ):
             found = count_costs(exporter, Path(directory))
     except ExportFailedError as error:

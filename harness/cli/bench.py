@@ -105,7 +105,7 @@ def bench(
         sources=chosen.sources,
     )
     with (
-        tempfile.TemporaryDirectory(prefix="harness-") as directory,
+        tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True) as directory,
         steps_bar(experiment.steps) as on_step,
     ):
         results = run_experiment(experiment, Path(directory), on_step)

@@ -21,9 +21,10 @@ from elspeth.core.landscape import LandscapeDB, runs_table
 from elspeth.core.landscape.counts import count_records
 from elspeth.core.landscape.database import NotALandscapeDatabaseError, SchemaMismatchError
 from harness.bench.causes import Failure, group_by_cause
+from harness.bench.results import Judgement
 from harness.checks.check import Check, CheckVerdict
 from harness.checks.formulas import attribute_queries
-from harness.checks.gravity import and_following, by_gravity, headline
+from harness.checks.gravity import and_following, by_gravity, headline, is_about_cost
 from harness.checks.selection import run_selection
 from harness.checks.setup import prepare_checks
 from harness.cli.candidate import (
@@ -58,7 +59,6 @@ from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
 from harness.exporters.measured import ExportFailedError, Measured, measured
 from harness.exporters.observation import ExportTask
 from harness.exporters.subject import CONTROL, ImportFailedError
-from harness.gate import judgement_of
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.report.text import OUTCOME_STYLES
@@ -280,7 +280,13 @@ def _conclude(found: Sequence[CheckVerdict], formula: str = "") -> int:
     """
     console = output_console()
     ordered = sorted(found, key=by_gravity)
-    failures = group_by_cause([judgement_of(each) for each in ordered if each.verdict.failed])
+    failures = group_by_cause(
+        [
+            Judgement.of_check(each.verdict, is_cost=is_about_cost(each))
+            for each in ordered
+            if each.verdict.failed
+        ]
+    )
     gravest = failures[0].explained() if failures else ordered[0].verdict
     if gravest.outcome in (Outcome.FAILED, Outcome.INCONCLUSIVE):
         console.print(Text(f"\n{visible_verdict(gravest)}"), soft_wrap=True)
@@ -340,7 +346,7 @@ def _costs(
     exporters: Mapping[str, Measured], formulas: dict[str, str]
 ) -> dict[str, tuple[str, ...] | str]:
     """Return the cells of every exporter, or the error that its export ended in."""
-    with tempfile.TemporaryDirectory(prefix="harness-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True) as temporary:
         try:
             return dict(_costs_together(exporters, Path(temporary), formulas))
         except ExportFailedError as error:  # The checks have reported it.

@@ -65,7 +65,11 @@ def compare(
     require_packages(REPORT_PACKAGES)
     tree = working_tree(Path.cwd())
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-")))
+        directory = Path(
+            stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
+            )
+        )
         first = stack.enter_context(checked_out(tree, base, directory / "base"))
         second = tree
         if head is not None:

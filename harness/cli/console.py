@@ -31,7 +31,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from elspeth.cli.runtime import OutputConsole, UsageError
-from elspeth.core.error_text import extra_hint
+from elspeth.core.extras import extra_hint
 from harness.bench.results import Results
 from harness.report import Written
 from harness.report.text import render_failures, render_results

@@ -198,7 +198,7 @@ def gate(
         selftest = _selection(base, nightly=nightly, folder=chosen.src)
         selection = selection_of(parts, quick=quick, every=every or nightly)
         with (
-            tempfile.TemporaryDirectory(prefix="harness-") as directory,
+            tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True) as directory,
             _race(chosen, base, Path(directory)) as race,
         ):
             planned = Gate(

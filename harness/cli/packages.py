@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 from elspeth.cli.runtime import UsageError
-from elspeth.core.error_text import extra_hint
+from elspeth.core.extras import extra_hint
 
 EXTRA_PACKAGES = frozenset({"faker", "hypothesis", "jinja2", "markupsafe", "matplotlib", "pytest"})
 """The import names of the extra's packages."""

@@ -162,9 +162,9 @@ class Stalled:
         self._read = worker.read_blocks
         monkeypatch.setattr(worker, "read_blocks", self._blocks)
 
-    def _blocks(self, *arguments: Any) -> Iterator[Any]:
+    def _blocks(self, *arguments: Any, **options: Any) -> Iterator[Any]:
         is_first = bool(self._first) and self._first.pop()
-        for block in self._read(*arguments):
+        for block in self._read(*arguments, **options):
             yield block
             if is_first:
                 self.stalls.set()

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 import typer
 from rich.console import Console
 
-from elspeth.core.error_text import explain_failure, extra_hint, one_line
+from elspeth.core.error_text import explain_failure, one_line
+from elspeth.core.extras import extra_hint
 
 # Nothing else of ours is imported here: `--help` would wait for SQLAlchemy and pydantic. A function
 # imports what it needs; by then the command has loaded it, or an error is explained.

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from elspeth.cli.runtime import UsageError
-from elspeth.core.error_text import extra_hint
+from elspeth.core.extras import extra_hint
 from elspeth.core.landscape.keys import (
     KEY_VARIABLE,
     MINIMUM_KEY_BYTES,

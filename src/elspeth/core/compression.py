@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import ModuleType
 from typing import IO, Any, cast
 
-from elspeth.core.error_text import extra_hint
+from elspeth.core.extras import extra_hint
 
 _HEAD_BYTES = 4
 _BUFFER_BYTES = 2**17

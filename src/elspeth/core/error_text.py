@@ -4,11 +4,6 @@ import os
 import sys
 
 
-def extra_hint(extra: str) -> str:
-    """Return how to install an extra: no release is published, so a name alone installs nothing."""
-    return f"in a checkout of elspeth-landscape, pip install ./src/querygrowth '.[{extra}]'"
-
-
 def describe_failure(error: BaseException) -> str:
     """Return the message of an error as one line, or the name of its type if it has none."""
     # SQLAlchemy's message adds the statement and its parameters, which are audited data; the

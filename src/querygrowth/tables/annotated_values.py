@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from sqlalchemy.types import TypeDecorator
@@ -60,7 +61,8 @@ def _annotations(kind: TypeDecorator[Any]) -> Iterator[Any]:
         with suppress(Exception):  # annotations of the user may name what exists for checkers alone
             first = next(iter(annotations.values()))
             # By itself, because that of the dialect is mostly such a name.
-            yield eval(first, taken.__globals__) if isinstance(first, str) else first  # noqa: S307
+            alone = SimpleNamespace(__annotations__={"value": first})
+            yield get_type_hints(alone, taken.__globals__, include_extras=True)["value"]
     for base in getattr(type(kind), "__orig_bases__", ()):
         yield from (part for part in get_args(base) if not isinstance(part, TypeVar))
 

@@ -28,6 +28,8 @@ SHARED = {
     "elspeth.contracts.errors",
     # Of what gzip and zstd write: their own libraries read it, and check it by a sum.
     "elspeth.core.compression",
+    # The words about a package that is not installed.
+    "elspeth.core.extras",
     "elspeth.core.landscape.keys",
     "elspeth.core.safe_open",
 }
