@@ -234,7 +234,7 @@ def _raced(results: Results, race: Race | None, directory: Path, on_step: OnStep
     try:
         pairing = run_race(race, directory, tell)
     except ExportFailedError as error:
-        # A base that fails or needs minutes is no fault of the change that is judged.
+        # The change that is judged did not make the base fail or need minutes.
         if error.verdict.subject != race.probe(race.base, "base").label:
             raise
         seen = f"not raced: {error.verdict.subject}: {error.verdict.seen}"

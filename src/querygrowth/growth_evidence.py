@@ -124,8 +124,8 @@ def growing_queries(
         shapes = [sent for sent in known.values() if sent.shape.table in tables]
         label = name if name in grown else f"tables such as {', '.join(sorted(tables)[:2])}"
         found.append(GrowingQueries(label, shapes[-1], trend(axis.scales, counts), len(tables)))
-    # The statements into which SQLAlchemy splits a bulk INSERT or an eager load are no cause beside
-    # others, and an eager load follows the query that has its option.
+    # The statements into which SQLAlchemy splits a bulk INSERT or an eager load are not a second
+    # cause beside others, and an eager load follows the query that has its option.
     loops = [each for each in found if max(each.trend.counts) > each.sent.continued + 1]
     return tuple(sorted(loops or found, key=_order))[:SHOWN_SHAPES]
 

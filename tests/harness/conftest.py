@@ -35,7 +35,7 @@ def shared_setup() -> Iterator[CheckSetup]:
 
 @pytest.fixture
 def setup(shared_setup: CheckSetup) -> Iterator[CheckSetup]:
-    """The shared reference runs. What one test does to them is no finding of the next test."""
+    """The shared reference runs. What one test does to them is not reported by the next test."""
     yield shared_setup
     # A test that stops at the first verdict has not asked for it.
     for runs in shared_setup.runs.values():

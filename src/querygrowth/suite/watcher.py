@@ -98,7 +98,7 @@ class CallWalker(StackWalker):
                 if name := _answer_of_request(outer.f_code):
                     answer = outer.f_locals.get(name, answer)
                 outer = outer.f_back
-        # A bound method is made anew whenever it is looked up.
+        # Every lookup makes a new bound method.
         if not isinstance(answer, FunctionType):
             return None
         return self._requests.setdefault(answer, object())

@@ -115,7 +115,7 @@ class CallFinder(StackWalker):
         shown = any(each in file for file in files for each in _SHOWS)
         runs = any(each in file for file in files for each in _RUNNERS)
         represents = any(each.f_code.co_name == "__repr__" for each in path)
-        # A fixture that the test asks for while it runs is no call either.
+        # A fixture that the test asks for while it runs is not a call either.
         if shown or (runs and (represents or "/_pytest/fixtures.py" in "".join(files))):
             return None
         return self._of_frames(path)
@@ -174,7 +174,7 @@ def source_name(connection: Connection, names: Mapping[str, Any]) -> str:
     """
     found: dict[int, str] = {}
     for name, value in list(names.items()):
-        # pytest's assertions have variables whose names are no code.
+        # pytest's assertions have variables whose names are not from the code.
         is_code = name.replace(".", "").isidentifier()
         rank = _rank(value, connection) if is_code else None
         if rank is not None:

@@ -16,7 +16,7 @@ from querygrowth.suite.rules import RULES, Level
 from querygrowth.suite.settings import Settings
 from querygrowth.table_names import bare_name
 
-_LEAST = 2  # statements in one call with one copy; fewer are no loop
+_LEAST = 2  # statements in one call with one copy: one statement does not repeat
 
 
 class Line(NamedTuple):

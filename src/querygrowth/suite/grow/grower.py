@@ -264,7 +264,7 @@ def warnings_off() -> Iterator[None]:
 
 
 def _deleted(database: _Database) -> None:
-    """Delete the copies of a database through a connection of its own."""
+    """Delete the copies of a database through a separate connection."""
     engine = database.engine
     if not engine.dialect.is_async:
         with engine.connect() as connection:
@@ -307,7 +307,7 @@ def _driver(connection: Connection) -> Any:
 
 
 def _expire(source: Connection | Engine) -> None:
-    """Let sessions forget what they have loaded, as in a request with a session of its own."""
+    """Let sessions forget what they have loaded, as in a request with a new session."""
     from sqlalchemy.orm import Session
     from sqlalchemy.orm.session import _sessions
 

@@ -1,4 +1,4 @@
-"""Start the growing run in a process of its own, and read what it found."""
+"""Start the growing run in a separate process, and read what it found."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 """One statement sent at several lines, of which one grows: the failure names that line.
 
-The other line sends more at every scale, or comes first, and is no cause of the growth.
+The other line sends more at every scale, or comes first, and does not cause the growth.
 """
 
 from collections.abc import Callable
