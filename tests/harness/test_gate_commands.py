@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from elspeth.core.error_text import extra_hint
+from elspeth.core.extras import extra_hint
 from harness.cli.main import COMMANDS, main
 from harness.cli.packages import EXTRA_PACKAGES, REPORT_PACKAGES
 
