@@ -222,11 +222,14 @@ def _raced(results: Results, race: Race | None, directory: Path, on_step: OnStep
     """Return the results with the race against the base revision, if there is one."""
     if race is None:
         return results
+    expected = f"not slower than {race.base.name}"
+
+    def not_raced(outcome: Outcome, why: str, next_step: str = "") -> Results:
+        verdict = Verdict("speed", outcome, expected, f"not raced: {why}", next_step=next_step)
+        return replace(results, judgements=(*results.judgements, Judgement(Topic.SPEED, verdict)))
+
     if not _exported(results):
-        expected = f"not slower than {race.base.name}"
-        seen = "not raced: the export did nothing or ended in an error"
-        skipped = Judgement(Topic.SPEED, Verdict("speed", Outcome.SKIPPED, expected, seen))
-        return replace(results, judgements=(*results.judgements, skipped))
+        return not_raced(Outcome.SKIPPED, "the export did nothing or ended in an error")
 
     def tell(pairing: Pairing, limit: int) -> None:
         on_step(f"racing {race.base.name}: {pairing.wall.ratio:.3f} after {pairing.rounds}")
@@ -237,15 +240,7 @@ def _raced(results: Results, race: Race | None, directory: Path, on_step: OnStep
         # The change that is judged did not make the base fail or need minutes.
         if error.verdict.subject != race.probe(race.base, "base").label:
             raise
-        seen = f"not raced: {error.verdict.subject}: {error.verdict.seen}"
-        expected = f"not slower than {race.base.name}"
-        unknown = Verdict(
-            "speed",
-            Outcome.INCONCLUSIVE,
-            expected,
-            seen,
-            next_step="a base whose export ends, or fewer --rows",
-        )
-        return replace(results, judgements=(*results.judgements, Judgement(Topic.SPEED, unknown)))
+        why = f"{error.verdict.subject}: {error.verdict.seen}"
+        return not_raced(Outcome.INCONCLUSIVE, why, "a base whose export ends, or fewer --rows")
     judgement = Judgement(Topic.SPEED, pairing.verdict())
     return replace(results, pairing=pairing, judgements=(*results.judgements, judgement))

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from querygrowth.activity import ShapeActivity
 from querygrowth.call_sites import Callers
 from querygrowth.causes import Cause, Parents, parents_by_number
+from querygrowth.execution import Execution
 from querygrowth.fixes import fix_of
 from querygrowth.orm_loads import Reason
 from querygrowth.query import Query
@@ -54,6 +55,28 @@ class Sent:
     call: object
 
 
+def unread_queries(
+    log: QueryLog, is_judged: Callable[[Callers], bool]
+) -> list[tuple[Execution, Callers, QueryLog]]:
+    """Return the queries that count, each with its callers and the log that can read it.
+
+    Left out is what continues another statement, and what an `allow_queries` block allows.
+
+    Args:
+        log: What a test sent.
+        is_judged: Whether a query with these callers counts.
+    """
+    return [
+        (execution, execution.callers, each)
+        for execution, each in log.unread
+        if execution.kind is StatementKind.QUERY
+        and not execution.continued
+        and execution.callers is not None
+        and is_judged(execution.callers)
+        and not is_allowed(execution.started)
+    ]
+
+
 def patterns_in(
     log: QueryLog,
     body: TestBody,
@@ -73,15 +96,7 @@ def patterns_in(
     Returns:
         The findings, each place once, without the name of the test.
     """
-    unread = [
-        (execution, execution.callers, each)
-        for execution, each in log.unread
-        if execution.kind is StatementKind.QUERY
-        and not execution.continued
-        and execution.callers is not None
-        and execution.callers.chain
-        and not is_allowed(execution.started)
-    ]
+    unread = unread_queries(log, lambda callers: bool(callers.chain))
     # Reading takes much longer than this, and most tests send nothing twice from one line.
     nearest = Counter(trail_key(callers.chain[:1]) for _, callers, _ in unread)
     if max(nearest.values(), default=0) < 2 and not _opted_in(settings):

@@ -7,11 +7,9 @@ from typing import Any, NamedTuple
 
 from querygrowth.causes import parents_by_number
 from querygrowth.query_log import QueryLog
-from querygrowth.statements import StatementKind
-from querygrowth.suite.allowed import is_allowed
 from querygrowth.suite.findings import Finding
 from querygrowth.suite.grow.calls import CallFinder, CallPlace
-from querygrowth.suite.patterns import Sent, about_of, finding_of, rule_of
+from querygrowth.suite.patterns import Sent, about_of, finding_of, rule_of, unread_queries
 from querygrowth.suite.rules import RULES, Level
 from querygrowth.suite.settings import Settings
 from querygrowth.table_names import bare_name
@@ -97,15 +95,7 @@ def tally(log: QueryLog, finder: CallFinder, settings: Settings) -> Tally:
         finder: Tells the calls from each other.
         settings: The rules that are off are left out.
     """
-    unread = [
-        (execution, execution.callers, each)
-        for execution, each in log.unread
-        if execution.kind is StatementKind.QUERY
-        and not execution.continued
-        and execution.callers is not None
-        and finder.call_of(execution.callers) is not None
-        and not is_allowed(execution.started)
-    ]
+    unread = unread_queries(log, lambda callers: finder.call_of(callers) is not None)
     queries = [each.read(number, sent) for number, (sent, _, each) in enumerate(unread, 1)]
     parents = parents_by_number(queries)
     counts: defaultdict[Line, Counter[tuple[CallPlace, int]]] = defaultdict(Counter)
