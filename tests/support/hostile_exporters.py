@@ -177,6 +177,22 @@ class ForksAndGoesOn(Hostile):
         os.fork()
 
 
+class ForksAndGoesOnFirst(Hostile):
+    """The forked process has exported before the other one goes on."""
+
+    def harm(self) -> None:
+        if pid := os.fork():
+            os.waitpid(pid, 0)
+
+
+class ForksAndGoesOnLast(Hostile):
+    """The forked process stands still until the harness ends it."""
+
+    def harm(self) -> None:
+        if os.fork() == 0:
+            time.sleep(600)
+
+
 class ClosesTheDatabase(Hostile):
     def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
         yield from super()._iter_records(run_id)

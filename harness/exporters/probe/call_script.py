@@ -29,7 +29,7 @@ from .call_places import PLACES, Text, limited_files
 from .database import is_locked, listeners_of
 from .database_fault import DatabaseFault
 from .folders import TARGETS, TEMPORARY, WORKING, files_in, own_folders
-from .process_state import process_state
+from .process_state import end_if_forked, process_state
 from .session import session_states
 
 Script = Mapping[str, Any]
@@ -77,6 +77,7 @@ class _Performer:
         self._tick = timedelta()
         self._faults: list[DatabaseFault] = []
         self._number = 0
+        self._pid = os.getpid()
 
     def __enter__(self) -> _Performer:
         return self
@@ -92,7 +93,9 @@ class _Performer:
         outcome: Outcome = {"error": None}
         try:
             outcome.update(STEPS[step["step"]](self, **arguments) or {})
+            end_if_forked(self._pid)
         except Exception as error:
+            end_if_forked(self._pid)
             classes = [each.__qualname__ for each in type(error).__mro__]
             outcome["error"] = {"classes": classes, "message": str(error)}
             # The records before an error are part of the outcome.

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .process_state import end_if_forked
+
 RECORDS, JSONL, CSV = "records", "export.jsonl", "csv"
 """The names of the written files, in the directory of an export."""
 
@@ -177,6 +179,7 @@ def write_records(
         `record_count` and `error`.
     """
     count = 0
+    pid = os.getpid()
 
     def write() -> None:
         nonlocal count
@@ -187,6 +190,7 @@ def write_records(
                     f"export_run returned a {type(records).__qualname__} instead of records"
                 )
             for record in records:
+                end_if_forked(pid)
                 require_record(record, count + 1)
                 if count == max_records:
                     raise RecordsError(
@@ -234,11 +238,11 @@ def error_of(action: Callable[[], object]) -> dict[str, Any] | None:
     pid = os.getpid()
     try:
         action()
+        end_if_forked(pid)
     except NotAnExporterError:
         raise
     except Exception as error:
-        if os.getpid() != pid:
-            os._exit(1)  # A process that the exporter forked must not answer in its place.
+        end_if_forked(pid)
         if isinstance(error, RecordsError):
             return {"type_name": "", "message": str(error), "classes": []}
         classes = [each.__qualname__ for each in type(error).__mro__]

@@ -38,9 +38,11 @@ from .imports import load_factory, require_sqlalchemy
 from .process_state import (
     changed_settings,
     children_faults,
+    end_if_forked,
     process_state,
     threads,
     threads_left,
+    watch_forks,
 )
 
 LOST_PIPES = 86
@@ -69,8 +71,7 @@ class Pipes:
 
     def write(self, answer: dict[str, Any]) -> None:
         """Send one line."""
-        if os.getpid() != self._pid:
-            os._exit(1)  # A process that the exporter forked must not answer in its place.
+        end_if_forked(self._pid)  # It must not answer in the place of this process.
         data = f"{json.dumps(answer)}\n".encode()
         try:
             while data:
@@ -99,6 +100,7 @@ class Host:
         self._request: dict[str, Any] = {}
         self._querygrowth = Path()
         self._modules = 0
+        self._forks = watch_forks()
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Perform one task, and say what the exporter left changed."""
@@ -115,6 +117,7 @@ class Host:
         answer["changes"] = [
             *(f"changed the {each}" for each in changed_settings(before, process_state())),
             *_threads_in_words(threads_left(known)),
+            *self._forks.changes(),
             *(change for each in self._watches for change in each.changes()),
         ]
         answer["used_processes"] = children_faults() > faults

@@ -7,6 +7,7 @@ import gc
 import hashlib
 import locale
 import logging
+import mmap
 import os
 import random
 import resource
@@ -99,6 +100,68 @@ def threads_left(known: frozenset[int | None]) -> list[str]:
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.01)
+
+
+class ForkWatch:
+    """Notes whether a process that the exporter forks goes on with the work of this one.
+
+    A forked process has a copy of this program. One that does a part of the work and ends is
+    fine. One that returns from the exporter exports a second time, into the same files.
+    """
+
+    def __init__(self) -> None:
+        """Watch this process from now on."""
+        self._forks = 0
+        self._went_on = mmap.mmap(-1, 1)  # Shared with all forked processes.
+        os.register_at_fork(after_in_parent=self._count)
+
+    def _count(self) -> None:
+        self._forks += 1
+
+    def note(self) -> None:
+        """Note in a forked process that it went on."""
+        self._went_on[0] = 1
+
+    def changes(self) -> list[str]:
+        """What forked processes did since the last call, in words."""
+        if not self._forks:
+            return []
+        self._forks = 0
+        # A process that still runs at the end is one that the exporter leaves behind.
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while not self._went_on[0] and _has_child() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        went_on, self._went_on[0] = self._went_on[0], 0
+        return ["went on with the export in a process that it forked"] if went_on else []
+
+
+_fork_watch: ForkWatch | None = None
+
+
+def watch_forks() -> ForkWatch:
+    """Have `end_if_forked` note what it finds from now on."""
+    global _fork_watch
+    _fork_watch = ForkWatch()
+    return _fork_watch
+
+
+def end_if_forked(pid: int) -> None:
+    """End this process if it is another one than `pid`, where the exporter was called.
+
+    At once: what its files have buffered is written by the first process as well.
+    """
+    if os.getpid() != pid:
+        if _fork_watch is not None:
+            _fork_watch.note()
+        os._exit(1)
+
+
+def _has_child() -> bool:
+    """Whether a child process of this process runs, without waiting for one that has ended."""
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
 
 
 def children_faults() -> int:
