@@ -25,12 +25,16 @@ def canonical(record: Mapping[str, Any]) -> bytes:
     plain = dict(record)
     for name, value in record.items():
         kind = type(value)
-        is_plain = name.isascii() and (
-            value is None
-            or kind is str
-            or kind is bool
-            or (kind is int and -_MOST < value < _MOST)
-            or (kind is float and _PLAIN_FROM <= abs(value) < _PLAIN_TO)
+        is_plain = (
+            type(name) is str
+            and name.isascii()
+            and (
+                value is None
+                or kind is str
+                or kind is bool
+                or (kind is int and -_MOST < value < _MOST)
+                or (kind is float and _PLAIN_FROM <= abs(value) < _PLAIN_TO)
+            )
         )
         if not is_plain:
             return rfc8785.dumps(dict(record))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
+from harness.exporters.canonical_json import canonical
 from harness.exporters.manifest_time import ManifestTime, digest_lines
 from harness.exporters.probe.observation import observe, project_of_subject
 from harness.exporters.subject import Subject, write_jsonl, write_records
@@ -125,7 +126,8 @@ class ExportTask:
         exporter = subject.build(self.db, self.signing_key, self.clock)
         signs = self.signing_key is not None
         if self.as_records:
-            write_records(exporter, self.run_id, path, sign=signs)
+            # Counted and never timed: the encoder is no part of what the exporter costs.
+            write_records(exporter, self.run_id, path, sign=signs, encode=canonical)
         else:
             write_jsonl(exporter, self.run_id, path, sign=signs)
         return path

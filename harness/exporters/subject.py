@@ -178,7 +178,14 @@ def write_jsonl(exporter: Exporter, run_id: str, path: Path, *, sign: bool) -> N
         write_records(exporter, run_id, path, sign=sign)
 
 
-def write_records(exporter: Exporter, run_id: str, path: Path, *, sign: bool) -> None:
+def write_records(
+    exporter: Exporter,
+    run_id: str,
+    path: Path,
+    *,
+    sign: bool,
+    encode: Callable[[dict[str, Any]], bytes] = rfc8785.dumps,
+) -> None:
     """Write the records of `export_run` to a JSON Lines file, as canonical JSON.
 
     Args:
@@ -186,9 +193,10 @@ def write_records(exporter: Exporter, run_id: str, path: Path, *, sign: bool) ->
         run_id: The run to export.
         path: The file to write.
         sign: Whether to sign.
+        encode: Returns the canonical JSON of a record.
     """
     records = exporter.export_run(run_id, sign=sign)
-    publish_jsonl(path, (rfc8785.dumps(dict(record)) + b"\n" for record in records))
+    publish_jsonl(path, (encode(dict(record)) + b"\n" for record in records))
 
 
 def write_csv(exporter: Exporter, run_id: str, directory: Path, *, sign: bool) -> None:

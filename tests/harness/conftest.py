@@ -1,8 +1,8 @@
-"""Fixtures for the harness: cheap garbage collection, shared runs, and checks at small sizes."""
+"""Fixtures for the harness: shared runs, and checks at small sizes."""
 
-import gc
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import strategies as st
@@ -12,18 +12,6 @@ from harness.checks.costs import everything
 from harness.checks.joint_growth import axes_together
 from harness.checks.setup import CheckSetup, prepare_checks
 from harness.generate.spec import RunSpec
-
-
-@pytest.fixture(scope="module", autouse=True)
-def frozen_modules() -> Iterator[None]:
-    """Leave out of garbage collection what the test process has imported and collected.
-
-    The harness collects garbage before it measures. With the modules of the whole suite loaded, a
-    collection takes 0.15 s, and an experiment on two small runs makes 24 of them.
-    """
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +31,24 @@ def setup(shared_setup: CheckSetup) -> Iterator[CheckSetup]:
 
 
 @pytest.fixture
+def prepared_checks(setup: CheckSetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the commands of this process use the shared reference runs, unless they name a server."""
+
+    @contextmanager
+    def prepare(
+        *, postgresql: str | None = None, max_records: int | None = None
+    ) -> Iterator[CheckSetup]:
+        if postgresql is None and max_records is None:
+            yield setup
+            return
+        with prepare_checks(postgresql=postgresql, max_records=max_records) as own:
+            yield own
+
+    for command in ("harness.cli.check", "harness.gate"):
+        monkeypatch.setattr(f"{command}.prepare_checks", prepare)
+
+
+@pytest.fixture
 def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge costs along fewer axes and on smaller runs, except in the nightly run.
 
@@ -54,6 +60,7 @@ def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     # Batches and members, artifacts, calls, and rows: what the seeded faults of costs grow along.
     axes = ("rows", "calls", "batches", "members", "artifacts")
     monkeypatch.setattr(costs, "_AXES", axes)
+    monkeypatch.setattr(costs, "_FEW", (3, 10, 30))
     monkeypatch.setattr(costs, "_OTHER_RUNS", (10, 40, 160))
     monkeypatch.setattr(costs, "VARIABLES", 999)
     together = {name: axes_together()[name] for name in ("all entities of a run", "all axes")}

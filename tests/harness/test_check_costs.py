@@ -10,7 +10,7 @@ from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.legacy_exporter import LegacyLandscapeExporter
 from harness.checks.check import Check
 from harness.checks.run import run_checks
-from harness.checks.setup import prepare_checks
+from harness.checks.setup import CheckSetup
 from harness.exporters.measured import in_own_process
 from harness.exporters.subject import DEFAULT_CANDIDATE
 
@@ -23,8 +23,9 @@ from harness.exporters.subject import DEFAULT_CANDIDATE
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("small_checks")
 def test_a_second_candidate_makes_no_database_and_reads_no_run_with_the_control(
-    checks: tuple[Check, ...], monkeypatch: pytest.MonkeyPatch
+    checks: tuple[Check, ...], setup: CheckSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts: Counter[str] = Counter()
 
@@ -41,12 +42,11 @@ def test_a_second_candidate_makes_no_database_and_reads_no_run_with_the_control(
     count(LegacyLandscapeExporter, "_iter_records", "runs read by the control")
     count(subprocess.Popen, "__init__", "processes")
     seen: list[dict[str, int]] = []
-    with prepare_checks() as setup:
-        for _ in range(2):
-            counts.clear()
-            with in_own_process(DEFAULT_CANDIDATE) as candidate:
-                found = list(run_checks(candidate, setup, checks=checks))
-            assert not any(each.verdict.failed for each in found)
-            seen.append(dict(counts))
+    for _ in range(2):
+        counts.clear()
+        with in_own_process(DEFAULT_CANDIDATE) as candidate:
+            found = list(run_checks(candidate, setup, checks=checks))
+        assert not any(each.verdict.failed for each in found)
+        seen.append(dict(counts))
     _, second = seen
     assert second == {"processes": 1}

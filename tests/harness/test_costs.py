@@ -5,11 +5,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from harness.fixtures.faulty_exporters import sizes
 
 from harness.checks import costs, large_runs, memory
 from harness.checks.cost_runs import CostRuns
 from harness.checks.costs import everything
 from harness.checks.declared import Declared, chunked
+from harness.checks.joint_growth import axes_together
 from harness.checks.setup import CheckSetup
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.observation import ExportTask
@@ -86,8 +88,12 @@ def test_declared_chunks_may_grow_with_the_run(runs: CostRuns, tmp_path: Path) -
 )
 @pytest.mark.usefixtures("small_checks")
 def test_a_fault_above_a_size_is_caught(
-    runs: CostRuns, fault: str, words: str, tmp_path: Path
+    runs: CostRuns, fault: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if words.startswith(("queries", "statements")):
+        # The fault begins at a smaller size here, and the run is smaller as well.
+        monkeypatch.setattr(sizes, "_MANY", 100)
+        monkeypatch.setattr(large_runs, "LARGE", everything(201, run_id="large"))
     candidate = exporter(f"{FAULTY}.sizes:{fault}")
     verdicts = large_runs.judge_large_run(candidate, runs, Declared(), tmp_path)
     failed = [each.seen for each in verdicts if each.failed]
@@ -117,8 +123,13 @@ def test_ranges_of_rows_pass_with_their_declaration_and_fail_with_another(
 @pytest.mark.parametrize("fault", ["MembersThroughAnotherEngine", "CallsThroughTheDriver"])
 @pytest.mark.usefixtures("small_checks")
 def test_statements_on_other_connections_are_reported_once(
-    runs: CostRuns, fault: str, tmp_path: Path
+    runs: CostRuns, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Few exports: before each of them, all objects of the process are searched for connections.
+    monkeypatch.setattr(costs, "_AXES", ("calls", "batches"))
+    monkeypatch.setattr(costs, "_MANY", costs._FEW)
+    one = {"all axes": axes_together()["all axes"]}
+    monkeypatch.setattr(costs, "axes_together", lambda: one)
     candidate = exporter(f"{FAULTY}.connections:{fault}")
     verdicts = costs.judge_query_growth(candidate, runs, Declared(), tmp_path)
     (failed,) = [each for each in verdicts if each.failed]

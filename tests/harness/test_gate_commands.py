@@ -243,8 +243,19 @@ NEEDED = {
 }
 
 
-@pytest.mark.parametrize("package", sorted(EXTRA_PACKAGES))
-@pytest.mark.parametrize("command", [("bench", "--rows", "10"), ("compare", "HEAD"), ("gate",)])
+# All packages for the command that needs most, and for the others one that is needed and one that
+# is not.
+@pytest.mark.parametrize(
+    ("command", "package"),
+    [
+        *((("gate",), package) for package in sorted(EXTRA_PACKAGES)),
+        *(
+            (command, package)
+            for command in (("bench", "--rows", "10"), ("compare", "HEAD"))
+            for package in (REPORT_PACKAGES[-1], "hypothesis")
+        ),
+    ],
+)
 def test_every_single_missing_package_is_told_before_any_work(
     command: tuple[str, ...], package: str, tmp_path: Path
 ) -> None:
