@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 from postgres_server import execute, new_landscape, server_or_skip
-from profiles import load_profile
+from profiles import is_nightly, load_profile
 from sqlalchemy import URL, make_url
 
 from elspeth.contracts.schema import SchemaConfig
@@ -46,7 +46,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip tests that take long, except in the nightly run."""
-    if os.environ.get("HYPOTHESIS_PROFILE") == "nightly":
+    if is_nightly():
         return
     for item in items:
         if item.get_closest_marker("nightly"):

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
+from profiles import is_nightly
 from small_repository import EXPORTER, PULL_REQUESTS, PullRequest, checked_out, saved_race
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +25,7 @@ EXPORTER_INPUT = "trail_export.exporter:TrailExporter"
 # On a pull request two are measured, at the least size, beside those of saved results. The nightly
 # run measures all, with the self-test of the harness, which takes most of the time of a small gate.
 HERE = ("crash", "slower", "faster", "broken import")
-IS_NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+IS_NIGHTLY = is_nightly()
 WITHOUT_SELFTEST = """#!{python}
 from types import SimpleNamespace
 from harness import gate

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from profiles import is_nightly
 from shown_output import as_pattern
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -17,7 +18,7 @@ PAGES = [
     for page in sorted((DOCS / folder).glob("*.md"))
     if "```console" in page.read_text(encoding="utf-8")
 ]
-IS_NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+IS_NIGHTLY = is_nightly()
 NEEDED = re.compile(r"^<!-- needs: (.*) -->$", re.MULTILINE)  # modules that may be absent
 BLOCK = re.compile(
     r"^(?:<!-- (?P<note>[^\n]*) -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$",

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import distributions, version
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def describe_environment(db: LandscapeDB, checkout: Path) -> Environment:
         driver=db.engine.dialect.driver,
         database=_database(db),
         commit=commit_of(checkout),
-        lock_digest=_digest(f"{each.name}=={each.version}" for each in distributions()),
+        lock_digest=_lock_digest(),
     )
 
 
@@ -195,6 +196,13 @@ def _database(db: LandscapeDB) -> str:
     with db.connection() as connection:
         found = connection.dialect.server_version_info or ()
     return f"PostgreSQL {'.'.join(map(str, found))}"
+
+
+@cache
+def _lock_digest() -> str:
+    # Kept: reading the metadata of a hundred distributions takes 0.2 s, and a bench asks once for
+    # each size.
+    return _digest(f"{each.name}=={each.version}" for each in distributions())
 
 
 def _digest(lines: Iterable[str]) -> str:

@@ -1,11 +1,11 @@
 """Fixtures for the harness: shared runs, and checks at small sizes."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from hypothesis import strategies as st
+from profiles import is_nightly
 
 from harness.checks import byte_search, costs, large_runs, memory
 from harness.checks.costs import everything
@@ -55,7 +55,7 @@ def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     The judges are the same. What changes is how often they judge, and the time to make the runs.
     `harness selftest` tries every seeded fault at the real sizes.
     """
-    if os.environ.get("HYPOTHESIS_PROFILE") == "nightly":
+    if is_nightly():
         return
     # Batches and members, artifacts, calls, and rows: what the seeded faults of costs grow along.
     axes = ("rows", "calls", "batches", "members", "artifacts")

@@ -2,6 +2,8 @@
 
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from harness.fixtures.blind_trial.base import TableExporter
 from harness.fixtures.blind_trial.legal_databases import Recording, open_database, usual
 from harness.fixtures.blind_trial.legal_runs import LEGAL_RUNS, LegalRun
-from harness.fixtures.blind_trial.observed import Factory, difference
+from harness.fixtures.blind_trial.observed import Factory, Outcome, export
 
 from elspeth.core.landscape import LandscapeDB, LegacyLandscapeExporter
 from harness.fixtures import blind_trial
@@ -27,16 +29,48 @@ CORRECT = [pytest.param(load(entry), id=entry["name"]) for entry in TRIAL["corre
 FAULTY = [pytest.param(run, id=run.name) for run in LEGAL_RUNS]
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """A recorded run, and what the control exports of it: unsigned and signed."""
+
+    database: LandscapeDB
+    run_id: str
+    expected: tuple[Outcome, Outcome]
+
+    @classmethod
+    def of(cls, database: LandscapeDB, run_id: str) -> "Recorded":
+        """Export a run with the control."""
+        unsigned, signed = (
+            export(LegacyLandscapeExporter, database, run_id, sign) for sign in (False, True)
+        )
+        return cls(database, run_id, (unsigned, signed))
+
+    def differences(self, exporter: Factory) -> list[str]:
+        """The first differences of an exporter from the control, unsigned and signed."""
+        found = (
+            expected.difference(export(exporter, self.database, self.run_id, sign))
+            for sign, expected in zip((False, True), self.expected, strict=True)
+        )
+        return [each for each in found if each]
+
+
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[LandscapeDB, str]]]:
-    """The databases of all legal runs and of a larger run, with the ids of the runs."""
-    opened = []
-    for build in dict.fromkeys([*(legal.build for legal in LEGAL_RUNS), larger]):
-        database = open_database(tmp_path_factory.mktemp("legal") / "audit.db")
-        opened.append((database, build(database)))
-    yield opened
-    for database, _ in opened:
-        database.close()
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Recorded]]:
+    """All legal runs and a larger one, each in its own database."""
+    with ExitStack() as stack:
+        opened = []
+        for build in dict.fromkeys([*(legal.build for legal in LEGAL_RUNS), larger]):
+            path = tmp_path_factory.mktemp("legal") / "audit.db"
+            database = stack.enter_context(open_database(path))
+            opened.append(Recorded.of(database, build(database)))
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
+    """A usual run."""
+    with open_database(tmp_path_factory.mktemp("plain") / "audit.db") as database:
+        yield Recorded.of(database, usual(database, "plain"))
 
 
 def larger(database: LandscapeDB) -> str:
@@ -64,11 +98,8 @@ def test_a_faulty_exporter_is_wrong_on_its_legal_run(legal: LegalRun, tmp_path: 
 
 
 @pytest.mark.parametrize("legal", FAULTY)
-def test_a_faulty_exporter_is_right_on_a_usual_run(legal: LegalRun, tmp_path: Path) -> None:
-    with open_database(tmp_path / "audit.db") as database:
-        run_id = usual(database, "plain")
-
-        assert difference(LegacyLandscapeExporter, legal.faulty, database, run_id) == ""
+def test_a_faulty_exporter_is_right_on_a_usual_run(legal: LegalRun, plain: Recorded) -> None:
+    assert plain.differences(legal.faulty) == []
 
 
 @pytest.mark.parametrize("legal", FAULTY)
@@ -80,10 +111,10 @@ def test_the_base_of_the_faulty_exporters_is_right_on_every_legal_run(
 
 @pytest.mark.parametrize("exporter", CORRECT)
 def test_a_correct_exporter_equals_the_control_on_every_run(
-    exporter: Factory, recorded: list[tuple[LandscapeDB, str]]
+    exporter: Factory, recorded: list[Recorded]
 ) -> None:
-    for database, run_id in recorded:
-        assert difference(LegacyLandscapeExporter, exporter, database, run_id) == ""
+    for each in recorded:
+        assert each.differences(exporter) == []
 
 
 def test_the_list_names_every_faulty_exporter_once() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from profiles import is_nightly
 from sqlalchemy import URL
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
@@ -16,7 +17,7 @@ from harness.checks.selftest import load_correct_exporters, load_seeded_faults
 from harness.checks.setup import CheckSetup, prepare_checks
 from harness.checks.side_effects import contents, judge_side_effects
 from harness.exporters.measured import as_measured
-from harness.exporters.subject import CONTROL, Exporter, Subject, load_subject
+from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Exporter, Subject, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
 from querygrowth.verdict import Outcome
@@ -25,19 +26,25 @@ NEW_CHECKS = (Check.SIDE_EFFECTS, Check.CALLS, Check.ERRORS)
 FAULTS = [each for each in load_seeded_faults() if each.check in NEW_CHECKS]
 # The unusual ones are tried as processes, in test_hostile_exporters.py: one prints megabytes.
 CORRECT = [each.exporter for each in load_correct_exporters() if ".unusual:" not in each.exporter]
+DESIGNS = [DEFAULT_CANDIDATE, "harness.fixtures.correct_exporters.in_memory_maps:InMemoryMaps"]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.exporter.partition(":")[2])
 def test_a_fault_is_caught_first_by_its_check_and_named(setup: CheckSetup, fault: Any) -> None:
     depth = Depth.ALL if "Jobs" in fault.exporter else Depth.DEFAULT
-    found = run_checks(load_subject(fault.exporter), setup, checks=NEW_CHECKS, depth=depth)
+    # That no other check comes first is asked in the nightly run.
+    checks = NEW_CHECKS if is_nightly() else (fault.check,)
+    found = run_checks(load_subject(fault.exporter), setup, checks=checks, depth=depth)
     first = next(each for each in found if each.verdict.failed)
     line = str(first.verdict).splitlines()[0]
     assert first.check is fault.check, line
     assert all(word in line for word in fault.words), line
 
 
-@pytest.mark.parametrize("exporter", CORRECT)
+@pytest.mark.parametrize(
+    "exporter",
+    [pytest.param(each, marks=() if each in DESIGNS else pytest.mark.nightly) for each in CORRECT],
+)
 def test_a_correct_exporter_passes(setup: CheckSetup, exporter: str) -> None:
     for found in run_checks(load_subject(exporter), setup, checks=NEW_CHECKS):
         assert found.verdict.passed, found.verdict
@@ -65,7 +72,7 @@ def test_an_exporter_on_postgresql_passes(postgres_server: URL) -> None:
         for verdict in (
             judge_side_effects(subject, runs),
             judge_calls(subject, runs),
-            judge_database_errors(subject, runs),
+            judge_database_errors(subject, runs, Depth.DEFAULT if is_nightly() else Depth.QUICK),
         ):
             assert verdict.passed, verdict
 

@@ -16,11 +16,12 @@ import typer
 from command_fuzz import SECRET, Pools, assert_ended_well, call, calls_of, nothing_else_changes
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from profiles import is_nightly
 
 from harness import packaged
 from harness.cli import main as cli
 
-EXAMPLES = settings().max_examples if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 200
+EXAMPLES = settings().max_examples if is_nightly() else 200
 SAVED = packaged.GOLDEN.parent / "results" / "passed.json"
 FUZZED = "given/fuzzed"
 MEASURES = (

@@ -14,6 +14,7 @@ from harness.bench.results import Results, Topic
 from harness.bench.targets import load_targets
 from harness.checks.formulas import attribute_queries
 from harness.exporters.measured import InThisProcess, measured
+from harness.exporters.observation import MemoryUse
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, SubjectError
 from harness.gate import completed
 from harness.generate.spec import RunSpec
@@ -39,6 +40,12 @@ class AsksForEachRow(LandscapeExporter):
                 with self._db.connection() as connection:
                     connection.exec_driver_sql("SELECT count(*) FROM node_states").scalar()
             yield record
+
+
+@pytest.fixture
+def without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start no process for the memory of every exporter at every size."""
+    monkeypatch.setattr(InThisProcess, "measure_memory", lambda *_: MemoryUse(1, 2))
 
 
 def experiment(candidate: type[LandscapeExporter], *rows: int) -> Experiment:
@@ -76,6 +83,7 @@ def test_a_right_exporter_passes_and_its_results_can_be_kept(tmp_path: Path) -> 
     assert load_results(tmp_path / "results.json") == results
 
 
+@pytest.mark.usefixtures("without_memory")
 def test_a_size_that_will_take_minutes_is_announced(tmp_path: Path) -> None:
     steps: list[str] = []
     ticks = iter([0.0, 59.0, 200.0, 280.0, 400.0])  # The start and the end of a size, in seconds.
@@ -86,6 +94,7 @@ def test_a_size_that_will_take_minutes_is_announced(tmp_path: Path) -> None:
     assert third.startswith("recording a run of 3 rows: about 2 minutes, by the size before; ")
 
 
+@pytest.mark.usefixtures("without_memory")
 def test_a_query_in_a_loop_fails_at_its_line(tmp_path: Path) -> None:
     results = run(AsksForEachRow, tmp_path, 2, 4)
     growth = next(each.verdict for each in results.failures if each.topic is Topic.GROWTH)
@@ -96,6 +105,7 @@ def test_a_query_in_a_loop_fails_at_its_line(tmp_path: Path) -> None:
     assert any("4" in line and "node_states" in line for line in growth.evidence)
 
 
+@pytest.mark.usefixtures("without_memory")
 def test_an_exporter_that_does_nothing_fails_as_vacuous_first(tmp_path: Path) -> None:
     results = run(Idle, tmp_path, 2)
     assert results.failures[0].topic is Topic.VACUITY
@@ -130,6 +140,7 @@ class ComparesEachPairOfRows(LandscapeExporter):
         yield from super()._iter_records(run_id)
 
 
+@pytest.mark.usefixtures("without_memory")
 def test_three_sizes_up_to_100_rows_show_quadratic_work(tmp_path: Path) -> None:
     results = run(ComparesEachPairOfRows, tmp_path, *sizes_up_to(100))
     growth = [each.verdict.seen for each in results.failures if each.topic is Topic.GROWTH]
@@ -137,6 +148,7 @@ def test_three_sizes_up_to_100_rows_show_quadratic_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [(10,), (10, 11)])
+@pytest.mark.usefixtures("without_memory")
 def test_growth_is_skipped_with_the_reason_where_there_are_fewer_than_three_sizes(
     rows: tuple[int, ...], tmp_path: Path
 ) -> None:
@@ -168,6 +180,7 @@ class RaisesAfterTheFirstRun(LandscapeExporter):
     ("candidate", "rows", "measured_rows"),
     [(Raises, (2, 4), []), (RaisesAfterTheFirstRun, (2, 20), [2])],
 )
+@pytest.mark.usefixtures("without_memory")
 def test_an_error_of_the_exporter_is_a_failure_at_its_line_and_what_was_measured_is_kept(
     candidate: type[LandscapeExporter],
     rows: tuple[int, ...],

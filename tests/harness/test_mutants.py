@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from zlib import crc32
 
 import pytest
+from profiles import is_nightly
 from sqlalchemy import event
 
 from elspeth.core.landscape import LandscapeDB, LegacyLandscapeExporter
@@ -347,9 +348,11 @@ def test_few_mutants_are_equivalent() -> None:
 
 @pytest.mark.parametrize("operator", sorted({mutant.operator for mutant in EQUIVALENT}))
 def test_the_proofs_of_equivalence_hold(operator: str, witness: LandscapeDB) -> None:
-    for mutant in EQUIVALENT:
+    ours = [each for each in EQUIVALENT if each.operator == operator]
+    # Each part on one design. The nightly run tries both.
+    for mutant in ours if is_nightly() else {each.part: each for each in ours}.values():
         proof = proof_of(mutant)
-        if mutant.operator == operator and proof is not None:
+        if proof is not None:
             proof.check(witness)
 
 

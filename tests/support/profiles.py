@@ -1,5 +1,6 @@
 """Hypothesis profiles: the number of examples of a property test under dev, ci and nightly."""
 
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -10,12 +11,17 @@ VARIABLE = "HYPOTHESIS_PROFILE"
 
 DEFAULT_PROFILE = "dev"
 
-EXAMPLES: Mapping[str, int] = MappingProxyType({"dev": 150, "ci": 600, "nightly": 10_000})
+EXAMPLES: Mapping[str, int] = MappingProxyType({"dev": 50, "ci": 600, "nightly": 10_000})
 """The number of examples of a property test, by profile."""
 
 
 class ProfileError(ValueError):
     """The profile is unknown."""
+
+
+def is_nightly() -> bool:
+    """Whether the tests run in their long form."""
+    return os.environ.get(VARIABLE) == "nightly"
 
 
 def load_profile(environ: Mapping[str, str]) -> str:
