@@ -164,7 +164,7 @@ def test_no_command_leaves_a_trace_of_the_key(route: str, tmp_path: Path, databa
     assert guarded.traces_in_files(but=(key_file, keyring)) == []
 
 
-@pytest.mark.parametrize("command", ["bench", "gate"])
+@pytest.mark.parametrize("command", ["bench", pytest.param("gate", marks=pytest.mark.nightly)])
 def test_no_report_of_the_harness_holds_the_key_of_its_environment(
     command: str, tmp_path: Path
 ) -> None:

@@ -11,6 +11,8 @@ from harness.checks import byte_search, costs, large_runs, memory
 from harness.checks.costs import everything
 from harness.checks.joint_growth import axes_together
 from harness.checks.setup import CheckSetup, prepare_checks
+from harness.exporters.measured import InThisProcess
+from harness.exporters.observation import MemoryUse
 from harness.generate.spec import RunSpec
 
 
@@ -61,6 +63,9 @@ def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     axes = ("rows", "calls", "batches", "members", "artifacts")
     monkeypatch.setattr(costs, "_AXES", axes)
     monkeypatch.setattr(costs, "_FEW", (3, 10, 30))
+    monkeypatch.setattr(costs, "_MANY", (3, 10, 30))
+    monkeypatch.setattr(costs, "_WORK_SCALES", (3, 9, 27))
+    monkeypatch.setattr(costs, "_ROW_WORK_SCALES", (4, 12, 36))
     monkeypatch.setattr(costs, "_OTHER_RUNS", (10, 40, 160))
     monkeypatch.setattr(costs, "VARIABLES", 999)
     together = {name: axes_together()[name] for name in ("all entities of a run", "all axes")}
@@ -75,6 +80,18 @@ def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large_runs, "LARGE", large)
     monkeypatch.setattr(large_runs, "BELOW_ONE_PARENT", ())
     monkeypatch.setattr(memory, "_LEAKS", everything(20, run_id="leaks"))
+
+
+@pytest.fixture
+def many_rows(small_checks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small checks, but with enough rows for a second chunk of 500."""
+    monkeypatch.setattr(costs, "_MANY", (2, 20, 501))
+
+
+@pytest.fixture
+def without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start no process for the memory of every exporter at every size of an experiment."""
+    monkeypatch.setattr(InThisProcess, "measure_memory", lambda *_: MemoryUse(1, 2))
 
 
 def _few_specs(*, max_rows: int) -> st.SearchStrategy[RunSpec]:

@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
 from harness.checks.byte_search import drawn_specs, search_cases, search_differences
+from harness.checks.cases import Case
 from harness.checks.reference_runs import ReferenceRuns, sqlite_files
 from harness.exporters.subject import CONTROL, load_subject
 from harness.generate.features import FEATURES
+from harness.generate.spec import RunSpec
+from querygrowth.verdict import Outcome, Verdict
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +25,35 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReferenceRuns]:
         yield runs
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What a search needs of a comparison."""
+
+    case: Case
+
+    @property
+    def identical(self) -> bool:
+        """Whether the run lacks what shows the fault: two rows and a fork."""
+        return self.case.spec.rows < 2 or self.case.spec.forks < 1
+
+    def verdict(self) -> Verdict:
+        """The verdict on a run that shows it."""
+        return Verdict("Faulty", Outcome.FAILED, "the same", "another order")
+
+
+def test_a_search_shows_a_run_with_what_the_fault_needs_and_no_more() -> None:
+    verdict = search_differences("Faulty", Compared)  # type: ignore[arg-type]
+    assert verdict.failed
+    assert verdict.seen == "another order (found by a search)"
+    (shown,) = (line for line in verdict.evidence if line.startswith("the run "))
+    assert "forks=1" in shown
+    # Two rows are the default, which is not shown.
+    assert RunSpec().rows == 2
+    assert not re.search(r"[( ]rows=", shown)
+    assert "features" not in shown
+
+
+@pytest.mark.nightly
 def test_a_search_finds_a_difference_and_shows_a_simple_run(runs: ReferenceRuns) -> None:
     candidate = load_subject("harness.fixtures.faulty_exporters.order:RowsByCreation")
     verdict = search_differences(candidate.name, lambda case: runs.compare(candidate, case))

@@ -237,6 +237,7 @@ def test_lost_bytes_come_before_costs_in_the_headline(harness_command: Command) 
     assert ended.out.splitlines()[-1].startswith("failed: ExportsNothing: vacuous")
 
 
+@pytest.mark.usefixtures("many_rows")
 def test_declared_chunks_pass_the_check_of_queries(harness_command: Command) -> None:
     tables = ("tokens", "token_parents", "node_states", "routing_events", "calls")
     exporter = "harness.fixtures.correct_exporters.chunked:Chunked"

@@ -8,6 +8,7 @@ import pytest
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.legacy_exporter import LegacyLandscapeExporter
+from harness.checks import cases, costs
 from harness.checks.check import Check
 from harness.checks.run import run_checks
 from harness.checks.setup import CheckSetup
@@ -27,6 +28,8 @@ from harness.exporters.subject import DEFAULT_CANDIDATE
 def test_a_second_candidate_makes_no_database_and_reads_no_run_with_the_control(
     checks: tuple[Check, ...], setup: CheckSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(costs, "_AXES", ("rows", "batches"))
+    monkeypatch.setattr(cases, "ORDERED", ())
     counts: Counter[str] = Counter()
 
     def count(owner: type, name: str, what: str) -> None:

@@ -71,6 +71,7 @@ def test_a_check_catches_its_fault(
     assert words in line
 
 
+@pytest.mark.usefixtures("many_rows")
 def test_a_query_per_500_rows_passes_once_it_is_declared(setup: CheckSetup) -> None:
     tables = ("tokens", "token_parents", "node_states", "routing_events", "calls")
     allowances = tuple(Allowance(table, chunk=500) for table in tables)

@@ -101,7 +101,7 @@ def test_a_fault_above_a_size_is_caught(
     assert failed[0].startswith(words)
 
 
-@pytest.mark.usefixtures("small_checks")
+@pytest.mark.usefixtures("many_rows")
 def test_ranges_of_rows_pass_with_their_declaration_and_fail_with_another(
     runs: CostRuns, tmp_path: Path
 ) -> None:
@@ -127,7 +127,6 @@ def test_statements_on_other_connections_are_reported_once(
 ) -> None:
     # Few exports: before each of them, all objects of the process are searched for connections.
     monkeypatch.setattr(costs, "_AXES", ("calls", "batches"))
-    monkeypatch.setattr(costs, "_MANY", costs._FEW)
     one = {"all axes": axes_together()["all axes"]}
     monkeypatch.setattr(costs, "axes_together", lambda: one)
     candidate = exporter(f"{FAULTY}.connections:{fault}")

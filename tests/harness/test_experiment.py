@@ -14,7 +14,6 @@ from harness.bench.results import Results, Topic
 from harness.bench.targets import load_targets
 from harness.checks.formulas import attribute_queries
 from harness.exporters.measured import InThisProcess, measured
-from harness.exporters.observation import MemoryUse
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, SubjectError
 from harness.gate import completed
 from harness.generate.spec import RunSpec
@@ -40,12 +39,6 @@ class AsksForEachRow(LandscapeExporter):
                 with self._db.connection() as connection:
                     connection.exec_driver_sql("SELECT count(*) FROM node_states").scalar()
             yield record
-
-
-@pytest.fixture
-def without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start no process for the memory of every exporter at every size."""
-    monkeypatch.setattr(InThisProcess, "measure_memory", lambda *_: MemoryUse(1, 2))
 
 
 def experiment(candidate: type[LandscapeExporter], *rows: int) -> Experiment:

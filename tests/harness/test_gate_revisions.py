@@ -403,7 +403,7 @@ LOSES_A_RECORD = """    def _iter_records(self, run_id):
 
 
 @pytest.mark.parametrize("change", ["", LOSES_A_RECORD], ids=["no change", "loses a record"])
-@pytest.mark.usefixtures("small_checks", "prepared_checks")
+@pytest.mark.usefixtures("small_checks", "prepared_checks", "without_memory")
 def test_the_gate_measures_and_checks_the_exporter_of_the_working_tree(
     ran: Callable[..., SimpleNamespace],
     repository: Path,

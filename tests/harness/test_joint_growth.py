@@ -43,7 +43,6 @@ def runs(setup: CheckSetup) -> CostRuns:
 def joint_axes(small_checks: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """All runs in which several axes grow, and few others."""
     monkeypatch.setattr(costs, "_AXES", ("rows", "artifacts"))
-    monkeypatch.setattr(costs, "_MANY", costs._FEW)
     monkeypatch.setattr(costs, "axes_together", axes_together)
     monkeypatch.setattr(costs, "kinds_of_entities", kinds_of_entities)
 

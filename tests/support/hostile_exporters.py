@@ -91,7 +91,7 @@ class HangsAndIgnoresSignals(Hostile):
     def harm(self) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while True:
-            pass
+            time.sleep(600)
 
 
 class NeverEnds(Hostile):
