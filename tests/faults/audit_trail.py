@@ -1,26 +1,31 @@
-"""An audit trail for fault tests: exports in separate processes, reads of database and target."""
+"""An audit trail for fault tests: exports, reads of database and target."""
 
 import csv
+import gc
 import hashlib
 import io
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import chdir, closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
+from unittest import mock
 
 from fault_table import Tally
 from postgres_server import execute
 from sample_run import fixed_clock, record_sample_run
 from sqlalchemy import Table, create_engine, make_url
 
+from elspeth.cli.main import main
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
 from elspeth.core.landscape.keys import KEY_VARIABLE
 from elspeth.core.landscape.schema import metadata
@@ -136,14 +141,20 @@ class Trail:
     ) -> Ended:
         """Run the `landscape` command to its end.
 
+        It runs in this process where the arguments after the command's are not given: a new one
+        takes ten times as long, for its imports. Workers of `--jobs` need a new one.
+
         Args:
             *arguments: The command's arguments.
-            prelude: Python code that the process runs first.
+            prelude: Python code that a new process runs first.
             under: A command that runs this one, such as strace.
             before: Called in the child between fork and exec.
             environ: Variables to add to the environment.
             **popen: Arguments of subprocess.Popen.
         """
+        if not (prelude or under or before or popen or "--jobs" in arguments):
+            with chdir(self.folder):
+                return _run_here(arguments, environment() | dict(environ or {}))
         with self.started(
             *arguments, prelude=prelude, under=under, before=before, environ=environ, **popen
         ) as process:
@@ -158,7 +169,7 @@ class Trail:
         environ: Mapping[str, str] | None = None,
         **popen: Any,
     ) -> "subprocess.Popen[str]":
-        """Start the `landscape` command. The arguments are those of `landscape`."""
+        """Start the `landscape` command in a new process. The arguments are as in `landscape`."""
         return subprocess.Popen(
             [*under, sys.executable, "-c", f"{prelude}\n{MAIN}", *arguments],
             env=environment() | dict(environ or {}),
@@ -175,11 +186,11 @@ class Trail:
         )
 
     def export(self, *more: str, **how: Any) -> Ended:
-        """Export by the settings in a separate process."""
+        """Export by the settings. The arguments are as in `landscape`."""
         return self.landscape(*self.by_settings, *more, **how)
 
     def reconcile(self, **how: Any) -> Ended:
-        """Run `landscape reconcile`, which settles pending exports, in a separate process."""
+        """Run `landscape reconcile`, which settles pending exports."""
         return self.landscape("reconcile", "--settings", str(self.settings_file), **how)
 
     @property
@@ -342,6 +353,34 @@ class Trail:
         except sqlite3.DatabaseError as error:
             # The test damaged the database: only the readable part can be compared.
             return [str(error)]
+
+
+def _run_here(arguments: Sequence[str], environ: Mapping[str, str]) -> Ended:
+    """Run the `landscape` command in this process, and undo what it changed of the process."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace") for _ in "12")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    code = 1
+    with (
+        mock.patch.dict(os.environ, environ, clear=True),
+        mock.patch.object(sys, "argv", ["landscape", *arguments]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        except Exception:
+            traceback.print_exc()
+        finally:
+            gc.enable()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    texts = []
+    for stream in (out, err):
+        stream.seek(0)
+        texts.append(stream.read())
+    return Ended(code, *texts)
 
 
 def ended(process: "subprocess.Popen[str]") -> Ended:
