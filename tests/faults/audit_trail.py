@@ -1,38 +1,30 @@
 """An audit trail for fault tests: exports, reads of database and target."""
 
 import csv
-import gc
 import hashlib
 import io
 import json
-import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import chdir, closing, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import chdir, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
-from unittest import mock
 
 from fault_table import Tally
+from landscape_command import KEY, MAIN, Ended, ended, environment, run_here
 from postgres_server import execute
 from sample_run import fixed_clock, record_sample_run
 from sqlalchemy import Table, create_engine, make_url
 
-from elspeth.cli.main import main
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
-from elspeth.core.landscape.keys import KEY_VARIABLE
 from elspeth.core.landscape.schema import metadata
 from elspeth.core.landscape.verification.verify import verify
 
-KEY = "this is the signing key, which must not be printed"
-MAIN = "from elspeth.cli.main import main; main()"
 OLD = b'{"record_type": the output of an earlier export, which does not verify}\r\n'
 """Damaged JSON. `reconcile` does not judge unknown record types: another version may write them."""
 UNFINISHED = ".export-"
@@ -40,15 +32,6 @@ UNFINISHED = ".export-"
 
 Content: TypeAlias = Mapping[str, bytes]
 """The bytes of a target by file name. The name of a target that is one file is ""."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The exit code and the output of a process."""
-
-    code: int
-    out: str
-    err: str
 
 
 @dataclass(frozen=True)
@@ -108,6 +91,10 @@ class Trail:
         return Path(make_url(self.url).database or "")
 
     @property
+    def backend(self) -> str:
+        return make_url(self.url).get_backend_name()
+
+    @property
     def by_settings(self) -> tuple[str, ...]:
         """The arguments that export by the settings, as a pipeline does, and record the status."""
         settings = str(self.settings_file)
@@ -154,7 +141,7 @@ class Trail:
         """
         if not (prelude or under or before or popen or "--jobs" in arguments):
             with chdir(self.folder):
-                return _run_here(arguments, environment() | dict(environ or {}))
+                return run_here(arguments, environment() | dict(environ or {}))
         with self.started(
             *arguments, prelude=prelude, under=under, before=before, environ=environ, **popen
         ) as process:
@@ -345,7 +332,7 @@ class Trail:
 
     def _read_evidence(self, table: Table) -> list[str]:
         columns = [column.name for column in table.columns if not column.name.startswith("export")]
-        if make_url(self.url).get_backend_name() == "postgresql":
+        if self.backend == "postgresql":
             # As text, because the driver cannot convert everything that the server can store.
             columns = [f"{name}::text" for name in columns]
         try:
@@ -353,40 +340,6 @@ class Trail:
         except sqlite3.DatabaseError as error:
             # The test damaged the database: only the readable part can be compared.
             return [str(error)]
-
-
-def _run_here(arguments: Sequence[str], environ: Mapping[str, str]) -> Ended:
-    """Run the `landscape` command in this process, and undo what it changed of the process."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace") for _ in "12")
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    code = 1
-    with (
-        mock.patch.dict(os.environ, environ, clear=True),
-        mock.patch.object(sys, "argv", ["landscape", *arguments]),
-        redirect_stdout(out),
-        redirect_stderr(err),
-    ):
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        except Exception:
-            traceback.print_exc()
-        finally:
-            gc.enable()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-    texts = []
-    for stream in (out, err):
-        stream.seek(0)
-        texts.append(stream.read())
-    return Ended(code, *texts)
-
-
-def ended(process: "subprocess.Popen[str]") -> Ended:
-    """Wait for the end of a process, and return how it ended."""
-    out, err = process.communicate()
-    return Ended(process.returncode, out or "", err or "")
 
 
 def content_of(path: Path) -> Content | None:
@@ -409,13 +362,6 @@ def _without_time(content: Content) -> object:
 
 def _fields_without_time(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
     return {k: v for k, v in manifest.items() if k not in ("exported_at", "signature")}
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of this process with a key and without settings."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("ELSPETH_")}
-    # Without bytecode files a process makes the same system calls every time.
-    return inherited | {KEY_VARIABLE: KEY, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _text(value: str | bytes | None) -> str | None:

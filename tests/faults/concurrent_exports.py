@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from audit_trail import KEY, Trail
-from audit_trail import ended as end_of
+from audit_trail import Trail
 from fault_table import Tally
+from landscape_command import KEY
+from landscape_command import ended as end_of
 from sqlalchemy import make_url, text
 from writer_process import Written, begin_growing_run, count_transactions, running_writer
 

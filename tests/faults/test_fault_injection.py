@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from audit_trail import KEY, OLD, Ended, Trail, ended
+from audit_trail import OLD, Trail
 from fault_injection import KILLED, SUCCEEDED, inject_fault
 from fault_table import FAULTS, ROW, TABLE, LostError, put_table
+from landscape_command import KEY, Ended, ended
 
 KILLED_SILENTLY = Ended(-9, "", "")
 
