@@ -19,9 +19,10 @@ from fault_table import Tally
 from landscape_command import KEY, MAIN, Ended, ended, environment, run_here
 from postgres_server import execute
 from sample_run import fixed_clock, record_sample_run
+from shared_recordings import put_recording
 from sqlalchemy import Table, create_engine, make_url
 
-from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
+from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.schema import metadata
 from elspeth.core.landscape.verification.verify import verify
 
@@ -371,7 +372,7 @@ def _text(value: str | bytes | None) -> str | None:
 def record(url: str) -> None:
     """Record the sample run in a new or empty database."""
     with LandscapeDB(url) as db:
-        record_sample_run(LandscapeRecorder(db))
+        put_recording(db, record_sample_run)
 
 
 def trail_with_many_rows(folder: Path, url: str, export_format: str, tally: Tally) -> Trail:
