@@ -6,14 +6,14 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from itertools import count
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from postgres_server import execute, new_landscape, server_or_skip
 from profiles import is_nightly, load_profile
+from shared_recordings import clock_by_seconds, counted_ids, put_recording
 from sqlalchemy import URL, make_url
 
 from elspeth.contracts.schema import SchemaConfig
@@ -142,9 +142,23 @@ def db(landscape_url: str) -> Iterator[LandscapeDB]:
 
 
 @pytest.fixture
-def recorder(db: LandscapeDB) -> LandscapeRecorder:
-    """A recorder whose clock advances by a second and whose ids count up: id-001, id-002."""
-    return LandscapeRecorder(db, clock=_clock(), new_id=_ids())
+def recorder_clock() -> Callable[[], datetime]:
+    """The clock of `recorder`, which advances by a second."""
+    return clock_by_seconds()
+
+
+@pytest.fixture
+def recorder_ids() -> Callable[[], str]:
+    """The ids of `recorder`, which count up: id-001, id-002."""
+    return counted_ids()
+
+
+@pytest.fixture
+def recorder(
+    db: LandscapeDB, recorder_clock: Callable[[], datetime], recorder_ids: Callable[[], str]
+) -> LandscapeRecorder:
+    """A recorder with `recorder_clock` and `recorder_ids`."""
+    return LandscapeRecorder(db, clock=recorder_clock, new_id=recorder_ids)
 
 
 @pytest.fixture
@@ -154,12 +168,23 @@ def dynamic() -> SchemaConfig:
 
 
 @pytest.fixture
-def recorded(recorder: LandscapeRecorder, dynamic: SchemaConfig) -> LandscapeRecorder:
+def recorded(
+    recorder: LandscapeRecorder,
+    db: LandscapeDB,
+    recorder_clock: Callable[[], datetime],
+    recorder_ids: Callable[[], str],
+) -> LandscapeRecorder:
     """A recorder of run `r`, with what a node state refers to and an open node state.
 
     Nodes `source`, `sum` and `sink`, edges `on` and `off`, row `row`, tokens `t` and `u`, and the
     open state `s` of `t` at `sum`.
     """
+    put_recording(db, _record_small_run, recorder_clock, recorder_ids)
+    return recorder
+
+
+def _record_small_run(recorder: LandscapeRecorder) -> None:
+    dynamic = SchemaConfig.from_dict({"fields": "dynamic"})
     recorder.begin_run({"name": "small"}, "v1", run_id="r")
     for node_id, node_type in (("source", "source"), ("sum", "aggregation"), ("sink", "sink")):
         recorder.register_node(
@@ -171,15 +196,3 @@ def recorded(recorder: LandscapeRecorder, dynamic: SchemaConfig) -> LandscapeRec
     recorder.create_token("row", token_id="t")
     recorder.create_token("row", token_id="u")
     recorder.begin_node_state("t", "sum", 1, {"amount": 12}, state_id="s")
-    return recorder
-
-
-def _clock() -> Callable[[], datetime]:
-    seconds = count()
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    return lambda: start + timedelta(seconds=next(seconds))
-
-
-def _ids() -> Callable[[], str]:
-    numbers = count(1)
-    return lambda: f"id-{next(numbers):03}"

@@ -1,33 +1,31 @@
-"""An audit trail for fault tests: exports in separate processes, reads of database and target."""
+"""An audit trail for fault tests: exports, reads of database and target."""
 
 import csv
 import hashlib
 import io
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import chdir, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from fault_table import Tally
+from landscape_command import KEY, MAIN, Ended, ended, environment, run_here
 from postgres_server import execute
 from sample_run import fixed_clock, record_sample_run
+from shared_recordings import put_recording
 from sqlalchemy import Table, create_engine, make_url
 
-from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
-from elspeth.core.landscape.keys import KEY_VARIABLE
+from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.schema import metadata
 from elspeth.core.landscape.verification.verify import verify
 
-KEY = "this is the signing key, which must not be printed"
-MAIN = "from elspeth.cli.main import main; main()"
 OLD = b'{"record_type": the output of an earlier export, which does not verify}\r\n'
 """Damaged JSON. `reconcile` does not judge unknown record types: another version may write them."""
 UNFINISHED = ".export-"
@@ -35,15 +33,6 @@ UNFINISHED = ".export-"
 
 Content: TypeAlias = Mapping[str, bytes]
 """The bytes of a target by file name. The name of a target that is one file is ""."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The exit code and the output of a process."""
-
-    code: int
-    out: str
-    err: str
 
 
 @dataclass(frozen=True)
@@ -103,6 +92,10 @@ class Trail:
         return Path(make_url(self.url).database or "")
 
     @property
+    def backend(self) -> str:
+        return make_url(self.url).get_backend_name()
+
+    @property
     def by_settings(self) -> tuple[str, ...]:
         """The arguments that export by the settings, as a pipeline does, and record the status."""
         settings = str(self.settings_file)
@@ -136,14 +129,20 @@ class Trail:
     ) -> Ended:
         """Run the `landscape` command to its end.
 
+        It runs in this process where the arguments after the command's are not given: a new one
+        takes ten times as long, for its imports. Workers of `--jobs` need a new one.
+
         Args:
             *arguments: The command's arguments.
-            prelude: Python code that the process runs first.
+            prelude: Python code that a new process runs first.
             under: A command that runs this one, such as strace.
             before: Called in the child between fork and exec.
             environ: Variables to add to the environment.
             **popen: Arguments of subprocess.Popen.
         """
+        if not (prelude or under or before or popen or "--jobs" in arguments):
+            with chdir(self.folder):
+                return run_here(arguments, environment() | dict(environ or {}))
         with self.started(
             *arguments, prelude=prelude, under=under, before=before, environ=environ, **popen
         ) as process:
@@ -158,7 +157,7 @@ class Trail:
         environ: Mapping[str, str] | None = None,
         **popen: Any,
     ) -> "subprocess.Popen[str]":
-        """Start the `landscape` command. The arguments are those of `landscape`."""
+        """Start the `landscape` command in a new process. The arguments are as in `landscape`."""
         return subprocess.Popen(
             [*under, sys.executable, "-c", f"{prelude}\n{MAIN}", *arguments],
             env=environment() | dict(environ or {}),
@@ -175,11 +174,11 @@ class Trail:
         )
 
     def export(self, *more: str, **how: Any) -> Ended:
-        """Export by the settings in a separate process."""
+        """Export by the settings. The arguments are as in `landscape`."""
         return self.landscape(*self.by_settings, *more, **how)
 
     def reconcile(self, **how: Any) -> Ended:
-        """Run `landscape reconcile`, which settles pending exports, in a separate process."""
+        """Run `landscape reconcile`, which settles pending exports."""
         return self.landscape("reconcile", "--settings", str(self.settings_file), **how)
 
     @property
@@ -334,7 +333,7 @@ class Trail:
 
     def _read_evidence(self, table: Table) -> list[str]:
         columns = [column.name for column in table.columns if not column.name.startswith("export")]
-        if make_url(self.url).get_backend_name() == "postgresql":
+        if self.backend == "postgresql":
             # As text, because the driver cannot convert everything that the server can store.
             columns = [f"{name}::text" for name in columns]
         try:
@@ -342,12 +341,6 @@ class Trail:
         except sqlite3.DatabaseError as error:
             # The test damaged the database: only the readable part can be compared.
             return [str(error)]
-
-
-def ended(process: "subprocess.Popen[str]") -> Ended:
-    """Wait for the end of a process, and return how it ended."""
-    out, err = process.communicate()
-    return Ended(process.returncode, out or "", err or "")
 
 
 def content_of(path: Path) -> Content | None:
@@ -372,13 +365,6 @@ def _fields_without_time(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
     return {k: v for k, v in manifest.items() if k not in ("exported_at", "signature")}
 
 
-def environment() -> dict[str, str]:
-    """Return the environment of this process with a key and without settings."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("ELSPETH_")}
-    # Without bytecode files a process makes the same system calls every time.
-    return inherited | {KEY_VARIABLE: KEY, "PYTHONDONTWRITEBYTECODE": "1"}
-
-
 def _text(value: str | bytes | None) -> str | None:
     return value.decode() if isinstance(value, bytes) else value
 
@@ -386,7 +372,7 @@ def _text(value: str | bytes | None) -> str | None:
 def record(url: str) -> None:
     """Record the sample run in a new or empty database."""
     with LandscapeDB(url) as db:
-        record_sample_run(LandscapeRecorder(db))
+        put_recording(db, record_sample_run)
 
 
 def trail_with_many_rows(folder: Path, url: str, export_format: str, tally: Tally) -> Trail:

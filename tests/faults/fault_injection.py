@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from audit_trail import KEY, Content, Ended, Recorded, Trail
+from audit_trail import Content, Recorded, Trail
 from fault_table import LostError
+from landscape_command import KEY, Ended
 
 ANY = "any"
 PREVIOUS = "previous"

@@ -22,6 +22,8 @@ CHANGES = (*WRITES, *FLUSHES, *RENAMES, *REMOVALS)
 """The system calls through which a process changes what is on disk."""
 
 _CALL = re.compile(r"^(\w+)\((.*)$", re.MULTILINE)
+_found: dict[tuple[str, str], Sequence[tuple[str, str]]] = {}
+"""The calls of an export by the settings, by backend and export format."""
 
 
 def strace_command(log: Path, *options: str, calls: Sequence[str] = CHANGES) -> tuple[str, ...]:
@@ -49,8 +51,15 @@ def inject_option(call: str, what: str, when: int | str) -> tuple[str, ...]:
 
 
 def disk_calls(trail: Trail, log: Path) -> Sequence[tuple[str, str]]:
-    """Export without a fault, and return the calls that change the disk, with their arguments."""
-    return disk_calls_of(trail, log, *trail.by_settings)
+    """Return the calls by which an export without a fault changes the disk, with their arguments.
+
+    The first test of a backend and a format makes that export of its trail. Only the names of
+    folders differ in other tests.
+    """
+    kind = (trail.backend, trail.export_format)
+    if kind not in _found:
+        _found[kind] = disk_calls_of(trail, log, *trail.by_settings)
+    return _found[kind]
 
 
 def disk_calls_of(trail: Trail, log: Path, *arguments: str) -> Sequence[tuple[str, str]]:

@@ -4,8 +4,9 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from audit_trail import Trail, ended
+from audit_trail import Trail
 from fault_injection import ANY, COMPLETE, IO_FAILURE, PREVIOUS, SUCCEEDED, Outcome, inject_fault
+from landscape_command import ended
 from paused_process import AT_PUBLISH, WHILE_FETCHING, paused, resume, wait_until_asleep
 from sqlalchemy import make_url
 from tcp_proxy import Proxy, proxy_for

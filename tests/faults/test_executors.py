@@ -10,8 +10,9 @@ from threading import Event
 from typing import Any
 
 import pytest
-from audit_trail import KEY, Ended, Trail
+from audit_trail import Trail
 from fault_injection import PREVIOUS, Outcome, inject_fault
+from landscape_command import KEY, Ended
 from postgres_server import url_text
 from sqlalchemy import make_url
 from thread_workers import workers_in

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import psycopg
 import pytest
-from audit_trail import Trail, ended
+from audit_trail import Trail
 from fault_injection import IO_FAILURE, SUCCEEDED, inject_fault
+from landscape_command import ended
 from paused_process import CALL, assert_no_process_left, audit_call, paused, resume
 from postgres_server import url_text
 from sqlalchemy import make_url

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from audit_trail import KEY, OLD, Ended, Trail
+from audit_trail import OLD, Trail
 from fault_injection import KILLED, SUCCEEDED, inject_fault
 from fault_table import FAULTS, ROW, TABLE, LostError, put_table
+from landscape_command import KEY, Ended, ended
 
 KILLED_SILENTLY = Ended(-9, "", "")
 
@@ -16,7 +17,16 @@ KILLED_SILENTLY = Ended(-9, "", "")
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 def test_an_export_without_a_fault_is_complete_and_so_is_the_next(trail: Trail) -> None:
     with inject_fault(trail) as injection:
-        injection.assert_survived(trail.export(), SUCCEEDED)
+        with trail.started(*trail.by_settings) as process:
+            in_new_process = ended(process)
+        injection.assert_survived(in_new_process, SUCCEEDED)
+
+
+@pytest.mark.parametrize("export_format", ["json"])
+def test_a_command_ends_in_this_process_as_in_a_new_one(trail: Trail) -> None:
+    for arguments in (["export", "--unknown"], ["verify", str(trail.target)], ["runs", "--help"]):
+        with trail.started(*arguments) as process:
+            assert trail.landscape(*arguments) == ended(process)
 
 
 def truncate(trail: Trail) -> None:
@@ -37,10 +47,10 @@ def claim_completion(trail: Trail) -> None:
     trail.execute("UPDATE runs SET export_status = 'completed'")
 
 
-def spoil_trail(trail: Trail, spoil: Callable[[Trail], None], ended: Ended) -> None:
+def spoil_trail(trail: Trail, spoil: Callable[[Trail], None], how: Ended) -> None:
     with inject_fault(trail) as injection:
         spoil(trail)
-        injection.assert_survived(ended, KILLED)
+        injection.assert_survived(how, KILLED)
 
 
 @pytest.mark.parametrize(

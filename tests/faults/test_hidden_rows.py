@@ -8,9 +8,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from audit_trail import Trail, ended, record
+from audit_trail import Trail, record
 from fault_injection import IO_FAILURE, SUCCEEDED, inject_fault
 from fault_table import Tally
+from landscape_command import ended
 from paused_process import WHILE_FETCHING, paused, resume
 from postgres_server import execute, url_text
 from sqlalchemy import make_url

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from audit_trail import Ended, Trail, environment
+from audit_trail import Trail
 from fault_injection import REFUSED, SUCCEEDED, Outcome, assert_clean_output, inject_fault
 from fault_table import Tally
+from landscape_command import Ended, environment
 from sample_run import record_sample_run
 
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder

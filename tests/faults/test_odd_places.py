@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from audit_trail import KEY, Trail, ended
+from audit_trail import Trail
 from fault_injection import (
     ANY,
     COMPLETE,
@@ -17,6 +17,7 @@ from fault_injection import (
     Outcome,
     inject_fault,
 )
+from landscape_command import KEY, ended
 from paused_process import paused, resume
 
 from elspeth.core.landscape.keys import KEY_VARIABLE

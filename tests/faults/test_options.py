@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from audit_trail import KEY, OLD, Trail
+from audit_trail import OLD, Trail
 from fault_injection import assert_clean_output
 from fault_table import LostError, Tally
+from landscape_command import KEY
 from sample_run import record_sample_run
 from strace import (
     FLUSHES,

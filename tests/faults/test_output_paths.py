@@ -6,8 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from audit_trail import OLD, Trail, ended
+from audit_trail import OLD, Trail
 from fault_injection import ANY, COMPLETE, KILLED, PREVIOUS, SUCCEEDED, Outcome, inject_fault
+from landscape_command import ended
 from paused_process import paused, resume
 from strace import disk_calls, paused_at_call
 

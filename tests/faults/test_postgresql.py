@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from audit_trail import Trail, ended, record
+from audit_trail import Trail, record
 from fault_injection import (
     CORRUPT_DATA,
     PREVIOUS,
@@ -18,6 +18,7 @@ from fault_injection import (
     inject_fault,
 )
 from fault_table import Tally
+from landscape_command import ended
 from paused_process import WHILE_FETCHING, paused, resume
 from postgres_processes import Server
 from postgres_server import execute, url_text

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from audit_trail import MAIN, Ended, Trail, environment
+from audit_trail import Trail
 from fault_injection import (
     ANY,
     COMPLETE,
@@ -17,6 +17,7 @@ from fault_injection import (
     assert_clean_output,
     inject_fault,
 )
+from landscape_command import MAIN, Ended, environment
 
 ENOUGH_BYTES = 300 * 2**20
 

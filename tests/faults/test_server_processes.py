@@ -4,8 +4,9 @@ import signal
 from collections.abc import Mapping
 
 import pytest
-from audit_trail import Ended, Trail, ended
+from audit_trail import Trail
 from fault_injection import COMPLETE, IO_FAILURE, PREVIOUS, Outcome, inject_fault
+from landscape_command import Ended, ended
 from paused_process import (
     AT_PUBLISH,
     CALL,

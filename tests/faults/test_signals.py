@@ -8,8 +8,9 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from audit_trail import KEY, Trail, ended
+from audit_trail import Trail
 from fault_injection import ANY, COMPLETE, KILLED, PREVIOUS, Outcome, inject_fault
+from landscape_command import KEY, ended
 from paused_process import AT_PUBLISH, assert_no_process_left, paused, resume
 from strace import (
     FLUSHES,

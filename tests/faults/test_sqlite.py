@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from audit_trail import Trail, ended
+from audit_trail import Trail
 from fault_injection import (
     ANY,
     COMPLETE,
@@ -19,6 +19,7 @@ from fault_injection import (
     inject_fault,
 )
 from fault_table import Tally
+from landscape_command import ended
 from paused_process import paused, resume
 from sample_run import add_rows
 from strace import paused_at_call

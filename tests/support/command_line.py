@@ -12,10 +12,11 @@ from typing import TypeAlias
 
 import pytest
 from sample_run import KEY, record_sample_run
+from shared_recordings import put_recording
 from sqlalchemy import make_url
 
 from elspeth.cli import main as cli
-from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
+from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.keys import KEY_VARIABLE
 
 
@@ -110,5 +111,5 @@ def sqlite(sqlite_url: str, recorded_file: Path) -> str:
 def recorded(url: str) -> str:
     """Record a sample run, and return the URL of its database."""
     with LandscapeDB(url) as db:
-        record_sample_run(LandscapeRecorder(db))
+        put_recording(db, record_sample_run)
     return url

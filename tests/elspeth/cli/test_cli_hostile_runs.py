@@ -6,11 +6,13 @@ whatever is exported verifies.
 
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
 from command_line import Command
 from sample_run import KEY, SampleRun, record_sample_run
+from shared_recordings import Record, put_recording
 
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.verification.verify import verify
@@ -47,9 +49,17 @@ def folder(tmp_path: Path) -> Path:
 
 def recorded(url: str, run_id: str) -> str:
     with LandscapeDB(url) as db:
-        record_sample_run(LandscapeRecorder(db), run_id)
-        record_sample_run(LandscapeRecorder(db), "a harmless run")
+        put_recording(db, both_runs(run_id))
     return url
+
+
+@cache
+def both_runs(run_id: str) -> Record:
+    def record(recorder: LandscapeRecorder) -> None:
+        record_sample_run(recorder, run_id)
+        record_sample_run(recorder, "a harmless run")
+
+    return record
 
 
 def as_option(run_id: str) -> str:

@@ -1,13 +1,15 @@
 """Fixtures: a recorded run, and both exporters on its database."""
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sample_run import BOTH, KEY, Exporter, Record, SampleRun, fixed_clock, record_sample_run
+from shared_recordings import put_recording
 from signed_exports import VerifyBytes, export_lines, records_of
 
 from elspeth.core.landscape import (
@@ -38,8 +40,12 @@ def _limited_files() -> Iterator[None]:
 
 
 @pytest.fixture
-def sample(recorder: LandscapeRecorder) -> SampleRun:
-    return record_sample_run(recorder)
+def sample(
+    db: LandscapeDB, recorder_clock: Callable[[], datetime], recorder_ids: Callable[[], str]
+) -> SampleRun:
+    """The sample run in `db`, as `recorder` would record it."""
+    put_recording(db, record_sample_run, recorder_clock, recorder_ids)
+    return SampleRun("run-1")
 
 
 @pytest.fixture(params=BOTH)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule
 from profiles import fewer_examples
 from sample_run import BOTH, DYNAMIC, KEY
+from shared_recordings import put_recording
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from elspeth.contracts import RoutingMode, RoutingSpec
@@ -49,10 +50,13 @@ def record_run(recorder: LandscapeRecorder, run: str) -> None:
 @pytest.fixture
 def two_runs() -> Any:
     with LandscapeDB.in_memory() as db:
-        recorder = LandscapeRecorder(db)
-        record_run(recorder, "a")
-        record_run(recorder, "b")
-        yield recorder, db
+        put_recording(db, record_two_runs)
+        yield LandscapeRecorder(db), db
+
+
+def record_two_runs(recorder: LandscapeRecorder) -> None:
+    record_run(recorder, "a")
+    record_run(recorder, "b")
 
 
 # By method: arguments that are accepted for run a, when run b is spelt a.
