@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from querygrowth.activity import ShapeActivity
 from querygrowth.call_sites import CallSite
 from querygrowth.causes import Parents
+from querygrowth.command_fixes import command_fix, function_fix
 from querygrowth.orm_loads import Load, Reason
+from querygrowth.statements import NO_TABLE
 
 _COMPREHENSION = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 _SHOWN_CALLERS = 3
@@ -23,6 +25,16 @@ _SHOWN_PART = 0.1
 # `column = ?` and `? = column`, as SQLAlchemy and users write a comparison with a value.
 _KEYS = re.compile(r"""([\w."`\[\]]+) = \?|\? = ([\w."`\[\]]+)""")
 _AGGREGATE = re.compile(r"^SELECT (?:COUNT|SUM|MIN|MAX|AVG)\(", re.IGNORECASE)
+# An INSERT that SQLAlchemy has no function for.
+_OTHER_INSERT = re.compile(r"REPLACE\b|INSERT\s+(?!INTO\b)", re.IGNORECASE)
+_INSERT_CLAUSES = [
+    (re.compile(pattern, re.IGNORECASE | re.DOTALL), code)
+    for pattern, code in (
+        (r"\bON CONFLICT\b.*\bDO NOTHING\b", ".on_conflict_do_nothing(...)"),
+        (r"\bON CONFLICT\b.*\bDO UPDATE\b", ".on_conflict_do_update(...)"),
+        (r"\bON DUPLICATE KEY UPDATE\b", ".on_duplicate_key_update(...)"),
+    )
+]
 # Functions of a session that write pending changes first, and are meant to do something else.
 _WRITERS = frozenset({"flush", "commit", "begin_nested", "prepare", "__exit__", "__aexit__"})
 
@@ -249,6 +261,10 @@ def _lookup(sent: ShapeActivity, item: str) -> str:
     load, table = sent.cause.load, sent.shape.table
     if load is not None and sent.cause.entry == "merge":
         return _of_merge(load.owner)
+    if table == NO_TABLE:
+        text = sent.shape.text
+        known = command_fix(text, item=item) or function_fix(text, item=item)
+        return known or f"a loop that sends the same statement once per {item}: send it once"
     keys = _keys(sent.shape.text)
     columns = [_bare(key) for key in keys]
     if load is not None and (name := _dynamic(sent, load)):
@@ -303,6 +319,8 @@ def _grouped(sent: ShapeActivity) -> str:
 
 def _write(sent: ShapeActivity, item: str) -> str:
     cause, load = sent.cause, sent.cause.load
+    if command := command_fix(sent.shape.text, item=item):
+        return command
     operation, table = sent.shape.operation, sent.shape.tables_written[0]
     flushed = load is not None and load.reason == Reason.FLUSH
     mapped = load.owner if load is not None and load.owner else ""
@@ -336,7 +354,7 @@ def _bulk(sent: ShapeActivity, session: str, target: str) -> str:
     if operation == "INSERT" and re.search(r"\bSELECT\b", sent.shape.text):
         return f"{session}.execute(insert({target}).from_select([...], select(...)))"
     if operation == "INSERT":
-        return f"{session}.execute(insert({target}), [{{...}}, {{...}}])"
+        return f"{session}.execute({_insert(sent, target)}, [{{...}}, {{...}}])"
     if operation == "DELETE":
         return f"{session}.execute(delete({target}).where({column}.in_(...)))"
     if operation == "UPDATE":
@@ -351,6 +369,15 @@ def _bulk(sent: ShapeActivity, session: str, target: str) -> str:
             f"[{{'key': ..., ...}}, ...]), or for one value {same}"
         )
     return f"{session}.execute(statement, [{{...}}, {{...}}])"
+
+
+def _insert(sent: ShapeActivity, target: str) -> str:
+    """The statement that inserts in bulk, with the clauses that the single one has."""
+    text = sent.shape.text
+    if _OTHER_INSERT.match(text):
+        return "statement"
+    clauses = "".join(code for pattern, code in _INSERT_CLAUSES if pattern.search(text))
+    return f"insert({target}){clauses}"
 
 
 def _of_merge(owner: str) -> str:
