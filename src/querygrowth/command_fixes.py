@@ -1,4 +1,4 @@
-"""Word what to send instead of a command in a loop: FETCH, CALL, SAVEPOINT, CREATE and their like.
+"""Word the repair by the text of a statement: of FETCH, CALL, SAVEPOINT, CREATE and their like.
 
 `querygrowth.fixes` words the repair of statements that read or write the rows of tables.
 """
@@ -58,6 +58,16 @@ _REPAIRS = {
     "TRUNCATE": "truncate once; some databases take several tables in one TRUNCATE",
     "VACUUM": _ONCE_AFTER,
 }
+# An INSERT that SQLAlchemy has no function for.
+_OTHER_INSERT = re.compile(r"REPLACE\b|INSERT\s+(?!INTO\b)", re.IGNORECASE)
+_INSERT_CLAUSES = [
+    (re.compile(pattern, re.IGNORECASE | re.DOTALL), code)
+    for pattern, code in (
+        (r"\bON CONFLICT\b.*\bDO NOTHING\b", ".on_conflict_do_nothing(...)"),
+        (r"\bON CONFLICT\b.*\bDO UPDATE\b", ".on_conflict_do_update(...)"),
+        (r"\bON DUPLICATE KEY UPDATE\b", ".on_duplicate_key_update(...)"),
+    )
+]
 _OF_A_TABLE = re.compile(r"\s*(?:CREATE|DROP)\s+(?:\w+\s+){0,2}TABLE\b", re.IGNORECASE)
 _FUNCTION = re.compile(r"\s*SELECT\s+([\w.]+)\(", re.IGNORECASE)
 
@@ -90,3 +100,16 @@ def function_fix(text: str, *, item: str) -> str:
         f"a loop that calls {name}() once per {item}: call it for all rows in one query, "
         f"select(func.{name}(...)) with the columns of their table"
     )
+
+
+def insert_code(text: str, target: str) -> str:
+    """The code of an INSERT that takes a list of rows, with the clauses of the one that was sent.
+
+    Args:
+        text: The normalised statement.
+        target: The class or the table.
+    """
+    if _OTHER_INSERT.match(text):
+        return "statement"
+    clauses = "".join(code for pattern, code in _INSERT_CLAUSES if pattern.search(text))
+    return f"insert({target}){clauses}"
