@@ -32,7 +32,7 @@ from querygrowth.driver import DriverTrace
 from querygrowth.query import Query
 from querygrowth.query_log import QueryLog
 from querygrowth.record import Record, TraceCounts
-from querygrowth.statements import Shape, StatementKind, first_keyword
+from querygrowth.statements import READING_OPERATIONS, Shape, StatementKind, first_keyword
 from querygrowth.work import VM_STEPS
 
 TRANSACTIONS = "transactions"
@@ -176,6 +176,12 @@ class Activity:
         return tuple(sorted({name for sent in self.shapes for name in sent.shape.tables_written}))
 
     @property
+    def may_write(self) -> bool:
+        """Whether it changed tables, or sent a command that may have, such as CALL."""
+        commands = {sent.shape.operation for sent in (*self.shapes, *self.other_shapes)}
+        return bool(self.written) or not commands <= READING_OPERATIONS
+
+    @property
     def most_sent(self) -> tuple[ShapeActivity, ...]:
         """The shapes, the one sent most often first."""
         return tuple(sorted(self.shapes, key=lambda sent: -sent.count))
@@ -225,9 +231,7 @@ def activity_of(
             **{name: cause.site for name, cause in counts.items() if cause.site is not None},
             **(work_sites or {}),
         },
-        concerns={
-            name: f"{cause.table}: {cause.text}" for name, cause in counts.items() if cause.text
-        },
+        concerns={name: cause.words for name, cause in counts.items() if cause.text},
         causes=causes,
         other_shapes=_by_shape(others),
         result=result_kind(result),

@@ -222,6 +222,13 @@ class CountCause:
     text: str = ""
     chain: tuple[CallSite, ...] = ()
 
+    @property
+    def words(self) -> str:
+        """The table and the statement in words; empty if there is no statement."""
+        if not self.text or self.table == NO_TABLE:
+            return self.text
+        return f"{self.table}: {self.text}"
+
 
 CountCauses = Mapping[CountCause, int]
 

@@ -39,7 +39,7 @@ _CLASSES = {
     "flask_sqlalchemy": ("SQLAlchemy",),
 }
 # Where an object of a class that is not known keeps its engine.
-_ATTRIBUTES = ("engine", "bind", "session")
+_ATTRIBUTES = ("engine", "bind", "session", "connection", "session_factory", "db")
 
 
 def is_engine(value: object) -> TypeGuard[AnyEngine]:
@@ -60,9 +60,10 @@ def engines_of(value: object, *, call: bool = True) -> tuple[AnyEngine, ...] | N
     - an engine, with `execution_options` or without
     - a connection, a session, a scoped session
     - what makes sessions (`sessionmaker`), and Flask-SQLAlchemy's `db`
-    - a function without arguments that returns or yields one of them; it is called, and a
-      generator is closed after its first value
-    - another object with one of them as its attribute `engine`, `bind` or `session`
+    - a function, or an object with `__call__`, without arguments that returns or yields one of
+      them; it is called, a generator is closed after its first value, and a context manager that it
+      returns is entered and left
+    - another object with one of them as its attribute, such as `engine`, `bind` or `session`
 
     Args:
         value: What leads to engines.
@@ -161,6 +162,10 @@ def _found(value: object, calls: int) -> tuple[AnyEngine, ...] | None:
             held = getattr(value, name, None)
         if _is_session_or_engine(held):
             return _of_known(held)
+    if held_ones := [*filter(_is_session_or_engine, getattr(value, "__dict__", {}).values())]:
+        return _of_several(held_ones)
+    if callable(value) and calls < _MOST_CALLS:
+        return _of_function(type(value).__call__.__get__(value), calls)
     raise ValueError(_refusal(value))
 
 
@@ -215,6 +220,16 @@ def _of_known(value: Any) -> tuple[AnyEngine, ...] | None:
     return _of_session(value)
 
 
+def _of_several(values: Iterable[object]) -> tuple[AnyEngine, ...] | None:
+    found: dict[int, AnyEngine] = {}
+    for value in values:
+        engines = _of_known(value)
+        if engines is None:
+            return None
+        found.update((id(each), each) for each in engines)
+    return tuple(found.values())
+
+
 def _is_flask(value: object) -> bool:
     """Whether a value is the `SQLAlchemy` object of Flask-SQLAlchemy."""
     module = sys.modules.get("flask_sqlalchemy")
@@ -251,6 +266,8 @@ def _of_session(session: Any) -> tuple[AnyEngine, ...] | None:
 
 def _of_function(function: Any, calls: int) -> tuple[AnyEngine, ...] | None:
     name = getattr(function, "__name__", type(function).__name__)
+    if name == "__call__":
+        name = type(function.__self__).__name__
     if calls == _MOST_CALLS:
         raise ValueError(f"expected an SQLAlchemy Engine, got the function {name}")
     _check_callable_without_arguments(function, name)
@@ -262,7 +279,14 @@ def _of_function(function: Any, calls: int) -> tuple[AnyEngine, ...] | None:
         return _answer(function, lambda: _in_loop(lambda: _of_first_async(bare(), calls)))
     if inspect.iscoroutinefunction(bare):
         return _answer(function, lambda: _in_loop(lambda: _of_awaited(bare(), calls)))
-    return _found(_answer(function, function), calls + 1)
+    returned: Any = _answer(function, function)
+    if _is_session_or_engine(returned):
+        return _of_known(returned)
+    if hasattr(returned, "__enter__") and hasattr(returned, "__exit__"):
+        return _answer(function, lambda: _of_entered(returned, calls))
+    if hasattr(returned, "__aenter__") and hasattr(returned, "__aexit__"):
+        return _answer(function, lambda: _in_loop(lambda: _of_entered_async(returned, calls)))
+    return _found(returned, calls + 1)
 
 
 def _check_callable_without_arguments(function: Any, name: str) -> None:
@@ -288,6 +312,16 @@ async def _of_first_async(generator: Any, calls: int) -> tuple[AnyEngine, ...] |
         return _found(await generator.__anext__(), calls + 1)
     finally:
         await generator.aclose()
+
+
+def _of_entered(context: Any, calls: int) -> tuple[AnyEngine, ...] | None:
+    with context as entered:
+        return _found(entered, calls + 1)
+
+
+async def _of_entered_async(context: Any, calls: int) -> tuple[AnyEngine, ...] | None:
+    async with context as entered:
+        return _found(entered, calls + 1)
 
 
 async def _of_awaited(awaitable: Any, calls: int) -> tuple[AnyEngine, ...] | None:

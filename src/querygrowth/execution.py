@@ -155,13 +155,6 @@ class CountingCursor:
     _execution: Execution
     description: object
 
-    def __init__(self, cursor: RowCursor, execution: Execution) -> None:
-        _set_cursor(self, cursor)
-        _set_execution(self, execution)
-        columns = cursor.description
-        if columns is not None:  # the slot stays empty otherwise, and __getattr__ asks the cursor
-            _set_description(self, columns)
-
     def nextset(self) -> object:
         """Go to the next result of the statement, which has other columns."""
         with suppress(AttributeError):
@@ -191,7 +184,8 @@ class CountingCursor:
         rows = self._cursor.fetchall()
         execution = self._execution
         execution.rows_fetched += len(rows)
-        execution.end()
+        if execution.ended is None:
+            execution.end()
         return rows
 
     def close(self) -> None:
@@ -226,3 +220,16 @@ _set_cursor = CountingCursor.__dict__["_cursor"].__set__
 _set_execution = CountingCursor.__dict__["_execution"].__set__
 _set_description = CountingCursor.__dict__["description"].__set__
 _forget_description = CountingCursor.__dict__["description"].__delete__
+_new = CountingCursor.__new__
+
+
+def counting(cursor: RowCursor, execution: Execution) -> CountingCursor:
+    """A cursor around another one that counts its rows for an execution."""
+    # Not CountingCursor(...), which takes longer, and one is made inside every statement.
+    counted = _new(CountingCursor)
+    _set_cursor(counted, cursor)
+    _set_execution(counted, execution)
+    columns = cursor.description
+    if columns is not None:  # the slot stays empty otherwise, and __getattr__ asks the cursor
+        _set_description(counted, columns)
+    return counted

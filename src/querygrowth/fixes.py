@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from querygrowth.activity import ShapeActivity
 from querygrowth.call_sites import CallSite
 from querygrowth.causes import Parents
+from querygrowth.command_fixes import command_fix, function_fix, insert_code
 from querygrowth.orm_loads import Load, Reason
+from querygrowth.statements import NO_TABLE
 
 _COMPREHENSION = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 _SHOWN_CALLERS = 3
@@ -26,6 +28,7 @@ _AGGREGATE = re.compile(r"^SELECT (?:COUNT|SUM|MIN|MAX|AVG)\(", re.IGNORECASE)
 # Functions of a session that write pending changes first, and are meant to do something else.
 _WRITERS = frozenset({"flush", "commit", "begin_nested", "prepare", "__exit__", "__aexit__"})
 
+_READ_ATTRIBUTE = "__get__"
 _BLOCK_ENDS = frozenset({"__exit__", "__aexit__"})
 _BULK_METHODS = frozenset({"bulk_save_objects", "bulk_insert_mappings", "bulk_update_mappings"})
 _ALIAS = "alias"  # the name in the advice for the user's alias of a class
@@ -58,7 +61,7 @@ def fix_of(sent: ShapeActivity, *, item: str) -> Fix:
         _write(sent, item)
         if sent.shape.tables_written
         else _relationship(sent, load)
-        if load is not None and load.reason in (Reason.LAZY, Reason.EAGER)
+        if load is not None and load.relationship
         else _columns(sent, load)
         if load is not None and load.needs
         else _lookup(sent, item),
@@ -114,7 +117,7 @@ def _evidence(sent: ShapeActivity) -> Iterator[str]:
     elif load is not None and (name := _dynamic(sent, load)):
         yield f"relationship: {name}"
     elif load is not None and load.needs:
-        whole = load.reason in (Reason.EXPIRED, Reason.REFRESHED)
+        whole = load.reason == Reason.EXPIRED or not load.attributes
         yield f"attributes: {f'all of {load.owner}' if whole else ', '.join(_attributes(load))}"
     if parents is not None and parents.site is not None and load is not None:
         yield f"{load.owner} loaded at: {parents.site}"
@@ -158,6 +161,13 @@ def _relationship(sent: ShapeActivity, load: Load) -> str:
     if load.reason == Reason.EAGER:
         return f"the query that loads {load.relationship}{_at(cause.site)}, which is sent in a loop"
     options, site = _option_path(load, cause.parents, load.option)
+    if load.reason == Reason.REFRESHED:
+        return (
+            f"refresh() of {load.relationship} for every {load.owner}: let the query{_at(site)} "
+            f"load it with .options({options}), or load all again in one query: session.scalars("
+            f"select({load.owner}).options({load.option}).execution_options(populate_existing=True)"
+            ").all()"
+        )
     return (
         f"{load.relationship}, which is loaded for every {load.owner}: add .options({options}) to "
         f"the query{_at(site)}{_alias(cause.parents, options)}"
@@ -249,6 +259,10 @@ def _lookup(sent: ShapeActivity, item: str) -> str:
     load, table = sent.cause.load, sent.shape.table
     if load is not None and sent.cause.entry == "merge":
         return _of_merge(load.owner)
+    if table == NO_TABLE:
+        text = sent.shape.text
+        known = command_fix(text, item=item) or function_fix(text, item=item)
+        return known or f"a loop that sends the same statement once per {item}: send it once"
     keys = _keys(sent.shape.text)
     columns = [_bare(key) for key in keys]
     if load is not None and (name := _dynamic(sent, load)):
@@ -303,6 +317,8 @@ def _grouped(sent: ShapeActivity) -> str:
 
 def _write(sent: ShapeActivity, item: str) -> str:
     cause, load = sent.cause, sent.cause.load
+    if command := command_fix(sent.shape.text, item=item):
+        return command
     operation, table = sent.shape.operation, sent.shape.tables_written[0]
     flushed = load is not None and load.reason == Reason.FLUSH
     mapped = load.owner if load is not None and load.owner else ""
@@ -318,7 +334,8 @@ def _write(sent: ShapeActivity, item: str) -> str:
                 f"objects, or write in bulk: {_bulk(sent, session, target)}"
             )
         elif cause.entry not in _WRITERS:
-            trigger = f"the autoflush before {trigger} (with session.no_autoflush: prevents it)"
+            before = "an attribute is loaded" if cause.entry == _READ_ATTRIBUTE else trigger
+            trigger = f"the autoflush before {before} (with session.no_autoflush: prevents it)"
         return (
             f"{operation} on {table}, sent once per {item} by {trigger}: if it stands in a loop, "
             f"change all objects first{' (session.add_all(...))' if operation == 'INSERT' else ''} "
@@ -336,7 +353,7 @@ def _bulk(sent: ShapeActivity, session: str, target: str) -> str:
     if operation == "INSERT" and re.search(r"\bSELECT\b", sent.shape.text):
         return f"{session}.execute(insert({target}).from_select([...], select(...)))"
     if operation == "INSERT":
-        return f"{session}.execute(insert({target}), [{{...}}, {{...}}])"
+        return f"{session}.execute({insert_code(sent.shape.text, target)}, [{{...}}, {{...}}])"
     if operation == "DELETE":
         return f"{session}.execute(delete({target}).where({column}.in_(...)))"
     if operation == "UPDATE":

@@ -51,7 +51,7 @@ from querygrowth.growth_evidence import (
     unit_of,
 )
 from querygrowth.growth_report import AxisGrowth, GrowthReport
-from querygrowth.rises import concerned, site_of_rise
+from querygrowth.rises import concerned, repair_of_rise, site_of_rise
 from querygrowth.table_limits import misspelt_table
 from querygrowth.trend import trend
 from querygrowth.verdict import GROWTH, Outcome, Verdict, judge
@@ -312,7 +312,12 @@ def _judge_steady(axis: AxisGrowth, subject: str, name: str, grew: bool) -> Verd
             *(f"{sent.count}x {shortened(sent.shape.text)}" for sent in most),
             *concerned(axis.activities, name),
         ],
-        next_step=_STEADY_ADVICE[name],
+        next_step=(
+            repair_of_rise(axis.activities, name)
+            if name in (SESSION_STATEMENTS, OTHER_STATEMENTS)
+            else ""
+        )
+        or _STEADY_ADVICE[name],
         site=site_of_rise(axis.activities, name),
     )
 

@@ -16,7 +16,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from querygrowth.call_sites import Callers
-from querygrowth.execution import CountingCursor, Execution
+from querygrowth.execution import Execution, counting
 from querygrowth.orm_loads import Reason, raw_load
 from querygrowth.stack import StackWalker
 from querygrowth.statements import DriverReport, needs_report
@@ -218,7 +218,7 @@ class Recording:
         ):
             execution.end()
             return
-        context.cursor = CountingCursor(context.cursor, execution)
+        context.cursor = counting(context.cursor, execution)
 
     def _begun(self, connection: Connection, *_twophase: object) -> None:
         if self.paused:

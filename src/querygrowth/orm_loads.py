@@ -99,8 +99,12 @@ class Load(NamedTuple):
     @property
     def relationship(self) -> str:
         """The relationship as code, such as `Order.items`; empty if the load is of no such."""
-        lazy_or_eager = self.reason in (Reason.LAZY, Reason.EAGER)
-        return f"{self.owner}.{self.attributes[0]}" if lazy_or_eager else ""
+        refreshed = self.reason == Reason.REFRESHED and (
+            self.recursive or self.target != self.owner
+        )
+        if not refreshed and self.reason not in (Reason.LAZY, Reason.EAGER):
+            return ""
+        return f"{self.owner}.{self.attributes[0]}"
 
     @property
     def option(self) -> str:
@@ -192,6 +196,10 @@ def load_of(raw: RawLoad | Load | None) -> Load | None:
             dynamic=tuple(_dynamic_relationships(mapper)),
             alias=_alias(subject, name) if of_objects else "",
         )
+    if reason is Reason.REFRESHED and (names := _refreshed_relationships(mapper, detail or ())):
+        # refresh(order, ["items"]) selects the key of the order too, and no objects with it.
+        path = [mapper.relationships[names[0]]]
+        return _relationship_load(reason, path, mapper)._replace(rows="")
     columns = tuple(_columns(mapper, detail or ()))
     parent = mapper.inherits
     # Columns of the table that joined inheritance adds, which a query of the base class leaves out.
@@ -272,6 +280,14 @@ def _columns(mapper: "Mapper[Any]", keys: Iterable[str]) -> Iterator[str]:
     """The keys that are of columns, in the order of the mapper's attributes."""
     wanted = set(keys)
     return (attribute.key for attribute in mapper.column_attrs if attribute.key in wanted)
+
+
+def _refreshed_relationships(mapper: "Mapper[Any]", keys: Iterable[str]) -> list[str]:
+    """The relationships among the keys, if the other keys are those of the primary key."""
+    primary = {mapper.get_property_by_column(column).key for column in mapper.primary_key}
+    known = mapper.relationships.keys()
+    others = {key for key in keys if key not in known}
+    return sorted(key for key in keys if key in known) if others <= primary else []
 
 
 def _dynamic_relationships(mapper: "Mapper[Any]") -> Iterator[tuple[str, str]]:

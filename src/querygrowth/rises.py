@@ -6,7 +6,9 @@ from dataclasses import replace
 from querygrowth.activity import BYPASSES, FETCHED_ROWS, Activity, ShapeActivity
 from querygrowth.call_sites import CallSite
 from querygrowth.causes import CountCause, Origin, causes_by_shape, largest_rise, rise
+from querygrowth.command_fixes import command_fix
 from querygrowth.fixes import callers_line, shortened
+from querygrowth.statements import NO_TABLE
 from querygrowth.work import VM_STEPS
 
 # The counts that a shape of queries has too.
@@ -63,14 +65,25 @@ def concerned(activities: Sequence[Activity], name: str) -> Iterator[str]:
     """Yield the table and the statement that most of a count's rise is about, where it is known."""
     risen = _largest_rise(activities, name)
     cause = _cause_of_rise(activities, name)
-    known = f"{cause.table}: {cause.text}" if cause and cause.text else ""
-    known = known or ("" if cause else activities[-1].concerns.get(name, ""))
+    known = cause.words if cause else activities[-1].concerns.get(name, "")
     if risen is not None:
-        yield f"most for {risen.shape.table}: {shortened(risen.shape.text)}"
+        about = "" if risen.shape.table == NO_TABLE else f"{risen.shape.table}: "
+        yield f"most for {about}{shortened(risen.shape.text)}"
         if len(risen.cause.chain) > 1:
             yield callers_line(risen.cause.chain)
     elif known:
         yield f"most for {shortened(known)}"
+
+
+def repair_of_rise(activities: Sequence[Activity], name: str) -> str:
+    """What to send instead of the command that most of a count's rise is; empty if unknown.
+
+    Args:
+        activities: The activities at rising scales.
+        name: The name of the count, as in `Activity.sites`.
+    """
+    cause = _cause_of_rise(activities, name)
+    return command_fix(cause.text) if cause else ""
 
 
 def _largest_rise(activities: Sequence[Activity], name: str) -> ShapeActivity | None:

@@ -99,24 +99,27 @@ class StackWalker:
         chain: list[Place] = []
         templates = False
         innermost = frame
-        known = self._kinds.get
+        kinds = self._kinds
+        append = chain.append
         frame = frame or next(waiting_greenlets(), None)
         greenlets: Iterator[FrameType] | None = None
         while frame is not None:
             code = frame.f_code
-            kind = known(code.co_filename) or self._classify(frame)
-            if kind is _PASSED_OVER:
+            try:  # in place of get(), whose call takes longer
+                kind = kinds[code.co_filename]
+            except KeyError:
+                kind = self._classify(frame)
+            if kind is _PROJECT:
+                append((code, frame.f_lasti))
+                if nearest is None:
+                    nearest = chain[-1]
+            elif kind is _PASSED_OVER:
                 if nearest is None:
                     entry = code
-            elif kind is _PROJECT:
-                place = (code, frame.f_lasti)
-                chain.append(place)
-                if nearest is None:
-                    nearest = place
             elif kind is _TEST_RUNNER:
                 break
             elif kind is _TEMPLATE:
-                chain.append(template_site(frame))
+                append(template_site(frame))
                 nearest = nearest or chain[0]
                 templates = True
             else:
@@ -125,7 +128,7 @@ class StackWalker:
                 # A route that has returned is nearer to its result than the code around it, such as
                 # a middleware.
                 if kind is _ROUTE_RUNNER and not chain and (route := route_site(frame)):
-                    chain.append(route)
+                    append(route)
             frame = frame.f_back
             # Behind an async engine, SQLAlchemy's synchronous core runs in a greenlet. Its stack
             # ends there, and the caller's stack is that of the greenlet that waits for it.

@@ -35,6 +35,14 @@ _OTHER_KEYWORDS = frozenset(
     }
 )  # fmt: skip
 
+# The operations of statements that change no rows: queries that read, and those of maintenance.
+READING_OPERATIONS = frozenset(
+    {
+        "ANALYSE", "ANALYZE", "CHECKPOINT", "CLUSTER", "DECLARE", "DESC", "DESCRIBE", "EXPLAIN",
+        "FETCH", "MOVE", "OPTIMIZE", "REINDEX", "SELECT", "VACUUM",
+    }
+)  # fmt: skip
+
 # One alternative is one step, so that a text without a keyword is not tried in many ways.
 _BEFORE_KEYWORD = re.compile(r"[\s(;]|/\*.*?\*/|--[^\n]*", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z]+")

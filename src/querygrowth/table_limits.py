@@ -2,12 +2,13 @@
 
 import gc
 import re
+import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from difflib import get_close_matches
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, Table
 
 from querygrowth.activity import ShapeActivity
 from querygrowth.call_sites import CallSite
@@ -185,12 +186,30 @@ def declared_tables(touched: Set[str]) -> frozenset[str]:
     """The tables of every `MetaData` of the process that declares one of the touched tables."""
     folded = {table.casefold() for table in touched}
     found: set[str] = set()
-    for each in gc.get_objects():
-        if type(each) is MetaData or issubclass(type(each), MetaData):
-            tables = list(each.tables.values())
-            if any(table.name.casefold() in folded for table in tables):
-                found.update(_dotted(table.schema, table.name) for table in tables)
+    for metadata in _all_metadata():
+        tables = list(metadata.tables.values())
+        if any(table.name.casefold() in folded for table in tables):
+            found.update(_dotted(table.schema, table.name) for table in tables)
     return frozenset(found)
+
+
+def _all_metadata() -> Iterator[MetaData]:
+    yield from (each for each in gc.get_objects() if _is_metadata(each))
+    # The collector does not list objects that were frozen, as servers do with what they imported.
+    # Mostly a module holds them: by themselves, or as an attribute of a model, base or table.
+    if gc.get_freeze_count():
+        for module in list(sys.modules.values()):
+            for value in list(getattr(module, "__dict__", {}).values()):
+                held = vars(value) if issubclass(type(value), type | Table) else {}
+                table = getattr(held.get("__table__"), "__dict__", {})
+                yield from filter(
+                    _is_metadata, (value, held.get("metadata"), table.get("metadata"))
+                )
+
+
+def _is_metadata(value: object) -> TypeGuard[MetaData]:
+    # By the real class: to ask some objects for theirs runs code of the user.
+    return issubclass(type(value), MetaData)
 
 
 def _dotted(schema: str | None, table: str) -> str:

@@ -4,16 +4,19 @@ A tool runs in one process, in short rounds that alternate with a bare counter a
 2,000 small queries in all. The result is the fastest round, in microseconds of processor time per
 query. Both Core, where some tools record less, and the ORM are measured. Tools that are not
 installed are left out.
+
+    python tests/bench/counting_cost.py             all tools
+    python tests/bench/counting_cost.py TOOL PATH   one of them, as JSON
 """
 
 import gc
+import json
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
-from multiprocessing import get_context
 from time import process_time
 
 from sqlalchemy import Engine, bindparam, create_engine, event, insert, select, text
@@ -37,19 +40,27 @@ class Number(Base):
 
 
 def main() -> None:
-    """Measure all tools and print the table."""
-    # A process for each tool, because some attach to all engines and cannot be detached.
+    """Measure all tools and print the table, or one tool and print its costs."""
+    if sys.argv[1:]:
+        json.dump(measure(*sys.argv[1:]), sys.stdout)
+        return
     installed = [name for name, (module, _) in TOOLS.items() if find_spec(module)]
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as processes:
-        for path in ("Core", "ORM"):
-            sys.stdout.write(f"{path:28} {'us/query':>9} {'over bare':>10}\n")
-            for name in installed:
-                costs = processes.submit(measure, name, path).result()
-                shown = list(costs) if name == installed[0] else [name]
-                for way in shown:
-                    over = costs[way] - costs[BARE]
-                    sys.stdout.write(f"{way:28} {costs[way]:9.1f} {over:+10.1f}\n")
+    for path in ("Core", "ORM"):
+        sys.stdout.write(f"{path:28} {'us/query':>9} {'over bare':>10}\n")
+        for name in installed:
+            costs = measured_apart(name, path)
+            shown = list(costs) if name == installed[0] else [name]
+            for way in shown:
+                over = costs[way] - costs[BARE]
+                sys.stdout.write(f"{way:28} {costs[way]:9.1f} {over:+10.1f}\n")
+
+
+def measured_apart(tool: str, path: str) -> Mapping[str, float]:
+    """What `measure` gives in a process of the tool: some attach for good, to all engines."""
+    # A program, and no worker of a pool: the frames of a pool would be a part of every stack.
+    command = [sys.executable, __file__, tool, path]
+    costs: Mapping[str, float] = json.loads(subprocess.check_output(command))
+    return costs
 
 
 def measure(tool: str, path: str) -> Mapping[str, float]:
@@ -119,6 +130,13 @@ def querygrowth(engine: Engine) -> AbstractContextManager[object]:
     return count_queries(engine)
 
 
+def budget(engine: Engine) -> AbstractContextManager[object]:
+    from querygrowth.call_sites import default_project
+    from querygrowth.standby import count_test
+
+    return count_test([engine], default_project())
+
+
 def without_call_sites(engine: Engine) -> AbstractContextManager[object]:
     from querygrowth import count_queries
 
@@ -152,6 +170,7 @@ def queryspy(_engine: Engine) -> AbstractContextManager[object]:
 
 TOOLS: dict[str, tuple[str, Counting]] = {
     "querygrowth, no call sites": ("querygrowth", without_call_sites),
+    "querygrowth, a budget": ("querygrowth", budget),
     "querygrowth": ("querygrowth", querygrowth),
     "pytest-queryguard": ("pytest_queryguard", queryguard),
     "pytest-querycount": ("pytest_querycount", querycount),

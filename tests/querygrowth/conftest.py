@@ -26,6 +26,9 @@ _running: list[bool] = []  # one entry during a test of this folder; others run 
 
 @wraps(_create_engine)
 def _create_engine_to_be_closed(*arguments: Any, **options: Any) -> sqlalchemy.Engine:
+    if _running and "sqlite:" in str(arguments[0]).partition("/")[0]:
+        # This thread also closes what other threads have opened.
+        options["connect_args"] = {"check_same_thread": False, **options.get("connect_args", {})}
     engine = _create_engine(*arguments, **options)
     if _running and engine.dialect.driver == "pysqlite" and "creator" not in options:
         sqlalchemy.event.listen(engine, "connect", lambda opened, _: _opened.append(opened))
@@ -42,7 +45,7 @@ def close_databases() -> Iterator[None]:
     yield
     _running.pop()
     while _opened:
-        with suppress(sqlite3.ProgrammingError):  # of a thread that has ended
+        with suppress(sqlite3.ProgrammingError):  # a test may check the thread
             _opened.pop().close()
 
 

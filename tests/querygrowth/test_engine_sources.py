@@ -128,6 +128,17 @@ class Dependency:
             yield session
 
 
+class CallableDependency:
+    """A dependency of FastAPI that is an object, and keeps its engine out of sight."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._made = [engine]
+
+    def __call__(self) -> Iterator[Session]:
+        with Session(self._made[0]) as session:
+            yield session
+
+
 WAYS: dict[str, Callable[[Engine], object]] = {
     "an engine": lambda engine: engine,
     "a connection": lambda engine: engine.connect(),
@@ -145,9 +156,15 @@ WAYS: dict[str, Callable[[Engine], object]] = {
     "an async context manager": async_context,
     "an async function": coroutine,
     "a method that yields": lambda engine: Dependency(engine).get_session,
+    "an object that is called": lambda engine: CallableDependency(engine),
+    "what begins a transaction": lambda engine: sessionmaker(engine).begin,
     "a partial function": lambda engine: functools.partial(lambda given: given, engine),
     "a cached function": lambda engine: functools.lru_cache(lambda: engine),
     "a function of a sessionmaker": lambda engine: lambda: sessionmaker(engine),
+    "an object with an attribute of another name": Dependency,
+    "an object with a session factory": lambda engine: Repository(
+        session_factory=sessionmaker(engine)
+    ),
     "an object with an engine": lambda engine: Repository(engine=engine),
     "an object with a bind": lambda engine: Repository(engine="steam", bind=engine),
     "an object with a session": lambda engine: Repository(session=Session(engine)),

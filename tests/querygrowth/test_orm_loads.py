@@ -154,7 +154,7 @@ def public(state: ORMExecuteState) -> tuple[str, str]:
 def ours(load: Load | None) -> tuple[str, str]:
     if load is None or load.reason == Reason.QUERY:
         return "query", ""
-    if load.relationship:
+    if load.relationship and load.reason != Reason.REFRESHED:
         return load.reason, load.relationship
     return "columns", load.owner
 

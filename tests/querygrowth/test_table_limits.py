@@ -1,6 +1,7 @@
 """A limit by table names a table that exists, and counts every query that it is meant for."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -24,6 +25,7 @@ from querygrowth.assertions import QueryCounter
 from querygrowth.call_sites import CallSite, Project
 from querygrowth.contract import QueryContract
 from querygrowth.statements import shape_of
+from querygrowth.table_limits import declared_tables
 from querygrowth.table_names import TableNames, are_same, bare_name, is_named, qualified_names
 from querygrowth.verdict import InconclusiveWarning, Outcome, VerdictError
 
@@ -89,6 +91,17 @@ def test_a_name_of_no_table_fails_with_the_nearest(engine: Engine, name: str, ne
         assert seen == f"there is no table {name}, the nearest is {nearest}"
     allowed = QueryContract(total=9).allow(name, chunk=5)
     assert broken(engine, allowed, three_items).startswith(f"there is no table {name}")
+
+
+def test_the_tables_of_frozen_models_are_known() -> None:
+    frozen_before = gc.get_freeze_count()
+    gc.freeze()
+    try:
+        assert {"orders", "items", "customers"} <= declared_tables({"orders"})
+        assert declared_tables({"no such table"}) == frozenset()
+    finally:
+        if not frozen_before:
+            gc.unfreeze()
 
 
 def test_a_table_that_was_not_touched_may_be_named(engine: Engine) -> None:

@@ -222,7 +222,7 @@ PAIRS = (
         "a pragma each",
         pragma_each,
         one_savepoint,
-        ("session statements grew with orders", "a savepoint or pragma in a loop"),
+        ("session statements grew with orders", "a loop that sends PRAGMA: set it once"),
         store,
     ),
     Pair(
