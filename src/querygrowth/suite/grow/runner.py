@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import ExitStack, suppress
@@ -118,13 +119,19 @@ class GrowRunner:
         self._attached.enter_context(attached(Engine, self._every.listeners()))
 
     def pytest_unconfigure(self) -> None:
-        """Leave no listener attached."""
+        """Leave no listener attached, and no folder if the other process cannot remove it."""
         self._attached.close()
+        if self._is_alone():
+            shutil.rmtree(self._results.parent, ignore_errors=True)
+
+    def _is_alone(self) -> bool:
+        """Whether the run that decides has ended, and nobody waits for the results any more."""
+        return os.getppid() != self._parent
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
         """Run a test as often as needed, and write what it showed."""
-        if os.getppid() != self._parent:  # nobody waits for the results any more
+        if self._is_alone():
             item.session.shouldstop = "the run that decides has ended"
             return True
         with self._results.open("a", encoding="utf-8") as file:
