@@ -250,8 +250,11 @@ POSTGRESQL = """
         Base.metadata.create_all(engine)
         yield engine
         with Session(engine) as session:
-            assert session.scalar(select(func.count()).select_from(User)) == 0
+            assert session.scalar(select(func.count()).select_from(User)) == 1
+        Base.metadata.drop_all(engine)
         engine.dispose()
+
+    ids = set()
 
     @pytest.fixture
     def session(engine):
@@ -263,25 +266,20 @@ POSTGRESQL = """
             transaction.rollback()
 
     def test_in_transaction(session):
+        ids.add(session.scalar(select(User.id)))
+        assert len(ids) == 1  # a rollback alone does not take numbers of a sequence back
         app.authors_of_posts(session)
         session.add(User(name="new", email="new"))
         session.commit()
 
-    def test_committed(engine):
+    def test_what_is_committed_is_there_once_in_each_run(engine):
         with Session(engine) as session:
             session.add(User(name="bob", email="b@example.com", posts=[Post(slug="a")]))
             session.commit()
-        try:
-            with Session(engine) as session:
-                app.authors_of_posts(session)
-        finally:
-            with Session(engine) as session:
-                user = session.scalars(select(User).where(User.name == "bob")).one()
-                session.delete(user.posts[0])
-                session.flush()
-                session.expire_all()
-                session.delete(user)
-                session.commit()
+        with Session(engine) as session:
+            app.authors_of_posts(session)
+            session.scalars(select(User).where(User.name == "bob")).one().name = "tom"
+            session.commit()
 """
 
 
@@ -295,5 +293,5 @@ def test_postgresql_grows_inside_the_transaction_of_the_fixtures(
     results = grown(pytester)
     assert {name: found(each) for name, each in results.items()} == {
         "test_in_transaction": lazy,
-        "test_committed": lazy,
+        "test_what_is_committed_is_there_once_in_each_run": lazy,
     }
