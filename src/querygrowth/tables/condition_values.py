@@ -178,6 +178,9 @@ def proposals(condition: Condition, column: str, row: Row) -> Iterator[object]:
                 for length in (value, value + 1, value - 1):
                     yield present[: max(length, 0)].ljust(max(length, 0), "a")
         yield from (present.lower(), present.upper(), present.strip())
+        # For patterns that are excluded: another beginning, no spaces, letters and digits alone.
+        words = "".join(present.split())
+        yield from (f"x{present}", words, "".join(filter(str.isalnum, words)))
     if isinstance(present, int | float | Decimal):
         yield from (type(present)(0), type(present)(1), -present, abs(present))
 

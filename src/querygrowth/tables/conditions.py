@@ -66,6 +66,7 @@ def parse_condition(name: str, text: str, columns: Iterable[str], dialect: str) 
             raise UnknownConditionError(text) from error
     if not isinstance(tree, exp.Expression):
         raise UnknownConditionError(text)
+    tree = tree.transform(_with_not)
     spelt = {each.casefold(): each for each in columns}
     named: dict[str, None] = {}
     for column in tree.find_all(exp.Column):
@@ -79,3 +80,18 @@ def parse_condition(name: str, text: str, columns: Iterable[str], dialect: str) 
             column.this.set("this", known)
             named[known] = None
     return Condition(name, text, tuple(named), tree, compiled(tree))
+
+
+def _with_not(node: exp.Expression) -> exp.Expression:
+    """NOT as a node, and without regard to case where it excludes a pattern.
+
+    Newer versions of sqlglot note it in the nodes of LIKE and IS. Some databases match LIKE without
+    regard to case; to exclude more texts than the others do is right for all of them.
+    """
+    inner = node.this if isinstance(node, exp.Not) else node
+    if inner is node and not node.args.get("negate"):
+        return node
+    inner.set("negate", None)
+    if isinstance(inner, exp.Like):
+        inner = exp.ILike(this=inner.this, expression=inner.expression)
+    return exp.Not(this=inner)
