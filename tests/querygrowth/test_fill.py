@@ -7,6 +7,7 @@ import json
 import random
 import uuid
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from querygrowth import FillError, fill_tables
+from querygrowth.tables.condition_terms import UnknownConditionError
 from querygrowth.tables.conditions import parse_condition
 
 
@@ -276,6 +278,12 @@ SCHEMAS = {
     "patterns that are excluded": """
         CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT NOT NULL CHECK (a NOT LIKE 'a%'),
             b TEXT NOT NULL CHECK (b NOT LIKE '% %' AND NOT b LIKE '%-%'))""",
+    "functions that the database alone knows": """
+        CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT NOT NULL CHECK (a GLOB '[A-Z][0-9]*'),
+            b TEXT NOT NULL CHECK (b NOT GLOB '*[^a-z]*' AND b <> ''),
+            c TEXT NOT NULL CHECK (instr(c, '@') > 1 AND substr(c, 2, 1) <> '@'),
+            d BLOB NOT NULL CHECK (length(d) = 16), e DATE NOT NULL, f DATE NOT NULL,
+            CHECK (julianday(f) - julianday(e) BETWEEN 1 AND 40))""",
     "a check that cannot be read here": """
         CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER NOT NULL CHECK (a & 1 = 1))""",
     "a row that only may exist once": "CREATE TABLE t (id INTEGER PRIMARY KEY CHECK (id = 1))",
@@ -305,6 +313,32 @@ def test_a_check_that_says_not_is_read_in_every_dialect(dialect: str) -> None:
             parse_condition("", text.format(word), row, dialect).value(row) for word in ("", "NOT ")
         ]
         assert values == [True, False], text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "b - a >= 7 AND NOT b - a >= 8",
+        "b = a + interval '1 week'",
+        "at > a + '23:00:00'::interval AND NOT at > a + interval '2 days 1 hour'",
+        "span = '1 day 02:30:00'::interval",
+        "round(n) = 3 AND round(n, 1) = 2.6",
+        "substr(s, 2, 2) = 'bc' AND left(s, 1) = 'a' AND right(s, 2) = 'cd'",
+        "position('c' in s) = 3 AND starts_with(s, 'ab')",
+    ],
+)
+def test_functions_of_postgresql_are_evaluated(text: str) -> None:
+    row = {
+        "a": dt.date(2024, 1, 1),
+        "b": dt.date(2024, 1, 8),
+        "at": dt.datetime(2024, 1, 2),
+        "span": dt.timedelta(days=1, hours=2, minutes=30),
+        "n": Decimal("2.55"),
+        "s": "abcd",
+    }
+    assert parse_condition("", text, row, "postgresql").value(row) is True
+    with pytest.raises(UnknownConditionError):  # no number of days
+        parse_condition("", f"{text} OR span > interval '3 months'", row, "postgresql")
 
 
 EITHER = """

@@ -2,7 +2,7 @@
 
 A condition is parsed with sqlglot and compiled to a function. SQL's three values are Python's True,
 False and None. A condition with a part that is not known here raises `UnknownConditionError`; the
-database then judges the rows alone.
+database then judges the rows alone. SQLite is at hand, and evaluates what is not known of it here.
 """
 
 import re
@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from querygrowth.sql_tree import sqlglot_dialect, without_log
 from querygrowth.tables.condition_terms import Evaluate, Row, UnknownConditionError, compiled
+from querygrowth.tables.sqlite_checks import evaluated_by_sqlite
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,13 @@ def parse_condition(name: str, text: str, columns: Iterable[str], dialect: str) 
         else:
             column.this.set("this", known)
             named[known] = None
-    return Condition(name, text, tuple(named), tree, compiled(tree))
+    try:
+        evaluate = compiled(tree)
+    except UnknownConditionError:
+        if dialect != "sqlite" or not named:
+            raise
+        evaluate = evaluated_by_sqlite(text, tuple(named))
+    return Condition(name, text, tuple(named), tree, evaluate)
 
 
 def _with_not(node: exp.Expression) -> exp.Expression:
