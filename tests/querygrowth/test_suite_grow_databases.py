@@ -1,4 +1,4 @@
-"""Growing runs on database files, in async sessions and on PostgreSQL leave no row behind."""
+"""Growing runs on database files, in async sessions and on servers leave no row behind."""
 
 import json
 import signal
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from grown_project import APPLICATION, MODELS, found, grown
 from suite_project import OPTIONS
+from test_fill_on_servers import mariadb_url
 
 import querygrowth.suite.watcher  # noqa: F401  # otherwise every inner suite imports it again
 from querygrowth.suite.grow import process
@@ -237,7 +238,7 @@ def test_async_sessions_grow(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*queries grew with copies*"])
 
 
-POSTGRESQL = """
+SERVER = """
     import application as app
     import os
     import pytest
@@ -287,7 +288,19 @@ def test_postgresql_grows_inside_the_transaction_of_the_fixtures(
     postgresql_url: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GROWN_URL", postgresql_url)
-    pytester.makepyfile(models=MODELS, application=APPLICATION, test_postgresql_grows=POSTGRESQL)
+    _grows_on_a_server(pytester)
+
+
+def test_mariadb_grows_as_postgresql_does(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = mariadb_url().render_as_string(hide_password=False)
+    monkeypatch.setenv("GROWN_URL", url)
+    _grows_on_a_server(pytester)
+
+
+def _grows_on_a_server(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(models=MODELS, application=APPLICATION, test_server_grows=SERVER)
     pytester.syspathinsert()
     lazy = [("lazy-load", "Post.author", "authors_of_posts", (1, 2, 4))]
     results = grown(pytester)

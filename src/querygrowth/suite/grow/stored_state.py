@@ -1,7 +1,7 @@
-"""Put back what a database held before a run of a test: its committed rows, and its sequences.
+"""Put back what a database held before a run of a test: its committed rows, and its next numbers.
 
 So all runs of a test begin alike: rows that one run has committed do not meet those of the next,
-and PostgreSQL gives the same numbers again, which a rollback does not take back.
+and PostgreSQL and MariaDB give the same numbers again, which a rollback does not take back.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,7 +11,7 @@ from functools import partial
 
 from sqlalchemy import Connection, Engine, func, literal_column, select, text
 
-from querygrowth.suite.grow.copied_schema import Schema, read_schema, short_locks
+from querygrowth.suite.grow.copied_schema import MYSQL, Schema, read_schema, short_locks
 from querygrowth.suite.grow.row_copies import Identity, Row, identifying, identity
 from querygrowth.suite.grow.separate import beside, is_gone, is_shared, run_beside
 from querygrowth.tables.stored_rows import StoredRows
@@ -19,7 +19,16 @@ from querygrowth.tables.table_order import table_order
 from querygrowth.tables.table_rules import Key
 
 _MOST_ROWS = 400  # of a table; a larger one is not put back
-_NUMBERS = text("SELECT schemaname, sequencename, last_value FROM pg_sequences")
+_NUMBERS = {
+    "postgresql": text("SELECT schemaname, sequencename, last_value FROM pg_sequences"),
+    **dict.fromkeys(
+        MYSQL,
+        text(
+            "SELECT table_schema, table_name, auto_increment FROM information_schema.tables "
+            "WHERE table_schema = DATABASE() AND auto_increment IS NOT NULL"
+        ),
+    ),
+}
 _OWNER = text("""
     SELECT d.refobjid::regclass::text AS "table", quote_ident(a.attname) AS "column"
     FROM pg_depend d
@@ -28,7 +37,7 @@ _OWNER = text("""
         AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
 """)
 
-Sequence = tuple[str, str]  # schema and name
+Sequence = tuple[str, str]  # the schema and the name of a sequence, or of a table that counts
 
 
 @dataclass
@@ -71,7 +80,7 @@ class StoredStates:
         with suppress(Exception):
             if is_shared(connection.engine):
                 state.read(connection, known)
-            elif connection.dialect.name == "postgresql":
+            elif connection.dialect.name in _NUMBERS:
                 with connection.begin_nested():
                     state.numbers = _numbers(connection)
 
@@ -110,7 +119,7 @@ class StoredStates:
 
 
 def _numbers(connection: Connection) -> dict[Sequence, int | None]:
-    found = connection.execute(_NUMBERS)
+    found = connection.execute(_NUMBERS[connection.dialect.name])
     return {(schema, name): last for schema, name, last in found}
 
 
@@ -163,6 +172,9 @@ def _restore_numbers(numbers: Mapping[Sequence, int | None], connection: Connect
         if now == before:
             continue
         sequence = f"{quote(name[0])}.{quote(name[1])}"
+        if connection.dialect.name in MYSQL:  # where rows have larger numbers, these count
+            connection.exec_driver_sql(f"ALTER TABLE {sequence} AUTO_INCREMENT = {before}")
+            continue
         owner = connection.execute(_OWNER, {"sequence": sequence}).first()
         if owner is None:  # nothing tells whether its numbers are still in use
             continue
