@@ -18,6 +18,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, rela
 
 from querygrowth import FillError, fill_tables
 from querygrowth.tables.condition_terms import UnknownConditionError
+from querygrowth.tables.condition_values import as_like
 from querygrowth.tables.conditions import parse_condition
 
 
@@ -339,6 +340,15 @@ def test_functions_of_postgresql_are_evaluated(text: str) -> None:
     assert parse_condition("", text, row, "postgresql").value(row) is True
     with pytest.raises(UnknownConditionError):  # no number of days
         parse_condition("", f"{text} OR span > interval '3 months'", row, "postgresql")
+
+
+def test_a_value_is_taken_for_a_column_of_its_class_alone() -> None:
+    assert [*as_like(1, Decimal(0)), *as_like("2024-01-01", dt.date(2000, 1, 1))] == [
+        Decimal(1),
+        dt.date(2024, 1, 1),
+    ]
+    for value, like in ((0, dt.date(2000, 1, 1)), (0, uuid.uuid4()), ("x", 1), (b"", "x")):
+        assert list(as_like(value, like)) == []
 
 
 EITHER = """

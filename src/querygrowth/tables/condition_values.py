@@ -193,8 +193,7 @@ def proposals(condition: Condition, column: str, row: Row) -> Iterator[object]:
                 yield from (f"{value}{present}", f"{present}{value}", f"{letters}{value}{letters}")
     if isinstance(present, dt.date):  # a datetime is one too
         days = [each for each in near if type(each) is int and 0 < each <= 10_000]
-        likes = (moment for each in near for moment in as_like(each, present))
-        moments = [each for each in likes if isinstance(each, dt.date)]
+        moments: list[Any] = [moment for each in near for moment in as_like(each, present)]
         for moment in (present, *moments):
             for step in (*_STEPS, *(dt.timedelta(days=each) for each in days)):
                 with suppress(OverflowError):
@@ -242,7 +241,13 @@ def as_like(value: Any, like: object) -> Iterator[Any]:
             value = float(value)
     except (ValueError, OverflowError):
         return
-    yield value
+    if isinstance(value, type(like)) or (
+        isinstance(value, _NUMBERS) and isinstance(like, _NUMBERS)
+    ):
+        yield value
+
+
+_NUMBERS = (int, float, Decimal)
 
 
 def neighbours(value: Any) -> Iterator[Any]:
