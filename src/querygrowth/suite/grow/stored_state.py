@@ -36,6 +36,11 @@ _OWNER = text("""
     WHERE d.objid = CAST(:sequence AS regclass) AND d.classid = 'pg_class'::regclass
         AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
 """)
+# Their rows may have numbers that nobody else sees yet.
+_WRITERS = text("""
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xid IS NOT NULL
+""")
 
 Sequence = tuple[str, str]  # the schema and the name of a sequence, or of a table that counts
 
@@ -167,6 +172,8 @@ def _restore_rows(
 
 def _restore_numbers(numbers: Mapping[Sequence, int | None], connection: Connection) -> None:
     quote = connection.dialect.identifier_preparer.quote_identifier
+    if connection.dialect.name == "postgresql" and connection.scalar(_WRITERS):
+        return
     for name, now in _numbers(connection).items():
         before = numbers.get(name, now)
         if now == before:
