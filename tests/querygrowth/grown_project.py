@@ -36,11 +36,12 @@ def found(result: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 MODELS = """
     from datetime import datetime
-    from sqlalchemy import Boolean, Column, ForeignKey, Table, UniqueConstraint, create_engine
+    from sqlalchemy import (
+        Boolean, Column, ForeignKey, String, Table, UniqueConstraint, create_engine)
     from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
     class Base(DeclarativeBase):
-        pass
+        type_annotation_map = {str: String(80)}  # MariaDB's texts have a length
 
     links = Table("links", Base.metadata, Column("post_id", ForeignKey("posts.id")),
                   Column("tag_id", ForeignKey("tags.id")))

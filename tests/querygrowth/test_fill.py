@@ -7,6 +7,7 @@ import json
 import random
 import uuid
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from querygrowth import FillError, fill_tables
+from querygrowth.tables.condition_terms import UnknownConditionError
+from querygrowth.tables.condition_values import as_like
+from querygrowth.tables.conditions import parse_condition
 
 
 class Base(DeclarativeBase):
@@ -269,6 +273,18 @@ SCHEMAS = {
             c DATE NOT NULL, d DATE NOT NULL, e INTEGER, f TEXT,
             CHECK (a > b * 2), CHECK (d < c), CHECK ((e IS NULL) <> (f IS NULL)),
             CHECK (a + b = 100 OR a > 1000))""",
+    "a default that a check compares with another column": """
+        CREATE TABLE t (id INTEGER PRIMARY KEY, at DATE, state TEXT NOT NULL DEFAULT 'open',
+            CHECK ((state = 'paid') = (at IS NOT NULL)), CHECK (state IN ('open', 'paid')))""",
+    "patterns that are excluded": """
+        CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT NOT NULL CHECK (a NOT LIKE 'a%'),
+            b TEXT NOT NULL CHECK (b NOT LIKE '% %' AND NOT b LIKE '%-%'))""",
+    "functions that the database alone knows": """
+        CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT NOT NULL CHECK (a GLOB '[A-Z][0-9]*'),
+            b TEXT NOT NULL CHECK (b NOT GLOB '*[^a-z]*' AND b <> ''),
+            c TEXT NOT NULL CHECK (instr(c, '@') > 1 AND substr(c, 2, 1) <> '@'),
+            d BLOB NOT NULL CHECK (length(d) = 16), e DATE NOT NULL, f DATE NOT NULL,
+            CHECK (julianday(f) - julianday(e) BETWEEN 1 AND 40))""",
     "a check that cannot be read here": """
         CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER NOT NULL CHECK (a & 1 = 1))""",
     "a row that only may exist once": "CREATE TABLE t (id INTEGER PRIMARY KEY CHECK (id = 1))",
@@ -288,6 +304,51 @@ def test_the_database_finds_nothing_wrong(new_database: Any, schema: str) -> Non
     assert is_valid(engine)
     assert all(number == 25 or name in filled.limited for name, number in filled.rows.items())
     assert min(filled.rows.values()) >= 1
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql", "mysql"])
+def test_a_check_that_says_not_is_read_in_every_dialect(dialect: str) -> None:
+    row = {"a": None, "b": "ab", "c": 5}
+    for text in ("a IS {}NULL", "b {}LIKE 'a%'", "c {}IN (5)", "c {}BETWEEN 1 AND 9"):
+        values = [
+            parse_condition("", text.format(word), row, dialect).value(row) for word in ("", "NOT ")
+        ]
+        assert values == [True, False], text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "b - a >= 7 AND NOT b - a >= 8",
+        "b = a + interval '1 week'",
+        "at > a + '23:00:00'::interval AND NOT at > a + interval '2 days 1 hour'",
+        "span = '1 day 02:30:00'::interval",
+        "round(n) = 3 AND round(n, 1) = 2.6",
+        "substr(s, 2, 2) = 'bc' AND left(s, 1) = 'a' AND right(s, 2) = 'cd'",
+        "position('c' in s) = 3 AND starts_with(s, 'ab')",
+    ],
+)
+def test_functions_of_postgresql_are_evaluated(text: str) -> None:
+    row = {
+        "a": dt.date(2024, 1, 1),
+        "b": dt.date(2024, 1, 8),
+        "at": dt.datetime(2024, 1, 2),
+        "span": dt.timedelta(days=1, hours=2, minutes=30),
+        "n": Decimal("2.55"),
+        "s": "abcd",
+    }
+    assert parse_condition("", text, row, "postgresql").value(row) is True
+    with pytest.raises(UnknownConditionError):  # no number of days
+        parse_condition("", f"{text} OR span > interval '3 months'", row, "postgresql")
+
+
+def test_a_value_is_taken_for_a_column_of_its_class_alone() -> None:
+    assert [*as_like(1, Decimal(0)), *as_like("2024-01-01", dt.date(2000, 1, 1))] == [
+        Decimal(1),
+        dt.date(2024, 1, 1),
+    ]
+    for value, like in ((0, dt.date(2000, 1, 1)), (0, uuid.uuid4()), ("x", 1), (b"", "x")):
+        assert list(as_like(value, like)) == []
 
 
 EITHER = """
@@ -394,6 +455,18 @@ class Key(sa.TypeDecorator[uuid.UUID]):
         return None if value is None else uuid.UUID(value)
 
 
+class Side(sa.TypeDecorator[str]):
+    """A type whose code alone says what it takes."""
+
+    impl = sa.String(5)
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, _dialect: sa.Dialect) -> Any:
+        if value not in ("north", "south"):
+            raise ValueError(f"{value!r} is no side")
+        return value
+
+
 class Nothing(sa.TypeDecorator[Any]):
     impl = sa.String
     cache_ok = True
@@ -470,6 +543,7 @@ def test_types_get_values_that_they_take_and_give_back(new_database: Any) -> Non
         metadata,
         sa.Column("id", Key, primary_key=True),
         sa.Column("strict", Strict, nullable=False),
+        sa.Column("side", Side, nullable=False),
         sa.Column("level", sa.Enum(Level), nullable=False),
         sa.Column("values", sa.JSON, nullable=False),
         sa.Column("file", sa.LargeBinary(3), nullable=False),
@@ -487,6 +561,7 @@ def test_types_get_values_that_they_take_and_give_back(new_database: Any) -> Non
     assert {type(row.id) for row in found} == {uuid.UUID}
     assert {type(row.strict) for row in found} == {list}
     assert {row.level for row in found} == {*Level}
+    assert {row.side for row in found} == {"north", "south"}
     assert all(len(row.file) <= 3 and 0 <= row.share < 1 for row in found)
 
 

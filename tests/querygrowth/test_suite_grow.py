@@ -160,6 +160,24 @@ BODIES = """
             make(self.session)
             assert len(app.authors_of_posts(self.session)) == 2
 
+    @pytest.fixture(scope="module", params=["sqlite://", "sqlite:///left.db"])
+    def wide_engine(request):
+        options = {} if "left" in request.param else {"poolclass": StaticPool}
+        engine = create_engine(request.param, **options)
+        Base.metadata.create_all(engine)
+        with Session(engine) as session:
+            session.add(Tag(name="of all tests"))
+            session.commit()
+        yield engine
+        engine.dispose()
+
+    def test_what_is_left(wide_engine):
+        with Session(wide_engine) as session:
+            assert make(session).id == 1
+            session.scalars(select(Tag).where(Tag.name == "of all tests")).one().name = "changed"
+            session.commit()
+            app.authors_of_posts(session)
+
     def test_the_last_assertion(session):
         make(session)
         users = session.scalars(select(User)).all()
@@ -187,6 +205,12 @@ def test_rows_of_bodies_grow(pytester: pytest.Pytester) -> None:
         "test_association": [("lazy-load", "Post.tags", "tags_of_posts", (2, 4, 8))],
         "test_tree": [("lazy-load", "Post.replies", "replies", (3, 5, 9))],
         "test_limit": [("lazy-load", "Post.author", "newest", (1, 2, 3))],
+        "test_what_is_left[sqlite://]": [
+            ("lazy-load", "Post.author", "authors_of_posts", (1, 2, 4))
+        ],
+        "test_what_is_left[sqlite:///left.db]": [
+            ("lazy-load", "Post.author", "authors_of_posts", (1, 2, 4))
+        ],
         "test_method": [("lazy-load", "Post.author", "authors_of_posts", (1, 2, 4))],
         "test_two_calls": [("lazy-load", "Post.author", "authors_of_posts", (2, 4, 8))],
     }

@@ -1,12 +1,17 @@
-"""Growing runs on database files, in async sessions and on PostgreSQL leave no row behind."""
+"""Growing runs on database files, in async sessions and on servers leave no row behind."""
 
 import json
+import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 from grown_project import APPLICATION, MODELS, found, grown
 from suite_project import OPTIONS
+from test_fill_on_servers import mariadb_url
 
 import querygrowth.suite.watcher  # noqa: F401  # otherwise every inner suite imports it again
+from querygrowth.suite.grow import process
 
 pytest_plugins = ["pytester"]
 
@@ -84,12 +89,13 @@ FILE = """
 
 
 def test_a_database_file_is_left_as_it_was_and_no_outcome_changes(
-    pytester: pytest.Pytester,
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytester.makepyfile(models=MODELS, application=APPLICATION, test_file_grows=FILE)
-    result = pytester.runpytest_subprocess(
-        *OPTIONS, "--queries=grow", "--queries-json=found.json", "--junitxml=junit.xml", "-n1"
-    )
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
+    files = ("--queries-json=found.json", "--queries-sarif=found.sarif", "--junitxml=junit.xml")
+    result = pytester.runpytest_subprocess(*OPTIONS, "--queries=grow", *files, "-n1")
     assert result.ret == 1
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(
@@ -109,6 +115,59 @@ def test_a_database_file_is_left_as_it_was_and_no_outcome_changes(
     assert (content["tests"], content["judged"]) == (3, 2)
     assert [(each["about"], each["three"]) for each in content["findings"]] == [("Post.author", 4)]
     assert "test_that_fails" in (pytester.path / "junit.xml").read_text()
+    sarif = json.loads((pytester.path / "found.sarif").read_text())["runs"][0]
+    grown = [each for each in sarif["results"] if each["ruleId"] == "growth"]
+    assert [each["level"] for each in grown] == ["note"]
+    assert "lazy-load: Post.author grows, 1 -> 2 -> 4" in grown[0]["message"]["text"]
+    place = grown[0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    assert place == "application.py"
+    result.stdout.fnmatch_lines(["::notice file=application.py,line=*,title=growth%3A lazy-load*"])
+    summary = (pytester.path / "summary.md").read_text()
+    row = next(line for line in summary.splitlines() if line.startswith("| lazy"))
+    assert row.replace("\\", "").split(" | ")[1:4] == ["Post.author", "1 -> 2 -> 4", "every row"]
+    assert "    query_growth(action, copied_rows(" in summary
+
+
+class Terminal:
+    """A reporter that is no terminal, and acts when the first test is done."""
+
+    isatty = False
+
+    def __init__(self, signalled: signal.Signals) -> None:
+        self.lines: list[str] = []
+        self._signalled = signalled
+
+    def write_line(self, line: str) -> None:
+        self.lines.append(line.strip())
+        if len(self.lines) == 2:
+            signal.raise_signal(self._signalled)
+
+
+@pytest.mark.parametrize("signalled", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_growing_process_and_leaves_no_folder(
+    signalled: signal.Signals,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pytestconfig: pytest.Config,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    own_signals: list[int] = []
+    monkeypatch.setattr(process, "_raise_again", own_signals.append)
+    waits = (
+        "print(1, file=open(os.environ['QUERYGROWTH_GROW'] + '/results.jsonl', 'a'), flush=True)"
+    )
+    monkeypatch.setattr(process, "_CODE", f"import os, time\n{waits}\ntime.sleep(600)")
+    terminal = Terminal(signalled)
+    growing = process.GrowingProcess(pytestconfig)
+    if signalled is signal.SIGTERM:
+        with pytest.raises(process.TerminatedError):
+            growing.run(["a", "b"], terminal)
+        assert own_signals == [signal.SIGTERM]
+    else:
+        assert growing.run(["a", "b"], terminal).failure == "interrupted"
+    assert terminal.lines[1] == "1 of 2 tests run again"
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 ASYNC = """
@@ -179,7 +238,7 @@ def test_async_sessions_grow(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*queries grew with copies*"])
 
 
-POSTGRESQL = """
+SERVER = """
     import application as app
     import os
     import pytest
@@ -192,8 +251,11 @@ POSTGRESQL = """
         Base.metadata.create_all(engine)
         yield engine
         with Session(engine) as session:
-            assert session.scalar(select(func.count()).select_from(User)) == 0
+            assert session.scalar(select(func.count()).select_from(User)) == 1
+        Base.metadata.drop_all(engine)
         engine.dispose()
+
+    ids = set()
 
     @pytest.fixture
     def session(engine):
@@ -205,25 +267,20 @@ POSTGRESQL = """
             transaction.rollback()
 
     def test_in_transaction(session):
+        ids.add(session.scalar(select(User.id)))
+        assert len(ids) == 1  # a rollback alone does not take numbers of a sequence back
         app.authors_of_posts(session)
         session.add(User(name="new", email="new"))
         session.commit()
 
-    def test_committed(engine):
+    def test_what_is_committed_is_there_once_in_each_run(engine):
         with Session(engine) as session:
             session.add(User(name="bob", email="b@example.com", posts=[Post(slug="a")]))
             session.commit()
-        try:
-            with Session(engine) as session:
-                app.authors_of_posts(session)
-        finally:
-            with Session(engine) as session:
-                user = session.scalars(select(User).where(User.name == "bob")).one()
-                session.delete(user.posts[0])
-                session.flush()
-                session.expire_all()
-                session.delete(user)
-                session.commit()
+        with Session(engine) as session:
+            app.authors_of_posts(session)
+            session.scalars(select(User).where(User.name == "bob")).one().name = "tom"
+            session.commit()
 """
 
 
@@ -231,11 +288,23 @@ def test_postgresql_grows_inside_the_transaction_of_the_fixtures(
     postgresql_url: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GROWN_URL", postgresql_url)
-    pytester.makepyfile(models=MODELS, application=APPLICATION, test_postgresql_grows=POSTGRESQL)
+    _grows_on_a_server(pytester)
+
+
+def test_mariadb_grows_as_postgresql_does(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = mariadb_url().render_as_string(hide_password=False)
+    monkeypatch.setenv("GROWN_URL", url)
+    _grows_on_a_server(pytester)
+
+
+def _grows_on_a_server(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(models=MODELS, application=APPLICATION, test_server_grows=SERVER)
     pytester.syspathinsert()
     lazy = [("lazy-load", "Post.author", "authors_of_posts", (1, 2, 4))]
     results = grown(pytester)
     assert {name: found(each) for name, each in results.items()} == {
         "test_in_transaction": lazy,
-        "test_committed": lazy,
+        "test_what_is_committed_is_there_once_in_each_run": lazy,
     }

@@ -1,8 +1,11 @@
 """Bytecode tells code in a loop from code that is not, in each version of CPython."""
 
 import asyncio
+import itertools
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext, suppress
 from types import CodeType
 
@@ -101,6 +104,71 @@ def test_a_loop_that_tries_one_thing_again_is_no_loop() -> None:
     assert _tried_again(_failing_once(), found)
     assert _tried_three_times(_failing_once(), found)
     assert found == [False] * 10
+
+
+def test_a_loop_that_waits_for_one_thing_is_no_loop() -> None:
+    found: list[bool] = []
+    while True:
+        found.append(_here())
+        time.sleep(0)
+        if len(found) > 1:
+            break
+    while len(found) < 4:
+        time.sleep(0)
+        found.append(_here())
+    for _ in range(9):
+        found.append(_here())
+        if len(found) > 5:
+            break
+        threading.Event().wait(0)
+    for _ in itertools.count():
+        if _here():
+            found.append(True)
+        if len(found) > 5:
+            break
+        time.sleep(0)
+
+    async def run() -> None:
+        while len(found) < 8:
+            found.append(_here())
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert found == [False] * 8
+
+
+def test_a_loop_whose_variable_is_entered_is_no_loop() -> None:
+    found: list[bool] = []
+
+    async def attempts() -> AsyncIterator[nullcontext[None]]:
+        for _ in range(2):
+            yield nullcontext()
+
+    async def run() -> None:
+        async for attempt in attempts():
+            with attempt:
+                found.append(_here())
+
+    for attempt in (nullcontext(), nullcontext()):
+        with attempt:
+            found.append(_here())
+    asyncio.run(run())
+    assert found == [False] * 4
+
+
+def test_a_loop_over_items_that_pauses_is_a_loop() -> None:
+    found: list[bool] = []
+    for _ in ("a", "b"):
+        found.append(_here())
+        time.sleep(0)
+    for _ in range(2):
+        for _ in range(1):
+            time.sleep(0)
+            found.append(not _here())  # the loop around it waits as well
+    for _ in range(2):
+        with nullcontext(found):
+            found.append(_here())
+    assert found == [True] * 6
 
 
 def test_a_loop_that_goes_on_after_an_error_is_a_loop() -> None:

@@ -12,10 +12,10 @@ from sqlalchemy import Table
 
 from querygrowth.rewrites import differences as kinds
 from querygrowth.rewrites.arguments import SEEDS, Draw, Drawer, simplest
-from querygrowth.rewrites.code_constants import constants_of
 from querygrowth.rewrites.schema import Schema
 from querygrowth.rewrites.small_rows import DrawnRow, RowMaker
 from querygrowth.rewrites.trial import Judged, Trial
+from querygrowth.tables.code_constants import constants_of
 
 # How many rows a table gets; Hypothesis tries the first ones first. An empty table makes most
 # results empty, so that it must be in few databases only.

@@ -1,4 +1,4 @@
-"""Tell whether a place in code is run again by a loop around it, from the bytecode.
+"""Tell whether a place in code is run for many items by a loop around it, from the bytecode.
 
 A statement that is sent three times from the same lines may come from a loop in the application or
 from a test that calls the application three times. The stacks of both look the same, but only one
@@ -6,7 +6,9 @@ of them has the loop in the application.
 """
 
 import dis
+import re
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from types import CodeType
 
@@ -19,10 +21,19 @@ _ENDS = frozenset(("RAISE_VARARGS", "RERAISE", "RETURN_CONST", "RETURN_VALUE"))
 _HANDLERS = frozenset(("SETUP_ASYNC_WITH", "SETUP_FINALLY", "SETUP_WITH"))
 # Before CPython 3.12, a comprehension is a function whose body is the loop.
 _COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
+_ITERATES = frozenset({"FOR_ITER", "GET_ANEXT", "SEND"})
+_COUNTS = frozenset({"range", "count"})
+_WAITS = re.compile(r"sleep|^wait(_for)?$", re.IGNORECASE)
+_ENTERS = frozenset(
+    {"BEFORE_WITH", "BEFORE_ASYNC_WITH", "SETUP_WITH", "SETUP_ASYNC_WITH", "LOAD_SPECIAL"}
+)
 
 
 def is_in_loop(code: CodeType, offset: int) -> bool:
-    """Whether an instruction stands in a loop or a comprehension of its function.
+    """Whether an instruction stands in a loop over items, or a comprehension, of its function.
+
+    A loop that tries one thing again is none: one that goes round after an exception only, one that
+    sleeps until something has changed, and one that enters its variable, as in `with attempt:`.
 
     Args:
         code: The code of the function.
@@ -32,7 +43,6 @@ def is_in_loop(code: CodeType, offset: int) -> bool:
         return True
     key = _Key(code)
     ends = {end for start, end in _loops(key) if start <= offset < end}
-    # A loop that goes round only after an exception tries one thing again.
     return bool(ends) and not ends.isdisjoint(_reached_from(key, offset))
 
 
@@ -92,11 +102,47 @@ def _loops(key: _Key) -> tuple[tuple[int, int], ...]:
     bytecode = dis.Bytecode(key.code)
     handlers = getattr(bytecode, "exception_entries", ()) if sys.version_info >= (3, 12) else ()
     outside = min((entry.target for entry in handlers), default=sys.maxsize)
-    return tuple(
+    instructions = list(bytecode)
+    ranges = [
         (instruction.argval, instruction.offset)
-        for instruction in bytecode
+        for instruction in instructions
         if _is_jump(instruction)
         and instruction.argval < instruction.offset
         and instruction.opname not in _NO_LOOPS
         and not instruction.argval < outside <= instruction.offset
+    ]
+    again = {start for start, end in ranges if _tries_again(instructions, start, end)}
+    return tuple(each for each in ranges if each[0] not in again)
+
+
+def _tries_again(instructions: Sequence[dis.Instruction], start: int, end: int) -> bool:
+    """Whether a loop tries one thing again, which its instructions show."""
+    before = [each for each in instructions if each.offset < start]
+    inside = [each for each in instructions if start <= each.offset < end]
+    # In CPython 3.10, `async for` begins with the handler of its end.
+    iterates = any(each.opname in _ITERATES for each in inside[:2])
+    if iterates and not _counts(before):
+        return _enters_its_variable(inside)
+    return any(
+        each.opname.startswith("LOAD_") and _WAITS.search(str(each.argval)) for each in inside
     )
+
+
+def _counts(before: Sequence[dis.Instruction]) -> bool:
+    """Whether a loop goes over the numbers of `range` or `count`."""
+    for each in reversed(before):
+        if each.opname.startswith(("STORE_", "POP_")):
+            break
+        if each.argval in _COUNTS:
+            return True
+    return False
+
+
+def _enters_its_variable(inside: Sequence[dis.Instruction]) -> bool:
+    """Whether the first statement of a loop is a `with` of the variable of the loop."""
+    stores = (n for n, each in enumerate(inside) if each.opname.startswith("STORE_"))
+    first = next(stores, len(inside))
+    if len(inside) < first + 3:
+        return False
+    stored, loaded, entered = inside[first : first + 3]
+    return stored.argval == loaded.argval and entered.opname in _ENTERS

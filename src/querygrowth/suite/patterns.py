@@ -214,7 +214,12 @@ def _is_of_many(query: Query) -> bool:
     if query.batch_size > 1 or query.parameter_count > text.count("?") + _FEW_VALUES:
         return True
     # The next page begins behind a value. The latest row of an item is selected by its key.
-    return bool(_LIMIT.search(text)) and not _BY_KEY.search(text.partition(" WHERE ")[2])
+    return has_limit(query) and not _BY_KEY.search(text.partition(" WHERE ")[2])
+
+
+def has_limit(query: Query) -> bool:
+    """Whether a statement fetches so many rows at most."""
+    return bool(_LIMIT.search(query.shape.text))
 
 
 def about_of(query: Query, rule: Rule) -> str:

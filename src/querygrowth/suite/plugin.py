@@ -273,10 +273,12 @@ class SuitePlugin:
             path, lines = shown["record"]
             self._recorded.add(Path(path), _name(report.nodeid), lines)
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Write what was asked for: the report, the baseline, and the records."""
         if self._is_worker:
             return
+        if exitstatus == pytest.ExitCode.INTERRUPTED:  # somebody wants it to end
+            self._process = None
         if self._reports:
             self._lines += self._report()
         if self._keeper is not None:
@@ -284,18 +286,25 @@ class SuitePlugin:
 
     def _report(self) -> Iterator[str]:
         """Write the report to the files that were asked for, and yield the lines to print."""
+        from querygrowth.reports import annotations
         from querygrowth.suite import report
 
         found = self._sorted()
         grown = self._grow()
         totals = report.Totals(**self._counts, notes=self._notes, expired=self._accepted.expired)
         yield from report.terminal_lines(totals, found)
+        markdown = report.as_markdown(totals, found, self._root)
+        reported = list(report.reported(found.new))
+        rules: dict[str, Any] = {}
         grown_values = None
         if grown is not None:
-            from querygrowth.suite.grow.grown_report import as_plain, grown_lines
+            from querygrowth.suite.grow import grown_report as growth
 
-            yield from grown_lines(grown)
-            grown_values = as_plain(grown, self._root)
+            yield from growth.grown_lines(grown)
+            grown_values = growth.as_plain(grown, self._root)
+            markdown += "\n".join(("", *growth.grown_markdown(grown, self._root), ""))
+            reported += growth.reported_growth(grown)
+            rules |= growth.GROWTH_RULE
         if self._writes_baseline:
             path = self._settings.baseline
             try:
@@ -304,11 +313,10 @@ class SuitePlugin:
             except OSError as error:
                 yield f"cannot write the baseline {path}: {error}"
         on_github = os.environ.get("GITHUB_ACTIONS") == "true"
-        markdown = report.as_markdown(totals, found, self._root)
         option = self._config.option
         for name, mode, text in (
             (option.queries_json, "w", report.as_json(totals, found, self._root, grown_values)),
-            (option.queries_sarif, "w", report.as_sarif(found.new, self._root)),
+            (option.queries_sarif, "w", report.as_sarif(reported, rules, self._root)),
             (option.queries_markdown, "w", markdown),
             (os.environ.get("GITHUB_STEP_SUMMARY") if on_github else None, "a", markdown),
         ):
@@ -320,7 +328,7 @@ class SuitePlugin:
             except OSError as error:
                 yield f"cannot write {name}: {error}"
         if on_github:
-            yield from report.github_lines(found.new, self._root)
+            yield from annotations(reported, root=self._root)
 
     def _grow(self) -> Any:
         """Run the tests that have passed again with their rows copied, and return the report."""
@@ -330,9 +338,7 @@ class SuitePlugin:
 
         tests = list(self._passed)
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is not None and tests:
-            terminal.write_line(f"\nrunning {len(tests)} tests again with their rows copied ...")
-        return grown_report(self._process.run(tests), self._accepted)
+        return grown_report(self._process.run(tests, terminal), self._accepted)
 
     def _sorted(self) -> Sorted:
         for key, finding in list(self._findings.by_key.items()):

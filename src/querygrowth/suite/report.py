@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from querygrowth.call_sites import CallSite
-from querygrowth.reports import Reported, annotations, plain, sarif_log, site_within, visible
+from querygrowth.reports import Reported, Rule, plain, sarif_log, site_within, visible
 from querygrowth.suite.accepted import Sorted
 from querygrowth.suite.findings import Finding
 from querygrowth.suite.rules import RULES, Level
@@ -51,7 +51,7 @@ def _lines_of(finding: Finding) -> Iterator[str]:
         yield f"  in the loop at: {finding.loop_site}"
     yield from (f"  {line}" for line in finding.evidence)
     if finding.tests:
-        yield f"  {_tests(finding)}"
+        yield f"  {tests_of(finding)}"
     if finding.proven_by:
         yield f"  proven to grow by: {', '.join(finding.proven_by)}"
     yield f"  fix: {finding.fix}"
@@ -61,7 +61,8 @@ def _certainty(finding: Finding) -> str:
     return "proven " if finding.proven_by else ""
 
 
-def _tests(finding: Finding) -> str:
+def tests_of(finding: Finding) -> str:
+    """The tests that show a finding, in words."""
     more = finding.test_count - len(finding.tests)
     shown = ", ".join(finding.tests) + (f", and {more} more" if more > 0 else "")
     return f"{number_of(finding.test_count, 'test')}: {shown}"
@@ -109,7 +110,7 @@ def terminal_lines(totals: Totals, found: Sorted) -> Iterator[str]:
         yield f'in test code ({number_of(len(in_tests), "place")}; test-code = "off" hides them):'
         for finding in in_tests[:_MOST_TOGETHER]:
             yield visible(f"  {_shortened(finding.title)}")
-            yield visible(f"    sent at: {finding.site}; {_tests(finding)}")
+            yield visible(f"    sent at: {finding.site}; {tests_of(finding)}")
         if len(in_tests) > _MOST_TOGETHER:
             yield f"  and {len(in_tests) - _MOST_TOGETHER} more"
     notes = list(map(visible, _notes(totals, found)))
@@ -204,19 +205,16 @@ def reported(findings: Iterable[Finding]) -> Iterator[Reported]:
         )
 
 
-def as_sarif(findings: Iterable[Finding], root: Path) -> str:
-    """The findings as a SARIF 2.1.0 log."""
-    return sarif_log(
-        reported(findings),
-        tool="querygrowth",
-        rules={rule.name: rule.text for rule in RULES.values()},
-        root=root,
-    )
+def as_sarif(found: Iterable[Reported], rules: Mapping[str, Rule], root: Path) -> str:
+    """Findings as a SARIF 2.1.0 log.
 
-
-def github_lines(findings: Iterable[Finding], root: Path) -> Iterator[str]:
-    """Yield workflow commands that show the findings at their lines of a pull request."""
-    return annotations(reported(findings), root=root)
+    Args:
+        found: The findings.
+        rules: The rules of the growing run, if there was one.
+        root: The root of the project, to which paths are relative.
+    """
+    described = {rule.name: Rule(rule.text) for rule in RULES.values()} | dict(rules)
+    return sarif_log(found, tool="querygrowth", rules=described, root=root)
 
 
 def as_markdown(totals: Totals, found: Sorted, root: Path) -> str:
@@ -231,7 +229,7 @@ def as_markdown(totals: Totals, found: Sorted, root: Path) -> str:
             finding.about,
             str(finding.most) if RULES[finding.rule].threshold > 1 else "",
             _shown(finding.site, root),
-            _tests(finding),
+            tests_of(finding),
             finding.fix,
         )
         lines.append(f"| {' | '.join(map(plain, cells))} |")

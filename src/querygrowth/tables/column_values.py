@@ -24,6 +24,7 @@ from querygrowth.tables.decorated_types import (
     listed_choices,
     stored_form,
     through,
+    values_in_code,
 )
 from querygrowth.tables.text_values import soft_deletes, text_source
 from querygrowth.tables.type_values import (
@@ -356,6 +357,7 @@ class ValueSource:
             yield lambda other=other: self._maker(other, dialect)  # type: ignore[misc]
         for sample in SAMPLES:
             yield lambda sample=sample: lambda n, _chance: sample(n)  # type: ignore[misc]
+        yield lambda: self._listed(values_in_code(kind, dialect, inner))
         # What the type makes of a stored value is what it takes.
         for sample in SAMPLES:
             yield lambda sample=sample: (  # type: ignore[misc]

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import fnmatch
-import json
 import operator
 import re
 import uuid
@@ -11,6 +10,15 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from sqlglot import exp
+
+from querygrowth.tables.condition_functions import (
+    NAMED,
+    SEVERAL,
+    divided,
+    length_of,
+    subtracted,
+    timedelta_of,
+)
 
 Row = Mapping[str, object]
 Evaluate = Callable[[Row], Any]
@@ -217,9 +225,22 @@ def _cast(node: exp.Expression) -> Evaluate:
         return _unary(int, inner)
     if kind in exp.DataType.NUMERIC_TYPES:
         return _unary(lambda value: Decimal(str(value)), inner)
+    if kind is exp.DataType.Type.INTERVAL:
+        return _unary(timedelta_of, inner)
     if kind is exp.DataType.Type.DATE:
         return _unary(lambda value: _as(dt.date, value) if isinstance(value, str) else value, inner)
     return inner  # a comparison converts what it needs
+
+
+def _interval(node: exp.Expression) -> Evaluate:
+    number, unit = node.this, node.args.get("unit")
+    if not isinstance(number, exp.Literal):
+        raise UnknownConditionError(node.sql())
+    try:
+        value = timedelta_of(f"{number.name} {unit.name if unit is not None else ''}")
+    except ValueError as error:
+        raise UnknownConditionError(str(error)) from error
+    return lambda _row: value
 
 
 def _coalesce(node: exp.Expression) -> Evaluate:
@@ -279,7 +300,10 @@ def _regular(flags: int) -> Callable[[exp.Expression], Evaluate]:
 
 
 def _glob(node: exp.Expression) -> Evaluate:
-    return _binary(fnmatch.fnmatchcase, compiled(node.this), compiled(node.expression))
+    def matches(text: str, pattern: str) -> bool:
+        return fnmatch.fnmatchcase(text, pattern.replace("[^", "[!"))
+
+    return _binary(matches, compiled(node.this), compiled(node.expression))
 
 
 def _distinct(wanted: bool) -> Callable[[exp.Expression], Evaluate]:
@@ -296,28 +320,21 @@ def _named_function(node: exp.Expression) -> Evaluate:
     if name in {"num_nonnulls", "num_nulls"}:
         nulls = name == "num_nulls"
         return lambda row: sum((each(row) is None) is nulls for each in parts)
-    function = _FUNCTIONS.get(name)
+    function = NAMED.get(name)
     if function is None or len(parts) != 1:
         raise UnknownConditionError(name)
     return _unary(function, parts[0])
 
 
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, str | bytes) else len(str(value))
+def _of_several(node: exp.Expression) -> Evaluate:
+    function, names = SEVERAL[type(node)]
+    values = [compiled(node.args[each]) for each in names.split() if node.args.get(each)]
 
+    def evaluate(row: Row) -> Any:
+        found = [each(row) for each in values]
+        return None if None in found else function(*found)
 
-def _divide(one: Any, other: Any) -> Any:
-    if isinstance(one, int) and isinstance(other, int):
-        return int(one / other)  # towards zero, as databases do
-    return one / other
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        json.loads(value) if isinstance(value, str | bytes) else json.dumps(value)
-    except ValueError:
-        return False
-    return True
+    return evaluate
 
 
 _BINARY: dict[type[exp.Expression], Callable[[Any, Any], Any]] = {
@@ -326,9 +343,9 @@ _BINARY: dict[type[exp.Expression], Callable[[Any, Any], Any]] = {
     exp.LT: operator.lt,
     exp.LTE: operator.le,
     exp.Add: operator.add,
-    exp.Sub: operator.sub,
+    exp.Sub: subtracted,
     exp.Mul: operator.mul,
-    exp.Div: _divide,
+    exp.Div: divided,
     exp.Mod: operator.mod,
     exp.DPipe: lambda one, other: f"{one}{other}",
     exp.Xor: lambda one, other: bool(one) != bool(other),
@@ -336,22 +353,12 @@ _BINARY: dict[type[exp.Expression], Callable[[Any, Any], Any]] = {
 _UNARY: dict[type[exp.Expression], Callable[[Any], Any]] = {
     exp.Not: operator.not_,
     exp.Neg: operator.neg,
-    exp.Length: _length,
+    exp.Length: length_of,
     exp.Lower: lambda value: value.lower(),
     exp.Upper: lambda value: value.upper(),
     exp.Trim: lambda value: value.strip(),
     exp.Abs: abs,
     exp.Paren: lambda value: value,
-}
-_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
-    "json_valid": _is_json,
-    "char_length": _length,
-    "character_length": _length,
-    "octet_length": lambda value: len(value.encode() if isinstance(value, str) else value),
-    "ltrim": lambda value: value.lstrip(),
-    "rtrim": lambda value: value.rstrip(),
-    "btrim": lambda value: value.strip(),
-    "isnull": lambda value: value is None,
 }
 _BUILDERS: dict[type[exp.Expression], Callable[[Any], Evaluate]] = {
     exp.And: _and,
@@ -366,6 +373,7 @@ _BUILDERS: dict[type[exp.Expression], Callable[[Any], Evaluate]] = {
     exp.Null: lambda _node: lambda _row: None,
     exp.Column: _column,
     exp.Cast: _cast,
+    exp.Interval: _interval,
     exp.Coalesce: _coalesce,
     exp.Case: _case,
     exp.Like: _like(re.DOTALL),
@@ -376,4 +384,5 @@ _BUILDERS: dict[type[exp.Expression], Callable[[Any], Evaluate]] = {
     exp.NullSafeEQ: _distinct(True),
     exp.NullSafeNEQ: _distinct(False),
     exp.Anonymous: _named_function,
+    **dict.fromkeys(SEVERAL, _of_several),
 }

@@ -147,7 +147,11 @@ def _is_length(node: exp.Expression, column: str) -> bool:
     return _is_column(measured, column)
 
 
+_PATTERNS = (exp.Like, exp.ILike, exp.RegexpLike, exp.RegexpILike, exp.Glob)
 _LENGTHS = frozenset({"char_length", "character_length"})
+
+
+_STEPS = [dt.timedelta(days=each) for each in (2, 8, 32, 367)]
 
 
 def proposals(condition: Condition, column: str, row: Row) -> Iterator[object]:
@@ -161,11 +165,13 @@ def proposals(condition: Condition, column: str, row: Row) -> Iterator[object]:
     present = row[column]
     near = [_constant(each) for each in condition.tree.find_all(exp.Literal, exp.Neg, exp.Boolean)]
     near += [row[each] for each in condition.columns if each != column]
-    for node in condition.tree.find_all(exp.Like, exp.ILike, exp.RegexpLike, exp.RegexpILike):
+    for node in condition.tree.find_all(*_PATTERNS):
         pattern = _constant(bare(node.expression))
         if isinstance(pattern, str) and _is_column(node.this, column):
             if isinstance(node, exp.Like | exp.ILike):
                 yield pattern.replace("%", "a").replace("_", "a")
+            elif isinstance(node, exp.Glob):
+                yield from text_matching(pattern.replace("*", ".*").replace("?", "."))
             else:
                 yield from text_matching(pattern)
     if any(each.name.lower() == "json_valid" for each in condition.tree.find_all(exp.Anonymous)):
@@ -178,6 +184,26 @@ def proposals(condition: Condition, column: str, row: Row) -> Iterator[object]:
                 for length in (value, value + 1, value - 1):
                     yield present[: max(length, 0)].ljust(max(length, 0), "a")
         yield from (present.lower(), present.upper(), present.strip())
+        # For patterns that are excluded: another beginning, no spaces, letters and digits alone.
+        words = "".join(present.split())
+        letters = "".join(filter(str.isalpha, words)).lower() or "a"
+        yield from (f"x{present}", words, "".join(filter(str.isalnum, words)), letters)
+        for value in near:
+            if isinstance(value, str) and value:
+                yield from (f"{value}{present}", f"{present}{value}", f"{letters}{value}{letters}")
+    if isinstance(present, dt.date):  # a datetime is one too
+        days = [each for each in near if type(each) is int and 0 < each <= 10_000]
+        moments: list[Any] = [moment for each in near for moment in as_like(each, present)]
+        for moment in (present, *moments):
+            for step in (*_STEPS, *(dt.timedelta(days=each) for each in days)):
+                with suppress(OverflowError):
+                    yield from (moment + step, moment - step)
+    if isinstance(present, dt.timedelta):
+        yield from (*_STEPS, *(step * 2 for step in _STEPS))
+    if isinstance(present, bytes):
+        for value in near:
+            if isinstance(value, int) and 0 <= value <= 10_000:
+                yield present[:value].rjust(value, b"0")
     if isinstance(present, int | float | Decimal):
         yield from (type(present)(0), type(present)(1), -present, abs(present))
 
@@ -215,7 +241,13 @@ def as_like(value: Any, like: object) -> Iterator[Any]:
             value = float(value)
     except (ValueError, OverflowError):
         return
-    yield value
+    if isinstance(value, type(like)) or (
+        isinstance(value, _NUMBERS) and isinstance(like, _NUMBERS)
+    ):
+        yield value
+
+
+_NUMBERS = (int, float, Decimal)
 
 
 def neighbours(value: Any) -> Iterator[Any]:

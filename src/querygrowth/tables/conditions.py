@@ -2,7 +2,7 @@
 
 A condition is parsed with sqlglot and compiled to a function. SQL's three values are Python's True,
 False and None. A condition with a part that is not known here raises `UnknownConditionError`; the
-database then judges the rows alone.
+database then judges the rows alone. SQLite is at hand, and evaluates what is not known of it here.
 """
 
 import re
@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from querygrowth.sql_tree import sqlglot_dialect, without_log
 from querygrowth.tables.condition_terms import Evaluate, Row, UnknownConditionError, compiled
+from querygrowth.tables.sqlite_checks import evaluated_by_sqlite
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def parse_condition(name: str, text: str, columns: Iterable[str], dialect: str) 
             raise UnknownConditionError(text) from error
     if not isinstance(tree, exp.Expression):
         raise UnknownConditionError(text)
+    tree = tree.transform(_with_not)
     spelt = {each.casefold(): each for each in columns}
     named: dict[str, None] = {}
     for column in tree.find_all(exp.Column):
@@ -78,4 +80,25 @@ def parse_condition(name: str, text: str, columns: Iterable[str], dialect: str) 
         else:
             column.this.set("this", known)
             named[known] = None
-    return Condition(name, text, tuple(named), tree, compiled(tree))
+    try:
+        evaluate = compiled(tree)
+    except UnknownConditionError:
+        if dialect != "sqlite" or not named:
+            raise
+        evaluate = evaluated_by_sqlite(text, tuple(named))
+    return Condition(name, text, tuple(named), tree, evaluate)
+
+
+def _with_not(node: exp.Expression) -> exp.Expression:
+    """NOT as a node, and without regard to case where it excludes a pattern.
+
+    Newer versions of sqlglot note it in the nodes of LIKE and IS. Some databases match LIKE without
+    regard to case; to exclude more texts than the others do is right for all of them.
+    """
+    inner = node.this if isinstance(node, exp.Not) else node
+    if inner is node and not node.args.get("negate"):
+        return node
+    inner.set("negate", None)
+    if isinstance(inner, exp.Like):
+        inner = exp.ILike(this=inner.this, expression=inner.expression)
+    return exp.Not(this=inner)

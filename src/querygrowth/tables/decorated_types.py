@@ -4,11 +4,15 @@ import datetime as dt
 import enum
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Dialect, types
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from querygrowth.tables.code_constants import constants_of
+
+_BASE = frozenset({"builtins", "sqlalchemy", "typing"})
 SAMPLES: tuple[Callable[[int], object], ...] = (
     lambda n: [f"text {n}"],
     lambda n: {f"text {n}"},
@@ -81,3 +85,26 @@ def listed_choices(kind: Any) -> Iterator[list[object]]:
         elif isinstance(value, list | tuple) and value:
             pairs = all(isinstance(each, tuple) and len(each) == 2 for each in value)
             yield [each[0] for each in value] if pairs else [*value]
+
+
+def values_in_code(
+    kind: TypeDecorator[Any], dialect: Dialect, inner: TypeEngine[Any]
+) -> list[object]:
+    """The constants in the code of a type, or in attributes of its class, that the type takes."""
+    classes = [
+        each for each in type(kind).__mro__ if each.__module__.partition(".")[0] not in _BASE
+    ]
+    named = [
+        value
+        for each in classes
+        for name, value in vars(each).items()
+        if not name.startswith("__") and isinstance(value, list | tuple | set | frozenset | dict)
+    ]
+    found: list[object] = []
+    in_code = constants_of(type(kind).process_bind_param)
+    for each in (*(value for one in named for value in one), *in_code):
+        with suppress(Exception):  # the type refuses it
+            through(kind, dialect, each, inner)
+            if each is not None and each not in found:
+                found.append(each)
+    return found

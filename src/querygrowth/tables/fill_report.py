@@ -96,6 +96,10 @@ def columns_in(text: str, rules: TableRules) -> list[str]:
     for name, columns in named:
         if name and name in text:
             return list(columns)
+    for each in rules.unread:  # as "name: text"
+        name, _, condition = each.partition(": ")
+        if condition and name in text:
+            text = condition
     quoted = set(re.findall(r"""['"`](\w+)['"`]""", text))
     if found := [each for each in rules.columns if each in quoted]:
         return found

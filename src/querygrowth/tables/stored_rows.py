@@ -4,7 +4,17 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
-from sqlalchemy import Connection, TableClause, delete, exists, func, insert, select, types
+from sqlalchemy import (
+    Connection,
+    TableClause,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    types,
+    update,
+)
 from sqlalchemy import column as sql_column
 from sqlalchemy import table as sql_table
 from sqlalchemy.sql.dml import Insert
@@ -93,6 +103,14 @@ class StoredRows:
         for row in rows:
             same = (table.c[each] == value for each, value in zip(columns, row, strict=True))
             self._connection.execute(delete(table).where(*same))
+
+    def update(
+        self, key: Key, columns: Sequence[str], row: Sequence[Any], values: dict[str, object]
+    ) -> None:
+        """Change the values of the row that has these values in these columns."""
+        table = self.clause(key)
+        same = (table.c[each] == value for each, value in zip(columns, row, strict=True))
+        self._connection.execute(update(table).where(*same).values(values))
 
     def insert(self, key: Key, rows: Sequence[dict[str, object]]) -> None:
         """Insert rows that all have values for the same columns, with one statement.

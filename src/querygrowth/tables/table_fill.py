@@ -115,13 +115,21 @@ class TableFill:
     def _sources(self, rules: TableRules) -> dict[str, ValueSource]:
         found: dict[str, ValueSource] = {}
         linked = {column for each in rules.foreign_keys for column in each.columns}
-        in_keys = {column for each in rules.unique for column in each.columns}
+        chosen_here = {column for each in rules.unique for column in each.columns}
+        # A default of the database satisfies what is demanded of the column alone.
+        chosen_here |= {
+            column
+            for each in rules.conditions
+            if len(each.columns) > 1
+            for column in each.columns
+            if rules.columns[column].constant
+        }
         overrides = self._plan.overrides.get(rules.key, {})
         for name, rule in rules.columns.items():
             made = rule.automatic or rule.expression is not None
             if rule.always or name in linked or name in overrides:
                 continue
-            if made and name not in in_keys and rule.default is None:
+            if made and name not in chosen_here and rule.default is None:
                 continue
             try:
                 found[name] = source = source_of(
@@ -137,7 +145,7 @@ class TableFill:
                     raise CannotFillError(f"{name}: {unknown}", hint(rules, [name])) from None
                 self.empty.append(f"{rules.name}.{name}")
                 continue
-            if rule.default is not None and not self._unusual and name not in in_keys:
+            if rule.default is not None and not self._unusual and name not in chosen_here:
                 source.use_default(rule.default)
         return found
 

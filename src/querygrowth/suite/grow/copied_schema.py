@@ -12,6 +12,8 @@ from querygrowth.tables.rule_reader import RuleReader, tables_in
 from querygrowth.tables.table_rules import Key, TableRules, UniqueKey
 from querygrowth.tables.user_tables import every_registry, key_of
 
+MYSQL = frozenset({"mysql", "mariadb"})
+
 
 @dataclass
 class Schema:
@@ -93,5 +95,13 @@ def short_locks(connection: Connection) -> Iterator[None]:
         driver("SET LOCAL lock_timeout = '250ms'")
         yield
         driver(f"SET LOCAL lock_timeout = '{before}'")
+    elif connection.dialect.name in MYSQL:
+        before = driver("SELECT @@innodb_lock_wait_timeout, @@lock_wait_timeout").one()
+        driver("SET SESSION innodb_lock_wait_timeout = 1, lock_wait_timeout = 1")
+        try:
+            yield
+        finally:
+            values = "innodb_lock_wait_timeout = {:d}, lock_wait_timeout = {:d}"
+            driver(f"SET SESSION {values.format(*before)}")
     else:
         yield

@@ -9,7 +9,14 @@ from querygrowth.causes import parents_by_number
 from querygrowth.query_log import QueryLog
 from querygrowth.suite.findings import Finding
 from querygrowth.suite.grow.calls import CallFinder, CallPlace
-from querygrowth.suite.patterns import Sent, about_of, finding_of, rule_of, unread_queries
+from querygrowth.suite.patterns import (
+    Sent,
+    about_of,
+    finding_of,
+    has_limit,
+    rule_of,
+    unread_queries,
+)
 from querygrowth.suite.rules import RULES, Level
 from querygrowth.suite.settings import Settings
 from querygrowth.table_names import bare_name
@@ -43,6 +50,7 @@ class Tally:
         queries: The number of all queries of the application.
         writing: The calls of the test that wrote.
         tables: The tables that the application read, without their schemas.
+        limited: The calls of the test in which a statement had a LIMIT.
     """
 
     most: dict[Line, dict[CallPlace, int]] = field(default_factory=dict)
@@ -50,6 +58,7 @@ class Tally:
     queries: int = 0
     writing: set[CallPlace] = field(default_factory=set)
     tables: set[str] = field(default_factory=set)
+    limited: set[CallPlace] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,8 @@ def tally(log: QueryLog, finder: CallFinder, settings: Settings) -> Tally:
         found.tables |= {bare_name(each).casefold() for each in query.shape.tables_read}
         if call is not None and query.shape.tables_written:
             found.writing.add(call.place)
+        if call is not None and has_limit(query):
+            found.limited.add(call.place)
         if rule is None or call is None or settings.levels[rule.name] is Level.OFF:
             continue
         site = trail.site_of(trail.chain[0])
@@ -152,7 +163,12 @@ def growths(
             (third, place, before, first)
             for place, third in most.items()
             if (first := one.most.get(line, {}).get(place, 0)) >= _LEAST
-            and _grows(before := control.most.get(line, {}).get(place, 0), first, third)
+            and _grows(
+                before := control.most.get(line, {}).get(place, 0),
+                first,
+                third,
+                limited=place in three.limited,
+            )
         ]
         if not shown:
             continue
@@ -164,12 +180,14 @@ def growths(
             yield Growth(finding, before, first, third, rows, place, writes, line)
 
 
-def _grows(control: int, one: int, three: int) -> bool:
+def _grows(control: int, one: int, three: int, *, limited: bool) -> bool:
     """Whether counts rise with the rows. A LIMIT stops them, but no later than at twice as many.
 
     A jump that stays where it is shows another way through the code, such as that of an error.
+    From one statement to two, that is all that such a jump can show.
     """
-    return control < one < three or (control < one == three and one <= 2 * control)
+    stopped = limited and 2 <= control < one == three <= 2 * control
+    return control < one < three or stopped
 
 
 def is_steady(growth: Growth, control: Tally, again: Tally) -> bool:

@@ -1,17 +1,15 @@
 """Copy rows inside the body of a test: at the first SELECT of each call of the application."""
 
-import asyncio
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool, SingletonThreadPool, StaticPool
 
 from querygrowth.every_engine import EveryEngine
 from querygrowth.orm_loads import Reason, raw_load
@@ -20,10 +18,13 @@ from querygrowth.suite.grow.calls import CallFinder
 from querygrowth.suite.grow.copied_schema import Schema, read_schema, short_locks
 from querygrowth.suite.grow.row_copies import LOCKED, RowCopier, identifying
 from querygrowth.suite.grow.row_sets import EVERYTHING
+from querygrowth.suite.grow.separate import is_gone, is_shared, run_beside
+from querygrowth.suite.grow.stored_state import StoredStates
 from querygrowth.tables.stored_rows import StoredRows
 from querygrowth.tables.table_order import table_order
 
 _READING = frozenset({"SELECT", "WITH"})
+_CHANGING = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE"})
 _INSERT_INTO = re.compile(r"INSERT\s+(?:OR\s+\w+\s+)?INTO\s+([^\s(]+)", re.I)
 
 
@@ -61,9 +62,19 @@ class Grower:
         self._finder = finder
         self._every = every or EveryEngine()
         self._schemas: dict[object, Schema] = {}
+        self._states = StoredStates()
         self._busy = True
         self.begin(EVERYTHING, 0)
         self._busy = True
+
+    def begin_test(self) -> None:
+        """Begin another test."""
+        self._states.forget()
+
+    def put_back(self) -> None:
+        """Put back what the databases held before this test, between two runs of it."""
+        with self._unseen():
+            self._states.put_back()
 
     def begin(self, name: str, number: int) -> None:
         """Begin a run of a test, before its fixtures are set up.
@@ -75,8 +86,10 @@ class Grower:
         self._name = name
         self._number = number
         self._in_body = False
+        self._keeps_state = False
         self._busy = False
         self._fresh: set[int] = set()
+        self._changed: set[int] = set()  # connections with changes that are not committed
         self._inserted: dict[str, None] = {}
         self._engines: set[Engine] = set()
         self._databases: dict[object, _Database] = {}
@@ -93,9 +106,13 @@ class Grower:
         self._number = number
         self._grow(connection)
 
+    def keep_state(self) -> None:
+        """What is changed from here on is put back before the next run of the test."""
+        self._keeps_state = True
+
     def begin_body(self) -> None:
         """Rows are copied from here on, and sessions forget what the fixtures have loaded."""
-        self._in_body = True
+        self._in_body = self._keeps_state = True
         for engine in self._engines:
             if not engine.dialect.is_async:
                 _expire(engine)
@@ -136,7 +153,7 @@ class Grower:
         return {
             "before_cursor_execute": self._before,
             "begin": self._begun,
-            "commit": self._ended,
+            "commit": self._committed,
             "rollback": self._ended,
         }
 
@@ -144,8 +161,29 @@ class Grower:
         if self._in_body and not self._busy:
             self._fresh.add(id(connection))
 
+    def _committed(self, connection: Connection) -> None:
+        if id(connection) in self._changed and not self._busy:
+            key = database_key(connection)
+            known = self._databases.get(key)
+            copies = known.copier.copies.items() if known else ()
+            made = {table: each.made for table, each in copies}
+            with self._unseen(), warnings_off():
+                self._states.before_commit(key, connection, self._schemas.get(key[:2]), made)
+        self._ended(connection)
+
     def _ended(self, connection: Connection) -> None:
         self._fresh.discard(id(connection))
+        self._changed.discard(id(connection))
+
+    @contextmanager
+    def _unseen(self) -> Iterator[None]:
+        """Neither record nor act on what is sent in the block."""
+        busy, self._busy = self._busy, True
+        paused, self._every.paused = self._every.paused, True
+        try:
+            yield
+        finally:
+            self._busy, self._every.paused = busy, paused
 
     def _before(
         self,
@@ -160,7 +198,7 @@ class Grower:
             return statement, parameters
         keyword = first_keyword(statement)
         if keyword not in _READING:
-            self._note_insert(statement, connection)
+            self._note_change(keyword, statement, connection)
         elif self._in_body and not self.grown.stopped:
             number: int | None = 0
             if self._finder is not None:
@@ -170,7 +208,7 @@ class Grower:
             load = raw_load(context)
             flushes = load is not None and load[0] is Reason.FLUSH
             if number is not None and not flushes:
-                key = (_database_key(connection), number)
+                key = (database_key(connection), number)
                 if key not in self._calls:
                     self._calls.add(key)
                     self._grow(connection)
@@ -179,7 +217,13 @@ class Grower:
         self._fresh.discard(id(connection))
         return statement, parameters
 
-    def _note_insert(self, statement: str, connection: Connection) -> None:
+    def _note_change(self, keyword: str, statement: str, connection: Connection) -> None:
+        if self._keeps_state and keyword in _CHANGING:
+            self._changed.add(id(connection))
+            with self._unseen():
+                self._states.before_change(
+                    key := database_key(connection), connection, self._schemas.get(key[:2])
+                )
         found = _INSERT_INTO.match(statement.lstrip())
         if found:
             self._engines.add(connection.engine)
@@ -187,36 +231,31 @@ class Grower:
 
     def _grow(self, connection: Connection) -> None:
         """Copy rows, so that the statement that is about to be sent sees them."""
-        self._busy = True
-        paused, self._every.paused = self._every.paused, True
         self.grown.calls += 1
         try:
-            commits = self._prepare(connection)
-            with warnings_off(), connection.begin_nested():
-                database = self._database(connection)
-                with short_locks(connection):
-                    self.grown.added += database.copier.grow(
-                        connection,
-                        database.schema,
-                        self._name,
-                        self._number,
-                        list(self._inserted),
-                    )
-            if commits:
-                _driver(connection).commit()
-            _expire(connection)
+            with self._unseen():
+                commits = self._prepare(connection)
+                with warnings_off(), connection.begin_nested():
+                    database = self._database(connection)
+                    with short_locks(connection):
+                        self.grown.added += database.copier.grow(
+                            connection,
+                            database.schema,
+                            self._name,
+                            self._number,
+                            list(self._inserted),
+                        )
+                if commits:
+                    _driver(connection).commit()
+                _expire(connection)
         except Exception as error:  # of the database, or of the user's types and listeners
             reason = str(error).strip().partition("\n")[0]
             if not isinstance(error, DBAPIError) or LOCKED.search(reason):
                 self.grown.stopped = reason or type(error).__name__
-        finally:
-            self._every.paused = paused
-            self._busy = False
 
     def _prepare(self, connection: Connection) -> bool:
         """Whether the copies may be committed: the transaction has done nothing before them."""
-        own = not isinstance(connection.engine.pool, StaticPool | SingletonThreadPool)
-        fresh = id(connection) in self._fresh and own
+        fresh = id(connection) in self._fresh and not is_shared(connection.engine)
         if connection.dialect.name != "sqlite":
             return fresh and not connection.in_nested_transaction()
         driver = _driver(connection)
@@ -228,7 +267,7 @@ class Grower:
         return True
 
     def _database(self, connection: Connection) -> _Database:
-        key = _database_key(connection)
+        key = database_key(connection)
         known = self._databases.get(key)
         schema = read_schema(connection, known.schema if known else self._schemas.get(key[:2]))
         self._schemas[key[:2]] = schema
@@ -240,19 +279,16 @@ class Grower:
     # --- deleting ---------------------------------------------------------------------------------
 
     def _delete(self, *, only_own: bool) -> None:
-        busy, self._busy = self._busy, True
-        paused, self._every.paused = self._every.paused, True
-        try:
+        with self._unseen():
             for each in self._databases.values():
-                private = not isinstance(each.engine.pool, StaticPool | SingletonThreadPool)
+                private = not is_shared(each.engine)
                 if any(copies.made for copies in each.copier.copies.values()) and (
                     private or not only_own
                 ):
                     # The database may be gone, or locked until the fixtures are torn down.
                     with suppress(Exception):
-                        _deleted(each)
-        finally:
-            self._busy, self._every.paused = busy, paused
+                        if not is_gone(each.engine):
+                            run_beside(each.engine, partial(_delete_through, database=each))
 
 
 @contextmanager
@@ -261,26 +297,6 @@ def warnings_off() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _deleted(database: _Database) -> None:
-    """Delete the copies of a database through a separate connection."""
-    engine = database.engine
-    if not engine.dialect.is_async:
-        with engine.connect() as connection:
-            _delete_through(connection, database)
-            connection.commit()
-        return
-    from sqlalchemy.ext.asyncio import create_async_engine
-
-    async def run() -> None:
-        other = create_async_engine(engine.url, poolclass=NullPool)
-        async with other.begin() as connection:
-            await connection.run_sync(_delete_through, database)
-        await other.dispose()
-
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        thread.submit(asyncio.run, run()).result()
 
 
 def _delete_through(connection: Connection, database: _Database) -> None:
@@ -293,7 +309,7 @@ def _delete_through(connection: Connection, database: _Database) -> None:
                 stored.delete(key, identifying(rules[key]), list(copies.made))
 
 
-def _database_key(connection: Connection) -> tuple[object, ...]:
+def database_key(connection: Connection) -> tuple[object, ...]:
     """The same for all engines on one database."""
     url = connection.engine.url
     place = (url.get_backend_name(), url.host, url.port, url.database)

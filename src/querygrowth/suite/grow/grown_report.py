@@ -6,13 +6,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from querygrowth.reports import visible
+from querygrowth.reports import Reported, Rule, code, plain, site_within, visible
 from querygrowth.suite.accepted import Accepted
 from querygrowth.suite.findings import Finding, Findings
 from querygrowth.suite.grow.process import GrowingRun
-from querygrowth.suite.report import lines_of, number_of, plain_finding
+from querygrowth.suite.report import lines_of, number_of, plain_finding, tests_of
 from querygrowth.suite.rules import ROW_BY_ROW_WRITE
+from querygrowth.verdict import Outcome, Verdict
 
+GROWTH_RULE: Mapping[str, Rule] = {
+    "growth": Rule(
+        "the statements of a line grow with the rows",
+        "The tests were run again with their rows copied. The line sent more statements in one "
+        "call when each row was there twice, and more again when it was there four times.",
+    )
+}
 _MEANING = "Growth is reported here. It changes no outcome and no exit code."
 
 
@@ -37,6 +45,11 @@ class GrownFinding:
     rows: str
     test_to_paste: str
     paste_beside: str
+
+    @property
+    def counts(self) -> str:
+        """The statements in one call without copies, with one copy and with three."""
+        return f"{self.control} -> {self.one} -> {self.three}"
 
 
 @dataclass
@@ -139,14 +152,61 @@ def _lines_of(grown: GrownFinding) -> Iterator[str]:
     title, *rest = lines_of(finding)
     yield f"grows: {title}"
     yield visible(
-        f"  statements in one call: {grown.control} -> {grown.one} -> {grown.three} "
-        f"with {grown.rows} there once, twice, four times"
+        f"  statements in one call: {grown.counts} with {grown.rows} there once, twice, four times"
     )
     yield from rest
     if grown.test_to_paste:
         yield visible(f"  a test that holds it, to paste beside {grown.paste_beside}:")
         for line in grown.test_to_paste.splitlines():
             yield f"    {visible(line)}".rstrip()
+
+
+def reported_growth(report: GrownReport) -> Iterator[Reported]:
+    """Yield the findings as notes for SARIF and GitHub annotations. None of them fails a build."""
+    for each in report.found:
+        finding = each.finding
+        _, _, *evidence, _ = (line.strip() for line in lines_of(finding))
+        verdict = Verdict(
+            subject=finding.about,
+            outcome=Outcome.INCONCLUSIVE,
+            expected="as many statements in one call with any number of rows",
+            seen=f"{finding.rule}: {finding.about} grows, {each.counts}",
+            evidence=(
+                f"statements in one call with {each.rows} there once, twice, four times",
+                *evidence,
+            ),
+            next_step=finding.fix,
+            site=finding.site,
+            kind="growth",
+        )
+        yield Reported("growth", verdict, is_note=True)
+
+
+def grown_markdown(report: GrownReport, root: Path) -> Iterator[str]:
+    """Yield the lines of a Markdown section, for the summary of a job.
+
+    Args:
+        report: The report.
+        root: The root of the project, to which paths are relative.
+    """
+    yield from ("## Growth", "", f"{plain(summary(report))}. {_MEANING}")
+    if report.found:
+        yield from ("", "| rule | about | in one call | with | sent at | tests | fix |")
+        yield "|---|---|---|---|---|---|---|"
+    for each in report.found:
+        finding = each.finding
+        site = str(site_within(finding.site, root) or finding.site)
+        cells = (each.counts, each.rows, site, tests_of(finding), finding.fix)
+        yield f"| {' | '.join(map(plain, (finding.rule, finding.about, *cells)))} |"
+    for each in report.found:
+        if each.test_to_paste:
+            yield from ("", f"A test that holds it, to paste beside {code(each.paste_beside)}:")
+            yield from ("", *(f"    {visible(line)}" for line in each.test_to_paste.splitlines()))
+    notes = [
+        f"not judged, {number_of(n, 'test')}: {why}" for why, n in report.reasons.most_common()
+    ]
+    notes += [f"the growing run failed: {report.failure}"] if report.failure else []
+    yield from ("", *(f"- {plain(note)}" for note in notes)) if notes else ()
 
 
 def as_plain(report: GrownReport, root: Path) -> Mapping[str, Any]:

@@ -2,9 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +26,12 @@ _CODE = (
     "from querygrowth.suite.grow.runner import run; run(given)"
 )
 _SHOWN_OUTPUT = 3  # lines of a process that failed
+_LOOK_EVERY = 0.5  # seconds between two looks at what is done
+_SECONDS_TO_END = 10  # in which an interrupted process may tear its fixtures down
+
+
+class TerminatedError(BaseException):
+    """SIGTERM has arrived while the other process runs."""
 
 
 @dataclass
@@ -56,20 +65,31 @@ class GrowingProcess:
         if config.pluginmanager.hasplugin("pytest_cov"):
             self._arguments.append("--no-cov")
 
-    def run(self, tests: Sequence[str]) -> GrowingRun:
+    def run(self, tests: Sequence[str], terminal: Any) -> GrowingRun:
         """Run tests again with their rows copied.
+
+        SIGTERM ends this process as ever, once the other process and their folder are gone.
 
         Args:
             tests: Their node IDs.
+            terminal: pytest's reporter, which shows how many are done; may be None.
         """
+        try:
+            with _terminated_by_signal():
+                return self._results(tests, Progress(terminal, len(tests)))
+        except TerminatedError:
+            _raise_again(signal.SIGTERM)
+            raise
+
+    def _results(self, tests: Sequence[str], progress: "Progress") -> GrowingRun:
         found = GrowingRun(len(tests))
-        with TemporaryDirectory(prefix="querygrowth-") as name:
+        with TemporaryDirectory(prefix="querygrowth-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
             given = {"path": self._path, "arguments": self._arguments, "tests": list(tests)}
             (folder / TESTS).write_text(json.dumps(given), encoding="utf-8")
             (folder / RESULTS).touch()
             with (folder / OUTPUT).open("wb") as output:
-                found.failure = self._failure(folder, output)
+                found.failure = self._failure(folder, output, progress)
             lines = (folder / RESULTS).read_text(encoding="utf-8").splitlines()
             found.results = list(_complete(lines))
             if not found.failure and len(found.results) < len(tests):
@@ -77,7 +97,7 @@ class GrowingProcess:
                 found.failure = _last_words(text)
         return found
 
-    def _failure(self, folder: Path, output: Any) -> str:
+    def _failure(self, folder: Path, output: Any, progress: "Progress") -> str:
         """Run the process, and return why it could not end; empty if it did."""
         environment: Mapping[str, str] = {**self._environment, FOLDER: str(folder)}
         try:
@@ -88,18 +108,90 @@ class GrowingProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches it once, from here
             )
         except OSError as error:
             return f"cannot start {sys.executable}: {error}"
         try:
-            code = process.wait()
+            code = _code_of(process, folder / RESULTS, progress)
         except BaseException as error:
-            process.kill()
-            process.wait()
+            _end(process)
             if not isinstance(error, KeyboardInterrupt):
                 raise
             return "interrupted"
         return f"ended by signal {-code}" if code < 0 else ""
+
+
+class Progress:
+    """Shows how many tests are done: in place on a terminal, else a line for each tenth of them.
+
+    Args:
+        terminal: pytest's reporter; may be None.
+        tests: How many tests are to be run.
+    """
+
+    def __init__(self, terminal: Any, tests: int) -> None:
+        self._terminal = terminal
+        self._tests = tests
+        self._tenths = 0
+        if terminal is not None and tests:
+            number = f"{tests:,} test" + ("" if tests == 1 else "s")
+            terminal.write_line(f"\nrunning {number} again with their rows copied ...")
+
+    def show(self, done: int) -> None:
+        """Show the number of tests that are done."""
+        if self._terminal is None:
+            return
+        text = f"{done:,} of {self._tests:,} tests run again"
+        if self._terminal.isatty:
+            self._terminal.rewrite(text, erase=True)
+        elif done * 10 // self._tests > self._tenths:
+            self._tenths = done * 10 // self._tests
+            self._terminal.write_line(text)
+
+
+def _code_of(process: "subprocess.Popen[bytes]", results: Path, progress: "Progress") -> int:
+    """Wait for a process, and return its exit code."""
+    done = 0
+    while True:
+        try:
+            return process.wait(_LOOK_EVERY)
+        except subprocess.TimeoutExpired:
+            now = results.read_bytes().count(b"\n")
+            if now != done:
+                progress.show(done := now)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a process so that it can tear its fixtures down, unless that takes too long."""
+    try:
+        process.send_signal(signal.SIGINT)
+        process.wait(_SECONDS_TO_END)
+    except BaseException:  # it takes too long, or the user asks again
+        process.kill()
+        process.wait()
+
+
+def _raise_again(number: int) -> None:
+    signal.raise_signal(number)  # with its default effect by now
+
+
+@contextmanager
+def _terminated_by_signal() -> Iterator[None]:
+    """Let SIGTERM raise an exception, where it would end the process without any cleaning."""
+
+    def terminate(number: int, frame: object) -> None:
+        raise TerminatedError
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _complete(lines: Sequence[str]) -> Iterator[dict[str, Any]]:

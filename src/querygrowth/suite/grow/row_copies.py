@@ -23,7 +23,9 @@ Identity = tuple[object, ...]
 MOST_ROWS = 12  # that are copied of a table into which the test has put rows
 FEW_ROWS = 2  # that are copied of any other table
 _MOST_READ = 400  # rows; a larger table is not copied
-LOCKED = re.compile(r"database is locked|lock timeout|deadlock|could not obtain lock", re.I)
+LOCKED = re.compile(
+    r"database is locked|lock timeout|lock wait timeout|deadlock|could not obtain lock", re.I
+)
 # What applications look up by name, without a constraint that says so.
 _NAMES = re.compile(
     r"(^|_)(name|title|slug|label|username|login|user|email|mail|code|key|token|path|url|uri|sku"

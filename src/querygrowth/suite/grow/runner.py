@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import ExitStack, suppress
@@ -118,13 +119,19 @@ class GrowRunner:
         self._attached.enter_context(attached(Engine, self._every.listeners()))
 
     def pytest_unconfigure(self) -> None:
-        """Leave no listener attached."""
+        """Leave no listener attached, and no folder if the other process cannot remove it."""
         self._attached.close()
+        if self._is_alone():
+            shutil.rmtree(self._results.parent, ignore_errors=True)
+
+    def _is_alone(self) -> bool:
+        """Whether the run that decides has ended, and nobody waits for the results any more."""
+        return os.getppid() != self._parent
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
         """Run a test as often as needed, and write what it showed."""
-        if os.getppid() != self._parent:  # nobody waits for the results any more
+        if self._is_alone():
             item.session.shouldstop = "the run that decides has ended"
             return True
         with self._results.open("a", encoding="utf-8") as file:
@@ -141,15 +148,18 @@ class GrowRunner:
         if item.get_closest_marker("allow_queries") is not None:
             return {"reason": "has the marker allow_queries"}
         self._files.add(str(item.path))
+        self._grower.begin_test()
         try:
             return GrownTest(item, self._run, self._settings).shown()
         except Exception as error:  # of code that nobody has tried before
             words = str(error).strip().partition("\n")[0]
             return {"reason": f"could not be judged: {type(error).__name__}: {words}"}
 
-    def _run(self, item: pytest.Function, rows: str, number: int) -> Run:
-        """Run a test once with its fixtures."""
+    def _run(self, item: pytest.Function, rows: str, number: int, alike: bool) -> Run:
+        """Run a test once with its fixtures; `alike` puts back what its last run has changed."""
         item._initrequest()
+        if alike:
+            self._grower.put_back()
         self._finder.begin(TestBody(getattr(item, "function", None), item.fixturenames))
         self._grower.begin(rows, number)
         self._tally = Tally()
@@ -167,6 +177,12 @@ class GrowRunner:
             if report.failed or report.skipped:
                 found.ended[report.when] = _first_line(report)
         return found
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> None:
+        """Note the moment from which on changes belong to one run of a test."""
+        if fixturedef.scope == "function":
+            self._grower.keep_state()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -218,24 +234,26 @@ class GrownTest:
 
     Args:
         item: The test.
-        run: Runs it once, with the name of a set of rows and the number of copies.
+        run: Runs it once, with the name of a set of rows, the number of copies, and whether the
+            databases are put back before.
         settings: The levels of the rules.
     """
 
     def __init__(
         self,
         item: pytest.Function,
-        run: Callable[[pytest.Function, str, int], Run],
+        run: Callable[[pytest.Function, str, int, bool], Run],
         settings: Settings,
     ) -> None:
         self._item = item
         self._run = run
         self._settings = settings
         self._runs = 0
+        self._alike = True
 
     def _once(self, rows: str, number: int) -> Run:
         self._runs += 1
-        return self._run(self._item, rows, number)
+        return self._run(self._item, rows, number, self._alike and self._runs > 1)
 
     def shown(self) -> dict[str, Any]:
         """What the test shows, as values for JSON: `reason` where it is not judged."""
@@ -250,6 +268,9 @@ class GrownTest:
         suspects = {name: probe for name, probe in probes.items() if may_grow(probe.tally)}
         if suspects:
             control = self._once(EVERYTHING, 0)
+            if control.ended:  # what the process remembers may not go with what was put back
+                self._alike = False
+                control = self._once(EVERYTHING, 0)
             if "call" in control.ended:
                 return {"reason": f"fails when it is run again: {control.ended['call']}"}
             for name, probe in suspects.items():
