@@ -212,8 +212,7 @@ def test_orphans_are_searched_once_for_all_runs_that_are_exported(
     searches = [
         shape.count for each in found for shape in each.shapes if "NOT (EXISTS" in shape.shape.text
     ]
-    # Children without a parent, and rows whose run is missing.
-    assert searches == [1, 1]
+    assert searches == [1]
 
 
 def judge(shown: str, counts: list[int], *, is_linear: bool) -> None:

@@ -15,7 +15,7 @@ from elspeth.core.landscape.export.completeness import (
     SchemaMismatchError,
     check_completeness,
 )
-from elspeth.core.landscape.export.orphans import Orphan, find_orphans, find_rows_without_run
+from elspeth.core.landscape.export.orphans import Orphan, find_orphans
 from elspeth.core.landscape.export.queries import WHOLE, Partition, Statement, export_statements
 from elspeth.core.landscape.export.record_types import RecordType
 from elspeth.core.landscape.export.stored_schema import read_schema
@@ -126,7 +126,6 @@ def orphans(db: LandscapeDB) -> Iterator[Orphan]:
             except SchemaMismatchError:
                 left_out = NOTHING
         yield from find_orphans(connection, left_out)
-        yield from find_rows_without_run(connection)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,12 @@ SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_table_is_visible
        current_setting('zero_damaged_pages', true), a.attname, t.typname, t.typcategory::text,
        ARRAY(SELECT k.confrelid::bigint FROM pg_constraint k
               WHERE k.contype = 'f' AND k.conrelid = c.oid AND a.attnum = ANY (k.conkey)),
-       u.columns
+       NOT l.collisdeterministic, u.columns
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
   LEFT JOIN pg_type t ON t.oid = a.atttypid
+  LEFT JOIN pg_collation l ON l.oid = a.attcollation
   -- The unique indexes of a table, each as its columns between commas. The oid of a table that a
   -- user made is 16384 or greater.
   LEFT JOIN (
@@ -96,6 +97,9 @@ class StoredTable:
         is_view: Whether it is a view, which stores nothing.
         is_part: Whether it is a partition of another table, and is not being detached from it.
         is_foreign: Whether another server holds its rows.
+        has_collation: Whether a column may be equal to a text with other bytes. On SQLite whether
+            its statement names a collation, since no PRAGMA tells that of a column without an
+            index.
         namespace: The schema of PostgreSQL that it is in; "main" on SQLite.
     """
 
@@ -108,6 +112,7 @@ class StoredTable:
     is_view: bool = False
     is_part: bool = False
     is_foreign: bool = False
+    has_collation: bool = False
     namespace: str = "main"
 
 
@@ -157,6 +162,12 @@ def _read_sqlite(cursor: Any) -> StoredSchema:
         return list(cursor.execute(statement).fetchall())
 
     tables = {}
+    collating = {
+        name
+        for (name,) in rows(
+            "SELECT name FROM main.sqlite_master WHERE instr(lower(sql), 'collate') > 0"
+        )
+    }
     for name, kind in _sqlite_names(rows):
         # Tables of SQLite, and those in which a virtual table keeps its index.
         if name.lower().startswith("sqlite_") or kind == "shadow":
@@ -174,7 +185,13 @@ def _read_sqlite(cursor: Any) -> StoredSchema:
         key = name.lower()
         unique = tuple(_sqlite_unique(rows, literal))
         tables[key] = StoredTable(
-            key, quoted(name), columns, linked, unique, is_view=kind == "view"
+            key,
+            quoted(name),
+            columns,
+            linked,
+            unique,
+            is_view=kind == "view",
+            has_collation=name in collating,
         )
     return StoredSchema(tables, int(rows("PRAGMA main.user_version")[0][0]), folds_case=True)
 
@@ -230,12 +247,12 @@ def _read_postgresql(cursor: Any) -> StoredSchema:
         zeroes_damaged_pages = zeroes == "on"
         columns = [
             StoredColumn(column, type_name, _kept_on_postgresql(type_name, category))
-            for *_, column, type_name, category, _, _ in rows
+            for *_, column, type_name, category, _, _, _ in rows
             if column is not None
         ]
         linked = tuple(
             (column, keys[target])
-            for *_, column, _, _, targets, _ in rows
+            for *_, column, _, _, targets, _, _ in rows
             for target in targets
             if target in keys
         )
@@ -248,6 +265,7 @@ def _read_postgresql(cursor: Any) -> StoredSchema:
             is_view=kind not in _POSTGRESQL_TABLES,
             is_part=bool(is_part),
             is_foreign=kind == "f",
+            has_collation=any(row[-2] for row in rows),
             namespace=namespace,
         )
     return StoredSchema(tables, zeroes_damaged_pages=zeroes_damaged_pages)
