@@ -20,7 +20,12 @@ SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_table_is_visible
        c.relispartition AND NOT EXISTS (
            SELECT 1 FROM pg_inherits h
             WHERE h.inhrelid = c.oid AND to_jsonb(h)->>'inhdetachpending' = 'true'),
-       current_setting('zero_damaged_pages', true), a.attname, t.typname, t.typcategory::text,
+       concat_ws(',',
+                 CASE current_setting('zero_damaged_pages', true)
+                 WHEN 'on' THEN 'zero_damaged_pages' END,
+                 CASE current_setting('ignore_checksum_failure', true)
+                 WHEN 'on' THEN 'ignore_checksum_failure' END),
+       a.attname, t.typname, t.typcategory::text,
        ARRAY(SELECT k.confrelid::bigint FROM pg_constraint k
               WHERE k.contype = 'f' AND k.conrelid = c.oid AND a.attnum = ANY (k.conkey)),
        NOT l.collisdeterministic, u.columns
@@ -124,8 +129,8 @@ class StoredSchema:
     user_version: int = 0
     folds_case: bool = False
     """Whether names that differ in case alone are the same name."""
-    zeroes_damaged_pages: bool = False
-    """Whether PostgreSQL reads a damaged page as an empty one, by `zero_damaged_pages`."""
+    reads_damage: str = ""
+    """The settings by which PostgreSQL reads a damaged page without an error, between commas."""
 
     def fold(self, name: str) -> str:
         """Return a name in the form in which names are compared."""
@@ -241,10 +246,9 @@ def _read_postgresql(cursor: Any) -> StoredSchema:
         keys[oid] = name if is_visible else f"{namespace}.{name}"
         found.setdefault(oid, []).append(row)
     tables = {}
-    zeroes_damaged_pages = False
+    reads_damage = ""
     for oid, rows in found.items():
-        _, namespace, name, kind, is_visible, is_part, zeroes, *_ = rows[0]
-        zeroes_damaged_pages = zeroes == "on"
+        _, namespace, name, kind, is_visible, is_part, reads_damage, *_ = rows[0]
         columns = [
             StoredColumn(column, type_name, _kept_on_postgresql(type_name, category))
             for *_, column, type_name, category, _, _, _ in rows
@@ -268,7 +272,7 @@ def _read_postgresql(cursor: Any) -> StoredSchema:
             has_collation=any(row[-2] for row in rows),
             namespace=namespace,
         )
-    return StoredSchema(tables, zeroes_damaged_pages=zeroes_damaged_pages)
+    return StoredSchema(tables, reads_damage=reads_damage)
 
 
 def _kept_on_postgresql(type_name: str, category: str) -> frozenset[str]:
