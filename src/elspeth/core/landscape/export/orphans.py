@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     and_,
     exists,
+    null,
     or_,
     select,
     union,
@@ -31,6 +32,7 @@ from sqlalchemy import column as column_named
 
 from elspeth.contracts.errors import IS_NULL, CorruptAuditDataError
 from elspeth.core.landscape.export.completeness import NOTHING, LeftOut
+from elspeth.core.landscape.export.damage import DAMAGE, damage_queries, damaged
 from elspeth.core.landscape.export.record_types import primary_key_columns
 from elspeth.core.landscape.export.reference_paths import (
     LEADS,
@@ -189,12 +191,20 @@ def find_orphans(
 
 
 def _has_orphans(connection: Connection, left_out: LeftOut) -> bool:
+    """Whether there is any orphan. Raises DBAPIError for a damaged file, which could hide one."""
     # Only the column itself is selected, so that an index on it answers the whole query.
     orphans = (
-        select(reference).where(*_is_orphan(reference, reference, parent, left_out))
+        select(null().label(DAMAGE), reference).where(
+            *_is_orphan(reference, reference, parent, left_out)
+        )
         for reference, parent in _REFERENCES.items()
     )
-    return connection.execute(union_all(*orphans).limit(1)).first() is not None
+    # One query, and damage first: a damaged index names parents that were never stored.
+    searches = union_all(*damage_queries(connection), *orphans)
+    found = connection.execute(searches.limit(1)).first()
+    if found is not None and found[0] is not None:
+        raise damaged(connection, str(found[0]))
+    return found is not None
 
 
 def _is_orphan(

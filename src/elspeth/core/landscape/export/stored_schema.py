@@ -155,7 +155,14 @@ def read_schema(connection: Connection) -> StoredSchema:
     try:
         if connection.dialect.name == "sqlite":
             with driver_errors(connection, "PRAGMA table_list"):
-                return _read_sqlite(cursor)
+                try:
+                    return _read_sqlite(cursor)
+                except UnicodeDecodeError as error:
+                    # A name or a definition that was overwritten.
+                    driver = connection.dialect.loaded_dbapi
+                    raise driver.DatabaseError(
+                        f"the database is damaged: its schema is not UTF-8 ({error.reason})"
+                    ) from error
         with driver_errors(connection, _POSTGRESQL):
             return _read_postgresql(cursor)
     finally:
