@@ -84,13 +84,16 @@ def _uncovered(stored: StoredSchema) -> Iterator[tuple[RecordType, Sequence[str]
 
 
 def _refuse_other_spellings(connection: Connection, run_id: str, stored: StoredSchema) -> None:
-    # Only where a table has such a collation: the usual database answers this without a query.
-    collating = {name for name, table in stored.tables.items() if table.has_collation}
-    statements = export_statements(run_id) if collating else {}
-    for record_type, statement in statements.items():
+    # Only where a column may have such a collation: the usual database answers without a query.
+    def is_bytewise(column: ColumnElement[Any]) -> bool:
+        if not isinstance(column, Column):
+            return True
+        table = stored.tables.get(column.table.name)
+        return table is None or column.name in table.bytewise
+
+    for record_type, statement in export_statements(run_id).items():
         for column, expected in _compared(record_type, run_id):
-            compared = {column.table, getattr(expected, "table", None)}
-            if not any(table is not None and table.name in collating for table in compared):
+            if is_bytewise(column) and is_bytewise(expected):
                 continue
             key = primary_key_columns(record_type.table)
             others = statement.with_only_columns(*key, column, expected).where(

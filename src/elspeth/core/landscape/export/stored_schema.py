@@ -102,9 +102,8 @@ class StoredTable:
         is_view: Whether it is a view, which stores nothing.
         is_part: Whether it is a partition of another table, and is not being detached from it.
         is_foreign: Whether another server holds its rows.
-        has_collation: Whether a column may be equal to a text with other bytes. On SQLite whether
-            its statement names a collation, since no PRAGMA tells that of a column without an
-            index.
+        bytewise: The columns that are equal to a text with the same bytes alone. On SQLite those
+            of which an index says so: no PRAGMA tells the collation of another column.
         namespace: The schema of PostgreSQL that it is in; "main" on SQLite.
     """
 
@@ -117,7 +116,7 @@ class StoredTable:
     is_view: bool = False
     is_part: bool = False
     is_foreign: bool = False
-    has_collation: bool = False
+    bytewise: frozenset[str] = frozenset()
     namespace: str = "main"
 
 
@@ -174,12 +173,6 @@ def _read_sqlite(cursor: Any) -> StoredSchema:
         return list(cursor.execute(statement).fetchall())
 
     tables = {}
-    collating = {
-        name
-        for (name,) in rows(
-            "SELECT name FROM main.sqlite_master WHERE instr(lower(sql), 'collate') > 0"
-        )
-    }
     for name, kind in _sqlite_names(rows):
         # Tables of SQLite, and those in which a virtual table keeps its index.
         if name.lower().startswith("sqlite_") or kind == "shadow":
@@ -195,27 +188,45 @@ def _read_sqlite(cursor: Any) -> StoredSchema:
             for row in rows(f"PRAGMA main.foreign_key_list({literal})")
         )
         key = name.lower()
-        unique = tuple(_sqlite_unique(rows, literal))
+        indexes = list(_sqlite_indexes(rows, literal))
         tables[key] = StoredTable(
             key,
             quoted(name),
             columns,
             linked,
-            unique,
+            tuple(index.columns for index in indexes if index.is_unique),
             is_view=kind == "view",
-            has_collation=name in collating,
+            bytewise=_compared_by_bytes(indexes),
         )
     return StoredSchema(tables, int(rows("PRAGMA main.user_version")[0][0]), folds_case=True)
 
 
-def _sqlite_unique(rows: Any, table: str) -> Iterator[frozenset[str]]:
-    """Yield the columns of every unique index of a table, those of its constraints included."""
+@dataclass(frozen=True)
+class _SqliteIndex:
+    """An index of a table, or that of a constraint: its columns and their collations."""
+
+    collations: Sequence[tuple[str, str]]
+    is_unique: bool
+
+    @property
+    def columns(self) -> frozenset[str]:
+        return frozenset(column for column, _ in self.collations)
+
+
+def _sqlite_indexes(rows: Any, table: str) -> Iterator[_SqliteIndex]:
     for _, name, is_unique, _, is_partial in rows(f"PRAGMA main.index_list({table})"):
-        if is_unique and not is_partial:
-            literal = '"' + name.replace('"', '""') + '"'
-            columns = rows(f"PRAGMA main.index_info({literal})")
-            # The name of an expression is null. "none" is the name of no exported column.
-            yield frozenset(str(column[2]).lower() for column in columns)
+        literal = '"' + name.replace('"', '""') + '"'
+        # Rows of index_xinfo: position, column, name, descending, collation, whether it is part of
+        # the key. The name of an expression is null; "none" is the name of no exported column.
+        parts = rows(f"PRAGMA main.index_xinfo({literal})")
+        collations = [(str(each[2]).lower(), str(each[4]).upper()) for each in parts if each[5]]
+        yield _SqliteIndex(collations, bool(is_unique and not is_partial))
+
+
+def _compared_by_bytes(indexes: Iterable[_SqliteIndex]) -> frozenset[str]:
+    found = [part for index in indexes for part in index.collations]
+    others = {column for column, collation in found if collation != "BINARY"}
+    return frozenset(column for column, _ in found) - others
 
 
 def _sqlite_names(rows: Any) -> Iterable[tuple[str, str]]:
@@ -276,7 +287,7 @@ def _read_postgresql(cursor: Any) -> StoredSchema:
             is_view=kind not in _POSTGRESQL_TABLES,
             is_part=bool(is_part),
             is_foreign=kind == "f",
-            has_collation=any(row[-2] for row in rows),
+            bytewise=frozenset(row[-6] for row in rows if not row[-2]),
             namespace=namespace,
         )
     return StoredSchema(tables, reads_damage=reads_damage)
