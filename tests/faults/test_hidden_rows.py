@@ -112,6 +112,11 @@ HIDING = {
         "ALTER ROLE {role} IN DATABASE {database} SET zero_damaged_pages = on",
         "zero_damaged_pages is on",
     ),
+    "damaged pages read in spite of their checksums": (
+        (),
+        "ALTER ROLE {role} IN DATABASE {database} SET ignore_checksum_failure = on",
+        "ignore_checksum_failure is on",
+    ),
     "a view": (
         (
             "ALTER TABLE artifacts RENAME TO all_artifacts",

@@ -1,8 +1,10 @@
 """Fault 43: an export with other options is cut off, or one of its calls fails."""
 
+import multiprocessing
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +27,12 @@ from strace import (
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.attestation import attestation_path
 from elspeth.core.landscape.output.spreadsheet import SPREADSHEET_MARKER
+from elspeth.core.landscape.verification import shared_lines
 from elspeth.core.landscape.verification.verify import verify
 
 UNFINISHED = ".export-"
+MANY_ROWS = 400
+"""So many that an export to standard output takes several writes."""
 
 
 @dataclass(frozen=True)
@@ -185,3 +190,57 @@ def test_a_failing_call_under_other_options_tears_nothing(
             assert failed.code == 5 or unfinished(trail) == []
             assert_exported(trail, case)
             assert trail.evidence() == evidence
+
+
+@pytest.mark.fault(43)
+def test_sigkill_of_an_export_to_standard_output_gives_no_export(
+    two_runs: Trail, is_full: bool, tmp_path: Path
+) -> None:
+    trail = two_runs
+    with LandscapeDB(trail.url) as db:
+        recorder = LandscapeRecorder(db)
+        node = recorder.get_nodes("run-1")[0].node_id
+        for index in range(100, 100 + MANY_ROWS):
+            recorder.create_row("run-1", node, index, {})
+    evidence = trail.evidence()
+    command = ("export", "--db", trail.url, "--run", "run-1", "--output", "-", "--sign", "--quiet")
+    made = disk_calls_of(trail, tmp_path / "calls", *command)
+    writes = [text for name, text in made if name == "write"]
+    written = [number for number, text in enumerate(writes, start=1) if text.startswith("1<")]
+    whole = trail.landscape(*command).out
+    assert len(written) > 1
+    for k in written if is_full else written[-1:]:
+        with trail.tally.injection():
+            under = strace_command(tmp_path / "log", *inject_option("write", "signal=KILL", k))
+            died = trail.landscape(*command, under=under)
+            assert died.code == -9, (k, died)
+            received = tmp_path / "received.jsonl"
+            received.write_text(died.out)
+            if len(died.out) < len(whole) and verify(received, KEY.encode()).ok:
+                raise LostError(f"half of an export verifies, after write {k}")
+            assert [*exports(trail).iterdir()] == []
+            assert trail.evidence() == evidence
+
+
+@pytest.mark.fault(43)
+def test_a_killed_worker_of_verify_gives_no_verdict(
+    two_runs: Trail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_lines, "PART_BYTES", 4_000)
+    path = tmp_path / "run-1.jsonl"
+    path.write_bytes(two_runs.undisturbed[""])
+    submit = ProcessPoolExecutor.submit
+
+    def killing(pool: ProcessPoolExecutor, *task: object) -> object:
+        submitted = submit(pool, *task)  # type: ignore[arg-type]
+        for process in multiprocessing.active_children():
+            process.kill()
+        return submitted
+
+    with two_runs.tally.injection(), monkeypatch.context() as patched:
+        patched.setattr(ProcessPoolExecutor, "submit", killing)
+        with pytest.raises(ChildProcessError, match="has ended; use --jobs 1"):
+            verify(path, KEY.encode(), jobs=2)
+        assert multiprocessing.active_children() == []
+        assert path.read_bytes() == two_runs.undisturbed[""]
+    assert verify(path, KEY.encode(), jobs=2).ok

@@ -167,6 +167,28 @@ def test_an_overwritten_page_fails_the_export(trail: Trail, table: str) -> None:
         )
 
 
+@pytest.mark.fault(44)
+@pytest.mark.parametrize("index", ["ix_tokens_row_id", "ix_calls_state"])
+def test_an_index_that_lacks_rows_fails_the_export(trail: Trail, index: str) -> None:
+    whole = trail.save()
+    with inject_fault(trail) as injection:
+        with closing(sqlite3.connect(trail.database, isolation_level=None)) as connection:
+            definition = "SELECT sql FROM sqlite_master WHERE name = ?"
+            (statement,) = connection.execute(definition, (index,)).fetchone()
+            connection.execute(f"DROP INDEX {index}")
+            connection.execute(f"{statement} WHERE rowid < 0")
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.execute(
+                "UPDATE sqlite_master SET sql = ? WHERE name = ?", (statement, index)
+            )
+        injection.accept_change()
+        done = trail.export()
+        assert index in done.err
+        injection.assert_survived(
+            done, IO_FAILURE, repair=lambda: injection.repair(lambda: trail.put_back(whole))
+        )
+
+
 NO_DATABASE = {
     "cut in half": lambda whole: whole[: len(whole) // 2],
     "cut within its header": lambda whole: whole[:60],

@@ -57,6 +57,7 @@ FAULTS: Mapping[int, str] = MappingProxyType(
         41: "indexes that are missing, invalid or partial",
         42: "an executor without workers",
         43: "an export with other options, cut off or failing",
+        44: "an index that lacks rows",
         45: "a killed test process, and its PostgreSQL",
     }
 )

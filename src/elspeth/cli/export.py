@@ -37,7 +37,6 @@ from elspeth.core.landscape.output.spreadsheet import (
     spreadsheet_copy_of,
     write_spreadsheet_copy,
 )
-from elspeth.core.landscape.run_ids import check_run_ids
 
 # Imported by an export that needs them: their models of pydantic take as long to build as all else
 # that a small export imports.
@@ -181,7 +180,6 @@ class ExportForm:
     ) -> ExportResult:
         """Export a run to a path, and attest it if `prepare` has begun an attestation."""
         orphans = AcceptedOrphans()
-        self.check_run_ids(db, run_id, options, orphans)
         exporter = self.exporter_of(db, options, orphans)
         with show_progress(db, run_id, quiet=options.quiet) as progress:
             sign = self.signing_key is not None
@@ -199,13 +197,6 @@ class ExportForm:
             )
         )
         return _result(run_id, published, attested, options, self.leave_out, orphans)
-
-    def check_run_ids(
-        self, db: LandscapeDB, run_id: str, options: ExportOptions, orphans: AcceptedOrphans
-    ) -> None:
-        """Check the run ids for a batched export. The control exports what the original would."""
-        if self.exporter is ExporterName.BATCHED:
-            check_run_ids(db, run_id, orphans.add if options.accept_orphans else None)
 
     def exporter_of(
         self, db: LandscapeDB, options: ExportOptions, orphans: AcceptedOrphans
@@ -265,7 +256,6 @@ class StreamExport:
         ):
             run_id = chosen_run(run, db)
             orphans = AcceptedOrphans()
-            form.check_run_ids(db, run_id, options, orphans)
             blocks = self._blocks(form.exporter_of(db, options, orphans), run_id, options.jobs)
             with show_progress(db, run_id, quiet=options.quiet) as progress:
                 output = cast("IO[bytes]", _StandardOutput())

@@ -1,5 +1,6 @@
 """Which runs an option names: one by its id, the latest, or several by start and status."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,11 @@ from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.schema import runs_table
 
 _RUN_CALLED_LATEST = "id:latest"
+_LONGEST_SHOWN = 100
+# Python reads more than ISO 8601: any letter between date and time, and a fraction without end.
+_MOMENT = re.compile(
+    r"[0-9]{4}-?(?:[0-9]{2}-?[0-9]{2}|W[0-9]{2}-?[0-9]?)(?:[T ][0-9:.,+Z-]{2,32})?"
+)
 
 
 def chosen_run(run: str, db: LandscapeDB) -> str:
@@ -125,15 +131,15 @@ def read_moment(text: str, now: datetime) -> datetime:
         UsageError: The text is not a moment, or is one in the future.
     """
     try:
-        moment = _moment(datetime.fromisoformat(text))
+        moment = _moment(datetime.fromisoformat(text)) if _MOMENT.fullmatch(text) else None
         # Some moments near the first and the last year cannot be compared.
         is_future = moment is not None and moment > now
     except (ValueError, OverflowError):
         moment = None
     if moment is None:
         raise UsageError(
-            f"--since {text!r}: write a date or a time in ISO 8601, such as 2026-01-31 or "
-            "2026-01-31T08:00+01:00"
+            f"--since {text[:_LONGEST_SHOWN]!r}: write a date or a time in ISO 8601, such as "
+            "2026-01-31 or 2026-01-31T08:00+01:00"
         )
     if is_future:
         raise UsageError(f"--since {text!r} is in the future: no run has started since")

@@ -203,6 +203,15 @@ class TestExport:
         command = ("export", "--db", sqlite, "--run", "run-1", "--output", folder / "x")
         assert "--timeout" in said(landscape(*command, f"--timeout={seconds}"), 2)
 
+    @pytest.mark.parametrize("end", ["/", "/.", "//"])
+    def test_a_folder_in_place_of_a_file(
+        self, landscape: Command, sqlite: str, folder: Path, end: str
+    ) -> None:
+        command = ("export", "--db", sqlite, "--run", "run-1", "--output", f"{folder / 'x'}{end}")
+        assert "names a folder" in said(landscape(*command), 2)
+        assert list(folder.iterdir()) == []
+        assert landscape(*command, "--format", "csv").code == 0
+
     @pytest.mark.parametrize("jobs", [5, 10**9])
     def test_more_jobs_than_rows_start_nothing(
         self, landscape: Command, sqlite: str, folder: Path, jobs: int

@@ -262,6 +262,8 @@ class TestExport:
             (("--all", "--run", "x"), "--run"),
             (("--all", "--since", "2020-01-01"), "--since"),
             (("--since", "yesterday"), "ISO 8601"),
+            (("--since", "1" * 100_000), "ISO 8601"),
+            (("--since", "2026-01-31x08"), "ISO 8601"),
             (("--since", "9999-12-31"), "future"),
             (("--since", "0001-01-01T00:00+14:00", "--status", "dead"), "dead"),
             (("--all", "--settings", "s.yaml"), "--output"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from elspeth.core.settings import MAX_BYTES, MAX_DEPTH, StrictYamlError, read_yaml
+from elspeth.core.strict_yaml import MAX_BYTES, MAX_DEPTH, StrictYamlError, read_yaml
 
 PLAIN = """\
 text: "a: b"

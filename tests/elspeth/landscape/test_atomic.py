@@ -159,6 +159,17 @@ PUTS = pytest.mark.parametrize("put", [put_file, put_directory])
 
 @PUTS
 class TestNames:
+    @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+    def test_a_file_that_sqlite_writes_beside_a_database_is_refused(
+        self, tmp_path: Path, put: Callable[[Path], None], suffix: str
+    ) -> None:
+        database = tmp_path / "audit.db"
+        database.write_bytes(b"SQLite format 3\0 and pages")
+        with pytest.raises(ExportTargetError, match="the name of a file that SQLite writes"):
+            put(tmp_path / f"audit.db{suffix}")
+        put(tmp_path / f"other{suffix}")
+        put(tmp_path / suffix)
+
     def test_a_nul_is_refused(self, tmp_path: Path, put: Callable[[Path], None]) -> None:
         with pytest.raises(ExportTargetError, match="NUL character"):
             put(tmp_path / "a\0b")

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,6 +51,34 @@ def refusal(path: Path, content: bytes = KEY) -> str:
     shown = {content[at : at + 4] for at in range(len(content) - 3)}
     assert not any(part in said.encode("utf-8", "surrogateescape") for part in shown)
     return said
+
+
+TEXT = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize("read", [read_key_file, read_keyring])
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (f"{TEXT}\r\n".encode(), "CRLF"),
+        (f"{TEXT}\r\n{TEXT}\n".encode(), "CRLF"),
+        (TEXT.encode("utf-8-sig"), "byte order mark"),
+        (f"{TEXT}\r\n".encode("utf-16"), "byte order mark"),
+    ],
+)
+def test_bytes_that_an_editor_adds_to_text_are_no_part_of_a_key(
+    tmp_path: Path, read: Callable[[Path], object], content: bytes, named: str
+) -> None:
+    with pytest.raises(SigningKeyError, match=named):
+        read(secret_file(tmp_path / "key", content))
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\r"])
+@pytest.mark.parametrize("start", [b"\xef\xbb\xbf", b"\xff\xfe", b""])
+def test_such_bytes_of_a_random_key_belong_to_it(tmp_path: Path, start: bytes, end: bytes) -> None:
+    content = start + KEY + end
+    key = read_key_file(secret_file(tmp_path / "key", content))
+    assert key == content.removesuffix(b"\n")
 
 
 class TestEnvironment:

@@ -1,4 +1,4 @@
-"""`landscape doctor`: finds missing indexes, slow plans and orphans of a database."""
+"""`landscape doctor`: finds missing indexes, slow plans, damage and orphans of a database."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ EXAMPLES = ("landscape doctor --db sqlite:///audit.db",)
 
 
 def doctor(db: DatabaseUrl = None, json: Json = False) -> int:
-    """Find missing indexes, slow query plans and orphans.
+    """Find missing indexes, slow query plans, damage and orphans.
 
     An orphan is a child without a parent. Exit 1 if there is any of these.
     """

@@ -166,6 +166,9 @@ def export(
         return _export_to_stream(run, url, form, options, as_json=json)
     if selection is not None:
         return _export_several(selection, url, Path(output), form, options, as_json=json)
+    # Path drops what says that a folder is meant.
+    if form.format is ExportFormat.JSONL and output.endswith(("/", "/.")):
+        raise UsageError(f"--output {output} names a folder; name a file, or take --format csv")
     return _export_one(str(run), url, Path(output), form, options, as_json=json)
 
 

@@ -1,4 +1,4 @@
-"""Finds missing indexes, bad query plans and orphans of a database; changes nothing."""
+"""Finds missing indexes, bad query plans, damage and orphans of a database; changes nothing."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,8 @@ from elspeth.core.landscape.export.completeness import (
     SchemaMismatchError,
     check_completeness,
 )
-from elspeth.core.landscape.export.orphans import Orphan, find_orphans, find_rows_without_run
+from elspeth.core.landscape.export.damage import in_one_line, problems_of_structure
+from elspeth.core.landscape.export.orphans import Orphan, find_orphans
 from elspeth.core.landscape.export.queries import WHOLE, Partition, Statement, export_statements
 from elspeth.core.landscape.export.record_types import RecordType
 from elspeth.core.landscape.export.stored_schema import read_schema
@@ -98,15 +99,18 @@ class Advice:
 
 
 def examine(db: LandscapeDB) -> Sequence[Advice]:
-    """Compare a database's indexes with the schema's, and on SQLite check the export's plans.
+    """Compare a database's indexes with the schema's, and on SQLite check plans and the file.
 
-    Reads the catalogue, not the tables.
+    Reads the catalogue; an SQLite file as a whole.
     """
     with db.connection() as connection:
         advice = list(_missing_indexes(connection))
         if db.engine.dialect.name == "sqlite":
             # SQLite plans a statement alike for every run, so the run need not exist.
             advice += _bad_plans(sqlite_plans(connection, "any run"))
+            advice += _damage(connection)
+        else:
+            advice += _changed_collations(connection)
     return advice
 
 
@@ -126,7 +130,6 @@ def orphans(db: LandscapeDB) -> Iterator[Orphan]:
             except SchemaMismatchError:
                 left_out = NOTHING
         yield from find_orphans(connection, left_out)
-        yield from find_rows_without_run(connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,3 +242,46 @@ def _bad_plans(plans: Sequence[Plan]) -> Iterator[Advice]:
             "its cost grows with all runs together, and the first record has to wait",
             "ANALYZE",
         )
+
+
+def _damage(connection: Connection) -> Iterator[Advice]:
+    """Yield what SQLite finds damaged in the file, indexes compared with their rows included."""
+    for problem in connection.execute(problems_of_structure("integrity_check")).scalars():
+        repair = "REINDEX" if " index " in problem else None
+        yield Advice(in_one_line(problem), "an export could lose rows, or is refused", repair)
+
+
+_COLLATIONS = """
+SELECT DISTINCT l.collname
+  FROM pg_attribute a
+  JOIN pg_collation l ON l.oid = a.attcollation
+ WHERE a.attrelid IN ({tables}) AND NOT a.attisdropped
+   AND l.collversion <> pg_collation_actual_version(l.oid)
+"""
+_DATABASE_COLLATION = """
+SELECT quote_ident(d.datname)
+  FROM (SELECT oid, datname, to_jsonb(pg_database)->>'datcollversion' AS version
+          FROM pg_database WHERE datname = current_database()) d
+ WHERE d.version <> pg_database_collation_actual_version(d.oid)
+"""
+_DATABASE_COLLATION_SINCE = (15,)
+
+
+def _changed_collations(connection: Connection) -> Iterator[Advice]:
+    """Yield the collations whose order another version of the operating system has changed."""
+    why = "an index of text that was built in another order may not find its rows"
+    tables = ", ".join(f"'{table.name}'::regclass" for table in EXPORTED_TABLES)
+    for name in connection.exec_driver_sql(_COLLATIONS.format(tables=tables)).scalars():
+        yield Advice(
+            f"the collation {name} has changed with the operating system",
+            why,
+            f'REINDEX the tables, then ALTER COLLATION "{name}" REFRESH VERSION',
+        )
+    version = getattr(connection.dialect, "server_version_info", None) or ()
+    if version >= _DATABASE_COLLATION_SINCE:
+        for name in connection.exec_driver_sql(_DATABASE_COLLATION).scalars():
+            yield Advice(
+                f"the collation of the database {name} has changed with the operating system",
+                why,
+                f"REINDEX DATABASE {name}; ALTER DATABASE {name} REFRESH COLLATION VERSION",
+            )

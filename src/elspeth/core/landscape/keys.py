@@ -1,10 +1,12 @@
 """Reads the signing key from the environment or a file; it is never a command-line argument."""
 
+import codecs
 import errno
 import hashlib
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +20,12 @@ MINIMUM_KEY_BYTES = 32
 MOST_KEY_FILE_BYTES = 2**16
 # Enough to distinguish a user's keys; reveals nothing of a random key.
 _ID_DIGITS = 8
+# What some editors write before a text: it is not a part of the key that a user sees.
+_EDITOR_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 class SigningKeyError(ValueError):
@@ -55,7 +63,7 @@ def signing_key(
             original exporter signed, which accepts every key.
 
     Raises:
-        SigningKeyError: the key is missing or too short.
+        SigningKeyError: the key is missing or too short, or `read_key_file` refuses the file.
     """
     if key_file is not None:
         return read_key_file(key_file, at_least=at_least)
@@ -78,9 +86,11 @@ def read_key_file(path: Path, *, at_least: int = MINIMUM_KEY_BYTES) -> bytes:
 
     Raises:
         SigningKeyError: the file cannot be read, is not a regular file, is a symbolic link, is
-            open to everyone, or holds a key that is too short.
+            open to everyone, or holds a key that is too short, or text with bytes that an editor
+            has added to a key.
     """
     content = read_secret_file(path)
+    _refuse_editor_bytes(content, str(path))
     # Editors and `openssl rand -hex` end a file with a newline. Only one is removed, since the
     # bytes of a random key may end with another.
     return _refuse_short_key(content.removesuffix(b"\n"), str(path), at_least)
@@ -97,7 +107,9 @@ def read_keyring(path: Path, *, at_least: int = MINIMUM_KEY_BYTES) -> Keyring:
         SigningKeyError: the file holds no keys, or `read_key_file` would refuse the file or one of
             the keys.
     """
-    lines = enumerate(read_secret_file(path).split(b"\n"), start=1)
+    content = read_secret_file(path)
+    _refuse_editor_bytes(content, str(path))
+    lines = enumerate(content.split(b"\n"), start=1)
     keys = tuple(
         _refuse_short_key(key, f"{path}, line {line}", at_least) for line, key in lines if key
     )
@@ -129,6 +141,25 @@ def read_secret_file(path: Path) -> bytes:
             f"{path} is larger than {MOST_KEY_FILE_BYTES:,} bytes, so it is not a key file"
         )
     return content
+
+
+def _refuse_editor_bytes(content: bytes, where: str) -> None:
+    """Refuse text with bytes of an editor: nobody who knows the key would know them."""
+    # Only text: the bytes of a random key may be any.
+    for mark, encoding in _EDITOR_MARKS:
+        if content.startswith(mark):
+            with suppress(UnicodeDecodeError):
+                if content.decode(encoding).isascii():
+                    raise SigningKeyError(
+                        f"{where} is text of an editor, which has put a byte order mark before "
+                        "the key; save it as plain text (ASCII, or UTF-8 without BOM)"
+                    )
+    lines = content.split(b"\n")
+    if content.isascii() and b"\0" not in content and any(each.endswith(b"\r") for each in lines):
+        raise SigningKeyError(
+            f"{where} has line ends of Windows (CRLF), whose CR would be a part of the key; "
+            f"save it with LF. What was signed with that CR is verified with {KEY_VARIABLE}"
+        )
 
 
 def _refuse_short_key(key: bytes, where: str, at_least: int) -> bytes:

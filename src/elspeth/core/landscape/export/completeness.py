@@ -210,10 +210,10 @@ def _known_columns(record_type: RecordType) -> frozenset[str]:
 
 def _refuse_hidden_rows(stored: StoredSchema) -> None:
     """Refuse what makes PostgreSQL return fewer rows than are stored, without an error."""
-    if stored.zeroes_damaged_pages:
+    if stored.reads_damage:
         raise SchemaMismatchError(
-            "zero_damaged_pages is on, so rows of a damaged page would be missing from an export "
-            "without an error: turn it off for this role and database"
+            f"{stored.reads_damage} is on, so what a damaged page held would be missing from an "
+            "export, or wrong in it, without an error: turn it off for this role and database"
         )
     exported = {kind.table.name: table for kind, table in _exported_tables(stored)}
     namespaces = {table.namespace for table in exported.values()}

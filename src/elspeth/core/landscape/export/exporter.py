@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 
 from elspeth.core.landscape.export.columns import RecordBuilder
 from elspeth.core.landscape.export.completeness import LeftOut, chosen_names
-from elspeth.core.landscape.export.duplicates import check_database
+from elspeth.core.landscape.export.database_check import check_database
 from elspeth.core.landscape.export.encoding import encode_record
 from elspeth.core.landscape.export.merge import merge_records
 from elspeth.core.landscape.export.orphans import AcceptOrphan, refuse_orphans

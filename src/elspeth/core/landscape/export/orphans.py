@@ -32,47 +32,22 @@ from sqlalchemy import column as column_named
 
 from elspeth.contracts.errors import IS_NULL, CorruptAuditDataError
 from elspeth.core.landscape.export.completeness import NOTHING, LeftOut
+from elspeth.core.landscape.export.damage import DAMAGE, damage_queries, damaged
 from elspeth.core.landscape.export.record_types import primary_key_columns
-from elspeth.core.landscape.export.snapshot import database_state, driver_errors
-from elspeth.core.landscape.schema import (
-    artifacts_table,
-    batch_members_table,
-    batches_table,
-    calls_table,
-    edges_table,
-    node_states_table,
-    nodes_table,
-    routing_events_table,
-    rows_table,
-    runs_table,
-    token_parents_table,
-    tokens_table,
+from elspeth.core.landscape.export.reference_paths import (
+    LEADS,
+    PARENTS,
+    RUNS,
+    foreign_keys_hold,
 )
+from elspeth.core.landscape.export.snapshot import database_state
 
-# The key in a connection's `info` of the states in which a search found no orphan, by whether it
-# searched for missing runs. `info` belongs to the driver's connection, like the counters that the
-# states consist of.
+# The key in a connection's `info` of the state in which a search found no orphan. `info` belongs to
+# the driver's connection, like the counters that the state consists of.
 _WITHOUT_ORPHANS = "landscape state without orphans"
 # Only where somebody asks for it: elsewhere every export sends the same queries.
 _searches_once: ContextVar[bool] = ContextVar("one search of orphans", default=False)
-
-# By column of a child through which an export reaches it: the key of the parent.
-_PARENTS: Mapping[Column[Any], Column[Any]] = MappingProxyType(
-    {
-        tokens_table.c.row_id: rows_table.c.row_id,
-        token_parents_table.c.token_id: tokens_table.c.token_id,
-        node_states_table.c.token_id: tokens_table.c.token_id,
-        routing_events_table.c.state_id: node_states_table.c.state_id,
-        calls_table.c.state_id: node_states_table.c.state_id,
-        batch_members_table.c.batch_id: batches_table.c.batch_id,
-    }
-)
-_RUNS: Mapping[Column[Any], Column[Any]] = MappingProxyType(
-    {
-        table.c.run_id: runs_table.c.run_id
-        for table in (nodes_table, edges_table, rows_table, batches_table, artifacts_table)
-    }
-)
+_REFERENCES: Mapping[Column[Any], Column[Any]] = MappingProxyType({**PARENTS, **RUNS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +93,9 @@ def refuse_orphans(
 ) -> None:
     """Refuse a database with an orphan that may belong to a run, or pass it to `accept`.
 
+    A child that leads to no run at all may belong to every run. A row whose run is missing belongs
+    to the runs that its other references lead to, and to no other.
+
     Args:
         connection: The database.
         run_id: The run that is exported. Orphans that lead to other runs only are not reported.
@@ -128,52 +106,25 @@ def refuse_orphans(
     Raises:
         CorruptAuditDataError: There is such an orphan; the error names the first one.
     """
-    if _may_have_orphans(connection, _PARENTS, left_out):
-        _report(find_orphans(connection, left_out, run_id), accept)
+    if not _may_have_orphans(connection, left_out):
+        return
+    for orphan in find_orphans(connection, left_out, run_id):
+        if accept is None:
+            raise orphan.error
+        accept(orphan)
 
 
-def refuse_rows_without_run(
-    connection: Connection, run_id: str, accept: AcceptOrphan | None = None
-) -> None:
-    """Refuse a row whose run is missing and that leads to a run, or pass it to `accept`.
-
-    Nobody can say to which run it belonged if it leads to none: it is not reported then.
-
-    Args:
-        connection: The database.
-        run_id: The run that is exported.
-        accept: Called with every such row in place of the error.
-
-    Raises:
-        CorruptAuditDataError: There is such a row; the error names the first one.
-    """
-    if _may_have_orphans(connection, _RUNS, NOTHING):
-        _report(find_rows_without_run(connection, run_id), accept)
-
-
-def _may_have_orphans(
-    connection: Connection, parents: Mapping[Column[Any], Column[Any]], left_out: LeftOut
-) -> bool:
+def _may_have_orphans(connection: Connection, left_out: LeftOut) -> bool:
     state = database_state(connection) if _searches_once.get() else None
-    if state is None:
-        return _search(connection, parents, left_out)
-    found_none: dict[bool, Any] = connection.info.setdefault(_WITHOUT_ORPHANS, {})
-    searched, for_runs = (state, dict(left_out.parents)), parents is _RUNS
-    if found_none.get(for_runs) == searched:
+    searched = (state, dict(left_out.parents))
+    if state is not None and connection.info.get(_WITHOUT_ORPHANS) == searched:
         return False
-    if _search(connection, parents, left_out):
-        return True
-    found_none[for_runs] = searched
-    return False
-
-
-def _search(
-    connection: Connection, parents: Mapping[Column[Any], Column[Any]], left_out: LeftOut
-) -> bool:
     # The usual cost is one query on indexes, 3 % of an export of 2.3 million records.
-    return not _foreign_keys_hold(connection, parents) and _has_orphans(
-        connection, parents, left_out
-    )
+    if not foreign_keys_hold(connection, _REFERENCES) and _has_orphans(connection, left_out):
+        return True
+    if state is not None:
+        connection.info[_WITHOUT_ORPHANS] = searched
+    return False
 
 
 @contextmanager
@@ -190,18 +141,10 @@ def searching_orphans_once() -> Iterator[None]:
         _searches_once.reset(token)
 
 
-def _report(orphans: Iterator[Orphan], accept: AcceptOrphan | None) -> None:
-    for orphan in orphans:
-        if accept is None:
-            raise orphan.error
-        accept(orphan)
-
-
 def count_orphans(connection: Connection, run_id: str, left_out: LeftOut = NOTHING) -> int:
-    """Return how many `refuse_orphans` and `refuse_rows_without_run` would report."""
+    """Return how many orphans `refuse_orphans` would report."""
     found: list[Orphan] = []
     refuse_orphans(connection, run_id, left_out, found.append)
-    refuse_rows_without_run(connection, run_id, found.append)
     return len(found)
 
 
@@ -213,28 +156,9 @@ def find_orphans(
     Args:
         connection: The database.
         left_out: As in `refuse_orphans`.
-        run_id: Leave out the orphans that lead to other runs only than this one; None yields all.
+        run_id: Leave out the orphans that do not belong to this run; None yields all.
     """
-    return _find(connection, _PARENTS, left_out, run_id)
-
-
-def find_rows_without_run(connection: Connection, run_id: str | None = None) -> Iterator[Orphan]:
-    """Yield the rows with a run id whose run is missing, by table and key.
-
-    Args:
-        connection: The database.
-        run_id: Leave out the rows that do not lead to this run; None yields all.
-    """
-    return _find(connection, _RUNS, NOTHING, run_id)
-
-
-def _find(
-    connection: Connection,
-    parents: Mapping[Column[Any], Column[Any]],
-    left_out: LeftOut,
-    run_id: str | None,
-) -> Iterator[Orphan]:
-    for reference, parent in parents.items():
+    for reference, parent in _REFERENCES.items():
         orphan = reference.table.alias("orphan")
         key = [orphan.c[column.name] for column in primary_key_columns(reference.table)]
         named = orphan.c[reference.name]
@@ -244,7 +168,7 @@ def _find(
             leads = list(_leads(reference.table, orphan))
             to_run = [lead.where(lead.selected_columns[0] == run_id) for lead in leads]
             # A row that names a run leads to that run, missing or not, if to no other.
-            to_none = () if reference in _RUNS else (~or_(*map(exists, leads)),)
+            to_none = () if reference in RUNS else (~or_(*map(exists, leads)),)
             statement = statement.where(or_(*map(exists, to_run), *to_none))
         for *identity, value in connection.execute(statement.order_by(*key)):
             problem = f"names {value!r}, which is not among the {parent.table}"
@@ -266,15 +190,21 @@ def _find(
             )
 
 
-def _has_orphans(
-    connection: Connection, parents: Mapping[Column[Any], Column[Any]], left_out: LeftOut
-) -> bool:
+def _has_orphans(connection: Connection, left_out: LeftOut) -> bool:
+    """Whether there is any orphan. Raises DBAPIError for a damaged file, which could hide one."""
     # Only the column itself is selected, so that an index on it answers the whole query.
     orphans = (
-        select(reference).where(*_is_orphan(reference, reference, parent, left_out))
-        for reference, parent in parents.items()
+        select(null().label(DAMAGE), reference).where(
+            *_is_orphan(reference, reference, parent, left_out)
+        )
+        for reference, parent in _REFERENCES.items()
     )
-    return connection.execute(union_all(*orphans).limit(1)).first() is not None
+    # One query, and damage first: a damaged index names parents that were never stored.
+    searches = union_all(*damage_queries(connection), *orphans)
+    found = connection.execute(searches.limit(1)).first()
+    if found is not None and found[0] is not None:
+        raise damaged(connection, str(found[0]))
+    return found is not None
 
 
 def _is_orphan(
@@ -295,139 +225,8 @@ def _is_orphan(
 def _leads(table: Table, orphan: FromClause) -> Iterator[Select[Any]]:
     """Yield the queries for the runs that the other references of a row of `orphan` lead to."""
     key = [column.name for column in primary_key_columns(table)]
-    for lead in _LEADS[table.name]:
+    for lead in LEADS[table.name]:
         yield lead.where(
             *(table.c[name] == orphan.c[name] for name in key),
             lead.selected_columns[0].is_not(None),
         ).correlate(orphan)
-
-
-def _through_row(tokens: Any) -> Select[Any]:
-    return select(rows_table.c.run_id).select_from(tokens.join(rows_table))
-
-
-# By table of a child: the queries for the runs that its references lead to, besides the one to its
-# parent. A token has no other reference, but others refer to it.
-_OTHER = tokens_table.alias()
-_LEADS: Mapping[str, Sequence[Select[Any]]] = MappingProxyType(
-    {
-        tokens_table.name: (
-            select(nodes_table.c.run_id).select_from(
-                tokens_table.join(node_states_table).join(nodes_table)
-            ),
-            select(batches_table.c.run_id).select_from(
-                tokens_table.join(batch_members_table).join(batches_table)
-            ),
-            *(
-                select(rows_table.c.run_id).select_from(
-                    tokens_table.join(
-                        token_parents_table,
-                        token_parents_table.c[mine] == tokens_table.c.token_id,
-                    )
-                    .join(_OTHER, token_parents_table.c[its] == _OTHER.c.token_id)
-                    .join(rows_table, _OTHER.c.row_id == rows_table.c.row_id)
-                )
-                for mine, its in (
-                    ("token_id", "parent_token_id"),
-                    ("parent_token_id", "token_id"),
-                )
-            ),
-        ),
-        token_parents_table.name: (
-            _through_row(
-                token_parents_table.join(
-                    tokens_table, token_parents_table.c.parent_token_id == tokens_table.c.token_id
-                )
-            ),
-        ),
-        node_states_table.name: (
-            select(nodes_table.c.run_id).select_from(node_states_table.join(nodes_table)),
-        ),
-        routing_events_table.name: (
-            select(edges_table.c.run_id).select_from(routing_events_table.join(edges_table)),
-        ),
-        # A call refers to its state alone.
-        calls_table.name: (select(null().label("run_id")).select_from(calls_table),),
-        batch_members_table.name: (_through_row(batch_members_table.join(tokens_table)),),
-        nodes_table.name: (
-            select(rows_table.c.run_id).select_from(nodes_table.join(rows_table)),
-            select(batches_table.c.run_id).select_from(nodes_table.join(batches_table)),
-            select(artifacts_table.c.run_id).select_from(nodes_table.join(artifacts_table)),
-            *(
-                select(edges_table.c.run_id).select_from(
-                    nodes_table.join(edges_table, edges_table.c[end] == nodes_table.c.node_id)
-                )
-                for end in ("from_node_id", "to_node_id")
-            ),
-            select(rows_table.c.run_id).select_from(
-                nodes_table.join(node_states_table)
-                .join(tokens_table)
-                .join(rows_table, rows_table.c.row_id == tokens_table.c.row_id)
-            ),
-        ),
-        edges_table.name: (
-            *(
-                select(nodes_table.c.run_id).select_from(
-                    edges_table.join(nodes_table, edges_table.c[end] == nodes_table.c.node_id)
-                )
-                for end in ("from_node_id", "to_node_id")
-            ),
-        ),
-        rows_table.name: (
-            select(nodes_table.c.run_id).select_from(rows_table.join(nodes_table)),
-            select(nodes_table.c.run_id).select_from(
-                rows_table.join(tokens_table)
-                .join(node_states_table)
-                .join(nodes_table, node_states_table.c.node_id == nodes_table.c.node_id)
-            ),
-        ),
-        batches_table.name: (
-            select(nodes_table.c.run_id).select_from(batches_table.join(nodes_table)),
-            _through_row(batches_table.join(batch_members_table).join(tokens_table)),
-        ),
-        artifacts_table.name: (
-            select(nodes_table.c.run_id).select_from(artifacts_table.join(nodes_table)),
-            _through_row(artifacts_table.join(node_states_table).join(tokens_table)),
-        ),
-    }
-)
-
-
-# One message, which begins with SET: it belongs to the opening of a snapshot and reads the
-# catalogue only, so a trace that counts queries does not count it.
-_FOREIGN_KEYS = """
-SET LOCAL row_security TO off;
-SELECT a.attrelid::regclass::text, a.attname
-  FROM pg_constraint k
-  JOIN pg_class c ON c.oid = k.conrelid
-  JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
-  JOIN pg_attribute p ON p.attrelid = k.confrelid AND k.confkey = ARRAY[p.attnum]
- WHERE k.contype = 'f' AND k.convalidated AND a.attnotnull
-   AND (k.conrelid, a.attname, k.confrelid, p.attname) IN ({references})
-   AND NOT EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgconstraint = k.oid AND t.tgenabled <> 'O')
-   AND (c.relkind = 'p' OR NOT EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid))
-"""
-
-
-def _foreign_keys_hold(connection: Connection, parents: Mapping[Column[Any], Column[Any]]) -> bool:
-    """Whether PostgreSQL's catalogue says that no orphan can exist."""
-    # Validated: checked for rows that were there before. NOT NULL: an empty reference violates no
-    # foreign key. Only children of a table without heirs, whose rows it would not cover.
-    if connection.dialect.name != "postgresql":
-        return False
-    references = ", ".join(
-        f"('{child.table.name}'::regclass, '{child.name}', "
-        f"'{parent.table.name}'::regclass, '{parent.name}')"
-        for child, parent in parents.items()
-    )
-    statement = _FOREIGN_KEYS.format(references=references)
-    cursor: Any = connection.connection.cursor()
-    try:
-        with driver_errors(connection, statement):
-            cursor.execute(statement)
-            # psycopg begins with the result of SET.
-            if cursor.description is None:
-                cursor.nextset()
-            return len(set(map(tuple, cursor.fetchall()))) == len(parents)
-    finally:
-        cursor.close()

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, func, select
 
 from elspeth.contracts.enums import RunStatus
 from elspeth.contracts.errors import RunNotFoundError
-from elspeth.core.landscape.export.duplicates import check_database
+from elspeth.core.landscape.export.database_check import check_database
 from elspeth.core.landscape.export.orphans import AcceptOrphan, refuse_orphans
 from elspeth.core.landscape.export.parts import Part, WrittenPart, fenced_folder
 from elspeth.core.landscape.export.queries import split_rows

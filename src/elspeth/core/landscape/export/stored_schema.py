@@ -20,14 +20,20 @@ SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_table_is_visible
        c.relispartition AND NOT EXISTS (
            SELECT 1 FROM pg_inherits h
             WHERE h.inhrelid = c.oid AND to_jsonb(h)->>'inhdetachpending' = 'true'),
-       current_setting('zero_damaged_pages', true), a.attname, t.typname, t.typcategory::text,
+       concat_ws(',',
+                 CASE current_setting('zero_damaged_pages', true)
+                 WHEN 'on' THEN 'zero_damaged_pages' END,
+                 CASE current_setting('ignore_checksum_failure', true)
+                 WHEN 'on' THEN 'ignore_checksum_failure' END),
+       a.attname, t.typname, t.typcategory::text,
        ARRAY(SELECT k.confrelid::bigint FROM pg_constraint k
               WHERE k.contype = 'f' AND k.conrelid = c.oid AND a.attnum = ANY (k.conkey)),
-       u.columns
+       NOT l.collisdeterministic, u.columns
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
   LEFT JOIN pg_type t ON t.oid = a.atttypid
+  LEFT JOIN pg_collation l ON l.oid = a.attcollation
   -- The unique indexes of a table, each as its columns between commas. The oid of a table that a
   -- user made is 16384 or greater.
   LEFT JOIN (
@@ -96,6 +102,8 @@ class StoredTable:
         is_view: Whether it is a view, which stores nothing.
         is_part: Whether it is a partition of another table, and is not being detached from it.
         is_foreign: Whether another server holds its rows.
+        bytewise: The columns that are equal to a text with the same bytes alone. On SQLite those
+            of which an index says so: no PRAGMA tells the collation of another column.
         namespace: The schema of PostgreSQL that it is in; "main" on SQLite.
     """
 
@@ -108,6 +116,7 @@ class StoredTable:
     is_view: bool = False
     is_part: bool = False
     is_foreign: bool = False
+    bytewise: frozenset[str] = frozenset()
     namespace: str = "main"
 
 
@@ -119,8 +128,8 @@ class StoredSchema:
     user_version: int = 0
     folds_case: bool = False
     """Whether names that differ in case alone are the same name."""
-    zeroes_damaged_pages: bool = False
-    """Whether PostgreSQL reads a damaged page as an empty one, by `zero_damaged_pages`."""
+    reads_damage: str = ""
+    """The settings by which PostgreSQL reads a damaged page without an error, between commas."""
 
     def fold(self, name: str) -> str:
         """Return a name in the form in which names are compared."""
@@ -145,7 +154,14 @@ def read_schema(connection: Connection) -> StoredSchema:
     try:
         if connection.dialect.name == "sqlite":
             with driver_errors(connection, "PRAGMA table_list"):
-                return _read_sqlite(cursor)
+                try:
+                    return _read_sqlite(cursor)
+                except UnicodeDecodeError as error:
+                    # A name or a definition that was overwritten.
+                    driver = connection.dialect.loaded_dbapi
+                    raise driver.DatabaseError(
+                        f"the database is damaged: its schema is not UTF-8 ({error.reason})"
+                    ) from error
         with driver_errors(connection, _POSTGRESQL):
             return _read_postgresql(cursor)
     finally:
@@ -172,21 +188,45 @@ def _read_sqlite(cursor: Any) -> StoredSchema:
             for row in rows(f"PRAGMA main.foreign_key_list({literal})")
         )
         key = name.lower()
-        unique = tuple(_sqlite_unique(rows, literal))
+        indexes = list(_sqlite_indexes(rows, literal))
         tables[key] = StoredTable(
-            key, quoted(name), columns, linked, unique, is_view=kind == "view"
+            key,
+            quoted(name),
+            columns,
+            linked,
+            tuple(index.columns for index in indexes if index.is_unique),
+            is_view=kind == "view",
+            bytewise=_compared_by_bytes(indexes),
         )
     return StoredSchema(tables, int(rows("PRAGMA main.user_version")[0][0]), folds_case=True)
 
 
-def _sqlite_unique(rows: Any, table: str) -> Iterator[frozenset[str]]:
-    """Yield the columns of every unique index of a table, those of its constraints included."""
+@dataclass(frozen=True)
+class _SqliteIndex:
+    """An index of a table, or that of a constraint: its columns and their collations."""
+
+    collations: Sequence[tuple[str, str]]
+    is_unique: bool
+
+    @property
+    def columns(self) -> frozenset[str]:
+        return frozenset(column for column, _ in self.collations)
+
+
+def _sqlite_indexes(rows: Any, table: str) -> Iterator[_SqliteIndex]:
     for _, name, is_unique, _, is_partial in rows(f"PRAGMA main.index_list({table})"):
-        if is_unique and not is_partial:
-            literal = '"' + name.replace('"', '""') + '"'
-            columns = rows(f"PRAGMA main.index_info({literal})")
-            # The name of an expression is null. "none" is the name of no exported column.
-            yield frozenset(str(column[2]).lower() for column in columns)
+        literal = '"' + name.replace('"', '""') + '"'
+        # Rows of index_xinfo: position, column, name, descending, collation, whether it is part of
+        # the key. The name of an expression is null; "none" is the name of no exported column.
+        parts = rows(f"PRAGMA main.index_xinfo({literal})")
+        collations = [(str(each[2]).lower(), str(each[4]).upper()) for each in parts if each[5]]
+        yield _SqliteIndex(collations, bool(is_unique and not is_partial))
+
+
+def _compared_by_bytes(indexes: Iterable[_SqliteIndex]) -> frozenset[str]:
+    found = [part for index in indexes for part in index.collations]
+    others = {column for column, collation in found if collation != "BINARY"}
+    return frozenset(column for column, _ in found) - others
 
 
 def _sqlite_names(rows: Any) -> Iterable[tuple[str, str]]:
@@ -224,18 +264,17 @@ def _read_postgresql(cursor: Any) -> StoredSchema:
         keys[oid] = name if is_visible else f"{namespace}.{name}"
         found.setdefault(oid, []).append(row)
     tables = {}
-    zeroes_damaged_pages = False
+    reads_damage = ""
     for oid, rows in found.items():
-        _, namespace, name, kind, is_visible, is_part, zeroes, *_ = rows[0]
-        zeroes_damaged_pages = zeroes == "on"
+        _, namespace, name, kind, is_visible, is_part, reads_damage, *_ = rows[0]
         columns = [
             StoredColumn(column, type_name, _kept_on_postgresql(type_name, category))
-            for *_, column, type_name, category, _, _ in rows
+            for *_, column, type_name, category, _, _, _ in rows
             if column is not None
         ]
         linked = tuple(
             (column, keys[target])
-            for *_, column, _, _, targets, _ in rows
+            for *_, column, _, _, targets, _, _ in rows
             for target in targets
             if target in keys
         )
@@ -248,9 +287,10 @@ def _read_postgresql(cursor: Any) -> StoredSchema:
             is_view=kind not in _POSTGRESQL_TABLES,
             is_part=bool(is_part),
             is_foreign=kind == "f",
+            bytewise=frozenset(row[-6] for row in rows if not row[-2]),
             namespace=namespace,
         )
-    return StoredSchema(tables, zeroes_damaged_pages=zeroes_damaged_pages)
+    return StoredSchema(tables, reads_damage=reads_damage)
 
 
 def _kept_on_postgresql(type_name: str, category: str) -> frozenset[str]:

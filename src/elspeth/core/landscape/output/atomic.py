@@ -42,6 +42,7 @@ __all__ = [
 
 _LONGEST_NAME_BYTES = 255
 _SQLITE_HEADER = b"SQLite format 3\0"
+_SQLITE_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
 class UnconfirmedExportError(RuntimeError):
@@ -198,7 +199,8 @@ def refuse_unusable(path: Path) -> None:
     """Refuse a path to which an export cannot be written, before any work.
 
     Raises:
-        ExportTargetError: The name is empty, too long, or holds a NUL character.
+        ExportTargetError: The name is empty, too long, holds a NUL character, or belongs to an
+            SQLite database.
         FileNotFoundError: The parent directory does not exist.
     """
     if "\0" in str(path):
@@ -209,6 +211,14 @@ def refuse_unusable(path: Path) -> None:
         raise ExportTargetError(
             f"The output name is longer than {_LONGEST_NAME_BYTES} bytes; choose a shorter one"
         )
+    for suffix in _SQLITE_SUFFIXES:
+        name = path.name.removesuffix(suffix)
+        database = path.with_name(name or path.name)
+        if name != path.name and database.is_file() and _is_database(database):
+            raise ExportTargetError(
+                f"{path} is the name of a file that SQLite writes beside {database}, and would "
+                "replace or remove; choose another name"
+            )
     if not path.parent.is_dir():
         raise FileNotFoundError(
             errno.ENOENT, "No such directory; create it first", str(path.parent)

@@ -23,7 +23,6 @@ from elspeth.core.landscape.output.publish import (
     refuse_other_content,
 )
 from elspeth.core.landscape.pipeline.export_status import ExportStatusWriter, reconcile_pending
-from elspeth.core.landscape.run_ids import check_run_ids
 from elspeth.core.settings import ElspethSettings, export_destination
 
 
@@ -94,7 +93,6 @@ def export_after_run(
         attestation = None if attest is None else attest.begin(path, export.leave_out)
         with _reading(db, source) as reading:
             accepting = None if accept_orphan is None else accept
-            check_run_ids(reading, run_id, accepting)
             exporter = LandscapeExporter(
                 reading, key, clock=clock, leave_out=export.leave_out, accept_orphan=accepting
             )

@@ -1,0 +1,97 @@
+"""Damage of an SQLite file, by which an export would lose rows without an error.
+
+SQLite finds rows through indexes. A page that was overwritten, or an index that lacks entries,
+hides rows, and no query fails. PostgreSQL has checksums of pages for this.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    literal,
+    literal_column,
+    null,
+    select,
+    text,
+)
+from sqlalchemy.exc import DatabaseError
+
+from elspeth.core.landscape.export.snapshot import driver_errors
+from elspeth.core.landscape.schema import EXPORTED_TABLES
+
+DAMAGE = "damage"
+"""The column of the queries that describes what is damaged."""
+
+# What SQLite's checks say about values. An export judges those of its own run, and names the row.
+_OF_VALUES = ("% value in %", "CHECK constraint %")
+
+
+def problems_of_structure(check: str) -> Select[Any]:
+    """Return the query for what a check of SQLite finds, besides unsuitable values.
+
+    Args:
+        check: "quick_check", or "integrity_check", which compares indexes with rows as well and
+            takes three times as long: 13 % of an export of 460,000 records in place of 4 %.
+    """
+    found: ColumnElement[Any] = literal_column(check)
+    return (
+        select(found.label(DAMAGE))
+        .select_from(text(f"pragma_{check}"))
+        .where(found != "ok", *map(found.not_like, _OF_VALUES))
+    )
+
+
+def damage_queries(connection: Connection) -> Iterator[Select[Any]]:
+    """Yield queries for `DAMAGE` and a null, which find something in a damaged SQLite file alone.
+
+    They read every page of the file: 5 % of an export of 460,000 records.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: The database fails.
+    """
+    if connection.dialect.name != "sqlite":
+        return
+    yield problems_of_structure("quick_check").add_columns(null())
+    # quick_check does not notice an index that lacks entries. Without the WHERE, SQLite counts the
+    # entries of its smallest index in place of the one that is named.
+    for table in EXPORTED_TABLES:
+        for index in _whole_indexes(connection, table.name):
+            quoted = '"' + index.replace('"', '""') + '"'
+            counts = text(
+                f"(SELECT count(*) FROM {table.name} NOT INDEXED)"  # noqa: S608 - quoted names
+                f" <> (SELECT count(*) FROM {table.name} INDEXED BY {quoted} WHERE 1)"
+            )
+            problem = f"the index {index} has not as many entries as {table.name} has rows"
+            named: ColumnElement[Any] = literal(problem)
+            yield select(named.label(DAMAGE), null()).where(counts)
+
+
+def damaged(connection: Connection, problem: str) -> DatabaseError:
+    """Return the error that refuses a damaged file: that of the driver for one."""
+    driver = connection.dialect.loaded_dbapi
+    error = driver.DatabaseError(
+        f"the database is damaged, and an export could lose rows: {in_one_line(problem)}. Restore "
+        "a copy of it, or look at `landscape doctor`: REINDEX repairs indexes"
+    )
+    return DatabaseError("PRAGMA quick_check", None, error)
+
+
+def in_one_line(problem: str) -> str:
+    """Return a message of SQLite's checks without its heading and line breaks."""
+    return "; ".join(line for line in problem.splitlines() if not line.startswith("***"))
+
+
+def _whole_indexes(connection: Connection, table: str) -> list[str]:
+    """Return the indexes that have an entry for every row of a table."""
+    # On the driver's cursor, like every read of the catalogue: listeners do not count it.
+    statement = f"PRAGMA main.index_list({table})"
+    with driver_errors(connection, statement):
+        cursor: Any = connection.connection.cursor()
+        try:
+            found = cursor.execute(statement).fetchall()
+        finally:
+            cursor.close()
+    return [name for _, name, _, _, is_partial in found if not is_partial]
