@@ -303,9 +303,6 @@ CLOCK_SCRIPTS = (
 )
 """Times of the manifest."""
 
-SCRIPTS = (*FORM_SCRIPTS, *SEQUENCE_SCRIPTS, *TARGET_SCRIPTS, *KEY_SCRIPTS, *CLOCK_SCRIPTS)
-"""The scripts of the default check, the simplest first: the first failure names the cause."""
-
 JOBS_SCRIPTS = (
     CallScript(
         "a file by two jobs",
@@ -313,7 +310,17 @@ JOBS_SCRIPTS = (
         "how the jobs share the run, and how their parts are joined",
     ),
 )
-"""Scripts that start processes, which takes long."""
+"""Scripts that start processes, where the exporter takes an option for them."""
+
+SCRIPTS = (
+    *FORM_SCRIPTS,
+    *SEQUENCE_SCRIPTS,
+    *TARGET_SCRIPTS,
+    *KEY_SCRIPTS,
+    *CLOCK_SCRIPTS,
+    *JOBS_SCRIPTS,
+)
+"""The scripts of the check, the simplest first: the first failure names the cause."""
 
 
 def judge_calls(
