@@ -229,6 +229,13 @@ _TWINS = (
     " ",
     "\U0001d54bwin",
     "tw?n",
+    "tw,in",
+    "tw:in",
+    "tw;in",
+    "tw|in",
+    "tw/in",
+    "tw.in",
+    "tw\x1fin",
     "twin\t",
     "None",
 )
