@@ -13,13 +13,18 @@ from harness.checks.script_runs import (
     clock,
     export,
     group,
+    grow,
     read,
     start,
     write_csv,
     write_jsonl,
 )
 from harness.checks.target_scripts import TARGET_SCRIPTS
-from harness.compare.call_outcomes import CallScript, first_difference_in_calls
+from harness.compare.call_outcomes import (
+    CallDifference,
+    CallScript,
+    first_difference_in_calls,
+)
 from harness.exporters.measured import Measured
 from querygrowth.verdict import Verdict, judge
 
@@ -53,10 +58,11 @@ FORM_SCRIPTS = (
     CallScript(
         "records changed by the consumer",
         (
-            *(build(), export(sign=True, consume="change")),
-            *(build(), export(consume="change")),
+            *(build(), export(sign=True, consume="change"), export(sign=True)),
+            *(build(), export(consume="change"), export()),
+            *(build(), export(sign=True, consume="empty"), export(consume="empty"), export()),
         ),
-        "what is read from a record after it was yielded",
+        "what is read from a record after it was yielded, and records that are yielded again",
     ),
     CallScript("records grouped by type", (build(), group(), build(), group(sign=True)), _FORMS),
     CallScript(
@@ -303,9 +309,6 @@ CLOCK_SCRIPTS = (
 )
 """Times of the manifest."""
 
-SCRIPTS = (*FORM_SCRIPTS, *SEQUENCE_SCRIPTS, *TARGET_SCRIPTS, *KEY_SCRIPTS, *CLOCK_SCRIPTS)
-"""The scripts of the default check, the simplest first: the first failure names the cause."""
-
 JOBS_SCRIPTS = (
     CallScript(
         "a file by two jobs",
@@ -313,7 +316,31 @@ JOBS_SCRIPTS = (
         "how the jobs share the run, and how their parts are joined",
     ),
 )
-"""Scripts that start processes, which takes long."""
+"""Scripts that start processes, where the exporter takes an option for them."""
+
+SCRIPTS = (
+    *FORM_SCRIPTS,
+    *SEQUENCE_SCRIPTS,
+    *TARGET_SCRIPTS,
+    *KEY_SCRIPTS,
+    *CLOCK_SCRIPTS,
+    *JOBS_SCRIPTS,
+)
+"""The scripts of the check, the simplest first: the first failure names the cause."""
+
+CHANGE_SCRIPT = CallScript(
+    "a run that grows between two exports of one object",
+    (
+        *(build(), export(sign=True), group(), write_jsonl("first.jsonl"), write_csv("first")),
+        *(grow(), export(sign=True), export(), group()),
+        *(write_jsonl("second.jsonl"), write_csv("second"), FILES),
+    ),
+    "what an object, its class or its module keeps of a run: read it at every call",
+)
+"""The script whose database changes, so that every exporter needs one for itself."""
+
+
+_EXPECTED = "in every sequence of calls what the control gives"
 
 
 def judge_calls(
@@ -327,23 +354,35 @@ def judge_calls(
         scripts: The scripts.
     """
     script_runs = ScriptRuns(runs)
-    expected = "in every sequence of calls what the control gives"
     for script in scripts:
         with script_runs.performed(candidate, script) as performance:
             found = first_difference_in_calls(script_runs.control(script), performance)
             if found is not None:
-                return judge(
-                    candidate.name,
-                    False,
-                    expected=expected,
-                    seen=found.headline,
-                    evidence=found.evidence,
-                    next_step=script.next_step,
-                    kind=found.kind,
-                )
+                return _verdict(candidate, script, found)
+    if scripts is SCRIPTS:
+        with (
+            script_runs.fresh_database() as db,
+            script_runs.performed(candidate, CHANGE_SCRIPT, databases=(db, db)) as performance,
+        ):
+            control = script_runs.control_of_changes(CHANGE_SCRIPT)
+            found = first_difference_in_calls(control, performance)
+            if found is not None:
+                return _verdict(candidate, CHANGE_SCRIPT, found)
     return judge(
         candidate.name,
         True,
-        expected=expected,
+        expected=_EXPECTED,
         seen=f"the same records and files in {len(scripts)} sequences of calls",
+    )
+
+
+def _verdict(candidate: Measured, script: CallScript, found: CallDifference) -> Verdict:
+    return judge(
+        candidate.name,
+        False,
+        expected=_EXPECTED,
+        seen=found.headline,
+        evidence=found.evidence,
+        next_step=script.next_step,
+        kind=found.kind,
     )

@@ -31,6 +31,7 @@ class Case:
         plan_change: A change of the database's query plans.
         signed: Whether the export is signed.
         beside: All runs of the database with this one among them; empty if it is alone.
+        corruptions: The bad values of those runs, in their order; empty if they have none.
     """
 
     spec: RunSpec
@@ -39,11 +40,12 @@ class Case:
     plan_change: PlanChange = UNCHANGED
     signed: bool = True
     beside: tuple[RunSpec, ...] = ()
+    corruptions: tuple[Corruption, ...] = ()
 
     @property
     def stored(self) -> Hashable:
         """The contents of its database. Cases with the same contents share one."""
-        return (self.beside or self.spec, self.corruption, self.plan_change.name)
+        return (self.beside or self.spec, self.corruptions, self.plan_change.name)
 
     def store(self, db: LandscapeDB) -> None:
         """Generate its runs in an empty database, and change the database as the case says."""
@@ -51,8 +53,8 @@ class Case:
         for spec in self.beside or (self.spec,):
             features = spec.features | {feature} if feature else spec.features
             generate_run(db, replace(spec, features=features))
-        if self.corruption:
-            self.corruption.apply(db, self.spec.run_id)
+        for spec, corruption in zip(self.beside, self.corruptions, strict=False):
+            corruption.apply(db, spec.run_id)
         if self.plan_change.apply:
             self.plan_change.apply(db)
 
@@ -84,7 +86,18 @@ def record_cases(dialect: str) -> Iterator[Case]:
     yield Case(SPARSE, SPARSE.run_id, signed=False)
     yield Case(SPARSE, "no such run")
     if dialect == "sqlite":
-        yield from (Case(TO_CORRUPT, TO_CORRUPT.run_id, each) for each in CORRUPTIONS)
+        yield from corrupt_cases()
+
+
+def corrupt_cases() -> tuple[Case, ...]:
+    """Return a run for each corruption, which are all in one database."""
+    runs = tuple(
+        replace(TO_CORRUPT, run_id=f"corrupt-{number}") for number in range(len(CORRUPTIONS))
+    )
+    return tuple(
+        Case(run, run.run_id, each, beside=runs, corruptions=CORRUPTIONS)
+        for run, each in zip(runs, CORRUPTIONS, strict=True)
+    )
 
 
 def small_run_cases(dialect: str) -> tuple[Case, ...]:

@@ -66,12 +66,18 @@ _AXES = (
 _FEW, _MANY = (3, 20, 100), (2, 20, 501)
 # Small, because counting branches makes an export about 20 times slower. Three times the size in
 # the last step: the slope of a quadratic count then rises by far more than that of a sort.
-_WORK_SCALES, _ROW_WORK_SCALES = (3, 10, 40), (8, 24, 72)
+_WORK_SCALES, _ROW_WORK_SCALES = (10, 40), (8, 24, 72)
 
 _LARGE_WORK_SCALES = (100, 400, 1_600)
 
 # The rows, nodes, edges, batches and artifacts of the other runs. The other tables follow the rows.
 _OTHER_RUNS = (10, 100, 1000)
+# One small run beside so many entities of the large one.
+_ENTITIES_PER_SMALL_RUN = 16
+
+# A run with many tokens in one row, and little below them: there are as many at every size.
+_FEW_STATES = {"rows": 1, "retries": 0, "routing_groups": 0, "calls": 0}
+
 # Machine steps on the same run. A planner that knows the sizes of tables may take another way.
 _STEPS_TOLERATED = 1.1
 
@@ -149,7 +155,9 @@ def judge_work(
         The verdicts on work and on everything else that growth is judged by.
     """
     work = (BRANCHES, VM_STEPS)
-    scales = dict.fromkeys(_AXES[1:], _WORK_SCALES)
+    # The smallest size is that of the base, whose export all axes share: what an export takes
+    # beside its records is most of the work of a small run.
+    scales = {axis: (getattr(_BASE, axis), *_WORK_SCALES) for axis in _AXES[1:]}
     # Rows in a database for each size: in a shared one, a scan of a whole table for every row takes
     # the same steps for a row of a small run and of a large one.
     rows = {size: _spec_of("rows", size, _ROW_WORK_SCALES[-1]) for size in _ROW_WORK_SCALES}
@@ -209,34 +217,50 @@ def _along(
     directory: Path,
 ) -> Iterator[tuple[str, Mapping[int, Activity]]]:
     """Yield the activities for runs of rising sizes, by axis. All runs are in one database."""
-    stored = runs.stored([spec for sizes in specs.values() for spec in sizes.values()])
+    every = dict.fromkeys(spec for sizes in specs.values() for spec in sizes.values())
+    stored = runs.stored([*every])
+    # Axes may share a run.
+    seen: dict[RunSpec, Activity] = {}
     for axis, sizes in specs.items():
-        yield (
-            axis,
-            {
-                size: _observe(candidate, stored.db, spec.run_id, work, directory)
-                for size, spec in sizes.items()
-            },
-        )
+        for spec in sizes.values():
+            if spec not in seen:
+                seen[spec] = _observe(candidate, stored.db, spec.run_id, work, directory)
+        yield axis, {size: seen[spec] for size, spec in sizes.items()}
 
 
 def _spec_of(axis: str, size: int, largest: int) -> RunSpec:
+    if axis not in ("rows", "members", "parents") and size == getattr(_BASE, axis):
+        return _BASE
     changes = {axis: size}
-    if axis == "members":  # Members of a batch are tokens of the run,
-        changes["forks"] = largest
+    if axis == "rows":
+        # Their children grow along other axes, and together with them in other runs.
+        changes |= {"forks": 0, "retries": 0}
+    elif axis == "members":  # Members of a batch are tokens of the run,
+        changes |= _FEW_STATES | {"forks": largest}
     elif axis == "parents":  # and parents are tokens of the row.
-        changes |= {"forks": largest, "joins": 1}
+        changes |= _FEW_STATES | {"forks": largest, "joins": 1}
     return replace(_BASE, run_id=f"{axis}-{size}", **changes)  # type: ignore[arg-type]
 
 
 def _beside_other_runs(
     candidate: Measured, runs: CostRuns, work: Sequence[str], directory: Path
 ) -> Mapping[int, Activity]:
-    """Return the activities for the same run beside another run of rising size in every table."""
+    """Return the activities for the same run beside more and larger runs, in every table."""
     run = replace(_BASE, rows=10)
-    others = {size: everything(size, run_id="other") for size in _OTHER_RUNS}
+    others = {
+        size: (
+            RunSpec(
+                run_id="small",
+                rows=1,
+                neighbours=size // _ENTITIES_PER_SMALL_RUN,
+                neighbour_rows=1,
+            ),
+            everything(size, run_id="other"),
+        )
+        for size in _OTHER_RUNS
+    }
     return {
-        size: _observe(candidate, runs.stored([other, run]).db, run.run_id, work, directory)
+        size: _observe(candidate, runs.stored([*other, run]).db, run.run_id, work, directory)
         for size, other in others.items()
     }
 
@@ -361,7 +385,7 @@ def judge_variables(
 def _observe(
     candidate: Measured, db: LandscapeDB, run_id: str, work: Sequence[str], directory: Path
 ) -> Activity:
-    task = ExportTask(db, run_id, SIGNING_KEY, fixed_clock, directory, as_records=True)
+    task = ExportTask(db, run_id, SIGNING_KEY, fixed_clock, directory, without_file=True)
     activity = candidate.observe(task, work=work).activity
     if activity.written:
         tables = ", ".join(activity.written)

@@ -62,7 +62,7 @@ class KnownGrowth:
             stored = runs.stored([_COUNTED])
             run_id = _COUNTED.run_id
             task = ExportTask(
-                stored.db, run_id, SIGNING_KEY, fixed_clock, directory, as_records=True
+                stored.db, run_id, SIGNING_KEY, fixed_clock, directory, without_file=True
             )
             queries = candidate.observe(task, work=()).activity.queries
             self._counted = (queries, stored.runs[run_id].cardinalities.records)

@@ -41,7 +41,8 @@ UNORDERED = ("shuffled_ids", "times_of_every_kind", "null_sequences")
 # Every size up to a round number of thousands lies inside.
 LARGE = everything(5_001, run_id="large", features=UNORDERED)
 """The large run of the default check."""
-_LARGER = everything(20_001, run_id="larger", features=UNORDERED)
+LARGER = everything(20_001, run_id="larger", features=UNORDERED)
+"""The largest run of all checks."""
 SMALL = everything(10, run_id="small", features=UNORDERED)
 """The run that is stored beside a large one."""
 
@@ -106,7 +107,7 @@ def judge_boundaries(
     ]
     return [
         verdict
-        for specs in ((_LARGER,), tuple(by_length), tuple(long_lists))
+        for specs in ((LARGER,), tuple(by_length), tuple(long_lists))
         for verdict in _judge_runs(candidate, runs, specs, declared, directory)
     ]
 

@@ -1,9 +1,8 @@
 """Judge the memory of exports: by further record, and what is left after each of several exports.
 
-Two measures complete each other. The resident memory of a fresh process includes that of the
-database library, and is rough. Python's allocator is exact, and shows a slow leak. Its counts of
-objects are sampled first. Only if they grew is every allocation traced, which takes ten times as
-long.
+The counts of Python's objects and of the bytes of the database library are sampled first. Only if
+objects grew is every allocation traced, which is exact and takes ten times as long. The resident
+memory of fresh processes is rough. It is measured where nothing can be sampled, and with --all.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,8 @@ from elspeth.core.landscape import LandscapeDB
 from harness.checks.cost_runs import CostRuns
 from harness.checks.costs import everything
 from harness.checks.declared import Declared
-from harness.checks.large_runs import LARGE, SMALL, UNORDERED
+from harness.checks.depth import Depth
+from harness.checks.large_runs import LARGE, LARGER, SMALL, UNORDERED
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.observation import ExportTask
@@ -35,8 +35,9 @@ _HELD_BEYOND_BUFFERS = (
     everything(8_001, run_id="held-8001"),
     everything(11_001, run_id="held-11001"),
 )
-# Resident memory comes in pages and arenas: 300 bytes a record are not told apart from none.
-_RESIDENT_BYTES_PER_RECORD = 300
+# Resident memory comes in pages and arenas, and SQLite caches pages: 300 bytes a record are not
+# told apart from none.
+_OTHER_BYTES_PER_RECORD = 300
 
 _LEAKS = everything(100, run_id="leaks")
 # The first exports compile statements and fill caches.
@@ -46,7 +47,11 @@ _LEFT_BYTES = 16_384
 
 
 def judge_memory(
-    candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
+    candidate: Measured,
+    runs: CostRuns,
+    declared: Declared,
+    directory: Path,
+    depth: Depth = Depth.DEFAULT,
 ) -> Iterator[Verdict]:
     """Judge how much memory a further record takes.
 
@@ -58,24 +63,43 @@ def judge_memory(
         runs: The databases of these runs.
         declared: The costs that the candidate declares.
         directory: The folder for the written exports.
+        depth: With ALL, resident memory is measured as well, and exports of 20,000 entities.
     """
-    yield _judge_resident(candidate, runs, declared, directory)
-    sampled = _sample(candidate, runs, directory)
+    sampled = _sample(candidate, runs, directory, (_SAMPLED, LARGE))
+    if sampled is None or depth is Depth.ALL:
+        yield _judge_resident(candidate, runs, declared, directory)
+    if sampled is not None:
+        yield _judge_database(candidate.name, sampled, declared)
+    yield _judge_held(candidate, runs, declared, directory, sampled)
+    if depth is Depth.ALL:
+        # What is held in one part of an export only is hidden by a greater peak in another part.
+        larger = _sample(candidate, runs, directory, (LARGE, LARGER))
+        yield _judge_held(candidate, runs, declared, directory, larger, (LARGE, LARGER))
+
+
+def _judge_held(
+    candidate: Measured,
+    runs: CostRuns,
+    declared: Declared,
+    directory: Path,
+    sampled: "_Sampled | None",
+    specs: Sequence[RunSpec] = (),
+) -> Verdict:
+    """Judge what Python holds: by samples if they show that it is flat, and else by traces."""
     limit = declared.bytes_per_record
     if sampled is not None and sampled.per_record <= limit and sampled.noise <= limit:
-        yield judge(
+        return judge(
             candidate.name,
             True,
             expected=f"at most {limit} bytes held by Python for each record",
             seen=f"memory flat: {sampled.per_record:,.1f} bytes or less for each record",
         )
-        return
-    held = _held_by(candidate, runs, (_SAMPLED, LARGE), directory)
-    if _per_record(held) > limit:
+    held = _held_by(candidate, runs, specs or (_SAMPLED, LARGE), directory)
+    if not specs and _per_record(held) > limit:
         held |= _held_by(candidate, runs, _HELD_BEYOND_BUFFERS, directory)
     per_record = _per_record(held)
     grew = per_record > limit
-    yield judge(
+    return judge(
         candidate.name,
         not grew,
         expected=f"at most {limit} bytes held by Python for each record",
@@ -85,6 +109,22 @@ def judge_memory(
         evidence=[f"{count:,} records  {peak:,} bytes" for count, peak in held.items()],
         next_step="lists and maps of records or ids, of any table; or declare what is held with "
         "--bytes-per-record",
+    )
+
+
+def _judge_database(name: str, sampled: "_Sampled", declared: Declared) -> Verdict:
+    """Judge what the database library holds, such as a sorted copy of a result."""
+    limit = max(declared.bytes_per_record, _OTHER_BYTES_PER_RECORD)
+    per_record = max(0.0, sampled.database / sampled.records)
+    grew = per_record > limit
+    return judge(
+        name,
+        not grew,
+        expected=f"at most {limit} bytes held by SQLite for each record",
+        seen=f"memory of SQLite grew with records: {per_record:,.0f} bytes for each"
+        if grew
+        else f"memory of SQLite flat: {per_record:,.0f} bytes for each record",
+        next_step="temporary tables and large cells; or declare it with --bytes-per-record",
     )
 
 
@@ -98,6 +138,7 @@ class _Sampled:
         larger: Bytes of larger objects.
         left_objects: Objects that the smaller export left behind, beyond those of the larger one.
         left_bytes: Bytes of larger objects that it left behind, in the same way.
+        database: Bytes of the database library.
     """
 
     records: int
@@ -105,6 +146,7 @@ class _Sampled:
     larger: int
     left_objects: int
     left_bytes: int
+    database: int
 
     @property
     def per_record(self) -> float:
@@ -123,10 +165,12 @@ class _Sampled:
         return max(fell, left) / self.records
 
 
-def _sample(candidate: Measured, runs: CostRuns, directory: Path) -> _Sampled | None:
+def _sample(
+    candidate: Measured, runs: CostRuns, directory: Path, specs: Sequence[RunSpec]
+) -> _Sampled | None:
     """Sample two large exports; None where that is not possible."""
     found = []
-    for spec in (_SAMPLED, LARGE):
+    for spec in specs:
         stored = runs.stored([SMALL, spec])
         # The first export from a database compiles statements, which a later one finds.
         candidate.sample_held(_task(stored.db, SMALL, directory))
@@ -141,6 +185,7 @@ def _sample(candidate: Measured, runs: CostRuns, directory: Path) -> _Sampled | 
         larger=large["bytes"] - small["bytes"],
         left_objects=small["left_objects"] - large["left_objects"],
         left_bytes=small["left_bytes"] - large["left_bytes"],
+        database=large["database_bytes"] - small["database_bytes"],
     )
 
 
@@ -167,7 +212,7 @@ def _per_record(held: Mapping[int, int]) -> float:
 def _judge_resident(
     candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
 ) -> Verdict:
-    limit = max(declared.bytes_per_record, _RESIDENT_BYTES_PER_RECORD)
+    limit = max(declared.bytes_per_record, _OTHER_BYTES_PER_RECORD)
     expected = f"at most {limit} bytes held for each record"
     if isinstance(candidate, InThisProcess) and not candidate.loaded.reference:
         why = "memory not measured: an exporter without a module:attribute has no other process"

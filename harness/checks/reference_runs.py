@@ -199,6 +199,7 @@ class ReferenceRuns:
         self.new_url = new_database
         self.costs = CostRuns(new_database, DatabaseFileWatch)
         self._directory = directory
+        self.plain_control = InThisProcess(loaded)
         self._replayed = InThisProcess(replace(loaded, factory=_replaying(loaded.factory)))
         self._max_records = max_records
         self._numbers = count(1)
@@ -217,7 +218,7 @@ class ReferenceRuns:
 
     @property
     def replayed_control(self) -> Measured:
-        """The exporter to compare with, which reads a run only once."""
+        """The exporter to compare with, which reads a run only once. Another is `plain_control`."""
         return self._replayed
 
     def kept(self, key: Hashable, make: Callable[[], Any]) -> Any:

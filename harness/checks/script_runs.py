@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Column
+
 from elspeth.core.landscape import LandscapeDB
+from elspeth.core.landscape.schema import EXPORTED_TABLES, runs_table
 from harness.checks.cases import Case
 from harness.checks.reference_runs import ReferenceRuns
 from harness.compare.call_outcomes import CallScript, Performance, Step
@@ -18,7 +21,8 @@ from harness.generate.generator import generate_run
 from harness.generate.plan import neighbours_of
 from harness.generate.presets import preset
 
-_SPEC = preset("tiny", run_id="calls")
+# Shuffled ids: records that are sorted by their values are in another order then.
+_SPEC = replace(preset("tiny", 3, run_id="calls"), features=frozenset(("shuffled_ids",)))
 _SAME_ID = preset("tiny", 3, run_id="calls", nodes=5, calls=2, artifacts=3)
 
 RUN = _SPEC.run_id
@@ -55,6 +59,16 @@ class ScriptRuns:
 
         kept: Performance = self._runs.kept(key, perform_once)
         return replace(kept, script=script)
+
+    def control_of_changes(self, script: CallScript) -> Performance:
+        """Return the control's performance of a script that changes the run."""
+
+        def perform_once() -> Performance:
+            with self.fresh_database() as db:
+                return self._perform(self._runs.plain_control, script, (db, db))
+
+        kept: Performance = self._runs.kept(("changing script", script.name), perform_once)
+        return kept
 
     @contextmanager
     def fresh_database(self) -> Iterator[LandscapeDB]:
@@ -167,6 +181,33 @@ def place(target: str, text: str, mode: int | None = None) -> Step:
 def link(target: str, to: str, *, hard: bool = False) -> Step:
     """Make a symbolic or hard link below the folder of targets."""
     return {"step": "link", "target": target, "to": to, "hard": hard}
+
+
+def grow() -> Step:
+    """Store every entity once more under another id, and change the runs."""
+    return {"step": "change", "statements": [*_growth()]}
+
+
+def _growth() -> Iterator[str]:
+    for table in EXPORTED_TABLES:
+        names = table.columns.keys()
+        if table is runs_table:
+            yield "UPDATE runs SET canonical_version = 'later'"
+        else:
+            values = ", ".join(map(_later, table.columns))
+            # Names of the schema, and no value of anybody.
+            yield (
+                f"INSERT INTO {table.name} ({', '.join(names)}) "  # noqa: S608
+                f"SELECT {values} FROM {table.name}"
+            )
+
+
+def _later(column: Column[Any]) -> str:
+    """Return SQL for the value of a column in the second of two equal entities."""
+    if column.name == "row_index":
+        return "row_index + 1000"
+    is_key = column.primary_key or column.foreign_keys or column.name == "routing_group_id"
+    return f"{column.name} || '-later'" if is_key and column.name != "run_id" else column.name
 
 
 FILES: Step = {"step": "files"}

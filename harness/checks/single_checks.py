@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from harness.checks.byte_search import search_differences
-from harness.checks.calls import JOBS_SCRIPTS, SCRIPTS, judge_calls
+from harness.checks.calls import judge_calls
 from harness.checks.cases import (
     BOTH_BACKENDS,
     TYPICAL,
@@ -151,8 +151,7 @@ def _check_backends(request: Request) -> Iterator[Verdict]:
 
 
 def _check_calls(request: Request) -> Iterator[Verdict]:
-    scripts = (*SCRIPTS, *(JOBS_SCRIPTS if request.depth is Depth.ALL else ()))
-    yield judge_calls(request.candidate, request.runs, scripts)
+    yield judge_calls(request.candidate, request.runs)
 
 
 def _check_side_effects(request: Request) -> Iterator[Verdict]:
@@ -246,7 +245,7 @@ def _check_memory(request: Request) -> Iterator[Verdict]:
     candidate, expected = request.candidate, "an export in another process"
     try:
         left_out = request.too_slow("few bytes held by Python for each record")
-        yield from left_out or judge_memory(*request.costs)
+        yield from left_out or judge_memory(*request.costs, request.depth)
         yield judge_leaks(*request.costs)
     except SubjectError as error:
         # This process could load it, so the export itself has failed there.

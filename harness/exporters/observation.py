@@ -6,13 +6,14 @@ Time and memory are measured elsewhere, in passes without listeners.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
-from harness.exporters.canonical_json import canonical
 from harness.exporters.manifest_time import ManifestTime, digest_lines
+from harness.exporters.probe.exports import count_records
 from harness.exporters.probe.observation import observe, project_of_subject
-from harness.exporters.subject import Subject, write_jsonl, write_records
+from harness.exporters.subject import Subject, write_jsonl
 from querygrowth.action_result import ResultKind
 from querygrowth.activity import Activity, ShapeActivity, activity_of_record
 from querygrowth.call_sites import CallSite
@@ -61,6 +62,11 @@ class WrittenFile:
         sha256, records = digest_lines(path, manifest)
         return cls(records, path.stat().st_size, sha256)
 
+    @classmethod
+    def none(cls, records: int) -> "WrittenFile":
+        """Stand for the file of an export that wrote none, and counted its records."""
+        return cls(records, 0, "")
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -99,8 +105,8 @@ class Observation:
 class ExportTask:
     """The export that subjects perform: the run, its database, the key, the clock, the folder.
 
-    Without a key the export is unsigned. With `as_records` the file is written from the records of
-    `export_run`, also for an exporter with a method for files.
+    Without a key the export is unsigned. With `without_file` an observation reads the records of
+    `export_run` and writes none of them: encoding them takes longer than reading them.
     """
 
     db: LandscapeDB
@@ -108,7 +114,7 @@ class ExportTask:
     signing_key: bytes | None
     clock: Clock
     directory: Path
-    as_records: bool = False
+    without_file: bool = False
 
     def manifest_time(self, *, takes_clock: bool) -> ManifestTime | None:
         """Return what sets the time of a manifest aside; None if it was set by the clock."""
@@ -124,13 +130,13 @@ class ExportTask:
         """Write the subject's file and return its path."""
         path = self.path_for(subject.name)
         exporter = subject.build(self.db, self.signing_key, self.clock)
-        signs = self.signing_key is not None
-        if self.as_records:
-            # Counted and never timed: the encoder is no part of what the exporter costs.
-            write_records(exporter, self.run_id, path, sign=signs, encode=canonical)
-        else:
-            write_jsonl(exporter, self.run_id, path, sign=signs)
+        write_jsonl(exporter, self.run_id, path, sign=self.signing_key is not None)
         return path
+
+    def count_records(self, subject: Subject) -> int:
+        """Read the subject's records and return their number."""
+        exporter = subject.build(self.db, self.signing_key, self.clock)
+        return count_records(exporter.export_run(self.run_id, sign=self.signing_key is not None))
 
 
 def observation_of(name: str, record: Record, file: WrittenFile) -> Observation:
@@ -150,6 +156,11 @@ def observe_export(
     subject: Subject, task: ExportTask, work: Iterable[str] = (VM_STEPS,)
 ) -> Observation:
     """Perform the export once in this process with all counters attached."""
+    if task.without_file:
+        counted = observe(
+            lambda: task.count_records(subject), task.db.engine, subject.factory, work
+        )
+        return observation_of(subject.name, counted, WrittenFile.none(cast("int", counted.result)))
     record = observe(lambda: task.perform(subject), task.db.engine, subject.factory, work)
     manifest = task.manifest_time(takes_clock=subject.takes_clock)
     file = WrittenFile.at(task.path_for(subject.name), manifest)

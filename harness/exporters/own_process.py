@@ -103,10 +103,12 @@ class InOwnProcess:
             options = {"work": list(work), "in_packages": in_packages}
             answer = self._ask("observe", task, folder, **options)
             path = folder / exports.JSONL
-            if not answer["writes_jsonl"]:
-                _make_canonical(path)
             written = (folder / "record.json").read_text(encoding="ascii")
             record = Record.from_json(json.loads(written))
+            if task.without_file:
+                return observation_of(self.name, record, WrittenFile.none(answer["result"]))
+            if not answer["result"]:
+                _make_canonical(path)
             manifest = task.manifest_time(takes_clock=self.takes_clock)
             return observation_of(self.name, record, WrittenFile.at(path, manifest))
 

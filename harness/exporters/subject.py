@@ -175,28 +175,8 @@ def write_jsonl(exporter: Exporter, run_id: str, path: Path, *, sign: bool) -> N
     if own is not None:
         own(run_id, path, sign=sign)
     else:
-        write_records(exporter, run_id, path, sign=sign)
-
-
-def write_records(
-    exporter: Exporter,
-    run_id: str,
-    path: Path,
-    *,
-    sign: bool,
-    encode: Callable[[dict[str, Any]], bytes] = rfc8785.dumps,
-) -> None:
-    """Write the records of `export_run` to a JSON Lines file, as canonical JSON.
-
-    Args:
-        exporter: The exporter.
-        run_id: The run to export.
-        path: The file to write.
-        sign: Whether to sign.
-        encode: Returns the canonical JSON of a record.
-    """
-    records = exporter.export_run(run_id, sign=sign)
-    publish_jsonl(path, (encode(dict(record)) + b"\n" for record in records))
+        records = exporter.export_run(run_id, sign=sign)
+        publish_jsonl(path, (rfc8785.dumps(dict(record)) + b"\n" for record in records))
 
 
 def write_csv(exporter: Exporter, run_id: str, directory: Path, *, sign: bool) -> None:

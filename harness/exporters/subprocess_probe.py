@@ -196,7 +196,7 @@ class ExporterProcess:
             "key": None if task.signing_key is None else task.signing_key.hex(),
             "clock": task.clock().isoformat(),
             "directory": str(directory),
-            "as_records": task.as_records,
+            "without_file": task.without_file,
             **options,
         }
         return self._perform(request, seconds, pause)

@@ -241,15 +241,14 @@ class Section:
         """
         for table, entities in self.tables():
             kind = type(entities[0])
-            # Hot path: decided once for a table and not for a value. Every feature that changes
-            # ids, texts or times comes here for every section.
-            chosen = {place for place, column in enumerate(kind._fields) if columns(column)}
+            # Hot path: every feature that changes ids, texts or times comes here for every section.
+            chosen = [place for place, column in enumerate(kind._fields) if columns(column)]
             if chosen:
-                changed = [
-                    kind._make(
-                        to(value) if place in chosen and value is not None else value
-                        for place, value in enumerate(entity)
-                    )
-                    for entity in entities
-                ]
+                changed = []
+                for entity in entities:
+                    values = list(entity)
+                    for place in chosen:
+                        if values[place] is not None:
+                            values[place] = to(values[place])
+                    changed.append(kind._make(values))
                 setattr(self, table, changed)

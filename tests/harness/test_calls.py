@@ -78,7 +78,7 @@ def test_an_exporter_on_postgresql_passes(postgres_server: URL) -> None:
 
 
 def test_every_script_has_another_name() -> None:
-    names = [each.name for each in (*SCRIPTS, *JOBS_SCRIPTS)]
+    names = [each.name for each in SCRIPTS]
     assert len(names) == len(set(names))
 
 

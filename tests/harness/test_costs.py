@@ -152,10 +152,8 @@ def test_work_beside_other_runs_and_along_all_axes_is_judged(
 
 @pytest.mark.nightly
 def test_a_leak_of_ids_of_one_table_shows_and_a_buffer_does_not(
-    runs: CostRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs: CostRuns, tmp_path: Path
 ) -> None:
-    # Without the processes of resident memory.
-    monkeypatch.setattr(memory, "_judge_resident", lambda *_: None)
     leak = exporter(f"{FAULTY}.resources:KeepsCallIds")
     *_, found = memory.judge_memory(leak, runs, Declared(), tmp_path)
     assert found.failed
@@ -182,7 +180,7 @@ class ScriptedMemory:
 
     def sample_held(self, task: ExportTask) -> dict[str, int]:
         held = round(self.sampled * self.records[task.run_id])
-        others = dict.fromkeys(("objects", "left_objects", "left_bytes"), 0)
+        others = dict.fromkeys(("objects", "left_objects", "left_bytes", "database_bytes"), 0)
         return others | {"bytes": held, "samples": self.samples}
 
     def measure_held(self, task: ExportTask, *, tries: int) -> dict[str, list[int]]:
@@ -223,6 +221,7 @@ def test_samples_decide_or_else_traces_at_more_and_more_sizes(
     monkeypatch.setattr(memory, "_SAMPLED", specs["sampled"])
     monkeypatch.setattr(memory, "LARGE", specs["large"])
     monkeypatch.setattr(memory, "_HELD_BEYOND_BUFFERS", (specs["held-14"], specs["held-16"]))
+    # Where nothing can be sampled, resident memory is measured, which starts two processes.
     monkeypatch.setattr(memory, "_judge_resident", lambda *_: None)
     stored = {
         run_id: run.cardinalities.records

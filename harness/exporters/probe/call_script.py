@@ -145,7 +145,7 @@ class _Performer:
             sign: The argument `sign`; None leaves it out.
             positional: Whether `sign` is passed by its position.
             consume: "one by one"; "list" or "tuple" for all at once before the first is written;
-                "change" to change every record after it is written.
+                "change" or "empty" to change or empty every record after it is written.
             subclass: Whether the run id is passed as an instance of a subclass of str.
             where: "here"; "thread" for another thread; "event loop" for code that a running event
                 loop calls.
@@ -157,7 +157,7 @@ class _Performer:
             if consume in ("list", "tuple"):
                 held = islice(records, MAX_RECORDS + 1)
                 records = list(held) if consume == "list" else tuple(held)
-            self._spool(records, change=consume == "change")
+            self._spool(records, change=_CHANGES.get(consume))
 
         PLACES[where](export)
         return self._spooled()
@@ -322,6 +322,13 @@ class _Performer:
             earlier.detach()
         self._faults = [DatabaseFault(self._databases[database].engine, query, row)]
 
+    def change(self, statements: Sequence[str], database: int = 0) -> None:
+        """Change a database by SQL, in a transaction on a connection that is then closed."""
+        engine = self._databases[database].engine
+        with engine.connect() as connection, connection.begin():
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
     def seen(self) -> Outcome:
         """Return what was sent since the last `fail` step, and whether its fault was raised.
 
@@ -345,7 +352,9 @@ class _Performer:
     def _spooled(self) -> Outcome:
         return {"records": self._path.name} if self._path.exists() else {}
 
-    def _spool(self, records: Iterable[Any], *, change: bool = False) -> None:
+    def _spool(
+        self, records: Iterable[Any], *, change: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
         with self._path.open("w", encoding="ascii") as file:
             for number, record in enumerate(records, start=1):
                 exports.require_record(record, number)
@@ -353,8 +362,19 @@ class _Performer:
                     raise exports.RecordsError(f"more than {MAX_RECORDS:,} records")
                 file.write(exports.encoded(record))
                 if change and isinstance(record, dict):
-                    record["changed by the consumer"] = True
-                    record["signature"] = ""
+                    change(record)
+
+
+def _overwrite(record: dict[str, Any]) -> None:
+    for name in record:
+        record[name] = "changed by the consumer"
+    record["signature"] = record["added by the consumer"] = ""
+
+
+_CHANGES: Mapping[str, Callable[[dict[str, Any]], None]] = {
+    "change": _overwrite,
+    "empty": dict.clear,
+}
 
 
 STEPS: Mapping[str, Callable[..., Outcome | None]] = {
@@ -377,5 +397,6 @@ STEPS: Mapping[str, Callable[..., Outcome | None]] = {
     "sessions": _Performer.sessions,
     "fail": _Performer.fail,
     "seen": _Performer.seen,
+    "change": _Performer.change,
 }
 """The steps of scripts by name."""

@@ -224,6 +224,15 @@ def write_lines(records: Iterable[Mapping[str, Any]], path: Path) -> int:
     return count
 
 
+def count_records(records: Iterable[Mapping[str, Any]]) -> int:
+    """Read records and return their number."""
+    count = 0
+    for record in records:
+        dict(record)  # A consumer reads the fields, which an exporter may fill only then.
+        count += 1
+    return count
+
+
 def encoded(record: Mapping[str, Any]) -> str:
     """Return a record as a line of JSON that keeps the order of keys, and 1 apart from 1.0."""
     return f"{json.dumps(dict(record), default=_foreign)}\n"

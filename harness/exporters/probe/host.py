@@ -268,17 +268,26 @@ class Host:
         """
         path = self._directory / exports.JSONL
         exporter, run_id, sign = self.build(), self._request["run_id"], self._key is not None
-        writes = hasattr(exporter, "write_jsonl") and not self._request["as_records"]
+        writes = hasattr(exporter, "write_jsonl")
         if writes:
             exporter.write_jsonl(run_id, path, sign=sign)
         else:
             exports.write_lines(exporter.export_run(run_id, sign=sign), path)
         return writes
 
+    def count_records(self) -> int:
+        """Read the records of an export and return their number."""
+        records = self.build().export_run(self._request["run_id"], sign=self._key is not None)
+        return exports.count_records(records)
+
     def observe(self) -> dict[str, Any]:
-        """Export to a file with all counters, and write the record of it beside the file."""
+        """Export with all counters, to a file or to no place, and write the record of it.
+
+        Returns:
+            `result`: whether a method of the exporter wrote the file, or the number of records.
+        """
         record = self._observation().observe(
-            self.write_file,
+            self.count_records if self._request["without_file"] else self.write_file,
             self.db.engine,
             self.factory,
             self._request["work"],
@@ -286,7 +295,7 @@ class Host:
         )
         path = self._directory / "record.json"
         path.write_text(json.dumps(record.to_json()), encoding="ascii")
-        return {"writes_jsonl": record.result}
+        return {"result": record.result}
 
     def perform(self) -> dict[str, Any]:
         """Perform a script of calls."""

@@ -129,13 +129,16 @@ def sampled_peaks_of(export: Callable[[], object], engine: Any) -> dict[str, int
 
     Returns:
         The most `objects` and `bytes`, and those `left_objects` and `left_bytes` that remain after
-        the export, all above those before it; and the number of `samples`. None where they cannot
-        be counted: on another system or database.
+        the export, and the most `database_bytes` of SQLite, all above those before it; and the
+        number of `samples`. None where they cannot be counted: on another system or database.
     """
-    large_bytes = _large_bytes_counter()
-    if large_bytes is None or engine.dialect.driver != "pysqlite":
+    sqlite, large_bytes = _sqlite_memory(), _large_bytes_counter()
+    if sqlite is None or large_bytes is None or engine.dialect.driver != "pysqlite":
         return None
     gc.collect()
+    # SQLite keeps the most that it has used, exactly, since it was asked to forget it.
+    sqlite.sqlite3_memory_highwater(1)
+    database = sqlite.sqlite3_memory_used()
     objects, large, samples = sys.getallocatedblocks(), large_bytes(), 0
     most_objects, most_large = objects, large
 
@@ -160,6 +163,7 @@ def sampled_peaks_of(export: Callable[[], object], engine: Any) -> dict[str, int
         "bytes": most_large - large,
         "left_objects": sys.getallocatedblocks() - objects,
         "left_bytes": large_bytes() - large,
+        "database_bytes": sqlite.sqlite3_memory_highwater(0) - database,
         "samples": samples,
     }
 
@@ -197,21 +201,34 @@ class _MallocState(ctypes.Structure):
     ]
 
 
+def _sqlite_memory() -> Any:
+    """Return the functions of SQLite that count its memory; None where they are not found."""
+    try:
+        sqlite = ctypes.CDLL(importlib.import_module("_sqlite3").__file__)
+        for function in (sqlite.sqlite3_memory_used, sqlite.sqlite3_memory_highwater):
+            function.restype = ctypes.c_int64
+    except (AttributeError, OSError, TypeError):
+        return None
+    return sqlite
+
+
 def _large_bytes_counter() -> Callable[[], int] | None:
     """Return a function that counts the bytes of objects that are not small, without SQLite's.
 
     None where the libraries do not say.
     """
+    sqlite = _sqlite_memory()
     try:
-        sqlite = ctypes.CDLL(importlib.import_module("_sqlite3").__file__).sqlite3_memory_used
         malloc = ctypes.CDLL(None).mallinfo2
     except (AttributeError, OSError, TypeError):
         return None
-    sqlite.restype, malloc.restype = ctypes.c_int64, _MallocState
+    if sqlite is None:
+        return None
+    malloc.restype = _MallocState
 
     def count() -> int:
         state = malloc()
-        return int(state.uordblks + state.hblkhd - sqlite())
+        return int(state.uordblks + state.hblkhd - sqlite.sqlite3_memory_used())
 
     return count
 

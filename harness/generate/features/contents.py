@@ -5,6 +5,7 @@ cover a column that is added later. `harness/checks/column_kinds.py` measures wh
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from sqlalchemy import Column, String, Text
@@ -48,34 +49,35 @@ def change_columns(
     Args:
         section: The section to change.
         context: Its seed moves the numbers that `change` takes.
-        columns: Returns whether a column is changed. It applies to all tables.
+        columns: Returns whether a column is changed. It applies to all tables. Its answers are
+            kept, so that it must be the same function for every section.
         change: Returns the new value.
     """
+    # Hot path: every section comes here, and most have a few entities of a table.
     for name, entities in section.tables():
-        kind = type(entities[0])
-        chosen = {
-            place: _TABLES[name].c[column]
-            for place, column in enumerate(kind._fields)
-            if columns(_TABLES[name].c[column])
-        }
+        kind: Any = type(entities[0])
+        chosen = _chosen(name, kind, columns)
         if not chosen:
             continue
         # Neighbouring sections start one apart, and neighbouring columns five: the columns of an
         # entity differ, and a table of few entities has other values in every section.
-        first = context.seed + section.number
-        setattr(
-            section,
-            name,
-            [
-                kind._make(
-                    change(chosen[place], value, first + number + 5 * place)
-                    if place in chosen
-                    else value
-                    for place, value in enumerate(entity)
-                )
-                for number, entity in enumerate(entities)
-            ],
-        )
+        changed = []
+        for number, entity in enumerate(entities, start=context.seed + section.number):
+            values = list(entity)
+            for place, column in chosen:
+                values[place] = change(column, values[place], number + 5 * place)
+            changed.append(kind._make(values))
+        setattr(section, name, changed)
+
+
+@lru_cache(maxsize=500)
+def _chosen(
+    table: str, kind: Any, columns: Callable[[Column[Any]], bool]
+) -> tuple[tuple[int, Column[Any]], ...]:
+    """Return the places of the changed columns in an entity, and the columns."""
+    of_table = _TABLES[table].c
+    places = enumerate(kind._fields)
+    return tuple((place, of_table[name]) for place, name in places if columns(of_table[name]))
 
 
 # Text.
@@ -105,6 +107,7 @@ TEXTS = (
     "\r\n",
     "-1",
     "\u0130\u0131\u00df",
+    "a,b;c:d|e/f=g&h\x1fi\x1ej\u2028k",
 )
 """Texts that a column returns changed if it is stripped, cast, folded, normalised or matched."""
 
@@ -130,6 +133,10 @@ def _is_free_text(column: Column[Any]) -> bool:
     )
 
 
+def _is_free_text_but_label(column: Column[Any]) -> bool:
+    return _is_free_text(column) and column.name != "label"
+
+
 @edits_sections(
     # hostile_text keeps the first letters, and nul_in_text nearly all.
     "SELECT 1 FROM runs WHERE run_id = :run_id AND canonical_version NOT LIKE '%sha2%'",
@@ -141,7 +148,7 @@ def texts_of_every_kind(section: Section, context: EditContext) -> None:
     change_columns(
         section,
         context,
-        lambda column: _is_free_text(column) and column.name != "label",
+        _is_free_text_but_label,
         # A failed state without an output has a feature, and stays one.
         lambda column, value, number: (
             None if value is None and column.name == "output_hash" else _text(column, number)
@@ -199,7 +206,11 @@ def json_of_every_form(section: Section, context: EditContext) -> None:
         forms = _JSON_LISTS if column.name == "schema_fields_json" else _JSON
         return forms[number % len(forms)]
 
-    change_columns(section, context, lambda column: isinstance(column.type, Text), reform)
+    change_columns(section, context, _is_json, reform)
+
+
+def _is_json(column: Column[Any]) -> bool:
+    return isinstance(column.type, Text)
 
 
 # Values that a status does not go with.
@@ -289,6 +300,10 @@ def nulls_in_all_columns(section: Section, context: EditContext) -> None:
     change_columns(
         section,
         context,
-        lambda column: bool(column.nullable) and column.name not in _OTHER_FEATURES,
+        _takes_null,
         lambda _, value, number: None if number % 3 == 0 else value,
     )
+
+
+def _takes_null(column: Column[Any]) -> bool:
+    return bool(column.nullable) and column.name not in _OTHER_FEATURES

@@ -28,8 +28,18 @@ _ID_FORMS = (
     "t\u00e9{tag}{number}",
     "t\ue000{tag}{number}",
     "t\U00010000{tag}{number}",
+    "t{tag},{number}",
+    "t{tag};{number}",
+    "t{tag}:{number}",
+    "t{tag}|{number}",
+    "t{tag}/{number}",
+    "t{tag}\x1f{number}",
 )
-"""Forms of ids: case twins, prefixes, blanks at an end, wildcards, quotes, composed letters."""
+"""Forms of ids: case twins, prefixes, blanks at an end, wildcards, quotes, composed letters.
+
+Also what separates the parts of a list. Their number is prime, so that every second or third token
+of a row has every form too.
+"""
 
 _FIRST_DIGITS = 19
 _TAG = 8

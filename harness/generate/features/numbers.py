@@ -43,6 +43,14 @@ def integers_at_the_limits(section: Section, context: EditContext) -> None:
     _spread_integers(section, context, least=1 - 2**53, most=2**53 - 1)
 
 
+def _is_integer(column: Column[Any]) -> bool:
+    return isinstance(column.type, Integer)
+
+
+def _is_moment(column: Column[Any]) -> bool:
+    return isinstance(column.type, DateTime)
+
+
 def _spread_integers(section: Section, context: EditContext, *, least: int, most: int) -> None:
     def changed(column: Column[Any], value: int | None, number: int) -> int | None:
         if value is None:
@@ -57,7 +65,7 @@ def _spread_integers(section: Section, context: EditContext, *, least: int, most
         # Two numbers become the limits, and no other number does: constraints still hold.
         return {2: most, 3: least}.get(value, spread(value))
 
-    change_columns(section, context, lambda column: isinstance(column.type, Integer), changed)
+    change_columns(section, context, _is_integer, changed)
 
 
 @edits_sections(
@@ -78,7 +86,7 @@ def descending_integers(section: Section, context: EditContext) -> None:
     change_columns(
         section,
         context,
-        lambda column: isinstance(column.type, Integer),
+        _is_integer,
         # As text these do not descend: 20, 9, -2, -13.
         lambda _column, value, _number: None if value is None else 20 - 11 * value,
     )
@@ -98,13 +106,22 @@ _MICROSECONDS = (
     4_102_444_800_000_000,
 )
 """Moments in microseconds since 1970: whole seconds, their neighbours, leap days, clock changes."""
+_MOMENTS = tuple(
+    (_EPOCH + timedelta(microseconds=each)).isoformat(" ", "microseconds") for each in _MICROSECONDS
+)
+_MOMENTS_AT_LIMITS = (
+    "0001-01-01 00:00:00.000000",
+    "2026-01-01 00:00:00.500000",
+    "9999-12-31 23:59:59.999999",
+    "1969-12-31 23:59:59.999999",
+)
 
 
 def _times(section: Section, context: EditContext, texts: tuple[str, ...]) -> None:
     change_columns(
         section,
         context,
-        lambda column: isinstance(column.type, DateTime),
+        _is_moment,
         # Three entities in a row have the same time, and the next three another.
         lambda column, value, number: (
             None if value is None else texts[(number // 3 * 7 + number // 21) % len(texts)]
@@ -121,8 +138,7 @@ def _times(section: Section, context: EditContext, texts: tuple[str, ...]) -> No
 )
 def times_of_every_kind(section: Section, context: EditContext) -> None:
     """Timestamps are tied, out of order, far apart, and next to a whole second."""
-    moments = (_EPOCH + timedelta(microseconds=each) for each in _MICROSECONDS)
-    _times(section, context, tuple(each.isoformat(" ", "microseconds") for each in moments))
+    _times(section, context, _MOMENTS)
 
 
 @edits_sections(
@@ -138,10 +154,4 @@ def times_of_every_kind(section: Section, context: EditContext) -> None:
 )
 def times_at_the_limits(section: Section, context: EditContext) -> None:
     """Timestamps are the first and the last that exist, and two between them."""
-    texts = (
-        "0001-01-01 00:00:00.000000",
-        "2026-01-01 00:00:00.500000",
-        "9999-12-31 23:59:59.999999",
-        "1969-12-31 23:59:59.999999",
-    )
-    _times(section, context, texts)
+    _times(section, context, _MOMENTS_AT_LIMITS)
