@@ -52,6 +52,8 @@ class AxisGrowth:
             rows are then compared with the records there, because rows that one axis adds may
             belong to no record while the other axes stay small. It is false for records that level
             off at a number that the sizes of the other axes do not change.
+        writes: Whether the action is permitted to change tables. It then reads rows to decide what
+            to change, also where nothing is left to change.
     """
 
     axis: str
@@ -61,6 +63,7 @@ class AxisGrowth:
     together: tuple[str, ...] = ()
     data: tuple[int, ...] | None = None
     partial: bool = False
+    writes: bool = False
 
     def trend(self, measure: Callable[[Activity], int], *, in_steps: bool = True) -> Trend:
         """How one count grows along this axis; see `querygrowth.trend.trend` for `in_steps`."""

@@ -57,6 +57,16 @@ def records_filtered(engine: Engine) -> list[tuple[int, str]]:
         return [(item.id, item.product) for item in items]
 
 
+def nothing_left_to_change(engine: Engine) -> bool:
+    """Every product is as it has to be, and all have to be read to know that."""
+    with Session(engine) as session:
+        for item in session.scalars(select(Item)):
+            if not item.product:
+                item.product = "unnamed"
+        session.commit()
+        return True
+
+
 def any_by_fetching(engine: Engine) -> bool:
     with engine.connect() as connection:
         return bool(connection.scalars(select(Item.id)).all())
@@ -279,6 +289,7 @@ PAIRS = (
     Pair("different products of each of two orders", None, kinds_in_a_list, (), store, ("items",)),
     Pair("a total for each order, on a shared connection", None, totals_as_texts, (), shared),
     Pair("a median for each customer, on one too", None, medians, (), shared, ("orders", "items")),
+    Pair("nothing left to change", None, nothing_left_to_change, (), store, writes=True),
     Pair("yes or no by fetching", any_by_fetching, any_by_exists, THROWN_AWAY, store),
     Pair("the last of all", last_in_python, last_in_sql, THROWN_AWAY, store),
     Pair(
