@@ -116,13 +116,9 @@ class AxisGrowth:
 
     @property
     def same_keys(self) -> bool:
-        """Whether the result is the same at every scale, texts and whole numbers, as far as known.
-
-        Sums of more and more rows rise, and the keys of the same few records do not.
-        """
+        """Whether the result are the same whole numbers at every scale, as far as is known."""
         kinds = {act.result for act in self.activities}
-        seen = {(act.figures, act.characters) for act in self.activities}
-        return kinds == {ResultKind.KEYS} and len(seen) == 1
+        return kinds == {ResultKind.KEYS} and len({act.figures for act in self.activities}) == 1
 
     def _texts_grow(self) -> bool:
         """Whether the texts of a record become longer by as much as rows are fetched for it."""

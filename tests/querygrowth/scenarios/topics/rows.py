@@ -45,18 +45,6 @@ def keys_filtered(engine: Engine) -> list[int]:
         return list(session.scalars(select(Order.id).where(Order.id == 1).limit(5)))
 
 
-def records_filtered_in_python(engine: Engine) -> list[tuple[int, str]]:
-    """One record with its key, the same at every size."""
-    with Session(engine) as session:
-        return [(item.id, item.product) for item in session.scalars(select(Item)) if item.id == 1]
-
-
-def records_filtered(engine: Engine) -> list[tuple[int, str]]:
-    with Session(engine) as session:
-        items = session.scalars(select(Item).where(Item.id == 1))
-        return [(item.id, item.product) for item in items]
-
-
 def nothing_left_to_change(engine: Engine) -> bool:
     """Every product is as it has to be, and all have to be read to know that."""
     with Session(engine) as session:
@@ -278,10 +266,6 @@ PAIRS = (
     Pair(
         "keys filtered in Python, of one axis", keys_filtered_in_python, keys_filtered, THROWN_AWAY,
         store, ("orders",),
-    ),
-    Pair(
-        "records filtered in Python", records_filtered_in_python, records_filtered, THROWN_AWAY,
-        store, place="session.scalars(select(Item)) if",
     ),
     Pair("a count for each order as a text", None, counts_as_texts, (), store),
     Pair("a count for each of two orders as a text", None, counts_as_texts, (), store, ("items",)),
