@@ -1,7 +1,7 @@
 """What the result of an action shows about the rows that it needed: its records, and its kind."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -18,7 +18,7 @@ class ResultKind(str, Enum):
     FIGURES = "figures"
     """A collection with numbers in it: any number of rows may have made them."""
     KEYS = "keys"
-    """The same with whole numbers alone: figures, or keys of the records that were asked for."""
+    """A collection of whole numbers: figures, or the keys of the records that were asked for."""
     SUMMARY = "summary"
     """A number, a text or a structure of few values: any number of rows may have made it."""
     YES_OR_NO = "yes or no"
@@ -50,23 +50,19 @@ def result_kind(result: object) -> ResultKind:
         return ResultKind.SUMMARY
     if not isinstance(result, Sequence | Set):
         return ResultKind.OPAQUE
-    kinds = set(_kinds_of_numbers(result))
-    if not kinds:
-        return ResultKind.RECORDS
-    return ResultKind.KEYS if kinds == {int} else ResultKind.FIGURES
+    if result and all(type(each) is int for each in result):
+        return ResultKind.KEYS
+    return ResultKind.FIGURES if _holds_a_number(result) else ResultKind.RECORDS
 
 
-def _kinds_of_numbers(value: object) -> Iterator[type]:
-    """Yield the class of every number in a value. A bool is none."""
+def _holds_a_number(value: object) -> bool:
     if isinstance(value, int | float | Decimal):
-        if not isinstance(value, bool):
-            yield type(value)
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _kinds_of_numbers(each)
-    elif isinstance(value, Sequence | Set | Row) and not isinstance(value, str | bytes):
-        for each in value:
-            yield from _kinds_of_numbers(each)
+        return not isinstance(value, bool)
+    if isinstance(value, str | bytes):
+        return False
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return isinstance(value, Sequence | Set | Row) and any(map(_holds_a_number, value))
 
 
 def characters_in(value: object) -> int:

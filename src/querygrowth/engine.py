@@ -162,7 +162,10 @@ def _found(value: object, calls: int) -> tuple[AnyEngine, ...] | None:
             held = getattr(value, name, None)
         if _is_session_or_engine(held):
             return _of_known(held)
-    if held_ones := [*filter(_is_session_or_engine, getattr(value, "__dict__", {}).values())]:
+    attributes: list[object] = []
+    with suppress(Exception):  # some classes compute it
+        attributes += getattr(value, "__dict__", {}).values()
+    if held_ones := [*filter(_is_session_or_engine, attributes)]:
         return _of_several(held_ones)
     if callable(value) and calls < _MOST_CALLS:
         return _of_function(type(value).__call__.__get__(value), calls)

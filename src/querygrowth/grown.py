@@ -98,7 +98,7 @@ def steady_count_grew(axis: AxisGrowth, name: str) -> bool:
 def rows_must_be_constant(axis: AxisGrowth) -> bool:
     """Whether the result stays the same size, so that fetched rows have to as well."""
     # Rows that are changed have to be fetched, whatever the result is.
-    if axis.partial or any(act.may_write for act in axis.activities):
+    if axis.partial or axis.writes or any(act.may_write for act in axis.activities):
         return False
     if all(act.result is ResultKind.YES_OR_NO for act in axis.activities):
         return True

@@ -139,6 +139,7 @@ class _Measurement:
             together=tuple(axes) if len(axes) > 1 else (),
             data=_data(samples),
             partial=bool(self.planned.together) and len(axes) < len(self.planned.base),
+            writes=self.writes,
         )
 
     def _sizes(self, axes: Sequence[str], scale: int) -> Sizes:

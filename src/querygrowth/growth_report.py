@@ -52,6 +52,8 @@ class AxisGrowth:
             rows are then compared with the records there, because rows that one axis adds may
             belong to no record while the other axes stay small. It is false for records that level
             off at a number that the sizes of the other axes do not change.
+        writes: Whether the action is permitted to change tables. It then reads rows to decide what
+            to change, also where nothing is left to change.
     """
 
     axis: str
@@ -61,6 +63,7 @@ class AxisGrowth:
     together: tuple[str, ...] = ()
     data: tuple[int, ...] | None = None
     partial: bool = False
+    writes: bool = False
 
     def trend(self, measure: Callable[[Activity], int], *, in_steps: bool = True) -> Trend:
         """How one count grows along this axis; see `querygrowth.trend.trend` for `in_steps`."""
@@ -113,13 +116,9 @@ class AxisGrowth:
 
     @property
     def same_keys(self) -> bool:
-        """Whether the result is the same at every scale, texts and whole numbers, as far as known.
-
-        Sums of more and more rows rise, and the keys of the same few records do not.
-        """
+        """Whether the result are the same whole numbers at every scale, as far as is known."""
         kinds = {act.result for act in self.activities}
-        seen = {(act.figures, act.characters) for act in self.activities}
-        return kinds == {ResultKind.KEYS} and len(seen) == 1
+        return kinds == {ResultKind.KEYS} and len({act.figures for act in self.activities}) == 1
 
     def _texts_grow(self) -> bool:
         """Whether the texts of a record become longer by as much as rows are fetched for it."""

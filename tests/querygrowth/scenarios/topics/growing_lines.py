@@ -4,6 +4,7 @@ The other line sends more at every scale, or comes first, and does not cause the
 """
 
 from collections.abc import Callable
+from typing import cast
 
 from sqlalchemy import Connection, Engine, ForeignKey, insert, select, text
 from sqlalchemy.orm import (
@@ -63,7 +64,7 @@ articles = in_memory(Base.metadata, _rows)
 def lazy_at_two_lines(engine: Engine) -> list[int]:
     for _ in range(_MANY):
         with Session(engine) as session:
-            _ = session.get_one(Author, 0).books
+            _ = cast(Author, session.get(Author, 0)).books
     with Session(engine) as session:
         return [len(author.books) for author in session.scalars(select(Author))]  # grows
 
@@ -74,7 +75,7 @@ def lazy_at_the_first_line(engine: Engine) -> list[int]:
         found = [len(author.books) for author in authors]  # grows
     for _ in range(_MANY):
         with Session(engine) as session:
-            _ = session.get_one(Author, 0).books
+            _ = cast(Author, session.get(Author, 0)).books
     return found
 
 
@@ -82,7 +83,7 @@ def lazy_at_one_line(engine: Engine) -> list[int]:
     loaded = selectinload(Author.books)
     for _ in range(_MANY):
         with Session(engine) as session:
-            _ = session.get_one(Author, 0).books
+            _ = cast(Author, session.get(Author, 0)).books
     with Session(engine) as session:
         return [len(author.books) for author in session.scalars(select(Author).options(loaded))]
 
@@ -90,7 +91,7 @@ def lazy_at_one_line(engine: Engine) -> list[int]:
 def get_and_lazy(engine: Engine) -> list[int]:
     """`get` and a lazy load send the same statement."""
     with Session(engine) as session:
-        found = [session.get_one(Member, 0).id]
+        found = [cast(Member, session.get(Member, 0)).id]
         found += [each.writer.id for each in session.scalars(select(Article))]
         return found + [each.editor.id for each in session.scalars(select(Article))]  # grows
 
@@ -98,7 +99,7 @@ def get_and_lazy(engine: Engine) -> list[int]:
 def get_and_joined(engine: Engine) -> list[int]:
     loaded = joinedload(Article.editor)
     with Session(engine) as session:
-        found = [session.get_one(Member, 0).id]
+        found = [cast(Member, session.get(Member, 0)).id]
         return found + [each.editor.id for each in session.scalars(select(Article).options(loaded))]
 
 

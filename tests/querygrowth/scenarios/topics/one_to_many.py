@@ -183,7 +183,10 @@ PAIRS = (
         "a collection that is refreshed each",
         refreshed_collection,
         selected_items,
-        ("queries grew with orders", "refresh() of Order.items for every Order: let the query at"),
+        (
+            "queries grew with orders",
+            r"refresh\(\) of Order.items for every Order: let the query at",
+        ),
         store,
     ),
     Pair("a neighbour each", neighbours, neighbours_in_one, ("queries grew with orders",), store),
