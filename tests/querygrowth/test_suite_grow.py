@@ -8,6 +8,7 @@ from grown_project import APPLICATION, MODELS, found, grown
 from suite_project import OPTIONS, write_project
 
 import querygrowth.suite.watcher  # noqa: F401  # otherwise every inner suite imports it again
+from querygrowth.suite.grow.counts import grows
 
 pytest_plugins = ["pytester"]
 
@@ -216,6 +217,15 @@ def test_rows_of_bodies_grow(pytester: pytest.Pytester) -> None:
     }
     assert results["test_tree"]["found"][0]["rows"] == "rows below posts"
     assert "copied_rows(self.session)" in results["test_method"]["found"][0]["test_to_paste"]
+
+
+def test_a_jump_that_stays_is_growth_only_where_a_limit_explains_it() -> None:
+    for counts in ((1, 2, 4), (0, 2, 3), (43, 44, 46), (1, 2, 3)):
+        assert grows(*counts, limited=False), counts
+    for counts in ((2, 3, 3), (3, 5, 5)):
+        assert (grows(*counts, limited=True), grows(*counts, limited=False)) == (True, False)
+    for counts in ((1, 2, 2), (2, 5, 5), (2, 2, 3), (3, 2, 1), (2, 3, 2)):
+        assert not grows(*counts, limited=True), counts
 
 
 @pytest.mark.parametrize("name", ["test_authors", "test_tree"])

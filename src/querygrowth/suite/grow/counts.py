@@ -163,7 +163,7 @@ def growths(
             (third, place, before, first)
             for place, third in most.items()
             if (first := one.most.get(line, {}).get(place, 0)) >= _LEAST
-            and _grows(
+            and grows(
                 before := control.most.get(line, {}).get(place, 0),
                 first,
                 third,
@@ -180,11 +180,17 @@ def growths(
             yield Growth(finding, before, first, third, rows, place, writes, line)
 
 
-def _grows(control: int, one: int, three: int, *, limited: bool) -> bool:
+def grows(control: int, one: int, three: int, *, limited: bool) -> bool:
     """Whether counts rise with the rows. A LIMIT stops them, but no later than at twice as many.
 
     A jump that stays where it is shows another way through the code, such as that of an error.
     From one statement to two, that is all that such a jump can show.
+
+    Args:
+        control: The statements without copies.
+        one: The statements with one copy of each row.
+        three: The statements with three copies.
+        limited: Whether a statement of the call has a LIMIT.
     """
     stopped = limited and 2 <= control < one == three <= 2 * control
     return control < one < three or stopped
