@@ -19,8 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError
 
+from elspeth.core.landscape.export.record_types import TABLES
 from elspeth.core.landscape.export.snapshot import driver_errors
-from elspeth.core.landscape.schema import EXPORTED_TABLES
 
 DAMAGE = "damage"
 """The column of the queries that describes what is damaged."""
@@ -57,11 +57,11 @@ def damage_queries(connection: Connection) -> Iterator[Select[Any]]:
     if connection.dialect.name != "sqlite":
         return
     # Table by table: those of others may need functions or collations that are unknown here.
-    for table in EXPORTED_TABLES:
+    for table in TABLES:
         yield problems_of_structure(table.name, "quick_check").add_columns(null())
     # quick_check does not notice an index that lacks entries. Without the WHERE, SQLite counts the
     # entries of its smallest index in place of the one that is named.
-    for table in EXPORTED_TABLES:
+    for table in TABLES:
         for index in _whole_indexes(connection, table.name):
             quoted = '"' + index.replace('"', '""') + '"'
             counts = text(
