@@ -292,3 +292,8 @@ def test_a_doctor_that_cannot_read_plans_says_so(landscape: Command, postgres_ur
     ended = landscape("doctor", "--db", postgres_url)
     assert ended.out == "Nothing to improve.\n"
     assert ended.err == "warning: only indexes were checked: query plans are checked on SQLite\n"
+
+
+@pytest.mark.parametrize("command", ["verify", "show"])
+def test_a_device_whose_line_has_no_end_is_refused(landscape: Command, command: str) -> None:
+    assert "/dev/zero: is a device" in said(landscape(command, "/dev/zero"), 3)

@@ -117,3 +117,17 @@ def test_a_schema_that_is_not_text_is_damage(sound: Path, tmp_path: Path) -> Non
     path.write_bytes(content[:at] + b"\xff\xfe" + content[at + 2 :])
     with pytest.raises(DBAPIError):
         export(path)
+
+
+def test_a_table_of_another_program_is_not_checked(sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "audit.db"
+    path.write_bytes(sound.read_bytes())
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.create_function("even", 1, lambda number: number % 2 == 0, deterministic=True)
+        connection.create_collation("theirs", lambda one, other: (one > other) - (one < other))
+        connection.execute("CREATE TABLE other (a INTEGER CHECK (even(a)), b TEXT COLLATE theirs)")
+        connection.execute("CREATE INDEX other_b ON other (b)")
+        connection.execute("INSERT INTO other VALUES (2, 'b')")
+    assert export(path) == export(sound)
+    with LandscapeDB(f"sqlite:///{path}", create_tables=False, read_only=True) as db:
+        assert examine(db) == []

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from sqlalchemy import Connection, Table, UniqueConstraint
+from sqlalchemy import Connection, Table, UniqueConstraint, union_all
 from sqlalchemy.dialects import sqlite
 
 from elspeth.core.landscape.database import LandscapeDB
@@ -246,7 +246,8 @@ def _bad_plans(plans: Sequence[Plan]) -> Iterator[Advice]:
 
 def _damage(connection: Connection) -> Iterator[Advice]:
     """Yield what SQLite finds damaged in the file, indexes compared with their rows included."""
-    for problem in connection.execute(problems_of_structure("integrity_check")).scalars():
+    checks = (problems_of_structure(table.name, "integrity_check") for table in EXPORTED_TABLES)
+    for problem in connection.execute(union_all(*checks)).scalars():
         repair = "REINDEX" if " index " in problem else None
         yield Advice(in_one_line(problem), "an export could lose rows, or is refused", repair)
 

@@ -13,32 +13,32 @@ transaction.
 import hashlib
 import hmac
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import rfc8785
 
-from elspeth.contracts import (
-    Artifact,
-    Batch,
-    BatchMember,
-    Call,
-    Edge,
-    Node,
-    NodeState,
-    NodeStateOpen,
-    RoutingEvent,
-    Row,
-    Run,
-    Token,
-    TokenParent,
-)
+from elspeth.contracts import Token
 from elspeth.contracts.errors import CorruptAuditDataError, RunNotFoundError, not_ascending
 from elspeth.core.clock import Clock, utc_now
 from elspeth.core.compression import Compression
 from elspeth.core.landscape.database import LandscapeDB
+from elspeth.core.landscape.legacy_records import (
+    artifact_record,
+    batch_member_record,
+    batch_record,
+    call_record,
+    edge_record,
+    isoformat,
+    node_record,
+    node_state_record,
+    routing_event_record,
+    row_record,
+    run_record,
+    token_parent_record,
+    token_record,
+)
 from elspeth.core.landscape.output.publish import (
     Progress,
     PublishedExport,
@@ -190,34 +190,34 @@ class LegacyLandscapeExporter:
             run = self._recorder.get_run(run_id)
         if run is None:
             raise RunNotFoundError(run_id)
-        yield _run_record(run)
+        yield run_record(run)
         for node in self._recorder.get_nodes(run_id):
-            yield _node_record(run_id, node)
+            yield node_record(run_id, node)
         for edge in self._recorder.get_edges(run_id):
-            yield _edge_record(run_id, edge)
+            yield edge_record(run_id, edge)
         for row in self._recorder.get_rows(run_id):
-            yield _row_record(run_id, row)
+            yield row_record(run_id, row)
             for token in self._recorder.get_tokens(row.row_id):
                 yield from self._iter_token_records(run_id, token)
         batches = self._recorder.get_batches(run_id)
         _refuse_other_order(
             "batches",
             ("created_at", "batch_id"),
-            [(_isoformat(each.created_at), each.batch_id) for each in batches],
+            [(isoformat(each.created_at), each.batch_id) for each in batches],
         )
         for batch in batches:
-            yield _batch_record(run_id, batch)
+            yield batch_record(run_id, batch)
             for member in self._recorder.get_batch_members(batch.batch_id):
-                yield _batch_member_record(run_id, member)
+                yield batch_member_record(run_id, member)
         for artifact in self._recorder.get_artifacts(run_id):
-            yield _artifact_record(run_id, artifact)
+            yield artifact_record(run_id, artifact)
 
     def _iter_token_records(self, run_id: str, token: Token) -> Iterator[dict[str, Any]]:
-        yield _token_record(run_id, token)
+        yield token_record(run_id, token)
         for parent in self._recorder.get_token_parents(token.token_id):
-            yield _token_parent_record(run_id, parent)
+            yield token_parent_record(run_id, parent)
         for state in self._recorder.get_node_states_for_token(token.token_id):
-            yield _node_state_record(run_id, state)
+            yield node_state_record(run_id, state)
             events = self._recorder.get_routing_events(state.state_id)
             _refuse_other_order(
                 "routing_events",
@@ -225,171 +225,9 @@ class LegacyLandscapeExporter:
                 [(each.ordinal, each.event_id) for each in events],
             )
             for event in events:
-                yield _routing_event_record(run_id, event)
+                yield routing_event_record(run_id, event)
             for call in self._recorder.get_calls(state.state_id):
-                yield _call_record(run_id, call)
-
-
-# Fields, the order of keys, and which values are enum members are those of the original exporter. A
-# member equals its text and is encoded as its text.
-def _run_record(run: Run) -> dict[str, Any]:
-    return {
-        "record_type": "run",
-        "run_id": run.run_id,
-        "status": run.status,
-        "started_at": _isoformat(run.started_at),
-        "completed_at": _isoformat_or_none(run.completed_at),
-        "canonical_version": run.canonical_version,
-        "config_hash": run.config_hash,
-        "reproducibility_grade": run.reproducibility_grade,
-    }
-
-
-def _node_record(run_id: str, node: Node) -> dict[str, Any]:
-    return {
-        "record_type": "node",
-        "run_id": run_id,
-        "node_id": node.node_id,
-        "plugin_name": node.plugin_name,
-        "node_type": node.node_type,
-        "plugin_version": node.plugin_version,
-        "config_hash": node.config_hash,
-        "schema_hash": node.schema_hash,
-        "sequence_in_pipeline": node.sequence_in_pipeline,
-    }
-
-
-def _edge_record(run_id: str, edge: Edge) -> dict[str, Any]:
-    return {
-        "record_type": "edge",
-        "run_id": run_id,
-        "edge_id": edge.edge_id,
-        "from_node_id": edge.from_node_id,
-        "to_node_id": edge.to_node_id,
-        "label": edge.label,
-        "default_mode": edge.default_mode,
-    }
-
-
-def _row_record(run_id: str, row: Row) -> dict[str, Any]:
-    return {
-        "record_type": "row",
-        "run_id": run_id,
-        "row_id": row.row_id,
-        "row_index": row.row_index,
-        "source_node_id": row.source_node_id,
-        "source_data_hash": row.source_data_hash,
-    }
-
-
-def _token_record(run_id: str, token: Token) -> dict[str, Any]:
-    return {
-        "record_type": "token",
-        "run_id": run_id,
-        "token_id": token.token_id,
-        "row_id": token.row_id,
-        "step_in_pipeline": token.step_in_pipeline,
-        "branch_name": token.branch_name,
-        "fork_group_id": token.fork_group_id,
-        "join_group_id": token.join_group_id,
-    }
-
-
-def _token_parent_record(run_id: str, parent: TokenParent) -> dict[str, Any]:
-    return {
-        "record_type": "token_parent",
-        "run_id": run_id,
-        "token_id": parent.token_id,
-        "parent_token_id": parent.parent_token_id,
-        "ordinal": parent.ordinal,
-    }
-
-
-def _node_state_record(run_id: str, state: NodeState) -> dict[str, Any]:
-    # An open state has no output, duration or end. The keys are there all the same, with null.
-    finished = None if isinstance(state, NodeStateOpen) else state
-    return {
-        "record_type": "node_state",
-        "run_id": run_id,
-        "state_id": state.state_id,
-        "token_id": state.token_id,
-        "node_id": state.node_id,
-        "step_index": state.step_index,
-        "attempt": state.attempt,
-        "status": state.status.value,
-        "input_hash": state.input_hash,
-        "output_hash": finished.output_hash if finished else None,
-        "duration_ms": finished.duration_ms if finished else None,
-        "started_at": _isoformat(state.started_at),
-        "completed_at": _isoformat(finished.completed_at) if finished else None,
-    }
-
-
-def _routing_event_record(run_id: str, event: RoutingEvent) -> dict[str, Any]:
-    return {
-        "record_type": "routing_event",
-        "run_id": run_id,
-        "event_id": event.event_id,
-        "state_id": event.state_id,
-        "edge_id": event.edge_id,
-        "routing_group_id": event.routing_group_id,
-        "ordinal": event.ordinal,
-        "mode": event.mode,
-        "reason_hash": event.reason_hash,
-    }
-
-
-def _call_record(run_id: str, call: Call) -> dict[str, Any]:
-    return {
-        "record_type": "call",
-        "run_id": run_id,
-        "call_id": call.call_id,
-        "state_id": call.state_id,
-        "call_index": call.call_index,
-        "call_type": call.call_type.value,
-        "status": call.status.value,
-        "request_hash": call.request_hash,
-        "response_hash": call.response_hash,
-        "latency_ms": call.latency_ms,
-    }
-
-
-def _batch_record(run_id: str, batch: Batch) -> dict[str, Any]:
-    return {
-        "record_type": "batch",
-        "run_id": run_id,
-        "batch_id": batch.batch_id,
-        "aggregation_node_id": batch.aggregation_node_id,
-        "attempt": batch.attempt,
-        "status": batch.status,
-        "trigger_reason": batch.trigger_reason,
-        "created_at": _isoformat(batch.created_at),
-        "completed_at": _isoformat_or_none(batch.completed_at),
-    }
-
-
-def _batch_member_record(run_id: str, member: BatchMember) -> dict[str, Any]:
-    return {
-        "record_type": "batch_member",
-        "run_id": run_id,
-        "batch_id": member.batch_id,
-        "token_id": member.token_id,
-        "ordinal": member.ordinal,
-    }
-
-
-def _artifact_record(run_id: str, artifact: Artifact) -> dict[str, Any]:
-    return {
-        "record_type": "artifact",
-        "run_id": run_id,
-        "artifact_id": artifact.artifact_id,
-        "sink_node_id": artifact.sink_node_id,
-        "produced_by_state_id": artifact.produced_by_state_id,
-        "artifact_type": artifact.artifact_type,
-        "path_or_uri": artifact.path_or_uri,
-        "content_hash": artifact.content_hash,
-        "size_bytes": artifact.size_bytes,
-    }
+                yield call_record(run_id, call)
 
 
 def _refuse_other_order(
@@ -402,12 +240,3 @@ def _refuse_other_order(
             at = 0 if previous[0] != key[0] else 1
             problem = not_ascending(previous[at], key[at])
             raise CorruptAuditDataError(table, {columns[1]: key[1]}, columns[at], problem)
-
-
-def _isoformat(moment: datetime) -> str:
-    # PostgreSQL returns timestamps in the session's time zone, which must not change the bytes.
-    return (moment if moment.tzinfo is None else moment.astimezone(UTC)).isoformat()
-
-
-def _isoformat_or_none(moment: datetime | None) -> str | None:
-    return None if moment is None else _isoformat(moment)

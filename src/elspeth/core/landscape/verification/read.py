@@ -1,6 +1,9 @@
 """Reads the records of an export in any form, without verifying signatures or order."""
 
+import errno
 import io
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,12 +34,25 @@ def opened(path: Path, resources: ExitStack) -> tuple[Form, io.BufferedReader | 
     if path.is_dir():
         return Form.CSV, None
     file = resources.enter_context(path.open("rb"))
+    _refuse_device(file)
     content = resources.enter_context(decompressed(file))
     try:
         return form_of(content), content
     except DamagedCompressionError:
         # Reported where the lines are read, which raises it again.
         return Form.CANONICAL, content
+
+
+def _refuse_device(file: io.BufferedReader) -> None:
+    """Refuse a device such as /dev/zero, whose one line has no end. A terminal is read like a pipe.
+
+    Raises:
+        OSError: It is one.
+    """
+    status = os.fstat(file.fileno())
+    is_device = stat.S_ISBLK(status.st_mode) or stat.S_ISCHR(status.st_mode)
+    if is_device and not file.isatty() and status.st_rdev != Path(os.devnull).stat().st_rdev:
+        raise OSError(errno.EINVAL, "is a device; name a file or a pipe", str(file.name))
 
 
 def _lines(
