@@ -427,6 +427,8 @@ def test_the_gate_measures_and_checks_the_exporter_of_the_working_tree(
     assert said.code == bool(change)
     differ = [each.verdict for each in results.failures if each.topic is Topic.EQUIVALENCE]
     assert bool(differ) is bool(change)
+    # The judgement of the check, beside those of the experiment.
+    assert any("changed query plans" in each.verdict.seen for each in results.judgements)
     recorded = [
         each.verdict for each in results.judgements if "a time of this machine" in each.verdict.seen
     ]
