@@ -1,7 +1,6 @@
 """Fixtures for all tests: databases on both backends, a recorder and a small recorded run."""
 
 import compileall
-import gc
 import os
 import shutil
 import sys
@@ -51,17 +50,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("nightly"):
             item.add_marker(pytest.mark.skip(reason="long: runs with HYPOTHESIS_PROFILE=nightly"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def frozen_modules() -> None:
-    """Leave out of garbage collection what the test process has imported and collected.
-
-    The harness collects garbage before it measures. With the modules of the whole suite loaded, a
-    collection takes 0.15 s, and an experiment on two small runs makes 24 of them.
-    """
-    gc.collect()  # Frozen garbage would never be freed.
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -1,19 +1,34 @@
-"""Fixtures for the harness: shared runs, and checks at small sizes."""
+"""Fixtures for the harness: cheap garbage collection, shared runs, and checks at small sizes."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from hypothesis import strategies as st
 from profiles import is_nightly
 
-from harness.checks import byte_search, costs, large_runs, memory
+from harness.checks import byte_search, cases, costs, large_runs, memory
 from harness.checks.costs import everything
 from harness.checks.joint_growth import axes_together
 from harness.checks.setup import CheckSetup, prepare_checks
+from harness.checks.specs import TO_CORRUPT
 from harness.exporters.measured import InThisProcess
 from harness.exporters.observation import MemoryUse
 from harness.generate.spec import RunSpec
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_modules() -> Iterator[None]:
+    """Leave out of garbage collection what the test process has imported and collected.
+
+    The harness collects garbage before it measures. With the modules of the whole suite loaded, a
+    collection takes 0.15 s, and an experiment on two small runs makes 24 of them.
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
@@ -73,13 +88,23 @@ def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(costs, "kinds_of_entities", lambda **_: {})
     monkeypatch.setattr(costs, "run_specs", _few_specs)
     monkeypatch.setattr(costs, "_EXAMPLES", 20)
-    drawn = byte_search.drawn_specs()[:15]
-    monkeypatch.setattr(byte_search, "drawn_specs", lambda: drawn)
+    drawn_specs = byte_search.drawn_specs
+    monkeypatch.setattr(byte_search, "drawn_specs", lambda: drawn_specs()[:15])
     # Above the thousand at which the faults of sizes begin.
     large = everything(1_201, run_id="large", features=large_runs.UNORDERED)
     monkeypatch.setattr(large_runs, "LARGE", large)
     monkeypatch.setattr(large_runs, "BELOW_ONE_PARENT", ())
     monkeypatch.setattr(memory, "_LEAKS", everything(20, run_id="leaks"))
+
+
+@pytest.fixture
+def small_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check query plans on one small run, except in the nightly run."""
+    if is_nightly():
+        return
+    few = replace(TO_CORRUPT, run_id="tied", rows=3, features=frozenset())
+    monkeypatch.setattr(cases, "TIED", few)
+    monkeypatch.setattr(cases, "ORDERED", ())
 
 
 @pytest.fixture
@@ -90,8 +115,9 @@ def many_rows(small_checks: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start no process for the memory of every exporter at every size of an experiment."""
-    monkeypatch.setattr(InThisProcess, "measure_memory", lambda *_: MemoryUse(1, 2))
+    """Start no process for the memory of every exporter, except in the nightly run."""
+    if not is_nightly():
+        monkeypatch.setattr(InThisProcess, "measure_memory", lambda *_: MemoryUse(1, 2))
 
 
 def _few_specs(*, max_rows: int) -> st.SearchStrategy[RunSpec]:

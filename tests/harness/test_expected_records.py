@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import rfc8785
 
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.cases import Case, plan_cases, record_cases, tie_cases
@@ -67,8 +68,6 @@ def test_an_unknown_run_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [0.0, -0.0, 1.0, 0.25, 1e-7, 1e21, 1e15, 123456789.125, 5e-324])
 def test_canonical_json_writes_floats_as_rfc_8785_does(value: float) -> None:
-    import rfc8785
-
     record = {"record_type": "call", "latency_ms": value}
     assert canonical(record) == rfc8785.dumps(record)
 
@@ -77,3 +76,8 @@ def test_a_run_of_everything_has_as_many_entities_in_every_table(runs: Reference
     spec: RunSpec = everything(20, run_id="counted")
     counts = runs.costs.stored([spec]).runs["counted"].cardinalities
     assert min(value for name, value in vars(counts).items() if name != "runs") == 20
+
+
+def test_a_key_that_is_no_text_has_no_canonical_json() -> None:
+    with pytest.raises(rfc8785.CanonicalizationError):
+        canonical({1: "one"})  # type: ignore[dict-item]

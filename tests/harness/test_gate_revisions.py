@@ -403,7 +403,7 @@ LOSES_A_RECORD = """    def _iter_records(self, run_id):
 
 
 @pytest.mark.parametrize("change", ["", LOSES_A_RECORD], ids=["no change", "loses a record"])
-@pytest.mark.usefixtures("small_checks", "prepared_checks", "without_memory")
+@pytest.mark.usefixtures("small_plans", "prepared_checks", "without_memory")
 def test_the_gate_measures_and_checks_the_exporter_of_the_working_tree(
     ran: Callable[..., SimpleNamespace],
     repository: Path,
@@ -419,7 +419,7 @@ def test_the_gate_measures_and_checks_the_exporter_of_the_working_tree(
     (repository / f"{MODULE}.py").write_text(EXPORTER.replace("REVISION", "head") + change)
     # Three sizes to pass, and one to lose a record in.
     rows, sizes = ("10", [10]) if change else ("20", [10, 14, 20])
-    part = ("--part", "records", "--quick")
+    part = ("--part", "plan")
     said = ran("gate", "--candidate", CANDIDATE, "--rows", rows, *part, "--output", "out")
     results = load_results(Path("out/results.json"))
     assert [each.run.rows for each in results.sizes] == sizes
@@ -427,6 +427,8 @@ def test_the_gate_measures_and_checks_the_exporter_of_the_working_tree(
     assert said.code == bool(change)
     differ = [each.verdict for each in results.failures if each.topic is Topic.EQUIVALENCE]
     assert bool(differ) is bool(change)
+    # The judgement of the check, beside those of the experiment.
+    assert any("changed query plans" in each.verdict.seen for each in results.judgements)
     recorded = [
         each.verdict for each in results.judgements if "a time of this machine" in each.verdict.seen
     ]

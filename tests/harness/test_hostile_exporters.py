@@ -11,14 +11,15 @@ import hostile_exporters
 import pytest
 from hostile_exporters import Hostile
 
-from harness.checks import cases
 from harness.checks.check import Check, Limits
 from harness.checks.run import run_checks
 from harness.checks.setup import CheckSetup, prepare_checks
-from harness.checks.specs import TO_CORRUPT
 from harness.cli.main import main
 from harness.exporters.measured import in_own_process
 from querygrowth.verdict import CRASH, Verdict
+
+# What these exporters do shows in a run of any size.
+pytestmark = pytest.mark.usefixtures("small_plans")
 
 UNUSUAL = "harness.fixtures.correct_exporters.unusual"
 FOLDER = Path(hostile_exporters.__file__).parent
@@ -28,14 +29,6 @@ FOLDER = Path(hostile_exporters.__file__).parent
 def setup() -> Iterator[CheckSetup]:
     with prepare_checks() as setup:
         yield setup
-
-
-@pytest.fixture(autouse=True)
-def few_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check plans on small runs. What these exporters do shows in a run of any size."""
-    few = replace(TO_CORRUPT, run_id="tied", rows=3, features=frozenset())
-    monkeypatch.setattr(cases, "TIED", few)
-    monkeypatch.setattr(cases, "ORDERED", ())
 
 
 def verdicts(

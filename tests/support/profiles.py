@@ -11,7 +11,7 @@ VARIABLE = "HYPOTHESIS_PROFILE"
 
 DEFAULT_PROFILE = "dev"
 
-EXAMPLES: Mapping[str, int] = MappingProxyType({"dev": 50, "ci": 600, "nightly": 10_000})
+EXAMPLES: Mapping[str, int] = MappingProxyType({"dev": 150, "ci": 600, "nightly": 10_000})
 """The number of examples of a property test, by profile."""
 
 
