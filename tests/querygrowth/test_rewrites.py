@@ -44,9 +44,12 @@ def test_a_wrong_rewrite_is_caught(entry: Rewrite, new: Function) -> None:
 
 @pytest.mark.parametrize(("entry", "new"), cases(RIGHT))
 def test_a_right_rewrite_passes(entry: Rewrite, new: Function) -> None:
-    # What Hypothesis draws depends on the modules that are loaded. Over half of 30 databases had
+    # What Hypothesis draws depends on the modules that are loaded. Over half of 60 databases had
     # fewer than two records once, where a third of 300 has.
-    report = compare_results(
-        entry.old, new, models=entry.models, databases=60, growth=False, **entry.options
-    )
+    for databases in (20, 300):
+        report = compare_results(
+            entry.old, new, models=entry.models, databases=databases, growth=False, **entry.options
+        )
+        if report.outcome is not Outcome.INCONCLUSIVE:
+            break
     assert report.outcome is Outcome.PASSED, str(report)
