@@ -61,6 +61,18 @@ def run(pytester: pytest.Pytester) -> Run:
     return run
 
 
+@pytest.fixture
+def run_apart(pytester: pytest.Pytester) -> Run:
+    """Run a module like `run`, in a new process: messages list the models of the whole process."""
+    pytester.makeconftest(CONFTEST)
+
+    def run(module: str, *arguments: str) -> pytest.RunResult:
+        pytester.makepyfile(module)
+        return pytester.runpytest_subprocess(*OPTIONS, *arguments)
+
+    return run
+
+
 def test_the_fixture_counts(run: Run) -> None:
     run(
         """
@@ -253,8 +265,8 @@ def test_a_wrong_setting_is_a_usage_error(run: Run, pytester: pytest.Pytester) -
     result.stderr.fnmatch_lines(["ERROR: query_scales must be whole numbers*got '2 twenty'"])
 
 
-def test_a_misspelt_table_fails_its_own_test_only(run: Run) -> None:
-    result = run(
+def test_a_misspelt_table_fails_its_own_test_only(run_apart: Run) -> None:
+    result = run_apart(
         """
         import pytest
         from querygrowth import QueryContract
@@ -768,12 +780,12 @@ MISSPELT_IN_GROWTH = """
 """
 
 
-def test_a_misspelt_table_in_a_growth_contract_fails_its_own_test_only(run: Run) -> None:
+def test_a_misspelt_table_in_a_growth_contract_fails_its_own_test_only(run_apart: Run) -> None:
     archive = """
             connection.execute(text("CREATE TABLE archive (id INTEGER PRIMARY KEY)"))"""
     created = 'connection.execute(text("CREATE TABLE users (id INTEGER PRIMARY KEY)"))'
     assert created in GROWTH
-    result = run(GROWTH.replace(created, created + archive) + MISSPELT_IN_GROWTH)
+    result = run_apart(GROWTH.replace(created, created + archive) + MISSPELT_IN_GROWTH)
     result.assert_outcomes(failed=3, passed=1)
     result.stdout.fnmatch_lines(
         [
