@@ -44,9 +44,8 @@ def test_a_wrong_rewrite_is_caught(entry: Rewrite, new: Function) -> None:
 
 @pytest.mark.parametrize(("entry", "new"), cases(RIGHT))
 def test_a_right_rewrite_passes(entry: Rewrite, new: Function) -> None:
-    # What Hypothesis draws depends on the modules that are loaded. Over half of 60 databases had
-    # fewer than two records once, where a third of 300 has.
-    for databases in (60, 200):
+    # A few databases are enough for most; more than half of them had fewer than two records of one.
+    for databases in (20, 100):
         report = compare_results(
             entry.old, new, models=entry.models, databases=databases, growth=False, **entry.options
         )

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -17,12 +19,17 @@ from querygrowth.rewrites.small_rows import DrawnRow, RowMaker
 from querygrowth.rewrites.trial import Judged, Trial
 from querygrowth.tables.code_constants import constants_of
 
-# How many rows a table gets; Hypothesis tries the first ones first. An empty table makes most
-# results empty, so that it must be in few databases only.
-_SMALL = st.sampled_from((0, 1, 2, 3, 4))
-_LARGER = st.sampled_from((4, 5, 6, 7))
-_SHARES = st.sampled_from((_SMALL, _LARGER, _LARGER, _LARGER))
+# How many rows a table gets. An empty table makes most results empty, so that it must be in few
+# databases only.
+_SMALL, _LARGER = (0, 1, 2, 3, 4), (4, 5, 6, 7)
+_SHARES = (_SMALL, *(_LARGER,) * 7)
+_REPEATED = 0.05
+"""The share of rows that repeat the choices of an earlier row of their table."""
 _MOST_WITNESS_TRIES, _WITNESSES = 80, 5
+
+
+class _FoundError(BaseException):
+    """Ends the search. Hypothesis would try to repeat and to shrink an `Exception`."""
 
 
 @dataclass
@@ -97,6 +104,8 @@ class DatabaseSearch:
         self.witnesses = found
 
     def _draw_databases(self) -> None:
+        numbers = count()
+
         @settings(
             max_examples=self.databases,
             phases=(Phase.generate,),
@@ -109,29 +118,34 @@ class DatabaseSearch:
         def judge(data: st.DataObject) -> None:
             # Nothing is raised for a difference: Hypothesis would shrink its own choices, of which
             # it knows less than `shrink` knows of rows.
-            self._judge_one(data.draw)
+            self._judge_one(data.draw, next(numbers))
+            if self.failing is not None:
+                raise _FoundError
 
-        judge()
+        with suppress(_FoundError):
+            judge()
         if self.failing is None and self.suspect is not None:
             [*_, suspected] = self.suspect
             if suspected.difference and not self.trial.known.is_free(suspected.difference.path):
                 self.failing = self.suspect
 
-    def _judge_one(self, draw: Drawer) -> None:
-        # All is drawn first, so that what Hypothesis sees does not depend on the database.
-        share = draw(_SHARES)
+    def _judge_one(self, draw: Drawer, number: int) -> None:
+        # Hypothesis draws arguments only: its choices depend on the modules that are loaded. It
+        # stops when it has drawn all there is, so it draws a number too.
+        draw(SEEDS)
+        random = Random(number)  # noqa: S311 - not for secrets
+        share = random.choice(_SHARES) if number else (0,)
         # Children are more than their parents, so that many parents have several.
-        more = 0 if share is _SMALL else 2
+        more = 2 if share is _LARGER else 0
         depth = self.schema.depth
         lowest = max(depth[table] for table in self.schema.drawn)
         sizes = [
-            draw(share) + more * min(depth[table] - (lowest > 0), 3) for table in self.schema.drawn
+            random.choice(share) + more * min(depth[table] - (lowest > 0), 3)
+            for table in self.schema.drawn
         ]
-        seeds = [[draw(SEEDS) for _ in range(size)] for size in sizes]
-        seed = draw(SEEDS)
+        seeds = [_seeds(random, size) for size in sizes]
+        seed = random.getrandbits(32)
         drawn = {name: draws(draw) for name, draws in self.draws.items()}
-        if self.failing is not None:
-            return
         with self.trial.database.inserting() as insert:
             maker = self._maker(seed, insert)
             for table, each in zip(self.schema.drawn, seeds, strict=True):
@@ -177,3 +191,12 @@ class DatabaseSearch:
     ) -> RowMaker:
         random = Random(seed)  # noqa: S311 - not for secrets
         return RowMaker(self.schema, self.constants, random, even, insert, witnesses=self.witnesses)
+
+
+def _seeds(random: Random, size: int) -> list[int]:
+    """Return a seed for each row of a table."""
+    seeds: list[int] = []
+    for _ in range(size):
+        repeats = seeds and random.random() < _REPEATED
+        seeds.append(random.choice(seeds) if repeats else random.getrandbits(32))
+    return seeds

@@ -28,7 +28,7 @@ GOOD_SETTINGS = {
     },
     "sinks": {"s": {"plugin": "json", "options": {"path": "out/audit.jsonl"}}},
 }
-EXAMPLES = settings().max_examples if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 200
+EXAMPLES = settings().max_examples if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 100
 FUZZED = "given/fuzzed"
 EXPORTS = ("run.jsonl", "unsigned.jsonl", "run")
 """The exports that a command may be given."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sample_run import EXPORTED_AT, KEY, SampleRun, record_sample_run
+from shared_recordings import put_recording
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
 from elspeth.core.landscape.attestation import (
@@ -112,9 +113,13 @@ def reasons(attested: AttestationResult) -> list[AttestationReason]:
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[LandscapeDB]:
     with LandscapeDB(f"sqlite:///{tmp_path / 'audit.db'}") as db:
-        for run_id in ("run-1", "run-2"):
-            record_sample_run(LandscapeRecorder(db), run_id)
+        put_recording(db, record_two_runs)
         yield db
+
+
+def record_two_runs(recorder: LandscapeRecorder) -> None:
+    for run_id in ("run-1", "run-2"):
+        record_sample_run(recorder, run_id)
 
 
 @pytest.fixture(params=["run.jsonl", "run"])

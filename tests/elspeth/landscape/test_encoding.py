@@ -10,6 +10,7 @@ import pytest
 import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from profiles import fewer_examples
 from sqlalchemy import Float
 
 from elspeth.core.landscape.export.encoding import (
@@ -150,7 +151,7 @@ def test_every_unicode_scalar_value_is_written_as_rfc8785_does() -> None:
 
 
 @pytest.mark.parametrize("record_type", RECORD_TYPES, ids=lambda each: each.name)
-@UNTIMED
+@fewer_examples(1 / 5)
 @given(values=st.data())
 def test_any_record_is_written_as_rfc8785_does(
     record_type: RecordType, values: st.DataObject

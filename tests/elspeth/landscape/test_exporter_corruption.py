@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sample_run import BOTH, KEY, Exporter, Record, SampleRun, fixed_clock, record_sample_run
+from shared_recordings import put_recording
 from sqlalchemy import text
 
 from elspeth.contracts import (
@@ -338,7 +339,7 @@ class TestPostgreSQL:
     )
     def test_both_exporters_refuse(self, postgres_url: str, corruption: Corruption) -> None:
         with LandscapeDB(postgres_url) as db:
-            record_sample_run(LandscapeRecorder(db))
+            put_recording(db, record_sample_run)
             self.plant(db, corruption)
             candidate, control = (refusal(built(db, KEY, clock=fixed_clock)) for built in BOTH)
         assert candidate.error.problem == corruption.problem

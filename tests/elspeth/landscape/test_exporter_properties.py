@@ -26,7 +26,7 @@ PORTABLE = [each.name for each in FEATURES.values() if each.portable and not eac
 EXPORTABLE = [each.name for each in FEATURES.values() if not each.corrupt]
 CORRUPT = [each.name for each in FEATURES.values() if each.corrupt]
 
-ON_SQLITE = fewer_examples(1 / 5)
+ON_SQLITE = fewer_examples(1 / 10)
 ON_POSTGRESQL = settings(
     fewer_examples(1 / 16), suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -52,7 +52,7 @@ def test_records_and_costs_on_sqlite(exercise: Callable[[RunSpec], None], spec: 
 def test_records_and_costs_with_each_feature(
     exercise: Callable[[RunSpec], None], feature: str
 ) -> None:
-    @fewer_examples(1 / 100)
+    @fewer_examples(1 / 150)
     @given(spec=run_specs(required=[feature]))
     def as_promised(spec: RunSpec) -> None:
         exercise(spec)

@@ -1,5 +1,6 @@
 """Tests of orphans and of values that the driver cannot decode: both are refused by name."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -35,14 +36,20 @@ CHILDREN = {
 }
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """An SQLite file with the sample run and another of the same kind."""
-    path = tmp_path / "audit.db"
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with the sample run and another of the same kind, for tests to copy."""
+    path = tmp_path_factory.mktemp("recorded") / "audit.db"
     with LandscapeDB(f"sqlite:///{path}") as db:
         for run_id in ("run-1", "other"):
             record_sample_run(LandscapeRecorder(db), run_id)
     return path
+
+
+@pytest.fixture
+def file(two_runs: Path, tmp_path: Path) -> Path:
+    """A copy of `two_runs`."""
+    return Path(shutil.copy(two_runs, tmp_path))
 
 
 def orphan_one(file: Path, child: str, at: str) -> str:

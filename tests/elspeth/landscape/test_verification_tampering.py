@@ -118,7 +118,14 @@ class TestBytes:
     what reading it or its signature finds, a verification of the whole file finds.
     """
 
-    @pytest.mark.parametrize("bit", range(8))
+    # The lowest bit changes digits, the sixth the case of a letter; the highest breaks UTF-8.
+    @pytest.mark.parametrize(
+        "bit",
+        [
+            bit if bit in (0, 5, 7) else pytest.param(bit, marks=pytest.mark.nightly)
+            for bit in range(8)
+        ],
+    )
     def test_every_flipped_bit_is_found(self, bit: int, lines: list[bytes]) -> None:
         flips = partial(flipped_bits, bit=bit)
         all_rejected(f"bits {bit} flipped", rejected_alone(lines, flips))
