@@ -7,6 +7,7 @@ from harness.checks.reference_runs import ReferenceRuns
 from harness.checks.script_runs import (
     FILES,
     OTHER_RUN,
+    SEEN,
     UNKNOWN_RUN,
     ScriptRuns,
     build,
@@ -25,6 +26,7 @@ from harness.compare.call_outcomes import (
     CallScript,
     first_difference_in_calls,
 )
+from harness.compare.difference import Kind
 from harness.exporters.measured import Measured
 from querygrowth.verdict import Verdict, judge
 
@@ -283,6 +285,7 @@ _TIMES = (
     ("with the offset of India", "2026-03-04T05:06:07.000008+05:30"),
     ("with an offset to the west", "2026-03-04T23:06:07-09:00"),
 )
+_CLOCK_SET = ("2026-03-04T05:06:07.000009+00:00", "2026-03-04T06:07:08.000010+00:00")
 KEY_SCRIPTS = tuple(
     CallScript(
         f"a key {name}",
@@ -368,11 +371,44 @@ def judge_calls(
             found = first_difference_in_calls(control, performance)
             if found is not None:
                 return _verdict(candidate, CHANGE_SCRIPT, found)
+        early = _early_clock(candidate, script_runs)
+        if early is not None:
+            return early
     return judge(
         candidate.name,
         True,
         expected=_EXPECTED,
         seen=f"the same records and files in {len(scripts)} sequences of calls",
+    )
+
+
+_EARLY_CLOCK = CallScript(
+    "a clock that is set while an export is read",
+    (
+        *(build(), clock(_CLOCK_SET[0]), start("first", sign=True), read("first", 1)),
+        *({"step": "fail"}, clock(_CLOCK_SET[1]), read("first"), SEEN),
+    ),
+    "the clock is asked when everything was read: an export is not older than its records",
+)
+
+
+def _early_clock(candidate: Measured, script_runs: ScriptRuns) -> Verdict | None:
+    """Return the failure of an exporter that asks the clock before its last query; or None."""
+    with script_runs.performed(candidate, _EARLY_CLOCK) as performance:
+        *_, read_on, seen = performance.outcomes
+        *_, last = performance.records(len(performance.outcomes) - 2) or ({},)
+    # One that reads everything at the call, or at the first record, asks the clock after it.
+    later = [each["table"] for each in seen.get("queries", ()) if each["table"]]
+    if read_on["error"] or not later or last.get("exported_at") != _CLOCK_SET[0]:
+        return None
+    return judge(
+        candidate.name,
+        False,
+        expected=_EXPECTED,
+        seen=f"exported_at is older than what was read after it: {_EARLY_CLOCK.name}",
+        evidence=(f"{len(later)} queries followed, about {', '.join(dict.fromkeys(later))}",),
+        next_step=_EARLY_CLOCK.next_step,
+        kind=Kind.FIELD.value,
     )
 
 
