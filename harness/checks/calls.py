@@ -62,7 +62,6 @@ FORM_SCRIPTS = (
         (
             *(build(), export(sign=True, consume="change"), export(sign=True)),
             *(build(), export(consume="change"), export()),
-            *(build(), export(sign=True, consume="empty"), export(consume="empty"), export()),
         ),
         "what is read from a record after it was yielded, and records that are yielded again",
     ),
