@@ -60,10 +60,10 @@ FORM_SCRIPTS = (
     CallScript(
         "records changed by the consumer",
         (
-            *(build(), export(sign=True, consume="change"), export(sign=True)),
-            *(build(), export(consume="change"), export()),
+            *(build(), export(sign=True, consume="change")),
+            *(build(), export(consume="change")),
         ),
-        "what is read from a record after it was yielded, and records that are yielded again",
+        "what is read from a record after it was yielded",
     ),
     CallScript("records grouped by type", (build(), group(), build(), group(sign=True)), _FORMS),
     CallScript(
@@ -244,6 +244,14 @@ SEQUENCE_SCRIPTS = (
             FILES,
         ),
         "how files are written and replaced, and what one file leaves to the next",
+    ),
+    CallScript(
+        "an export after the consumer has changed the records of another",
+        (
+            *(build(), export(sign=True, consume="change"), export(sign=True)),
+            *(build(), export(consume="change"), export(), group()),
+        ),
+        "records that are kept and yielded again",
     ),
 )
 """Several calls on one object, or on two."""
