@@ -91,8 +91,8 @@ def _run_specs(
     chances = list(zip(offered, draw(_bytes(len(offered))), strict=True))
     fitting = [
         each
-        # Of features that hide each other, the one with the greatest byte wins.
-        for each, byte in sorted(chances, key=lambda chosen: -chosen[1])
+        # Of features that hide each other, the one with the least byte wins.
+        for each, byte in sorted(chances, key=lambda chosen: chosen[1])
         if byte + chance > 255 and _fits(each, values) and not each.alone
     ]
     # A feature that allows no other is rare, or it would displace the others in many specs.
