@@ -3,10 +3,12 @@
 A script is a list of calls on exporters. The candidate has to give what the control gives in it.
 """
 
+from harness.checks.key_scripts import CLOCK_SCRIPTS, KEY_SCRIPTS
 from harness.checks.reference_runs import ReferenceRuns
 from harness.checks.script_runs import (
     FILES,
     OTHER_RUN,
+    SEEN,
     UNKNOWN_RUN,
     ScriptRuns,
     build,
@@ -25,6 +27,7 @@ from harness.compare.call_outcomes import (
     CallScript,
     first_difference_in_calls,
 )
+from harness.compare.difference import Kind
 from harness.exporters.measured import Measured
 from querygrowth.verdict import Verdict, judge
 
@@ -58,11 +61,10 @@ FORM_SCRIPTS = (
     CallScript(
         "records changed by the consumer",
         (
-            *(build(), export(sign=True, consume="change"), export(sign=True)),
-            *(build(), export(consume="change"), export()),
-            *(build(), export(sign=True, consume="empty"), export(consume="empty"), export()),
+            *(build(), export(sign=True, consume="change")),
+            *(build(), export(consume="change")),
         ),
-        "what is read from a record after it was yielded, and records that are yielded again",
+        "what is read from a record after it was yielded",
     ),
     CallScript("records grouped by type", (build(), group(), build(), group(sign=True)), _FORMS),
     CallScript(
@@ -244,71 +246,18 @@ SEQUENCE_SCRIPTS = (
         ),
         "how files are written and replaced, and what one file leaves to the next",
     ),
+    CallScript(
+        "an export after the consumer has changed the records of another",
+        (
+            *(build(), export(sign=True, consume="change"), export(sign=True)),
+            *(build(), export(consume="change"), export(), group()),
+        ),
+        "records that are kept and yielded again",
+    ),
 )
 """Several calls on one object, or on two."""
 
-# An HMAC of SHA-256 hashes a key that is longer than its block of 64 bytes, and fills up a shorter
-# one with NULs. A NUL at the end of a short key therefore changes nothing, one at the end of a long
-# key does.
-_KEYS = (
-    ("with blanks at its ends", b" \t a key between blanks, as a file with a line end has \r\n"),
-    ("of 63 bytes", bytes(range(65, 128))),
-    ("of 64 bytes", bytes(range(64, 128))),
-    ("of 65 bytes", bytes(range(63, 128))),
-    ("of 4,080 bytes", bytes(range(1, 256)) * 16),
-    ("with a NUL at its start and inside", b"\0a key\0around a NUL, and more of it"),
-    ("longer than a block, with a NUL at its end", b"k" * 70 + b"\0"),
-    ("that is not UTF-8", b"\xff\xfe\x80 no text in any sense \xc3\x28"),
-    (
-        "in UTF-8, not normalised",
-        "Schlu\u0308ssel, cl\u00e9, \u212b, \U0001f511, 32 bytes".encode(),
-    ),
-    ("with capital letters", b"A Key With Capitals, Which Somebody Lowers"),
-    ("of hexadecimal digits", b"00ff" * 16),
-    ("of base64", b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
-    ("with escapes that nobody reads", rb"\n and \x41 and \u00e9 and \\, twenty and more"),
-    ("of one byte", b"k"),
-    # The reference: only None counts as missing.
-    ("of no byte", b""),
-)
-_TIMES = (
-    ("on a whole second", "2026-03-04T05:06:07+00:00"),
-    ("at midnight", "2026-03-04T00:00:00+00:00"),
-    ("one microsecond past a second", "2026-03-04T05:06:07.000001+00:00"),
-    ("on a tenth of a second", "2026-03-04T05:06:07.100000+00:00"),
-    ("at the last microsecond of a year", "2026-12-31T23:59:59.999999+00:00"),
-    ("at the first second of a year", "2027-01-01T00:00:00+00:00"),
-    ("on a leap day", "2028-02-29T12:00:00.000010+00:00"),
-    ("in the year 9999", "9999-12-31T23:59:59+00:00"),
-    ("with the offset of India", "2026-03-04T05:06:07.000008+05:30"),
-    ("with an offset to the west", "2026-03-04T23:06:07-09:00"),
-)
-KEY_SCRIPTS = tuple(
-    CallScript(
-        f"a key {name}",
-        (build(key=key.hex()), export(OTHER_RUN, sign=True)),
-        "the key goes to the HMAC as it is",
-    )
-    for name, key in _KEYS
-)
-"""Keys that any bytes may make."""
-_CLOCK = "exported_at is isoformat() of the clock's time, asked once more for every export"
-CLOCK_SCRIPTS = (
-    *(
-        CallScript(f"a clock {name}", (build(), clock(time), export(OTHER_RUN, sign=True)), _CLOCK)
-        for name, time in _TIMES
-    ),
-    CallScript(
-        "a clock that moves on with every reading",
-        (
-            *(build(), clock("2026-03-04T05:06:07+00:00", tick=1.0)),
-            *(export(OTHER_RUN), export(OTHER_RUN, sign=True), export(sign=True)),
-        ),
-        _CLOCK,
-    ),
-)
-"""Times of the manifest."""
-
+_CLOCK_SET = ("2026-03-04T05:06:07.000009+00:00", "2026-03-04T06:07:08.000010+00:00")
 JOBS_SCRIPTS = (
     CallScript(
         "a file by two jobs",
@@ -368,11 +317,44 @@ def judge_calls(
             found = first_difference_in_calls(control, performance)
             if found is not None:
                 return _verdict(candidate, CHANGE_SCRIPT, found)
+        early = _early_clock(candidate, script_runs)
+        if early is not None:
+            return early
     return judge(
         candidate.name,
         True,
         expected=_EXPECTED,
         seen=f"the same records and files in {len(scripts)} sequences of calls",
+    )
+
+
+_EARLY_CLOCK = CallScript(
+    "a clock that is set while an export is read",
+    (
+        *(build(), clock(_CLOCK_SET[0]), start("first", sign=True), read("first", 1)),
+        *({"step": "fail"}, clock(_CLOCK_SET[1]), read("first"), SEEN),
+    ),
+    "the clock is asked when everything was read: an export is not older than its records",
+)
+
+
+def _early_clock(candidate: Measured, script_runs: ScriptRuns) -> Verdict | None:
+    """Return the failure of an exporter that asks the clock before its last query; or None."""
+    with script_runs.performed(candidate, _EARLY_CLOCK) as performance:
+        *_, read_on, seen = performance.outcomes
+        *_, last = performance.records(len(performance.outcomes) - 2) or ({},)
+    # One that reads everything at the call, or at the first record, asks the clock after it.
+    later = [each["table"] for each in seen.get("queries", ()) if each["table"]]
+    if read_on["error"] or not later or last.get("exported_at") != _CLOCK_SET[0]:
+        return None
+    return judge(
+        candidate.name,
+        False,
+        expected=_EXPECTED,
+        seen=f"exported_at is older than what was read after it: {_EARLY_CLOCK.name}",
+        evidence=(f"{len(later)} queries followed, about {', '.join(dict.fromkeys(later))}",),
+        next_step=_EARLY_CLOCK.next_step,
+        kind=Kind.FIELD.value,
     )
 
 

@@ -6,7 +6,6 @@ docs/generated-runs.md.
 """
 
 import re
-import tempfile
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.schema import EXPORTED_TABLES
 from harness.checks.cases import plan_cases, record_cases, tie_cases
 from harness.generate.features.contents import LONGEST_CUT
+from harness.temporary_folder import temporary_folder
 
 _BEGIN, _END = "<!-- column kinds -->\n", "<!-- end of column kinds -->\n"
 
@@ -191,9 +191,9 @@ class StoredValues:
         found = cls()
         cases = (*record_cases("sqlite"), *plan_cases("sqlite"), *tie_cases())
         stored = {case.stored: case for case in cases if not case.corruption}
-        with tempfile.TemporaryDirectory(prefix="harness-") as directory:
+        with temporary_folder() as directory:
             for number, case in enumerate(stored.values()):
-                with LandscapeDB(f"sqlite:///{Path(directory) / str(number)}.db") as db:
+                with LandscapeDB(f"sqlite:///{directory / str(number)}.db") as db:
                     case.store(db)
                     found.add(db)
         return found

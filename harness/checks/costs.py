@@ -72,6 +72,7 @@ _LARGE_WORK_SCALES = (100, 400, 1_600)
 
 # The rows, nodes, edges, batches and artifacts of the other runs. The other tables follow the rows.
 _OTHER_RUNS = (10, 100, 1000)
+_INTERLEAVED = frozenset(("interleaved_ids", "times_of_every_kind", "integers_of_every_kind"))
 # One small run beside so many entities of the large one.
 _ENTITIES_PER_SMALL_RUN = 16
 
@@ -245,8 +246,11 @@ def _spec_of(axis: str, size: int, largest: int) -> RunSpec:
 def _beside_other_runs(
     candidate: Measured, runs: CostRuns, work: Sequence[str], directory: Path
 ) -> Mapping[int, Activity]:
-    """Return the activities for the same run beside more and larger runs, in every table."""
-    run = replace(_BASE, rows=10)
+    """Return the activities for the same run beside more and larger runs, in every table.
+
+    Ids, times and integers of the other runs lie between those of the run.
+    """
+    run = everything(10, run_id=_BASE.run_id, features=_INTERLEAVED)
     others = {
         size: (
             RunSpec(
@@ -255,7 +259,7 @@ def _beside_other_runs(
                 neighbours=size // _ENTITIES_PER_SMALL_RUN,
                 neighbour_rows=1,
             ),
-            everything(size, run_id="other"),
+            everything(size, run_id="other", features=_INTERLEAVED),
         )
         for size in _OTHER_RUNS
     }

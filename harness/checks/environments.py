@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
@@ -26,6 +25,7 @@ from harness.exporters.observation import ExportTask
 from harness.exporters.probe.exports import RECORDS
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
+from harness.temporary_folder import temporary_folder
 from querygrowth.verdict import Outcome, Verdict, judge
 
 
@@ -123,10 +123,10 @@ def judge_across_backends(
         run_id: The run.
     """
     # Unsigned, because a signature covers timestamps with their offsets.
-    with TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True) as temporary:
+    with temporary_folder() as temporary:
         sides = []
         for db in (sqlite, postgresql):
-            directory = Path(temporary, db.engine.dialect.name)
+            directory = temporary / db.engine.dialect.name
             directory.mkdir()
             task = ExportTask(db, run_id, None, fixed_clock, directory)
             _raise_error(subject, subject.export_records(task))

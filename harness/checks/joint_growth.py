@@ -40,6 +40,10 @@ _TOGETHER: Mapping[str, tuple[Sequence[int], Callable[[int], RunSpec]]] = Mappin
             _SIZES,
             lambda n: replace(_ONE_OF_EACH, forks=n, expansions=n, joins=n, retries=1),
         ),
+        "generations of tokens": (
+            _SIZES,
+            lambda n: replace(_ONE_OF_EACH, forks=n, features=frozenset(("lineage_in_a_chain",))),
+        ),
         "all children of a token": (
             _SIZES,
             lambda n: replace(
@@ -98,8 +102,8 @@ _TOGETHER: Mapping[str, tuple[Sequence[int], Callable[[int], RunSpec]]] = Mappin
 # and those without it do as well.
 _KIND_SIZES = (8, 24)
 # The first ids of `short_ids` are the same in all runs, and a database takes an id once. Integers
-# that descend change the order of entities only.
-_NOT_KINDS = frozenset(("short_ids", "descending_integers"))
+# that descend change the order of entities only, and generations of tokens grow above.
+_NOT_KINDS = frozenset(("short_ids", "descending_integers", "lineage_in_a_chain"))
 
 
 @cache

@@ -23,7 +23,7 @@ from querygrowth.verdict import Outcome, Verdict
 OnStep = Callable[[str], None]
 """Called with the name of a step before it starts."""
 
-# The default is what fits in 20 CPU seconds, and --quick what fits in 3. Measured for the batched
+# The default is what fits in 25 CPU seconds, and --quick what fits in 3. Measured for the batched
 # exporter on one core at 3 GHz: search 2.1 s, process 2.6 s.
 _LEAST_DEPTH: Mapping[Check, Depth] = MappingProxyType(
     {

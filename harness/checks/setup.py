@@ -1,6 +1,5 @@
 """The environment of checks: reference runs on every backend, the control, and a folder."""
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from types import MappingProxyType
 from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, sqlite_files
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.subject import CONTROL, load_subject
+from harness.temporary_folder import temporary_folder
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,7 @@ def prepare_checks(
     """
     control = InThisProcess(load_subject(CONTROL))
     with ExitStack() as stack:
-        directory = Path(
-            stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
-            )
-        )
+        directory = stack.enter_context(temporary_folder())
         sources = {"sqlite": sqlite_files(directory)}
         if postgresql:
             sources["postgresql"] = postgresql_databases(postgresql, options=options)

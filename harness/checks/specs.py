@@ -132,6 +132,7 @@ ORDERED = (
                 "times_of_every_kind",
                 "twin_ids",
                 "shuffled_insertion",
+                "texts_like_other_types",
             )
         ),
     ),
@@ -201,7 +202,7 @@ _CONTENTS = (
         members=3,
         artifacts=6,
         neighbours=1,
-        features=frozenset(("short_ids", "references_to_all_entities")),
+        features=frozenset(("short_ids", "references_to_all_entities", "texts_like_other_types")),
     ),
 )
 

@@ -1,6 +1,5 @@
 """`harness baseline`: exact counts against the accepted ones; --update accepts the new ones."""
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +30,7 @@ from harness.cli.candidate import (
 from harness.cli.console import output_console
 from harness.exporters.measured import ExportFailedError
 from harness.report.text import render_judgements
+from harness.temporary_folder import temporary_folder
 from querygrowth.reports import visible_verdict
 from querygrowth.verdict import exit_code, overall_outcome
 
@@ -80,9 +80,9 @@ def baseline(
     try:
         with (
             chosen.measured() as exporter,
-            tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True) as directory,
+            temporary_folder() as directory,
         ):
-            found = count_costs(exporter, Path(directory))
+            found = count_costs(exporter, directory)
     except ExportFailedError as error:
         output_console().print(render_judgements([Judgement(Topic.BASELINE, error.verdict)]))
         output_console().print(Text(f"\n{visible_verdict(error.verdict)}"))

@@ -1,6 +1,5 @@
 """`harness bench`: measure both exporters on generated runs, and judge the candidate."""
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +40,7 @@ from harness.exporters.measured import measured
 from harness.exporters.subject import CONTROL, ImportFailedError
 from harness.generate.spec import RunSpec
 from harness.report import write_reports
+from harness.temporary_folder import temporary_folder
 from querygrowth.verdict import exit_code
 
 EXAMPLES = (
@@ -105,15 +105,13 @@ def bench(
         sources=chosen.sources,
     )
     with (
-        tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True) as directory,
+        temporary_folder() as directory,
         steps_bar(experiment.steps) as on_step,
     ):
-        results = run_experiment(experiment, Path(directory), on_step)
+        results = run_experiment(experiment, directory, on_step)
         if any(each.topic is Topic.GROWTH for each in results.failures):
             # A growing count says along which axis, and its formula along all of them.
-            results = replace(
-                results, formulas=formulas_of([experiment.candidate], Path(directory))
-            )
+            results = replace(results, formulas=formulas_of([experiment.candidate], directory))
     return _conclude(results, output)
 
 

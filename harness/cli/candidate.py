@@ -1,6 +1,5 @@
 """The exporter on trial, as the options of a command and the saved configuration name it."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -21,6 +20,7 @@ from harness.exporters.observation import ExportTask
 from harness.exporters.probe.exports import definition_of
 from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.exporters.subprocess_probe import START_SECONDS
+from harness.temporary_folder import temporary_folder
 from querygrowth.allowance import Allowance
 from querygrowth.call_sites import CallSite
 
@@ -157,10 +157,11 @@ class Candidate:
         if not isinstance(exporter, InOwnProcess) or not self.is_foreign:
             return
         # Before anything is measured: the database of another environment may need other arguments.
-        with tempfile.TemporaryDirectory(prefix="harness-") as folder:
-            directory = Path(folder)
-            with LandscapeDB(f"sqlite:///{directory / 'open.db'}") as db:
-                exporter.open_database(ExportTask(db, "", None, fixed_clock, directory))
+        with (
+            temporary_folder() as directory,
+            LandscapeDB(f"sqlite:///{directory / 'open.db'}") as db,
+        ):
+            exporter.open_database(ExportTask(db, "", None, fixed_clock, directory))
         described = exporter.process.description
         tell(f"{self.reference} from {described['file']}, Python {described['python']}")
 

@@ -1,6 +1,5 @@
 """`harness check`: run the checks on an exporter, and count what one export costs."""
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -62,6 +61,7 @@ from harness.exporters.subject import CONTROL, ImportFailedError
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.report.text import OUTCOME_STYLES
+from harness.temporary_folder import temporary_folder
 from querygrowth.activity import Activity
 from querygrowth.reports import visible, visible_verdict
 from querygrowth.verdict import Outcome, exit_code, overall_outcome
@@ -346,9 +346,9 @@ def _costs(
     exporters: Mapping[str, Measured], formulas: dict[str, str]
 ) -> dict[str, tuple[str, ...] | str]:
     """Return the cells of every exporter, or the error that its export ended in."""
-    with tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True) as temporary:
+    with temporary_folder() as temporary:
         try:
-            return dict(_costs_together(exporters, Path(temporary), formulas))
+            return dict(_costs_together(exporters, temporary, formulas))
         except ExportFailedError as error:  # The checks have reported it.
             if len(exporters) == 1:
                 return dict.fromkeys(exporters, error.verdict.seen)

@@ -1,7 +1,6 @@
 """`harness compare`: the paired ratio of an exporter's rows/s at two git revisions."""
 
 import sys
-import tempfile
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from harness.cli.console import OutputOption, output_console, print_results, tel
 from harness.cli.packages import REPORT_PACKAGES, require_packages
 from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.report import write_reports
+from harness.temporary_folder import temporary_folder
 from querygrowth.verdict import exit_code
 
 EXAMPLES = (
@@ -65,11 +65,7 @@ def compare(
     require_packages(REPORT_PACKAGES)
     tree = working_tree(Path.cwd())
     with ExitStack() as stack:
-        directory = Path(
-            stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
-            )
-        )
+        directory = stack.enter_context(temporary_folder())
         first = stack.enter_context(checked_out(tree, base, directory / "base"))
         second = tree
         if head is not None:

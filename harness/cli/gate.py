@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,6 +70,7 @@ from harness.gate import Gate, completed, decide, run_gate
 from harness.generate.spec import RunSpec
 from harness.report import write_reports
 from harness.report.text import render_annotations
+from harness.temporary_folder import temporary_folder
 
 EXAMPLES = (
     "harness gate --base origin/main",
@@ -146,6 +146,10 @@ def gate(
     failures.
     """
     require_packages(REPORT_PACKAGES)
+    if docs_url and not docs_url.startswith(("https://", "http://")):
+        raise UsageError(
+            f"--docs-url: {docs_url!r} is no address: it starts with https:// or http://"
+        )
     if saved is not None:
         refuse_options(
             context,
@@ -198,14 +202,14 @@ def gate(
         selftest = _selection(base, nightly=nightly, folder=chosen.src)
         selection = selection_of(parts, quick=quick, every=every or nightly)
         with (
-            tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True) as directory,
-            _race(chosen, base, Path(directory)) as race,
+            temporary_folder() as directory,
+            _race(chosen, base, directory) as race,
         ):
             planned = Gate(
                 experiment, accepted, selftest, selection, race, declared, limits_of(limit)
             )
             with steps_bar(planned.steps) as on_step:
-                results = run_gate(planned, Path(directory), on_step)
+                results = run_gate(planned, directory, on_step)
     return _conclude(results, output, docs_url, nightly=nightly)
 
 

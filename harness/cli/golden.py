@@ -1,6 +1,5 @@
 """`harness golden`: compare both exporters with stored runs and their signed exports."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ from harness.cli.candidate import CandidateOption
 from harness.cli.console import PostgresqlOption, output_console
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Subject, load_subject
 from harness.report.text import OUTCOME_STYLES
+from harness.temporary_folder import temporary_folder
 from querygrowth.verdict import Outcome, Verdict, exit_code, overall_outcome
 
 EXAMPLES = (
@@ -57,7 +57,7 @@ def golden(
     folder = directory or packaged.GOLDEN
     subjects = [load_subject(CONTROL), load_subject(candidate or DEFAULT_CANDIDATE)]
     with ExitStack() as stack:
-        files = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-")))
+        files = stack.enter_context(temporary_folder())
         backends = {"sqlite": stack.enter_context(sqlite_files(files))}
         if postgresql is not None:
             backends["postgresql"] = stack.enter_context(postgresql_databases(postgresql))

@@ -25,7 +25,8 @@ from harness.cli.console import PostgresqlOption, output_console, progress_bar, 
 from harness.cli.options import AllOption, PartOption, QuickOption, refuse_options, selection_of
 from harness.exporters.failure import BrokenRunnerError
 from harness.mutants.report import MutationScore
-from harness.mutants.run import MutantResult, MutantSelection, MutantSelectionError, run_mutants
+from harness.mutants.result_file import MutantResult, MutantSelectionError
+from harness.mutants.run import MutantSelection, run_mutants
 from harness.report.text import OUTCOME_STYLES
 from querygrowth.reports import visible
 from querygrowth.verdict import Outcome, exit_code, overall_outcome

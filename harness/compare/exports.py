@@ -1,6 +1,5 @@
 """Compare two exporters on a stored run: records, files, signatures and errors."""
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from harness.compare.hints import of_signature
 from harness.compare.records import Record, Records, RunLookup, WithoutTime, label, run_lookup
 from harness.exporters.measured import Measured, control_for
 from harness.exporters.subject import Subject
+from harness.temporary_folder import temporary_folder
 from querygrowth.verdict import CRASH, Verdict, judge, require
 
 NO_ERROR = "no error"
@@ -114,11 +114,11 @@ def first_difference(
         candidate: The candidate's records.
         run_of: Finds the run of a record, to recognise records of another run.
     """
-    with tempfile.TemporaryDirectory(prefix="harness-") as directory:
+    with temporary_folder() as directory:
         # Iterators go to temporary files, because classifying a difference reads records again.
         sides = (
-            _rereadable(control, Path(directory, "control")),
-            _rereadable(candidate, Path(directory, "candidate")),
+            _rereadable(control, directory / "control"),
+            _rereadable(candidate, directory / "candidate"),
         )
         mismatch = _first_mismatch(*sides)
         return classify(mismatch, *sides, run_of) if mismatch else None
@@ -153,8 +153,8 @@ def compare_exports(
         SubjectError: The candidate cannot be used as an exporter.
         ExportFailedError: The process of an exporter did not survive the export.
     """
-    with tempfile.TemporaryDirectory(prefix="harness-") as temporary:
-        where = directory or Path(temporary)
+    with temporary_folder() as temporary:
+        where = directory or temporary
         if control is None:
             control = control_for(db, run_id)
 

@@ -91,14 +91,13 @@ def _run_specs(
     chances = list(zip(offered, draw(_bytes(len(offered))), strict=True))
     fitting = [
         each
-        for each, byte in chances
+        # Of features that hide each other, the one with the least byte wins.
+        for each, byte in sorted(chances, key=lambda chosen: chosen[1])
         if byte + chance > 255 and _fits(each, values) and not each.alone
     ]
     # A feature that allows no other is rare, or it would displace the others in many specs.
     alone = [each for each, byte in chances if each.alone and byte > 249 and _fits(each, values)]
-    # Of two features that hide each other, either can win.
-    others = reversed(fitting) if draw(st.booleans()) else fitting
-    features = compatible([*required, *alone, *others])
+    features = compatible([*required, *alone, *fitting])
     return RunSpec(
         **values, lineage_in_turn=in_turn, features=frozenset(each.name for each in features)
     )

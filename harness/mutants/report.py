@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness import packaged
 from harness.mutants import all_mutants
-from harness.mutants.run import MutantResult, MutantSelectionError, read_results
+from harness.mutants.result_file import MutantResult, MutantSelectionError, read_results
 from querygrowth.verdict import Outcome, exit_code
 
 PAGE = packaged.FIXTURES.parent / "docs" / "comparison.md"

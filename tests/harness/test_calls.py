@@ -1,22 +1,26 @@
 """Calls that one export never makes, side effects, and database errors: faults and correct ones."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from profiles import is_nightly
-from sqlalchemy import URL
+from sqlalchemy import URL, text
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
-from harness.checks.calls import JOBS_SCRIPTS, SCRIPTS, judge_calls
+from harness.checks import calls
+from harness.checks.calls import CHANGE_SCRIPT, SCRIPTS, judge_calls
 from harness.checks.check import Check
 from harness.checks.database_errors import Fault, faults_in, judge_database_errors
 from harness.checks.depth import Depth
 from harness.checks.run import run_checks
+from harness.checks.script_runs import ScriptRuns
 from harness.checks.selftest import load_correct_exporters, load_seeded_faults
 from harness.checks.setup import CheckSetup, prepare_checks
 from harness.checks.side_effects import contents, judge_side_effects
-from harness.exporters.measured import as_measured
+from harness.compare.call_outcomes import first_difference_in_calls
+from harness.exporters.measured import Measured, as_measured
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Exporter, Subject, load_subject
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
@@ -31,10 +35,9 @@ DESIGNS = [DEFAULT_CANDIDATE, "harness.fixtures.correct_exporters.in_memory_maps
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.exporter.partition(":")[2])
 def test_a_fault_is_caught_first_by_its_check_and_named(setup: CheckSetup, fault: Any) -> None:
-    depth = Depth.ALL if "Jobs" in fault.exporter else Depth.DEFAULT
     # That no other check comes first is asked in the nightly run.
     checks = NEW_CHECKS if is_nightly() else (fault.check,)
-    found = run_checks(load_subject(fault.exporter), setup, checks=checks, depth=depth)
+    found = run_checks(load_subject(fault.exporter), setup, checks=checks)
     first = next(each for each in found if each.verdict.failed)
     line = str(first.verdict).splitlines()[0]
     assert first.check is fault.check, line
@@ -56,12 +59,6 @@ def test_the_control_passes(setup: CheckSetup) -> None:
     assert judge_calls(subject, runs).passed
     assert judge_side_effects(subject, runs).passed
     assert judge_database_errors(subject, runs, Depth.QUICK).passed
-
-
-def test_several_jobs_give_the_bytes_of_one(setup: CheckSetup) -> None:
-    subject = as_measured(load_subject(CORRECT[0]))
-    verdict = judge_calls(subject, setup.runs["sqlite"], JOBS_SCRIPTS)
-    assert verdict.passed, verdict
 
 
 def test_an_exporter_on_postgresql_passes(postgres_server: URL) -> None:
@@ -146,3 +143,68 @@ def test_a_change_of_the_database_is_seen_and_named(
             connection.exec_driver_sql(statement)
         after = contents(db)
     assert [name for name in before if before[name] != after[name]] == changed
+
+
+class KeepsCopies(LandscapeExporter):
+    """Reads a run once, and gives other dicts in every export."""
+
+    def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
+        kept: dict[str, list[dict[str, Any]]] = self.__dict__.setdefault("_kept", {})
+        if run_id not in kept:
+            kept[run_id] = list(super()._iter_records(run_id))
+        yield from map(dict, kept[run_id])
+
+
+class AsksTheClockFirst(LandscapeExporter):
+    """Asks the clock before it reads."""
+
+    def _signed(self, records: Iterator[dict[str, Any]], run_id: str) -> Iterator[dict[str, Any]]:
+        moment = self._clock()
+        self._clock = lambda: moment
+        yield from super()._signed(records, run_id)
+
+
+class AsksOnce(LandscapeExporter):
+    """Sends two further queries in the first export of an object, and is correct."""
+
+    def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
+        if not self.__dict__.setdefault("_asked", False):
+            self.__dict__["_asked"] = True
+            with self._db.engine.connect() as connection:
+                for _ in range(2):
+                    connection.execute(text("SELECT 1")).all()
+        yield from super()._iter_records(run_id)
+
+
+def subject_of(factory: type) -> Measured:
+    return as_measured(Subject(factory.__name__, factory))
+
+
+def test_a_run_that_grows_between_two_exports_shows_what_an_object_keeps(
+    setup: CheckSetup,
+) -> None:
+    runs = ScriptRuns(setup.runs["sqlite"])
+    expected = runs.control_of_changes(CHANGE_SCRIPT)
+    found = {}
+    for factory in (KeepsCopies, LandscapeExporter):
+        with (
+            runs.fresh_database() as db,
+            runs.performed(subject_of(factory), CHANGE_SCRIPT, databases=(db, db)) as performance,
+        ):
+            found[factory] = first_difference_in_calls(expected, performance)
+    assert found[KeepsCopies] is not None
+    assert found[KeepsCopies].headline.endswith(CHANGE_SCRIPT.name)
+    assert found[LandscapeExporter] is None
+
+
+def test_the_clock_is_asked_after_the_last_query(setup: CheckSetup) -> None:
+    runs = ScriptRuns(setup.runs["sqlite"])
+    early = calls._early_clock(subject_of(AsksTheClockFirst), runs)
+    assert early is not None
+    assert "exported_at is older than what was read after it" in early.seen
+    assert calls._early_clock(subject_of(LandscapeExporter), runs) is None
+
+
+def test_an_error_that_did_not_come_does_not_come_in_the_next_export(setup: CheckSetup) -> None:
+    verdict = judge_database_errors(subject_of(AsksOnce), setup.runs["sqlite"])
+    assert verdict.passed, verdict

@@ -48,7 +48,7 @@ WRITERS = [
 RECORDABLE = sorted(FEATURES.keys() - NOT_RECORDABLE)
 
 ROOMY = RunSpec(
-    rows=10, forks=1, joins=1, states=3, routing_groups=2, nodes=5, edges=3, calls=1, batches=2,
+    rows=10, forks=2, joins=1, states=3, routing_groups=2, nodes=5, edges=3, calls=1, batches=2,
     members=2, batch_retries=1, artifacts=2, neighbours=1,
 )  # fmt: skip
 """A spec without features that has what each feature needs."""

@@ -27,16 +27,11 @@ from harness.exporters.failure import BrokenRunnerError
 from harness.exporters.measured import InOwnProcess
 from harness.exporters.subject import SubjectError
 from harness.exporters.subprocess_probe import ExporterProcess, Probe
-from harness.mutants import all_mutants, run
+from harness.mutants import all_mutants, result_file, run
 from harness.mutants.fork_server import ForkedProcess, ForkServer
 from harness.mutants.likely_checks import LIKELY_CHECKS, likely_first
-from harness.mutants.run import (
-    MutantResult,
-    MutantSelection,
-    MutantSelectionError,
-    read_results,
-    run_mutants,
-)
+from harness.mutants.result_file import MutantResult, MutantSelectionError, read_results
+from harness.mutants.run import MutantSelection, run_mutants
 from querygrowth.verdict import Outcome
 
 MOST_LATE = 1
@@ -70,7 +65,7 @@ def result_of(identifier: str, outcome: Outcome, depth: str = "default") -> Muta
 
 def file_of(path: Path, *results: MutantResult, source: str | None = None) -> Path:
     """Write a file of results."""
-    header = run._Header(source=source or run.source_digest())
+    header = result_file.Header(source=source or result_file.source_digest())
     path.write_text("".join(f"{each.model_dump_json()}\n" for each in (header, *results)))
     return path
 
@@ -134,10 +129,10 @@ def test_a_mutant_is_checked_up_to_its_first_failure_and_only_once(tmp_path: Pat
 def test_a_missed_mutant_goes_through_all_checks_when_they_are_asked_for(tmp_path: Path) -> None:
     missed = result_of(CAUGHT, Outcome.FAILED)
     path = file_of(tmp_path / "results.jsonl", missed)
-    assert set(run._known_results(path, "default")) == {CAUGHT}
-    assert not run._known_results(path, "all")
+    assert set(result_file.known_results(path, "default")) == {CAUGHT}
+    assert not result_file.known_results(path, "all")
     file_of(path, result_of(CAUGHT, Outcome.FAILED, "all"))
-    assert set(run._known_results(path, "all")) == {CAUGHT}
+    assert set(result_file.known_results(path, "all")) == {CAUGHT}
 
 
 def test_the_deeper_checks_run_only_on_what_the_default_missed(
@@ -283,7 +278,7 @@ def test_a_line_that_was_cut_is_run_again(tmp_path: Path) -> None:
     path = file_of(tmp_path / "results.jsonl", result_of(CAUGHT, Outcome.PASSED))
     whole = path.read_text()
     path.write_text(whole + '{"mutant": "batched/dr')
-    assert set(run._known_results(path, "default")) == {CAUGHT}
+    assert set(result_file.known_results(path, "default")) == {CAUGHT}
     assert path.read_text() == whole
 
 

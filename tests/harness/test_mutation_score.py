@@ -14,7 +14,7 @@ from harness.mutants.report import (
     save_score,
     written_page,
 )
-from harness.mutants.run import MutantResult, MutantSelectionError
+from harness.mutants.result_file import MutantResult, MutantSelectionError
 from querygrowth.verdict import Outcome
 
 DAY = date(2026, 1, 2)

@@ -54,6 +54,8 @@ ALTERED = frozenset(
         "short_ids",
         "ids_longer_than_their_columns",
         "texts_longer_than_their_columns",
+        "texts_like_other_types",
+        "lineage_in_a_chain",
         "exported_before",
         "triggers_without_reason",
         "times_of_every_kind",

@@ -145,7 +145,7 @@ class _Performer:
             sign: The argument `sign`; None leaves it out.
             positional: Whether `sign` is passed by its position.
             consume: "one by one"; "list" or "tuple" for all at once before the first is written;
-                "change" or "empty" to change or empty every record after it is written.
+                "change" to change every record after it is written.
             subclass: Whether the run id is passed as an instance of a subclass of str.
             where: "here"; "thread" for another thread; "event loop" for code that a running event
                 loop calls.
@@ -157,7 +157,7 @@ class _Performer:
             if consume in ("list", "tuple"):
                 held = islice(records, MAX_RECORDS + 1)
                 records = list(held) if consume == "list" else tuple(held)
-            self._spool(records, change=_CHANGES.get(consume))
+            self._spool(records, change=consume == "change")
 
         PLACES[where](export)
         return self._spooled()
@@ -352,9 +352,7 @@ class _Performer:
     def _spooled(self) -> Outcome:
         return {"records": self._path.name} if self._path.exists() else {}
 
-    def _spool(
-        self, records: Iterable[Any], *, change: Callable[[dict[str, Any]], None] | None = None
-    ) -> None:
+    def _spool(self, records: Iterable[Any], *, change: bool = False) -> None:
         with self._path.open("w", encoding="ascii") as file:
             for number, record in enumerate(records, start=1):
                 exports.require_record(record, number)
@@ -362,19 +360,8 @@ class _Performer:
                     raise exports.RecordsError(f"more than {MAX_RECORDS:,} records")
                 file.write(exports.encoded(record))
                 if change and isinstance(record, dict):
-                    change(record)
-
-
-def _overwrite(record: dict[str, Any]) -> None:
-    for name in record:
-        record[name] = "changed by the consumer"
-    record["signature"] = record["added by the consumer"] = ""
-
-
-_CHANGES: Mapping[str, Callable[[dict[str, Any]], None]] = {
-    "change": _overwrite,
-    "empty": dict.clear,
-}
+                    # Not its ids: a correct exporter may look up the children of a record by them.
+                    record["added by the consumer"] = record["signature"] = ""
 
 
 STEPS: Mapping[str, Callable[..., Outcome | None]] = {

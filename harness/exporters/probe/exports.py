@@ -235,7 +235,7 @@ def count_records(records: Iterable[Mapping[str, Any]]) -> int:
 
 def encoded(record: Mapping[str, Any]) -> str:
     """Return a record as a line of JSON that keeps the order of keys, and 1 apart from 1.0."""
-    return f"{json.dumps(dict(record), default=_foreign)}\n"
+    return f"{_ENCODER.encode(dict(record))}\n"
 
 
 def error_of(action: Callable[[], object]) -> dict[str, Any] | None:
@@ -291,3 +291,7 @@ def _require_call(
 
 def _foreign(value: object) -> dict[str, str]:
     return {"class": type(value).__qualname__, "repr": repr(value)}
+
+
+# One for all records: `json.dumps` would make an encoder for each.
+_ENCODER = json.JSONEncoder(default=_foreign)

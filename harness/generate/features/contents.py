@@ -190,6 +190,51 @@ def texts_longer_than_their_columns(section: Section, context: EditContext) -> N
     )
 
 
+_LIKE_OTHERS = (
+    "2026-01-31 12:30:00.250000",
+    "2026-01-31T12:30:00+00:00",
+    "2026-01-31",
+    "1769862600.25",
+    "nan",
+    "-Infinity",
+    "0x10",
+    "1_000",
+    "False",
+    '{"a": 1}',
+    "[]",
+    '"quoted"',
+    "RunStatus.COMPLETED",
+    "completed",
+    "0F8FAD5B-D9CB-469F-A165-70867728950E",
+    "AAECAwQ=",
+    "b'bytes'",
+    "%20&amp;\\n\\u0041",
+    "undefined",
+)
+"""Texts that look like a value of another type, or like something that was encoded."""
+
+
+@edits_sections(
+    "SELECT 1 FROM runs WHERE run_id = :run_id AND canonical_version NOT LIKE '%sha2%'",
+    excludes=frozenset(
+        ("hostile_text", "nul_in_text", "texts_of_every_kind", "texts_longer_than_their_columns")
+    ),
+    in_presets=False,
+)
+def texts_like_other_types(section: Section, context: EditContext) -> None:
+    """Texts look like times, numbers, JSON, members of an enum, or encoded values."""
+    change_columns(
+        section,
+        context,
+        _is_free_text_but_label,
+        lambda column, value, number: (
+            None
+            if value is None and column.name == "output_hash"
+            else _LIKE_OTHERS[number % len(_LIKE_OTHERS)][: getattr(column.type, "length", None)]
+        ),
+    )
+
+
 _JSON = ("", "not JSON", " { } ", '{"b":1,"a":[1.0,1e2,"\\u00e9"]}', '{"a":1,"a":2}', "[NaN]")
 _JSON_LISTS = ("[]", " [ ] ", '[{"type": "str", "name": "b"}, {"name": "a"}]', "[1,1.0]")
 """The control refuses a text that is not a list where a node's fields are stored."""

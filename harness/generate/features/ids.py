@@ -49,7 +49,9 @@ _TAG = 8
     "SELECT 1 FROM nodes a JOIN nodes b ON b.run_id = a.run_id WHERE a.run_id = :run_id "
     "AND a.node_id < b.node_id AND lower(a.node_id) = lower(b.node_id)",
     needs={"nodes": 2},
-    excludes=frozenset(("descending_ids", "shuffled_ids", "hostile_ids", "long_ids")),
+    excludes=frozenset(
+        ("descending_ids", "shuffled_ids", "interleaved_ids", "hostile_ids", "long_ids")
+    ),
     in_presets=False,
 )
 def twin_ids(id_: str) -> str:
@@ -65,7 +67,16 @@ def twin_ids(id_: str) -> str:
     # The function length() of SQLite counts the characters before the first NUL.
     "SELECT 1 FROM rows WHERE run_id = :run_id AND length(CAST(row_id AS BLOB)) > 64",
     needs={"rows": 1},
-    excludes=frozenset(("descending_ids", "shuffled_ids", "hostile_ids", "long_ids", "twin_ids")),
+    excludes=frozenset(
+        (
+            "descending_ids",
+            "shuffled_ids",
+            "interleaved_ids",
+            "hostile_ids",
+            "long_ids",
+            "twin_ids",
+        )
+    ),
     portable=False,
     in_presets=False,
 )
@@ -81,6 +92,7 @@ def ids_longer_than_their_columns(id_: str) -> str:
         (
             "descending_ids",
             "shuffled_ids",
+            "interleaved_ids",
             "hostile_ids",
             "long_ids",
             "twin_ids",

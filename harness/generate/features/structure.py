@@ -3,7 +3,9 @@
 # Every third row, every second batch: most edits leave some entities alone, so that a run with a
 # feature also has entities without it.
 
+from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 
 from elspeth.contracts.enums import TriggerType
 from harness.generate.entities import TABLES, Section, StoredNodeState
@@ -134,7 +136,9 @@ def open_batches(section: Section, _: EditContext) -> None:
     "AND trigger_reason IS NULL",
     needs={"batches": 1},
     # They give every batch a reason.
-    excludes=frozenset(("texts_of_every_kind", "texts_longer_than_their_columns")),
+    excludes=frozenset(
+        ("texts_of_every_kind", "texts_longer_than_their_columns", "texts_like_other_types")
+    ),
     in_presets=False,
 )
 def triggers_without_reason(section: Section, _: EditContext) -> None:
@@ -144,6 +148,25 @@ def triggers_without_reason(section: Section, _: EditContext) -> None:
             batch._replace(trigger_type=TriggerType.COUNT.value, trigger_reason=None)
             for batch in section.batches
         ]
+
+
+@edits_sections(
+    "SELECT 1 FROM token_parents a JOIN token_parents b ON b.token_id = a.parent_token_id "
+    "JOIN tokens t ON t.token_id = a.token_id JOIN rows r ON r.row_id = t.row_id "
+    "WHERE r.run_id = :run_id AND t.join_group_id IS NULL",
+    needs={"forks": 2},
+    in_presets=False,
+)
+def lineage_in_a_chain(section: Section, _: EditContext) -> None:
+    """A token that has one parent descends from the token before it, so that lineage is deep."""
+    before = {after.token_id: token.token_id for token, after in pairwise(section.tokens)}
+    parents = Counter(each.token_id for each in section.token_parents)
+    section.token_parents = [
+        each._replace(parent_token_id=before.get(each.token_id, each.parent_token_id))
+        if parents[each.token_id] == 1
+        else each
+        for each in section.token_parents
+    ]
 
 
 # Ties: only the last columns of an order tell such records apart.

@@ -208,10 +208,12 @@ def nan_durations(section: Section, _: EditContext) -> None:
 
 _DIGITS = 19
 """The number of digits at the end of a generated id."""
+_IDS: int = 10**_DIGITS
+"""How many numbers these digits write."""
 
 
 def _renumber(id_: str, number: int) -> str:
-    return f"{id_[:-_DIGITS]}{number % 10**_DIGITS:0{_DIGITS}d}"
+    return f"{id_[:-_DIGITS]}{number % _IDS:0{_DIGITS}d}"
 
 
 @renames_ids(
@@ -233,8 +235,24 @@ def descending_ids(id_: str) -> str:
 )
 def shuffled_ids(id_: str) -> str:
     """Ids sort as if they were random."""
+    return _renumber(id_, _shuffled(int(id_[-_DIGITS:])))
+
+
+def _shuffled(number: int) -> int:
     # A factor without the divisors 2 and 5 permutes the remainders of 10**19: ids stay distinct.
-    return _renumber(id_, int(id_[-_DIGITS:]) * 6180339887498948483)
+    return number * 6180339887498948483 % _IDS
+
+
+@renames_ids(
+    "SELECT 1 FROM rows WHERE run_id = :run_id AND substr(row_id, 24, 1) = '-'",
+    needs={"rows": 1},
+    excludes=frozenset(("descending_ids", "shuffled_ids", "hostile_ids")),
+    in_presets=False,
+)
+def interleaved_ids(id_: str) -> str:
+    """Ids sort as if they were random, and those of other runs lie between them."""
+    shuffled = _shuffled(int(id_[-_DIGITS:]))
+    return f"{id_[:4]}{shuffled:0{_DIGITS}d}{id_[3:-_DIGITS].removesuffix('-')}"
 
 
 _ID_STARTS = ("Node_", "node-", "n", "N", "'\"", "\ue000", "\U00010000", "\u202e", "%s", "\u00e9")
