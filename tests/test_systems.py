@@ -55,7 +55,7 @@ def test_no_source_reads_proc_without_asking() -> None:
         "harness/bench/postgresql.py",
         # Each catches the OSError: the answer is then "unknown".
         "src/elspeth/core/landscape/sqlite_files.py",
-        "src/querygrowth/other_connections.py",
+        "src/querygrowth/counting/other_connections.py",
     }
 
 

@@ -20,10 +20,10 @@ from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask, Observation
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
+from querygrowth.counting.work import BRANCHES, VM_STEPS
+from querygrowth.growth.trend import trend
 from querygrowth.reports import visible
-from querygrowth.trend import trend
 from querygrowth.verdict import Outcome, Verdict, judge
-from querygrowth.work import BRANCHES, VM_STEPS
 
 DEFAULT_BASELINE = packaged.BASELINE
 BASELINE_FORMAT = 1

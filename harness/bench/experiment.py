@@ -26,11 +26,11 @@ from harness.exporters.measured import ExportFailedError, Measured
 from harness.exporters.observation import ExportTask, Observation
 from harness.generate.generator import GeneratedRun, generate_run
 from harness.generate.spec import MAX_COUNT, ROWS_TO_TAKE_TURNS, RunSpec
-from querygrowth.allowance import Allowance
-from querygrowth.call_sites import CallSite
-from querygrowth.contract import QueryContract
-from querygrowth.growth_report import GrowthReport
-from querygrowth.growth_verdicts import judge_growth
+from querygrowth.contracts.allowance import Allowance
+from querygrowth.contracts.contract import QueryContract
+from querygrowth.growth.report import GrowthReport
+from querygrowth.growth.verdicts import judge_growth
+from querygrowth.places.call_sites import CallSite
 from querygrowth.reports import site_within, with_relative_site
 from querygrowth.verdict import Outcome, Verdict, judge
 

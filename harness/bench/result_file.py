@@ -19,8 +19,8 @@ from harness.bench.measurements import SizeResult
 from harness.bench.result_schema import FORMAT, Count, Positive, Ratio, SavedResults
 from harness.bench.results import Results, ResultsError
 from harness.bench.targets import METRICS, nearest_word
+from querygrowth.counting.work import VM_STEPS
 from querygrowth.reports import visible
-from querygrowth.work import VM_STEPS
 
 HISTORY_FORMAT = 2
 """The version of a line of history.jsonl."""

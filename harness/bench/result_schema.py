@@ -25,8 +25,8 @@ from harness.compare.capture import Refusal
 from harness.compare.difference import Difference, Kind
 from harness.compare.exports import Comparison
 from harness.exporters.observation import MemoryUse, Observation, WrittenFile
-from querygrowth.activity import Activity, ShapeActivity
-from querygrowth.call_sites import CallSite
+from querygrowth.counting.activity import Activity, ShapeActivity
+from querygrowth.places.call_sites import CallSite
 from querygrowth.verdict import Outcome, Verdict
 
 FORMAT = 3

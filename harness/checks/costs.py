@@ -20,12 +20,12 @@ from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask
 from harness.generate.spec import RunSpec
 from harness.generate.strategies import run_specs
-from querygrowth.activity import Activity
-from querygrowth.growth_report import GrowthReport
-from querygrowth.growth_verdicts import judge_growth
+from querygrowth.counting.activity import Activity
+from querygrowth.counting.work import BRANCHES, VM_STEPS
+from querygrowth.growth.report import GrowthReport
+from querygrowth.growth.verdicts import judge_growth
 from querygrowth.search import find_blow_up
 from querygrowth.verdict import Verdict, judge
-from querygrowth.work import BRANCHES, VM_STEPS
 
 # SQLITE_MAX_VARIABLE_NUMBER, unless SQLite was built to take more.
 VARIABLES = 32_766

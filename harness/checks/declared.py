@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from elspeth.core.landscape.schema import metadata
-from querygrowth.allowance import Allowance
-from querygrowth.contract import QueryContract
+from querygrowth.contracts.allowance import Allowance
+from querygrowth.contracts.contract import QueryContract
 
 
 @dataclass(frozen=True)

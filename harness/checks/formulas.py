@@ -11,7 +11,7 @@ from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
-from querygrowth.formula import Attribution, CountedRun, attribute
+from querygrowth.growth.formula import Attribution, CountedRun, attribute
 
 # More than there are cardinalities, so that a cost that is not linear shows as inexact.
 _FORMULA_RUNS = 16

@@ -28,10 +28,10 @@ from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask, Observation
 from harness.exporters.probe import exports
 from harness.generate.spec import RunSpec
-from querygrowth.activity import Activity
-from querygrowth.contract import QueryContract
-from querygrowth.growth_report import GrowthReport
-from querygrowth.growth_verdicts import judge_growth
+from querygrowth.contracts.contract import QueryContract
+from querygrowth.counting.activity import Activity
+from querygrowth.growth.report import GrowthReport
+from querygrowth.growth.verdicts import judge_growth
 from querygrowth.verdict import GROWTH, Verdict, judge
 
 # Ids in shuffled order, so that the order of ids is not that of the export. Ties at the end of any

@@ -28,7 +28,7 @@ from harness.compare.exports import SIGNING_KEY, Comparison, compare_captures, f
 from harness.compare.records import run_lookup
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.subject import Subject
-from querygrowth import other_connections
+from querygrowth.counting import other_connections
 
 _CONNECT_SECONDS = "10"
 

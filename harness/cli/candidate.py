@@ -21,8 +21,8 @@ from harness.exporters.probe.exports import definition_of
 from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.exporters.subprocess_probe import START_SECONDS
 from harness.temporary_folder import temporary_folder
-from querygrowth.allowance import Allowance
-from querygrowth.call_sites import CallSite
+from querygrowth.contracts.allowance import Allowance
+from querygrowth.places.call_sites import CallSite
 
 CandidateOption = Annotated[
     str | None,

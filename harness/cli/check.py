@@ -62,10 +62,10 @@ from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.report.text import OUTCOME_STYLES
 from harness.temporary_folder import temporary_folder
-from querygrowth.activity import Activity
+from querygrowth.counting.activity import Activity
+from querygrowth.counting.work import VM_STEPS
 from querygrowth.reports import visible, visible_verdict
 from querygrowth.verdict import Outcome, exit_code, overall_outcome
-from querygrowth.work import VM_STEPS
 
 EXAMPLES = (
     "harness check",

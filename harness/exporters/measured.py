@@ -26,8 +26,8 @@ from harness.exporters.subject import (
 )
 from harness.exporters.subprocess_probe import START_SECONDS, Probe
 from harness.exporters.this_process import InThisProcess
-from querygrowth.call_sites import CallSite
-from querygrowth.work import VM_STEPS
+from querygrowth.counting.work import VM_STEPS
+from querygrowth.places.call_sites import CallSite
 
 __all__ = [
     "ExportFailedError",

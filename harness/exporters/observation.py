@@ -14,12 +14,12 @@ from harness.exporters.manifest_time import ManifestTime, digest_lines
 from harness.exporters.probe.exports import count_records
 from harness.exporters.probe.observation import observe, project_of_subject
 from harness.exporters.subject import Subject, write_jsonl
-from querygrowth.action_result import ResultKind
-from querygrowth.activity import Activity, ShapeActivity, activity_of_record
-from querygrowth.call_sites import CallSite
-from querygrowth.record import Record
+from querygrowth.counting.action_result import ResultKind
+from querygrowth.counting.activity import Activity, ShapeActivity, activity_of_record
+from querygrowth.counting.record import Record
+from querygrowth.counting.work import VM_STEPS
+from querygrowth.places.call_sites import CallSite
 from querygrowth.reports import site_within
-from querygrowth.work import VM_STEPS
 
 __all__ = [
     "ExportTask",

@@ -21,9 +21,9 @@ from harness.exporters.observation import (
 )
 from harness.exporters.probe import exports
 from harness.exporters.subprocess_probe import ExporterProcess, Probe
-from querygrowth.call_sites import CallSite
-from querygrowth.record import Record
-from querygrowth.work import BRANCHES, VM_STEPS
+from querygrowth.counting.record import Record
+from querygrowth.counting.work import BRANCHES, VM_STEPS
+from querygrowth.places.call_sites import CallSite
 
 
 class InOwnProcess:

@@ -25,7 +25,7 @@ from harness.exporters.database_access import access_of
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.observation import ExportTask, MemoryUse
 from harness.exporters.subject import ImportFailedError, SubjectError
-from querygrowth.call_sites import CallSite
+from querygrowth.places.call_sites import CallSite
 
 FIRST_ROW_TRIES = 5
 """Exports that are timed up to their first `row` record; the median counts."""

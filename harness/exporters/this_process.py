@@ -22,8 +22,8 @@ from harness.exporters.probe.observation import (
 )
 from harness.exporters.subject import Exporter, Subject, SubjectError
 from harness.exporters.subprocess_probe import FIRST_ROW_TRIES, Probe
-from querygrowth.call_sites import CallSite
-from querygrowth.work import VM_STEPS, count_branches
+from querygrowth.counting.work import VM_STEPS, count_branches
+from querygrowth.places.call_sites import CallSite
 
 
 @dataclass(frozen=True)

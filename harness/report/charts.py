@@ -8,7 +8,7 @@ from harness.bench.measurements import Measurement, SizeResult
 from harness.bench.paired_ratio import FAIL_BELOW, Pairing
 from harness.bench.result_file import Entry
 from harness.bench.results import Results
-from querygrowth.work import VM_STEPS
+from querygrowth.counting.work import VM_STEPS
 
 _SHOWN_REVISION = 7
 

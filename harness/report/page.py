@@ -22,7 +22,7 @@ from harness.report.text import (
     measurement_cells,
     speed_line,
 )
-from querygrowth.activity import ShapeActivity
+from querygrowth.counting.activity import ShapeActivity
 from querygrowth.reports import visible
 from querygrowth.verdict import Outcome
 

@@ -23,6 +23,7 @@ from harness.bench.results import Judgement, Results, Topic
 from harness.bench.timing import Timing
 from harness.exporters.observation import MemoryUse
 from harness.report.rules import TOOL, rules
+from querygrowth.counting.work import VM_STEPS
 from querygrowth.reports import (
     Reported,
     annotations,
@@ -35,7 +36,6 @@ from querygrowth.reports import (
     visible_verdict,
 )
 from querygrowth.verdict import Outcome
-from querygrowth.work import VM_STEPS
 
 OUTCOME_STYLES: Mapping[Outcome, str] = {
     Outcome.PASSED: "green",

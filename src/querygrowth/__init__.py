@@ -13,32 +13,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from querygrowth.activity import Activity, activity_of
-    from querygrowth.allowance import Allowance
     from querygrowth.assertions import assert_query_growth
-    from querygrowth.call_sites import CallSite, Project
-    from querygrowth.contract import QueryContract
-    from querygrowth.driver import DriverTrace, trace_driver
-    from querygrowth.formula import Attribution, ConfoundedAxesError, CountedRun, Formula, attribute
-    from querygrowth.growth import measure_growth
-    from querygrowth.growth_report import AxisGrowth, GrowthReport
-    from querygrowth.growth_verdicts import judge_growth
-    from querygrowth.log import count_queries
-    from querygrowth.query import Query
-    from querygrowth.query_log import QueryLog
+    from querygrowth.contracts.allowance import Allowance
+    from querygrowth.contracts.contract import QueryContract
+    from querygrowth.counting.activity import Activity, activity_of
+    from querygrowth.counting.driver import DriverTrace, trace_driver
+    from querygrowth.counting.log import count_queries
+    from querygrowth.counting.query import Query
+    from querygrowth.counting.query_log import QueryLog
+    from querygrowth.counting.statements import Shape, StatementKind
+    from querygrowth.counting.watch import StepError
+    from querygrowth.counting.work import count_branches, count_vm_steps
+    from querygrowth.growth.formula import (
+        Attribution,
+        ConfoundedAxesError,
+        CountedRun,
+        Formula,
+        attribute,
+    )
+    from querygrowth.growth.measure import measure_growth
+    from querygrowth.growth.report import AxisGrowth, GrowthReport
+    from querygrowth.growth.verdicts import judge_growth
+    from querygrowth.places.call_sites import CallSite, Project
     from querygrowth.rewrites import (
         InconclusiveError,
         SameResults,
         assert_same_results,
         compare_results,
     )
-    from querygrowth.statements import Shape, StatementKind
     from querygrowth.suite.allowed import allow_queries
     from querygrowth.suite.grow.populate import copied_rows
     from querygrowth.tables import Filled, FilledAxes, FillError, fill_tables, filled_axes
     from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, VerdictError
-    from querygrowth.watch import StepError
-    from querygrowth.work import count_branches, count_vm_steps
 
 __all__ = [
     "Activity",
@@ -85,27 +91,27 @@ __all__ = [
 ]
 
 _MODULES = {
-    "activity": ("Activity", "activity_of"),
     "assertions": ("assert_query_growth",),
-    "call_sites": ("CallSite", "Project"),
-    "allowance": ("Allowance",),
-    "contract": ("QueryContract",),
-    "driver": ("DriverTrace", "trace_driver"),
-    "formula": ("Attribution", "ConfoundedAxesError", "CountedRun", "Formula", "attribute"),
-    "growth": ("measure_growth",),
-    "growth_report": ("AxisGrowth", "GrowthReport"),
-    "growth_verdicts": ("judge_growth",),
-    "log": ("count_queries",),
-    "query": ("Query",),
-    "query_log": ("QueryLog",),
+    "contracts.allowance": ("Allowance",),
+    "contracts.contract": ("QueryContract",),
+    "counting.activity": ("Activity", "activity_of"),
+    "counting.driver": ("DriverTrace", "trace_driver"),
+    "counting.log": ("count_queries",),
+    "counting.query": ("Query",),
+    "counting.query_log": ("QueryLog",),
+    "counting.statements": ("Shape", "StatementKind"),
+    "counting.watch": ("StepError",),
+    "counting.work": ("count_branches", "count_vm_steps"),
+    "growth.formula": ("Attribution", "ConfoundedAxesError", "CountedRun", "Formula", "attribute"),
+    "growth.measure": ("measure_growth",),
+    "growth.report": ("AxisGrowth", "GrowthReport"),
+    "growth.verdicts": ("judge_growth",),
+    "places.call_sites": ("CallSite", "Project"),
     "rewrites": ("InconclusiveError", "SameResults", "assert_same_results", "compare_results"),
-    "statements": ("Shape", "StatementKind"),
     "suite.allowed": ("allow_queries",),
     "suite.grow.populate": ("copied_rows",),
     "tables": ("Filled", "FilledAxes", "FillError", "fill_tables", "filled_axes"),
     "verdict": ("InconclusiveWarning", "Outcome", "Verdict", "VerdictError"),
-    "watch": ("StepError",),
-    "work": ("count_branches", "count_vm_steps"),
 }
 
 

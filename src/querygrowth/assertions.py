@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from querygrowth.activity import activity_of
-from querygrowth.axes import DEFAULT_SCALES, Axes, Populate, Scales
-from querygrowth.budget import is_plainly_kept
-from querygrowth.call_sites import CallSite, Project
-from querygrowth.contract import QueryContract, check_contract, judge_vacuity
-from querygrowth.database import tables_of
-from querygrowth.first_argument import signature_of
-from querygrowth.growth import measure_growth
-from querygrowth.growth_report import GrowthReport
-from querygrowth.growth_verdicts import judge_growth
-from querygrowth.log import count_queries
-from querygrowth.query_log import QueryLog
-from querygrowth.table_limits import doubtful_tables, misspelt_table
+from querygrowth.contracts.budget import is_plainly_kept
+from querygrowth.contracts.contract import QueryContract, check_contract, judge_vacuity
+from querygrowth.contracts.table_limits import doubtful_tables, misspelt_table
+from querygrowth.counting.activity import activity_of
+from querygrowth.counting.database import tables_of
+from querygrowth.counting.first_argument import signature_of
+from querygrowth.counting.log import count_queries
+from querygrowth.counting.query_log import QueryLog
+from querygrowth.counting.watch import Action
+from querygrowth.growth.axes import DEFAULT_SCALES, Axes, Populate, Scales
+from querygrowth.growth.measure import measure_growth
+from querygrowth.growth.report import GrowthReport
+from querygrowth.growth.verdicts import judge_growth
+from querygrowth.places.call_sites import CallSite, Project
 from querygrowth.verdict import InconclusiveWarning, Outcome, Verdict, require
-from querygrowth.watch import Action
 
 
 def assert_query_growth(

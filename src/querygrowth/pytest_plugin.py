@@ -146,12 +146,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     _check_markers(item)
     # Most budgets are plain numbers and are kept: then no contract is built, and rows need not be
     # counted.
-    plain = _load("budget").plain_budget(marker.args, marker.kwargs)
+    plain = _load("contracts.budget").plain_budget(marker.args, marker.kwargs)
     contract = None if plain else _contract(item, marker)
     sources = _sources(item, marker)
-    with _load("standby").count_test(sources, _project(item.config)) as log:
+    with _load("counting.standby").count_test(sources, _project(item.config)) as log:
         result = yield  # an exception of the body leaves here: it wins over a broken budget
-    if plain and _load("budget").is_plainly_kept(plain, log):
+    if plain and _load("contracts.budget").is_plainly_kept(plain, log):
         return result
     verdicts = _parsed(lambda: _counter(item).judge(log, contract or _contract(item, marker)))
     broken = [found for found in verdicts if found.failed]
@@ -163,7 +163,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 
 def pytest_unconfigure() -> None:
     """Leave no listener attached."""
-    standby = sys.modules.get("querygrowth.standby")
+    standby = sys.modules.get("querygrowth.counting.standby")
     if standby is not None:
         standby.detach_all()
 
@@ -177,7 +177,7 @@ def count_queries(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def query_growth(request: pytest.FixtureRequest) -> Any:
     """`query_growth(action, populate, axes=...)`; see `querygrowth.assert_query_growth`."""
-    _load("sql_tree")  # here, and not between two measured actions
+    _load("counting.sql_tree")  # here, and not between two measured actions
     return _unless_overridden(request, lambda: _counter(request.node).assert_growth)
 
 
@@ -296,7 +296,7 @@ def _sources(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, ...]:
     for name in _fixtures(item, marker):
         source = item.funcargs[name]
         try:
-            found = _load("engine").engines_of(source)
+            found = _load("counting.engine").engines_of(source)
         except ValueError as refused:
             reason = (
                 f"no SQLAlchemy engine in a value of type {type(source).__name__}: name a fixture "
@@ -311,7 +311,7 @@ def _sources(item: pytest.Function, marker: pytest.Mark) -> tuple[Any, ...]:
 
 def _counter(item: pytest.Item) -> Any:
     """The `QueryCounter` of a test."""
-    call_sites = _load("call_sites")
+    call_sites = _load("places.call_sites")
     path, line, name = item.location
     config = item.config
     return _load("assertions").QueryCounter(
@@ -328,7 +328,7 @@ def _project(config: pytest.Config) -> Any:
         names = [*config.getini("query_project"), *(config.getoption("--query-project") or ())]
         packages = [config.rootpath / name if "/" in name else name for name in names]
         try:
-            project = _load("call_sites").Project(config.rootpath, packages=packages)
+            project = _load("places.call_sites").Project(config.rootpath, packages=packages)
         except ValueError as misuse:
             raise pytest.fail.Exception(f"query_project: {misuse}", pytrace=False) from None
         config.stash[_PROJECT] = project

@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
-from querygrowth.call_sites import CallSite
+from querygrowth.places.call_sites import CallSite
 from querygrowth.verdict import Outcome, Verdict
 
 # The outcomes that are reported, by the level that SARIF and GitHub have a common name for.

@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 from hypothesis import HealthCheck, Phase, given, settings, target
 from hypothesis.strategies import SearchStrategy
 
-from querygrowth.activity import Activity
-from querygrowth.contract import QueryContract, check_contract
+from querygrowth.contracts.contract import QueryContract, check_contract
+from querygrowth.counting.activity import Activity
 from querygrowth.verdict import Verdict
 
 Example = TypeVar("Example")

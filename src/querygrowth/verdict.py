@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from querygrowth.call_sites import CallSite
+from querygrowth.places.call_sites import CallSite
 
 CRASH = "crash"
 """The kind of a failed verdict on code that raised, hung, or ended its process."""

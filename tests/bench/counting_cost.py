@@ -131,8 +131,8 @@ def querygrowth(engine: Engine) -> AbstractContextManager[object]:
 
 
 def budget(engine: Engine) -> AbstractContextManager[object]:
-    from querygrowth.call_sites import default_project
-    from querygrowth.standby import count_test
+    from querygrowth.counting.standby import count_test
+    from querygrowth.places.call_sites import default_project
 
     return count_test([engine], default_project())
 

@@ -18,7 +18,7 @@ from harness.exporters.observation import ExportTask, Observation
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
-from querygrowth.work import VM_STEPS
+from querygrowth.counting.work import VM_STEPS
 
 EXPORTERS = {"control": measured(CONTROL), "candidate": measured(DEFAULT_CANDIDATE)}
 ROUNDS = 3

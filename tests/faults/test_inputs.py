@@ -22,7 +22,7 @@ from harness.bench.result_file import load_results
 from harness.bench.results import Judgement, Topic
 from harness.report.page import render_page
 from harness.report.text import render_annotations, render_markdown, render_sarif
-from querygrowth.call_sites import CallSite
+from querygrowth.places.call_sites import CallSite
 from querygrowth.verdict import Outcome as Judged
 from querygrowth.verdict import Verdict
 

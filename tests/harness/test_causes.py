@@ -9,7 +9,7 @@ from harness.bench.causes import failures_by_cause
 from harness.bench.result_file import load_results
 from harness.bench.results import NOT_JUDGED, Judgement, Results, Topic
 from harness.compare.difference import SNAPSHOT, Kind
-from querygrowth.call_sites import CallSite
+from querygrowth.places.call_sites import CallSite
 from querygrowth.verdict import CRASH, GROWTH, Outcome, Verdict
 
 PASSED = load_results(Path("fixtures/results/passed.json"))

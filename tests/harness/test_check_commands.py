@@ -18,7 +18,7 @@ from harness.cli.main import COMMANDS, load_command
 from harness.compare.difference import SNAPSHOT
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
-from querygrowth.call_sites import CallSite
+from querygrowth.places.call_sites import CallSite
 from querygrowth.verdict import GROWTH, Outcome, Verdict
 
 pytestmark = pytest.mark.usefixtures("small_checks", "prepared_checks")

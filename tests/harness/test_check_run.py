@@ -32,7 +32,7 @@ from harness.exporters.subject import (
 )
 from harness.generate.generator import generate_run
 from harness.generate.presets import preset
-from querygrowth.allowance import Allowance
+from querygrowth.contracts.allowance import Allowance
 
 ROOT = Path(__file__).parents[2]
 FAULTY = "harness.fixtures.faulty_exporters"

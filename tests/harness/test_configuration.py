@@ -13,7 +13,7 @@ from harness.cli.configuration import (
     find_configuration,
     load_configuration,
 )
-from querygrowth.allowance import Allowance
+from querygrowth.contracts.allowance import Allowance
 
 SETTINGS = """
 candidate = "theirs:Exporter"

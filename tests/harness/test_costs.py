@@ -18,8 +18,8 @@ from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.observation import ExportTask
 from harness.exporters.subject import DEFAULT_CANDIDATE, load_subject
-from querygrowth.allowance import Allowance
-from querygrowth.contract import QueryContract
+from querygrowth.contracts.allowance import Allowance
+from querygrowth.contracts.contract import QueryContract
 from querygrowth.verdict import Verdict
 
 FAULTY = "harness.fixtures.faulty_exporters"

@@ -377,7 +377,7 @@ def test_an_unknown_base_is_exit_code_2_before_anything_is_measured(
     [
         ("harness/gate.py", True),
         ("fixtures/targets.toml", True),
-        ("src/querygrowth/log.py", True),
+        ("src/querygrowth/counting/log.py", True),
         ("src/elspeth/core/clock.py", False),
         ("docs/harness/page.md", False),
     ],

@@ -8,7 +8,7 @@ import pytest
 
 from harness.checks.check import Check, CheckVerdict
 from harness.checks.known_growth import KnownGrowth
-from querygrowth.call_sites import CallSite
+from querygrowth.places.call_sites import CallSite
 from querygrowth.verdict import CRASH, Outcome, Verdict
 
 SITE = CallSite("exporter.py", 7, "export")

@@ -18,7 +18,7 @@ from harness.bench.timing import Timing
 from harness.report.charts import charts_of
 from harness.report.page import render_page
 from harness.report.svg import draw
-from querygrowth.activity import ShapeActivity
+from querygrowth.counting.activity import ShapeActivity
 from querygrowth.verdict import Outcome, Verdict
 
 SAVED = Path("fixtures/results")

@@ -22,7 +22,7 @@ from harness.report.text import (
     render_results,
     render_sarif,
 )
-from querygrowth.call_sites import CallSite
+from querygrowth.places.call_sites import CallSite
 from querygrowth.verdict import Outcome, Verdict
 
 SAVED = Path("fixtures/results")

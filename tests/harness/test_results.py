@@ -10,8 +10,8 @@ from harness.bench.paired_ratio import Interval
 from harness.bench.result_file import load_results, results_schema, save_results
 from harness.bench.result_schema import FORMAT
 from harness.bench.results import Results, ResultsError, Topic
+from querygrowth.counting.work import VM_STEPS
 from querygrowth.verdict import Outcome
-from querygrowth.work import VM_STEPS
 
 SAVED = Path("fixtures/results")
 FORMAT_1 = Path(__file__).with_name("results_format_1.json")

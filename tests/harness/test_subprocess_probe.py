@@ -20,7 +20,7 @@ from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, SubjectError, 
 from harness.exporters.subprocess_probe import Probe
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
-from querygrowth.work import BRANCHES, VM_STEPS
+from querygrowth.counting.work import BRANCHES, VM_STEPS
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "other-exporters.md"
@@ -104,7 +104,7 @@ def test_the_probe_needs_the_standard_library_and_sqlalchemy_alone() -> None:
 def test_what_records_an_export_there_needs_no_sqlglot() -> None:
     code = (
         "import sys; sys.modules['sqlglot'] = None\n"
-        "import querygrowth.record, querygrowth.driver, querygrowth.work\n"
+        "from querygrowth.counting import driver, record, work\n"
         "assert 'elspeth' not in sys.modules and 'harness' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

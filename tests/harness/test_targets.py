@@ -31,7 +31,7 @@ from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
 from harness.report.text import full_figures, render_markdown
-from querygrowth.log import count_queries
+from querygrowth.counting.log import count_queries
 from querygrowth.verdict import Outcome
 
 PASSED = load_results(Path("fixtures/results/passed.json"))

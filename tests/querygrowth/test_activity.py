@@ -2,7 +2,7 @@
 
 import pytest
 
-from querygrowth.action_result import records_in
+from querygrowth.counting.action_result import records_in
 
 
 @pytest.mark.parametrize(

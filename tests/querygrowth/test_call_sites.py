@@ -11,10 +11,10 @@ from scenarios.library import Author, library
 from sqlalchemy import Connection, Engine, create_engine, select, text
 from sqlalchemy.orm import Session
 
-from querygrowth.call_sites import CallSite, Project, call_site, distinct_sites
-from querygrowth.causes import causes_by_shape, origins_by_shape
-from querygrowth.log import count_queries
-from querygrowth.stack import StackWalker
+from querygrowth.counting.causes import causes_by_shape, origins_by_shape
+from querygrowth.counting.log import count_queries
+from querygrowth.places.call_sites import CallSite, Project, call_site, distinct_sites
+from querygrowth.places.stack import StackWalker
 
 HERE = Path(__file__).parent
 

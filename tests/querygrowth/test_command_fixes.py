@@ -2,11 +2,11 @@
 
 import pytest
 
-from querygrowth.activity import Activity, ShapeActivity
-from querygrowth.fixes import fix_of
-from querygrowth.growth_report import GrowthReport
-from querygrowth.growth_verdicts import judge_growth
-from querygrowth.statements import shape_of
+from querygrowth.counting.activity import Activity, ShapeActivity
+from querygrowth.counting.shapes import shape_of
+from querygrowth.fixes.queries import fix_of
+from querygrowth.growth.report import GrowthReport
+from querygrowth.growth.verdicts import judge_growth
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,16 @@ from scenarios.loops import core_loop
 from scenarios.paging import by_key, in_uneven_chunks
 from scenarios.shop import shop
 
-from querygrowth.activity import TRANSACTIONS, Activity, ShapeActivity
-from querygrowth.allowance import Allowance
 from querygrowth.assertions import assert_query_growth
-from querygrowth.call_sites import CallSite
-from querygrowth.contract import QueryContract, judge_vacuity
-from querygrowth.growth_report import GrowthReport
-from querygrowth.growth_verdicts import judge_growth
+from querygrowth.contracts.allowance import Allowance
+from querygrowth.contracts.contract import QueryContract, judge_vacuity
+from querygrowth.counting.activity import TRANSACTIONS, Activity, ShapeActivity
+from querygrowth.counting.statements import Shape
+from querygrowth.counting.watch import action_runner, watch
+from querygrowth.growth.report import GrowthReport
+from querygrowth.growth.verdicts import judge_growth
+from querygrowth.places.call_sites import CallSite
 from querygrowth.search import find_blow_up
-from querygrowth.statements import Shape
-from querygrowth.watch import action_runner, watch
 
 
 def activity(action, **sizes: int) -> Activity:

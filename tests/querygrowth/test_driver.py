@@ -13,7 +13,7 @@ from sqlalchemy import Engine, create_engine, insert, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from querygrowth.driver import trace_driver
+from querygrowth.counting.driver import trace_driver
 
 
 @pytest.fixture

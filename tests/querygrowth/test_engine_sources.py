@@ -21,10 +21,10 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from querygrowth.engine import engines_of, sync_engine
-from querygrowth.growth import measure_growth
-from querygrowth.growth_verdicts import judge_growth
-from querygrowth.log import count_queries
+from querygrowth.counting.engine import engines_of, sync_engine
+from querygrowth.counting.log import count_queries
+from querygrowth.growth.measure import measure_growth
+from querygrowth.growth.verdicts import judge_growth
 
 
 def memory(*, rows: int = 2) -> Engine:

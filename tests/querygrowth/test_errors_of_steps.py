@@ -13,8 +13,8 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.pool import SingletonThreadPool
 
-from querygrowth.growth import measure_growth
-from querygrowth.watch import StepError
+from querygrowth.counting.watch import StepError
+from querygrowth.growth.measure import measure_growth
 
 
 def filled(orders: int = 2) -> Engine:

@@ -7,8 +7,8 @@ import pytest
 from scenarios.loops import core_loop, lookup_kept_for_each_key, one_dimension_left
 from scenarios.shop import shop
 
-from querygrowth.formula import Attribution, ConfoundedAxesError, CountedRun, attribute
-from querygrowth.watch import action_runner, watch
+from querygrowth.counting.watch import action_runner, watch
+from querygrowth.growth.formula import Attribution, ConfoundedAxesError, CountedRun, attribute
 
 
 def counted(action, **sizes: int) -> CountedRun:

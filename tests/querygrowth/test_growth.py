@@ -21,13 +21,13 @@ from sqlalchemy import Connection, Engine, StaticPool, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from querygrowth.assertions import assert_query_growth
-from querygrowth.contract import QueryContract
-from querygrowth.growth import measure_growth
-from querygrowth.growth_verdicts import judge_growth
-from querygrowth.trend import Growth
+from querygrowth.contracts.contract import QueryContract
+from querygrowth.counting.watch import StepError
+from querygrowth.counting.work import VM_STEPS
+from querygrowth.growth.measure import measure_growth
+from querygrowth.growth.trend import Growth
+from querygrowth.growth.verdicts import judge_growth
 from querygrowth.verdict import InconclusiveWarning, Outcome, VerdictError
-from querygrowth.watch import StepError
-from querygrowth.work import VM_STEPS
 
 SCALES = (2, 5, 9)
 

@@ -7,19 +7,19 @@ from dataclasses import replace
 
 import pytest
 
-from querygrowth.activity import (
+from querygrowth.contracts.contract import QueryContract
+from querygrowth.counting.activity import (
     CHECKOUTS,
     SESSION_STATEMENTS,
     TRANSACTIONS,
     Activity,
     ShapeActivity,
 )
-from querygrowth.call_sites import CallSite
-from querygrowth.contract import QueryContract
-from querygrowth.growth_evidence import describe_trend
-from querygrowth.growth_report import GrowthReport
-from querygrowth.growth_verdicts import judge_growth
-from querygrowth.trend import trend
+from querygrowth.growth.evidence import describe_trend
+from querygrowth.growth.report import GrowthReport
+from querygrowth.growth.trend import trend
+from querygrowth.growth.verdicts import judge_growth
+from querygrowth.places.call_sites import CallSite
 from querygrowth.verdict import Outcome, Verdict
 
 SCALES = (10, 100, 1000)

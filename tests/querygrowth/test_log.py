@@ -13,9 +13,9 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
-from querygrowth.call_sites import Project
-from querygrowth.log import count_queries
-from querygrowth.statements import StatementKind
+from querygrowth.counting.log import count_queries
+from querygrowth.counting.statements import StatementKind
+from querygrowth.places.call_sites import Project
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from sqlalchemy.orm import (
     subqueryload,
 )
 
-from querygrowth.log import count_queries
-from querygrowth.orm_loads import Load, Reason, load_of, raw_load
+from querygrowth.counting.log import count_queries
+from querygrowth.places.orm_loads import Load, Reason, load_of, raw_load
 
 
 def lazy(session: Session) -> None:

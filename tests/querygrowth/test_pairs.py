@@ -12,9 +12,9 @@ from scenarios.pair import Pair, unique_names
 from scenarios.topics import PAIRS
 from sqlalchemy import select
 
-from querygrowth.contract import QueryContract
-from querygrowth.growth import measure_growth
-from querygrowth.growth_verdicts import judge_growth
+from querygrowth.contracts.contract import QueryContract
+from querygrowth.growth.measure import measure_growth
+from querygrowth.growth.verdicts import judge_growth
 from querygrowth.verdict import Verdict
 
 # The loader options that a verdict advises, and what it says of the alias in them.

@@ -21,10 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import Session
 from test_pytest_plugin import OPTIONS
 
-from querygrowth.call_sites import CallSite, Project
-from querygrowth.log import count_queries
-from querygrowth.off_stack import waiting_frames
-from querygrowth.query import Query
+from querygrowth.counting.log import count_queries
+from querygrowth.counting.query import Query
+from querygrowth.places.call_sites import CallSite, Project
+from querygrowth.places.off_stack import waiting_frames
 
 pytest_plugins = ["pytester"]
 
@@ -286,7 +286,7 @@ class TestAsync:
     async def test_a_raw_cursor_of_an_async_driver_is_placed(
         self, async_engine: AsyncEngine
     ) -> None:
-        from querygrowth.driver import trace_driver
+        from querygrowth.counting.driver import trace_driver
 
         with trace_driver(async_engine, project=Project(HERE)) as trace:
             async with async_engine.connect() as connection:

@@ -70,6 +70,6 @@ def test_a_suite_that_counts_nothing_imports_nothing_heavy(tmp_path: Path) -> No
 
 def test_a_step_that_fails_can_be_caught_by_its_public_name() -> None:
     import querygrowth
-    from querygrowth.watch import StepError
+    from querygrowth.counting.watch import StepError
 
     assert querygrowth.StepError is StepError

@@ -89,7 +89,7 @@ def test_the_fixture_counts(run: Run) -> None:
 def test_the_fixture_holds_a_contract(run: Run) -> None:
     result = run(
         """
-        from querygrowth.contract import QueryContract
+        from querygrowth.contracts.contract import QueryContract
 
         def test_two(engine, ask, count_queries):
             with count_queries(engine, contract=QueryContract(per_table=1)):
@@ -164,7 +164,7 @@ def test_a_failing_body_wins_over_a_broken_budget(run: Run) -> None:
     result = run(
         """
         import pytest
-        from querygrowth.contract import QueryContract
+        from querygrowth.contracts.contract import QueryContract
 
         @pytest.mark.query_budget(1)
         def test_marked(ask):

@@ -4,9 +4,9 @@ import json
 
 from sqlalchemy import create_engine, text
 
-from querygrowth.activity import activity_of_record
-from querygrowth.record import Record, record
-from querygrowth.work import BRANCHES, VM_STEPS
+from querygrowth.counting.activity import activity_of_record
+from querygrowth.counting.record import Record, record
+from querygrowth.counting.work import BRANCHES, VM_STEPS
 
 
 def test_a_record_that_went_through_json_gives_the_same_activity() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from querygrowth.call_sites import CallSite
+from querygrowth.places.call_sites import CallSite
 from querygrowth.reports import (
     Reported,
     annotations,

@@ -6,9 +6,9 @@ import pytest
 from scenarios import BAD, GOOD
 from scenarios.scenario import Scenario
 
-from querygrowth.contract import QueryContract
-from querygrowth.growth import measure_growth
-from querygrowth.growth_verdicts import judge_growth
+from querygrowth.contracts.contract import QueryContract
+from querygrowth.growth.measure import measure_growth
+from querygrowth.growth.verdicts import judge_growth
 from querygrowth.verdict import Verdict
 
 

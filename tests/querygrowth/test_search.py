@@ -6,10 +6,10 @@ import pytest
 from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, text
 
-from querygrowth.activity import Activity
-from querygrowth.contract import QueryContract
+from querygrowth.contracts.contract import QueryContract
+from querygrowth.counting.activity import Activity
+from querygrowth.counting.watch import action_runner, watch
 from querygrowth.search import find_blow_up
-from querygrowth.watch import action_runner, watch
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 
 from querygrowth import Project, QueryLog
-from querygrowth.budget import Budget, is_plainly_kept, plain_budget
-from querygrowth.standby import count_test, detach_all
+from querygrowth.contracts.budget import Budget, is_plainly_kept, plain_budget
+from querygrowth.counting.standby import count_test, detach_all
 
 PROJECT = Project()
 

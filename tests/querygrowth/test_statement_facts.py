@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
-from querygrowth.log import count_queries
-from querygrowth.statements import (
+from querygrowth.counting.log import count_queries
+from querygrowth.counting.shapes import shape_of
+from querygrowth.counting.statements import (
     NO_TABLE,
     StatementKind,
     kind_of,
-    shape_of,
     skeleton,
     statements_in,
 )

@@ -2,7 +2,8 @@
 
 import pytest
 
-from querygrowth.statements import NO_TABLE, StatementKind, kind_of, shape_of, skeleton
+from querygrowth.counting.shapes import shape_of
+from querygrowth.counting.statements import NO_TABLE, StatementKind, kind_of, skeleton
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from querygrowth.log import count_queries
-from querygrowth.query import Query
-from querygrowth.query_log import QueryLog
-from querygrowth.statements import StatementKind
+from querygrowth.counting.log import count_queries
+from querygrowth.counting.query import Query
+from querygrowth.counting.query_log import QueryLog
+from querygrowth.counting.statements import StatementKind
 
 Act = Callable[[Connection], object]
 Count = Callable[[Act], QueryLog]

@@ -20,13 +20,19 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session, selectinload
 
-from querygrowth.activity import Activity, ShapeActivity
 from querygrowth.assertions import QueryCounter
-from querygrowth.call_sites import CallSite, Project
-from querygrowth.contract import QueryContract
-from querygrowth.statements import shape_of
-from querygrowth.table_limits import declared_tables
-from querygrowth.table_names import TableNames, are_same, bare_name, is_named, qualified_names
+from querygrowth.contracts.contract import QueryContract
+from querygrowth.contracts.table_limits import declared_tables
+from querygrowth.counting.activity import Activity, ShapeActivity
+from querygrowth.counting.shapes import shape_of
+from querygrowth.counting.table_names import (
+    TableNames,
+    are_same,
+    bare_name,
+    is_named,
+    qualified_names,
+)
+from querygrowth.places.call_sites import CallSite, Project
 from querygrowth.verdict import InconclusiveWarning, Outcome, VerdictError
 
 Send = Callable[[Connection], object]

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from querygrowth.forms import Chunk, Form, Growth
-from querygrowth.trend import Trend, trend
+from querygrowth.growth.forms import Chunk, Form, Growth
+from querygrowth.growth.trend import Trend, trend
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from querygrowth.call_sites import CallSite
+from querygrowth.places.call_sites import CallSite
 from querygrowth.verdict import (
     Outcome,
     Verdict,

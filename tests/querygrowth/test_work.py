@@ -11,9 +11,9 @@ from scenarios.past_the_count import correlated_without_index, merge_by_nested_l
 from scenarios.shop import Item, async_shop, shop
 from sqlalchemy import Engine, create_engine, select, text
 
-from querygrowth import work
-from querygrowth.call_sites import Project
-from querygrowth.work import count_branches, count_vm_steps
+from querygrowth.counting import work
+from querygrowth.counting.work import count_branches, count_vm_steps
+from querygrowth.places.call_sites import Project
 
 
 def vm_steps(action: Callable[[Engine], object], orders: int) -> int:

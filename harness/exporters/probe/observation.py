@@ -12,11 +12,11 @@ from typing import Any
 
 from sqlalchemy import event
 
-from querygrowth.call_sites import CallSite, Place, Project, call_site, distinct_sites
-from querygrowth.record import Record, record
-from querygrowth.stack import StackWalker
-from querygrowth.statements import StatementKind, kind_of
-from querygrowth.work import VM_STEPS, has_vm_steps
+from querygrowth.counting.record import Record, record
+from querygrowth.counting.statements import StatementKind, kind_of
+from querygrowth.counting.work import VM_STEPS, has_vm_steps
+from querygrowth.places.call_sites import CallSite, Place, Project, call_site, distinct_sites
+from querygrowth.places.stack import StackWalker
 
 from .exports import Build, write_records
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 
-from querygrowth.engine import AnyEngine, is_engine, sync_engine
-from querygrowth.first_argument import Function, is_async
+from querygrowth.counting.engine import AnyEngine, is_engine, sync_engine
+from querygrowth.counting.first_argument import Function, is_async
+from querygrowth.counting.watch import ActionRunner, action_runner, outside_event_loop
 from querygrowth.rewrites.arguments import draw_of, is_plain
 from querygrowth.rewrites.database_search import DatabaseSearch
 from querygrowth.rewrites.given_database import GivenDatabase
@@ -20,7 +21,6 @@ from querygrowth.rewrites.trial import (
 )
 from querygrowth.rewrites.trial_database import OwnDatabase, TrialDatabase
 from querygrowth.verdict import Outcome, VerdictError
-from querygrowth.watch import ActionRunner, action_runner, outside_event_loop
 
 DEFAULT_DATABASES = 100
 

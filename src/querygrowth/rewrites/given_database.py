@@ -7,7 +7,8 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine, Table, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from querygrowth.engine import AnyEngine
+from querygrowth.counting.engine import AnyEngine
+from querygrowth.counting.watch import ActionRunner
 from querygrowth.rewrites.schema import Schema
 from querygrowth.rewrites.small_rows import DrawnRow
 from querygrowth.rewrites.trial_database import (
@@ -18,7 +19,6 @@ from querygrowth.rewrites.trial_database import (
     insert_one,
     statements_of,
 )
-from querygrowth.watch import ActionRunner
 
 Answer = TypeVar("Answer")
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from querygrowth.call_sites import CallSite
-from querygrowth.first_argument import Function
+from querygrowth.counting.first_argument import Function
+from querygrowth.places.call_sites import CallSite
 from querygrowth.rewrites import differences as kinds
 from querygrowth.rewrites.database_search import DatabaseSearch
 from querygrowth.rewrites.query_growths import query_growths

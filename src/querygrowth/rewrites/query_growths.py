@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from querygrowth.formula import ConfoundedAxesError, CountedRun, Formula, attribute
+from querygrowth.growth.formula import ConfoundedAxesError, CountedRun, Formula, attribute
 from querygrowth.rewrites.database_search import DatabaseSearch
 
 _GROWN = (2, 4, 8)

@@ -15,7 +15,7 @@ from typing import Any
 
 from hypothesis.errors import HypothesisException
 
-from querygrowth.first_argument import (
+from querygrowth.counting.first_argument import (
     ENGINE,
     Function,
     first_argument,
@@ -23,8 +23,9 @@ from querygrowth.first_argument import (
     opened,
     signature_of,
 )
-from querygrowth.log import count_queries
-from querygrowth.query_log import QueryLog
+from querygrowth.counting.log import count_queries
+from querygrowth.counting.query_log import QueryLog
+from querygrowth.counting.watch import ActionRunner
 from querygrowth.rewrites.differences import (
     CONTENT,
     VALUE,
@@ -36,7 +37,6 @@ from querygrowth.rewrites.differences import (
 from querygrowth.rewrites.results import Captured, Identity, capture, capture_error
 from querygrowth.rewrites.small_rows import DrawnRow
 from querygrowth.rewrites.trial_database import Contents, TrialDatabase
-from querygrowth.watch import ActionRunner
 
 
 @dataclass(frozen=True)

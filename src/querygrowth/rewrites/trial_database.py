@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, Table, event, select, text
 from sqlalchemy.exc import CompileError, SQLAlchemyError
 from sqlalchemy.sql.ddl import CreateTable
 
-from querygrowth.engine import AnyEngine
+from querygrowth.counting.engine import AnyEngine
 from querygrowth.rewrites.reading_order import with_ties_reversed
 from querygrowth.rewrites.schema import Schema
 from querygrowth.rewrites.small_rows import DrawnRow

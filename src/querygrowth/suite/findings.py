@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from querygrowth.call_sites import CallSite
+from querygrowth.places.call_sites import CallSite
 from querygrowth.suite.rules import RULES, Level
 
 _SHOWN_TESTS = 3

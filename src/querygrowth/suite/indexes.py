@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Index, MetaData, PrimaryKeyConstraint, Table, UniqueConstraint
 
-from querygrowth.statements import Shape
+from querygrowth.counting.statements import Shape
 
 
 def tables_of_models(loads: Iterable[Any]) -> dict[str, Table]:
@@ -53,7 +53,7 @@ def unindexed_filters(
 
 @lru_cache(maxsize=4096)
 def _filtered(text: str, dialect: str) -> tuple[tuple[str, frozenset[str]], ...]:
-    from querygrowth.sql_tree import filtered_columns
+    from querygrowth.counting.sql_tree import filtered_columns
 
     return tuple(filtered_columns(text, dialect).items())
 

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from querygrowth.activity import ShapeActivity
-from querygrowth.call_sites import Callers
-from querygrowth.causes import Cause, Parents, parents_by_number
-from querygrowth.execution import Execution
-from querygrowth.fixes import fix_of
-from querygrowth.orm_loads import Reason
-from querygrowth.query import Query
-from querygrowth.query_log import QueryLog
-from querygrowth.statements import NO_TABLE, StatementKind
+from querygrowth.counting.activity import ShapeActivity
+from querygrowth.counting.causes import Cause, Parents, parents_by_number
+from querygrowth.counting.execution import Execution
+from querygrowth.counting.query import Query
+from querygrowth.counting.query_log import QueryLog
+from querygrowth.counting.statements import NO_TABLE, StatementKind
+from querygrowth.fixes.queries import fix_of
+from querygrowth.places.call_sites import Callers
+from querygrowth.places.orm_loads import Reason
 from querygrowth.suite import rules
 from querygrowth.suite.allowed import is_allowed
 from querygrowth.suite.findings import Finding

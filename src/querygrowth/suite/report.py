@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from querygrowth.call_sites import CallSite
+from querygrowth.places.call_sites import CallSite
 from querygrowth.reports import Reported, Rule, plain, sarif_log, site_within, visible
 from querygrowth.suite.accepted import Sorted
 from querygrowth.suite.findings import Finding

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from types import CodeType
 from typing import Any
 
-from querygrowth.call_sites import CallSite, Place, call_site
+from querygrowth.places.call_sites import CallSite, Place, call_site
 from querygrowth.suite.loops import is_comprehension, is_in_loop
 
 # A code object is known by its identity, because equal code may stand in several files.

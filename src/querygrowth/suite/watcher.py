@@ -12,12 +12,12 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, event
 
-from querygrowth.call_sites import Callers, Project
-from querygrowth.every_engine import EveryEngine
-from querygrowth.listener import attached
-from querygrowth.log import log_of_every_engine
-from querygrowth.off_stack import waiting_greenlets
-from querygrowth.stack import StackWalker
+from querygrowth.counting.every_engine import EveryEngine
+from querygrowth.counting.listener import attached
+from querygrowth.counting.log import log_of_every_engine
+from querygrowth.places.call_sites import Callers, Project
+from querygrowth.places.off_stack import waiting_greenlets
+from querygrowth.places.stack import StackWalker
 from querygrowth.suite.allowed import begin_blocks, end_blocks
 from querygrowth.suite.eager_loads import noted_reads
 from querygrowth.suite.findings import Finding

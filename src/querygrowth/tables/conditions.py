@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import sqlglot
 from sqlglot import exp
 
-from querygrowth.sql_tree import sqlglot_dialect, without_log
+from querygrowth.counting.sql_tree import sqlglot_dialect, without_log
 from querygrowth.tables.condition_terms import Evaluate, Row, UnknownConditionError, compiled
 from querygrowth.tables.sqlite_checks import evaluated_by_sqlite
 
@@ -63,7 +63,7 @@ def parse_condition(name: str, text: str, columns: Iterable[str], dialect: str) 
     with without_log():
         try:
             tree = sqlglot.parse_one(text, read=sqlglot_dialect(dialect))
-        except Exception as error:  # exceptions of many classes, see `querygrowth.sql_tree`
+        except Exception as error:  # exceptions of many classes, see `counting.sql_tree`
             raise UnknownConditionError(text) from error
     if not isinstance(tree, exp.Expression):
         raise UnknownConditionError(text)

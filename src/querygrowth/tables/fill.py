@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session, scoped_session
 
-from querygrowth.engine import single_engine
+from querygrowth.counting.engine import single_engine
 from querygrowth.tables.fill_plan import ALL_OTHERS, FillPlan, Rows
 from querygrowth.tables.fill_report import Filled, FillError
 from querygrowth.tables.table_fill import TableFill

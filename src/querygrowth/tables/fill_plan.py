@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from querygrowth.table_names import TableNames
+from querygrowth.counting.table_names import TableNames
 from querygrowth.tables.rule_reader import RuleReader, tables_in
 from querygrowth.tables.stored_rows import StoredRows
 from querygrowth.tables.table_order import table_order

@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Table
 
-from querygrowth.axes import BASE_SIZE, DEFAULT_SCALES, Axes
-from querygrowth.engine import single_engine
+from querygrowth.counting.engine import single_engine
+from querygrowth.counting.watch import Action, NamedStep, action_runner, outside_event_loop, watch
+from querygrowth.growth.axes import BASE_SIZE, DEFAULT_SCALES, Axes
 from querygrowth.tables.fill import fill_tables
 from querygrowth.tables.fill_plan import ALL_OTHERS, Rows
 from querygrowth.tables.fill_report import Filled
@@ -21,7 +22,6 @@ from querygrowth.tables.user_tables import (
     resolved_table,
     user_tables,
 )
-from querygrowth.watch import Action, NamedStep, action_runner, outside_event_loop, watch
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,14 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.exc import CompileError
 
-from querygrowth.engine import AnyEngine
-from querygrowth.first_argument import ENGINE, first_argument, is_async, is_async_engine, opened
+from querygrowth.counting.engine import AnyEngine
+from querygrowth.counting.first_argument import (
+    ENGINE,
+    first_argument,
+    is_async,
+    is_async_engine,
+    opened,
+)
 from querygrowth.tables.new_sqlite import async_sqlite_engine, preparation, sqlite_engine
 
 NewDatabase = Callable[[], Any]

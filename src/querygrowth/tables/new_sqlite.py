@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Engine, NullPool, create_engine, event
 
-from querygrowth.engine import AnyEngine
+from querygrowth.counting.engine import AnyEngine
 
 Prepare = Callable[[], Iterator[str]]
 """Gives the statements that every new connection runs first."""

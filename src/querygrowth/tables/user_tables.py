@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Column, MetaData, Table, UniqueConstraint
 from sqlalchemy.orm import Mapper, mapperlib, registry
 
-from querygrowth.table_names import TableNames, is_named
+from querygrowth.counting.table_names import TableNames, is_named
 from querygrowth.tables.table_rules import Key, full_name
 
 

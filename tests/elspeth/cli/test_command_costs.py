@@ -26,12 +26,12 @@ from elspeth.cli.main import app
 from elspeth.contracts import NodeType
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder, database
 from querygrowth import Activity, Project, count_vm_steps
-from querygrowth.activity import activity_of_record
-from querygrowth.listener import Recording, attached
-from querygrowth.record import Record
-from querygrowth.stack import StackWalker
-from querygrowth.trend import trend
-from querygrowth.work import VM_STEPS
+from querygrowth.counting.activity import activity_of_record
+from querygrowth.counting.listener import Recording, attached
+from querygrowth.counting.record import Record
+from querygrowth.counting.work import VM_STEPS
+from querygrowth.growth.trend import trend
+from querygrowth.places.stack import StackWalker
 
 RUNS, ROWS, OTHER_ROWS = "runs", "rows of the run", "rows of other runs"
 AXES = (RUNS, ROWS, OTHER_ROWS)

@@ -8,7 +8,7 @@ from sqlalchemy import insert
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
 from elspeth.core.landscape.counts import count_records, count_records_of_all
 from elspeth.core.landscape.schema import batch_members_table
-from querygrowth.log import count_queries
+from querygrowth.counting.log import count_queries
 
 
 def test_counts_are_those_of_the_export(db: LandscapeDB, sample: SampleRun) -> None:

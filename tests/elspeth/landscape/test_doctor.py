@@ -10,7 +10,7 @@ from elspeth.core.landscape.doctor import _expected_indexes, examine
 from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
-from querygrowth.log import count_queries
+from querygrowth.counting.log import count_queries
 
 
 def test_a_database_of_this_schema_gets_no_advice(db: LandscapeDB) -> None:

@@ -27,7 +27,7 @@ from elspeth.core.landscape import (
     LegacyLandscapeExporter,
 )
 from elspeth.core.landscape.schema import EXPORTED_TABLES, nodes_table, runs_table
-from querygrowth.log import count_queries
+from querygrowth.counting.log import count_queries
 
 KEYS = {
     "run": "status started_at completed_at canonical_version config_hash reproducibility_grade",

@@ -20,7 +20,7 @@ from harness.generate.features import FEATURES
 from harness.generate.generator import Cardinalities, generate_run
 from harness.generate.spec import RunSpec
 from harness.generate.strategies import run_specs
-from querygrowth.log import count_queries
+from querygrowth.counting.log import count_queries
 
 PORTABLE = [each.name for each in FEATURES.values() if each.portable and not each.corrupt]
 EXPORTABLE = [each.name for each in FEATURES.values() if not each.corrupt]

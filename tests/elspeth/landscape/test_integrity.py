@@ -22,7 +22,7 @@ from elspeth.core.landscape.schema import (
     tokens_table,
 )
 from elspeth.core.landscape.verification.verify import verify
-from querygrowth.log import count_queries
+from querygrowth.counting.log import count_queries
 
 NOT_UTF8_TEXT = "CAST(x'ff' AS TEXT)"
 

@@ -11,7 +11,7 @@ from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.export.queries import WHOLE, Partition, split_rows
 from elspeth.core.landscape.export.signed_lines import read_blocks
 from elspeth.core.landscape.schema import rows_table
-from querygrowth.log import count_queries
+from querygrowth.counting.log import count_queries
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Engine, MetaData, Table, create_engine, insert
 
-from querygrowth.contract import QueryContract
+from querygrowth.contracts.contract import QueryContract
 
 Rows = Mapping[Table, Sequence[Mapping[str, object]]]
 

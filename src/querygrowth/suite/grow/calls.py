@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from querygrowth.call_sites import Callers, Project
-from querygrowth.engine import engines_of, sync_engines
-from querygrowth.off_stack import waiting_greenlets
-from querygrowth.stack import StackWalker
+from querygrowth.counting.engine import engines_of, sync_engines
+from querygrowth.places.call_sites import Callers, Project
+from querygrowth.places.off_stack import waiting_greenlets
+from querygrowth.places.stack import StackWalker
 from querygrowth.suite.trails import TestBody, TestFiles, Trail, TrailKey, trail_key
 
 CallPlace: TypeAlias = tuple[object, ...]

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from querygrowth.causes import parents_by_number
-from querygrowth.query_log import QueryLog
+from querygrowth.counting.causes import parents_by_number
+from querygrowth.counting.query_log import QueryLog
+from querygrowth.counting.table_names import bare_name
 from querygrowth.suite.findings import Finding
 from querygrowth.suite.grow.calls import CallFinder, CallPlace
 from querygrowth.suite.patterns import (
@@ -19,7 +20,6 @@ from querygrowth.suite.patterns import (
 )
 from querygrowth.suite.rules import RULES, Level
 from querygrowth.suite.settings import Settings
-from querygrowth.table_names import bare_name
 
 _LEAST = 2  # statements in one call with one copy: one statement does not repeat
 

@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from querygrowth.every_engine import EveryEngine
-from querygrowth.orm_loads import Reason, raw_load
-from querygrowth.statements import first_keyword
+from querygrowth.counting.every_engine import EveryEngine
+from querygrowth.counting.statements import first_keyword
+from querygrowth.places.orm_loads import Reason, raw_load
 from querygrowth.suite.grow.calls import CallFinder
 from querygrowth.suite.grow.copied_schema import Schema, read_schema, short_locks
 from querygrowth.suite.grow.row_copies import LOCKED, RowCopier, identifying

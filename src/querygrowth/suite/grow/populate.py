@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from querygrowth.engine import is_engine, single_engine
+from querygrowth.counting.engine import is_engine, single_engine
 from querygrowth.suite.grow.grower import Grower
 from querygrowth.suite.grow.row_sets import EVERYTHING, below_of
 

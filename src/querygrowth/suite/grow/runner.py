@@ -15,9 +15,9 @@ import pytest
 from _pytest.runner import runtestprotocol
 from sqlalchemy import Engine
 
-from querygrowth.every_engine import EveryEngine
-from querygrowth.listener import attached
-from querygrowth.log import log_of_every_engine
+from querygrowth.counting.every_engine import EveryEngine
+from querygrowth.counting.listener import attached
+from querygrowth.counting.log import log_of_every_engine
 from querygrowth.suite.allowed import begin_blocks, end_blocks
 from querygrowth.suite.grow.calls import CallFinder
 from querygrowth.suite.grow.counts import (

@@ -3,7 +3,7 @@
 from sqlalchemy import Engine, delete, insert, select
 from sqlalchemy.orm import Session
 
-from querygrowth.contract import QueryContract
+from querygrowth.contracts.contract import QueryContract
 from scenarios.pair import Pair
 from scenarios.shop import Item, Note, Order
 from scenarios.store import store

@@ -6,7 +6,7 @@ from math import isqrt
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, selectinload
 
-from querygrowth.contract import QueryContract
+from querygrowth.contracts.contract import QueryContract
 from scenarios.billing import Client, Invoice, billing
 from scenarios.pair import Pair
 from scenarios.shop import Customer, Item, Order

@@ -7,7 +7,7 @@ from statistics import median
 from sqlalchemy import Engine, StaticPool, create_engine, exists, func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from querygrowth.contract import QueryContract
+from querygrowth.contracts.contract import QueryContract
 from scenarios.pair import Pair
 from scenarios.shop import Customer, Item, Note, Order
 from scenarios.store import store

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.orm import Session
 
-from querygrowth.contract import QueryContract
+from querygrowth.contracts.contract import QueryContract
 from scenarios.pair import Pair
 from scenarios.shop import Item, Order
 from scenarios.store import store

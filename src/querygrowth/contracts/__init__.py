@@ -1,0 +1,1 @@
+"""What an action may send: contracts, limits by table, allowances and budgets."""

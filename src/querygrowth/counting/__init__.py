@@ -1,0 +1,1 @@
+"""What an action sent: engines, listeners, drivers, and the statements that they record."""

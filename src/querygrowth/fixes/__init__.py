@@ -1,0 +1,1 @@
+"""What to write instead: the repair of queries in a loop, in words and code."""

@@ -1,0 +1,1 @@
+"""How counts grow with the data: runs at rising scales, their forms, and the judgement."""

@@ -1,0 +1,1 @@
+"""Where a statement came from: lines of the user's code, and the loads of the ORM."""
