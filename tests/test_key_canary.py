@@ -59,13 +59,18 @@ class TestSearch:
 
     @pytest.mark.parametrize("where", ["argv", "environ"])
     def test_it_finds_the_key_of_a_process(self, where: str) -> None:
-        waiting = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+        # It prints a line when it runs: before that, its command line may still be empty.
+        waiting = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
         argv = [*waiting, CANARY.decode()] if where == "argv" else waiting
         environ = {"K": CANARY.decode()} if where == "environ" else None
         with (
             ProcessWatch(CANARY, environments=True) as watch,
-            subprocess.Popen(argv, env=environ, stdin=subprocess.PIPE) as process,
+            subprocess.Popen(
+                argv, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ) as process,
         ):
+            assert process.stdout is not None
+            process.stdout.readline()
             watch.look()
             process.communicate()
         name = "cmdline" if where == "argv" else "environ"

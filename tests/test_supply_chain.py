@@ -172,7 +172,7 @@ FORBIDDEN_CALLS = {"os.system", "os.popen", "builtins.eval", "builtins.exec", "b
 YAML_LOADERS = {"yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load"}
 # The loader of the settings derives from the safe loader and allows less. `shell=True` and pickle
 # have no exception: ProcessPoolExecutor pickles messages between our own processes, never a file.
-STRICT_YAML = ("src/elspeth/core/settings.py", "yaml.load(content, Loader=_StrictLoader)")
+STRICT_YAML = ("src/elspeth/core/strict_yaml.py", "yaml.load(content, Loader=_StrictLoader)")
 
 
 def hazards(source: str, path: str = "") -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 from hypothesis import strategies as st
 
@@ -20,6 +21,9 @@ SMALL_ROWS = AXES["rows"].small
 
 _EIGHTHS = st.integers(0, 7)
 """The probability with which a spec takes a fitting feature, in eighths."""
+
+_SPECS_FOR_ONE_LONELY = 24
+"""The specs of which one, on average, has a certain feature that allows no other."""
 
 
 def run_specs(
@@ -81,6 +85,10 @@ def _run_specs(
     for each, byte in zip(AXES.values(), draw(_bytes(len(AXES))), strict=True):
         choices = _small_values(each, least.get(each.name, each.minimum), most.get(each.name))
         values[each.name] = choices[byte % len(choices)]
+    wanted = draw(_bytes(len(offered)))
+    alone = _lonely(offered, wanted)
+    for feature in alone:
+        _raise_to(values, feature.needs)
     _supply_needs(values)
     in_turn = values["rows"] >= ROWS_TO_TAKE_TURNS and draw(st.booleans())
     _keep_possible(values, lineage_in_turn=in_turn)
@@ -88,15 +96,13 @@ def _run_specs(
     # features, and removing a feature changes no axis: Hypothesis shrinks both independently.
     # The probability is drawn as well, so that some specs have few features and others nearly all.
     chance = 32 * draw(_EIGHTHS)
-    chances = list(zip(offered, draw(_bytes(len(offered))), strict=True))
+    chances = list(zip(offered, wanted, strict=True))
     fitting = [
         each
         # Of features that hide each other, the one with the least byte wins.
         for each, byte in sorted(chances, key=lambda chosen: chosen[1])
         if byte + chance > 255 and _fits(each, values) and not each.alone
     ]
-    # A feature that allows no other is rare, or it would displace the others in many specs.
-    alone = [each for each, byte in chances if each.alone and byte > 249 and _fits(each, values)]
     features = compatible([*required, *alone, *fitting])
     return RunSpec(
         **values, lineage_in_turn=in_turn, features=frozenset(each.name for each in features)
@@ -108,6 +114,15 @@ def _bytes(size: int) -> st.SearchStrategy[bytes]:
     # Hypothesis often repeats the value of an earlier draw of the same kind. With one draw for a
     # choice, features came together or not at all, and a quarter of the specs were duplicates.
     return st.binary(min_size=size, max_size=size)
+
+
+def _lonely(offered: Sequence[Feature], wanted: bytes) -> list[Feature]:
+    """Return a feature that allows no other in a few specs; in most, and the simplest, nothing."""
+    # By a checksum of all bytes, because Hypothesis does not draw a single byte evenly: a rare
+    # value of one byte was drawn once or never in 150 specs.
+    lonely = [each for each in offered if each.alone]
+    place = (crc32(wanted) - crc32(bytes(len(wanted)))) % _SPECS_FOR_ONE_LONELY
+    return lonely[place - 1 : place] if place else []
 
 
 def _fits(feature: Feature, values: Mapping[str, int]) -> bool:

@@ -14,7 +14,6 @@ from harness.checks.costs import everything
 from harness.checks.declared import Declared, chunked
 from harness.checks.joint_growth import axes_together
 from harness.checks.setup import CheckSetup
-from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.observation import ExportTask
 from harness.exporters.subject import DEFAULT_CANDIDATE, load_subject
@@ -246,16 +245,6 @@ def test_memory_that_is_left_by_every_export_is_a_leak(runs: CostRuns, tmp_path:
     assert memory.judge_leaks(leak, runs, Declared(), tmp_path).seen.startswith("memory leaked: ")
     correct = memory.judge_leaks(exporter(DEFAULT_CANDIDATE), runs, Declared(), tmp_path)
     assert correct.passed
-
-
-def test_counted_records_are_written_as_the_exporter_writes_them(
-    runs: CostRuns, tmp_path: Path
-) -> None:
-    stored = runs.stored([everything(10, run_id="shared")])
-    task = ExportTask(stored.db, "shared", SIGNING_KEY, fixed_clock, tmp_path)
-    subject = load_subject(DEFAULT_CANDIDATE)
-    by_itself = task.perform(subject).read_bytes()
-    assert replace(task, as_records=True).perform(subject).read_bytes() == by_itself
 
 
 def test_runs_are_generated_once_and_again_after_a_change(runs: CostRuns) -> None:

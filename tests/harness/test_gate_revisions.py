@@ -512,8 +512,9 @@ def test_a_revision_is_counted_with_its_own_exporter(repository: Path, tmp_path:
         at_base = count_revision(base, CANDIDATE, sys.executable, tmp_path / "one")
     at_head = count_revision(tree, CANDIDATE, sys.executable, tmp_path / "two")
 
+    # The search for orphans and damage before an export counts as well, in subqueries.
     counting = {
-        name: [each.counts for each in found.shapes if "COUNT(*)" in each.text.upper()]
+        name: [each.counts for each in found.shapes if each.text.upper().startswith("SELECT COUNT")]
         for name, found in (("base", at_base), ("head", at_head))
     }
     assert counting == {"base": [], "head": [(1, 1, 1)]}

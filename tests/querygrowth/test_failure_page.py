@@ -20,18 +20,19 @@ INTERNAL = {
 # Files whose ValueErrors another module of the package catches and words.
 INTERNAL_FILES = {
     "tables/annotated_values.py",
+    "tables/condition_functions.py",
     "tables/condition_terms.py",
     "tables/decorated_types.py",
 }
 # Functions that build messages which are raised or judged elsewhere.
 WORDING = {
-    "contract.py": {"judge_vacuity", "_judge_total", "_judge_tables", "_table_limits"},
-    "engine.py": {"_refusal"},
-    "growth_verdicts.py": {"_judge_rows", "_judge_steady", "_judge_work"},
+    "contracts/contract.py": {"judge_vacuity", "_judge_total", "_judge_tables", "_table_limits"},
+    "counting/engine.py": {"_refusal"},
+    "growth/verdicts.py": {"_judge_rows", "_judge_steady", "_judge_work"},
     "pytest_plugin.py": {"pytest_runtest_setup", "_check_markers", "_sources"},
     "rewrites/outcome.py": {"_doubt"},
-    "table_limits.py": {"misspelt_table", "doubtful_tables"},
-    "watch.py": {"_message"},
+    "contracts/table_limits.py": {"misspelt_table", "doubtful_tables"},
+    "counting/watch.py": {"_message"},
 }
 SHORTEST = 9  # letters of a fragment that is looked for: shorter ones are in many sentences
 
@@ -94,6 +95,7 @@ def test_the_page_has_every_message() -> None:
         if len(text) >= SHORTEST and " " in text
     ]
     assert len(found) > 150
+    assert [name for name in {*WORDING, *INTERNAL_FILES} if not (SOURCE / name).exists()] == []
     assert [(place, text) for place, text in found if text not in page] == []
 
 

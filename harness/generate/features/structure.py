@@ -151,9 +151,15 @@ def triggers_without_reason(section: Section, _: EditContext) -> None:
 
 
 @edits_sections(
-    "SELECT 1 FROM token_parents a JOIN token_parents b ON b.token_id = a.parent_token_id "
-    "JOIN tokens t ON t.token_id = a.token_id JOIN rows r ON r.row_id = t.row_id "
-    "WHERE r.run_id = :run_id AND t.join_group_id IS NULL",
+    # A token with one parent, which has a parent too, in a row where no two share their one parent.
+    "WITH single AS (SELECT p.token_id, p.parent_token_id, t.row_id FROM token_parents p "
+    "JOIN tokens t ON t.token_id = p.token_id JOIN rows r ON r.row_id = t.row_id "
+    "WHERE r.run_id = :run_id AND NOT EXISTS (SELECT 1 FROM token_parents o "
+    "WHERE o.token_id = p.token_id AND o.parent_token_id <> p.parent_token_id)) "
+    "SELECT 1 FROM single a JOIN token_parents b ON b.token_id = a.parent_token_id "
+    "WHERE NOT EXISTS (SELECT 1 FROM single d JOIN single e "
+    "ON e.parent_token_id = d.parent_token_id AND e.token_id <> d.token_id "
+    "WHERE d.row_id = a.row_id)",
     needs={"forks": 2},
     in_presets=False,
 )

@@ -24,7 +24,7 @@ def without_what_changes(printed: str) -> list[str]:
     printed = re.sub(r"\b[0-9a-f]{64}\b", "<sha256>", printed)
     printed = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", "<moment>", printed)
     printed = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<time>", printed)
-    printed = re.sub(r"\b[0-9a-f]{32}\b", "ID", printed)
+    printed = re.sub(r"\b(?:[0-9a-f]{32}|id-\d{3})\b", "ID", printed)
     return re.sub(r"(?<=hmac-sha256:)[0-9a-f]{8}\b", "<key>", printed).splitlines()
 
 

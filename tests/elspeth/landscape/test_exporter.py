@@ -26,6 +26,7 @@ from elspeth.core.landscape import (
     LandscapeRecorder,
     LegacyLandscapeExporter,
 )
+from elspeth.core.landscape.export.reference_paths import PARENTS, RUNS
 from elspeth.core.landscape.schema import EXPORTED_TABLES, nodes_table, runs_table
 from querygrowth.counting.log import count_queries
 
@@ -114,7 +115,7 @@ class TestQueries:
         assert log.rows_fetched == SampleRun("run-1").records
 
     @pytest.mark.parametrize("method", ["write_jsonl", "write_csv"])
-    def test_a_file_costs_one_more_that_looks_for_orphans(
+    def test_a_file_costs_one_more_that_looks_for_orphans_and_damage(
         self,
         db: LandscapeDB,
         candidate: LandscapeExporter,
@@ -131,7 +132,8 @@ class TestQueries:
         if not searches:
             return
         (extra,) = (query.sql for query in log.queries if "NOT (EXISTS" in query.sql)
-        assert extra.count("UNION ALL") == 5
+        assert extra.count("pragma_quick_check(") == len(EXPORTED_TABLES)
+        assert extra.count("NOT (EXISTS") == len(PARENTS) + len(RUNS)
 
     def test_the_control_asks_for_each_entity_in_a_transaction_of_its_own(
         self, db: LandscapeDB, control: LegacyLandscapeExporter, sample: SampleRun

@@ -83,6 +83,7 @@ class TestSoundExports:
         spec = replace(
             EVERY_TYPE,
             rows=4,
+            forks=2,
             states=3,
             routing_groups=2,
             neighbours=1,
