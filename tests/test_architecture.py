@@ -2,10 +2,14 @@
 
 import re
 import tomllib
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import pytest
+
+from harness import fixtures
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -82,3 +86,11 @@ def test_the_mutation_run_covers_every_module_that_checks_and_compares() -> None
     }
     for folder in ("harness/checks", "harness/compare", f"{LANDSCAPE}/verification"):
         assert set((ROOT / folder).rglob("*.py")) <= mutated
+
+
+def test_every_module_of_the_fixtures_can_be_imported() -> None:
+    """Many are loaded by their names in nightly tests alone, where no type checker looks."""
+    found = [each.name for each in walk_packages(fixtures.__path__, f"{fixtures.__name__}.")]
+    assert len(found) > 40
+    for name in found:
+        import_module(name)
