@@ -1,10 +1,10 @@
-"""The databases of cost checks: runs of many sizes, generated once and shared by all candidates.
+"""The runs of cost checks and their databases, generated once and shared by all candidates.
 
 Several runs of different sizes are stored in one database, because a database costs more than a
 small run.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeAlias, TypeVar, cast
@@ -92,3 +92,28 @@ class CostRuns:
         if key not in self._kept:
             self._kept[key] = make()
         return cast("Value", self._kept[key])
+
+
+def everything(size: int, *, run_id: str, features: Iterable[str] = ()) -> RunSpec:
+    """Describe a run with `size` entities or more in every table, 12 to 15 times `size` in all.
+
+    Args:
+        size: At least 10.
+        run_id: The run's id.
+        features: Features of the run.
+    """
+    return RunSpec(
+        run_id=run_id,
+        rows=size,
+        forks=1,
+        expansions=1,
+        lineage_in_turn=True,
+        routing_groups=1,
+        calls=1,
+        nodes=size,
+        edges=size,
+        batches=size,
+        members=1,
+        artifacts=size,
+        features=frozenset(features),
+    )

@@ -4,12 +4,12 @@ Axes grow one at a time and together, and so do entities of every kind and the o
 database. `large_runs` judges large runs, and `memory` judges memory.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from elspeth.core.landscape import LandscapeDB
-from harness.checks.cost_runs import CostRuns
+from harness.checks.cost_runs import CostRuns, everything
 from harness.checks.declared import Declared
 from harness.checks.joint_growth import SpecsBySize, axes_together, kinds_of_entities
 from harness.compare.capture import Refusal
@@ -267,31 +267,6 @@ def _beside_other_runs(
         size: _observe(candidate, runs.stored([*other, run]).db, run.run_id, work, directory)
         for size, other in others.items()
     }
-
-
-def everything(size: int, *, run_id: str, features: Iterable[str] = ()) -> RunSpec:
-    """Describe a run with `size` entities or more in every table, 12 to 15 times `size` in all.
-
-    Args:
-        size: At least 10.
-        run_id: The run's id.
-        features: Features of the run.
-    """
-    return RunSpec(
-        run_id=run_id,
-        rows=size,
-        forks=1,
-        expansions=1,
-        lineage_in_turn=True,
-        routing_groups=1,
-        calls=1,
-        nodes=size,
-        edges=size,
-        batches=size,
-        members=1,
-        artifacts=size,
-        features=frozenset(features),
-    )
 
 
 def _judge_steps_beside(name: str, beside: Mapping[int, Activity]) -> Iterator[Verdict]:

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.checks.check import Check, CheckVerdict
-from harness.checks.cost_runs import CostRuns
-from harness.checks.costs import everything
+from harness.checks.cost_runs import CostRuns, everything
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask

@@ -15,8 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from elspeth.core.landscape import LandscapeDB
-from harness.checks.cost_runs import CostRuns
-from harness.checks.costs import VARIABLES, everything
+from harness.checks.cost_runs import CostRuns, everything
+from harness.checks.costs import VARIABLES
 from harness.checks.declared import Declared
 from harness.checks.expected_records import expected_records, signed
 from harness.compare.capture import Refusal, Spool, spool

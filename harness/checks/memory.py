@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elspeth.core.landscape import LandscapeDB
-from harness.checks.cost_runs import CostRuns
-from harness.checks.costs import everything
+from harness.checks.cost_runs import CostRuns, everything
 from harness.checks.declared import Declared
 from harness.checks.depth import Depth
 from harness.checks.large_runs import LARGE, LARGER, SMALL, UNORDERED

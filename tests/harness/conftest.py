@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from profiles import is_nightly
 
 from harness.checks import byte_search, cases, costs, large_runs, memory
-from harness.checks.costs import everything
+from harness.checks.cost_runs import everything
 from harness.checks.joint_growth import axes_together
 from harness.checks.setup import CheckSetup, prepare_checks
 from harness.checks.specs import TO_CORRUPT

@@ -12,7 +12,7 @@ from sqlalchemy import URL
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from harness.checks import costs, memory
 from harness.checks.check import Check
-from harness.checks.costs import everything
+from harness.checks.cost_runs import everything
 from harness.checks.declared import Declared
 from harness.checks.environments import (
     PROCESS_ENVIRONMENTS,

@@ -9,8 +9,7 @@ from harness.fixtures.faulty_exporters import sizes
 from profiles import is_nightly
 
 from harness.checks import costs, large_runs, memory
-from harness.checks.cost_runs import CostRuns
-from harness.checks.costs import everything
+from harness.checks.cost_runs import CostRuns, everything
 from harness.checks.declared import Declared, chunked
 from harness.checks.joint_growth import axes_together
 from harness.checks.setup import CheckSetup

@@ -8,7 +8,7 @@ import rfc8785
 
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.cases import Case, plan_cases, record_cases, tie_cases
-from harness.checks.costs import everything
+from harness.checks.cost_runs import everything
 from harness.checks.expected_records import canonical, expected_records, signed
 from harness.checks.reference_runs import ReferenceRuns, sqlite_files
 from harness.compare.exports import SIGNING_KEY, fixed_clock
