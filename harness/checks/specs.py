@@ -204,6 +204,24 @@ _CONTENTS = (
         neighbours=1,
         features=frozenset(("short_ids", "references_to_all_entities", "texts_like_other_types")),
     ),
+    RunSpec(
+        run_id="contents_repeated",
+        rows=3,
+        forks=2,
+        joins=1,
+        parents=2,
+        states=2,
+        retries=1,
+        routing_groups=2,
+        routing_events=2,
+        calls=3,
+        nodes=4,
+        edges=4,
+        batches=3,
+        members=2,
+        artifacts=4,
+        features=frozenset(("contents_repeated",)),
+    ),
 )
 
 _TWINS = (

@@ -55,6 +55,7 @@ ALTERED = frozenset(
         "ids_longer_than_their_columns",
         "texts_longer_than_their_columns",
         "texts_like_other_types",
+        "contents_repeated",
         "lineage_in_a_chain",
         "exported_before",
         "triggers_without_reason",

@@ -235,6 +235,32 @@ def texts_like_other_types(section: Section, context: EditContext) -> None:
     )
 
 
+_REPEATED = "the same"
+
+
+@edits_sections(
+    f"SELECT 1 FROM runs WHERE run_id = :run_id AND canonical_version = '{_REPEATED}'",  # noqa: S608
+    excludes=frozenset(
+        (
+            "hostile_text",
+            "nul_in_text",
+            "texts_of_every_kind",
+            "texts_longer_than_their_columns",
+            "texts_like_other_types",
+        )
+    ),
+    in_presets=False,
+)
+def contents_repeated(section: Section, context: EditContext) -> None:
+    """All entities of a table have the same texts: ids, numbers and times tell them apart."""
+    change_columns(
+        section,
+        context,
+        _is_free_text_but_label,
+        lambda _column, value, _number: None if value is None else _REPEATED,
+    )
+
+
 _JSON = ("", "not JSON", " { } ", '{"b":1,"a":[1.0,1e2,"\\u00e9"]}', '{"a":1,"a":2}', "[NaN]")
 _JSON_LISTS = ("[]", " [ ] ", '[{"type": "str", "name": "b"}, {"name": "a"}]', "[1,1.0]")
 """The control refuses a text that is not a list where a node's fields are stored."""

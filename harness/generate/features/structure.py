@@ -161,6 +161,7 @@ def triggers_without_reason(section: Section, _: EditContext) -> None:
     "ON e.parent_token_id = d.parent_token_id AND e.token_id <> d.token_id "
     "WHERE d.row_id = a.row_id)",
     needs={"forks": 2},
+    excludes=frozenset(("parents_in_other_rows",)),
     in_presets=False,
 )
 def lineage_in_a_chain(section: Section, _: EditContext) -> None:
