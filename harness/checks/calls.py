@@ -3,6 +3,8 @@
 A script is a list of calls on exporters. The candidate has to give what the control gives in it.
 """
 
+from collections.abc import Sequence
+
 from harness.checks.key_scripts import CLOCK_SCRIPTS, KEY_SCRIPTS
 from harness.checks.reference_runs import ReferenceRuns
 from harness.checks.script_runs import (
@@ -293,22 +295,23 @@ _EXPECTED = "in every sequence of calls what the control gives"
 
 
 def judge_calls(
-    candidate: Measured, runs: ReferenceRuns, scripts: tuple[CallScript, ...] = SCRIPTS
+    candidate: Measured, runs: ReferenceRuns, only: Sequence[CallScript] | None = None
 ) -> Verdict:
     """Have a candidate perform call scripts, up to the first that differs from the control's.
 
     Args:
         candidate: The exporter to judge.
         runs: The runs of one backend.
-        scripts: The scripts.
+        only: The scripts to perform; None performs SCRIPTS, and the two whose run or clock changes.
     """
     script_runs = ScriptRuns(runs)
+    scripts = SCRIPTS if only is None else only
     for script in scripts:
         with script_runs.performed(candidate, script) as performance:
             found = first_difference_in_calls(script_runs.control(script), performance)
             if found is not None:
                 return _verdict(candidate, script, found)
-    if scripts is SCRIPTS:
+    if only is None:
         with (
             script_runs.fresh_database() as db,
             script_runs.performed(candidate, CHANGE_SCRIPT, databases=(db, db)) as performance,

@@ -148,7 +148,7 @@ def gate(
     require_packages(REPORT_PACKAGES)
     if docs_url and not docs_url.startswith(("https://", "http://")):
         raise UsageError(
-            f"--docs-url: {docs_url!r} is no address: it starts with https:// or http://"
+            f"--docs-url: {docs_url!r} is not an address: it has to start with https:// or http://"
         )
     if saved is not None:
         refuse_options(

@@ -2,7 +2,6 @@
 
 import gc
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -48,16 +47,12 @@ def landscape(
         printed = capsys.readouterr()
         return Ended(int(stop.value.code or 0), printed.out, printed.err)
 
-    handler = signal.getsignal(signal.SIGTERM)
     yield run
-    signal.signal(signal.SIGTERM, handler)
     gc.enable()
 
 
 @pytest.fixture
-def harness_command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Command]:
+def harness_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """A function that runs the `harness` command in this process."""
     # Imported here: the tests of the audit trail do not need the harness.
     from harness.cli.main import main
@@ -69,9 +64,7 @@ def harness_command(
         printed = capsys.readouterr()
         return Ended(int(stop.value.code or 0), printed.out, printed.err)
 
-    handler = signal.getsignal(signal.SIGTERM)
-    yield run
-    signal.signal(signal.SIGTERM, handler)
+    return run
 
 
 @pytest.fixture

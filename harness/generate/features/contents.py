@@ -137,6 +137,23 @@ def _is_free_text_but_label(column: Column[Any]) -> bool:
     return _is_free_text(column) and column.name != "label"
 
 
+def _change_texts(
+    section: Section,
+    context: EditContext,
+    columns: Callable[[Column[Any]], bool],
+    text: Callable[[Column[Any], int], str],
+) -> None:
+    change_columns(
+        section,
+        context,
+        columns,
+        # A failed state without an output has a feature, and stays one.
+        lambda column, value, number: (
+            None if value is None and column.name == "output_hash" else text(column, number)
+        ),
+    )
+
+
 @edits_sections(
     # hostile_text keeps the first letters, and nul_in_text nearly all.
     "SELECT 1 FROM runs WHERE run_id = :run_id AND canonical_version NOT LIKE '%sha2%'",
@@ -145,15 +162,7 @@ def _is_free_text_but_label(column: Column[Any]) -> bool:
 )
 def texts_of_every_kind(section: Section, context: EditContext) -> None:
     """Text columns are empty, blank, blank at an end, long, numeric, and alike but for case."""
-    change_columns(
-        section,
-        context,
-        _is_free_text_but_label,
-        # A failed state without an output has a feature, and stays one.
-        lambda column, value, number: (
-            None if value is None and column.name == "output_hash" else _text(column, number)
-        ),
-    )
+    _change_texts(section, context, _is_free_text_but_label, _text)
     # A label has to stay unique among the edges of its node.
     used: set[tuple[str, str]] = set()
     for place, edge in enumerate(section.edges):
@@ -178,15 +187,11 @@ LONGEST_CUT = 4_096
 )
 def texts_longer_than_their_columns(section: Section, context: EditContext) -> None:
     """Texts are longer than their columns, and a NUL is before their last character."""
-    change_columns(
+    _change_texts(
         section,
         context,
         _is_free_text,
-        lambda column, value, number: (
-            None
-            if value is None and column.name == "output_hash"
-            else f"{number} {'long ' * (LONGEST_CUT // 5)}\0."
-        ),
+        lambda _column, number: f"{number} {'long ' * (LONGEST_CUT // 5)}\0.",
     )
 
 
@@ -223,15 +228,13 @@ _LIKE_OTHERS = (
 )
 def texts_like_other_types(section: Section, context: EditContext) -> None:
     """Texts look like times, numbers, JSON, members of an enum, or encoded values."""
-    change_columns(
+    _change_texts(
         section,
         context,
         _is_free_text_but_label,
-        lambda column, value, number: (
-            None
-            if value is None and column.name == "output_hash"
-            else _LIKE_OTHERS[number % len(_LIKE_OTHERS)][: getattr(column.type, "length", None)]
-        ),
+        lambda column, number: _LIKE_OTHERS[number % len(_LIKE_OTHERS)][
+            : getattr(column.type, "length", None)
+        ],
     )
 
 
