@@ -188,6 +188,7 @@ class QueryLog:
         """
         callers = execution.callers
         chain = tuple(map(self._site, callers.chain)) if callers else ()
+        first = chain[0] if chain else None
         return Query(
             number=number,
             sql=execution.sql,
@@ -202,8 +203,8 @@ class QueryLog:
             seconds=execution.seconds,
             checkout=execution.checkout,
             transaction=execution.transaction,
-            sent_from=self._site(callers.nearest) if callers and callers.nearest else None,
-            project_site=chain[0] if chain else None,
+            sent_from=self._site(callers.outside) if callers and callers.outside else first,
+            project_site=first,
             callers=chain,
             entry=callers.entry_name if callers else "",
             load=self._load(execution.load),

@@ -23,6 +23,7 @@ from querygrowth.places.call_sites import (
     Project,
     call_site,
     default_project,
+    steps_of,
 )
 from querygrowth.places.orm_loads import Load, load_of
 from querygrowth.places.stack import StackWalker
@@ -75,7 +76,7 @@ class Record:
         def called(by: Callers | None) -> int | None:
             if by is None:
                 return None
-            key = (site(by.nearest), tuple(map(site, by.chain)), by.entry_name)
+            key = (site(by.outside), tuple(map(site, by.chain)), by.entry_name)
             return callers.setdefault(key, len(callers))
 
         recording, trace = self.recording, self.trace
@@ -117,8 +118,8 @@ class Record:
             return None if number is None else sites[number]
 
         callers = [
-            Callers(site(nearest), tuple(sites[each] for each in chain), entry)
-            for nearest, chain, entry in content["callers"]
+            Callers(site(outside), steps_of(sites[each] for each in chain), entry)
+            for outside, chain, entry in content["callers"]
         ]
         loads = [each and Load.from_json(each) for each in content["loads"]]
         recording = Recording(walker=None, keep_parameters=False)

@@ -9,13 +9,13 @@ for statements that were all sent through one function.
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 Key = TypeVar("Key")
 
@@ -180,23 +180,41 @@ RawSite: TypeAlias = tuple[CodeType, int]
 Place: TypeAlias = RawSite | CallSite
 
 
+# A flat list, because it is made inside every statement, and a pair for each frame takes longer.
+Steps: TypeAlias = list[CodeType | CallSite | int]
+
+
 class Callers(NamedTuple):
     """Who caused a statement.
 
     Attributes:
-        nearest: The nearest caller outside SQLAlchemy and this package.
-        chain: The callers in the user's project, the nearest first.
+        outside: The nearest caller, if it is neither in the user's project nor in SQLAlchemy or
+            this package.
+        steps: The callers in the user's project, the nearest first: a code object and the offset of
+            its last instruction, or a `CallSite` and 0.
         entry: The function of SQLAlchemy that the nearest caller called, such as `Session.commit`.
     """
 
-    nearest: Place | None
-    chain: tuple[Place, ...]
+    outside: Place | None
+    steps: Steps
     entry: CodeType | str | None = None
+
+    @property
+    def chain(self) -> tuple[Place, ...]:
+        """The callers in the user's project, the nearest first."""
+        codes, offsets = self.steps[::2], self.steps[1::2]
+        pairs: Any = zip(codes, offsets, strict=True)
+        return tuple(code if isinstance(code, CallSite) else (code, at) for code, at in pairs)
+
+    @property
+    def nearest(self) -> Place | None:
+        """The nearest caller outside SQLAlchemy and this package."""
+        return self.outside or self.project
 
     @property
     def project(self) -> Place | None:
         """The nearest caller in the user's project."""
-        return self.chain[0] if self.chain else None
+        return next(iter(self.chain), None)
 
     @property
     def site(self) -> CallSite | None:
@@ -209,6 +227,12 @@ class Callers(NamedTuple):
         """The name of the function that the nearest caller called; empty if it is unknown."""
         entry = self.entry
         return (entry if isinstance(entry, str) else entry.co_name) if entry else ""
+
+
+def steps_of(places: Iterable[Place]) -> Steps:
+    """The steps of `Callers` that are these places."""
+    pairs = ((each, 0) if isinstance(each, CallSite) else each for each in places)
+    return [step for pair in pairs for step in pair]
 
 
 def call_site(place: Place) -> CallSite:

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
 
-from querygrowth.places.call_sites import Callers, Place, Project
+from querygrowth.places.call_sites import Callers, Place, Project, Steps, steps_of
 from querygrowth.places.off_stack import (
     at_their_callers,
     is_in_greenlet,
@@ -35,7 +35,7 @@ _INTERMEDIARIES = frozenset(
 _RUNNERS = frozenset(("_pytest", "pluggy"))
 _GENERATED = "<string>"  # the file name of any code that was generated at run time
 # Deeper recursions are cut. The frames nearest to the statement are kept.
-_LONGEST_CHAIN = 24
+_MOST_STEPS = 2 * 24
 # Frame 0 is StackWalker's, frame 1 that of the listener, and frames 2 and 3 are SQLAlchemy's.
 _FIRST_CALLER = 4
 _CONNECTION_EXECUTE = 6
@@ -94,13 +94,13 @@ class StackWalker:
 
     def callers(self, frame: FrameType | None) -> Callers:
         """Find the callers of a statement. A part is empty when no frame fits it."""
-        nearest: Place | None = None
+        outside: Place | None = None
         entry: CodeType | None = None
-        chain: list[Place] = []
+        steps: Steps = []
         templates = False
         innermost = frame
         kinds = self._kinds
-        append = chain.append
+        append = steps.append
         frame = frame or next(waiting_greenlets(), None)
         greenlets: Iterator[FrameType] | None = None
         while frame is not None:
@@ -110,25 +110,23 @@ class StackWalker:
             except KeyError:
                 kind = self._classify(frame)
             if kind is _PROJECT:
-                append((code, frame.f_lasti))
-                if nearest is None:
-                    nearest = chain[-1]
+                append(code)
+                append(frame.f_lasti)
             elif kind is _PASSED_OVER:
-                if nearest is None:
+                if not steps and outside is None:
                     entry = code
             elif kind is _TEST_RUNNER:
                 break
             elif kind is _TEMPLATE:
-                append(template_site(frame))
-                nearest = nearest or chain[0]
+                steps += (template_site(frame), 0)
                 templates = True
             else:
-                if nearest is None:
-                    nearest = (code, frame.f_lasti)
+                if not steps and outside is None:
+                    outside = (code, frame.f_lasti)
                 # A route that has returned is nearer to its result than the code around it, such as
                 # a middleware.
-                if kind is _ROUTE_RUNNER and not chain and (route := route_site(frame)):
-                    append(route)
+                if kind is _ROUTE_RUNNER and not steps and (route := route_site(frame)):
+                    steps += (route, 0)
             frame = frame.f_back
             # Behind an async engine, SQLAlchemy's synchronous core runs in a greenlet. Its stack
             # ends there, and the caller's stack is that of the greenlet that waits for it.
@@ -138,13 +136,13 @@ class StackWalker:
                 greenlets = greenlets or waiting_greenlets()
                 frame = next(greenlets, None)
         if templates:
-            chain = at_their_callers(chain)
-        if not chain:
-            chain += self._waiting(innermost)
-        if len(chain) > _LONGEST_CHAIN:
-            del chain[_LONGEST_CHAIN:]
+            steps = steps_of(at_their_callers(Callers(None, steps).chain))
+        if not steps:
+            steps = steps_of(self._waiting(innermost))
+        if len(steps) > _MOST_STEPS:
+            del steps[_MOST_STEPS:]
         # Not Callers(...), which takes twice as long.
-        return _new(Callers, (nearest, tuple(chain), entry))
+        return _new(Callers, (outside, steps, entry))
 
     def _waiting(self, innermost: FrameType | None) -> list[Place]:
         """The project's places in the tasks that wait for this task or thread."""
