@@ -18,13 +18,14 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from querygrowth.counting.execution import Execution, counting
 from querygrowth.counting.statements import DriverReport, needs_report
 from querygrowth.places.call_sites import Callers
-from querygrowth.places.orm_loads import Reason, raw_load
+from querygrowth.places.orm_loads import Reason, loads_subclass, raw_load
 from querygrowth.places.stack import StackWalker
 
 # Frame 0 is the listener itself, and frames 1 and 2 are always SQLAlchemy's.
 _FIRST_CALLER = 3
 _TWO_PHASE = frozenset(("begin_twophase", "commit_twophase", "rollback_twophase"))
-_EAGER = Reason.EAGER  # an attribute of an Enum class is slow to read
+# An attribute of an Enum class is slow to read.
+_EAGER, _QUERY = Reason.EAGER, Reason.QUERY
 
 
 def attached(
@@ -144,8 +145,13 @@ class Recording:
         batch = executemany and not isinstance(parameters, list)
         load = raw_load(context) if walker else None
         continued = batch and self._is_further_part(context)
-        if load is not None and load[0] is _EAGER:
-            continued = self._is_further_chunk(connection, context, load[2].path)
+        if load is not None:
+            if load[0] is _EAGER:
+                continued = self._is_further_chunk(connection, context, load[2].path)
+            elif load[0] is _QUERY and loads_subclass(context):
+                continued = self._is_further_chunk(connection, context, ())
+            elif self._further_part:
+                self._further_part.pop((id(connection), ()), None)
         execution = Execution(
             statement,
             len(parameters) if parameters else 0,
@@ -179,10 +185,16 @@ class Recording:
 
         It makes one statement for a load and executes it for every 500 parents. Eager loads of the
         children are made for each of these chunks.
+
+        Args:
+            connection: The one that the statement is sent on.
+            context: The ExecutionContext of the statement.
+            path: The path of the load; empty for the columns of a subclass.
         """
         further = self._is_further_part(context.invoked_statement)
         # The path ends with the class and the relationship. What is before them led to the parents.
-        further = further or self._further_part.get((id(connection), path[:-2]), False)
+        if path and not further:
+            further = self._further_part.get((id(connection), path[:-2]), False)
         self._further_part[id(connection), path] = further
         return further
 

@@ -114,8 +114,8 @@ def _evidence(sent: ShapeActivity) -> Iterator[str]:
     load, parents = cause.load, cause.parents
     if load is not None and load.relationship:
         yield f"relationship: {load.relationship}"
-    elif load is not None and (name := _dynamic(sent, load)):
-        yield f"relationship: {name}"
+    elif load is not None and (names := _dynamic(sent, load)):
+        yield f"relationship: {' or '.join(names)}"
     elif load is not None and load.needs:
         whole = load.reason == Reason.EXPIRED or not load.attributes
         yield f"attributes: {f'all of {load.owner}' if whole else ', '.join(_attributes(load))}"
@@ -265,11 +265,11 @@ def _lookup(sent: ShapeActivity, item: str) -> str:
         return known or f"a loop that sends the same statement once per {item}: send it once"
     keys = _keys(sent.shape.text)
     columns = [_bare(key) for key in keys]
-    if load is not None and (name := _dynamic(sent, load)):
+    if load is not None and (names := _dynamic(sent, load)):
         return (
-            f"{name}, a dynamic or write-only relationship that is queried once per {item}: query "
-            f"{load.owner} once with {load.owner}.{columns[0]}.in_(...), or map it without lazy= "
-            f"and add .options(selectinload({name})){_grouped(sent)}"
+            f"{' or '.join(names)}, a dynamic or write-only relationship that is queried once per "
+            f"{item}: query {load.owner} once with {load.owner}.{columns[0]}.in_(...), or map it "
+            f"without lazy= and add .options(selectinload({names[0]})){_grouped(sent)}"
         )
     if not keys and "?" not in sent.shape.text:
         return (
@@ -289,11 +289,11 @@ def _lookup(sent: ShapeActivity, item: str) -> str:
     )
 
 
-def _dynamic(sent: ShapeActivity, load: Load) -> str:
-    """The dynamic or write-only relationship that sent a query; empty if none is known."""
+def _dynamic(sent: ShapeActivity, load: Load) -> list[str]:
+    """The dynamic and write-only relationships one of which sent a query; mostly one, or none."""
     # Such a relationship leaves no trace in its query but the condition on the foreign key.
     keys = _keys(sent.shape.text)
-    return next((name for name, column in load.dynamic if column in keys), "")
+    return [name for name, column in load.dynamic if column in keys]
 
 
 def _as_code(sent: ShapeActivity, columns: Sequence[str]) -> str:

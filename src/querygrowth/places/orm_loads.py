@@ -159,6 +159,17 @@ def raw_load(context: Any) -> RawLoad | None:
         return None
 
 
+def loads_subclass(context: Any) -> bool:
+    """Whether a query of the ORM loads the columns of a subclass, as `selectin_polymorphic` does.
+
+    Args:
+        context: The ExecutionContext of a statement whose reason is `Reason.QUERY`.
+    """
+    # The path of such a load is empty. Its parameter has a name that SQLAlchemy gives to no other
+    # statement without a path.
+    return "primary_keys" in getattr(context.compiled, "binds", ())
+
+
 def _column_load(state: Any, loading: Any, keys: frozenset[str] | None) -> RawLoad:
     # Only Session.refresh loads all attributes without naming them.
     if getattr(loading, "_is_user_refresh", False) or keys is None:
