@@ -123,6 +123,25 @@ def single_engine(value: object) -> AnyEngine:
     return engines[0]
 
 
+def populated_engines(value: object) -> tuple[AnyEngine, ...]:
+    """The engines of what `populate` returned: those of the value, or of a list of values.
+
+    The first value of a list has to lead to an engine. The others may be of any kind.
+
+    Raises:
+        ValueError: The value leads to no engine, or its engines are not known.
+    """
+    values = [*value] if isinstance(value, tuple | list) and value else [value]
+    engines = engines_of(values[0])
+    if engines is None:
+        raise ValueError(
+            f"the {type(values[0]).__name__} chooses the engine for each statement: return a list "
+            "with its engines first, such as [primary, replica, Session], and the action gets the "
+            "list"
+        )
+    return tuple(dict.fromkeys((*engines, *filter(is_engine, values[1:]))))
+
+
 def _plain(engine: AnyEngine) -> Engine:
     plain: Any = engine if isinstance(engine, Engine) else engine.sync_engine
     # SQLAlchemy 2.0 refuses listeners of an engine whose options were added to those of another
@@ -250,6 +269,9 @@ def _of_session(session: Any) -> tuple[AnyEngine, ...] | None:
     plain = getattr(session, "sync_session", session)
     if _is_flask(getattr(plain, "_db", None)):
         return _of_flask(plain._db)
+    # SQLAlchemy's ShardedSession, whose get_bind chooses one of them.
+    if shards := getattr(plain, "_ShardedSession__shards", None):
+        return tuple({id(each.engine): each.engine for each in shards.values()}.values())
     if type(plain).get_bind is not sys.modules["sqlalchemy.orm"].Session.get_bind:
         return None
     # SQLAlchemy shows the binds of a session since 2.1.

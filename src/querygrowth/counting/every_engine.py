@@ -87,6 +87,10 @@ class EveryEngine:
             found = self.recorded.setdefault(id(engine), new)
         return found
 
+    def has_recorded(self, engine: Engine) -> bool:
+        """Whether an engine was used since the last `begin`."""
+        return id(_original(engine)) in self.recorded
+
     def _records(self, connection: Connection) -> bool:
         if self.paused:
             return False

@@ -4,7 +4,7 @@
 interpreted in another: recording needs SQLAlchemy only, interpretation also needs sqlglot.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -163,6 +163,7 @@ def record(
     branches_in: Project | None = None,
     all_connections: bool = False,
     every_engine: bool = False,
+    others: Sequence[AnyEngine] = (),
 ) -> Record:
     """Run `action()` once under all counters of an engine.
 
@@ -175,7 +176,8 @@ def record(
         all_connections: Whether statements on connections that the engine did not make are
             bypasses too; see `trace_driver`.
         every_engine: Whether the statements of all other engines of the process count as well, if
-            the action uses `engine` at all.
+            the action uses `engine` or one of `others` at all.
+        others: Further engines on the data that the action was given.
 
     Raises:
         ValueError: The engine cannot count a kind of work. The action has not run.
@@ -199,15 +201,19 @@ def record(
         if VM_STEPS in tallies:
             recording.count_steps_with(tallies[VM_STEPS].read)
         stack.enter_context(attached(target, recording.listeners()))
-        others = (
+        every = (
             stack.enter_context(record_every_engine(walker, keep_parameters=False, but=target))
             if every_engine
             else None
         )
         result = action()
-        # An action that leaves its own engine alone shows nothing about the data that it was given.
-        if others is not None and (recording.executions or recording.checkouts):
-            for each in others.recorded.values():
+        # An action that leaves its own engines alone shows nothing about the data it was given.
+        if every is not None and (
+            recording.executions
+            or recording.checkouts
+            or any(every.has_recorded(sync_engine(each)) for each in others)
+        ):
+            for each in every.recorded.values():
                 add_recording(recording, each.recording)
     return Record(
         target.dialect.name,

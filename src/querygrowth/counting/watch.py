@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import (
     AbstractAsyncContextManager,
@@ -196,6 +196,7 @@ def watch(
     project: Project | None = None,
     all_connections: bool = False,
     every_engine: bool = False,
+    others: Sequence[AnyEngine] = (),
 ) -> Activity:
     """Run `action(engine)` once and record what it did.
 
@@ -208,6 +209,7 @@ def watch(
         all_connections: Whether statements on connections that the engine did not make are
             bypasses too; see `trace_driver`.
         every_engine: Whether the statements of other engines count too; see `record`.
+        others: Further engines on the data that the action was given; see `record`.
 
     Raises:
         ValueError: The engine cannot count a kind of work. The action has not run.
@@ -226,5 +228,6 @@ def watch(
             project=project,
             all_connections=all_connections,
             every_engine=every_engine,
+            others=others,
         )
     )

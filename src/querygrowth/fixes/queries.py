@@ -22,8 +22,10 @@ _SHOWN_CHARACTERS = 160
 _SHOWN_ORIGINS = 3
 # The part of the largest rise from which that of another line is shown.
 _SHOWN_PART = 0.1
-# `column = ?` and `? = column`, as SQLAlchemy and users write a comparison with a value.
-_KEYS = re.compile(r"""([\w."`\[\]]+) = \?|\? = ([\w."`\[\]]+)""")
+# `column = ?` and `? = column`, as users and SQLAlchemy's relationships compare with a value. Some
+# drivers are sent the type of the value too.
+_VALUE = r"(?:\?|CAST\(\? AS [\w ,()]+?\))"
+_KEYS = re.compile(rf"""([\w."`\[\]]+) = {_VALUE}|{_VALUE} = ([\w."`\[\]]+)""")
 _AGGREGATE = re.compile(r"^SELECT (?:COUNT|SUM|MIN|MAX|AVG)\(", re.IGNORECASE)
 # Functions of a session that write pending changes first, and are meant to do something else.
 _WRITERS = frozenset({"flush", "commit", "begin_nested", "prepare", "__exit__", "__aexit__"})
@@ -291,8 +293,9 @@ def _lookup(sent: ShapeActivity, item: str) -> str:
 
 def _dynamic(sent: ShapeActivity, load: Load) -> list[str]:
     """The dynamic and write-only relationships one of which sent a query; mostly one, or none."""
-    # Such a relationship leaves no trace in its query but the condition on the foreign key.
-    keys = _keys(sent.shape.text)
+    # Such a relationship leaves one trace in its query: a condition with the value on the left.
+    _, _, condition = sent.shape.text.partition(" WHERE ")
+    keys = {re.sub(r'["`\[\]]', "", right) for _, right in _KEYS.findall(condition)}
     return [name for name, column in load.dynamic if column in keys]
 
 

@@ -4,6 +4,7 @@
 grows, further runs find the axes that make it grow and the form of the growth.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from querygrowth.counting.database import (
     tables_of,
     tables_of_async,
 )
-from querygrowth.counting.engine import AnyEngine, single_engine
+from querygrowth.counting.engine import AnyEngine, populated_engines
 from querygrowth.counting.table_names import bare_name
 from querygrowth.counting.watch import (
     Action,
@@ -174,8 +175,7 @@ class _Measurement:
                     return runner.call(self.action, source)
 
             try:
-                several = isinstance(source, tuple | list) and source
-                engine = single_engine(source[0] if several else source)  # type: ignore[index]
+                engines = populated_engines(source)
             except ValueError as refused:
                 if source is None:
                     raise ValueError(
@@ -187,22 +187,23 @@ class _Measurement:
                     f"one), got {type(source).__name__}: {refused}"
                 ) from None
             # An action that deletes leaves no rows to count.
-            rows = self._ask_before(engine) if self.writes else None
+            rows = self._rows(engines, before=True) if self.writes else None
             activity = watch(
                 action,
-                engine,
+                engines[0],
                 runner=runner,
                 work=work,
                 project=self.project,
                 every_engine=True,
+                others=engines[1:],
             )
             # The database is gone once the block ends, so its tables are listed here.
             if self.contract.named_tables.keys() - activity.tables - self.tables:
-                self.tables |= {bare_name(name) for name in self._tables(engine)}
+                self.tables |= {bare_name(name) for each in engines for name in self._tables(each)}
             sample = _Sample(activity, rows, asked=self.writes)
             unasked = rows is None and not activity.written
             if unasked and _rows_needed(activity, before, together):
-                sample = _Sample(activity, self._rows(engine), asked=True)
+                sample = _Sample(activity, self._rows(engines), asked=True)
         if activity.written and not self.writes:
             raise ValueError(
                 f"the action wrote to {', '.join(activity.written)} but should only read: "
@@ -228,16 +229,29 @@ class _Measurement:
             return tables_of(engine) or frozenset()
         return self.runner.wait_for(tables_of_async(engine)) or frozenset()
 
-    def _ask_before(self, engine: AnyEngine) -> Mapping[tuple[str, str], int] | None:
-        """The rows of all tables, without a change to the connection that the action will use."""
-        if isinstance(engine, Engine) and engine.dialect.name == "sqlite":
-            return row_counts_of_file(engine)
-        return self._rows(engine)
+    def _rows(
+        self, engines: Sequence[AnyEngine], *, before: bool = False
+    ) -> Mapping[tuple[str, str], int] | None:
+        """The rows of all tables of all engines together; None where one cannot be asked.
 
-    def _rows(self, engine: AnyEngine) -> Mapping[tuple[str, str], int] | None:
-        if isinstance(engine, Engine):
-            return rows_of(engine)
-        return self.runner.wait_for(rows_of_async(engine))
+        Args:
+            engines: The engines that are asked.
+            before: Whether the action runs afterwards. Its connection is not changed.
+        """
+        total: Counter[tuple[str, str]] = Counter()
+        for each in engines:
+            rows = self._rows_of(each, before)
+            if rows is None:
+                return None
+            total.update(rows)
+        return total
+
+    def _rows_of(self, engine: AnyEngine, before: bool) -> Mapping[tuple[str, str], int] | None:
+        if not isinstance(engine, Engine):
+            return self.runner.wait_for(rows_of_async(engine))
+        if before and engine.dialect.name == "sqlite":
+            return row_counts_of_file(engine)
+        return rows_of(engine)
 
     def all_axes(self) -> tuple[AxisGrowth, ...]:
         """Every axis alone, then the axes that only make something grow together."""
