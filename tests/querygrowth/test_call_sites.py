@@ -11,6 +11,7 @@ from scenarios.library import Author, library
 from sqlalchemy import Connection, Engine, create_engine, select, text
 from sqlalchemy.orm import Session
 
+import querygrowth
 from querygrowth.counting.causes import causes_by_shape, origins_by_shape
 from querygrowth.counting.log import count_queries
 from querygrowth.places.call_sites import CallSite, Project, call_site, distinct_sites
@@ -100,6 +101,14 @@ def test_frames_of_a_directory_that_is_passed_over_are_never_call_sites() -> Non
     without = StackWalker(Project(HERE, passed_over=[HERE])).callers(frame)
     assert without.project is None
     assert without.nearest is None or call_site(without.nearest).path != __file__
+
+
+def test_no_module_of_this_package_is_a_call_site_even_below_the_root() -> None:
+    package = Path(querygrowth.__file__).parent
+    project = Project(package.parent)
+    modules = [*map(str, package.rglob("*.py"))]
+    assert [each for each in modules if not project.passes_over(each)] == []
+    assert not any(map(project.contains, modules))
 
 
 def test_libraries_named_like_sqlalchemy_can_be_call_sites() -> None:

@@ -3,10 +3,12 @@
 import pytest
 
 from querygrowth.counting.activity import Activity, ShapeActivity
+from querygrowth.counting.causes import Cause
 from querygrowth.counting.shapes import shape_of
 from querygrowth.fixes.queries import fix_of
 from querygrowth.growth.report import GrowthReport
 from querygrowth.growth.verdicts import judge_growth
+from querygrowth.places.orm_loads import Load, Reason
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,30 @@ from querygrowth.growth.verdicts import judge_growth
 def test_the_repair_of_a_query_fits_its_command(sql: str, advice: str) -> None:
     sent = ShapeActivity(shape_of(sql, "sqlite"), 3)
     assert advice in fix_of(sent, item="item of jobs").next_step
+
+
+def test_the_key_of_a_lookup_is_named_where_the_driver_is_sent_its_type() -> None:
+    sql = "SELECT id FROM items WHERE items.order_id = %(id_1)s::INTEGER"
+    sent = ShapeActivity(shape_of(sql, "postgresql"), 3)
+    fix = fix_of(sent, item="item of orders")
+    assert "with WHERE order_id = ?: fetch them in one query with IN" in fix.next_step
+
+
+@pytest.mark.parametrize(
+    ("condition", "relationships"),
+    [
+        ("? = items.order_id", "relationship: Order.open or Order.sent"),
+        ('? = "items".order_id', "relationship: Order.open or Order.sent"),
+        ("items.order_id = ?", ""),
+        ("? = items.id", ""),
+    ],
+)
+def test_only_the_condition_of_a_relationship_names_it(condition: str, relationships: str) -> None:
+    dynamic = (("Order.open", "items.order_id"), ("Order.sent", "items.order_id"))
+    load = Load(Reason.QUERY.value, owner="Item", rows="Item", dynamic=dynamic)
+    shape = shape_of(f"SELECT id FROM items WHERE {condition}", "sqlite")
+    fix = fix_of(ShapeActivity(shape, 3, cause=Cause(load=load)), item="item of orders")
+    assert [*fix.evidence] == ([relationships] if relationships else [])
 
 
 @pytest.mark.parametrize(

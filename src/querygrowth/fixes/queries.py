@@ -13,11 +13,9 @@ from querygrowth.counting.activity import ShapeActivity
 from querygrowth.counting.causes import Parents
 from querygrowth.counting.statements import NO_TABLE
 from querygrowth.fixes.commands import command_fix, function_fix, insert_code
-from querygrowth.places.call_sites import CallSite
+from querygrowth.places.call_sites import CallSite, callers_line
 from querygrowth.places.orm_loads import Load, Reason
 
-_COMPREHENSION = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
-_SHOWN_CALLERS = 3
 _SHOWN_CHARACTERS = 160
 _SHOWN_ORIGINS = 3
 # The part of the largest rise from which that of another line is shown.
@@ -77,38 +75,6 @@ def shortened(text: str) -> str:
         # not, so that it is left out first.
         text = re.sub(r"SELECT .*? FROM ", "SELECT ... FROM ", text, count=1)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
-
-
-def callers_line(chain: Sequence[CallSite]) -> str:
-    """The user's code from the test inwards: the outermost line and the innermost ones."""
-    inwards = [*_without_comprehensions(chain)][::-1]
-    if len(inwards) > _SHOWN_CALLERS + 1:
-        return f"called by: {inwards[0]} > ... > {_joined(inwards[-_SHOWN_CALLERS:])}"
-    return f"called by: {_joined(inwards)}"
-
-
-def _without_comprehensions(chain: Sequence[CallSite]) -> Iterator[CallSite]:
-    """Yield the callers, and one for a comprehension and the function that it stands in."""
-    # Before CPython 3.12 a comprehension has a frame inside of that of its function.
-    inner: CallSite | None = None
-    for site in chain:
-        if (
-            inner is not None
-            and inner.path == site.path
-            and inner.function.endswith(_COMPREHENSION)
-        ):
-            yield CallSite(site.path, inner.line, site.function)
-            inner = None
-            continue
-        if inner is not None:
-            yield inner
-        inner = site
-    if inner is not None:
-        yield inner
-
-
-def _joined(chain: Sequence[CallSite]) -> str:
-    return " > ".join(map(str, chain))
 
 
 def _evidence(sent: ShapeActivity) -> Iterator[str]:

@@ -8,8 +8,8 @@ from querygrowth.counting.causes import CountCause, Origin, causes_by_shape, lar
 from querygrowth.counting.statements import NO_TABLE
 from querygrowth.counting.work import VM_STEPS
 from querygrowth.fixes.commands import command_fix
-from querygrowth.fixes.queries import callers_line, shortened
-from querygrowth.places.call_sites import CallSite
+from querygrowth.fixes.queries import shortened
+from querygrowth.places.call_sites import CallSite, callers_line
 
 # The counts that a shape of queries has too.
 _OF_SHAPES: Mapping[str, Callable[[ShapeActivity | Origin], int]] = {

@@ -9,7 +9,7 @@ for statements that were all sent through one function.
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
@@ -19,6 +19,8 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 Key = TypeVar("Key")
 
+_COMPREHENSION = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+_SHOWN_CALLERS = 3
 _SITE_PACKAGES = f"{os.sep}site-packages{os.sep}"
 
 
@@ -32,7 +34,7 @@ def _package_folder(name: str) -> str:
 # "<sqlalchemy" those of functions that SQLAlchemy generates.
 _NEVER_CALL_SITES = (
     _package_folder("sqlalchemy"),
-    f"{Path(__file__).parent}{os.sep}",
+    f"{Path(__file__).parents[1]}{os.sep}",
     "<frozen",
     "<sqlalchemy",
 )
@@ -271,3 +273,35 @@ def distinct_sites(chains: Mapping[Key, Sequence[CallSite]]) -> Mapping[Key, Cal
         for statement, chain in chains.items()
         if chain
     }
+
+
+def callers_line(chain: Sequence[CallSite]) -> str:
+    """The user's code from the test inwards: the outermost line and the innermost ones."""
+    inwards = [*_without_comprehensions(chain)][::-1]
+    if len(inwards) > _SHOWN_CALLERS + 1:
+        return f"called by: {inwards[0]} > ... > {_joined(inwards[-_SHOWN_CALLERS:])}"
+    return f"called by: {_joined(inwards)}"
+
+
+def _without_comprehensions(chain: Sequence[CallSite]) -> Iterator[CallSite]:
+    """Yield the callers, and one for a comprehension and the function that it stands in."""
+    # Before CPython 3.12 a comprehension has a frame inside of that of its function.
+    inner: CallSite | None = None
+    for site in chain:
+        if (
+            inner is not None
+            and inner.path == site.path
+            and inner.function.endswith(_COMPREHENSION)
+        ):
+            yield CallSite(site.path, inner.line, site.function)
+            inner = None
+            continue
+        if inner is not None:
+            yield inner
+        inner = site
+    if inner is not None:
+        yield inner
+
+
+def _joined(chain: Sequence[CallSite]) -> str:
+    return " > ".join(map(str, chain))

@@ -1,9 +1,14 @@
-"""Queries in a loop on another engine than the one that the action was given."""
+"""Queries in a loop on another engine than the first one, or on several that populate returns."""
 
-from sqlalchemy import Engine, NullPool, create_engine, select
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine, NullPool, create_engine, func, select
+from sqlalchemy.ext.horizontal_shard import ShardedSession
+from sqlalchemy.orm import Session, selectinload, sessionmaker
 
 from scenarios.pair import Pair
-from scenarios.shop import Order, shop
+from scenarios.shop import Item, Order, shop
 
 
 def in_a_second_engine(engine: Engine) -> list[int]:
@@ -41,7 +46,60 @@ def customer_of(engine: Engine, order: int) -> int:
         return connection.scalars(query).one()  # an engine for each
 
 
+@contextmanager
+def shards(orders: int, items: int) -> Iterator[sessionmaker[Session]]:
+    """Two databases behind one session."""
+    with shop(orders, items) as first, shop(orders, items) as second:
+        yield sessionmaker(
+            class_=ShardedSession,
+            shards={"first": first, "second": second},
+            shard_chooser=lambda *_: "first",
+            identity_chooser=lambda *_, **__: ["first", "second"],
+            execute_chooser=lambda _: ["first", "second"],
+        )
+
+
+def lazily_on_shards(sessions: sessionmaker[Session]) -> list[int]:
+    with sessions() as session:
+        return [len(order.items) for order in session.scalars(select(Order))]  # on every shard
+
+
+def eagerly_on_shards(sessions: sessionmaker[Session]) -> list[int]:
+    with sessions() as session:
+        orders = session.scalars(select(Order).options(selectinload(Order.items)))
+        return [len(order.items) for order in orders]
+
+
+@contextmanager
+def primary_and_replica(orders: int, items: int) -> Iterator[list[Engine]]:
+    """Two engines, of which the programs below use the second one alone."""
+    with shop() as primary, shop(orders, items) as replica:
+        yield [primary, replica]
+
+
+def in_the_replica(engines: list[Engine]) -> list[int]:
+    counted = select(func.count()).select_from(Item)
+    with Session(engines[1]) as session:
+        orders = session.scalars(select(Order.id)).all()
+        return [session.scalar(counted.where(Item.order_id == each)) or 0 for each in orders]
+
+
+def grouped_in_the_replica(engines: list[Engine]) -> list[int]:
+    with Session(engines[1]) as session:
+        return list(session.scalars(select(func.count(Item.id)).group_by(Item.order_id)))
+
+
 PAIRS = (
+    Pair(
+        "lazy loads on shards", lazily_on_shards, eagerly_on_shards,
+        ("queries grew with orders", "relationship: Order.items", r"selectinload\(Order.items"),
+        shards, ("orders", "items"), "# on every shard", scales=(2, 9, 20),
+    ),
+    Pair(
+        "a loop in the second of two engines", in_the_replica, grouped_in_the_replica,
+        ("queries grew with orders", "queries items once per item of orders"),
+        primary_and_replica, ("orders", "items"), "counted.where", scales=(2, 9, 20),
+    ),
     Pair(
         "a loop in a second engine", in_a_second_engine, in_one_query_of_a_second_engine,
         ("queries grew with orders",), shop, ("orders",), "# other", scales=(2, 9, 20),
