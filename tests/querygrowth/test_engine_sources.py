@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from querygrowth.counting.engine import engines_of, sync_engine
+from querygrowth.counting.engine import engines_of, populated_engines, sync_engine
 from querygrowth.counting.log import count_queries
 from querygrowth.growth.measure import measure_growth
 from querygrowth.growth.verdicts import judge_growth
@@ -345,6 +345,10 @@ class TestSeveralEngines:
             session.flush()
         assert log.of(replica).by_table == {"items": 1}
         assert log.of(engine).by_table == {"orders": 1}
+        with pytest.raises(ValueError, match="return a list with its engines first"):
+            populated_engines(maker)
+        assert populated_engines([replica, engine, maker]) == (replica, engine)
+        assert populated_engines((engine, maker, "a name", engine)) == (engine,)
 
     def test_one_engine_is_needed_where_one_is_asked(self, engine: Engine, replica: Engine) -> None:
         with pytest.raises(ValueError, match="one engine is needed here, and the Session uses"):
@@ -424,6 +428,7 @@ REFUSED: dict[str, tuple[object, str]] = {
     "a generator of numbers": (generator, "got int"),
     "an object that raises": (Raising(), "got Raising"),
     "a mock": (MagicMock(), "got MagicMock"),
+    "a mock of the class": (create_autospec(Engine), "got MagicMock"),
     "a mock of an engine": (create_autospec(Engine, instance=True), "got NonCallableMagicMock"),
     "a mock of a session": (create_autospec(Session, instance=True), "got NonCallableMagicMock"),
 }

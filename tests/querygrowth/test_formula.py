@@ -128,21 +128,34 @@ def test_runs_that_name_different_cardinalities_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("runs", "words", "exact"),
+    ("runs", "words", "exact", "proof"),
     [
-        (2, "queries = 1 + 1.00 rows (not proven: 2 runs for 2 unknowns, add a run)", False),
-        (3, "queries = 1 + 1.00 rows", True),
+        (
+            2,
+            "queries = 1 + 1.00 rows (not proven: 2 runs for 2 unknowns, add a run)",
+            False,
+            "2 runs, 2 unknowns: 0 observations that could have refuted it",
+        ),
+        (
+            3,
+            "queries = 1 + 1.00 rows",
+            True,
+            "3 runs, 2 unknowns: 1 observation that could have refuted it",
+        ),
     ],
 )
 def test_a_formula_is_proven_only_by_runs_beyond_its_unknowns(
-    runs: int, words: str, exact: bool
+    runs: int, words: str, exact: bool, proof: str
 ) -> None:
     found = attribute([CountedRun({"rows": n}, {"all": 1 + n}) for n in range(1, runs + 1)])
     assert str(found) == words
     assert found.total.exact is exact
-    assert found.evidence == (
-        f"{runs} runs, 2 unknowns: {runs - 2} observations that could have refuted it"
-    )
+    assert found.evidence == proof
+
+
+def test_a_small_factor_is_not_shown_as_zero() -> None:
+    found = attribute([CountedRun({"rows": n}, {"all": n // 500}) for n in (2, 501, 1002)])
+    assert str(found) == "queries = -0.0033 + 0.002 rows (off by up to 0.0013)"
 
 
 def test_too_few_runs_give_a_formula_for_any_counts() -> None:

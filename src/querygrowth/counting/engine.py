@@ -186,6 +186,8 @@ def _found(value: object, calls: int) -> tuple[AnyEngine, ...] | None:
         attributes += getattr(value, "__dict__", {}).values()
     if held_ones := [*filter(_is_session_or_engine, attributes)]:
         return _of_several(held_ones)
+    if type(value).__module__ == "unittest.mock":  # a call returns another mock
+        raise ValueError(_refusal(value))
     if callable(value) and calls < _MOST_CALLS:
         return _of_function(type(value).__call__.__get__(value), calls)
     raise ValueError(_refusal(value))

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from querygrowth.contracts.contract import number
+
 # Rational numbers, because a formula must give the exact count of every run or the amount by which
 # it misses. With floats, a rounding error could pass for either.
 Row = list[Fraction]
@@ -57,16 +59,21 @@ class Formula:
         return self.runs - self.unknowns
 
     def __str__(self) -> str:
-        parts = [f"{float(term):.2f} {axis}" for axis, term in self.terms.items()]
+        parts = [f"{_shown(term)} {axis}" for axis, term in self.terms.items()]
         if self.constant or not parts:
             whole = self.constant.denominator == 1
-            parts.insert(0, str(self.constant) if whole else f"{float(self.constant):.2f}")
+            parts.insert(0, str(self.constant) if whole else _shown(self.constant))
         miss = ""
         if self.off_by:
-            miss = f" (off by up to {float(self.off_by):.2f})"
+            miss = f" (off by up to {_shown(self.off_by)})"
         elif not self.exact:
             miss = f" (not proven: {self.runs} runs for {self.unknowns} unknowns, add a run)"
         return " + ".join(parts).replace("+ -", "- ") + miss
+
+
+def _shown(value: Fraction) -> str:
+    """A value with two decimals, or with two digits where it would be shown as zero."""
+    return f"{float(value):.2f}" if abs(value) >= Fraction(1, 200) else f"{float(value):.2g}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ class Attribution:
         total = self.total
         return (
             f"{total.runs} runs, {total.unknowns} unknowns: "
-            f"{total.observations} observations that could have refuted it"
+            f"{number(total.observations, 'observation')} that could have refuted it"
         )
 
 
