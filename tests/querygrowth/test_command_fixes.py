@@ -21,6 +21,10 @@ from querygrowth.places.orm_loads import Load, Reason
         ("TRUNCATE TABLE log", "TRUNCATE once per item of jobs: truncate once"),
         ("COPY log FROM STDIN", "COPY once per item of jobs: copy the rows of all items"),
         ("SELECT name_of(3)", "calls name_of() once per item of jobs: call it for all rows"),
+        (
+            "SELECT coalesce(max(t.id), 0) + 1 FROM t",
+            "the same query about t once per item of jobs: send it once",
+        ),
         ("SELECT 1", "the same statement once per item of jobs: send it once"),
         (
             "INSERT INTO t (id) VALUES (1) ON CONFLICT (id) DO NOTHING",

@@ -239,7 +239,7 @@ def _lookup(sent: ShapeActivity, item: str) -> str:
             f"{item}: query {load.owner} once with {load.owner}.{columns[0]}.in_(...), or map it "
             f"without lazy= and add .options(selectinload({names[0]})){_grouped(sent)}"
         )
-    if not keys and "?" not in sent.shape.text:
+    if not keys and "?" not in sent.shape.text.partition(" FROM ")[2]:
         return (
             f"a loop that sends the same query about {table} once per {item}: send it once before "
             "the loop"
