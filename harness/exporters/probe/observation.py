@@ -115,13 +115,13 @@ def observe(
     sent = found.recording.executions
     for each in sent:
         if each.callers:
-            each.callers = each.callers._replace(chain=_within(each.callers.chain, around))
+            each.callers = each.callers.with_chain(_within(each.callers.chain, around))
     lines = _lines_of_exporter(
         factory, {each.sql: each.callers.chain for each in sent if each.callers}
     )
     for each in sent:
         if each.callers and (line := lines.get(each.sql)):
-            each.callers = each.callers._replace(chain=(line,))
+            each.callers = each.callers.with_chain([line])
     return found
 
 

@@ -208,6 +208,10 @@ class Callers(NamedTuple):
         pairs: Any = zip(codes, offsets, strict=True)
         return tuple(code if isinstance(code, CallSite) else (code, at) for code, at in pairs)
 
+    def with_chain(self, chain: Iterable[Place]) -> "Callers":
+        """The same nearest caller and entry, with other callers in the project."""
+        return Callers(self.nearest, steps_of(chain), self.entry)
+
     @property
     def nearest(self) -> Place | None:
         """The nearest caller outside SQLAlchemy and this package."""
