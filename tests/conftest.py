@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 from postgres_server import execute, new_landscape, server_or_skip
-from profiles import is_nightly, load_profile
+from profiles import load_profile, skip_nightly
 from shared_recordings import clock_by_seconds, counted_ids, put_recording
 from sqlalchemy import URL, make_url
 
@@ -46,11 +46,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip tests that take long, except in the nightly run."""
-    if is_nightly():
-        return
-    for item in items:
-        if item.get_closest_marker("nightly"):
-            item.add_marker(pytest.mark.skip(reason="long: runs with HYPOTHESIS_PROFILE=nightly"))
+    skip_nightly(items)
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,18 @@ from typing import Any
 import pytest
 import sqlalchemy
 from hypothesis import settings
+from profiles import skip_nightly
 
 # A deadline fails on a machine under load. The suite of the whole repository has set none already.
 if settings().deadline is not None:
     settings.register_profile("without a deadline", deadline=None)
     settings.load_profile("without a deadline")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests that take long also where the suite's own conftest.py is not loaded."""
+    skip_nightly(items)
+
 
 # Before CPython 3.12, asyncio makes an event loop where there was none, as pytest-asyncio asks for
 # the current one. Nobody closes that loop, and its warning then fails any later test, in the order

@@ -1,9 +1,10 @@
 """Hypothesis profiles: the number of examples of a property test under dev, ci and nightly."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+import pytest
 from hypothesis import settings
 
 VARIABLE = "HYPOTHESIS_PROFILE"
@@ -22,6 +23,15 @@ class ProfileError(ValueError):
 def is_nightly() -> bool:
     """Whether the tests run in their long form."""
     return os.environ.get(VARIABLE) == "nightly"
+
+
+def skip_nightly(items: Sequence[pytest.Item]) -> None:
+    """Skip tests that take long, except in the nightly run."""
+    if is_nightly():
+        return
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.add_marker(pytest.mark.skip(reason=f"long: runs with {VARIABLE}=nightly"))
 
 
 def load_profile(environ: Mapping[str, str]) -> str:
