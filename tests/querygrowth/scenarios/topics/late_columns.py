@@ -13,7 +13,7 @@ from sqlalchemy.orm import (
 )
 
 from scenarios.company import Department, Engineer, company
-from scenarios.library import Author, Book, Person, Reader, grows
+from scenarios.library import Author, Book, Person, Reader, grows, library
 from scenarios.pair import Pair
 
 
@@ -233,6 +233,15 @@ PAIRS = (
         undeferred_behind_a_join,
         "# behind a join",
         "add .options(defaultload(Book.author).undefer(Author.biography)) to the query",
+    ),
+    Pair(
+        "columns of a subclass that SQLAlchemy loads in parts",
+        None,
+        polymorphic_columns,
+        (),
+        library,
+        ("size",),
+        scales=(2, 501, 1002),
     ),
     Pair(
         "columns of a subclass behind a relationship",
