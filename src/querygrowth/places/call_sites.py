@@ -1,7 +1,7 @@
 """The user's code (`Project`), and places in it (`CallSite`, `Callers`).
 
 `querygrowth.places.stack` finds the callers of a statement. `distinct_sites` finds different lines
-for statements that were all sent through one function.
+for statements that were all sent through one function. `callers_line` shows a chain of callers.
 """
 
 # SQLAlchemy is not imported here, because verdicts need `CallSite` and must stay cheap to import.
@@ -180,8 +180,6 @@ class CallSite:
 # only for statements that are shown.
 RawSite: TypeAlias = tuple[CodeType, int]
 Place: TypeAlias = RawSite | CallSite
-
-
 # A flat list, because it is made inside every statement, and a pair for each frame takes longer.
 Steps: TypeAlias = list[CodeType | CallSite | int]
 

@@ -35,7 +35,7 @@ _INTERMEDIARIES = frozenset(
 _RUNNERS = frozenset(("_pytest", "pluggy"))
 _GENERATED = "<string>"  # the file name of any code that was generated at run time
 # Deeper recursions are cut. The frames nearest to the statement are kept.
-_MOST_STEPS = 2 * 24
+_MOST_STEPS = 2 * 24  # of 24 callers; see `Callers.steps`
 # Frame 0 is StackWalker's, frame 1 that of the listener, and frames 2 and 3 are SQLAlchemy's.
 _FIRST_CALLER = 4
 _CONNECTION_EXECUTE = 6
