@@ -212,7 +212,8 @@ def annotations(reported: Iterable[Reported], *, root: Path) -> Iterator[str]:
 
 def _annotation(reported: Reported) -> str:
     verdict = reported.verdict
-    properties = {"title": f"{reported.rule}: {verdict.seen}"}
+    named = reported.rule in verdict.seen.partition(":")[0].split()
+    properties = {"title": verdict.seen if named else f"{reported.rule}: {verdict.seen}"}
     if verdict.site:
         line = str(verdict.site.line)
         properties = {"file": verdict.site.path, "line": line, **properties}

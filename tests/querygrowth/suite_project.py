@@ -126,6 +126,24 @@ def chunks(session):
         session.execute(insert(Item), rows)
         session.execute(insert(Item).values(rows))
 
+def waits(session):
+    turns = 0
+    while session.scalar(select(Order.state).where(Order.id == 1)) != "done" and turns < 4:
+        turns += 1
+    while turns < 9:
+        order = session.get(Order, 1)
+        session.refresh(order)
+        turns += 1
+
+def waits(session):
+    turns = 0
+    while session.scalar(select(Order.state).where(Order.id == 1)) != "done" and turns < 4:
+        turns += 1
+    while turns < 9:
+        order = session.get(Order, 1)
+        session.refresh(order)
+        turns += 1
+
 def detail(session, key):
     order = session.get(Order, key)
     return [item.product for item in order.items], order.customer.name

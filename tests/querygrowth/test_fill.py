@@ -9,11 +9,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from querygrowth import FillError, fill_tables
@@ -515,6 +516,32 @@ def test_a_type_gets_objects_of_the_class_that_its_annotations_name(new_database
         points = connection.scalars(sa.select(table.c.point)).all()
     assert len({point.x for point in points}) == 3
     assert all(point.name == "here" and len(point.levels) == 1 for point in points)
+
+
+def test_a_json_column_holds_what_its_model_takes(new_database: Any) -> None:
+    class Base(DeclarativeBase):
+        type_annotation_map: ClassVar = {list[str]: sa.JSON, dict[str, int]: sa.JSON}
+
+    class Document(Base):
+        __tablename__ = "documents"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        words: Mapped[list[str]]
+        counts: Mapped[dict[str, int] | None]
+        settings: Mapped[Any] = mapped_column(MutableDict.as_mutable(sa.JSON()))
+        anything: Mapped[Any] = mapped_column(sa.JSON)
+
+    engine = new_database(Base.metadata)
+    fill_tables(engine, Base, rows=40, unusual=True)
+    with Session(engine) as session:
+        documents = session.scalars(sa.select(Document)).all()
+    words = [word for each in documents for word in each.words]
+    assert words
+    assert all(isinstance(word, str) for word in words)
+    counts = [each.counts for each in documents if each.counts]
+    assert all(isinstance(number, int) for each in counts for number in each.values())
+    assert counts
+    assert all(isinstance(each.settings, dict) for each in documents)
+    assert len({type(each.anything) for each in documents}) > 2
 
 
 def test_a_nullable_foreign_key_is_null_where_a_unique_key_has_no_more_parents(

@@ -8,8 +8,19 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from rewrites.models import Base, Customer, Item, Order, Stock
-from sqlalchemy import Column, Engine, MetaData, Table, create_engine, event, insert, select, types
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    JSON,
+    Column,
+    Engine,
+    MetaData,
+    Table,
+    create_engine,
+    event,
+    insert,
+    select,
+    types,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from querygrowth.rewrites import InconclusiveError, assert_same_results, compare_results
 from querygrowth.verdict import Outcome, VerdictError
@@ -91,6 +102,37 @@ def test_nothing_shown_is_inconclusive(function: Callable[..., object], said: st
         assert_same_results(function, function, models=[Customer], databases=6)
     assert said in str(caught.value)
     assert caught.value.verdicts[0].outcome is Outcome.INCONCLUSIVE
+
+
+def buyers(session: Session) -> list[str]:
+    """Seldom two: mostly few parents have children that are selected."""
+    paid = select(Order.id).where(Order.customer_id == Customer.id, Order.status == "paid").exists()
+    return list(session.scalars(select(Customer.name).where(paid).order_by(Customer.id)))
+
+
+def test_more_rows_are_drawn_where_results_are_thin() -> None:
+    report = compare_results(buyers, buyers, models=[Customer, Order], databases=20, growth=False)
+    assert report.outcome is Outcome.PASSED, str(report)
+
+
+def preferences(session: Session) -> list[int]:
+    found = session.scalars(select(Account).order_by(Account.id))
+    return [each.id for each in found if (each.settings or {}).get("mail") == "daily"]
+
+
+class Settings(DeclarativeBase):
+    pass
+
+
+class Account(Settings):
+    __tablename__ = "accounts"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    settings: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+
+
+def test_objects_of_json_have_the_keys_and_values_that_code_compares_with() -> None:
+    report = compare_results(preferences, preferences, models=[Account], databases=20, growth=False)
+    assert report.outcome is Outcome.PASSED, str(report)
 
 
 def stamped(session: Session) -> None:

@@ -274,7 +274,7 @@ def test_the_files_and_annotations_of_a_run(
     result.assert_outcomes(passed=1, failed=1, warnings=1)
     result.stdout.fnmatch_lines(
         [
-            "::error file=faults.py,line=8,title=lazy-load%3A lazy-load%3A Order.items*",
+            "::error file=faults.py,line=8,title=lazy-load%3A Order.items*",
             "::warning file=faults.py,line=23,title=repeated-statement*",
         ]
     )

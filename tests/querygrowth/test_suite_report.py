@@ -98,7 +98,7 @@ def test_repaired_code_and_loops_of_tests_are_silent(pytester: pytest.Pytester) 
         from sqlalchemy import select
 
         NAMES = ["lazy_collection", "lazy_scalar", "lookups", "refreshed", "deferred", "writes",
-                 "pages", "chunks"]
+                 "pages", "chunks", "waits"]
 
         @pytest.mark.parametrize("name", NAMES)
         def test_twin(session, name):
@@ -147,7 +147,7 @@ def test_repaired_code_and_loops_of_tests_are_silent(pytester: pytest.Pytester) 
         """,
     )
     assert [
-        each for each in findings(pytester, passed=11) if each["rule"] != "row-by-row-write"
+        each for each in findings(pytester, passed=12) if each["rule"] != "row-by-row-write"
     ] == []
 
 
@@ -264,6 +264,8 @@ def test_what_tests_send_themselves_is_listed_apart(pytester: pytest.Pytester) -
         test_own="""
         from models import Item, Order
         from sqlalchemy import select
+        from testing.builders import states
+        from walks import walk
 
         def test_reads(session):
             assert all(order.items for order in session.scalars(select(Order)))
@@ -281,12 +283,48 @@ def test_what_tests_send_themselves_is_listed_apart(pytester: pytest.Pytester) -
 
         def test_summary(session):
             assert len(summary(session)) == 3
+
+        def names(session):
+            return [order.customer.name for order in session.scalars(select(Order))]
+
+        def check_names(session):  # what asserts is a test, and so is what it calls
+            assert len(names(session)) == 3
+
+        def test_names(session):
+            check_names(session)
+
+        def test_states(session):
+            assert states(session) == 3
+
+        def test_walks(session):
+            walk(session)
         """,
+        walks="""
+        from models import Order
+        from sqlalchemy import select
+
+        def walk(session):  # asks for another row each time, unlike a loop that waits
+            key = 1
+            while key is not None:
+                key = session.scalar(select(Order.id + 1).where(Order.id == key))
+        """,
+        **{
+            "testing/builders": """
+            from models import Order
+            from sqlalchemy import select
+
+            def states(session):  # only tests use it
+                return len([order.items for order in session.scalars(select(Order))])
+            """
+        },
     )
-    found = findings(pytester, "--queries-level=error", passed=2, failed=1)
+    found = findings(pytester, "--queries-level=error", passed=4, failed=2)
     assert [(each["place"], each["in_test_code"], each["level"]) for each in found] == [
         ("test_own.py::summary", False, "error"),
+        ("walks.py::walk", False, "error"),
+        ("test_own.py::names", True, "report"),
         ("test_own.py::test_reads", True, "report"),
+        ("testing/builders.py::states", True, "report"),
         ("test_own.py::make_items", True, "report"),
     ]
 

@@ -232,7 +232,7 @@ def _lookup(sent: ShapeActivity, item: str) -> str:
         known = command_fix(text, item=item) or function_fix(text, item=item)
         return known or f"a loop that sends the same statement once per {item}: send it once"
     keys = _keys(sent.shape.text)
-    columns = [_bare(key) for key in keys]
+columns = [_bare(key) if _is_of(table, key) else key for key in keys]
     if load is not None and (names := _dynamic(sent, load)):
         return (
             f"{' or '.join(names)}, a dynamic or write-only relationship that is queried once per "
@@ -272,7 +272,8 @@ def _as_code(sent: ShapeActivity, columns: Sequence[str]) -> str:
         return ""
     if load.rows and sent.cause.entry in _GETTERS:
         return f": session.scalars(select({load.owner}).where({_in(load, sent)})).all()"
-    return f": {load.owner}.{columns[0]}.in_(...)" if len(columns) == 1 else ""
+    known = len(columns) == 1 and "." not in columns[0]  # a column of the class
+    return f": {load.owner}.{columns[0]}.in_(...)" if known else ""
 
 
 def _grouped(sent: ShapeActivity) -> str:
@@ -359,6 +360,15 @@ def _keys(text: str) -> list[str]:
     _, where, condition = text.partition(" WHERE ")
     found = (left or right for left, right in _KEYS.findall(condition)) if where else ()
     return list(dict.fromkeys(found))
+
+
+def _is_of(table: str, column: str) -> bool:
+    """Whether a column belongs to a table, or names none; a join may ask for that of another."""
+    named = column.rpartition(".")[0].rpartition(".")[2].strip('"`[]')
+    # SQLAlchemy numbers its aliases.
+    return not named or re.sub(r"_\d+$", "", named) == re.sub(
+        r"_\d+$", "", table.rpartition(".")[2].strip('"`[]')
+    )
 
 
 def _bare(column: str) -> str:

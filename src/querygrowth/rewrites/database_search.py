@@ -23,6 +23,9 @@ from querygrowth.tables.code_constants import constants_of
 # databases only.
 _SMALL, _LARGER = (0, 1, 2, 3, 4), (4, 5, 6, 7)
 _SHARES = (_SMALL, *(_LARGER,) * 7)
+_WIDE = (6, 7, 8, 9)
+"""The rows of a table where results have been thin so far: empty, or of a single record."""
+_THIN_SHARE = 0.4
 _REPEATED = 0.05
 """The share of rows that repeat the choices of an earlier row of their table."""
 _MOST_WITNESS_TRIES, _WITNESSES = 80, 5
@@ -134,7 +137,8 @@ class DatabaseSearch:
         # stops when it has drawn all there is, so it draws a number too.
         draw(SEEDS)
         random = Random(number)  # noqa: S311 - not for secrets
-        share = random.choice(_SHARES) if number else (0,)
+        wide = self._is_thin and number % 4 > 0
+        share = _WIDE if wide else random.choice(_SHARES) if number else (0,)
         # Children are more than their parents, so that many parents have several.
         more = 2 if share is _LARGER else 0
         depth = self.schema.depth
@@ -147,7 +151,7 @@ class DatabaseSearch:
         seed = random.getrandbits(32)
         drawn = {name: draws(draw) for name, draws in self.draws.items()}
         with self.trial.database.inserting() as insert:
-            maker = self._maker(seed, insert)
+            maker = self._maker(seed, insert, wide=wide)
             for table, each in zip(self.schema.drawn, seeds, strict=True):
                 for row in each:
                     maker.add(table, row)
@@ -169,6 +173,12 @@ class DatabaseSearch:
             if suspected.difference and known.is_fixed(suspected.difference.path):
                 self.failing = self.suspect
 
+    @property
+    def _is_thin(self) -> bool:
+        """Whether too many old results show nothing, such as where few parents have children."""
+        thin = sum(each.records < 2 for each in self.judged)
+        return thin > _THIN_SHARE * len(self.judged)
+
     def arguments(self, maker: RowMaker) -> dict[str, Any]:
         """Simple arguments, of rows that are there."""
         return {name: draws(simplest)(maker) for name, draws in self.draws.items()}
@@ -179,7 +189,7 @@ class DatabaseSearch:
 
     def _filled(self, sizes: Mapping[Table, int], seed: int, *, even: bool) -> RowMaker:
         with self.trial.database.inserting() as insert:
-            maker = self._maker(seed, insert, even)
+            maker = self._maker(seed, insert, even=even)
             for table in self.schema.drawn:
                 for number in range(sizes[table]):
                     maker.add(table, seed * 1000 + number)
@@ -187,10 +197,23 @@ class DatabaseSearch:
         return maker
 
     def _maker(
-        self, seed: int, insert: Callable[[DrawnRow], str | None], even: bool = False
+        self,
+        seed: int,
+        insert: Callable[[DrawnRow], str | None],
+        *,
+        even: bool = False,
+        wide: bool = False,
     ) -> RowMaker:
         random = Random(seed)  # noqa: S311 - not for secrets
-        return RowMaker(self.schema, self.constants, random, even, insert, witnesses=self.witnesses)
+        return RowMaker(
+            self.schema,
+            self.constants,
+            random,
+            even=even,
+            wide=wide,
+            insert=insert,
+            witnesses=self.witnesses,
+        )
 
 
 def _seeds(random: Random, size: int) -> list[int]:

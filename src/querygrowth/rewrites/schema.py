@@ -98,6 +98,7 @@ class Schema:
                         rule.type,
                         self._dialect,
                         bounds,
+                        listed=rule.listed,
                         distinct=name in in_keys,
                     )
                 except UnknownTypeError:

@@ -19,6 +19,7 @@ from querygrowth.tables.table_rules import ForeignKey, UniqueKey
 
 # In one database, a column is NULL never, sometimes or nearly always.
 _NULL_SHARES = (0.0, 0.2, 0.2, 0.2, 0.2, 0.9)
+_FEW_NULLS = (0.0, 0.2)
 _HUB_SHARE = 0.4
 _WITNESS_SHARE = 0.5
 _MOST_TRIES = 12
@@ -60,6 +61,7 @@ class RowMaker:
         constants: What the functions compare with.
         random: Decides everything that is open.
         even: Whether to spread rows evenly, without NULLs: for growth.
+        wide: Whether all parents may have children, as many each, and few values are NULL.
         insert: Puts a row into the database; returns the reason if it refuses. None without one.
         witnesses: Values of rows that the old function selected, by table. Half of the rows take
             them, so that a filter with several conditions selects enough rows.
@@ -69,6 +71,7 @@ class RowMaker:
     constants: Sequence[object]
     random: Random
     even: bool = False
+    wide: bool = False
     insert: Callable[[DrawnRow], str | None] | None = None
     witnesses: Mapping[Table, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     rows: list[DrawnRow] = field(default_factory=list)
@@ -196,7 +199,7 @@ class RowMaker:
             ):
                 if self.even:
                     place = len(self._present[table]) % len(parents)
-                elif random.random() < _HUB_SHARE:
+                elif not self.wide and random.random() < _HUB_SHARE:
                     place = 0
                 else:
                     place = random.randrange(max(1, int(len(parents) * self._reach(key))))
@@ -220,13 +223,14 @@ class RowMaker:
         name = place if isinstance(place, str) else place.columns[0]
         column = table.columns[name]
         if column not in self._null_shares:
-            self._null_shares[column] = self.random.choice(_NULL_SHARES)
+            shares = _FEW_NULLS if self.wide else _NULL_SHARES
+            self._null_shares[column] = self.random.choice(shares)
         return random.random() < self._null_shares[column]
 
     def _reach(self, key: ForeignKey) -> float:
         """The share of the parents that have children in this database."""
         if key not in self._reaches:
-            self._reaches[key] = self.random.choice((1.0, 1.0, 0.7, 0.5))
+            self._reaches[key] = 1.0 if self.wide else self.random.choice((1.0, 1.0, 0.7, 0.5))
         return self._reaches[key]
 
     def _fill(self, table: Table, values: dict[str, Any], random: Random) -> None:

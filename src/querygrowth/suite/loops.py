@@ -46,6 +46,23 @@ def is_in_loop(code: CodeType, offset: int) -> bool:
     return bool(ends) and not ends.isdisjoint(_reached_from(key, offset))
 
 
+def is_in_while(code: CodeType, offset: int) -> bool:
+    """Whether all loops around an instruction are `while` loops, of which there is at least one.
+
+    Args:
+        code: The code of the function.
+        offset: The offset of the instruction in bytes, as `frame.f_lasti` has it.
+    """
+    if is_comprehension(code):
+        return False
+    instructions = list(dis.Bytecode(code))
+    around = [(start, end) for start, end in _loops(_Key(code)) if start <= offset < end]
+    return bool(around) and not any(
+        _iterates([each for each in instructions if start <= each.offset < end])
+        for start, end in around
+    )
+
+
 def is_comprehension(code: CodeType) -> bool:
     """Whether code is that of a comprehension or a generator expression."""
     return code.co_name in _COMPREHENSIONS
@@ -119,13 +136,17 @@ def _tries_again(instructions: Sequence[dis.Instruction], start: int, end: int) 
     """Whether a loop tries one thing again, which its instructions show."""
     before = [each for each in instructions if each.offset < start]
     inside = [each for each in instructions if start <= each.offset < end]
-    # In CPython 3.10, `async for` begins with the handler of its end.
-    iterates = any(each.opname in _ITERATES for each in inside[:2])
-    if iterates and not _counts(before):
+    if _iterates(inside) and not _counts(before):
         return _enters_its_variable(inside)
     return any(
         each.opname.startswith("LOAD_") and _WAITS.search(str(each.argval)) for each in inside
     )
+
+
+def _iterates(inside: Sequence[dis.Instruction]) -> bool:
+    """Whether a loop is a `for` loop."""
+    # In CPython 3.10, `async for` begins with the handler of its end.
+    return any(each.opname in _ITERATES for each in inside[:2])
 
 
 def _counts(before: Sequence[dis.Instruction]) -> bool:

@@ -263,7 +263,9 @@ def _segments(queries: Sequence[Query], trails: Sequence[Trail]) -> list[int]:
 
 def _most(group: Sequence[Sent], by_number: Mapping[int, Trail]) -> int:
     """The most statements of a group in one call of the application; 0 if no call is known."""
-    most = max(map(_most_of_way, _by_way(group).values()))
+    ways = [sent for sent in _by_way(group).values() if not _asks_again(sent)]
+    group = [sent for way in ways for sent in way]
+    most = max(map(_most_of_way, ways), default=0)
     # A statement that loads several parents, and what is loaded for them later, is one call.
     of_parents = Counter(
         (sent.parents and sent.parents.number, *_call_of(sent, by_number))
@@ -274,6 +276,14 @@ def _most(group: Sequence[Sent], by_number: Mapping[int, Trail]) -> int:
         and _is_of_one_call(sent, by_number)
     )
     return max(most, *of_parents.values(), 0)
+
+
+def _asks_again(group: Sequence[Sent]) -> bool:
+    """Whether a `while` loop asks for one thing again, as one that waits for a change does."""
+    if group[0].query.operation != "SELECT" or not group[0].trail.only_while:
+        return False
+    asked = {(sent.call, repr(sent.query.parameters)) for sent in group}
+    return len(asked) == len({sent.call for sent in group})
 
 
 def _by_way(group: Sequence[Sent]) -> Mapping[TrailKey, Sequence[Sent]]:

@@ -133,7 +133,7 @@ class Watcher:
         self._walker = CallWalker(project)
         self._noting = ExitStack()
         self._reads: set[str] = set()
-        self._every = EveryEngine(count_rows=False)
+        self._every = EveryEngine(keep_parameters=True, count_rows=False)
         self._every.pause()
         attached(Engine, self._every.listeners())
 

@@ -49,7 +49,7 @@ def annotated_values(kind: TypeDecorator[Any]) -> Iterator[Callable[[int], objec
             continue
         for elements in (0, 1):  # some collections must not be empty
             yield lambda n, each=each, elements=elements: (  # type: ignore[misc]
-                _value(each, n, elements, _DEEPEST)
+                annotated_value(each, n, elements)
             )
 
 
@@ -65,6 +65,15 @@ def _annotations(kind: TypeDecorator[Any]) -> Iterator[Any]:
             yield get_type_hints(alone, taken.__globals__, include_extras=True)["value"]
     for base in getattr(type(kind), "__orig_bases__", ()):
         yield from (part for part in get_args(base) if not isinstance(part, TypeVar))
+
+
+def annotated_value(annotation: Any, n: int, elements: int) -> object:
+    """The n-th value of an annotation, with so many elements in its collections: 0 or 1.
+
+    Raises:
+        Exception: No value is known, or the class of the annotation refuses it.
+    """
+    return _value(annotation, n, elements, _DEEPEST)
 
 
 def _value(annotation: Any, n: int, elements: int, deepest: int) -> object:

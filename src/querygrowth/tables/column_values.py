@@ -35,7 +35,7 @@ from querygrowth.tables.type_values import (
     largest_number,
     plain_type,
 )
-from querygrowth.tables.unusual_values import unusual_values, variants_of
+from querygrowth.tables.unusual_values import json_objects, unusual_values, variants_of
 
 _LATER = re.compile(r"(^|_)(end|ends|until|expir\w*|due|finish\w*|stop\w*|valid_to)(_|$)", re.I)
 _OFF = re.compile(
@@ -59,6 +59,7 @@ class ValueSource:
         dialect: The dialect, for types that convert values.
         bounds: What its CHECKs demand.
         longest: The largest length of a text beside that of the type; None without one.
+        listed: All values that the user's model takes; empty where it takes any.
         distinct: Whether values should differ from row to row, as in a unique key.
         seed: Selects the texts.
 
@@ -79,6 +80,7 @@ class ValueSource:
         bounds: Bounds,
         longest: int | None = None,
         *,
+        listed: Sequence[object] = (),
         distinct: bool = False,
         seed: int = 0,
     ) -> None:
@@ -94,7 +96,7 @@ class ValueSource:
         self._dialect = dialect
         self._pool: list[object] | None = None
         self._stored = stored_form(kind, dialect)
-        self._make = self._maker(kind, dialect)
+        self._make = self._listed(listed) if listed else self._maker(kind, dialect)
 
     def value(self, n: int, chance: random.Random) -> object:
         """The n-th value, which may be the same as another one."""
@@ -133,6 +135,10 @@ class ValueSource:
             constants: What the code compares with. Values of the column that are equal to one of
                 them, or near it, come first.
         """
+        if isinstance(self.plain, types.JSON):
+            known = self.domain or unusual_values(self.plain)
+            objects = json_objects(constants) if any(isinstance(one, dict) for one in known) else ()
+            return [*objects, *known]
         if self.domain is not None:
             return list(self.domain)
         unusual = unusual_values(self.plain)

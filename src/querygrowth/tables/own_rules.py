@@ -11,6 +11,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from querygrowth.tables.condition_terms import UnknownConditionError
 from querygrowth.tables.conditions import Condition, parse_condition
+from querygrowth.tables.json_values import json_values
 from querygrowth.tables.table_rules import ColumnRule, ForeignKey, TableRules, UniqueKey
 
 
@@ -50,6 +51,7 @@ def _column(column: Column[Any], table: Table, dialect: Dialect) -> ColumnRule:
         always=bool(column.computed) or bool(identity is not None and identity.always),
         default=default,
         expression=expression,
+        listed=json_values(column),
     )
 
 

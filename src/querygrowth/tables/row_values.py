@@ -316,6 +316,7 @@ def source_of(rules: TableRules, name: str, dialect: Dialect, *, seed: int = 0) 
         dialect,
         bounds_of(name, rules.conditions),
         rules.lengths.get(name),
+        listed=rules.columns[name].listed,
         distinct=any(name in unique.columns for unique in rules.unique),
         seed=seed,
     )

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Inspector
 from sqlalchemy.exc import SAWarning
 
 from querygrowth.tables.conditions import Condition
+from querygrowth.tables.json_values import json_values
 from querygrowth.tables.own_rules import (
     conditions_of,
     differs_by_row,
@@ -167,6 +168,7 @@ class RuleReader:
             always=computed or bool((identity or {}).get("always")),
             default=default,
             expression=expression,
+            listed=() if column is None else json_values(column),
         )
 
     def _counts_itself(self, fact: dict[str, Any], primary_key: tuple[str, ...]) -> bool:

@@ -26,6 +26,7 @@ class ColumnRule:
         always: Whether the database refuses a given value.
         default: Makes a value as the user's Column does; None without such a default.
         expression: The user's default as SQL, which the INSERT has to contain.
+        listed: The values that the user's model takes; empty where it takes any.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ColumnRule:
     always: bool = False
     default: Callable[[], object] | None = None
     expression: ColumnElement[Any] | None = None
+    listed: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True)

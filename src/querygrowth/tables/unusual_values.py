@@ -3,8 +3,9 @@
 import datetime as dt
 import enum
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -74,6 +75,19 @@ def unusual_values(kind: TypeEngine[Any]) -> list[Any]:
         if isinstance(kind, classes):
             return list(values)
     return []
+
+
+def json_objects(constants: Iterable[object]) -> Iterator[dict[str, object]]:
+    """Objects of JSON with keys and values that code compares with.
+
+    Args:
+        constants: Those of the code, in its order: mostly a key is followed by its value.
+    """
+    known = [each for each in constants if isinstance(each, str | int | float)]
+    for key, value in pairwise([*known, 1]):
+        if isinstance(key, str) and key.isidentifier():
+            yield {key: value}
+            yield {key: "a" if isinstance(value, str) else None}
 
 
 _WILDCARDS = re.compile(r"^[%_]+|[%_]+$")
