@@ -2,7 +2,7 @@
 
 Exit codes: 0 passed; 1 failed (a check found something wrong); 2 usage or configuration;
 3 input, output or database; 4 corrupt audit data; 5 published, but its status or durability is
-unconfirmed; 130 and 143 when ended by SIGINT and SIGTERM.
+unconfirmed; 130 and 143 when ended by SIGINT and SIGTERM, 128 + n by another signal of number n.
 """
 
 import io
@@ -47,13 +47,14 @@ class CommandTimeoutError(TimeoutError):
 
 
 class Terminated(SystemExit):
-    """SIGTERM arrived."""
+    """SIGTERM arrived, or another signal that ends a command."""
 
-    def __init__(self) -> None:
-        super().__init__(ExitCode.TERMINATED.value)
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        self.number = number
+        super().__init__(128 + number)
 
     def __str__(self) -> str:
-        return "ended by SIGTERM"
+        return f"ended by {signal.Signals(self.number).name}"
 
 
 class UsageError(ValueError):
@@ -71,6 +72,10 @@ UsageErrors: TypeAlias = Callable[[], tuple[type[Exception], ...]]
 
 _CLEAN_UP_SECONDS = 30.0
 
+# A terminal that was closed, a limit of processor time, and the warnings of batch systems before
+# they kill. The default action of each would leave the unfinished file and the status `pending`.
+_OTHER_ENDS = (signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2)
+
 
 def run_command(app: typer.Typer, name: str, *, usage_errors: UsageErrors = tuple) -> NoReturn:
     """Run the command line and exit with its code.
@@ -81,9 +86,10 @@ def run_command(app: typer.Typer, name: str, *, usage_errors: UsageErrors = tupl
         usage_errors: returns further errors that count as wrong usage.
     """
     _open_standard_streams()
-    # SIGTERM's default action ends the process at once. As an exception it passes the clean-up
+    # The default action of these ends the process at once. As an exception it passes the clean-up
     # code, which removes unfinished files.
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, *_unless_ignored(_OTHER_ENDS)):
+        signal.signal(number, _terminate)
     # Libraries log a lost connection, and the error that follows reports it already. Without a
     # handler Python would print the log records too, with SQLAlchemy's tracebacks.
     if not logging.getLogger().hasHandlers():
@@ -176,10 +182,10 @@ def _with_schema(
 
 @contextmanager
 def stop_on_signals(*, timeout_seconds: float | None = None) -> Iterator[OpenDatabases]:
-    """Let SIGTERM, SIGINT and a timeout end the block, wherever it waits.
+    """Let signals and a timeout end the block, wherever it waits.
 
-    Yields a list, to which the block adds the databases that it opens. A second signal ends the
-    process without clean-up.
+    Yields a list, to which the block adds the databases that it opens. A SIGTERM or SIGINT after
+    another signal ends the process without clean-up.
 
     Args:
         timeout_seconds: the longest time that the block may take; None for no limit.
@@ -193,16 +199,27 @@ def stop_on_signals(*, timeout_seconds: float | None = None) -> Iterator[OpenDat
         # A server that has stopped answering would block the rollback and the close as well.
         for db in opened:
             db.cut()
-        if number == signal.SIGALRM:
+        if number == signal.SIGALRM and timeout_seconds is not None:
             raise CommandTimeoutError(
                 f"not done within the {timeout_seconds:g} seconds allowed by --timeout"
             )
         # A user who sends a second signal does not want to wait for the clean-up.
         for ending in (signal.SIGTERM, signal.SIGINT):
             signal.signal(ending, signal.SIG_DFL)
-        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+        # These come again without a user: from the shell after the terminal, and every second.
+        for ending in others:
+            signal.signal(ending, signal.SIG_IGN)
+        sys.unraisablehook = report_others
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
+        # Python says this of a signal that came together with the first one, with a traceback.
+        if "ignored due to race condition" not in str(unraisable.exc_value):
+            report(unraisable)
+
+    report = sys.unraisablehook
+    others = _unless_ignored(_OTHER_ENDS)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, *others)
     before = {number: signal.signal(number, stop) for number in numbers}
     # The timer fires again, in case the clean-up waits for a server too. Zero starts no timer.
     signal.setitimer(signal.ITIMER_REAL, timeout_seconds or 0, _CLEAN_UP_SECONDS)
@@ -212,6 +229,12 @@ def stop_on_signals(*, timeout_seconds: float | None = None) -> Iterator[OpenDat
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = report
+
+
+def _unless_ignored(numbers: Sequence[signal.Signals]) -> Sequence[signal.Signals]:
+    # `nohup` ignores SIGHUP for the command that it starts.
+    return [each for each in numbers if signal.getsignal(each) is not signal.SIG_IGN]
 
 
 def _open_standard_streams() -> None:
@@ -254,7 +277,8 @@ def _run(app: typer.Typer, name: str, usage_errors: UsageErrors) -> int:
     except KeyboardInterrupt as error:
         return fail(explain_failure(error), ExitCode.INTERRUPTED)
     except Terminated as error:
-        return fail(explain_failure(error), ExitCode.TERMINATED)
+        fail(explain_failure(error), ExitCode.TERMINATED)
+        return 128 + error.number
     except _ClickException as error:
         return fail(_usage_message(error), ExitCode.USAGE)
     except Exception as error:
@@ -353,8 +377,8 @@ def _flush_output(code: int) -> int:
     return code
 
 
-def _terminate(_: int, __: FrameType | None) -> NoReturn:
-    raise Terminated
+def _terminate(number: int, _: FrameType | None) -> NoReturn:
+    raise Terminated(number)
 
 
 def fail(message: str, code: ExitCode) -> ExitCode:
