@@ -1,4 +1,4 @@
-"""Runs a command: exit codes that scripts can rely on, one line per error, signals, databases.
+"""Runs a command: exit codes that scripts can rely on, one line per error, databases.
 
 Exit codes: 0 passed; 1 failed (a check found something wrong); 2 usage or configuration;
 3 input, output or database; 4 corrupt audit data; 5 published, but its status or durability is
@@ -8,18 +8,17 @@ unconfirmed; 130 and 143 when ended by SIGINT and SIGTERM, 128 + n by another si
 import io
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import IntEnum
 from importlib.machinery import EXTENSION_SUFFIXES
-from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import typer
 from rich.console import Console
 
+from elspeth.cli.signals import OpenDatabases, Terminated, end_on_signals
 from elspeth.core.error_text import explain_failure, one_line
 from elspeth.core.extras import extra_hint
 
@@ -42,21 +41,6 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
-class CommandTimeoutError(TimeoutError):
-    """A command did not end within its `--timeout`."""
-
-
-class Terminated(SystemExit):
-    """SIGTERM arrived, or another signal that ends a command."""
-
-    def __init__(self, number: int = signal.SIGTERM) -> None:
-        self.number = number
-        super().__init__(128 + number)
-
-    def __str__(self) -> str:
-        return f"ended by {signal.Signals(self.number).name}"
-
-
 class UsageError(ValueError):
     """The options of a command cannot work; the message says what to do instead."""
 
@@ -64,17 +48,8 @@ class UsageError(ValueError):
 # Some versions of typer depend on click, others contain it. Only this way to the base class of
 # usage errors works with both.
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
-OpenDatabases: TypeAlias = list["LandscapeDB"]
-"""Databases whose connections are cut when their command is stopped."""
-
 UsageErrors: TypeAlias = Callable[[], tuple[type[Exception], ...]]
 """Imports and returns the errors of a command that count as wrong usage."""
-
-_CLEAN_UP_SECONDS = 30.0
-
-# A terminal that was closed, a limit of processor time, and the warnings of batch systems before
-# they kill. The default action of each would leave the unfinished file and the status `pending`.
-_OTHER_ENDS = (signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def run_command(app: typer.Typer, name: str, *, usage_errors: UsageErrors = tuple) -> NoReturn:
@@ -86,10 +61,7 @@ def run_command(app: typer.Typer, name: str, *, usage_errors: UsageErrors = tupl
         usage_errors: returns further errors that count as wrong usage.
     """
     _open_standard_streams()
-    # The default action of these ends the process at once. As an exception it passes the clean-up
-    # code, which removes unfinished files.
-    for number in (signal.SIGTERM, *_unless_ignored(_OTHER_ENDS)):
-        signal.signal(number, _terminate)
+    end_on_signals()
     # Libraries log a lost connection, and the error that follows reports it already. Without a
     # handler Python would print the log records too, with SQLAlchemy's tracebacks.
     if not logging.getLogger().hasHandlers():
@@ -177,64 +149,18 @@ def _with_schema(
             landscape.check_tables()
         else:
             landscape.check_schema(leave_out)
+        # Before the work: it explains a run that is not found, and a latest run that is not it.
+        _warn_of_standby(landscape)
         yield landscape
 
 
-@contextmanager
-def stop_on_signals(*, timeout_seconds: float | None = None) -> Iterator[OpenDatabases]:
-    """Let signals and a timeout end the block, wherever it waits.
+def _warn_of_standby(landscape: "LandscapeDB") -> None:
+    from elspeth.core.landscape.standby import standby_warning
 
-    Yields a list, to which the block adds the databases that it opens. A SIGTERM or SIGINT after
-    another signal ends the process without clean-up.
+    if (warning := standby_warning(landscape)) is not None:
+        from elspeth.cli.console import warn
 
-    Args:
-        timeout_seconds: the longest time that the block may take; None for no limit.
-
-    Raises:
-        CommandTimeoutError: the block took longer.
-    """
-    opened: OpenDatabases = []
-
-    def stop(number: int, _: FrameType | None) -> NoReturn:
-        # A server that has stopped answering would block the rollback and the close as well.
-        for db in opened:
-            db.cut()
-        if number == signal.SIGALRM and timeout_seconds is not None:
-            raise CommandTimeoutError(
-                f"not done within the {timeout_seconds:g} seconds allowed by --timeout"
-            )
-        # A user who sends a second signal does not want to wait for the clean-up.
-        for ending in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(ending, signal.SIG_DFL)
-        # These come again without a user: from the shell after the terminal, and every second.
-        for ending in others:
-            signal.signal(ending, signal.SIG_IGN)
-        sys.unraisablehook = report_others
-        raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
-
-    def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
-        # Python says this of a signal that came together with the first one, with a traceback.
-        if "ignored due to race condition" not in str(unraisable.exc_value):
-            report(unraisable)
-
-    report = sys.unraisablehook
-    others = _unless_ignored(_OTHER_ENDS)
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, *others)
-    before = {number: signal.signal(number, stop) for number in numbers}
-    # The timer fires again, in case the clean-up waits for a server too. Zero starts no timer.
-    signal.setitimer(signal.ITIMER_REAL, timeout_seconds or 0, _CLEAN_UP_SECONDS)
-    try:
-        yield opened
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        sys.unraisablehook = report
-
-
-def _unless_ignored(numbers: Sequence[signal.Signals]) -> Sequence[signal.Signals]:
-    # `nohup` ignores SIGHUP for the command that it starts.
-    return [each for each in numbers if signal.getsignal(each) is not signal.SIG_IGN]
+        warn(warning)
 
 
 def _open_standard_streams() -> None:
@@ -375,10 +301,6 @@ def _flush_output(code: int) -> int:
                 return ExitCode.IO
             return fail(f"standard output: {error.strerror}", ExitCode.IO)
     return code
-
-
-def _terminate(number: int, _: FrameType | None) -> NoReturn:
-    raise Terminated(number)
 
 
 def fail(message: str, code: ExitCode) -> ExitCode:

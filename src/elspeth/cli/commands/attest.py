@@ -17,7 +17,8 @@ from elspeth.cli.options import (
     Timeout,
     database_url,
 )
-from elspeth.cli.runtime import ExitCode, UsageError, reading_database, stop_on_signals
+from elspeth.cli.runtime import ExitCode, UsageError, reading_database
+from elspeth.cli.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from elspeth.core.landscape.attestation import Attestation

@@ -15,13 +15,8 @@ from elspeth.cli.options import (
     KeyringFile,
     refuse_unused_key,
 )
-from elspeth.cli.runtime import (
-    ExitCode,
-    UsageError,
-    reading_database,
-    recording_database,
-    stop_on_signals,
-)
+from elspeth.cli.runtime import ExitCode, UsageError, reading_database, recording_database
+from elspeth.cli.signals import stop_on_signals
 
 EXAMPLES = ("landscape reconcile --settings settings.yaml",)
 
