@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from elspeth.cli.signals import Terminated
+from elspeth.cli.runtime import Terminated
 from harness.checks.check import ALL_CHECKS, Check, CheckVerdict, Limits
 from harness.checks.declared import Declared
 from harness.checks.depth import Depth

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
-from elspeth.cli.signals import Terminated
+from elspeth.cli.runtime import Terminated
 from elspeth.core.landscape import LandscapeDB
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.observation import ExportTask, MemoryUse, Observation, observe_export

@@ -14,7 +14,7 @@ from command_line import Command
 from foreign_checkout import EXPORTER, lay_out
 from pydantic import BaseModel
 
-from elspeth.cli.signals import Terminated
+from elspeth.cli.runtime import Terminated
 from elspeth.core.landscape import LandscapeDB
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
 from harness.exporters.failure import ExportFailedError

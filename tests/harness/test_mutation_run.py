@@ -14,7 +14,7 @@ import pytest
 from profiles import is_nightly
 from test_hostile_exporters import CRASHES, FAILURES, marks_of
 
-from elspeth.cli.signals import Terminated
+from elspeth.cli.runtime import Terminated
 from harness.checks.check import Check
 from harness.checks.depth import Depth
 from harness.checks.reference_runs import ReferenceRuns

@@ -9,11 +9,17 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
+from elspeth.cli.databases import reading_database
 from elspeth.cli.export import ExportForm, ExportOptions, ExportResult
 from elspeth.cli.formats import ExportFormat
 from elspeth.cli.run_choice import Selection, StoredRun
-from elspeth.cli.runtime import ExitCode, UsageError, exit_code_of, reading_database
-from elspeth.cli.signals import CommandTimeoutError, stop_on_signals
+from elspeth.cli.runtime import (
+    CommandTimeoutError,
+    ExitCode,
+    UsageError,
+    exit_code_of,
+    stop_on_signals,
+)
 from elspeth.contracts.enums import RunStatus
 from elspeth.core.error_text import explain_failure
 from elspeth.core.landscape import LandscapeDB

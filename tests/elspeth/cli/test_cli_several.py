@@ -18,8 +18,8 @@ from sqlalchemy import make_url
 
 from elspeth.cli.export import ExportForm, ExportOptions
 from elspeth.cli.run_choice import Selection
+from elspeth.cli.runtime import CommandTimeoutError
 from elspeth.cli.several_runs import SeveralExports
-from elspeth.cli.signals import CommandTimeoutError
 from elspeth.contracts.enums import RunStatus
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.attestation import Attester, HmacSigner

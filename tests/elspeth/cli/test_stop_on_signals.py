@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from elspeth.cli import signals
-from elspeth.cli.signals import CommandTimeoutError, Terminated, stop_on_signals
+from elspeth.cli import runtime
+from elspeth.cli.runtime import CommandTimeoutError, Terminated, stop_on_signals
 
 
 class Database:
@@ -45,7 +45,7 @@ def test_the_timer_ends_when_the_block_fails() -> None:
 
 
 def test_a_clean_up_that_waits_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signals, "_CLEAN_UP_SECONDS", 0.1)
+    monkeypatch.setattr(runtime, "_CLEAN_UP_SECONDS", 0.1)
     database = Database()
     handler = signal.getsignal(signal.SIGALRM)
 

@@ -22,8 +22,7 @@ from elspeth.cli.options import (
     database_url,
     refuse_unused_key,
 )
-from elspeth.cli.runtime import ExitCode, UsageError, fail
-from elspeth.cli.signals import stop_on_signals
+from elspeth.cli.runtime import ExitCode, UsageError, fail, stop_on_signals
 from elspeth.contracts.enums import RunStatus
 from elspeth.core.compression import Compression
 

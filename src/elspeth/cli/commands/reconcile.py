@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from elspeth.cli.databases import reading_database, recording_database
 from elspeth.cli.options import (
     Attest,
     AttestationKey,
@@ -15,8 +16,7 @@ from elspeth.cli.options import (
     KeyringFile,
     refuse_unused_key,
 )
-from elspeth.cli.runtime import ExitCode, UsageError, reading_database, recording_database
-from elspeth.cli.signals import stop_on_signals
+from elspeth.cli.runtime import ExitCode, UsageError, stop_on_signals
 
 EXAMPLES = ("landscape reconcile --settings settings.yaml",)
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from elspeth.cli.options import Json, MaxLineBytes, Timeout
-from elspeth.cli.runtime import ExitCode
-from elspeth.cli.signals import stop_on_signals
+from elspeth.cli.runtime import ExitCode, stop_on_signals
 
 if TYPE_CHECKING:
     from elspeth.core.landscape.verification.defects import ParsedLine, Record

@@ -12,8 +12,7 @@ from elspeth.cli.options import (
     MaxLineBytes,
     Timeout,
 )
-from elspeth.cli.runtime import ExitCode, UsageError, fail
-from elspeth.cli.signals import stop_on_signals
+from elspeth.cli.runtime import ExitCode, UsageError, fail, stop_on_signals
 
 EXAMPLES = (
     "landscape verify run.jsonl",
