@@ -56,17 +56,18 @@ def reading_database(
     return _with_schema(landscape, opened, leave_out)
 
 
-def recording_database(
-    url: str, opened: OpenDatabases | None = None, *, leave_out: Sequence[str] | None = None
-) -> "AbstractContextManager[LandscapeDB]":
-    """Open an existing Landscape database to write export_status, and check its schema.
+@contextmanager
+def recording_database(url: str, opened: OpenDatabases) -> "Iterator[LandscapeDB]":
+    """Open a database to write export_status, whose schema `reading_database` has checked.
 
     Args:
         url: its SQLAlchemy URL.
         opened: the list of `stop_on_signals`, to which the database is added.
-        leave_out: as in `reading_database`.
     """
-    return _with_schema(open_database(url, create_tables=False), opened, leave_out)
+    # Not checked again: this connection writes, and has the limits of time of its role.
+    with open_database(url, create_tables=False) as landscape:
+        opened.append(landscape)
+        yield landscape
 
 
 @contextmanager

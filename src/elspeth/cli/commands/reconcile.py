@@ -72,7 +72,7 @@ def reconcile(
         # Opened for writing only if there is something to write: a database on read-only media, or
         # a role without the right to update, has nothing pending in the usual case.
         if is_pending:
-            with recording_database(url, opened, leave_out=export.leave_out) as landscape:
+            with recording_database(url, opened) as landscape:
                 reconciled = reconcile_pending(
                     landscape, chosen, os.environ, key_file=key_file, keyring=keys, attest=attester
                 )
