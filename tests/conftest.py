@@ -52,7 +52,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def signal_handlers() -> Iterator[None]:
     """Put back the handlers of signals that a command leaves, which runs in the test's process."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    others = (signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, *others)
     before = {number: signal.getsignal(number) for number in numbers}
     yield
     for number, handler in before.items():

@@ -14,8 +14,9 @@ from rich.text import Text
 from sqlalchemy import select
 from sqlalchemy.exc import DatabaseError
 
+from elspeth.cli.databases import reading_database
 from elspeth.cli.run_choice import chosen_run
-from elspeth.cli.runtime import UsageError, reading_database
+from elspeth.cli.runtime import UsageError
 from elspeth.core.landscape import LandscapeDB, runs_table
 from elspeth.core.landscape.counts import count_records
 from elspeth.core.landscape.database import NotALandscapeDatabaseError, SchemaMismatchError

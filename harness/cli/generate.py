@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from elspeth.cli.runtime import UsageError, open_database
+from elspeth.cli.databases import open_database
+from elspeth.cli.runtime import UsageError
 from elspeth.core.error_text import one_line
 from harness.cli.console import output_console, progress_bar
 from harness.generate.generator import RunExistsError, generate_run

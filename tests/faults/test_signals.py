@@ -1,4 +1,4 @@
-"""Faults 13, 14 and 15: SIGKILL, SIGTERM and SIGINT while an export runs."""
+"""Faults 13, 14 and 15: SIGKILL, and signals that end a command, while an export runs."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from audit_trail import Trail
-from fault_injection import ANY, COMPLETE, KILLED, PREVIOUS, Outcome, inject_fault
+from fault_injection import ANY, COMPLETE, KILLED, PREVIOUS, SUCCEEDED, Outcome, inject_fault
 from landscape_command import KEY, ended
 from paused_process import AT_PUBLISH, assert_no_process_left, paused, resume
 from strace import (
@@ -117,6 +117,8 @@ def test_sigkill_while_the_status_update_waits(trail: Trail, then: str) -> None:
 SIGNALS = [
     pytest.param(signal.SIGTERM, 143, "ended by SIGTERM", id="SIGTERM"),
     pytest.param(signal.SIGINT, 130, "interrupted", id="SIGINT"),
+    pytest.param(signal.SIGHUP, 129, "ended by SIGHUP", id="SIGHUP"),
+    pytest.param(signal.SIGXCPU, 152, "ended by SIGXCPU", id="SIGXCPU"),
 ]
 
 
@@ -134,6 +136,44 @@ def test_a_signal_ends_an_export_and_removes_what_is_unfinished(
             resume(process)
             stopped = ended(process)
         injection.assert_survived(stopped, Outcome(code, PREVIOUS, "failed", message))
+
+
+@pytest.mark.fault(15)
+@pytest.mark.parametrize(
+    "both",
+    [
+        (signal.SIGINT, signal.SIGTERM),
+        (signal.SIGHUP, signal.SIGTERM),
+        (signal.SIGHUP, signal.SIGHUP),
+        (signal.SIGALRM, signal.SIGINT),
+    ],
+    ids=str,
+)
+def test_two_signals_at_once_end_an_export_with_one_line(
+    trail: Trail, both: Sequence[signal.Signals]
+) -> None:
+    with inject_fault(trail) as injection:
+        with paused(trail) as process:
+            # It is stopped, so that both arrive before either is handled.
+            for each in both:
+                process.send_signal(each)
+            resume(process)
+            stopped = ended(process)
+        assert stopped.code in {128 + each for each in both}
+        injection.assert_survived(stopped, Outcome(ANY, PREVIOUS, "failed"))
+
+
+@pytest.mark.fault(15)
+def test_an_export_goes_on_where_nohup_ignores_a_closed_terminal(trail: Trail) -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    with inject_fault(trail) as injection:
+        with paused(trail, before=ignore) as process:
+            process.send_signal(signal.SIGHUP)
+            resume(process)
+            done = ended(process)
+        injection.assert_survived(done, SUCCEEDED)
 
 
 @pytest.mark.fault(15)

@@ -189,6 +189,29 @@ def test_an_index_that_lacks_rows_fails_the_export(trail: Trail, index: str) -> 
         )
 
 
+@pytest.mark.fault(44)
+@pytest.mark.parametrize("holder", ["tokens", "sqlite_autoindex_rows_2", "ix_nodes_run_id"])
+def test_a_key_that_is_overwritten_fails_the_export(trail: Trail, holder: str) -> None:
+    whole = trail.save()
+    with closing(sqlite3.connect(trail.database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+        (page,) = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = ?", (holder,)
+        ).fetchone()
+        (token_id,) = connection.execute("SELECT min(token_id) FROM tokens").fetchone()
+    key = token_id.encode() if holder == "tokens" else trail.run_id.encode()
+    with inject_fault(trail) as injection:
+        content = trail.database.read_bytes()
+        at = content.index(key, (page - 1) * page_size, page * page_size) + len(key) - 1
+        trail.database.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        injection.accept_change()
+        done = trail.export()
+        injection.assert_survived(
+            done, IO_FAILURE, repair=lambda: injection.repair(lambda: trail.put_back(whole))
+        )
+
+
 NO_DATABASE = {
     "cut in half": lambda whole: whole[: len(whole) // 2],
     "cut within its header": lambda whole: whole[:60],

@@ -28,7 +28,7 @@ FAULTS: Mapping[int, str] = MappingProxyType(
         12: "flushing the directory failing",
         13: "SIGKILL at the k-th write, fsync, rename or unlink",
         14: "SIGKILL between publishing and the status update",
-        15: "SIGTERM, SIGINT",
+        15: "a signal that ends a command, or two at once",
         16: "too little memory or too few descriptors",
         17: "standard output closed early",
         18: "a directory, a link or an impossible name as target",
@@ -57,7 +57,7 @@ FAULTS: Mapping[int, str] = MappingProxyType(
         41: "indexes that are missing, invalid or partial",
         42: "an executor without workers",
         43: "an export with other options, cut off or failing",
-        44: "an index that lacks rows",
+        44: "an index that lacks rows, or holds other keys than its table",
         45: "a killed test process, and its PostgreSQL",
     }
 )

@@ -36,7 +36,8 @@ standard error that begins with `error: `.
 | 3 | input, output or database |
 | 4 | corrupt audit data: the line names table, primary key and column |
 | 5 | in place and complete, but not recorded, not attested or not known to survive a power cut |
-| 130, 143 | ended by SIGINT, SIGTERM; the unfinished file is removed |"""
+| 130, 143 | ended by SIGINT, SIGTERM; the unfinished file is removed |
+| 128 + n | the same for another signal of number n, such as SIGHUP (129) or SIGXCPU (152) |"""
 
 _SETTINGS_INTRODUCTION = """\
 Of the harness: `[tool.landscape-harness]` in the `pyproject.toml` of the checkout on trial, or a

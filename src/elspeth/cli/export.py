@@ -7,15 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from elspeth.cli.databases import reading_database, recording_database
 from elspeth.cli.formats import ExporterName, ExportFormat
 from elspeth.cli.progress import show_progress
 from elspeth.cli.run_choice import chosen_run, has_run
-from elspeth.cli.runtime import (
-    UsageError,
-    reading_database,
-    recording_database,
-    stop_on_signals,
-)
+from elspeth.cli.runtime import UsageError, stop_on_signals
 from elspeth.contracts.errors import RunNotFoundError
 from elspeth.core.compression import Compression, require
 from elspeth.core.landscape import (

@@ -1,8 +1,8 @@
-"""Runs a command: exit codes that scripts can rely on, one line per error, signals, databases.
+"""Runs a command: exit codes that scripts can rely on, one line per error, signals.
 
 Exit codes: 0 passed; 1 failed (a check found something wrong); 2 usage or configuration;
 3 input, output or database; 4 corrupt audit data; 5 published, but its status or durability is
-unconfirmed; 130 and 143 when ended by SIGINT and SIGTERM.
+unconfirmed; 130 and 143 when ended by SIGINT and SIGTERM, 128 + n by another signal of number n.
 """
 
 import io
@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from enum import IntEnum
 from importlib.machinery import EXTENSION_SUFFIXES
 from types import FrameType
@@ -21,7 +21,6 @@ import typer
 from rich.console import Console
 
 from elspeth.core.error_text import explain_failure, one_line
-from elspeth.core.extras import extra_hint
 
 # Nothing else of ours is imported here: `--help` would wait for SQLAlchemy and pydantic. A function
 # imports what it needs; by then the command has loaded it, or an error is explained.
@@ -47,13 +46,14 @@ class CommandTimeoutError(TimeoutError):
 
 
 class Terminated(SystemExit):
-    """SIGTERM arrived."""
+    """SIGTERM arrived, or another signal that ends a command."""
 
-    def __init__(self) -> None:
-        super().__init__(ExitCode.TERMINATED.value)
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        self.number = number
+        super().__init__(128 + number)
 
     def __str__(self) -> str:
-        return "ended by SIGTERM"
+        return f"ended by {signal.Signals(self.number).name}"
 
 
 class UsageError(ValueError):
@@ -66,10 +66,14 @@ _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 OpenDatabases: TypeAlias = list["LandscapeDB"]
 """Databases whose connections are cut when their command is stopped."""
 
+_CLEAN_UP_SECONDS = 30.0
+
+# A terminal that was closed, a limit of processor time, and the warnings of batch systems before
+# they kill. The default action of each would leave the unfinished file and the status `pending`.
+_OTHER_ENDS = (signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2)
+
 UsageErrors: TypeAlias = Callable[[], tuple[type[Exception], ...]]
 """Imports and returns the errors of a command that count as wrong usage."""
-
-_CLEAN_UP_SECONDS = 30.0
 
 
 def run_command(app: typer.Typer, name: str, *, usage_errors: UsageErrors = tuple) -> NoReturn:
@@ -81,9 +85,7 @@ def run_command(app: typer.Typer, name: str, *, usage_errors: UsageErrors = tupl
         usage_errors: returns further errors that count as wrong usage.
     """
     _open_standard_streams()
-    # SIGTERM's default action ends the process at once. As an exception it passes the clean-up
-    # code, which removes unfinished files.
-    signal.signal(signal.SIGTERM, _terminate)
+    _end_on_signals()
     # Libraries log a lost connection, and the error that follows reports it already. Without a
     # handler Python would print the log records too, with SQLAlchemy's tracebacks.
     if not logging.getLogger().hasHandlers():
@@ -102,84 +104,19 @@ class OutputConsole(Console):
         raise BrokenPipeError
 
 
-def open_database(
-    url: str, *, read_only: bool = False, create_tables: bool = True
-) -> "LandscapeDB":
-    """Open the database that a command names.
-
-    Args:
-        url: its SQLAlchemy URL.
-        read_only: refuse to write to the database.
-        create_tables: create the database and its tables if they are missing.
-
-    Raises:
-        UsageError: the URL is wrong, or its driver is not installed.
-    """
-    from sqlalchemy.exc import ArgumentError
-
-    from elspeth.core.landscape.database import LandscapeDB, NotALandscapeDatabaseError
-
-    try:
-        return LandscapeDB.from_url(url, create_tables=create_tables, read_only=read_only)
-    except NotALandscapeDatabaseError:
-        raise
-    except (ValueError, ArgumentError) as error:
-        raise UsageError(str(error)) from error
-    except ImportError as error:
-        raise UsageError(
-            f"The database driver cannot be loaded ({error}): {extra_hint('postgresql')}"
-        ) from error
-
-
-def reading_database(
-    url: str, opened: OpenDatabases | None = None, *, leave_out: Sequence[str] | None = None
-) -> "AbstractContextManager[LandscapeDB]":
-    """Open an existing Landscape database for reading, and check its schema.
-
-    Args:
-        url: its SQLAlchemy URL.
-        opened: the list of `stop_on_signals`, to which the database is added.
-        leave_out: names of what an export leaves out; None to accept unknown tables and columns,
-            because nothing is exported.
-    """
-    landscape = open_database(url, read_only=True, create_tables=False)
-    return _with_schema(landscape, opened, leave_out)
-
-
-def recording_database(
-    url: str, opened: OpenDatabases | None = None, *, leave_out: Sequence[str] | None = None
-) -> "AbstractContextManager[LandscapeDB]":
-    """Open an existing Landscape database to write export_status, and check its schema.
-
-    Args:
-        url: its SQLAlchemy URL.
-        opened: the list of `stop_on_signals`, to which the database is added.
-        leave_out: as in `reading_database`.
-    """
-    return _with_schema(open_database(url, create_tables=False), opened, leave_out)
-
-
-@contextmanager
-def _with_schema(
-    landscape: "LandscapeDB", opened: OpenDatabases | None, leave_out: Sequence[str] | None
-) -> "Iterator[LandscapeDB]":
-    with landscape:
-        # Before the first query, because the server may not even answer that one.
-        if opened is not None:
-            opened.append(landscape)
-        if leave_out is None:
-            landscape.check_tables()
-        else:
-            landscape.check_schema(leave_out)
-        yield landscape
+def _end_on_signals() -> None:
+    """Let the signals that ask a command to end raise an exception; Python does so for SIGINT."""
+    # The default action ends the process at once, and leaves unfinished files.
+    for number in (signal.SIGTERM, *_unless_ignored(_OTHER_ENDS)):
+        signal.signal(number, _terminate)
 
 
 @contextmanager
 def stop_on_signals(*, timeout_seconds: float | None = None) -> Iterator[OpenDatabases]:
-    """Let SIGTERM, SIGINT and a timeout end the block, wherever it waits.
+    """Let signals and a timeout end the block, wherever it waits.
 
-    Yields a list, to which the block adds the databases that it opens. A second signal ends the
-    process without clean-up.
+    Yields a list, to which the block adds the databases that it opens. A SIGTERM or SIGINT after
+    another signal ends the process without clean-up.
 
     Args:
         timeout_seconds: the longest time that the block may take; None for no limit.
@@ -193,16 +130,27 @@ def stop_on_signals(*, timeout_seconds: float | None = None) -> Iterator[OpenDat
         # A server that has stopped answering would block the rollback and the close as well.
         for db in opened:
             db.cut()
-        if number == signal.SIGALRM:
+        if number == signal.SIGALRM and timeout_seconds is not None:
             raise CommandTimeoutError(
                 f"not done within the {timeout_seconds:g} seconds allowed by --timeout"
             )
         # A user who sends a second signal does not want to wait for the clean-up.
         for ending in (signal.SIGTERM, signal.SIGINT):
             signal.signal(ending, signal.SIG_DFL)
-        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+        # These come again without a user: from the shell after the terminal, and every second.
+        for ending in others:
+            signal.signal(ending, signal.SIG_IGN)
+        sys.unraisablehook = report_others
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
+        # Python says this of a signal that came together with the first one, with a traceback.
+        if "ignored due to race condition" not in str(unraisable.exc_value):
+            report(unraisable)
+
+    report = sys.unraisablehook
+    others = _unless_ignored(_OTHER_ENDS)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, *others)
     before = {number: signal.signal(number, stop) for number in numbers}
     # The timer fires again, in case the clean-up waits for a server too. Zero starts no timer.
     signal.setitimer(signal.ITIMER_REAL, timeout_seconds or 0, _CLEAN_UP_SECONDS)
@@ -212,6 +160,16 @@ def stop_on_signals(*, timeout_seconds: float | None = None) -> Iterator[OpenDat
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = report
+
+
+def _unless_ignored(numbers: Sequence[signal.Signals]) -> Sequence[signal.Signals]:
+    # `nohup` ignores SIGHUP for the command that it starts.
+    return [each for each in numbers if signal.getsignal(each) is not signal.SIG_IGN]
+
+
+def _terminate(number: int, _: FrameType | None) -> NoReturn:
+    raise Terminated(number)
 
 
 def _open_standard_streams() -> None:
@@ -254,7 +212,8 @@ def _run(app: typer.Typer, name: str, usage_errors: UsageErrors) -> int:
     except KeyboardInterrupt as error:
         return fail(explain_failure(error), ExitCode.INTERRUPTED)
     except Terminated as error:
-        return fail(explain_failure(error), ExitCode.TERMINATED)
+        fail(explain_failure(error), ExitCode.TERMINATED)
+        return 128 + error.number
     except _ClickException as error:
         return fail(_usage_message(error), ExitCode.USAGE)
     except Exception as error:
@@ -351,10 +310,6 @@ def _flush_output(code: int) -> int:
                 return ExitCode.IO
             return fail(f"standard output: {error.strerror}", ExitCode.IO)
     return code
-
-
-def _terminate(_: int, __: FrameType | None) -> NoReturn:
-    raise Terminated
 
 
 def fail(message: str, code: ExitCode) -> ExitCode:

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
+from elspeth.cli.databases import reading_database
 from elspeth.cli.export import ExportForm, ExportOptions, ExportResult
 from elspeth.cli.formats import ExportFormat
 from elspeth.cli.run_choice import Selection, StoredRun
@@ -17,7 +18,6 @@ from elspeth.cli.runtime import (
     ExitCode,
     UsageError,
     exit_code_of,
-    reading_database,
     stop_on_signals,
 )
 from elspeth.contracts.enums import RunStatus

@@ -5,14 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elspeth.cli.databases import reading_database
 from elspeth.cli.found_exports import FoundExports
-from elspeth.cli.runtime import (
-    CommandTimeoutError,
-    ExitCode,
-    OpenDatabases,
-    exit_code_of,
-    reading_database,
-)
+from elspeth.cli.runtime import CommandTimeoutError, ExitCode, OpenDatabases, exit_code_of
 from elspeth.cli.verify import VerifyRequest, VerifyResult
 from elspeth.core.error_text import explain_failure
 

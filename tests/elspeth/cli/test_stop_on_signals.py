@@ -67,13 +67,20 @@ def test_a_clean_up_that_waits_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     ("number", "raised"),
-    [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)],
+    [
+        (signal.SIGTERM, Terminated),
+        (signal.SIGINT, KeyboardInterrupt),
+        (signal.SIGHUP, Terminated),
+        (signal.SIGXCPU, Terminated),
+        (signal.SIGUSR1, Terminated),
+        (signal.SIGALRM, Terminated),
+    ],
 )
 def test_a_signal_cuts_the_databases_and_a_second_one_ends_the_process(
     number: signal.Signals, raised: type[BaseException]
 ) -> None:
     database = Database()
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGHUP, signal.SIGXCPU)
     before = [signal.getsignal(each) for each in numbers]
     in_clean_up: list[object] = []
 
@@ -85,8 +92,28 @@ def test_a_signal_cuts_the_databases_and_a_second_one_ends_the_process(
             finally:
                 in_clean_up.extend(map(signal.getsignal, (signal.SIGTERM, signal.SIGINT)))
 
-    with pytest.raises(raised):
+    with pytest.raises(raised) as stopped:
         be_stopped()
+    if isinstance(stopped.value, Terminated):
+        assert stopped.value.code == 128 + number
     assert database.cuts == 1
     assert in_clean_up == [signal.SIG_DFL, signal.SIG_DFL]
     assert [signal.getsignal(each) for each in numbers] == before
+
+
+def test_a_signal_that_comes_again_by_itself_does_not_end_the_clean_up() -> None:
+    cleaned_up = False
+
+    def be_stopped() -> None:
+        nonlocal cleaned_up
+        with stop_on_signals():
+            try:
+                signal.raise_signal(signal.SIGHUP)
+            finally:
+                signal.raise_signal(signal.SIGHUP)
+                signal.raise_signal(signal.SIGXCPU)
+                cleaned_up = True
+
+    with pytest.raises(Terminated, match="ended by SIGHUP"):
+        be_stopped()
+    assert cleaned_up

@@ -1,16 +1,18 @@
 """The export_status of a run is written, with retries while the database is locked."""
 
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from sample_run import fixed_clock, record_sample_run
-from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import Connection, event, select, text
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from elspeth.contracts import ExportStatus, Run
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
-from elspeth.core.landscape.pipeline.export_status import ExportStatusWriter
+from elspeth.core.landscape.pipeline.status_writer import ExportStatusWriter
+from elspeth.core.landscape.schema import rows_table, runs_table
 
 
 @pytest.fixture
@@ -118,3 +120,99 @@ def test_a_permanent_error_is_not_retried(db: LandscapeDB, status: ExportStatusW
         with db.connection() as connection:
             connection.exec_driver_sql(rename.format("other", "export_error"))
     assert len(tries) == 1
+
+
+BEFORE_UPDATE = "CREATE TRIGGER ours BEFORE UPDATE ON runs BEGIN {}; END"
+AFTER_UPDATE = "CREATE TRIGGER ours AFTER UPDATE OF export_status ON runs BEGIN {}; END"
+OF_ROWS = "UPDATE rows SET source_data_ref = 'elsewhere'"
+# Name: statement for SQLite; body and moment of the function for PostgreSQL; what the error says.
+TRIGGERS = {
+    "ignores the update": (
+        BEFORE_UPDATE.format("SELECT RAISE(IGNORE)"),
+        "RETURN NULL",
+        "BEFORE",
+        "ignores the UPDATE",
+    ),
+    "changes the run": (
+        AFTER_UPDATE.format("UPDATE runs SET completed_at = '2020-01-01 00:00:00.000000'"),
+        "NEW.completed_at := '2020-01-01'; RETURN NEW",
+        "BEFORE",
+        "changes (runs|evidence) with it",
+    ),
+    "changes the status": (
+        AFTER_UPDATE.format("UPDATE RUNS SET export_status = 'completed'"),
+        "NEW.export_status := 'none'; RETURN NEW",
+        "BEFORE",
+        "changes (runs|evidence) with it",
+    ),
+    "changes other evidence": (
+        AFTER_UPDATE.format(OF_ROWS),
+        f"{OF_ROWS}; RETURN NEW",
+        "AFTER",
+        "changes (rows|evidence) with it",
+    ),
+}
+
+
+@pytest.fixture(params=TRIGGERS)
+def problem(request: pytest.FixtureRequest, db: LandscapeDB) -> Iterator[str]:
+    """The problem of a trigger that stands in the way of a status."""
+    on_sqlite, function, moment, problem = TRIGGERS[request.param]
+    with create_trigger(db, on_sqlite, function, moment):
+        yield problem
+
+
+@contextmanager
+def create_trigger(db: LandscapeDB, on_sqlite: str, function: str, moment: str) -> Iterator[None]:
+    if db.engine.dialect.name == "sqlite":
+        create, drop = [on_sqlite], ["DROP TRIGGER ours"]
+    else:
+        create = [
+            f"CREATE FUNCTION ours() RETURNS trigger AS $$BEGIN {function}; END$$ LANGUAGE plpgsql",
+            f"CREATE TRIGGER ours {moment} UPDATE ON runs FOR EACH ROW EXECUTE FUNCTION ours()",
+        ]
+        drop = ["DROP FUNCTION ours CASCADE"]
+    for statements in (create, drop):
+        with db.connection() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+        if statements is create:
+            yield
+
+
+def test_a_trigger_that_stands_in_the_way_is_an_error_and_changes_nothing(
+    db: LandscapeDB, status: ExportStatusWriter, problem: str
+) -> None:
+    before = evidence(db)
+    for write in (
+        status.complete,
+        lambda: status.begin("json", "audit"),
+        lambda: status.fail("disk full"),
+    ):
+        with pytest.raises(DatabaseError, match=problem):
+            write()
+    assert evidence(db) == before
+
+
+def test_a_trigger_may_write_to_tables_that_are_no_evidence(
+    db: LandscapeDB, status: ExportStatusWriter
+) -> None:
+    log = "INSERT INTO log VALUES (1)"
+    with db.connection() as connection:
+        connection.exec_driver_sql("CREATE TABLE log (entry INTEGER)")
+    try:
+        with create_trigger(db, AFTER_UPDATE.format(log), f"{log}; RETURN NEW", "AFTER"):
+            status.complete()
+        assert run_of(db).export_status is ExportStatus.COMPLETED
+    finally:
+        with db.connection() as connection:
+            connection.exec_driver_sql("DROP TABLE log")
+
+
+def test_a_status_of_an_unknown_run_is_not_an_error_of_the_database(db: LandscapeDB) -> None:
+    ExportStatusWriter(db, "unknown", fixed_clock).begin("json", "audit")
+
+
+def evidence(db: LandscapeDB) -> list[object]:
+    with db.connection() as connection:
+        return [connection.execute(select(table)).all() for table in (runs_table, rows_table)]

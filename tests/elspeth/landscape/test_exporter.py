@@ -132,7 +132,7 @@ class TestQueries:
         if not searches:
             return
         (extra,) = (query.sql for query in log.queries if "NOT (EXISTS" in query.sql)
-        assert extra.count("pragma_quick_check(") == len(EXPORTED_TABLES)
+        assert extra.count("pragma_integrity_check(") == len(EXPORTED_TABLES)
         assert extra.count("NOT (EXISTS") == len(PARENTS) + len(RUNS)
 
     def test_the_control_asks_for_each_entity_in_a_transaction_of_its_own(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from elspeth.cli.databases import reading_database
 from elspeth.cli.options import (
     AttestationKey,
     DatabaseUrl,
@@ -17,7 +18,7 @@ from elspeth.cli.options import (
     Timeout,
     database_url,
 )
-from elspeth.cli.runtime import ExitCode, UsageError, reading_database, stop_on_signals
+from elspeth.cli.runtime import ExitCode, UsageError, stop_on_signals
 
 if TYPE_CHECKING:
     from elspeth.core.landscape.attestation import Attestation

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from elspeth.cli.databases import reading_database
 from elspeth.cli.options import DatabaseUrl, Json, database_url
-from elspeth.cli.runtime import ExitCode, reading_database
+from elspeth.cli.runtime import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

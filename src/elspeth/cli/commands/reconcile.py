@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from elspeth.cli.databases import reading_database, recording_database
 from elspeth.cli.options import (
     Attest,
     AttestationKey,
@@ -15,13 +16,7 @@ from elspeth.cli.options import (
     KeyringFile,
     refuse_unused_key,
 )
-from elspeth.cli.runtime import (
-    ExitCode,
-    UsageError,
-    reading_database,
-    recording_database,
-    stop_on_signals,
-)
+from elspeth.cli.runtime import ExitCode, UsageError, stop_on_signals
 
 EXAMPLES = ("landscape reconcile --settings settings.yaml",)
 
@@ -77,7 +72,7 @@ def reconcile(
         # Opened for writing only if there is something to write: a database on read-only media, or
         # a role without the right to update, has nothing pending in the usual case.
         if is_pending:
-            with recording_database(url, opened, leave_out=export.leave_out) as landscape:
+            with recording_database(url, opened) as landscape:
                 reconciled = reconcile_pending(
                     landscape, chosen, os.environ, key_file=key_file, keyring=keys, attest=attester
                 )

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from elspeth.cli.databases import reading_database
 from elspeth.cli.options import DatabaseUrl, Json, database_url
-from elspeth.cli.runtime import reading_database
 
 if TYPE_CHECKING:
     from elspeth.cli.reports import RunEntry

@@ -246,7 +246,7 @@ def _bad_plans(plans: Sequence[Plan]) -> Iterator[Advice]:
 
 def _damage(connection: Connection) -> Iterator[Advice]:
     """Yield what SQLite finds damaged in the file, indexes compared with their rows included."""
-    checks = (problems_of_structure(table.name, "integrity_check") for table in EXPORTED_TABLES)
+    checks = (problems_of_structure(table.name) for table in EXPORTED_TABLES)
     for problem in connection.execute(union_all(*checks)).scalars():
         repair = "REINDEX" if " index " in problem else None
         yield Advice(in_one_line(problem), "an export could lose rows, or is refused", repair)

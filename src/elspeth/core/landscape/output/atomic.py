@@ -78,7 +78,8 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
                 _refuse_irregular(path)
                 unfinished.chmod(_mode_of(path, 0o666))
                 unfinished.replace(path)
-            except BaseException:
+            except BaseException as error:
+                _name_target(error, path)
                 _discard(unfinished, file)
                 raise
         _confirm(path)
@@ -123,7 +124,8 @@ def new_directory(path: Path, *, refuse: Callable[[Path], None] = lambda _: None
                 if path.exists():
                     path.rename(_replaced(path))
                 unfinished.rename(path)
-        except BaseException:
+        except BaseException as error:
+            _name_target(error, path)
             _discard_directory(unfinished)
             _recover(path)
             raise
@@ -254,7 +256,12 @@ def _is_database(path: Path) -> bool:
 
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+_ERRORS_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""The system calls that give these know a descriptor, and no name."""
+_STOP_SIGNALS = (
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGHUP),
+    *(signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2),
+)
 """The signals that end a command with an exception."""
 
 
@@ -294,6 +301,15 @@ def _create_directory(path: Path) -> int:
     except BaseException:
         path.rmdir()
         raise
+
+
+def _name_target(error: BaseException, path: Path) -> None:
+    """Let an error of writing or renaming name the target, and not nothing or a hidden file."""
+    if isinstance(error, OSError):
+        is_unnamed = error.filename is None and error.errno in _ERRORS_OF_WRITING
+        # Only a rename has two names.
+        if is_unnamed or error.filename2 is not None:
+            error.filename = str(path)
 
 
 def _discard(unfinished: Path, file: IO[bytes]) -> None:

@@ -1,18 +1,15 @@
-"""The export_status of runs: written with retries, and settled for exports that were cut off.
+"""Settles the export_status of exports that were cut off.
 
 A killed process or a locked database leaves an export pending. `reconcile_pending` looks at what
 is in place and records the outcome.
 """
 
-import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
 
-from sqlalchemy import select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import select
 
 from elspeth.contracts.enums import ExportStatus
 from elspeth.contracts.errors import CorruptAuditDataError, not_a_member
@@ -31,98 +28,15 @@ from elspeth.core.landscape.output.atomic import (
     recover_directory,
     sync_directory,
 )
-from elspeth.core.landscape.recorder import export_status_values
+from elspeth.core.landscape.pipeline.status_writer import ExportStatusWriter
 from elspeth.core.landscape.schema import runs_table
-from elspeth.core.landscape.store.writer import Values
 from elspeth.core.landscape.verification.verify import Reason, Verification, verify
 from elspeth.core.settings import ElspethSettings, export_destination
 
-# Longer than a usual transaction of another writer holds its lock.
-RETRY_SECONDS = 10.0
-_SECONDS_BETWEEN_TRIES = 0.2
-_RETRIED_SQLITE_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _OF_ANOTHER_FORM = frozenset({Reason.UNKNOWN_TYPE, Reason.FIELDS})
 """Defects of an export that another version of an exporter wrote, complete or not."""
 _FORMATS = ("json", "csv")
 _LONGEST_LINE_BYTES = 2**31
-# Without the first one PostgreSQL waits for a row lock without limit, and nothing is retried.
-# Limits that a role has for other work would end the record of an export that is complete.
-_WRITE_SETTINGS = (
-    "SET LOCAL lock_timeout TO '2s'; SET LOCAL statement_timeout TO 0; "
-    "SET LOCAL idle_in_transaction_session_timeout TO 0"
-)
-_PERMANENT_SQLSTATES = ("28", "3D")
-"""PostgreSQL's error classes of a refused login and of a database that does not exist."""
-
-
-@dataclass(frozen=True)
-class ExportStatusWriter:
-    """Writes the export_status of one run, in the database that holds the run.
-
-    A statement that fails on a locked row or database, or while a server restarts, is repeated for
-    `retry_seconds`. All methods raise sqlalchemy.exc.DBAPIError if it still fails then.
-    """
-
-    db: LandscapeDB
-    run_id: str
-    clock: Clock = utc_now
-    retry_seconds: float = RETRY_SECONDS
-
-    def begin(self, export_format: str, sink: str | None) -> None:
-        """Write `pending` with the format and the name of the sink, by which it is reconciled."""
-        values = export_status_values(ExportStatus.PENDING, self.clock)
-        self._write(values | {"export_format": export_format, "export_sink": sink})
-
-    def fail(self, error: str) -> None:
-        """Write `failed` and the error."""
-        self._write(export_status_values(ExportStatus.FAILED, self.clock, error))
-
-    def complete(self) -> None:
-        """Write `completed`, once the export is in place."""
-        self._write(export_status_values(ExportStatus.COMPLETED, self.clock))
-
-    def resolve_pending(self, status: ExportStatus, error: str | None = None) -> bool:
-        """Write the outcome of an export that was left `pending`; return whether it still was."""
-        # The condition is part of the UPDATE: a process that has exported the run since it was
-        # judged must not be overruled.
-        values = export_status_values(status, self.clock, error)
-        return self._write(values, only_if=ExportStatus.PENDING)
-
-    def _write(self, values: Values, only_if: ExportStatus | None = None) -> bool:
-        statement = update(runs_table).where(runs_table.c.run_id == self.run_id).values(values)
-        if only_if is not None:
-            statement = statement.where(runs_table.c.export_status == only_if.value)
-
-        # A transaction per try: PostgreSQL accepts no statement after an error in a transaction,
-        # and a lost connection has to be replaced.
-        def send() -> bool:
-            with self.db.connection() as connection:
-                if connection.dialect.name == "postgresql":
-                    connection.exec_driver_sql(_WRITE_SETTINGS)
-                return connection.execute(statement).rowcount > 0
-
-        return _retry(send, self.retry_seconds)
-
-
-def _retry(send: Callable[[], bool], seconds: float) -> bool:
-    deadline = monotonic() + seconds
-    while True:
-        try:
-            return send()
-        except OperationalError as error:
-            if monotonic() > deadline or not _is_temporary(error):
-                raise
-        sleep(_SECONDS_BETWEEN_TRIES)
-
-
-def _is_temporary(error: OperationalError) -> bool:
-    """Whether the same statement may succeed later."""
-    if isinstance(error.orig, sqlite3.Error):
-        # The lower byte is the primary code of what may be an extended one.
-        return error.orig.sqlite_errorcode & 0xFF in _RETRIED_SQLITE_CODES
-    # Without an SQLSTATE the connection was lost before the server answered.
-    state = str(getattr(error.orig, "sqlstate", None) or "")
-    return not state.startswith(_PERMANENT_SQLSTATES)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from elspeth.core.landscape.output.publish import (
     PublishedExport,
     refuse_other_content,
 )
-from elspeth.core.landscape.pipeline.export_status import ExportStatusWriter, reconcile_pending
+from elspeth.core.landscape.pipeline.export_status import reconcile_pending
+from elspeth.core.landscape.pipeline.status_writer import ExportStatusWriter
 from elspeth.core.settings import ElspethSettings, export_destination
 
 

@@ -1,10 +1,8 @@
 """Build models from stored rows, and refuse values that must not be exported.
 
-The rules are those of the batched exporter's `columns`, written out a second time.
+The rules of the batched exporter's `columns` are written out a second time, for the control: an
+error in rules that both share would not show as a difference between them.
 """
-
-# Apart on purpose: the control exporter builds its records from these models, and an error in
-# shared rules would not show as a difference between the exporters.
 
 import json
 from collections.abc import Mapping
