@@ -298,7 +298,9 @@ def test_an_interpreter_without_sqlalchemy_is_named(src: Path, tmp_path: Path) -
 
 
 def test_a_program_that_is_no_python_is_refused(src: Path) -> None:
-    with pytest.raises(SubjectError, match="does not start as a Python of 3.10 or newer") as caught:
+    with pytest.raises(
+        SubjectError, match=r"does not start as a Python of 3\.10 or newer"
+    ) as caught:
         in_own_process(EXPORTER, src=src, python="true")
     # A mistyped option and not a fault of the exporter, which would be a failed verdict.
     assert not isinstance(caught.value, ImportFailedError)
