@@ -280,6 +280,19 @@ def test_a_package_without_init_that_another_one_hides_is_named_with_the_way_out
         in_own_process(EXPORTER, src=src)
 
 
+def test_an_exporter_that_takes_an_engine_is_told_what_it_gets(tmp_path: Path) -> None:
+    class TakesEngine(Subject):
+        def __init__(self, engine: Any, signing_key: bytes | None = None) -> None:
+            engine.connect()
+
+    with LandscapeDB(f"sqlite:///{tmp_path / 'audit.db'}") as db:
+        run_id = generate_run(db, RunSpec(rows=1)).run_id
+        exporter = InThisProcess(TrialSubject("TakesEngine", TakesEngine))
+        verdict = compare_exports(db, run_id, candidate=exporter).verdict()
+    assert "AttributeError: 'LandscapeDB' object has no attribute 'connect'" in str(verdict)
+    assert "If it takes an engine, a session or a URL, name a function" in verdict.next_step
+
+
 def test_an_asynchronous_engine_is_refused_with_the_way_out() -> None:
     class Engine:
         sync_engine = None

@@ -36,7 +36,7 @@ from .database import (
     open_database,
 )
 from .exports import one_line
-from .imports import load_factory, require_sqlalchemy
+from .imports import load_factory, load_package, require_sqlalchemy
 from .process_state import (
     changed_settings,
     children_faults,
@@ -362,18 +362,6 @@ TASKS: dict[str, Callable[[Host], dict[str, Any]]] = {
     "held": Host.measure_held,
     "sampled": Host.sample_held,
 }
-
-
-def load_package(name: str, folder: Path) -> None:
-    """Import the package in a folder, without making its neighbours importable."""
-    spec = importlib.util.spec_from_file_location(
-        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{folder} is not a package")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
 
 
 def run(requests: int, answers: int) -> None:

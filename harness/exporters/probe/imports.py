@@ -79,6 +79,18 @@ def load_factory(
     return module, factory
 
 
+def load_package(name: str, folder: Path) -> None:
+    """Import the package in a folder, without making its neighbours importable."""
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{folder} is not a package")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
 def attribute_of(module: ModuleType, path: str) -> Any:
     """Return what `Name` or `Class.method` names in a module; None if there is none."""
     found: Any = module
