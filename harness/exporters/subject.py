@@ -42,12 +42,15 @@ class ImportFailedError(SubjectError):
             name: The exporter's name.
         """
         super().__init__(message)
+        lacks = "ModuleNotFoundError: " in message
         self.verdict = Verdict(
             name,
             Outcome.FAILED,
             expected="a module that can be imported",
             seen=message,
-            next_step="the lines of its files that the message names",
+            next_step="does --python name the environment that it is installed in?"
+            if lacks
+            else "the lines of its files that the message names",
             kind=CRASH,
         )
 

@@ -222,6 +222,7 @@ def test_a_candidate_that_cannot_be_imported_fails_with_its_own_lines(
     assert "harness/exporters" not in message
     verdict = caught.value.verdict
     assert (verdict.subject, verdict.outcome, verdict.seen) == ("Exporter", "failed", message)
+    assert ("--python" in verdict.next_step) == (fault == "lacks a module")
 
 
 @pytest.mark.parametrize("command", ["check", "bench", "gate"])
