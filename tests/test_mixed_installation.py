@@ -105,6 +105,20 @@ def test_every_command_stops_with_exit_2_and_names_both(
     assert "into a separate environment, as pipx or uv tool make one" in line
 
 
+@pytest.mark.parametrize(
+    ("package", "command"),
+    [("elspeth", "landscape"), ("elspeth", "harness"), ("harness", "harness")],
+)
+def test_a_folder_that_hides_a_package_of_ours_is_named(
+    tmp_path: Path, package: str, command: str
+) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").touch()
+    done = run(tmp_path, "-c", f"import landscape_start; landscape_start.{command}()")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {tmp_path / package} hides the package `{package}` of")
+
+
 def test_the_probe_refuses_the_environment_of_an_exporter(mixed: Path) -> None:
     requests, answers = os.pipe()
     try:

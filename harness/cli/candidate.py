@@ -154,6 +154,8 @@ class Candidate:
                 f"{self.reference} is the control, which always equals itself: name another "
                 "--candidate, or allow it with --control"
             )
+        if not self.is_foreign and place is not None:
+            self._tell_other_copy(place)
         if not isinstance(exporter, InOwnProcess) or not self.is_foreign:
             return
         # Before anything is measured: the database of another environment may need other arguments.
@@ -164,6 +166,15 @@ class Candidate:
             exporter.open_database(ExportTask(db, "", None, fixed_clock, directory))
         described = exporter.process.description
         tell(f"{self.reference} from {described['file']}, Python {described['python']}")
+
+    def _tell_other_copy(self, place: CallSite) -> None:
+        """Say which copy is judged where the working directory holds another one."""
+        package = self.reference.partition(":")[0].partition(".")[0]
+        for folder in (Path.cwd() / "src", Path.cwd()):
+            is_that = Path(place.path).resolve().is_relative_to(folder.resolve())
+            if (folder / package).is_dir() and not is_that:
+                tell(f"{self.reference} from {place.path}, and not from {folder}: for that, --src")
+                return
 
 
 def saved_configuration(config: Path | None, src: Path | None) -> Configuration:

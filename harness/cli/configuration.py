@@ -87,22 +87,33 @@ def find_configuration(folder: Path) -> Configuration:
     A pyproject.toml without the table ends the search: it is that of another project's root.
 
     Raises:
-        ConfigurationError: The table has an unknown key or a value that cannot be used.
+        ConfigurationError: The table has an unknown key, a value that cannot be used or a name
+            that is nearly the right one.
     """
     place = folder.resolve()
     for each in (place, *place.parents):
         file = each / "pyproject.toml"
         if file.is_file():
             try:
-                return load_configuration(file) if _has_table(_read(file)) else Configuration()
+                return load_configuration(file) if _has_table(file) else Configuration()
             except PermissionError:
                 return Configuration()
     return Configuration()
 
 
-def _has_table(content: Mapping[str, Any]) -> bool:
-    tool = content.get("tool", {})
-    return isinstance(tool, dict) and TABLE in tool
+def _has_table(file: Path) -> bool:
+    """Whether a file has the table; ConfigurationError if it has one of a similar name."""
+    tool = _read(file).get("tool", {})
+    names = tool if isinstance(tool, dict) else {}
+    if TABLE in names:
+        return True
+    # Its settings would be left out unsaid, and another exporter judged.
+    by_form = {_kebab(each).lower(): each for each in names}
+    for near in get_close_matches(TABLE, by_form, n=1, cutoff=0.85):
+        raise ConfigurationError(
+            f"{file}: there is no table [tool.{by_form[near]}]; did you mean [tool.{TABLE}]?"
+        )
+    return False
 
 
 def _read(file: Path) -> dict[str, Any]:

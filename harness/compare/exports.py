@@ -19,7 +19,7 @@ from harness.compare.capture import (
 )
 from harness.compare.difference import CORRUPT, Difference, Kind, Mismatch, classify, same_record
 from harness.compare.files import first_difference_in_files, line_offset
-from harness.compare.hints import of_signature
+from harness.compare.hints import of_error, of_signature
 from harness.compare.records import Record, Records, RunLookup, WithoutTime, label, run_lookup
 from harness.exporters.measured import Measured, control_for
 from harness.exporters.subject import Subject
@@ -283,7 +283,7 @@ def _difference_in_errors(
         found=str(candidate.error or NO_ERROR),
         number=min(control.record_count, candidate.record_count) + 1,
         record=label(next_record) if next_record else "",
-        hint="" if candidate.error else "the candidate exports a value that no export may carry",
+        hint=of_error(str(candidate.error or ""), candidate.record_count),
     )
 
 

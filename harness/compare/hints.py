@@ -1,6 +1,7 @@
 """Hints: the likely cause of a difference, where the records show one."""
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import islice, pairwise
@@ -12,6 +13,8 @@ from harness.compare.records import MANIFEST, Record, Records, RecordType, signa
 
 # Enough to recognise an order, and small enough to hold in memory.
 _SAMPLE_RECORDS = 1000
+# What a constructor says that expects something else than a database object with an engine.
+_OF_DATABASE = re.compile(r"^(Attribute|Argument|Type)Error: .*\b(LandscapeDB|Database)\b")
 _MANIFEST_HINTS: Mapping[str, str] = MappingProxyType(
     {
         "record_count": "it counts the records before the manifest",
@@ -63,6 +66,23 @@ def of_signature(record: Record, key: bytes) -> str:
     if any(signature == signature_of(text.encode(), key) for text in not_canonical):
         return "it covers json.dumps, which is not canonical JSON (RFC 8785)"
     return "another key, or other bytes than the record's canonical JSON"
+
+
+def of_error(error: str, records: int) -> str:
+    """Return the likely reason why only one of two exports ended in an error.
+
+    Args:
+        error: The candidate's error with its class; empty if only the control raised one.
+        records: The candidate's records before it.
+    """
+    if not error:
+        return "the candidate exports a value that no export may carry"
+    if not records and _OF_DATABASE.search(error):
+        return (
+            "its constructor gets the database object. If it takes an engine, a session or a URL, "
+            "name a function with --candidate that passes it on"
+        )
+    return ""
 
 
 def of_lack(expected: Record) -> str:

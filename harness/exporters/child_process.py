@@ -109,7 +109,12 @@ def start_interpreter(launch: Launch) -> RunningProcess:
 
 
 class ChildProcess:
-    """One running process, its two pipes and its output."""
+    """One running process, its two pipes and its output.
+
+    Attributes:
+        has_started: Whether the program of the harness runs in it. Before that, no code of the
+            exporter has run.
+    """
 
     def __init__(
         self,
@@ -143,6 +148,7 @@ class ChildProcess:
             os.close(theirs_in)
             os.close(theirs_out)
         self._received = b""
+        self.has_started = False
         self._output = _Output(self._process)
         # For a process that nobody closed: Popen would complain, and the exporter would live on.
         self._end = finalize(self, _end, self._process, self._mark, self._requests, self._answers)
@@ -176,6 +182,9 @@ class ChildProcess:
             answer: Mapping[str, Any] = json.loads(line)
         except ValueError:
             raise NoAnswerError(OTHER_DESCRIPTOR) from None
+        if answer == {"started": True}:
+            self.has_started = True
+            return self.receive(deadline)
         return answer
 
     def left_behind(self) -> list[str]:

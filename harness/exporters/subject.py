@@ -42,12 +42,15 @@ class ImportFailedError(SubjectError):
             name: The exporter's name.
         """
         super().__init__(message)
+        lacks = "ModuleNotFoundError: " in message
         self.verdict = Verdict(
             name,
             Outcome.FAILED,
             expected="a module that can be imported",
             seen=message,
-            next_step="the lines of its files that the message names",
+            next_step="does --python name the environment that it is installed in?"
+            if lacks
+            else "the lines of its files that the message names",
             kind=CRASH,
         )
 
@@ -156,9 +159,16 @@ def require_below(file: Path | None, folder: Path, name: str) -> None:
     """
     # Not resolved as well: a package in the folder may be a symbolic link.
     folders = (folder.resolve(), folder.absolute())
-    if file is None or not any(file.is_relative_to(each) for each in folders):
+    files = () if file is None else (file, file.resolve())
+    if not any(each.is_relative_to(place) for each in files for place in folders):
         found = "without a file" if file is None else f"from {file}"
-        raise SubjectError(f"{name} is imported {found}, not from {folder.resolve()}")
+        package = folder.resolve() / name.partition(":")[0].partition(".")[0]
+        hidden = package.is_dir() and not (package / "__init__.py").exists()
+        raise SubjectError(
+            f"{name} is imported {found}, not from {folder.resolve()}"
+            # Python takes a package with an __init__.py first, wherever it lies on the path.
+            + hidden * f"; {package} has no __init__.py, so name their environment with --python"
+        )
 
 
 def write_jsonl(exporter: Exporter, run_id: str, path: Path, *, sign: bool) -> None:

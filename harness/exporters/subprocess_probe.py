@@ -262,8 +262,8 @@ class ExporterProcess:
 
     def _running(self) -> ChildProcess:
         if self._child is None:
-            self._child = ChildProcess(self.probe.python, self.probe.environment, self._launcher)
             probe = self.probe
+            self._child = child = ChildProcess(probe.python, probe.environment, self._launcher)
             # The parent's path, so that both import the same. Another interpreter has its own.
             request = {
                 "task": "load",
@@ -281,9 +281,14 @@ class ExporterProcess:
             }
             limit = probe.start_seconds + _SECONDS_TO_REPORT
             try:
-                answer = self._exchange(self._child, request, limit, None)
+                answer = self._exchange(child, request, limit, None)
                 self._description = self._content(answer)
             except ExportFailedError as error:
+                if not child.has_started:
+                    raise SubjectError(
+                        f"{probe.python} does not start as a Python of 3.10 or newer: "
+                        f"{error.verdict.seen}"
+                    ) from None
                 place = f" {probe.where}" if probe.where else ""
                 seen = f"importing it{place}: {error.verdict.seen}"
                 raise ImportFailedError(f"{probe.reference}: {seen}", probe.label) from None

@@ -1,4 +1,4 @@
-"""Start the commands, unless another distribution has overwritten files of `elspeth`.
+"""Start the commands, unless another package `elspeth` has overwritten or hides ours.
 
 The original audit trail is a distribution with a package `elspeth` too. pip installs it beside ours
 without a word, and the later one overwrites files of the earlier one. What runs then is a mixture.
@@ -22,6 +22,7 @@ __all__ = [
     "landscape",
     "mixed_installation",
     "refuse_damage",
+    "refuse_hidden",
     "refuse_system",
 ]
 
@@ -67,6 +68,7 @@ def landscape() -> None:
     """Run the `landscape` command."""
     refuse_system()
     refuse_damage()
+    refuse_hidden(PACKAGE)
     from elspeth.cli.main import main
 
     main()
@@ -76,6 +78,8 @@ def harness() -> None:
     """Run the `harness` command."""
     refuse_system()
     refuse_damage()
+    refuse_hidden(PACKAGE)
+    refuse_hidden("harness")
     from harness.cli.main import main
 
     main()
@@ -95,6 +99,28 @@ def refuse_damage() -> None:
     problem = installation_problem()
     if problem is not None:
         _exit(problem)
+
+
+def refuse_hidden(package: str) -> None:
+    """Exit with code 2 and one line on standard error if a folder hides a package of ours.
+
+    With PYTHONPATH, or in the folder of `python -m`, a checkout comes before what is installed. Its
+    package would answer in place of ours, or fail with a traceback.
+
+    Args:
+        package: The name of the package.
+    """
+    # Installed, all packages lie beside this one; in a checkout `harness` lies above `src`.
+    beside = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    for folder in map(os.path.realpath, sys.path):
+        if os.path.isfile(os.path.join(folder, package, "__init__.py")):
+            if folder not in (beside, os.path.dirname(beside)):
+                _exit(
+                    f"{os.path.join(folder, package)} hides the package `{package}` of {OURS}, "
+                    f"which was started from {beside}. Take {folder} off PYTHONPATH, or run the "
+                    f"command in another folder. An exporter there is judged with --src {folder}."
+                )
+            return
 
 
 def installation_problem(paths: Iterable[str] | None = None) -> str | None:

@@ -71,6 +71,14 @@ def test_the_nearest_project_decides_even_without_settings(project: Path) -> Non
     assert find_configuration(inner) == Configuration()
 
 
+@pytest.mark.parametrize("name", ["landscape-harnes", "landscape_harness", "Landscape-Harness"])
+def test_a_table_of_nearly_the_right_name_is_refused(project: Path, name: str) -> None:
+    # Its `src` would be left out unsaid, and the exporter of this environment be judged.
+    (project / "pyproject.toml").write_text(f"[tool.{name}]\nsrc = 'src'\n")
+    with pytest.raises(ConfigurationError, match=rf"no table \[tool\.{name}\]; did you mean"):
+        find_configuration(project)
+
+
 REFUSED = {
     "candidat = 'a:B'": "there is no key 'candidat'; the nearest is 'candidate'",
     "bytes_per_record = 4": "there is no key 'bytes_per_record'; the nearest is 'bytes-per-record'",

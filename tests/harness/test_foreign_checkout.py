@@ -222,6 +222,7 @@ def test_a_candidate_that_cannot_be_imported_fails_with_its_own_lines(
     assert "harness/exporters" not in message
     verdict = caught.value.verdict
     assert (verdict.subject, verdict.outcome, verdict.seen) == ("Exporter", "failed", message)
+    assert ("--python" in verdict.next_step) == (fault == "lacks a module")
 
 
 @pytest.mark.parametrize("command", ["check", "bench", "gate"])
@@ -298,5 +299,9 @@ def test_an_interpreter_without_sqlalchemy_is_named(src: Path, tmp_path: Path) -
 
 
 def test_a_program_that_is_no_python_is_refused(src: Path) -> None:
-    with pytest.raises(SubjectError, match="ended its process with exit status"):
+    with pytest.raises(
+        SubjectError, match=r"does not start as a Python of 3\.10 or newer"
+    ) as caught:
         in_own_process(EXPORTER, src=src, python="true")
+    # A mistyped option and not a fault of the exporter, which would be a failed verdict.
+    assert not isinstance(caught.value, ImportFailedError)

@@ -150,6 +150,18 @@ class Coroutine(Subject):
         return []
 
 
+async def make_later(db: object, signing_key: bytes | None = None) -> Subject:
+    """Return an exporter that has to be awaited."""
+    return Subject(db, signing_key)
+
+
+class OtherMethod:
+    """Its method has another name."""
+
+    def __init__(self, db: object, signing_key: bytes | None = None) -> None:
+        """Accept what every exporter does."""
+
+
 class OtherName:
     """Its database has another name."""
 
@@ -176,6 +188,8 @@ class RunByName(Subject):
     [
         (AsyncGenerator, "export_run is asynchronous"),
         (Coroutine, "export_run is asynchronous"),
+        (make_later, "Subject is asynchronous; name a function or class"),
+        (OtherMethod, "no export_run method; name a function or class"),
         (OtherName, "cannot be called as an exporter: too many positional arguments; name a"),
         (OtherKey, "cannot be called as an exporter: too many positional arguments; name a"),
         (RunByName, "cannot be called as an exporter: too many positional arguments; name a"),
@@ -219,6 +233,64 @@ def test_what_holds_no_records_is_named(tmp_path: Path, returned: object, words:
     exporter = SimpleNamespace(export_run=lambda run_id, sign: returned)
     answer = write_records(lambda: exporter, "run", tmp_path / "records", sign=False, max_records=9)
     assert answer["error"]["message"].startswith(words)
+
+
+def test_a_method_of_a_class_makes_the_exporter_and_opens_the_database(tmp_path: Path) -> None:
+    src = changed(
+        tmp_path,
+        "exporter.py",
+        "    def export_run_grouped(",
+        "    @classmethod\n"
+        "    def make(cls, db: LandscapeDB, signing_key: bytes | None = None) -> Self:\n"
+        "        return cls(db, signing_key)\n\n"
+        "    def export_run_grouped(",
+    )
+    file = src / "elspeth" / "core" / "landscape" / "exporter.py"
+    file.write_text(file.read_text().replace("import Any", "import Any, Self"))
+    opener = "elspeth.core.landscape:LandscapeDB.from_url"
+    with (
+        LandscapeDB(f"sqlite:///{tmp_path / 'audit.db'}") as db,
+        in_own_process(f"{EXPORTER}.make", src=src, database=opener) as exporter,
+    ):
+        run_id = generate_run(db, RunSpec(rows=1)).run_id
+        assert compare_exports(db, run_id, candidate=exporter).identical
+        observed = exporter.observe(ExportTask(db, run_id, SIGNING_KEY, fixed_clock, tmp_path))
+    sites = {each.site.path for each in observed.activity.shapes if each.site is not None}
+    # Its loops, and not the methods of the recorder that all of its project calls.
+    assert sites == {str(file)}
+
+
+def test_a_package_that_is_a_symbolic_link_lies_in_the_folder_of_the_link(tmp_path: Path) -> None:
+    src = lay_out(tmp_path / "checkout")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "elspeth").symlink_to(src / "elspeth")
+    with in_own_process(EXPORTER, src=linked) as exporter:
+        place = exporter.defined_at
+    assert place is not None
+    assert place.path == str(linked / "elspeth" / "core" / "landscape" / "exporter.py")
+
+
+def test_a_package_without_init_that_another_one_hides_is_named_with_the_way_out(
+    tmp_path: Path,
+) -> None:
+    src = lay_out(tmp_path / "checkout")
+    (src / "elspeth" / "__init__.py").unlink()
+    with pytest.raises(SubjectError, match=r"has no __init__\.py, so name their environment with"):
+        in_own_process(EXPORTER, src=src)
+
+
+def test_an_exporter_that_takes_an_engine_is_told_what_it_gets(tmp_path: Path) -> None:
+    class TakesEngine(Subject):
+        def __init__(self, engine: Any, signing_key: bytes | None = None) -> None:
+            engine.connect()
+
+    with LandscapeDB(f"sqlite:///{tmp_path / 'audit.db'}") as db:
+        run_id = generate_run(db, RunSpec(rows=1)).run_id
+        exporter = InThisProcess(TrialSubject("TakesEngine", TakesEngine))
+        verdict = compare_exports(db, run_id, candidate=exporter).verdict()
+    assert "AttributeError: 'LandscapeDB' object has no attribute 'connect'" in str(verdict)
+    assert "If it takes an engine, a session or a URL, name a function" in verdict.next_step
 
 
 def test_an_asynchronous_engine_is_refused_with_the_way_out() -> None:

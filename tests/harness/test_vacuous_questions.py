@@ -49,13 +49,17 @@ def test_the_control_is_judged_where_it_is_asked_for(harness_command: Command) -
 
 
 def test_a_stored_run_without_rows_is_not_decided(
-    harness_command: Command, sqlite_url: str
+    harness_command: Command, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Somebody's checkout, whose exporter is judged with --src alone.
+    (tmp_path / "src" / "elspeth").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
     with LandscapeDB(sqlite_url) as db:
         run = LandscapeRecorder(db).begin_run(config={}, canonical_version="v1")
     ended = harness_command("check", "--db", sqlite_url, "--run", run.run_id)
     assert ended.code == 1
     assert f"inconclusive: LandscapeExporter: the run {run.run_id} has no rows" in ended.out
+    assert f", and not from {tmp_path / 'src'}: for that, --src" in " ".join(ended.err.split())
 
 
 def test_a_database_without_the_tables_is_refused(harness_command: Command, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from operator import attrgetter
 from typing import Any
 from urllib.parse import quote
 
@@ -44,7 +45,7 @@ class Database:
 def load(reference: str) -> Any:
     """Import what `module:attribute` names."""
     module, _, attribute = reference.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return attrgetter(attribute)(importlib.import_module(module))
 
 
 def open_database(access: dict[str, Any]) -> Any:

@@ -105,11 +105,18 @@ def build_exporter(name: str, factory: Callable[..., Any], db: Any, key: Any, cl
     options = {"clock": clock} if takes_clock(factory) else {}
     arguments, named = arguments_of(factory, db, key)
     options |= named
+    if inspect.iscoroutinefunction(factory):
+        raise NotAnExporterError(
+            f"{name} is asynchronous; {ANOTHER_FACTORY} that makes an exporter at once"
+        )
     _require_call(name, factory, *arguments, **options)
     exporter = factory(*arguments, **options)
     export_run = getattr(exporter, "export_run", None)
     if not callable(export_run):
-        raise NotAnExporterError(f"{name} does not make an exporter: no export_run method")
+        raise NotAnExporterError(
+            f"{name} does not make an exporter: no export_run method; {ANOTHER_FACTORY} whose "
+            "result has export_run(run_id, sign=False)"
+        )
     if inspect.isasyncgenfunction(export_run) or inspect.iscoroutinefunction(export_run):
         raise NotAnExporterError(
             f"{name}.export_run is asynchronous, and the harness iterates over its records; "

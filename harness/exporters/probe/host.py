@@ -9,6 +9,8 @@ name it, the key and the clock. An answer holds one of
 - `raised`: the exporter's error, with the lines of its source;
 - `refused`: the object is no exporter;
 - `pause`: the export has come to a point where the harness acts before it goes on.
+
+Before the first request it sends `started`.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from .database import (
     open_database,
 )
 from .exports import one_line
-from .imports import load_factory, require_sqlalchemy
+from .imports import load_factory, load_package, require_sqlalchemy
 from .process_state import (
     changed_settings,
     children_faults,
@@ -94,6 +96,7 @@ class Host:
         """Wait for the request `load`, which names the exporter."""
         self._pipes = pipes
         self.factory: Any = None
+        self._source: Any = None
         self.name = ""
         self._accesses: list[dict[str, Any]] = []
         self._watches: list[DatabaseWatch] = []
@@ -142,7 +145,7 @@ class Host:
         except BaseException as error:
             frames = [
                 [each.path, each.line, each.function]
-                for each in self._observation().frames_of_error(error, self.factory)
+                for each in self._observation().frames_of_error(error, self._source)
             ]
             return {"raised": one_line(error, named=True), "frames": frames}
 
@@ -164,12 +167,13 @@ class Host:
             seconds=request["seconds"],
             give_up=give_up,
         )
+        self._source = self.factory
         self.name = request["name"]
         file = getattr(module, "__file__", None)
         return {
             "python": sys.version.split()[0],
             "takes_clock": exports.takes_clock(self.factory),
-            "file": file and str(Path(file).resolve()),
+            "file": file and str(Path(file).absolute()),
             "defined_at": exports.definition_of(self.factory, self.name),
         }
 
@@ -199,7 +203,11 @@ class Host:
     def build(self) -> Any:
         """Make an exporter; one that takes a clock gets a fixed one."""
         moment = datetime.fromisoformat(self._request["clock"])
-        return exports.build_exporter(self.name, self.factory, self.db, self._key, lambda: moment)
+        made = exports.build_exporter(self.name, self.factory, self.db, self._key, lambda: moment)
+        # The loops are in the class, and a function that makes an object of it is elsewhere.
+        if not isinstance(self.factory, type) and exports.definition_of(type(made), ""):
+            self._source = type(made)
+        return made
 
     @property
     def _key(self) -> bytes | None:
@@ -286,10 +294,11 @@ class Host:
         Returns:
             `result`: whether a method of the exporter wrote the file, or the number of records.
         """
+        self.build()  # So that the source is known of what a function makes.
         record = self._observation().observe(
             self.count_records if self._request["without_file"] else self.write_file,
             self.db.engine,
-            self.factory,
+            self._source,
             self._request["work"],
             in_packages=self._request["in_packages"],
         )
@@ -355,18 +364,6 @@ TASKS: dict[str, Callable[[Host], dict[str, Any]]] = {
 }
 
 
-def load_package(name: str, folder: Path) -> None:
-    """Import the package in a folder, without making its neighbours importable."""
-    spec = importlib.util.spec_from_file_location(
-        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{folder} is not a package")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-
-
 def run(requests: int, answers: int) -> None:
     """Answer requests until the harness closes its end.
 
@@ -378,6 +375,8 @@ def run(requests: int, answers: int) -> None:
     # An exporter that ignores them for good would then change nothing.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     pipes = Pipes(requests, answers)
+    # Before anything of the exporter is imported: what ends later is no fault of the interpreter.
+    pipes.write({"started": True})
     host = Host(pipes)
     while (request := pipes.read()) is not None:
         pipes.write(host.answer(request))

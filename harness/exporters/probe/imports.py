@@ -67,7 +67,7 @@ def load_factory(
         raise (NotAnExporterError if _is_missing(name, error) else BrokenImportError)(
             f"{reference}: importing {name} failed{place}: {reason}{shown}"
         ) from error
-    factory = getattr(module, attribute, None)
+    factory = attribute_of(module, attribute)
     if factory is not None and not callable(factory):
         raise NotAnExporterError(
             f"{reference}: {attribute} is a {type(factory).__qualname__}, not a class or function"
@@ -77,6 +77,26 @@ def load_factory(
             f"{reference}: {name} has no class or function {attribute}{_nearest(module, attribute)}"
         )
     return module, factory
+
+
+def load_package(name: str, folder: Path) -> None:
+    """Import the package in a folder, without making its neighbours importable."""
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{folder} is not a package")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+def attribute_of(module: ModuleType, path: str) -> Any:
+    """Return what `Name` or `Class.method` names in a module; None if there is none."""
+    found: Any = module
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    return found
 
 
 def _is_missing(module: str, error: BaseException) -> bool:

@@ -1,13 +1,19 @@
 """Verifies several exports, and names what is missing: exports, attestations, runs without one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elspeth.cli.databases import reading_database
 from elspeth.cli.found_exports import FoundExports
-from elspeth.cli.runtime import CommandTimeoutError, ExitCode, OpenDatabases, exit_code_of
+from elspeth.cli.runtime import (
+    CommandTimeoutError,
+    ExitCode,
+    OpenDatabases,
+    UsageError,
+    exit_code_of,
+)
 from elspeth.cli.verify import VerifyRequest, VerifyResult
 from elspeth.core.error_text import explain_failure
 
@@ -125,10 +131,10 @@ def verify_several(
 
     Raises:
         CommandTimeoutError: time is over.
-        UsageError: the database holds no runs.
+        UsageError: the database holds no runs, or none of the exported ones.
     """
     # First, because a wrong URL must not cost the verification of thousands of exports.
-    completed = None if database_url is None else _completed_runs(database_url, opened)
+    stored = None if database_url is None else _stored_runs(database_url, opened)
     exports = []
     for path in found.exports:
         exports.append(_verify_one(path, request, found.kept[path]))
@@ -145,10 +151,12 @@ def verify_several(
         for each in exports
         if each.result is not None and each.result.verification is not None
     }
+    if stored is not None and held and held.isdisjoint(stored):
+        raise UsageError("--db: the database holds none of the exported runs: is it another one?")
     missing += [
         Missing("run", run_id, "a completed run of the database without an export here")
-        for run_id in completed or ()
-        if run_id not in held
+        for run_id, status in (stored or {}).items()
+        if status == "completed" and run_id not in held
     ]
     for each in missing:
         report(str(each))
@@ -157,12 +165,12 @@ def verify_several(
     return verified
 
 
-def _completed_runs(database_url: str, opened: OpenDatabases) -> Sequence[str]:
+def _stored_runs(database_url: str, opened: OpenDatabases) -> Mapping[str, str]:
+    """Return the status of every run of a database, by its id."""
     from elspeth.cli.run_choice import Selection
-    from elspeth.contracts.enums import RunStatus
 
     with reading_database(database_url, opened) as db:
-        return [run.run_id for run in Selection(status=RunStatus.COMPLETED).runs(db)]
+        return {run.run_id: run.status for run in Selection().runs(db)}
 
 
 def _verify_one(path: Path, request: VerifyRequest, kept: Sequence[Path]) -> VerifiedExport:

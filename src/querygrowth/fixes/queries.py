@@ -232,7 +232,7 @@ def _lookup(sent: ShapeActivity, item: str) -> str:
         known = command_fix(text, item=item) or function_fix(text, item=item)
         return known or f"a loop that sends the same statement once per {item}: send it once"
     keys = _keys(sent.shape.text)
-columns = [_bare(key) if _is_of(table, key) else key for key in keys]
+    columns = [_bare(key) if _is_of(table, key) else key for key in keys]
     if load is not None and (names := _dynamic(sent, load)):
         return (
             f"{' or '.join(names)}, a dynamic or write-only relationship that is queried once per "

@@ -339,6 +339,16 @@ class TestVerify:
         assert {each["name"] for each in missing} == {"old", HOSTILE}
         assert done.code == 1
 
+    def test_a_database_of_other_runs_is_refused(
+        self, landscape: Command, exports: Path, sqlite_url: str
+    ) -> None:
+        # With none completed, nothing would be missing, and the wrong database would pass.
+        with LandscapeDB(sqlite_url) as db:
+            LandscapeRecorder(db).begin_run(config={}, canonical_version="v1", run_id="another")
+        ended = landscape("verify", exports, "--db", sqlite_url)
+        assert ended.code == 2
+        assert ended.err.startswith("error: --db: the database holds none of the exported runs")
+
     @pytest.mark.parametrize("forgotten", [True, False])
     def test_a_gap_in_the_chain_of_attestations_is_named(
         self,

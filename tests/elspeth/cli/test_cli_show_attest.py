@@ -15,6 +15,7 @@ from sqlalchemy import make_url
 from elspeth.cli import main as cli
 from elspeth.cli.commands.show import RecordTypeName
 from elspeth.cli.reports import Report, reports_schema
+from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.verification.record_shapes import SHAPES
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "landscape.schema.json"
@@ -117,6 +118,15 @@ class TestAttest:
         report = json.loads(again.out)
         assert (again.code, report["is_new"], report["outcome"]) == (0, False, "skipped")
         assert exported.with_name("run.jsonl.attestation.json").read_bytes() == before
+
+    def test_a_database_without_its_run_is_refused(
+        self, landscape: Command, exported: Path, tmp_path: Path
+    ) -> None:
+        url = f"sqlite:///{tmp_path / 'other.db'}"
+        LandscapeDB(url).close()
+        ended = landscape("attest", exported, "--db", url)
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.err == f"error: {url} has no run 'run-1' to attest\n"
 
     def test_the_next_export_is_the_next_number(
         self, landscape: Command, sqlite: str, exported: Path

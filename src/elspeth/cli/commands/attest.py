@@ -50,6 +50,7 @@ def attest(
     The database it was made from has to hold as many records as the export. An export that is
     attested already is left as it is. One that is older than the export attested last is refused.
     """
+    from elspeth.cli.run_choice import has_run
     from elspeth.cli.signing_keys import chosen_attester
     from elspeth.core.landscape.counts import count_orphans_of_run, count_tables_in_snapshot
     from elspeth.core.landscape.keys import KEY_VARIABLE, Keyring, read_keyring, signing_key
@@ -74,6 +75,8 @@ def attest(
         found = verify(path, keys, allow_unsigned=allow_unsigned)
         if not found.ok or found.run_id is None:
             return _print_result(path, found, None, as_json=json)
+        if not has_run(found.run_id, landscape):
+            raise UsageError(f"{landscape.masked_url} has no run {found.run_id!r} to attest")
         # An unsigned export is attested as one: a key that signs nothing would refuse it.
         attestation = pending.attest_existing(
             found.run_id,
