@@ -76,6 +76,11 @@ class TestSearch:
         name = "cmdline" if where == "argv" else "environ"
         assert f"{name}: raw" in watch.found
 
+    def test_it_finds_the_key_of_a_process_that_ends_at_once(self, tmp_path: Path) -> None:
+        guarded = GuardedRunner(CANARY, tmp_path, {}, environments=False)
+        with pytest.raises(AssertionError, match="'-c', 'pass'"):
+            guarded.run(sys.executable, "-c", "pass", CANARY.decode())
+
     def test_it_finds_the_key_in_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "inner").mkdir()
         (tmp_path / "inner" / "log").write_bytes(b"key=" + CANARY)

@@ -9,12 +9,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import Self
 
 LANDSCAPE = (sys.executable, "-c", "from elspeth.cli.main import main; main()")
 # -P: the folder that a program runs in must not be imported from.
 HARNESS = (sys.executable, "-P", "-m", "harness")
+
+# A process of Python that finds this module waits at its start until it has been searched, so that
+# none is over too early.
+_CHECK_IN = """\
+import os
+import time
+
+place = os.path.join(os.path.dirname(__file__), str(os.getpid()))
+try:
+    open(place, "x").close()
+except FileNotFoundError:
+    pass  # The search is over.
+while os.path.exists(place):
+    time.sleep(0.005)
+"""
 
 # A part of a key is a leak too, and twelve bytes do not occur by chance.
 _FRAGMENT_BYTES = 12
@@ -60,10 +76,15 @@ def _in_base64(fragment: bytes) -> Iterator[bytes]:
 
 @dataclass
 class ProcessWatch:
-    """Searches /proc for a key all the time while a block runs, in processes that started since.
+    """Searches /proc for a key while a block runs, in processes that started since.
 
-    It reads command lines, and environments when `environments` is set. `seen` has the ids of the
-    processes that could be read.
+    It reads command lines, and environments when `environments` is set. A process of Python that
+    has `waiting_room` in its PYTHONPATH is searched for certain: it waits for that. All others are
+    searched if they run for long enough.
+
+    Attributes:
+        found: What holds the key.
+        seen: The ids of the processes that waited and were searched.
     """
 
     key: bytes
@@ -75,6 +96,9 @@ class ProcessWatch:
 
     def __enter__(self) -> Self:
         self._before = _process_ids()
+        self._folder = TemporaryDirectory()
+        self.waiting_room = Path(self._folder.name)
+        (self.waiting_room / "sitecustomize.py").write_text(_CHECK_IN)
         self._thread = Thread(target=self._watch)
         self._thread.start()
         return self
@@ -82,27 +106,30 @@ class ProcessWatch:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        self._folder.cleanup()
 
     def look(self) -> None:
         """Search the processes of this moment."""
-        names = ("cmdline", "environ") if self.environments else ("cmdline",)
         for process in _process_ids() - self._before:
-            for name in names:
-                self._read(process, name)
+            self._search(process)
 
     def _watch(self) -> None:
         while not self._over.wait(0.01):
-            self.look()
+            for place in self.waiting_room.iterdir():
+                if place.name.isdigit():
+                    self.look()
+                    self.seen.add(int(place.name))
+                    place.unlink()
 
-    def _read(self, process: int, name: str) -> None:
-        # The process may have ended, or belong to another user.
-        with suppress(OSError):
-            content = Path(f"/proc/{process}/{name}").read_bytes()
-            self.seen.add(process)
-            # A search takes 100 times as long as reading, and most contents stay the same.
-            if (name, content) not in self._searched:
-                self._searched.add((name, content))
-                self.found += [f"{name}: {form}" for form in traces(content, self.key)]
+    def _search(self, process: int) -> None:
+        for name in ("cmdline", "environ") if self.environments else ("cmdline",):
+            # The process may have ended, or belong to another user.
+            with suppress(OSError):
+                content = Path(f"/proc/{process}/{name}").read_bytes()
+                # A search takes 100 times as long as reading, and most contents stay the same.
+                if (name, content) not in self._searched:
+                    self._searched.add((name, content))
+                    self.found += [f"{name}: {form}" for form in traces(content, self.key)]
 
 
 def _process_ids() -> set[int]:
@@ -111,7 +138,7 @@ def _process_ids() -> set[int]:
 
 @dataclass(frozen=True)
 class Ran:
-    """The exit code and output of a program, and the number of new processes while it ran."""
+    """The exit code and output of a program, and the number of its processes of Python."""
 
     code: int
     out: bytes
@@ -142,16 +169,14 @@ class GuardedRunner:
             subprocess.Popen(
                 [str(part) for part in command],
                 cwd=self.folder,
-                env={**os.environ, **self.environ},
+                env={**os.environ, **self.environ, "PYTHONPATH": str(watch.waiting_room)},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             ) as process,
         ):
-            # At once, before it can end: the thread may have to wait for a core.
-            watch.look()
             out, err = process.communicate(timeout=300)
         assert sorted(set(watch.found)) == [], command
-        assert process.pid in watch.seen, "the process ended before it could be read"
+        assert process.pid in watch.seen, "the process was not searched"
         for printed in (out, err):
             assert traces(printed, self.key) == [], command
         assert b"Traceback" not in err, err.decode()
