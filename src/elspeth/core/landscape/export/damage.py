@@ -4,7 +4,7 @@ SQLite finds rows through indexes. A page that was overwritten, or an index that
 hides rows, and no query fails. PostgreSQL has checksums of pages for this.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import (
@@ -45,32 +45,31 @@ def problems_of_structure(table: str, check: str) -> Select[Any]:
     )
 
 
-def damage_queries(connection: Connection) -> Iterator[Select[Any]]:
+def damage_queries(indexes: Iterable[tuple[str, str]] | None) -> Iterator[Select[Any]]:
     """Yield queries for `DAMAGE` and a null, which find something in a damaged SQLite file alone.
 
     They read every page of the exported tables and their indexes: 5 % of an export of 460,000
     records.
 
-    Raises:
-        sqlalchemy.exc.DBAPIError: The database fails.
+    Args:
+        indexes: As `whole_indexes` returns them; there is no query for None.
     """
-    if connection.dialect.name != "sqlite":
+    if indexes is None:
         return
     # Table by table: those of others may need functions or collations that are unknown here.
     for table in TABLES:
         yield problems_of_structure(table.name, "quick_check").add_columns(null())
     # quick_check does not notice an index that lacks entries. Without the WHERE, SQLite counts the
     # entries of its smallest index in place of the one that is named.
-    for table in TABLES:
-        for index in _whole_indexes(connection, table.name):
-            quoted = '"' + index.replace('"', '""') + '"'
-            counts = text(
-                f"(SELECT count(*) FROM {table.name} NOT INDEXED)"  # noqa: S608 - quoted names
-                f" <> (SELECT count(*) FROM {table.name} INDEXED BY {quoted} WHERE 1)"
-            )
-            problem = f"the index {index} has not as many entries as {table.name} has rows"
-            named: ColumnElement[Any] = literal(problem)
-            yield select(named.label(DAMAGE), null()).where(counts)
+    for table, index in indexes:
+        quoted = '"' + index.replace('"', '""') + '"'
+        counts = text(
+            f"(SELECT count(*) FROM {table} NOT INDEXED)"  # noqa: S608 - quoted names
+            f" <> (SELECT count(*) FROM {table} INDEXED BY {quoted} WHERE 1)"
+        )
+        problem = f"the index {index} has not as many entries as {table} has rows"
+        named: ColumnElement[Any] = literal(problem)
+        yield select(named.label(DAMAGE), null()).where(counts)
 
 
 def damaged(connection: Connection, problem: str) -> DatabaseError:
@@ -88,14 +87,28 @@ def in_one_line(problem: str) -> str:
     return "; ".join(line for line in problem.splitlines() if not line.startswith("***"))
 
 
-def _whole_indexes(connection: Connection, table: str) -> list[str]:
-    """Return the indexes that have an entry for every row of a table."""
+def whole_indexes(connection: Connection) -> tuple[tuple[str, str], ...] | None:
+    """Return the tables and names of SQLite's indexes that have an entry for every row of a table.
+
+    Returns:
+        None on another backend.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: The database fails.
+    """
+    if connection.dialect.name != "sqlite":
+        return None
     # On the driver's cursor, like every read of the catalogue: listeners do not count it.
-    statement = f"PRAGMA main.index_list({table})"
-    with driver_errors(connection, statement):
+    with driver_errors(connection, "PRAGMA main.index_list"):
         cursor: Any = connection.connection.cursor()
         try:
-            found = cursor.execute(statement).fetchall()
+            return tuple(
+                (table.name, name)
+                for table in TABLES
+                for _, name, _, _, is_partial in cursor.execute(
+                    f"PRAGMA main.index_list({table.name})"
+                ).fetchall()
+                if not is_partial
+            )
         finally:
             cursor.close()
-    return [name for _, name, _, _, is_partial in found if not is_partial]
