@@ -6,6 +6,7 @@ They are few and hold many features each, because the control sends one query fo
 from collections.abc import Iterator
 from dataclasses import replace
 
+from harness.generate.features.contents import LIKE_OTHERS
 from harness.generate.presets import preset
 from harness.generate.spec import RunSpec
 
@@ -221,6 +222,37 @@ _CONTENTS = (
         members=2,
         artifacts=4,
         features=frozenset(("contents_repeated",)),
+    ),
+    RunSpec(
+        run_id="entities_repeated",
+        rows=3,
+        forks=2,
+        joins=1,
+        parents=2,
+        states=2,
+        retries=1,
+        routing_groups=4,
+        routing_events=2,
+        calls=3,
+        nodes=4,
+        edges=6,
+        batches=3,
+        members=2,
+        artifacts=4,
+        features=frozenset(("contents_repeated", "shared_timestamps", "entities_repeated")),
+    ),
+    # As many entities as there are such texts, so that every column holds all of them.
+    RunSpec(
+        run_id="texts_like_other_types",
+        rows=len(LIKE_OTHERS),
+        states=1,
+        routing_groups=1,
+        calls=1,
+        nodes=len(LIKE_OTHERS),
+        edges=len(LIKE_OTHERS),
+        batches=len(LIKE_OTHERS),
+        artifacts=len(LIKE_OTHERS),
+        features=frozenset(("texts_like_other_types",)),
     ),
 )
 

@@ -205,7 +205,7 @@ _entities_of: Callable[["Section"], Sequence[list[Any]]] = attrgetter(*TABLES)
 
 
 @lru_cache(maxsize=256)
-def _places(kind: type[Any], columns: Callable[[str], bool]) -> Sequence[int]:
+def _places(kind: Any, columns: Callable[[str], bool]) -> Sequence[int]:
     """Return the places of the columns that are changed in a named tuple."""
     return [place for place, column in enumerate(kind._fields) if columns(column)]
 

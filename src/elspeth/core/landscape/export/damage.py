@@ -61,13 +61,13 @@ def damage_queries(indexes: Iterable[tuple[str, str]] | None) -> Iterator[Select
         yield problems_of_structure(table.name, "quick_check").add_columns(null())
     # quick_check does not notice an index that lacks entries. Without the WHERE, SQLite counts the
     # entries of its smallest index in place of the one that is named.
-    for table, index in indexes:
+    for owner, index in indexes:
         quoted = '"' + index.replace('"', '""') + '"'
         counts = text(
-            f"(SELECT count(*) FROM {table} NOT INDEXED)"  # noqa: S608 - quoted names
-            f" <> (SELECT count(*) FROM {table} INDEXED BY {quoted} WHERE 1)"
+            f"(SELECT count(*) FROM {owner} NOT INDEXED)"  # noqa: S608 - quoted names
+            f" <> (SELECT count(*) FROM {owner} INDEXED BY {quoted} WHERE 1)"
         )
-        problem = f"the index {index} has not as many entries as {table} has rows"
+        problem = f"the index {index} has not as many entries as {owner} has rows"
         named: ColumnElement[Any] = literal(problem)
         yield select(named.label(DAMAGE), null()).where(counts)
 
