@@ -250,7 +250,7 @@ class Section:
             to: Returns the new value for an old one.
         """
         for table, entities in self.tables():
-            kind = type(entities[0])
+            kind: Any = type(entities[0])
             # Hot path: every feature that changes ids, texts or times comes here for every section.
             chosen = _places(kind, columns)
             if chosen:
