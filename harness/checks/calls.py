@@ -86,6 +86,23 @@ FORM_SCRIPTS = (
         "asyncio.run, which a running event loop refuses: an event loop in a thread instead",
     ),
     CallScript(
+        "an export that is begun in one thread and read on in another",
+        (
+            *(build(), start("a", sign=True), read("a", 1), read("a", 30, where="thread")),
+            *(read("a", 1, where="event loop"), read("a", where="thread")),
+        ),
+        "thread-local values and connections, which the next thread does not have",
+    ),
+    CallScript(
+        "files that are written in another thread, and by a running event loop",
+        (
+            *(build(), write_jsonl("thread.jsonl", where="thread"), FILES),
+            *(build(), write_csv("csv", where="thread"), FILES),
+            *(build(), write_jsonl("loop.jsonl", where="event loop"), FILES),
+        ),
+        "signal handlers, asyncio.run and connections that belong to another thread",
+    ),
+    CallScript(
         "a run id of a subclass of str",
         (build(), export(subclass=True, sign=True)),
         "tests for the class str",

@@ -16,6 +16,7 @@ from harness.generate.generator import generate_run
 from harness.generate.plan import neighbours_of
 from harness.generate.presets import preset
 from harness.generate.spec import RunSpec
+from harness.generate.unexported import store_unexported_rows
 from querygrowth.reports import visible
 
 
@@ -55,6 +56,8 @@ class Case:
             generate_run(db, replace(spec, features=features))
         for spec, corruption in zip(self.beside, self.corruptions, strict=False):
             corruption.apply(db, spec.run_id)
+        with db.connection() as connection:
+            store_unexported_rows(connection)
         if self.plan_change.apply:
             self.plan_change.apply(db)
 

@@ -19,12 +19,10 @@ from harness.exporters.failure import ExportFailedError
 from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask
 from harness.generate.spec import RunSpec
-from harness.generate.strategies import run_specs
 from querygrowth.counting.activity import Activity
 from querygrowth.counting.work import BRANCHES, VM_STEPS
 from querygrowth.growth.report import GrowthReport
 from querygrowth.growth.verdicts import judge_growth
-from querygrowth.search import find_blow_up
 from querygrowth.verdict import Verdict, judge
 
 # SQLITE_MAX_VARIABLE_NUMBER, unless SQLite was built to take more.
@@ -298,6 +296,10 @@ def search_blow_up(
         declared: The costs that the candidate declares.
         directory: The folder for the written exports.
     """
+
+    # Not above: Hypothesis takes 0.1 s to import.
+    from harness.generate.strategies import run_specs
+    from querygrowth.search import find_blow_up
 
     def observed(spec: RunSpec) -> Activity:
         return _observe(candidate, runs.stored([spec]).db, spec.run_id, (), directory)

@@ -4,6 +4,7 @@ A run is generated and exported by the control when a case needs it for the firs
 candidates share it, because an exporter only reads.
 """
 
+import hmac
 import shutil
 import sqlite3
 from collections.abc import Callable, Hashable, Iterator
@@ -26,6 +27,7 @@ from harness.checks.cost_runs import CostRuns
 from harness.compare.capture import MAX_RECORDS, Capture, capture
 from harness.compare.exports import SIGNING_KEY, Comparison, compare_captures, fixed_clock
 from harness.compare.records import run_lookup
+from harness.exporters.canonical_json import canonical
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.subject import Subject
 from querygrowth.counting import other_connections
@@ -300,7 +302,8 @@ def _replaying(control: Any) -> Any:
 
     It groups and writes like the control, and ends in the same error after the same records. A run
     is exported in every form, by a hundred scripts, and signed or not. The control needs a query
-    for every entity: this takes a quarter of the time. Other exporters are returned unchanged.
+    for every entity: this takes a quarter of the time. Records are encoded by `canonical`, which
+    takes a tenth of the time of the control's library. Other exporters are returned unchanged.
     """
     if not (hasattr(control, "_iter_records") and hasattr(control, "_sign_record")):
         return control
@@ -339,9 +342,13 @@ def _replaying(control: Any) -> Any:
             if record is not yielded or record != source:
                 signature: str = super()._sign_record(record)
                 return signature
-            if place not in signed_before:
-                signed_before[place] = super()._sign_record(record)
-            return signed_before[place]
+            if place not in signed_before and self._signing_key is not None:
+                found = hmac.digest(self._signing_key, canonical(record), "sha256")
+                signed_before[place] = found.hex()
+            return signed_before.get(place) or super()._sign_record(record)
+
+        def export_lines(self, run_id: str, sign: bool = False) -> Iterator[bytes]:
+            return (canonical(each) + b"\n" for each in self.export_run(run_id, sign=sign))
 
     return Replaying
 

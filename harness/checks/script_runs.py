@@ -140,9 +140,9 @@ def start(
     }
 
 
-def read(iterator: str, count: int | None = None) -> Step:
+def read(iterator: str, count: int | None = None, *, where: str = "here") -> Step:
     """Read the next records of a started export, or all that remain."""
-    return {"step": "read", "iterator": iterator, "count": count}
+    return {"step": "read", "iterator": iterator, "count": count, "where": where}
 
 
 def group(run_id: str = RUN, *, sign: bool | None = None) -> Step:

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
-from harness.checks.byte_search import search_differences
 from harness.checks.calls import judge_calls
 from harness.checks.cases import (
     BOTH_BACKENDS,
@@ -184,6 +183,9 @@ def _check_queries(request: Request) -> Iterator[Verdict]:
 
 def _check_search(request: Request) -> Iterator[Verdict]:
     if request.backend == "sqlite":
+        # Not above: only this check needs Hypothesis, whose import takes 0.1 s.
+        from harness.checks.byte_search import search_differences
+
         yield search_differences(
             request.candidate.name, lambda case: request.runs.compare(request.candidate, case)
         )

@@ -6,6 +6,7 @@ They are few and hold many features each, because the control sends one query fo
 from collections.abc import Iterator
 from dataclasses import replace
 
+from harness.checks.content_specs import CONTENT_SPECS
 from harness.generate.presets import preset
 from harness.generate.spec import RunSpec
 
@@ -138,92 +139,6 @@ ORDERED = (
     ),
 )
 
-# Together they hold every kind of value in every column: docs/generated-runs.md.
-_EVERY_KIND = RunSpec(
-    run_id="every_kind",
-    # With this seed the run has no reproducibility grade.
-    seed=2,
-    rows=25,
-    forks=1,
-    expansions=1,
-    joins=1,
-    parents=2,
-    states=1,
-    routing_groups=1,
-    routing_events=2,
-    calls=2,
-    nodes=26,
-    edges=30,
-    batches=25,
-    members=4,
-    artifacts=26,
-    neighbours=1,
-    features=frozenset(
-        (
-            "nulls_in_all_columns",
-            "texts_of_every_kind",
-            "json_of_every_form",
-            "integers_at_the_limits",
-            "times_at_the_limits",
-            "values_against_the_status",
-            "twin_ids",
-            "edge_floats",
-            "null_sequences",
-            "references_to_all_entities",
-            "edges_and_events_of_other_runs",
-        )
-    ),
-)
-_CONTENTS = (
-    _EVERY_KIND,
-    replace(
-        _EVERY_KIND,
-        run_id="every_portable_kind",
-        seed=14,
-        rows=6,
-        batches=6,
-        artifacts=6,
-        features=_EVERY_KIND.features
-        - {"integers_at_the_limits", "times_at_the_limits", "null_sequences"}
-        | {"integers_of_every_kind", "times_of_every_kind", "references_to_other_runs"},
-    ),
-    RunSpec(
-        run_id="short_ids",
-        rows=5,
-        forks=1,
-        joins=1,
-        parents=2,
-        states=1,
-        routing_groups=1,
-        calls=1,
-        nodes=6,
-        edges=6,
-        batches=6,
-        members=3,
-        artifacts=6,
-        neighbours=1,
-        features=frozenset(("short_ids", "references_to_all_entities", "texts_like_other_types")),
-    ),
-    RunSpec(
-        run_id="contents_repeated",
-        rows=3,
-        forks=2,
-        joins=1,
-        parents=2,
-        states=2,
-        retries=1,
-        routing_groups=2,
-        routing_events=2,
-        calls=3,
-        nodes=4,
-        edges=4,
-        batches=3,
-        members=2,
-        artifacts=4,
-        features=frozenset(("contents_repeated",)),
-    ),
-)
-
 _TWINS = (
     "twin",
     "Twin",
@@ -351,5 +266,5 @@ def _ordinary() -> Iterator[RunSpec]:
     yield RunSpec(run_id="many_rows", rows=501, states=0, features=frozenset(("shuffled_ids",)))
 
 
-RECORD_SPECS = (*_ordinary(), *_CONTENTS)
+RECORD_SPECS = (*_ordinary(), *CONTENT_SPECS)
 """The runs with every feature and every kind of value."""

@@ -4,6 +4,7 @@ A comparison reads captures only. The two exporters then need not run at the sam
 in memory allows one transaction), records can be read twice, and memory does not grow with the run.
 """
 
+import filecmp
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +70,10 @@ class Spool:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return read_records(self.path)
+
+    def is_like(self, other: "Spool") -> bool:
+        """Whether both files have the same bytes, and so the same records."""
+        return filecmp.cmp(self.path, other.path, shallow=False)
 
 
 @dataclass(frozen=True)

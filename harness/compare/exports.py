@@ -13,6 +13,7 @@ from harness.compare.capture import (
     MAX_RECORDS,
     Capture,
     Refusal,
+    Spool,
     capture,
     same_refusal,
     spool,
@@ -297,6 +298,9 @@ def _nothing_exported(control: Capture, mismatch: Mismatch | None) -> Difference
 
 
 def _first_mismatch(control: Records, candidate: Records) -> Mismatch | None:
+    # Nearly all exports are the same, and to compare bytes takes a tenth of comparing records.
+    if isinstance(control, Spool) and isinstance(candidate, Spool) and control.is_like(candidate):
+        return None
     pairs = zip_longest(control, candidate)
     for number, (expected, found) in enumerate(pairs, start=1):
         if expected is None or found is None or not same_record(expected, found):

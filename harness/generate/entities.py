@@ -5,8 +5,11 @@ are stored values, so that a bulk insert takes it without conversion. Timestamps
 microseconds, which SQLite stores and PostgreSQL reads.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import compress
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from elspeth.core.landscape.schema import EXPORTED_TABLES
@@ -198,6 +201,15 @@ StoredEntity: TypeAlias = (
 )
 
 
+_entities_of: Callable[["Section"], Sequence[list[Any]]] = attrgetter(*TABLES)
+
+
+@lru_cache(maxsize=256)
+def _places(kind: Any, columns: Callable[[str], bool]) -> Sequence[int]:
+    """Return the places of the columns that are changed in a named tuple."""
+    return [place for place, column in enumerate(kind._fields) if columns(column)]
+
+
 # Slots save time and memory, because a run has a section for every source row.
 @dataclass(slots=True)
 class Section:
@@ -227,10 +239,8 @@ class Section:
 
     def tables(self) -> Iterator[tuple[str, list[Any]]]:
         """Yield the tables that have entities in this section, parents before children."""
-        for table in TABLES:
-            entities = getattr(self, table)
-            if entities:
-                yield table, entities
+        # Hot path, as a run has a section for every source row: one call for all tables.
+        return zip(compress(TABLES, found := _entities_of(self)), filter(None, found), strict=True)
 
     def change(self, columns: Callable[[str], bool], to: Callable[[Any], Any]) -> None:
         """Replace the values of some columns in place; NULL stays NULL.
@@ -240,9 +250,9 @@ class Section:
             to: Returns the new value for an old one.
         """
         for table, entities in self.tables():
-            kind = type(entities[0])
+            kind: Any = type(entities[0])
             # Hot path: every feature that changes ids, texts or times comes here for every section.
-            chosen = [place for place, column in enumerate(kind._fields) if columns(column)]
+            chosen = _places(kind, columns)
             if chosen:
                 changed = []
                 for entity in entities:

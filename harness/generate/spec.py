@@ -141,6 +141,11 @@ class RunSpec:
         for feature in self.active_features:
             _check_feature(self, feature)
 
+    def __hash__(self) -> int:
+        # Dozens of specs are the key of one database, and to hash every field takes ten times as
+        # long. Equal specs have equal values here.
+        return hash((self.run_id, self.seed, self.rows))
+
     @classmethod
     def typical(cls, rows: int = 2000, **changes: Any) -> Self:
         """Describe an ordinary run: 23 records a row, of them 2 tokens, 8 states and 8 calls.

@@ -38,7 +38,7 @@ PLACES: Mapping[str, Callable[[Callable[[], None]], None]] = {
     "thread": _in_thread,
     "event loop": _in_event_loop,
 }
-"""How to call an action from a place, by the names of the step `export`."""
+"""How to call an action from a place, by the names that the steps of a script take."""
 
 
 @contextmanager

@@ -167,9 +167,15 @@ class _Performer:
         records = self._call(self._exporters[exporter].export_run, run_id, sign, False)
         self._iterators[iterator] = iter(records)
 
-    def read(self, iterator: str, count: int | None = None) -> Outcome:
-        """Write the next records of a started export, or all that remain."""
-        self._spool(islice(self._iterators[iterator], count))
+    def read(self, iterator: str, count: int | None = None, where: str = "here") -> Outcome:
+        """Write the next records of a started export, or all that remain.
+
+        Args:
+            iterator: The name of the started export.
+            count: The number of records; None for all that remain.
+            where: As for `export`.
+        """
+        PLACES[where](lambda: self._spool(islice(self._iterators[iterator], count)))
         return self._spooled()
 
     def close(self, iterator: str) -> None:
@@ -208,6 +214,7 @@ class _Performer:
         jobs: int | None = None,
         relative: bool = False,
         most_bytes: int | None = None,
+        where: str = "here",
     ) -> Outcome:
         """Write a file or a directory with the exporter's method, in the folder of targets.
 
@@ -221,6 +228,7 @@ class _Performer:
             relative: Whether the path is relative to the folder of targets, which is the current
                 directory during the call.
             most_bytes: The most bytes that a file can have during the call, as on a full disk.
+            where: As for `export`.
         """
         function = getattr(self._exporters[exporter], method, None)
         if function is None:
@@ -234,7 +242,8 @@ class _Performer:
             os.chdir(targets)
         try:
             with limited_files(most_bytes):
-                function(run_id, Path(target) if relative else targets / target, **options)
+                path = Path(target) if relative else targets / target
+                PLACES[where](lambda: function(run_id, path, **options))
         finally:
             if relative:
                 os.chdir(self._directory / WORKING)

@@ -11,13 +11,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from harness.generate.features import contents, ids, numbers, references, structure, values
+from harness.generate.features import (
+    contents,
+    ids,
+    numbers,
+    references,
+    repeated,
+    structure,
+    values,
+)
 from harness.generate.features.feature import Feature
 
 __all__ = ["FEATURES", "Feature"]
 
 # Structure first: features of values then change the entities that are left.
-_MODULES = (structure, references, values, numbers, contents, ids)
+_MODULES = (structure, references, values, numbers, contents, repeated, ids)
 _DECLARED = tuple(
     each for module in _MODULES for each in vars(module).values() if isinstance(each, Feature)
 )

@@ -10,7 +10,13 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Column, String, Text
 
-from elspeth.contracts.enums import BatchStatus, CallStatus, Determinism, NodeType, RunStatus
+from elspeth.contracts.enums import (
+    BatchStatus,
+    CallStatus,
+    Determinism,
+    NodeType,
+    RunStatus,
+)
 from elspeth.core.landscape.schema import EXPORTED_TABLES
 from harness.generate.entities import Section
 from harness.generate.features.feature import (
@@ -133,7 +139,8 @@ def _is_free_text(column: Column[Any]) -> bool:
     )
 
 
-def _is_free_text_but_label(column: Column[Any]) -> bool:
+def is_free_text_but_label(column: Column[Any]) -> bool:
+    """Whether a column holds text that no constraint needs: no id, JSON, member or label."""
     return _is_free_text(column) and column.name != "label"
 
 
@@ -162,11 +169,20 @@ def _change_texts(
 )
 def texts_of_every_kind(section: Section, context: EditContext) -> None:
     """Text columns are empty, blank, blank at an end, long, numeric, and alike but for case."""
-    _change_texts(section, context, _is_free_text_but_label, _text)
-    # A label has to stay unique among the edges of its node.
+    _change_texts(section, context, is_free_text_but_label, _text)
+    change_labels(
+        section,
+        lambda place: (
+            TEXTS[(context.seed + place) % len(TEXTS)] if place else _text(_LABEL, len(TEXTS))
+        ),
+    )
+
+
+def change_labels(section: Section, label_of: Callable[[int], str]) -> None:
+    """Change the labels of edges by their places, as far as they stay unique at their node."""
     used: set[tuple[str, str]] = set()
     for place, edge in enumerate(section.edges):
-        label = TEXTS[(context.seed + place) % len(TEXTS)] if place else _text(_LABEL, len(TEXTS))
+        label = label_of(place)
         if (edge.from_node_id, label) not in used:
             used.add((edge.from_node_id, label))
             section.edges[place] = edge._replace(label=label)
@@ -195,7 +211,7 @@ def texts_longer_than_their_columns(section: Section, context: EditContext) -> N
     )
 
 
-_LIKE_OTHERS = (
+LIKE_OTHERS = (
     "2026-01-31 12:30:00.250000",
     "2026-01-31T12:30:00+00:00",
     "2026-01-31",
@@ -215,6 +231,16 @@ _LIKE_OTHERS = (
     "b'bytes'",
     "%20&amp;\\n\\u0041",
     "undefined",
+    # Several hazards in one text, because each further text needs an entity more in every table.
+    '\ufeffa\u200bb  c \u00ad\\t"',
+    "file://./a//b/../$HOME/",
+    "~/a\\b",
+    "s3://bucket/key",
+    "v1.10",
+    "1.10",
+    "sha256:00FF",
+    "continue",
+    "package.module_name",
 )
 """Texts that look like a value of another type, or like something that was encoded."""
 
@@ -227,41 +253,13 @@ _LIKE_OTHERS = (
     in_presets=False,
 )
 def texts_like_other_types(section: Section, context: EditContext) -> None:
-    """Texts look like times, numbers, JSON, members of an enum, or encoded values."""
-    _change_texts(
-        section,
-        context,
-        _is_free_text_but_label,
-        lambda column, number: _LIKE_OTHERS[number % len(_LIKE_OTHERS)][
-            : getattr(column.type, "length", None)
-        ],
-    )
+    """Texts look like times, numbers, JSON, members of an enum, paths, or encoded values."""
 
+    def text(column: Column[Any], number: int) -> str:
+        return LIKE_OTHERS[number % len(LIKE_OTHERS)][: getattr(column.type, "length", None)]
 
-_REPEATED = "the same"
-
-
-@edits_sections(
-    f"SELECT 1 FROM runs WHERE run_id = :run_id AND canonical_version = '{_REPEATED}'",  # noqa: S608
-    excludes=frozenset(
-        (
-            "hostile_text",
-            "nul_in_text",
-            "texts_of_every_kind",
-            "texts_longer_than_their_columns",
-            "texts_like_other_types",
-        )
-    ),
-    in_presets=False,
-)
-def contents_repeated(section: Section, context: EditContext) -> None:
-    """All entities of a table have the same texts: ids, numbers and times tell them apart."""
-    change_columns(
-        section,
-        context,
-        _is_free_text_but_label,
-        lambda _column, value, _number: None if value is None else _REPEATED,
-    )
+    _change_texts(section, context, is_free_text_but_label, text)
+    change_labels(section, lambda place: text(_LABEL, context.seed + place))
 
 
 _JSON = ("", "not JSON", " { } ", '{"b":1,"a":[1.0,1e2,"\\u00e9"]}', '{"a":1,"a":2}', "[NaN]")
@@ -365,7 +363,8 @@ _OTHER_FEATURES = frozenset(
 
 @edits_sections(
     "SELECT 1 FROM nodes WHERE run_id = :run_id AND schema_mode IS NULL",
-    needs={"nodes": 3},
+    # Of any six numbers in a row three are in one group of nine.
+    needs={"nodes": 6},
     excludes=frozenset(("hostile_text",)),
     in_presets=False,
 )
@@ -375,7 +374,9 @@ def nulls_in_all_columns(section: Section, context: EditContext) -> None:
         section,
         context,
         _takes_null,
-        lambda _, value, number: None if number % 3 == 0 else value,
+        # By nines, because the numbers of two columns of an entity differ by a constant: the two
+        # would be NULL in the same entities, or in no entity both.
+        lambda _, value, number: None if (number + (number // 9) ** 2) % 3 == 0 else value,
     )
 
 

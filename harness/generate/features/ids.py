@@ -64,6 +64,30 @@ def twin_ids(id_: str) -> str:
 
 
 @renames_ids(
+    "SELECT 1 FROM nodes a JOIN nodes b ON b.node_id = a.node_id || '1' "
+    "AND b.run_id = a.run_id WHERE a.run_id = :run_id",
+    needs={"nodes": 2},
+    excludes=frozenset(
+        (
+            "descending_ids",
+            "shuffled_ids",
+            "interleaved_ids",
+            "hostile_ids",
+            "long_ids",
+            "twin_ids",
+            "ids_longer_than_their_columns",
+        )
+    ),
+    in_presets=False,
+)
+def continued_ids(id_: str) -> str:
+    """Of every two ids the second is the first with a digit more."""
+    number = int(id_[-_FIRST_DIGITS:])
+    # The letter before the digit keeps the ids of other pairs apart.
+    return f"{id_[:-_FIRST_DIGITS]}{number // 2}n{'1' if number % 2 else ''}"
+
+
+@renames_ids(
     # The function length() of SQLite counts the characters before the first NUL.
     "SELECT 1 FROM rows WHERE run_id = :run_id AND length(CAST(row_id AS BLOB)) > 64",
     needs={"rows": 1},
@@ -97,6 +121,7 @@ def ids_longer_than_their_columns(id_: str) -> str:
             "long_ids",
             "twin_ids",
             "ids_longer_than_their_columns",
+            "continued_ids",
             "references_to_other_runs",
             "edges_and_events_of_other_runs",
         )

@@ -100,13 +100,15 @@ def rise(before: Sequence[Origin], after: Sequence[Origin]) -> Sequence[Origin]:
     """What `after` has more than `before`: a line that sends as much in both is no cause of it."""
 
     # The parents may come from another line at a larger scale, and are not compared.
+    old, new = ([replace(each.cause, parents=None) for each in side] for side in (before, after))
+
     def less(measure: Callable[[Origin], int]) -> Sequence[int]:
         known: Counter[Cause] = Counter()
-        for each in before:
-            known[replace(each.cause, parents=None)] += measure(each)
+        for cause, each in zip(old, before, strict=True):
+            known[cause] += measure(each)
         rest: list[int] = []
-        for each in after:
-            cause, count = replace(each.cause, parents=None), measure(each)
+        for cause, each in zip(new, after, strict=True):
+            count = measure(each)
             rest.append(max(0, count - known[cause]))
             known[cause] = max(0, known[cause] - count)
         return rest

@@ -43,13 +43,16 @@ def problems_of_structure(table: str) -> Select[Any]:
     )
 
 
-def damage_queries(connection: Connection) -> Iterator[Select[Any]]:
+def damage_queries(dialect: str) -> Iterator[Select[Any]]:
     """Yield queries for `DAMAGE` and a null, which find something in a damaged SQLite file alone.
 
     They read every page of the exported tables and their indexes, and find every row in every
     index: 10 % of an export of 92,000 records, 17 % where ids are random.
+
+    Args:
+        dialect: The name of the dialect of SQLAlchemy. Only "sqlite" has such queries.
     """
-    if connection.dialect.name == "sqlite":
+    if dialect == "sqlite":
         # Table by table: those of others may need functions or collations that are unknown here.
         for table in TABLES:
             yield problems_of_structure(table.name).add_columns(null())

@@ -61,10 +61,10 @@ def check_database(connection: Connection, run_id: str, leave_out: Iterable[str]
 def _refuse_duplicates(connection: Connection, run_id: str, stored: StoredSchema) -> None:
     # The constraints of the schema answer this without a query. Only what they do not cover is
     # searched, by a query that reads the rows of the run.
-    statements = export_statements(run_id)
     for record_type, names in _uncovered(stored):
         columns = [record_type.table.c[name] for name in names]
-        repeated = statements[record_type].with_only_columns(*columns, func.count())
+        found_by = export_statements(run_id)[record_type]
+        repeated = found_by.with_only_columns(*columns, func.count())
         repeated = repeated.order_by(None).group_by(*columns).having(func.count() > 1)
         found = connection.execute(repeated.limit(1)).first()
         if found is not None:
@@ -91,12 +91,13 @@ def _refuse_other_spellings(connection: Connection, run_id: str, stored: StoredS
         table = stored.tables.get(column.table.name)
         return table is None or column.name in table.bytewise
 
-    for record_type, statement in export_statements(run_id).items():
+    for record_type in RECORD_TYPES:
         for column, expected in _compared(record_type, run_id):
             if is_bytewise(column) and is_bytewise(expected):
                 continue
             key = primary_key_columns(record_type.table)
-            others = statement.with_only_columns(*key, column, expected).where(
+            found_by = export_statements(run_id)[record_type]
+            others = found_by.with_only_columns(*key, column, expected).where(
                 _differ(connection, column, expected)
             )
             found = connection.execute(others.order_by(None).limit(1)).first()

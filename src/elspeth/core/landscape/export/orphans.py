@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
     Column,
     ColumnElement,
+    CompoundSelect,
     Connection,
     FromClause,
     Select,
@@ -192,6 +194,23 @@ def find_orphans(
 
 def _has_orphans(connection: Connection, left_out: LeftOut) -> bool:
     """Whether there is any orphan. Raises DBAPIError for a damaged file, which could hide one."""
+    parents = tuple((table, tuple(names)) for table, names in left_out.parents.items())
+    found = connection.execute(_search(connection.dialect.name, parents)).first()
+    if found is not None and found[0] is not None:
+        raise damaged(connection, str(found[0]))
+    return found is not None
+
+
+# Kept, because to build it takes as long as an export of fifty records.
+@lru_cache(maxsize=16)
+def _search(dialect: str, parents: tuple[tuple[str, tuple[str, ...]], ...]) -> CompoundSelect[Any]:
+    """Return the query for damage and for orphans.
+
+    Args:
+        dialect: As `damage_queries` takes it.
+        parents: The items of `LeftOut.parents`.
+    """
+    left_out = LeftOut(parents=dict(parents))
     # Only the column itself is selected, so that an index on it answers the whole query.
     orphans = (
         select(null().label(DAMAGE), reference).where(
@@ -200,11 +219,7 @@ def _has_orphans(connection: Connection, left_out: LeftOut) -> bool:
         for reference, parent in _REFERENCES.items()
     )
     # One query, and damage first: a damaged index names parents that were never stored.
-    searches = union_all(*damage_queries(connection), *orphans)
-    found = connection.execute(searches.limit(1)).first()
-    if found is not None and found[0] is not None:
-        raise damaged(connection, str(found[0]))
-    return found is not None
+    return union_all(*damage_queries(dialect), *orphans).limit(1)
 
 
 def _is_orphan(

@@ -7,6 +7,7 @@ the encoding follow from the column's type in the schema.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from sqlalchemy import Column, Table
@@ -60,7 +61,7 @@ class RecordType:
     required_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sorted_by: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def columns(self) -> tuple[Column[Any], ...]:
         """The columns to select, in the order of `fields`."""
         return tuple(self.table.c[name] for name in self.fields)
