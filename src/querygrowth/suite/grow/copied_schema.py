@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
 from querygrowth.tables.column_values import ValueSource
@@ -34,13 +34,7 @@ def read_schema(connection: Connection, known: Schema | None) -> Schema:
     fingerprint = _fingerprint(connection)
     if known is not None and known.fingerprint == fingerprint:
         return known
-    tables = {
-        key_of(table): table
-        for each in every_registry()
-        for metadata in {each.metadata}
-        for table in metadata.tables.values()
-    }
-    reader = RuleReader(connection, tables)
+    reader = RuleReader(connection, _declared_tables(connection))
     single = _single_children()
     rules: dict[Key, TableRules] = {}
     for key in tables_in(connection):
@@ -55,6 +49,27 @@ def read_schema(connection: Connection, known: Schema | None) -> Schema:
         )
         rules[key] = replace(read, unique=(*read.unique, *own))
     return Schema(rules, fingerprint)
+
+
+def _declared_tables(connection: Connection) -> dict[Key, Table]:
+    """The tables of the models in this process, those of the database where names are shared."""
+    found: dict[Key, list[Table]] = {}
+    for metadata in {each.metadata for each in every_registry()}:
+        for table in metadata.tables.values():
+            found.setdefault(key_of(table), []).append(table)
+    inspector = inspect(connection)
+
+    def is_stored(table: Table) -> bool:
+        try:
+            columns = inspector.get_columns(table.name, table.schema)
+        except SQLAlchemyError:
+            return False
+        return {each["name"] for each in columns} == {each.name for each in table.columns}
+
+    return {
+        key: next(filter(is_stored, tables), tables[-1]) if len(tables) > 1 else tables[0]
+        for key, tables in found.items()
+    }
 
 
 def _fingerprint(connection: Connection) -> object:
