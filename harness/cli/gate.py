@@ -47,6 +47,7 @@ from harness.cli.console import (
     output_console,
     print_results,
     steps_bar,
+    tell,
     warn_if_undecided,
 )
 from harness.cli.options import (
@@ -243,6 +244,11 @@ def _race(candidate: Candidate, base: str | None, directory: Path) -> Iterator[R
     tree = working_tree(candidate.src or Path.cwd())
     # The base is checked out elsewhere. The working tree is measured in place, with its changes.
     with checked_out(tree, base, directory / "base") as first:
+        if first.commit == tree.commit:
+            # As on the branch that others are compared with. All that is exact is judged there.
+            tell(f"--base {base} is the commit that is judged: its speed is compared with no other")
+            yield None
+            return
         warn_of_changes(tree)
         src = candidate.src and candidate.src.resolve().relative_to(tree.directory.resolve())
         python = interpreter_of(candidate.python or sys.executable)

@@ -22,6 +22,8 @@ from harness.bench.experiment import judge_sizes
 from harness.bench.race import Race, run_race
 from harness.bench.result_file import load_results
 from harness.bench.results import Topic
+from harness.cli import gate
+from harness.cli.candidate import Candidate
 from harness.exporters.manifest_time import ManifestTime, digest_lines
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, SubjectError
 from querygrowth.verdict import Outcome
@@ -88,13 +90,31 @@ def test_growth_and_targets_are_not_judged_on_runs_without_rows() -> None:
 def test_a_revision_is_not_compared_with_itself(
     harness_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b")
-    for command in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", "first")):
-        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+    _commit_a_file(tmp_path)
     monkeypatch.chdir(tmp_path)
     ended = harness_command("compare", "HEAD")
     assert (ended.code, ended.out) == (2, "")
     assert "there is nothing to compare" in ended.err
+
+
+def test_a_gate_does_not_race_a_revision_against_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _commit_a_file(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with gate._race(Candidate(), "HEAD", tmp_path / "checkouts") as race:
+        assert race is None
+    assert "--base HEAD is the commit that is judged" in capsys.readouterr().err
+    (tmp_path / "tracked.py").write_text("changed = True\n")
+    with gate._race(Candidate(), "HEAD", tmp_path / "checkouts") as race:
+        assert race is not None
+
+
+def _commit_a_file(folder: Path) -> None:
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b")
+    (folder / "tracked.py").touch()
+    for command in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "first")):
+        subprocess.run([*git, *command], cwd=folder, check=True)
 
 
 def test_an_installed_exporter_does_not_stand_for_that_of_a_revision(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from querygrowth.places.orm_loads import Load, Reason
         ("INSERT OR REPLACE INTO t (id) VALUES (1)", "connection.execute(statement, [{...}"),
         (
             "SELECT count(*) FROM bill JOIN person ON person.id = bill.payer WHERE person.team = 3",
-            "with WHERE person.team = ?: fetch them in one query with IN for person.team, and GROUP",
+            "with WHERE person.team = ?: fetch them in one query with IN for person.team, and",
         ),
         ("INSERT INTO t (id) VALUES (1)", "connection.execute(insert(t), [{...}, {...}])"),
     ],

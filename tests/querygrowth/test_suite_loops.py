@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext, suppress
 from types import CodeType
 
-from querygrowth.suite.loops import is_in_loop
+from querygrowth.suite.loops import is_in_loop, is_in_while
 
 
 def _here(depth: int = 1) -> bool:
@@ -212,3 +212,42 @@ def test_equal_code_of_two_places_is_told_apart() -> None:
     last = len(codes[0].co_code) - 2
     assert [is_in_loop(code, 0) for code in codes] == [False, False]
     assert [is_in_loop(code, last // 2) for code in codes] == [True, True]
+
+
+def test_while_loops_are_told_from_loops_over_items() -> None:
+    def here() -> bool:
+        frame = sys._getframe(1)
+        return is_in_while(frame.f_code, frame.f_lasti)
+
+    whiles, others = [], [here()]
+    turns = 0
+    while turns < 2:
+        turns += 1
+        whiles.append(here())
+        for _ in [1]:
+            others.append(here())  # a comprehension is another loop
+    while True:
+        whiles.append(here())
+        break_now = turns > 2
+        turns += 1
+        if break_now:
+            break
+    for _ in [1]:
+        while turns < 5:
+            turns += 1
+            others.append(here())
+    others += [here() for _ in [1]]
+
+    async def waits() -> None:
+        while len(whiles) < 6:
+            whiles.append(here())
+
+        async def items() -> AsyncIterator[int]:
+            yield 1
+
+        async for _ in items():
+            others.append(here())
+
+    asyncio.run(waits())
+    assert whiles == [True] * len(whiles)
+    assert others == [False] * len(others)
