@@ -62,7 +62,7 @@ BELOW_ONE_PARENT = (
 )
 """Runs with as many entities below one row, token, state or batch."""
 
-_READ_BEFORE_ABANDONED = (1, 2_000)
+_READ_BEFORE_ABANDONED = (1, 1, 2_000)
 _NO_EXPORTER: Step = {"step": "drop", "exporters": ["a"]}
 
 # The usual lengths of lists of ids and pages, and their neighbours.
@@ -111,6 +111,9 @@ def _judge_abandoned(candidate: Measured, db: LandscapeDB, directory: Path) -> V
     left = f"{used} connections in use" if used > 0 else ""
     if not left and any(each["locked"] for each in after):
         left = "an open transaction"
+    # A thread that serves all exports stays. One for each export adds up.
+    if not left and after[-1]["threads"] > after[0]["threads"]:
+        left = "a thread that does not end"
     return judge(
         candidate.name,
         not left,
