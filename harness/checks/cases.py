@@ -125,5 +125,10 @@ def tie_cases() -> Iterator[Case]:
 
 
 TYPICAL = Case(preset("typical", 20, run_id="typical"), "typical")
+IN_ENVIRONMENTS = Case(
+    replace(TYPICAL.spec, run_id="environments", features=frozenset(("times_of_every_kind",))),
+    "environments",
+)
+"""A run with times that a time zone leaves out or has twice."""
 BOTH_BACKENDS = Case(preset("adversarial", 6, run_id="both"), "both")
 """A run with every feature that both backends support, and the same contents on both."""

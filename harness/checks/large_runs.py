@@ -18,6 +18,8 @@ from harness.checks.cost_runs import CostRuns, everything
 from harness.checks.costs import VARIABLES
 from harness.checks.declared import Declared
 from harness.checks.expected_records import expected_records, signed
+from harness.checks.script_runs import CONNECTIONS, build, read, start
+from harness.compare.call_outcomes import Step
 from harness.compare.capture import Refusal, Spool, spool
 from harness.compare.difference import Difference, Kind
 from harness.compare.exports import SIGNING_KEY, first_difference, fixed_clock
@@ -60,6 +62,9 @@ BELOW_ONE_PARENT = (
 )
 """Runs with as many entities below one row, token, state or batch."""
 
+_READ_BEFORE_ABANDONED = (1, 1, 2_000)
+_NO_EXPORTER: Step = {"step": "drop", "exporters": ["a"]}
+
 # The usual lengths of lists of ids and pages, and their neighbours.
 _LIST_LENGTHS = (500, 512, 1_000, 1_024, 2_000, 4_096)
 # SQL text may differ by the digits of numbers in it.
@@ -84,7 +89,38 @@ def judge_large_run(
     found = [*_judge_runs(candidate, runs, (LARGE,), declared, directory)]
     if not any(each.failed for each in found):
         found += _judge_runs(candidate, runs, BELOW_ONE_PARENT, declared, directory)
+        found.append(_judge_abandoned(candidate, runs.stored([SMALL, LARGE]).db, directory))
     return found
+
+
+def _judge_abandoned(candidate: Measured, db: LandscapeDB, directory: Path) -> Verdict:
+    """Judge what abandoned exports of a large run leave in use.
+
+    A thread that fills a buffer for the reader waits for ever once the buffer is full, with its
+    connection and its snapshot. A small run never fills it.
+    """
+    steps: list[Step] = [CONNECTIONS]
+    for count in _READ_BEFORE_ABANDONED:
+        steps += [build(), start("records", LARGE.run_id, sign=True), read("records", count)]
+        steps += [{"step": "close", "iterator": "records"}, _NO_EXPORTER, CONNECTIONS]
+    with TemporaryDirectory(prefix="harness-", dir=directory) as folder:
+        outcomes = candidate.perform({"steps": steps}, [db], Path(folder))
+    states = zip(steps, outcomes, strict=True)
+    before, *after = (outcome for step, outcome in states if step is CONNECTIONS)
+    used = max((each["checked_out"] or 0) - (before["checked_out"] or 0) for each in after)
+    left = f"{used} connections in use" if used > 0 else ""
+    if not left and any(each["locked"] for each in after):
+        left = "an open transaction"
+    # A thread that serves all exports stays. One for each export adds up.
+    if not left and after[-1]["threads"] > after[0]["threads"]:
+        left = "a thread that does not end"
+    return judge(
+        candidate.name,
+        not left,
+        expected="an abandoned export of a large run leaves nothing in use",
+        seen=f"an abandoned export of a large run leaves {left or 'nothing in use'}",
+        next_step="when its iterator is closed, end the thread that reads ahead",
+    )
 
 
 def judge_boundaries(

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from harness.checks.calls import judge_calls
 from harness.checks.cases import (
     BOTH_BACKENDS,
-    TYPICAL,
+    IN_ENVIRONMENTS,
     Case,
     plan_cases,
     record_cases,
@@ -235,8 +235,8 @@ def _check_processes(request: Request) -> Iterator[Verdict]:
         yield judge_in_environment(
             request.candidate,
             request.setup.control,
-            request.runs.database(TYPICAL),
-            TYPICAL.run_id,
+            request.runs.database(IN_ENVIRONMENTS),
+            IN_ENVIRONMENTS.run_id,
             environment,
         )
 

@@ -29,7 +29,7 @@ from .call_places import PLACES, Text, limited_files
 from .database import is_locked, listeners_of
 from .database_fault import DatabaseFault
 from .folders import TARGETS, TEMPORARY, WORKING, files_in, own_folders
-from .process_state import end_if_forked, process_state
+from .process_state import end_if_forked, process_state, threads, threads_left
 from .session import session_states
 
 Script = Mapping[str, Any]
@@ -78,6 +78,7 @@ class _Performer:
         self._faults: list[DatabaseFault] = []
         self._number = 0
         self._pid = os.getpid()
+        self._threads = threads()
 
     def __enter__(self) -> _Performer:
         return self
@@ -300,7 +301,7 @@ class _Performer:
         """Count the connections in use, and look for an open transaction, from another connection.
 
         `checked_out` is null for a pool that does not count, and `locked` for a database in memory.
-        `listeners` counts those of the engine and its pool.
+        `listeners` counts those of the engine and its pool, `threads` those begun in the script.
         """
         engine = self._databases[database].engine
         count = getattr(engine.pool, "checkedout", lambda: None)
@@ -312,6 +313,7 @@ class _Performer:
             "checked_out": count(),
             "locked": is_locked(engine),
             "listeners": listeners_of(engine) + listeners_of(engine.pool),
+            "threads": len(threads_left(self._threads, daemons=True)),
         }
 
     def sessions(self, database: int = 0) -> Outcome:

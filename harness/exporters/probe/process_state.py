@@ -86,8 +86,13 @@ def threads() -> frozenset[int | None]:
     return frozenset(each.ident for each in threading.enumerate())
 
 
-def threads_left(known: frozenset[int | None]) -> list[str]:
-    """Return the names of threads that are not among the known ones and keep the process alive."""
+def threads_left(known: frozenset[int | None], *, daemons: bool = False) -> list[str]:
+    """Return the names of threads that are not among the known ones and keep the process alive.
+
+    Args:
+        known: The identifiers of the known threads.
+        daemons: Whether those that do not keep it alive count too.
+    """
     # Threads of a pool wait for work, and Python ends them at exit. They do no harm.
     deadline = time.monotonic() + _GRACE_SECONDS
     while True:
@@ -95,7 +100,7 @@ def threads_left(known: frozenset[int | None]) -> list[str]:
         left = [
             each.name
             for each in threading.enumerate()
-            if not each.daemon and each.ident not in known and each not in pooled
+            if (daemons or not each.daemon) and each.ident not in known and each not in pooled
         ]
         if not left or time.monotonic() > deadline:
             return left

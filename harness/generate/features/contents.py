@@ -241,6 +241,10 @@ LIKE_OTHERS = (
     "sha256:00FF",
     "continue",
     "package.module_name",
+    "NULL",
+    "NA",
+    "N/A",
+    "NaN",
 )
 """Texts that look like a value of another type, or like something that was encoded."""
 

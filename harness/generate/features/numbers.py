@@ -103,6 +103,8 @@ _MICROSECONDS = (
     1_767_225_600_100_000,
     951_782_399_999_999,
     1_774_747_799_500_000,
+    # 02:30, which St. John's leaves out on that day.
+    1_772_937_000_000_000,
     4_102_444_800_000_000,
 )
 """Moments in microseconds since 1970: whole seconds, their neighbours, leap days, clock changes."""
