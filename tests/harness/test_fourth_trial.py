@@ -48,7 +48,7 @@ def test_a_legal_run_shows_the_fault_and_not_the_batched_exporter_wrong(
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("entry", [each for each in TRIAL if "check" in each], ids=str)
+@pytest.mark.parametrize("entry", _parameters([each for each in TRIAL if "check" in each]))
 def test_an_exporter_is_found_by_its_check(setup: CheckSetup, entry: dict[str, Any]) -> None:
     with in_own_process(f"{faulty.__name__}:{entry['name']}") as candidate:
         found = run_checks(candidate, setup, checks=(Check(entry["check"]),))
