@@ -17,11 +17,12 @@ from scenarios.past_the_count import (
     savepoint_per_order,
 )
 from scenarios.shop import async_shop, shop
-from sqlalchemy import Connection, Engine, StaticPool, create_engine, text
+from sqlalchemy import Connection, Engine, StaticPool, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from querygrowth.assertions import assert_query_growth
 from querygrowth.contracts.contract import QueryContract
+from querygrowth.counting.database import row_counts
 from querygrowth.counting.watch import StepError
 from querygrowth.counting.work import VM_STEPS
 from querygrowth.growth.measure import measure_growth
@@ -548,3 +549,16 @@ def test_a_population_that_knows_the_first_scales_only_is_still_judged() -> None
     assert [each.seen for each in judge_growth(report) if each.failed] == [
         "queries grew with orders"
     ]
+
+
+def test_no_lock_is_kept_when_the_rows_of_the_tables_are_counted() -> None:
+    engine = create_engine("sqlite://")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE first (id INTEGER)")
+        connection.exec_driver_sql("CREATE TABLE second (id INTEGER)")
+    begun: list[Connection] = []
+    event.listen(engine, "begin", begun.append)
+    with engine.connect() as connection:
+        assert row_counts(connection) == {("main", "first"): 0, ("main", "second"): 0}
+        assert not connection.in_transaction()
+    assert len(begun) > 1  # the second table was counted in a transaction of its own

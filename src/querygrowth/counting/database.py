@@ -118,14 +118,15 @@ async def rows_of_async(engine: WrappedEngine) -> Mapping[tuple[str, str], int] 
 def row_counts(connection: Connection) -> Mapping[tuple[str, str], int]:
     """The number of rows in every table of a database, by schema and table."""
     inspector = inspect(connection)
-    return {
-        (schema, name): connection.scalar(
-            select(func.count()).select_from(table(name, schema=schema))
-        )
-        or 0
-        for schema in _user_schemas(inspector)
-        for name in inspector.get_table_names(schema)
-    }
+    counts: dict[tuple[str, str], int] = {}
+    for schema in _user_schemas(inspector):
+        for name in inspector.get_table_names(schema):
+            counted = select(func.count()).select_from(table(name, schema=schema))
+            counts[schema, name] = connection.scalar(counted) or 0
+            # A lock that is kept while the next table is waited for can deadlock with other users
+            # of the server, such as tests in another process that drop their tables.
+            connection.rollback()
+    return counts
 
 
 def row_counts_of_file(engine: Engine) -> Mapping[tuple[str, str], int] | None:
