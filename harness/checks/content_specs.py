@@ -105,7 +105,7 @@ CONTENT_SPECS = (
         batches=3,
         members=2,
         artifacts=4,
-        features=frozenset(("contents_repeated", "shared_timestamps", "entities_repeated")),
+        features=frozenset(("entities_repeated",)),
     ),
     # As many entities as there are such texts, so that every column holds all of them.
     RunSpec(

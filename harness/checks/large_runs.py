@@ -89,19 +89,26 @@ def judge_large_run(
     found = [*_judge_runs(candidate, runs, (LARGE,), declared, directory)]
     if not any(each.failed for each in found):
         found += _judge_runs(candidate, runs, BELOW_ONE_PARENT, declared, directory)
-        found.append(_judge_abandoned(candidate, runs.stored([SMALL, LARGE]).db, directory))
+        db = runs.stored([SMALL, LARGE]).db
+        found.append(judge_abandoned(candidate, db, LARGE.run_id, directory))
     return found
 
 
-def _judge_abandoned(candidate: Measured, db: LandscapeDB, directory: Path) -> Verdict:
+def judge_abandoned(candidate: Measured, db: LandscapeDB, run_id: str, directory: Path) -> Verdict:
     """Judge what abandoned exports of a large run leave in use.
 
     A thread that fills a buffer for the reader waits for ever once the buffer is full, with its
     connection and its snapshot. A small run never fills it.
+
+    Args:
+        candidate: The exporter on trial.
+        db: The database.
+        run_id: The run.
+        directory: The folder for the records.
     """
     steps: list[Step] = [CONNECTIONS]
     for count in _READ_BEFORE_ABANDONED:
-        steps += [build(), start("records", LARGE.run_id, sign=True), read("records", count)]
+        steps += [build(), start("records", run_id, sign=True), read("records", count)]
         steps += [{"step": "close", "iterator": "records"}, _NO_EXPORTER, CONNECTIONS]
     with TemporaryDirectory(prefix="harness-", dir=directory) as folder:
         outcomes = candidate.perform({"steps": steps}, [db], Path(folder))

@@ -16,6 +16,7 @@ from harness.checks.setup import CheckSetup, prepare_checks
 from harness.checks.specs import TO_CORRUPT
 from harness.exporters.measured import InThisProcess
 from harness.exporters.observation import MemoryUse
+from harness.generate import strategies
 from harness.generate.spec import RunSpec
 
 
@@ -86,7 +87,7 @@ def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     together = {name: axes_together()[name] for name in ("all entities of a run", "all axes")}
     monkeypatch.setattr(costs, "axes_together", lambda: together)
     monkeypatch.setattr(costs, "kinds_of_entities", lambda **_: {})
-    monkeypatch.setattr(costs, "run_specs", _few_specs)
+    monkeypatch.setattr(strategies, "run_specs", _few_specs)
     monkeypatch.setattr(costs, "_EXAMPLES", 20)
     drawn_specs = byte_search.drawn_specs
     monkeypatch.setattr(byte_search, "drawn_specs", lambda: drawn_specs()[:15])

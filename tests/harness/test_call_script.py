@@ -90,6 +90,7 @@ def test_open_connections_are_counted(db: LandscapeDB, tmp_path: Path) -> None:
         "checked_out": 0,
         "locked": False,
         "listeners": listeners,
+        "threads": 0,
     }
 
 

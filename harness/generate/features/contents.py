@@ -367,8 +367,8 @@ _OTHER_FEATURES = frozenset(
 
 @edits_sections(
     "SELECT 1 FROM nodes WHERE run_id = :run_id AND schema_mode IS NULL",
-    # Of any six numbers in a row three are in one group of nine.
-    needs={"nodes": 6},
+    # Of any five numbers in a row three are in one group of nine.
+    needs={"nodes": 5},
     excludes=frozenset(("hostile_text",)),
     in_presets=False,
 )

@@ -44,11 +44,13 @@ _KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
         "nodes": frozenset(("node_id",)),
         "edges": frozenset(("edge_id", "from_node_id", "label")),
         "rows": frozenset(("row_id", "row_index")),
-        "tokens": frozenset(("token_id", "row_id")),
+        # Groups and branches say how a token was made: the recorder stores no other parents.
+        "tokens": frozenset(("token_id", "row_id", "branch_name"))
+        | {"fork_group_id", "join_group_id", "expand_group_id"},
         "node_states": frozenset(("state_id", "token_id", "node_id", "step_index", "attempt")),
         "routing_events": frozenset(("event_id", "state_id", "routing_group_id", "ordinal")),
         "calls": frozenset(("call_id", "state_id", "call_index")),
-        "batches": frozenset(("batch_id", "aggregation_state_id")),
+        "batches": frozenset(("batch_id", "aggregation_state_id", "attempt")),
         "artifacts": frozenset(("artifact_id",)),
     }
 )
@@ -58,7 +60,8 @@ _CONTINUE, _MOMENT = "continue", "2026-01-31 12:30:00.000000"
 @edits_sections(
     "SELECT 1 FROM edges e WHERE e.run_id = :run_id AND e.from_node_id = e.to_node_id",
     needs={"edges": 1},
-    excludes=frozenset(("hostile_text", "nul_in_text", "texts_of_every_kind")),
+    # What other features change in some entities of a section is repeated in all, or lost.
+    alone=True,
     in_presets=False,
 )
 def entities_repeated(section: Section, context: EditContext) -> None:
@@ -71,7 +74,12 @@ def entities_repeated(section: Section, context: EditContext) -> None:
     # Batches and rows are recorded one by one.
     node_id = context.node_ids[0]
     section.batches = [
-        each._replace(aggregation_node_id=node_id, created_at=_MOMENT, completed_at=_MOMENT)
+        each._replace(
+            aggregation_node_id=node_id,
+            trigger_reason=_REPEATED,
+            created_at=_MOMENT,
+            completed_at=_MOMENT,
+        )
         for each in section.batches
     ]
     section.rows = [each._replace(source_node_id=node_id) for each in section.rows]
