@@ -122,6 +122,13 @@ SIGNALS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def closed_terminal() -> None:
+    """Let SIGHUP end processes, also where `nohup` has started the tests."""
+    # The fixture `signal_handlers` puts the present handler back.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.fault(15)
 @pytest.mark.parametrize(("sent", "code", "message"), SIGNALS)
 @pytest.mark.parametrize("event", [AT_PUBLISH, "open"])

@@ -19,6 +19,13 @@ class Database:
         self.cuts += 1
 
 
+@pytest.fixture(autouse=True)
+def closed_terminal() -> None:
+    """Let SIGHUP end the process, also where `nohup` has started the tests."""
+    # The fixture `signal_handlers` puts the present handler back.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def timer() -> tuple[float, float]:
     return signal.getitimer(signal.ITIMER_REAL)
 

@@ -78,9 +78,10 @@ def _locate_timestamp(
 def _transaction_is_usable(connection: Connection) -> bool:
     """Whether the server answered the failed query, and only the driver failed to read it."""
     # After an error of the server, PostgreSQL refuses every query until the rollback. INTRANS is
-    # libpq's name for a transaction without such an error.
+    # libpq's name for a transaction without such an error; ACTIVE while a thread fetches the next
+    # rows of another table, for which the driver waits.
     driver_connection: Any = connection.connection.driver_connection
-    return bool(driver_connection.info.transaction_status.name == "INTRANS")
+    return driver_connection.info.transaction_status.name in ("INTRANS", "ACTIVE")
 
 
 def _text_if_out_of_range(column: Column[Any]) -> Any:

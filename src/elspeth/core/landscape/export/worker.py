@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import Pipe, get_context
+from multiprocessing import Pipe, get_context, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from secrets import token_hex
@@ -116,6 +116,7 @@ def worker_processes(count: int, secrets: Secrets) -> Iterator[Sequence[Executor
         count: How many executors.
         secrets: What the processes need besides their tasks. Passed to them when they start.
     """
+    _start_tracker()
     # An executor for each process: if a process dies, its executor breaks and no other one, and the
     # error can name the rows. The processes are spawned: a fork of a process with threads can
     # deadlock.
@@ -137,6 +138,18 @@ def worker_processes(count: int, secrets: Secrets) -> Iterator[Sequence[Executor
         for pool in pools:
             pool.shutdown(cancel_futures=True)
         child_end.close()
+
+
+def _start_tracker() -> None:
+    """Start Python's tracker of semaphores so that a closed terminal does not end it."""
+    # It lets Ctrl-C and SIGTERM pass. Without it this process would print tracebacks. A process
+    # inherits which signals are blocked.
+    ending = (signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_process(parent: Connection, secrets: Secrets) -> None:

@@ -19,7 +19,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import Pipe, get_context
+from multiprocessing import Pipe, get_context, resource_tracker
 from multiprocessing.connection import Connection
 from threading import Thread
 
@@ -258,6 +258,7 @@ def _borders(file: io.BufferedReader, size: int, max_line_bytes: int) -> Iterato
 def worker_pool(jobs: int) -> Iterator[Executor]:
     """Start processes, which end when the block does, or with this process."""
     # Spawned, because the fork of a process with threads can deadlock.
+    _start_tracker()
     child_end, parent_end = Pipe(duplex=False)
     pool = ProcessPoolExecutor(
         jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(child_end,)
@@ -269,6 +270,18 @@ def worker_pool(jobs: int) -> Iterator[Executor]:
         parent_end.close()
         pool.shutdown(cancel_futures=True)
         child_end.close()
+
+
+def _start_tracker() -> None:
+    """Start Python's tracker of semaphores so that a closed terminal does not end it."""
+    # It lets Ctrl-C and SIGTERM pass. Without it this process would print tracebacks. A process
+    # inherits which signals are blocked.
+    ending = (signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(parent: Connection) -> None:
