@@ -146,3 +146,17 @@ def test_a_lazy_load_keeps_the_line_that_it_shares_with_the_query_of_its_objects
         for query in log.queries
     ]
     assert {cause.site for cause in causes_by_shape(origins_by_shape(sent)).values()} == {here}
+
+
+@pytest.mark.parametrize(
+    ("function", "shown"),
+    [
+        ("report", "report"),
+        ("report.<locals>.<listcomp>", "report"),
+        ("Shop.report.<locals>.<listcomp>.<locals>.<genexpr>", "Shop.report"),
+        ("report.<locals>.row", "report.<locals>.row"),
+        ("<listcomp>", "<listcomp>"),  # of a module, or before CPython 3.11
+    ],
+)
+def test_a_comprehension_is_shown_by_the_name_of_its_function(function: str, shown: str) -> None:
+    assert str(CallSite("/elsewhere/shop.py", 3, function)) == f"/elsewhere/shop.py:3 in {shown}"

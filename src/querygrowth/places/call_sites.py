@@ -172,7 +172,11 @@ class CallSite:
     def __str__(self) -> str:
         path, folder = Path(self.path), Path.cwd()
         shown = path.relative_to(folder) if path.is_relative_to(folder) else path
-        return f"{shown}:{self.line} in {self.function}"
+        function = self.function
+        # Since CPython 3.12 a comprehension is a part of its function, and has no name.
+        while function.endswith(_COMPREHENSION) and ".<locals>." in function:
+            function = function.rpartition(".<locals>.")[0]
+        return f"{shown}:{self.line} in {function}"
 
 
 # A place as the interpreter holds it: the code of a frame, and the offset of its last instruction.
