@@ -344,9 +344,10 @@ class Trail:
 
 
 def content_of(path: Path) -> Content | None:
-    """Read a file, or the files of a directory."""
+    """Read a file, or the files below a directory, by their path in it."""
     if path.is_dir():
-        return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
+        files = (file for file in sorted(path.rglob("*")) if file.is_file())
+        return {str(file.relative_to(path)): file.read_bytes() for file in files}
     # Reading a pipe would block, and reading a device might not end.
     return {"": path.read_bytes()} if path.is_file() else None
 

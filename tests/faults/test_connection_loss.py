@@ -11,6 +11,12 @@ from paused_process import AT_PUBLISH, WHILE_FETCHING, paused, resume, wait_unti
 from sqlalchemy import make_url
 from tcp_proxy import Proxy, proxy_for
 
+# psycopg leaves a server-side cursor open whose connection is lost while it is closed, and warns of
+# that when the object is deleted.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*ServerCursorMixin.__del__:pytest.PytestUnraisableExceptionWarning"
+)
+
 SAMPLED, ALL = 4, 40
 """The number of places at which a connection is cut: in the short form, and in the full one."""
 # The timer is sent by hand: a busy machine needs more than a few seconds to get there.

@@ -16,7 +16,7 @@ from sample_run import add_rows
 from strace import FLUSHES, REMOVALS, RENAMES, WRITES, disk_calls, inject_option, strace_command
 
 LARGEST_FILE_BYTES = 2**20
-MANY_ROWS = 10_000
+MANY_ROWS = 12_000
 """Their export is larger than LARGEST_FILE_BYTES, but what a status update writes is not."""
 
 

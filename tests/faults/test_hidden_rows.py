@@ -99,7 +99,7 @@ def test_every_reader_refuses_hidden_rows(owned: Trail) -> None:
 
 FOREIGN_TABLE = (
     "CREATE FOREIGN TABLE token_parents (token_id text, parent_token_id text, ordinal integer)"
-    " SERVER elsewhere OPTIONS (filename '/dev/null')"
+    " SERVER elsewhere"
 )
 HIDING = {
     "a twin in an earlier schema": (
@@ -142,8 +142,9 @@ HIDING = {
     ),
     "a foreign table": (
         (
-            "CREATE EXTENSION IF NOT EXISTS file_fdw",
-            "CREATE SERVER elsewhere FOREIGN DATA WRAPPER file_fdw",
+            # Without a handler: extensions such as file_fdw are not installed everywhere.
+            "CREATE FOREIGN DATA WRAPPER unread",
+            "CREATE SERVER elsewhere FOREIGN DATA WRAPPER unread",
             "ALTER TABLE token_parents RENAME TO old_parents",
             FOREIGN_TABLE,
         ),

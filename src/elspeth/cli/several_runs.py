@@ -23,10 +23,14 @@ from elspeth.cli.runtime import (
 from elspeth.contracts.enums import RunStatus
 from elspeth.core.error_text import explain_failure
 from elspeth.core.landscape import LandscapeDB
-from elspeth.core.landscape.attestation import check_attestation
+from elspeth.core.landscape.attestation import attestation_path, check_attestation
 from elspeth.core.landscape.counts import count_records
 from elspeth.core.landscape.exporter import searching_orphans_once
-from elspeth.core.landscape.output.lock import ExportInProgressError, target_lock
+from elspeth.core.landscape.output.lock import (
+    ExportInProgressError,
+    remove_left_lock,
+    target_lock,
+)
 from elspeth.core.landscape.output.publish import CSV_NAMES
 from elspeth.core.landscape.verification.read import read_records
 from elspeth.core.landscape.verification.record_shapes import MANIFEST
@@ -105,6 +109,8 @@ class SeveralExports:
             for run in runs:
                 outcomes.append(self._export_one(db, run, options, lock))
                 report(outcomes[-1])
+            # Held here if anything was exported, and removed at the end of this block.
+            remove_left_lock(self.folder / _LOCK_NAME)
         return outcomes
 
     def path_of(self, run_id: str) -> Path:
@@ -153,6 +159,8 @@ class SeveralExports:
         path = self.path_of(run.run_id)
         try:
             if self._is_there(db, run, path):
+                for written in (path, attestation_path(path)):
+                    remove_left_lock(written)
                 reason = f"{path} is there and verifies"
                 return RunOutcome(run.run_id, path, reason=reason)
             lock()

@@ -22,6 +22,7 @@ from elspeth.core.landscape.output.lock import (
     hidden_beside,
     is_being_written,
     refuse_irregular_leftover,
+    remove_left_lock,
     target_lock,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "parts_folder_beside",
     "recover_directory",
     "refuse_unusable",
+    "remove_left_lock",
     "sync_directory",
 ]
 

@@ -20,7 +20,7 @@ _NOT_A_FILE = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR)
 # A process removes its lock file before it releases the lock. Another one may have opened the file
 # before that, and has to open the next one. The limit prevents an endless loop.
 _MOST_ATTEMPTS = 100
-# `is_being_written` holds the lock for some microseconds.
+# `is_being_written` and `remove_left_lock` hold the lock for some microseconds.
 _TRIES, _SECONDS_BETWEEN_TRIES = 5, 0.01
 
 
@@ -62,6 +62,23 @@ def is_being_written(path: Path) -> bool:
         return not _lock(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
+
+
+def remove_left_lock(path: Path) -> None:
+    """Remove the lock file that a killed export to `path` has left. One that is held stays.
+
+    A new export to `path` does so too. This is for a command that finds the export complete.
+    """
+    lock = hidden_beside(path, "lock")
+    # What cannot be removed, as on read-only media, harms nobody.
+    with suppress(OSError):
+        descriptor = os.open(lock, _OPEN)
+        try:
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            if is_file and _lock(descriptor, fcntl.LOCK_EX) and _is_at(lock, descriptor):
+                lock.unlink()
+        finally:
+            os.close(descriptor)
 
 
 def hidden_beside(path: Path, suffix: str) -> Path:

@@ -26,6 +26,7 @@ from elspeth.core.landscape.output.atomic import (
     UnconfirmedExportError,
     is_being_written,
     recover_directory,
+    remove_left_lock,
     sync_directory,
 )
 from elspeth.core.landscape.pipeline.status_writer import ExportStatusWriter
@@ -185,7 +186,9 @@ class _Judge:
         if exported != stored:
             reason = f"cut off: {path} holds {exported:,} records, the database {stored:,}"
             return ReconciledExport(run_id, ExportStatus.FAILED, reason)
-        # The process that wrote it may have ended before its rename was durable.
+        # The process that wrote it may have ended before its rename was durable, and before it
+        # removed its lock.
+        remove_left_lock(path)
         sync_directory(path.parent)
         if self.attest is not None:
             tables = partial(count_tables_in_snapshot, self.db, run_id)
