@@ -24,7 +24,7 @@ from elspeth.contracts.enums import RunStatus
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.attestation import Attester, HmacSigner
 from elspeth.core.landscape.keys import KEY_VARIABLE
-from elspeth.core.landscape.output.lock import target_lock
+from elspeth.core.landscape.output.lock import hidden_beside, target_lock
 
 HOSTILE = "../x/é\n" + "y" * 300
 
@@ -107,6 +107,18 @@ class TestExport:
         assert [name for name in before if before[name] == after[name]] == [
             name for name in before if name.startswith("%2E")
         ]
+
+    def test_the_locks_of_a_killed_command_are_removed_where_all_is_there(
+        self, export_all: Callable[..., Ended], folder: Path
+    ) -> None:
+        chosen = ("--status", "completed", "--attest")
+        export_all(*chosen)
+        before = contents(folder)
+        for name in ("several exports", *before):
+            hidden_beside(folder / name, "lock").touch()
+        done = export_all(*chosen)
+        assert (done.code, done.out.splitlines()[-1]) == (0, "3 runs: 3 skipped")
+        assert contents(folder) == before
 
     def test_a_folder_that_another_process_exports_to_is_left_alone(
         self, export_all: Callable[..., Ended], folder: Path

@@ -16,6 +16,7 @@ from elspeth.core.landscape.output.atomic import (
     ExportTargetError,
     is_being_written,
     recover_directory,
+    remove_left_lock,
 )
 from elspeth.core.landscape.output.publish import publish_csv, publish_jsonl
 from elspeth.core.landscape.output.spreadsheet import write_spreadsheet_copy
@@ -43,6 +44,7 @@ def jsonl_export(target: Path, run_id: str) -> object:
 
 def recovery(target: Path, _: str) -> object:
     is_being_written(target)
+    remove_left_lock(target)
     return recover_directory(target)
 
 
@@ -225,4 +227,22 @@ def test_what_is_no_file_at_a_hidden_name_is_refused_and_stays(
     IRREGULAR[kind](hidden)
     with pytest.raises(ExportTargetError, match=rf"\.export-\w+\.{suffix} is neither"):
         export(tmp_path / "out", "new")
+    assert names(tmp_path) == [hidden.name]
+
+
+def test_the_lock_of_a_killed_export_is_removed_and_one_that_is_held_stays(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with lock.target_lock(target):
+        remove_left_lock(target)
+        assert names(tmp_path) == [lock.hidden_beside(target, "lock").name]
+    lock.hidden_beside(target, "lock").touch()
+    remove_left_lock(target)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", IRREGULAR)
+def test_what_is_no_lock_stays(tmp_path: Path, kind: str) -> None:
+    hidden = lock.hidden_beside(tmp_path / "out", "lock")
+    IRREGULAR[kind](hidden)
+    remove_left_lock(tmp_path / "out")
     assert names(tmp_path) == [hidden.name]

@@ -15,12 +15,13 @@ from elspeth.contracts import ExportStatus, Run
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LandscapeRecorder
 from elspeth.core.landscape.database import SchemaMismatchError
 from elspeth.core.landscape.keys import KEY_VARIABLE, Keyring
+from elspeth.core.landscape.output.lock import hidden_beside
 from elspeth.core.landscape.pipeline import export_status
 from elspeth.core.landscape.pipeline.export_status import ReconciledExport, reconcile_pending
 from elspeth.core.landscape.pipeline.post_run import export_after_run
 from elspeth.core.landscape.schema import runs_table
 from elspeth.core.landscape.verification.verify import Verification, verify
-from elspeth.core.settings import ElspethSettings
+from elspeth.core.settings import ElspethSettings, export_destination
 
 ENVIRON = {KEY_VARIABLE: KEY.decode()}
 PENDING, COMPLETED, FAILED = ExportStatus.PENDING, ExportStatus.COMPLETED, ExportStatus.FAILED
@@ -87,9 +88,13 @@ def test_an_export_in_place_that_verifies_is_completed(
     chosen = settings(tmp_path, format=export_format, sign=sign)
     exported(db, chosen)
     leave_pending(db, export_format=export_format, exported_at=None, export_error="earlier")
+    # A process that was killed after its rename has left this.
+    left = hidden_beside(export_destination(chosen, "audit", export_format), "lock")
+    left.touch()
     reconciled = reconcile(db, chosen)
     assert reconciled.status is COMPLETED
     assert reconciled.reason.endswith("verifies")
+    assert not left.exists()
     run = run_of(db)
     assert (run.export_status, run.export_error) == (COMPLETED, None)
     assert run.exported_at is not None
