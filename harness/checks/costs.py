@@ -11,7 +11,12 @@ from pathlib import Path
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.cost_runs import CostRuns, everything
 from harness.checks.declared import Declared
-from harness.checks.joint_growth import SpecsBySize, axes_together, kinds_of_entities
+from harness.checks.joint_growth import (
+    SpecsBySize,
+    axes_together,
+    kinds_of_entities,
+    references_to_all,
+)
 from harness.compare.capture import Refusal
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.database_access import limit_variables
@@ -19,6 +24,7 @@ from harness.exporters.failure import ExportFailedError
 from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask
 from harness.generate.spec import RunSpec
+from harness.generate.unexported import RowsForEach
 from querygrowth.counting.activity import Activity
 from querygrowth.counting.work import BRANCHES, VM_STEPS
 from querygrowth.growth.report import GrowthReport
@@ -103,6 +109,10 @@ def judge_query_growth(
     scales = dict.fromkeys(_AXES, _FEW) | {"rows": _MANY}
     axes = dict(_along_axes(candidate, runs, scales, (), directory))
     axes["rows of other runs"] = _beside_other_runs(candidate, runs, (), directory)
+    axes["rows that no export holds"] = {
+        size: _observe(candidate, runs.stored([_BASE], change).db, _BASE.run_id, (), directory)
+        for size, change in ((size, RowsForEach(size)) for size in _FEW)
+    }
     together: dict[str, Mapping[int, Activity]] = {}
     dialect = runs.stored([_BASE]).db.engine.dialect.name
     for specs in (axes_together(), kinds_of_entities(on_sqlite=dialect == "sqlite")):
@@ -166,6 +176,7 @@ def judge_work(
             for size, spec in rows.items()
         },
         **dict(_along_axes(candidate, runs, scales, work, directory)),
+        **dict(_along(candidate, runs, references_to_all(), work, directory)),
     }
     verdicts = judge_growth(GrowthReport.of_axes(candidate.name, axes), declared.contract)
     beside = _beside_other_runs(candidate, runs, (VM_STEPS,), directory)
