@@ -68,7 +68,7 @@ def _ids_of_every_form() -> Iterator[RunSpec]:
             artifacts=size,
             features=frozenset((feature, "references_to_all_entities")),
         )
-    feature = frozenset(("ids_taken_for_equal",))
+    equal = frozenset(("ids_taken_for_equal",))
     yield RunSpec(
         run_id="ids_taken_for_equal_of_tokens",
         forks=IDS_OF_EQUAL_FORMS - 2,
@@ -77,7 +77,7 @@ def _ids_of_every_form() -> Iterator[RunSpec]:
         states=0,
         batches=1,
         members=IDS_OF_EQUAL_FORMS,
-        features=feature,
+        features=equal,
     )
     yield RunSpec(
         run_id="ids_taken_for_equal_of_states",
@@ -85,7 +85,7 @@ def _ids_of_every_form() -> Iterator[RunSpec]:
         routing_groups=IDS_OF_EQUAL_FORMS,
         routing_events=2,
         calls=2,
-        features=feature,
+        features=equal,
     )
     # Of the four tokens of a row, two are parents of the two others.
     yield RunSpec(

@@ -75,7 +75,7 @@ def judge_memory(
     if sampled is not None:
         yield _judge_database(candidate.name, sampled, declared)
     yield _judge_held(candidate, runs, declared, directory, sampled)
-    yield _judge_long_values(candidate, runs, declared, directory)
+    yield judge_long_values(candidate, runs, declared, directory)
     if depth is Depth.ALL:
         # What is held in one part of an export only is hidden by a greater peak in another part.
         larger = _sample(candidate, runs, directory, (LARGE, LARGER))
@@ -114,34 +114,6 @@ def _judge_held(
         evidence=[f"{count:,} records  {peak:,} bytes" for count, peak in held.items()],
         next_step="lists and maps of records or ids, of any table; or declare what is held with "
         "--bytes-per-record",
-    )
-
-
-def _judge_long_values(
-    candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
-) -> Verdict:
-    """Judge whether long values that no export holds take memory during an export."""
-    peaks = {}
-    for characters in (2, _LONG):
-        stored = runs.stored([_LONG_RUN], LongValues(characters))
-        task = _task(stored.db, _LONG_RUN, directory)
-        # Each the first from its database, so that both compile statements.
-        peaks[characters] = candidate.measure_held(task, tries=1)["peaks"][0]
-    short, long = peaks.values()
-    records = stored.runs[_LONG_RUN.run_id].cardinalities.records
-    granted = max(_LONG * _LONG_VALUES_AT_A_TIME, declared.bytes_per_record * records)
-    grew = long - short > granted
-    return judge(
-        candidate.name,
-        not grew,
-        expected="the same memory for values that no export holds, however long they are",
-        seen="memory grew with the length of values that no export holds"
-        if grew
-        else "memory flat beside long values that no export holds",
-        evidence=[
-            f"{characters:,} characters  {peak:,} bytes" for characters, peak in peaks.items()
-        ],
-        next_step="columns that are fetched and not exported: " + ", ".join(LONG_COLUMNS[:4]),
     )
 
 
@@ -273,6 +245,37 @@ def _judge_resident(
             for count, above in used.items()
         ],
         next_step="lists and maps of records; or declare what is held with --bytes-per-record",
+    )
+
+
+def judge_long_values(
+    candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
+) -> Verdict:
+    """Judge whether long values that no export holds take memory during an export.
+
+    Takes the arguments of `judge_memory`.
+    """
+    peaks = {}
+    for characters in (2, _LONG):
+        stored = runs.stored([_LONG_RUN], LongValues(characters))
+        task = _task(stored.db, _LONG_RUN, directory)
+        # Each the first from its database, so that both compile statements.
+        peaks[characters] = candidate.measure_held(task, tries=1)["peaks"][0]
+    short, long = peaks.values()
+    records = stored.runs[_LONG_RUN.run_id].cardinalities.records
+    granted = max(_LONG * _LONG_VALUES_AT_A_TIME, declared.bytes_per_record * records)
+    grew = long - short > granted
+    return judge(
+        candidate.name,
+        not grew,
+        expected="the same memory for values that no export holds, however long they are",
+        seen="memory grew with the length of values that no export holds"
+        if grew
+        else "memory flat beside long values that no export holds",
+        evidence=[
+            f"{characters:,} characters  {peak:,} bytes" for characters, peak in peaks.items()
+        ],
+        next_step="columns that are fetched and not exported: " + ", ".join(LONG_COLUMNS[:4]),
     )
 
 
