@@ -1,8 +1,14 @@
 """The specs of the runs whose entities hold every kind of value, text and id."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from harness.generate.features.contents import LIKE_OTHERS
+from harness.generate.features.ids import (
+    IDS_OF_EQUAL_FORMS,
+    IDS_OF_ONE_SEPARATOR,
+    SEPARATORS,
+)
 from harness.generate.spec import RunSpec
 
 # Together they hold every kind of value in every column: docs/generated-runs.md.
@@ -41,6 +47,57 @@ _EVERY_KIND = RunSpec(
         )
     ),
 )
+
+
+def _ids_of_every_form() -> Iterator[RunSpec]:
+    """Yield runs with as many entities of every table, and below one parent, as ids have forms."""
+    for feature, size in (
+        ("ids_taken_for_equal", IDS_OF_EQUAL_FORMS),
+        # One child for each parent, so that the two have the same separator.
+        ("ids_of_joined_parts", IDS_OF_ONE_SEPARATOR * len(SEPARATORS)),
+    ):
+        yield RunSpec(
+            run_id=feature,
+            rows=size,
+            routing_groups=1,
+            calls=1,
+            nodes=size,
+            edges=size,
+            batches=size,
+            members=1,
+            artifacts=size,
+            features=frozenset((feature, "references_to_all_entities")),
+        )
+    equal = frozenset(("ids_taken_for_equal",))
+    yield RunSpec(
+        run_id="ids_taken_for_equal_of_tokens",
+        forks=IDS_OF_EQUAL_FORMS - 2,
+        joins=2,
+        parents=IDS_OF_EQUAL_FORMS - 2,
+        states=0,
+        batches=1,
+        members=IDS_OF_EQUAL_FORMS,
+        features=equal,
+    )
+    yield RunSpec(
+        run_id="ids_taken_for_equal_of_states",
+        states=IDS_OF_EQUAL_FORMS,
+        routing_groups=IDS_OF_EQUAL_FORMS,
+        routing_events=2,
+        calls=2,
+        features=equal,
+    )
+    # Of the four tokens of a row, two are parents of the two others.
+    yield RunSpec(
+        run_id="ids_of_joined_parts_of_tokens",
+        rows=len(SEPARATORS),
+        forks=1,
+        joins=2,
+        parents=2,
+        features=frozenset(("ids_of_joined_parts",)),
+    )
+
+
 CONTENT_SPECS = (
     _EVERY_KIND,
     replace(
@@ -140,6 +197,12 @@ CONTENT_SPECS = (
         batches=2,
         members=13,
         features=frozenset(("continued_ids",)),
+    ),
+    *_ids_of_every_form(),
+    RunSpec(
+        run_id="steps_and_attempts_joined",
+        states=20,
+        features=frozenset(("steps_and_attempts_joined",)),
     ),
 )
 """Runs that vary what entities hold: values, texts, ids, and how much of it repeats."""

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeAlias, TypeVar, cast
 
+from sqlalchemy import Connection
+
 from elspeth.core.landscape import LandscapeDB
 from harness.generate.generator import GeneratedRun, generate_run
 from harness.generate.spec import RunSpec
@@ -27,6 +29,8 @@ class FileWatch(Protocol):
 
 WatchDatabase: TypeAlias = Callable[[LandscapeDB], AbstractContextManager[FileWatch]]
 """Begins to watch the file of a database."""
+Change: TypeAlias = Callable[[Connection], None]
+"""Changes a database. Changes that are equal share one."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class CostRuns:
         self._new_url = new_database
         self._watch = watch
         self._open = ExitStack()
-        self._stored: dict[tuple[RunSpec, ...], tuple[StoredRuns, FileWatch]] = {}
+        self._stored: dict[Hashable, tuple[StoredRuns, FileWatch]] = {}
         self._kept: dict[Hashable, Any] = {}
 
     def __enter__(self) -> Self:
@@ -62,12 +66,20 @@ class CostRuns:
         """Close all databases."""
         self._open.close()
 
-    def stored(self, specs: Sequence[RunSpec]) -> StoredRuns:
-        """Return a database with the runs of these specs, written in this order."""
-        key = tuple(specs)
+    def stored(self, specs: Sequence[RunSpec], change: Change | None = None) -> StoredRuns:
+        """Return a database with the runs of these specs, written in this order.
+
+        Args:
+            specs: The runs.
+            change: What is changed once all runs are written.
+        """
+        key = (tuple(specs), change)
         if key not in self._stored:
             db = self._open.enter_context(LandscapeDB(self._new_url()))
-            runs = {spec.run_id: generate_run(db, spec) for spec in key}
+            runs = {spec.run_id: generate_run(db, spec) for spec in specs}
+            if change is not None:
+                with db.connection() as connection:
+                    change(connection)
             # After the generation: another connection would keep the journal mode from changing.
             watch = self._open.enter_context(self._watch(db))
             self._stored[key] = (StoredRuns(db, runs), watch)

@@ -10,24 +10,24 @@ from pathlib import Path
 
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.cost_runs import CostRuns, everything
-from harness.checks.declared import Declared
-from harness.checks.joint_growth import SpecsBySize, axes_together, kinds_of_entities
-from harness.compare.capture import Refusal
+from harness.checks.declared import Declared, with_options
+from harness.checks.joint_growth import (
+    SpecsBySize,
+    axes_together,
+    kinds_of_entities,
+    references_to_all,
+)
 from harness.compare.exports import SIGNING_KEY, fixed_clock
-from harness.exporters.database_access import limit_variables
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask
 from harness.generate.spec import RunSpec
+from harness.generate.unexported import RowsForEach
 from querygrowth.counting.activity import Activity
 from querygrowth.counting.work import BRANCHES, VM_STEPS
 from querygrowth.growth.report import GrowthReport
 from querygrowth.growth.verdicts import judge_growth
 from querygrowth.verdict import Verdict, judge
-
-# SQLITE_MAX_VARIABLE_NUMBER, unless SQLite was built to take more.
-VARIABLES = 32_766
-"""The most variables that SQLite takes in a statement by default."""
 
 _BASE = RunSpec(
     run_id="growth",
@@ -81,7 +81,6 @@ _FEW_STATES = {"rows": 1, "retries": 0, "routing_groups": 0, "calls": 0}
 _STEPS_TOLERATED = 1.1
 
 _EXAMPLES = 60
-_ENDLESS_FACTOR = 10
 
 
 def judge_query_growth(
@@ -103,6 +102,10 @@ def judge_query_growth(
     scales = dict.fromkeys(_AXES, _FEW) | {"rows": _MANY}
     axes = dict(_along_axes(candidate, runs, scales, (), directory))
     axes["rows of other runs"] = _beside_other_runs(candidate, runs, (), directory)
+    axes["rows that no export holds"] = {
+        size: _observe(candidate, runs.stored([_BASE], change).db, _BASE.run_id, (), directory)
+        for size, change in ((size, RowsForEach(size)) for size in _FEW)
+    }
     together: dict[str, Mapping[int, Activity]] = {}
     dialect = runs.stored([_BASE]).db.engine.dialect.name
     for specs in (axes_together(), kinds_of_entities(on_sqlite=dialect == "sqlite")):
@@ -120,20 +123,8 @@ def judge_query_growth(
         for each in several
         if each.failed and each.site not in sites and (each.site or each.expected not in broken)
     ]
-    failed = [_with_options(each, declared) for each in (*failed, *more)]
+    failed = [with_options(each, declared) for each in (*failed, *more)]
     return *failed, *(each for each in (*single, *several) if not each.failed)
-
-
-def _with_options(verdict: Verdict, declared: Declared) -> Verdict:
-    """Return the verdict with the option of the command beside the call that declares chunks."""
-    advice, call, _ = verdict.next_step.partition("declare it: ")
-    if not call:
-        if not declared.allowances:
-            return verdict
-        # More was sent than was declared, which is a loop, or smaller chunks.
-        advice = f"{advice}; if the chunks are smaller, "
-    option = "--chunked TABLE=SIZE, or --chunked TABLE=SIZE:ROWS for ranges of rows"
-    return replace(verdict, next_step=f"{advice}declare it: {option}")
 
 
 def judge_work(
@@ -166,6 +157,7 @@ def judge_work(
             for size, spec in rows.items()
         },
         **dict(_along_axes(candidate, runs, scales, work, directory)),
+        **dict(_along(candidate, runs, references_to_all(), work, directory)),
     }
     verdicts = judge_growth(GrowthReport.of_axes(candidate.name, axes), declared.contract)
     beside = _beside_other_runs(candidate, runs, (VM_STEPS,), directory)
@@ -327,39 +319,6 @@ def search_blow_up(
         evidence=("the smallest such run that a search found", *found.verdicts[0].evidence),
         next_step="what this run has that the smallest lacks",
         site=found.verdicts[0].site,
-    )
-
-
-def judge_variables(
-    candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
-) -> Verdict:
-    """Judge whether a run is exported that has more rows than a statement can have variables.
-
-    Args:
-        candidate: The exporter on trial.
-        runs: The databases of these runs.
-        declared: The costs that the candidate declares.
-        directory: The folder for the written export.
-    """
-    # Without node states, to keep a run of so many rows small.
-    spec = RunSpec(run_id="variables", rows=VARIABLES + 1, states=0)
-    stored = runs.stored([spec])
-    # Distributions build SQLite with a higher limit, and the exporter must not rely on that.
-    runs.keep(("limited", stored.db), lambda: limit_variables(stored.db, VARIABLES))
-    expected = stored.runs[spec.run_id].cardinalities.records
-    task = ExportTask(stored.db, spec.run_id, None, fixed_clock, directory)
-    found = candidate.export_records(task, max_records=_ENDLESS_FACTOR * expected)
-    exported, error = found["record_count"], found["error"]
-    seen = f"{exported:,} records of {spec.rows:,} rows"
-    if error:
-        exported = -1
-        seen = f"error at {spec.rows:,} rows: {str(Refusal(**error))[:120]}"
-    return judge(
-        candidate.name,
-        exported == expected,
-        expected=f"{expected:,} records of {spec.rows:,} rows",
-        seen=seen,
-        next_step="IN lists with a variable for each row",
     )
 
 

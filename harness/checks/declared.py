@@ -4,12 +4,13 @@ The options of `harness check` and `harness gate` and the lists of exporters in 
 same texts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from elspeth.core.landscape.schema import metadata
 from querygrowth.contracts.allowance import Allowance
 from querygrowth.contracts.contract import QueryContract
+from querygrowth.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,32 @@ class Declared:
             rows_per_record=self.rows_per_record,
             allowances=self.allowances,
         )
+
+
+def with_options(verdict: Verdict, declared: Declared) -> Verdict:
+    """Return a failed verdict with the option of the command beside the call that declares chunks.
+
+    Args:
+        verdict: A verdict on growth.
+        declared: What the candidate declares already.
+    """
+    advice, call, _ = verdict.next_step.partition("declare it: ")
+    if not call:
+        if not declared.allowances:
+            return verdict
+        # More was sent than was declared, which is a loop, or smaller chunks.
+        advice = f"{advice}; if the chunks are smaller, "
+    option = "--chunked TABLE=SIZE, or --chunked TABLE=SIZE:ROWS for ranges of rows"
+    for each in declared.allowances:
+        # The sizes may agree with the queries, and what they count does not.
+        if each.chunk and f"{each.table} in chunks of {each.chunk}" in verdict.expected:
+            text = f"{each.table}={each.chunk}"
+            option += (
+                f". {text} means {each.chunk} values in each query, such as a list of ids; "
+                f"{each.chunk} rows read by each query are {text}:{each.table}"
+            )
+            break
+    return replace(verdict, next_step=f"{advice}declare it: {option}")
 
 
 def chunked(text: str) -> Allowance:

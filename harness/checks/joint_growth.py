@@ -98,6 +98,9 @@ _TOGETHER: Mapping[str, tuple[Sequence[int], Callable[[int], RunSpec]]] = Mappin
     }
 )
 
+# A loop over a list up to the entity that is looked for: few branches beside those of a record.
+_LIST_SIZES = (10, 40, 160)
+
 # Every feature changes one entity in two to five, so that its entities grow between these sizes
 # and those without it do as well.
 _KIND_SIZES = (8, 24)
@@ -112,6 +115,40 @@ def axes_together() -> Mapping[str, SpecsBySize]:
     return {
         name: {size: replace(make(size), run_id=f"{name} {size}") for size in sizes}
         for name, (sizes, make) in _TOGETHER.items()
+    }
+
+
+@cache
+def references_to_all() -> Mapping[str, SpecsBySize]:
+    """Return runs in which entities refer to all of the others, and both grow."""
+    everywhere = frozenset(("references_to_all_entities",))
+    return {
+        "children of a token that refer to all others": {
+            size: replace(
+                _ONE_OF_EACH,
+                run_id=f"references {size}",
+                states=size,
+                # One more, because the first step is at the second node.
+                nodes=size + 1,
+                edges=size,
+                routing_groups=size,
+                batches=size,
+                artifacts=size,
+            )
+            for size in _LIST_SIZES
+        },
+        "rows that refer to all others": {
+            size: replace(
+                _ONE_OF_EACH,
+                run_id=f"references of rows {size}",
+                rows=size,
+                nodes=size,
+                batches=size,
+                artifacts=size,
+                features=everywhere,
+            )
+            for size in _LIST_SIZES
+        },
     }
 
 

@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 
 from elspeth.core.landscape import LandscapeDB
 from harness.checks.cost_runs import CostRuns, everything
-from harness.checks.costs import VARIABLES
 from harness.checks.declared import Declared
 from harness.checks.expected_records import expected_records, signed
+from harness.checks.record_counts import VARIABLES
 from harness.checks.script_runs import CONNECTIONS, build, read, start
 from harness.compare.call_outcomes import Step
 from harness.compare.capture import Refusal, Spool, spool

@@ -19,6 +19,7 @@ from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.observation import ExportTask
 from harness.exporters.probe.measures import SMALL_OBJECT_BYTES
 from harness.generate.spec import RunSpec
+from harness.generate.unexported import LONG_COLUMNS, LongValues
 from querygrowth.verdict import Outcome, Verdict, judge
 
 # Two sizes, because their difference leaves out what every export needs: modules, the connection,
@@ -34,6 +35,10 @@ _HELD_BEYOND_BUFFERS = (
     everything(8_001, run_id="held-8001"),
     everything(11_001, run_id="held-11001"),
 )
+# Long enough that values of some fetched rows stand out, and only few rows.
+_LONG, _LONG_RUN = 10_000, everything(30, run_id="long values")
+# What is fetched row by row holds the values of two rows, each of up to three columns.
+_LONG_VALUES_AT_A_TIME = 8
 # Resident memory comes in pages and arenas, and SQLite caches pages: 300 bytes a record are not
 # told apart from none.
 _OTHER_BYTES_PER_RECORD = 300
@@ -70,6 +75,7 @@ def judge_memory(
     if sampled is not None:
         yield _judge_database(candidate.name, sampled, declared)
     yield _judge_held(candidate, runs, declared, directory, sampled)
+    yield judge_long_values(candidate, runs, declared, directory)
     if depth is Depth.ALL:
         # What is held in one part of an export only is hidden by a greater peak in another part.
         larger = _sample(candidate, runs, directory, (LARGE, LARGER))
@@ -239,6 +245,37 @@ def _judge_resident(
             for count, above in used.items()
         ],
         next_step="lists and maps of records; or declare what is held with --bytes-per-record",
+    )
+
+
+def judge_long_values(
+    candidate: Measured, runs: CostRuns, declared: Declared, directory: Path
+) -> Verdict:
+    """Judge whether long values that no export holds take memory during an export.
+
+    Takes the arguments of `judge_memory`.
+    """
+    peaks = {}
+    for characters in (2, _LONG):
+        stored = runs.stored([_LONG_RUN], LongValues(characters))
+        task = _task(stored.db, _LONG_RUN, directory)
+        # Each the first from its database, so that both compile statements.
+        peaks[characters] = candidate.measure_held(task, tries=1)["peaks"][0]
+    short, long = peaks.values()
+    records = stored.runs[_LONG_RUN.run_id].cardinalities.records
+    granted = max(_LONG * _LONG_VALUES_AT_A_TIME, declared.bytes_per_record * records)
+    grew = long - short > granted
+    return judge(
+        candidate.name,
+        not grew,
+        expected="the same memory for values that no export holds, however long they are",
+        seen="memory grew with the length of values that no export holds"
+        if grew
+        else "memory flat beside long values that no export holds",
+        evidence=[
+            f"{characters:,} characters  {peak:,} bytes" for characters, peak in peaks.items()
+        ],
+        next_step="columns that are fetched and not exported: " + ", ".join(LONG_COLUMNS[:4]),
     )
 
 

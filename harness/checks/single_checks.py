@@ -21,7 +21,6 @@ from harness.checks.cost_runs import CostRuns
 from harness.checks.costs import (
     failed_or_one_passed,
     judge_query_growth,
-    judge_variables,
     judge_work,
     judge_work_of_large_runs,
     search_blow_up,
@@ -40,6 +39,7 @@ from harness.checks.gravity import graver, is_minor
 from harness.checks.known_growth import KnownGrowth
 from harness.checks.large_runs import judge_boundaries, judge_large_run
 from harness.checks.memory import judge_leaks, judge_memory
+from harness.checks.record_counts import judge_huge_run, judge_variables
 from harness.checks.reference_runs import ReferenceRuns
 from harness.checks.setup import CheckSetup
 from harness.checks.side_effects import judge_side_effects
@@ -210,6 +210,7 @@ def _check_size(request: Request) -> Iterator[Verdict]:
                 expected="the same bytes and queries at every size of a table",
                 seen="the same bytes and queries around the usual sizes, and past 20,000",
             )
+            yield judge_huge_run(*request.costs)
 
 
 def _check_work(request: Request) -> Iterator[Verdict]:

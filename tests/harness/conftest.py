@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from profiles import is_nightly
 
-from harness.checks import byte_search, cases, costs, large_runs, memory
+from harness.checks import byte_search, cases, costs, large_runs, memory, record_counts
 from harness.checks.cost_runs import everything
 from harness.checks.joint_growth import axes_together
 from harness.checks.setup import CheckSetup, prepare_checks
@@ -83,10 +83,11 @@ def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(costs, "_WORK_SCALES", (3, 9, 27))
     monkeypatch.setattr(costs, "_ROW_WORK_SCALES", (4, 12, 36))
     monkeypatch.setattr(costs, "_OTHER_RUNS", (10, 40, 160))
-    monkeypatch.setattr(costs, "VARIABLES", 999)
+    monkeypatch.setattr(record_counts, "VARIABLES", 999)
     together = {name: axes_together()[name] for name in ("all entities of a run", "all axes")}
     monkeypatch.setattr(costs, "axes_together", lambda: together)
     monkeypatch.setattr(costs, "kinds_of_entities", lambda **_: {})
+    monkeypatch.setattr(costs, "references_to_all", dict)
     monkeypatch.setattr(strategies, "run_specs", _few_specs)
     monkeypatch.setattr(costs, "_EXAMPLES", 20)
     drawn_specs = byte_search.drawn_specs

@@ -108,8 +108,8 @@ def test_ranges_of_rows_pass_with_their_declaration_and_fail_with_another(
     ranges = exporter("harness.fixtures.blind_trial.correct:RowsInChunks")
     tables = ("rows", "rows", "tokens", "token_parents", "node_states", "routing_events", "calls")
 
-    def failed(size: int) -> list[Verdict]:
-        declared = Declared(allowances=tuple(chunked(f"{each}={size}:rows") for each in tables))
+    def failed(size: int, of: str = ":rows") -> list[Verdict]:
+        declared = Declared(allowances=tuple(chunked(f"{each}={size}{of}") for each in tables))
         verdicts = costs.judge_query_growth(ranges, runs, declared, tmp_path)
         return [each for each in verdicts if each.failed]
 
@@ -118,6 +118,10 @@ def test_ranges_of_rows_pass_with_their_declaration_and_fail_with_another(
     assert smaller.seen == "queries grew with rows"
     assert "rows in ranges of 400 rows of rows" in smaller.expected
     assert smaller.next_step.endswith("or --chunked TABLE=SIZE:ROWS for ranges of rows")
+    # The size is right, and what it counts is not.
+    (lists,) = failed(200, of="")
+    assert "rows=200 means 200 values in each query" in lists.next_step
+    assert lists.next_step.endswith("200 rows read by each query are rows=200:rows")
 
 
 @pytest.mark.parametrize("fault", ["MembersThroughAnotherEngine", "CallsThroughTheDriver"])

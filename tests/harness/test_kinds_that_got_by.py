@@ -1,11 +1,13 @@
 """Kinds of faults that a blind trial got past the checks: each has an exporter that goes wrong."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from queue import Queue
 from typing import Any
 
 import pytest
+from harness.fixtures.fourth_trial import faulty as fourth_trial
 from sqlalchemy import func, select
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
@@ -15,14 +17,17 @@ from elspeth.core.landscape.schema import (
     transform_errors_table,
     validation_errors_table,
 )
-from harness.checks import large_runs
+from harness.checks import costs, large_runs, memory
 from harness.checks.calls import FORM_SCRIPTS, judge_calls
 from harness.checks.cases import Case
 from harness.checks.content_specs import CONTENT_SPECS
+from harness.checks.declared import Declared
+from harness.checks.joint_growth import references_to_all
 from harness.checks.large_runs import SMALL, judge_abandoned
 from harness.checks.setup import CheckSetup
 from harness.exporters.measured import as_measured
 from harness.exporters.subject import Subject
+from querygrowth.verdict import Verdict
 
 _BY_NAME = {each.run_id: each for each in CONTENT_SPECS}
 
@@ -145,6 +150,42 @@ def test_an_abandoned_export_that_leaves_a_thread_fails(
     )
     assert left.seen == "an abandoned export of a large run leaves a thread that does not end"
     assert correct.passed
+
+
+@pytest.mark.parametrize(
+    ("exporter", "seen"),
+    [
+        ("QueryAnError", "queries grew with rows that no export holds"),
+        ("NodesScanned", "branches grew faster than records along children of a token"),
+        ("WholeStates", "memory grew with the length of values that no export holds"),
+    ],
+)
+@pytest.mark.usefixtures("small_checks")
+def test_the_cost_of_what_no_export_holds_and_of_lists_is_judged(
+    setup: CheckSetup, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, exporter: str, seen: str
+) -> None:
+    monkeypatch.setattr(costs, "_AXES", ("rows",))
+    monkeypatch.setattr(costs, "references_to_all", references_to_all)
+    judge: Callable[..., Iterable[Verdict]] = {
+        "QueryAnError": costs.judge_query_growth,
+        "NodesScanned": costs.judge_work,
+        "WholeStates": lambda *asked: [memory.judge_long_values(*asked)],
+    }[exporter]
+    faulty, correct = (
+        [
+            each.seen
+            for each in judge(
+                as_measured(Subject(exporter, factory)),
+                setup.runs["sqlite"].costs,
+                Declared(),
+                tmp_path,
+            )
+            if each.failed
+        ]
+        for factory in (getattr(fourth_trial, exporter), LandscapeExporter)
+    )
+    assert any(each.startswith(seen) for each in faulty)
+    assert correct == []
 
 
 def test_entities_have_none_one_or_two_rows_in_the_tables_that_no_export_holds(

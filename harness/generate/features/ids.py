@@ -87,6 +87,118 @@ def continued_ids(id_: str) -> str:
     return f"{id_[:-_FIRST_DIGITS]}{number // 2}n{'1' if number % 2 else ''}"
 
 
+# Of every form, two ids that somebody takes for equal. `t` is a text, and `n` a number.
+_EQUAL_FORMS = (
+    # Compared as UUIDs, or by letters and digits alone.
+    ("{t}-1", "{t}1"),
+    ("{t}_1", "{t}-1"),
+    ("{t}.1", "{t}-1"),
+    ("{{{t}}}", "{t}"),
+    ("urn:uuid:{t}", "{t}"),
+    ('"{t}"', "{t}"),
+    # Folded, stripped or normalised.
+    ("{t}a", "{t}A"),
+    ("{t}ss", "{t}\u00df"),
+    ("{t}", "{t} "),
+    ("{t}", " {t}"),
+    ("{t}\n", "{t}"),
+    ("{t} 1", "{t}  1"),
+    ("{t}\u00e9", "{t}e\u0301"),
+    ("{t}fi", "{t}\ufb01"),
+    ("{t}e", "{t}\u00e9"),
+    ("{t}\u200b", "{t}"),
+    # Read as numbers.
+    ("{n}", "0{n}"),
+    ("{n}", "{n}.0"),
+    ("{n}", "{n}e0"),
+    ("{n}", "+{n}"),
+    ("{n}", "-{n}"),
+    ("{n}0", "{n}_0"),
+    # Cut at a length, or at a character.
+    ("{t:f<31}1", "{t:f<31}1 more"),
+    ("{t:f<32}1", "{t:f<32}2"),
+    ("{t:f<36}1", "{t:f<36}2"),
+    ("{t:f<64}1", "{t:f<64}2"),
+    ("1{t:f>32}", "2{t:f>32}"),
+    ("{t}\0a", "{t}\0b"),
+    ("{t}-1", "{t}-2"),
+    ("{t}_1", "{t}_2"),
+    ("{t}|1", "{t}|2"),
+    ("{t}:1", "{t}:2"),
+    ("{t}/1", "{t}/2"),
+    ("{t}#1", "{t}#2"),
+    ("{t}@1", "{t}@2"),
+    ("{t},1", "{t},2"),
+    # Patterns, and texts of URLs.
+    ("{t}_", "{t}u"),
+    ("{t}%", "{t}per cent"),
+    ("{t}*", "{t}any"),
+    ("{t}[u]", "{t}u"),
+    ("{t}%41", "{t}A"),
+    ("{t}+1", "{t} 1"),
+    ("{t}/", "{t}"),
+)
+IDS_OF_EQUAL_FORMS = 2 * len(_EQUAL_FORMS)
+"""The number of entities of a table with which its ids have every such form."""
+
+SEPARATORS = ("|", ":", "-", "_", "/", ",", ".", ";", "#", " ", "\t", "\n", "\0", "\x1f", "::")
+"""What joins the parts of a key to one text."""
+IDS_OF_ONE_SEPARATOR = 4
+"""So many ids in a row hold the same separator."""
+
+# By table of the id. Of a parent and its child one is of each kind.
+_DESCENDING = frozenset(("tok", "edg", "cal", "evt", "art"))
+
+
+_OTHER_IDS = frozenset(
+    (
+        "descending_ids",
+        "shuffled_ids",
+        "interleaved_ids",
+        "hostile_ids",
+        "long_ids",
+        "twin_ids",
+        "continued_ids",
+        "ids_longer_than_their_columns",
+        "short_ids",
+    )
+)
+
+
+@renames_ids(
+    "SELECT 1 FROM nodes a JOIN nodes b ON b.run_id = a.run_id WHERE a.run_id = :run_id "
+    "AND a.node_id <> b.node_id AND replace(a.node_id, '-', '') = b.node_id",
+    needs={"nodes": 2},
+    excludes=_OTHER_IDS,
+    portable=False,
+    in_presets=False,
+)
+def ids_taken_for_equal(id_: str) -> str:
+    """Every two ids are equal as UUIDs, as numbers, without case or blanks, or to a length."""
+    pair, second = divmod(int(id_[-_FIRST_DIGITS:]), 2)
+    tag = id_[-_FIRST_DIGITS - 1 - _TAG : -_FIRST_DIGITS - 1]
+    form = _EQUAL_FORMS[pair % len(_EQUAL_FORMS)][second]
+    # The letter after the number keeps the ids of other pairs apart.
+    return form.format(t=f"{id_[:3]}{tag}{pair}n", n=f"{int(tag, 16)}000{pair:05}")
+
+
+@renames_ids(
+    "SELECT 1 FROM nodes a JOIN nodes b ON b.node_id = a.node_id || '|' || a.node_id "
+    "WHERE a.run_id = :run_id AND b.run_id = a.run_id",
+    needs={"nodes": 2},
+    excludes=_OTHER_IDS | {"ids_taken_for_equal"},
+    portable=False,
+    in_presets=False,
+)
+def ids_of_joined_parts(id_: str) -> str:
+    """Ids joined by a separator are the same text for several parents and children."""
+    group, place = divmod(int(id_[-_FIRST_DIGITS:]), IDS_OF_ONE_SEPARATOR)
+    # One part, joined with itself: only the sum of two lengths remains in a joined text.
+    part = f"{id_[-_FIRST_DIGITS - 1 - _TAG : -_FIRST_DIGITS - 1]}{group}"
+    length = IDS_OF_ONE_SEPARATOR - place if id_[:3] in _DESCENDING else place + 1
+    return SEPARATORS[group % len(SEPARATORS)].join([part] * length)
+
+
 @renames_ids(
     # The function length() of SQLite counts the characters before the first NUL.
     "SELECT 1 FROM rows WHERE run_id = :run_id AND length(CAST(row_id AS BLOB)) > 64",

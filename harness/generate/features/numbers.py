@@ -1,5 +1,6 @@
 """Features that vary the numbers and the timestamps of every column of their type."""
 
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -90,6 +91,27 @@ def descending_integers(section: Section, context: EditContext) -> None:
         # As text these do not descend: 20, 9, -2, -13.
         lambda _column, value, _number: None if value is None else 20 - 11 * value,
     )
+
+
+@edits_sections(
+    "SELECT 1 FROM node_states s JOIN node_states o ON o.token_id = s.token_id "
+    "JOIN tokens t ON t.token_id = s.token_id JOIN rows r ON r.row_id = t.row_id "
+    "WHERE r.run_id = :run_id AND s.step_index = 1 AND s.attempt = 11 "
+    "AND o.step_index = 11 AND o.attempt = 1",
+    needs={"states": 2},
+    alone=True,
+    in_presets=False,
+)
+def steps_and_attempts_joined(section: Section, context: EditContext) -> None:
+    """Step and attempt of a state, written without a separator, are those of another state."""
+    places = Counter[str]()
+    for number, state in enumerate(section.node_states):
+        pair, second = divmod(places[state.token_id], 2)
+        places[state.token_id] += 1
+        # No attempt occurs twice: a token has one state for a node and an attempt.
+        digits = pair + 1 if pair < 9 else pair + 11
+        step, attempt = (11, digits) if second else (1, int(f"1{digits}"))
+        section.node_states[number] = state._replace(step_index=step, attempt=attempt)
 
 
 _EPOCH = datetime(1970, 1, 1)
