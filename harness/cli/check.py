@@ -54,6 +54,7 @@ from harness.cli.options import (
     refuse_options,
     selection_of,
 )
+from harness.cli.packages import SEARCH_PACKAGES, require_packages
 from harness.compare.capture import MAX_RECORDS
 from harness.compare.exports import SIGNING_KEY, compare_exports, fixed_clock
 from harness.exporters.measured import ExportFailedError, Measured, measured
@@ -150,6 +151,8 @@ def check(
         _print_verdict(compared)
         return _conclude([compared])
     selection = selection_of(parts, quick=quick, every=every)
+    if Check.SEARCH in selection.checks:
+        require_packages(SEARCH_PACKAGES)
     saved = saved_configuration(config, src)
     declared = declared_costs(
         saved,

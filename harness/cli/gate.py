@@ -64,7 +64,7 @@ from harness.cli.options import (
     refuse_options,
     selection_of,
 )
-from harness.cli.packages import REPORT_PACKAGES, require_packages
+from harness.cli.packages import REPORT_PACKAGES, SEARCH_PACKAGES, require_packages
 from harness.exporters.measured import interpreter_of, measured
 from harness.exporters.subject import CONTROL, ImportFailedError
 from harness.gate import Gate, completed, decide, run_gate
@@ -146,7 +146,7 @@ def gate(
     report.html, report.md and report.sarif. Under GitHub Actions it annotates the lines of
     failures.
     """
-    require_packages(REPORT_PACKAGES)
+    require_packages((*SEARCH_PACKAGES, *REPORT_PACKAGES))
     if docs_url and not docs_url.startswith(("https://", "http://")):
         raise UsageError(
             f"--docs-url: {docs_url!r} is not an address: it has to start with https:// or http://"

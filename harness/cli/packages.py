@@ -12,6 +12,9 @@ EXTRA_PACKAGES = frozenset({"faker", "hypothesis", "jinja2", "markupsafe", "matp
 REPORT_PACKAGES = ("jinja2", "markupsafe", "matplotlib")
 """The packages that the report page is made with."""
 
+SEARCH_PACKAGES = ("hypothesis",)
+"""The packages that the check `search` draws runs with."""
+
 
 def require_packages(names: tuple[str, ...]) -> None:
     """Refuse to start when a package is not installed, before minutes of measurement.

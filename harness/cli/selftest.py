@@ -23,6 +23,7 @@ from harness.checks.selftest import (
 )
 from harness.cli.console import PostgresqlOption, output_console, progress_bar, steps_bar
 from harness.cli.options import AllOption, PartOption, QuickOption, refuse_options, selection_of
+from harness.cli.packages import SEARCH_PACKAGES, require_packages
 from harness.exporters.failure import BrokenRunnerError
 from harness.mutants.report import MutationScore
 from harness.mutants.result_file import MutantResult, MutantSelectionError
@@ -80,6 +81,7 @@ def selftest(
     not be judged. With --quick only the first fault of a few checks. With --mutants, --all tries
     everything on what the default checks miss.
     """
+    require_packages(SEARCH_PACKAGES)
     if mutants:
         refuse_options(context, _WITH_MUTANTS, "does not go with --mutants")
         chosen = MutantSelection(
