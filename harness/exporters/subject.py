@@ -48,7 +48,7 @@ class ImportFailedError(SubjectError):
             Outcome.FAILED,
             expected="a module that can be imported",
             seen=message,
-            next_step="does --python name the environment that it is installed in?"
+            next_step="the environment: is it installed in that of `harness check --python`?"
             if lacks
             else "the lines of its files that the message names",
             kind=CRASH,
@@ -167,7 +167,8 @@ def require_below(file: Path | None, folder: Path, name: str) -> None:
         raise SubjectError(
             f"{name} is imported {found}, not from {folder.resolve()}"
             # Python takes a package with an __init__.py first, wherever it lies on the path.
-            + hidden * f"; {package} has no __init__.py, so name their environment with --python"
+            + hidden * f"; {package} has no __init__.py, so name their environment, as with "
+            "`harness check --python`"
         )
 
 

@@ -93,7 +93,11 @@ def load_package(name: str, folder: Path) -> None:
 
 def attribute_of(module: ModuleType, path: str) -> Any:
     """Return what `Name` or `Class.method` names in a module; None if there is none."""
-    found: Any = module
+    # A module with `__getattr__` may have names with dots, such as those of mutants.
+    found: Any = getattr(module, path, None)
+    if found is not None:
+        return found
+    found = module
     for name in path.split("."):
         found = getattr(found, name, None)
     return found

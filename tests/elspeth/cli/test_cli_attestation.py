@@ -147,7 +147,9 @@ class TestExport:
         monkeypatch.setattr(PendingAttestation, "_statement", full)
         ended = landscape(*export(sqlite, folder), "--attest")
         assert (ended.code, ended.out) == (5, "")
-        assert "is complete and in place, but not attested: No space left" in ended.err
+        path = attestation_path(folder / "run.jsonl")
+        reason = f"is complete and in place, but not attested: {path}: No space left on device"
+        assert reason in ended.err
         assert names(folder) == ["run.jsonl"]
         assert landscape("verify", folder / "run.jsonl").code == 0
 
