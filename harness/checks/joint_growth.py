@@ -99,7 +99,7 @@ _TOGETHER: Mapping[str, tuple[Sequence[int], Callable[[int], RunSpec]]] = Mappin
 )
 
 # A loop over a list up to the entity that is looked for: few branches beside those of a record.
-_LIST_SIZES = (10, 40, 160)
+_LIST_SIZES = (10, 30, 90)
 
 # Every feature changes one entity in two to five, so that its entities grow between these sizes
 # and those without it do as well.

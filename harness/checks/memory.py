@@ -75,7 +75,6 @@ def judge_memory(
     if sampled is not None:
         yield _judge_database(candidate.name, sampled, declared)
     yield _judge_held(candidate, runs, declared, directory, sampled)
-    yield judge_long_values(candidate, runs, declared, directory)
     if depth is Depth.ALL:
         # What is held in one part of an export only is hidden by a greater peak in another part.
         larger = _sample(candidate, runs, directory, (LARGE, LARGER))

@@ -38,7 +38,7 @@ from harness.checks.form_costs import judge_form_costs
 from harness.checks.gravity import graver, is_minor
 from harness.checks.known_growth import KnownGrowth
 from harness.checks.large_runs import judge_boundaries, judge_large_run
-from harness.checks.memory import judge_leaks, judge_memory
+from harness.checks.memory import judge_leaks, judge_long_values, judge_memory
 from harness.checks.record_counts import judge_huge_run, judge_variables
 from harness.checks.reference_runs import ReferenceRuns
 from harness.checks.setup import CheckSetup
@@ -249,6 +249,7 @@ def _check_memory(request: Request) -> Iterator[Verdict]:
     try:
         left_out = request.too_slow("few bytes held by Python for each record")
         yield from left_out or judge_memory(*request.costs, request.depth)
+        yield judge_long_values(*request.costs)
         yield judge_leaks(*request.costs)
     except SubjectError as error:
         # This process could load it, so the export itself has failed there.
