@@ -259,3 +259,23 @@ def test_runs_are_generated_once_and_again_after_a_change(runs: CostRuns) -> Non
         connection.exec_driver_sql("UPDATE runs SET status = 'failed'")
     assert runs.damage() == ("wrote to the database",)
     assert runs.stored(specs) is not first
+
+
+@pytest.mark.parametrize(
+    ("sql", "is_catalog"),
+    [
+        ("select pg_catalog.version()", True),
+        ("SELECT c.oid FROM pg_class c JOIN pg_catalog.pg_type t ON t.oid = c.reltype", True),
+        ("SELECT ? FROM information_schema.tables", True),
+        ("SELECT count(*) FROM calls", False),
+        ("SELECT ? FROM pg_class c, LATERAL (SELECT ? FROM calls) s", False),
+        ('SELECT ? FROM ONLY "calls"', False),
+        ("SELECT ? FROM pg_class, calls", False),
+        ("SELECT dblink(?)", False),
+        ("UPDATE pg_runs SET x = (SELECT ? FROM rows)", False),
+    ],
+)
+def test_only_the_catalog_of_postgresql_may_be_read_past_sqlalchemy(
+    sql: str, *, is_catalog: bool
+) -> None:
+    assert costs.reads_catalog(sql) is is_catalog
