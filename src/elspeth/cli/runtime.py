@@ -137,8 +137,7 @@ def stop_on_signals(*, timeout_seconds: float | None = None) -> Iterator[OpenDat
         # A user who sends a second signal does not want to wait for the clean-up.
         for ending in (signal.SIGTERM, signal.SIGINT):
             signal.signal(ending, signal.SIG_DFL)
-        # These come again without a user: from the shell after the terminal, and every second.
-        for ending in others:
+        for ending in repeated:
             signal.signal(ending, signal.SIG_IGN)
         sys.unraisablehook = report_others
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
@@ -150,6 +149,9 @@ def stop_on_signals(*, timeout_seconds: float | None = None) -> Iterator[OpenDat
 
     report = sys.unraisablehook
     others = _unless_ignored(_OTHER_ENDS)
+    # These may come again without a user: from the shell after the terminal, every second, and
+    # together with the first signal. An alarm of ours also ends a clean-up that takes too long.
+    repeated = others if timeout_seconds is not None else [*others, signal.SIGALRM]
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, *others)
     before = {number: signal.signal(number, stop) for number in numbers}
     # The timer fires again, in case the clean-up waits for a server too. Zero starts no timer.
