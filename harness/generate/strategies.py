@@ -22,7 +22,7 @@ SMALL_ROWS = AXES["rows"].small
 _EIGHTHS = st.integers(1, 7)
 """The probability with which a spec takes a fitting feature, in eighths."""
 
-_SPECS_FOR_ONE_LONELY = 24
+_SPECS_FOR_ONE_LONELY = 25
 """The specs of which one, on average, has a certain feature that allows no other."""
 
 

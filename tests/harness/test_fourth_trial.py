@@ -10,6 +10,7 @@ from harness.fixtures.fourth_trial.proofs import PROOFS, shown_wrong
 
 from elspeth.core.landscape import LandscapeExporter
 from harness.checks.check import Check
+from harness.checks.depth import Depth
 from harness.checks.run import run_checks
 from harness.checks.setup import CheckSetup
 from harness.exporters.measured import in_own_process
@@ -51,6 +52,7 @@ def test_a_legal_run_shows_the_fault_and_not_the_batched_exporter_wrong(
 @pytest.mark.parametrize("entry", _parameters([each for each in TRIAL if "check" in each]))
 def test_an_exporter_is_found_by_its_check(setup: CheckSetup, entry: dict[str, Any]) -> None:
     with in_own_process(f"{faulty.__name__}:{entry['name']}") as candidate:
-        found = run_checks(candidate, setup, checks=(Check(entry["check"]),))
+        depth = Depth[entry.get("depth", "default").upper()]
+        found = run_checks(candidate, setup, checks=(Check(entry["check"]),), depth=depth)
         failed = [each.verdict.seen for each in found if each.verdict.failed]
     assert any(entry["seen"] in seen for seen in failed)
