@@ -167,7 +167,8 @@ def require_below(file: Path | None, folder: Path, name: str) -> None:
         raise SubjectError(
             f"{name} is imported {found}, not from {folder.resolve()}"
             # Python takes a package with an __init__.py first, wherever it lies on the path.
-            + hidden * f"; {package} has no __init__.py, so name their environment, as with "
+            + hidden
+            * f"; {package} has no __init__.py, so name their environment, as with "
             "`harness check --python`"
         )
 

@@ -276,7 +276,9 @@ def test_a_package_without_init_that_another_one_hides_is_named_with_the_way_out
 ) -> None:
     src = lay_out(tmp_path / "checkout")
     (src / "elspeth" / "__init__.py").unlink()
-    with pytest.raises(SubjectError, match=r"has no __init__\.py, so name their environment, as with"):
+    with pytest.raises(
+        SubjectError, match=r"has no __init__\.py, so name their environment, as with"
+    ):
         in_own_process(EXPORTER, src=src)
 
 
