@@ -84,7 +84,8 @@ def test_the_mutation_run_covers_every_module_that_checks_and_compares() -> None
     mutated = {
         path for each in settings["tool"]["mutmut"]["only_mutate"] for path in ROOT.glob(each)
     }
-    for folder in ("harness/checks", "harness/compare", f"{LANDSCAPE}/verification"):
+    judges = ("src/querygrowth/contracts", "src/querygrowth/growth", f"{LANDSCAPE}/verification")
+    for folder in ("harness/checks", "harness/compare", *judges):
         assert set((ROOT / folder).rglob("*.py")) <= mutated
 
 
