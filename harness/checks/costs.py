@@ -342,10 +342,10 @@ def _observe(
 
 
 def reads_catalog(sql: str) -> bool:
-    """Return whether a statement reads nothing but the catalog of PostgreSQL.
+    """Return whether a statement reads only the catalog of PostgreSQL.
 
-    On SQLite the schema is read by PRAGMA, which is no query. SQLAlchemy asks for the version and
-    the schema at the first connection, and announces neither.
+    On SQLite the schema is read by PRAGMA, which is not counted. SQLAlchemy asks for the version
+    and the schema at the first connection, and announces neither.
 
     Args:
         sql: A statement without its values.

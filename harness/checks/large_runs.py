@@ -97,7 +97,7 @@ def judge_large_run(
 def judge_abandoned(candidate: Measured, db: LandscapeDB, run_id: str, directory: Path) -> Verdict:
     """Judge what abandoned exports of a large run leave in use.
 
-    A thread that fills a buffer for the reader waits for ever once the buffer is full, with its
+    A thread that fills a buffer for the reader never ends once the buffer is full, and keeps its
     connection and its snapshot. A small run never fills it.
 
     Args:

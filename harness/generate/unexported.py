@@ -22,7 +22,7 @@ _OF_TOKENS = (
 _OF_BATCHES = "SELECT batch_id, row_number() OVER (ORDER BY batch_id) AS place FROM batches"
 
 # By table: the entities that its rows refer to, each with a number, and the columns with their
-# values. The copies of a row have the numbers 1 and 2.
+# values. The copies of a row are numbered from 1.
 _ROWS: Mapping[str, tuple[str, Mapping[str, str]]] = MappingProxyType(
     {
         "batch_outputs": (

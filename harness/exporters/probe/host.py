@@ -375,7 +375,7 @@ def run(requests: int, answers: int) -> None:
     # An exporter that ignores them for good would then change nothing.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     pipes = Pipes(requests, answers)
-    # Before anything of the exporter is imported: what ends later is no fault of the interpreter.
+    # Before anything of the exporter is imported: the interpreter did not cause what ends later.
     pipes.write({"started": True})
     host = Host(pipes)
     while (request := pipes.read()) is not None:

@@ -172,7 +172,7 @@ class Trail:
         if not all(in_files):
             return in_files
         # The application may stand in test files. Then tests are the test, its fixtures, helpers of
-        # files that are no test modules, what asserts, and what that calls.
+        # files other than test modules, what asserts, and what that calls.
         found: list[bool] = []
         asserts = False
         for place in reversed(self.chain):
