@@ -7,11 +7,13 @@ small run.
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, Self, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Connection
 
 from elspeth.core.landscape import LandscapeDB
+from harness.checks.database_watch import with_what_was_written
 from harness.generate.generator import GeneratedRun, generate_run
 from harness.generate.spec import RunSpec
 
@@ -19,7 +21,7 @@ Value = TypeVar("Value")
 
 
 class FileWatch(Protocol):
-    """Tells what was done to the file of a database; see `reference_runs.DatabaseFileWatch`."""
+    """Tells what was done to the file of a database; see `database_watch.DatabaseFileWatch`."""
 
     is_changed: bool
 
@@ -31,6 +33,7 @@ WatchDatabase: TypeAlias = Callable[[LandscapeDB], AbstractContextManager[FileWa
 """Begins to watch the file of a database."""
 Change: TypeAlias = Callable[[Connection], None]
 """Changes a database. Changes that are equal share one."""
+_Stored: TypeAlias = tuple[tuple[RunSpec, ...], Change | None]
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class CostRuns:
         self._new_url = new_database
         self._watch = watch
         self._open = ExitStack()
-        self._stored: dict[Hashable, tuple[StoredRuns, FileWatch]] = {}
+        self._stored: dict[_Stored, tuple[StoredRuns, FileWatch]] = {}
         self._kept: dict[Hashable, Any] = {}
 
     def __enter__(self) -> Self:
@@ -76,10 +79,7 @@ class CostRuns:
         key = (tuple(specs), change)
         if key not in self._stored:
             db = self._open.enter_context(LandscapeDB(self._new_url()))
-            runs = {spec.run_id: generate_run(db, spec) for spec in specs}
-            if change is not None:
-                with db.connection() as connection:
-                    change(connection)
+            runs = _store(specs, change, db)
             # After the generation: another connection would keep the journal mode from changing.
             watch = self._open.enter_context(self._watch(db))
             self._stored[key] = (StoredRuns(db, runs), watch)
@@ -91,9 +91,10 @@ class CostRuns:
         A changed or deleted database is not used again: its runs are generated again.
         """
         found: dict[str, None] = {}
-        for key, (_, watch) in list(self._stored.items()):
+        for key, (stored, watch) in list(self._stored.items()):
             if harm := watch.harm():
-                found[harm] = None
+                store = partial(_store, *key)
+                found[with_what_was_written(harm, stored.db, self._new_url, store)] = None
             if watch.is_changed:
                 # Left open until exit: a check may still read it.
                 del self._stored[key]
@@ -104,6 +105,16 @@ class CostRuns:
         if key not in self._kept:
             self._kept[key] = make()
         return cast("Value", self._kept[key])
+
+
+def _store(
+    specs: Sequence[RunSpec], change: Change | None, db: LandscapeDB
+) -> dict[str, GeneratedRun]:
+    runs = {spec.run_id: generate_run(db, spec) for spec in specs}
+    if change is not None:
+        with db.connection() as connection:
+            change(connection)
+    return runs
 
 
 def everything(size: int, *, run_id: str, features: Iterable[str] = ()) -> RunSpec:

@@ -6,16 +6,15 @@ candidates share it, because an exporter only reads.
 
 import hmac
 import shutil
-import sqlite3
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 from uuid import uuid4
 
-from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy import URL, Connection, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from elspeth.core.clock import Clock
@@ -24,13 +23,13 @@ from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.database import masked_url
 from harness.checks.cases import Case
 from harness.checks.cost_runs import CostRuns
+from harness.checks.database_watch import DatabaseFileWatch, with_what_was_written
 from harness.compare.capture import MAX_RECORDS, Capture, capture
 from harness.compare.exports import SIGNING_KEY, Comparison, compare_captures, fixed_clock
 from harness.compare.records import run_lookup
 from harness.exporters.canonical_json import canonical
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.subject import Subject
-from querygrowth.counting import other_connections
 
 _CONNECT_SECONDS = "10"
 
@@ -102,78 +101,6 @@ def _execute(server: URL, statement: str) -> None:
         engine.dispose()
 
 
-class DatabaseFileWatch:
-    """Tells whether the file of an SQLite database was written to, deleted or locked.
-
-    Other databases are not watched.
-    """
-
-    def __init__(self, db: LandscapeDB) -> None:
-        """Remember the state of the file."""
-        url = db.engine.url
-        named = url.database if db.engine.dialect.name == "sqlite" else None
-        self._path = Path(named) if named else None
-        self._connection: sqlite3.Connection | None = None
-        self.is_changed = False
-        if self._path is not None:
-            # Without a wait: a lock that is still held after an export is what is looked for.
-            self._connection = sqlite3.connect(self._path, timeout=0, isolation_level=None)
-            # Otherwise every count of an exporter in this process would look for who has it open.
-            other_connections.KNOWN[str(self._path.resolve())] += 1
-            # Nothing is left in the log that a later checkpoint would move into the file.
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            self._version = self._data_version()
-            self._file, self._content = self._file_id(), self._content_id()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._connection is not None and self._path is not None:
-            self._connection.close()
-            other_connections.KNOWN[str(self._path.resolve())] -= 1
-
-    def harm(self) -> str:
-        """Return what was done to the file, in words; empty if nothing was."""
-        if self._connection is None:
-            return ""
-        if self._file_id() != self._file:
-            self.is_changed = True
-            return "deleted or replaced the database file"
-        try:
-            if self._content_id() != self._content or self._data_version() != self._version:
-                self.is_changed = True
-                return "wrote to the database"
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.execute("ROLLBACK")
-        except sqlite3.OperationalError:
-            return "holds a lock on the database"
-        return ""
-
-    def _content_id(self) -> tuple[int, ...]:
-        # An exporter may also write to the files past SQLite. Reading changes none of them: this
-        # connection is open all the time, so that no other one is the last, which would remove the
-        # log.
-        states = (
-            path.stat()
-            for path in (self._path, Path(f"{self._path}-wal"))
-            if path is not None and path.exists()
-        )
-        return tuple(number for each in states for number in (each.st_size, each.st_mtime_ns))
-
-    def _file_id(self) -> tuple[int, int] | None:
-        if self._path is None or not self._path.exists():
-            return None
-        state = self._path.stat()
-        return state.st_dev, state.st_ino
-
-    def _data_version(self) -> int | None:
-        # SQLite changes the number when another connection has committed a change.
-        if self._connection is None:
-            return None
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
-
-
 _ENDLESS_FACTOR = 10
 """An export with this many times the control's records counts as endless."""
 
@@ -206,7 +133,7 @@ class ReferenceRuns:
         self._max_records = max_records
         self._numbers = count(1)
         self._databases: dict[object, LandscapeDB] = {}
-        self._watches: dict[object, DatabaseFileWatch] = {}
+        self._watches: dict[object, tuple[Case, DatabaseFileWatch]] = {}
         self._captures: dict[Case, Capture] = {}
         self._kept: dict[Hashable, Any] = {}
         self._open = ExitStack()
@@ -242,7 +169,7 @@ class ReferenceRuns:
             case.store(db)
             self._databases[case.stored] = db
             # After the run is stored: what another connection changes from now on is damage.
-            self._watches[case.stored] = self._open.enter_context(DatabaseFileWatch(db))
+            self._watches[case.stored] = (case, self._open.enter_context(DatabaseFileWatch(db)))
         return self._databases[case.stored]
 
     def damage(self) -> tuple[str, ...]:
@@ -252,10 +179,10 @@ class ReferenceRuns:
         reported, and has to be released by ending the process that holds it.
         """
         found = dict.fromkeys(self.costs.damage())
-        for identity, watch in list(self._watches.items()):
-            harm = watch.harm()
-            if harm:
-                found[harm] = None
+        for identity, (case, watch) in list(self._watches.items()):
+            if harm := watch.harm():
+                db = self._databases[identity]
+                found[with_what_was_written(harm, db, self.new_url, case.store)] = None
             if watch.is_changed:
                 # Left open until exit, because a comparison may still hold it.
                 del self._databases[identity], self._watches[identity]
@@ -328,7 +255,8 @@ def _replaying(control: Any) -> Any:
         def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
             key = (self._url, run_id)
             if key not in read_before:
-                read_before[key] = read(super()._iter_records(run_id))
+                with _one_connection(self._db):
+                    read_before[key] = read(super()._iter_records(run_id))
             records, error = read_before[key]
             for number, record in enumerate(records):
                 yielded = dict(record)
@@ -351,6 +279,29 @@ def _replaying(control: Any) -> Any:
             return (canonical(each) + b"\n" for each in self.export_run(run_id, sign=sign))
 
     return Replaying
+
+
+@contextmanager
+def _one_connection(db: LandscapeDB) -> Iterator[None]:
+    """Give all transactions of a database one connection, in this thread.
+
+    The control opens a transaction for each of thousands of queries, which takes a third of its
+    time. It only reads, so that one transaction shows it the same.
+    """
+    usual, opened = db.connection, list[Connection]()
+    with ExitStack() as transaction:
+
+        def shared() -> AbstractContextManager[Connection]:
+            # Not earlier: the control checks the schema as its first transaction begins.
+            if not opened:
+                opened.append(transaction.enter_context(usual()))
+            return nullcontext(opened[0])
+
+        vars(db)["connection"] = shared
+        try:
+            yield
+        finally:
+            del vars(db)["connection"]
 
 
 def _key(case: Case) -> bytes | None:

@@ -122,6 +122,7 @@ def run_selection(
         SubjectError: The candidate cannot be used as an exporter.
     """
     growth = KnownGrowth()
+    found_by: set[Check] = set()
     for check in selection.checks:
         on_step(check.value)
         judged = False
@@ -135,6 +136,7 @@ def run_selection(
             growth=growth,
         ):
             judged = True
+            found_by.add(found.check)
             yield _as_asked(found, selection)
         if not judged:
             # A check that judges nothing must not look like one that passed.
@@ -143,6 +145,8 @@ def run_selection(
             )
             yield CheckVerdict(check, "", nothing)
     for check in selection.left_out:
+        if check in found_by:
+            continue  # Another check showed a side effect, so that this one has a verdict.
         yield _skipped(candidate.name, check, _reason_left_out(check, selection))
 
 

@@ -1,14 +1,11 @@
 """Judge what an export leaves behind: in the database, in folders, in the process, in the pool."""
 
-import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
-
-from sqlalchemy import Connection, text
 
 from elspeth.core.landscape import LandscapeDB
+from harness.checks.database_watch import changed_contents, contents
 from harness.checks.reference_runs import ReferenceRuns
 from harness.checks.script_runs import (
     CONNECTIONS,
@@ -252,10 +249,7 @@ class _Watch:
 
     def changes(self) -> Iterator[str]:
         """Yield what changed since the start of the block, one line a table."""
-        after = contents(self._db)
-        changed = [
-            name for name in {**self._before, **after} if self._before.get(name) != after.get(name)
-        ]
+        changed = changed_contents(self._before, contents(self._db))
         for name in changed:
             yield f"the exporter wrote to the database: {name}"
         if not changed and self._version != self._commits():
@@ -267,43 +261,3 @@ class _Watch:
             return None
         with closing(self._watcher.execute("PRAGMA data_version")) as cursor:
             return cursor.fetchone()
-
-
-def contents(db: LandscapeDB) -> dict[str, str]:
-    """Return a hash of every table of a database by its name, and of its schema and settings."""
-    with db.engine.connect() as connection:
-        described = _on_sqlite if db.engine.dialect.name == "sqlite" else _on_postgresql
-        found = described(connection)
-        quote = db.engine.dialect.identifier_preparer.quote
-        for name in list(found.pop("tables")):
-            rows = connection.exec_driver_sql(f"SELECT * FROM {quote(name)}").fetchall()  # noqa: S608
-            found[f"table {name}"] = sorted(map(repr, rows))
-    return {name: hashlib.sha256(repr(value).encode()).hexdigest() for name, value in found.items()}
-
-
-_SQLITE_SETTINGS = ("user_version", "application_id", "journal_mode", "auto_vacuum", "encoding")
-
-
-def _on_sqlite(connection: Connection) -> dict[str, Any]:
-    schema = connection.exec_driver_sql(
-        "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
-    ).fetchall()
-    settings = [
-        connection.exec_driver_sql(f"PRAGMA {name}").fetchone() for name in _SQLITE_SETTINGS
-    ]
-    tables = [name for kind, name, _ in schema if kind == "table"]
-    return {"tables": tables, "its schema": schema, "its settings": settings}
-
-
-def _on_postgresql(connection: Connection) -> dict[str, Any]:
-    columns = connection.execute(
-        text(
-            "SELECT table_name, column_name, data_type FROM information_schema.columns "
-            "WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position"
-        )
-    ).fetchall()
-    indexes = connection.execute(
-        text("SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema() ORDER BY 1")
-    ).fetchall()
-    tables = dict.fromkeys(name for name, *_ in columns)
-    return {"tables": tables, "its schema": [columns, indexes]}

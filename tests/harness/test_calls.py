@@ -18,7 +18,8 @@ from harness.checks.run import run_checks
 from harness.checks.script_runs import ScriptRuns
 from harness.checks.selftest import load_correct_exporters, load_seeded_faults
 from harness.checks.setup import CheckSetup, prepare_checks
-from harness.checks.side_effects import contents, judge_side_effects
+from harness.checks.database_watch import contents
+from harness.checks.side_effects import judge_side_effects
 from harness.compare.call_outcomes import first_difference_in_calls
 from harness.exporters.measured import Measured, as_measured
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, Exporter, Subject, load_subject

@@ -257,7 +257,7 @@ def test_runs_are_generated_once_and_again_after_a_change(runs: CostRuns) -> Non
     assert runs.damage() == ()
     with first.db.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE runs SET status = 'failed'")
-    assert runs.damage() == ("wrote to the database",)
+    assert runs.damage() == ("wrote to the database: table runs",)
     assert runs.stored(specs) is not first
 
 

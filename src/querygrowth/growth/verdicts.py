@@ -224,9 +224,9 @@ def _judge_bypasses(axis: AxisGrowth, subject: str) -> Verdict:
         evidence=[
             *counts_by_scale(axis, lambda act: len(act.bypassed or ()), "bypassing"),
             *dict.fromkeys(bypassed[:SHOWN_SHAPES]),
-            *concerned(axis.activities, BYPASSES),
+            *(concerned(axis.activities, BYPASSES) if bypassed else ()),
         ],
-        site=site_of_rise(axis.activities, BYPASSES),
+        site=site_of_rise(axis.activities, BYPASSES) if bypassed else None,
         next_step="cursors taken from raw_connection() or connection.connection, another engine, "
         "or a connection of the driver",
     )
@@ -309,15 +309,16 @@ def _judge_steady(axis: AxisGrowth, subject: str, name: str, grew: bool) -> Verd
         evidence=[
             *counts_by_scale(axis, count, name),
             *(f"{sent.count}x {shortened(sent.shape.text)}" for sent in most),
-            *concerned(axis.activities, name),
+            *(concerned(axis.activities, name) if grew else ()),
         ],
         next_step=(
             repair_of_rise(axis.activities, name)
-            if name in (SESSION_STATEMENTS, OTHER_STATEMENTS)
+            if grew and name in (SESSION_STATEMENTS, OTHER_STATEMENTS)
             else ""
         )
         or _STEADY_ADVICE[name],
-        site=site_of_rise(axis.activities, name),
+        # To look for the cause takes as long as an export.
+        site=site_of_rise(axis.activities, name) if grew else None,
     )
 
 
@@ -363,10 +364,10 @@ def _judge_rows(axis: AxisGrowth, subject: str, contract: QueryContract, grew: b
             *counts_by_scale(axis, lambda act: act.rows_fetched, "fetched rows"),
             *(counts_by_scale(axis, lambda act: act.records or 0, "records") if records else ()),
             *(data_by_scale(axis) if axis.together and not records else ()),
-            *concerned(axis.activities, FETCHED_ROWS),
+            *(concerned(axis.activities, FETCHED_ROWS) if grew else ()),
         ],
         next_step=next_step,
-        site=site_of_rise(axis.activities, FETCHED_ROWS),
+        site=site_of_rise(axis.activities, FETCHED_ROWS) if grew else None,
     )
 
 
@@ -382,16 +383,20 @@ def _judge_work(axis: AxisGrowth, subject: str, name: str) -> Verdict:
         return Verdict(subject, Outcome.SKIPPED, expected, f"{name} were not counted")
     # With a tolerance, because work is no exact form: a sort takes n log n, an index its depth.
     found = trend(axis.extent or axis.scales, counts, in_steps=False)
+    grew = found.accelerates
     return judge(
         subject,
-        not found.accelerates,
+        not grew,
         expected=expected,
         seen=f"{name} grew faster than {unit_of(axis)}"
-        if found.accelerates
+        if grew
         else f"{name} {describe_trend(found)}",
-        evidence=[*counts_by_scale(axis, count, name), *concerned(axis.activities, name)],
+        evidence=[
+            *counts_by_scale(axis, count, name),
+            *(concerned(axis.activities, name) if grew else ()),
+        ],
         next_step="a full scan in a loop, a missing index, or a nested loop in Python",
-        site=site_of_rise(axis.activities, name),
+        site=site_of_rise(axis.activities, name) if grew else None,
     )
 
 
