@@ -9,6 +9,7 @@ from harness.checks.key_scripts import CLOCK_SCRIPTS, KEY_SCRIPTS
 from harness.checks.reference_runs import ReferenceRuns
 from harness.checks.script_runs import (
     FILES,
+    NEARLY_KNOWN,
     OTHER_RUN,
     SEEN,
     UNKNOWN_RUN,
@@ -153,6 +154,11 @@ SEQUENCE_SCRIPTS = (
         "unsigned, then signed",
         (build(), export(), export(sign=True), export(OTHER_RUN), export(OTHER_RUN, sign=True)),
         _STATE,
+    ),
+    CallScript(
+        "unknown runs whose ids are like that of a known one",
+        (build(), *(export(run_id, sign=True) for run_id in NEARLY_KNOWN)),
+        "find the run by its whole id, as it is given",
     ),
     CallScript(
         "an unknown run, then a known one",

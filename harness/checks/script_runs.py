@@ -30,6 +30,14 @@ RUN = _SPEC.run_id
 OTHER_RUN = neighbours_of(_SPEC)[0].run_id
 """Another run in the first database."""
 UNKNOWN_RUN = "no such run"
+NEARLY_KNOWN = (
+    # The beginning and the end of one id only, and of several.
+    *(OTHER_RUN[:-1], OTHER_RUN[1:], RUN[:-1], RUN[1:], f"{OTHER_RUN}1"),
+    *(RUN.upper(), RUN.title(), f" {RUN}", f"{RUN} ", f"{RUN}\n", f"{RUN}\0", f"'{RUN}'"),
+    *(f"{RUN[:-1]}_", f"{RUN[:-1]}%", f"{RUN[:-1]}*", f"{RUN}/", f"./{RUN}", f"{RUN}.json"),
+    *("", " ", "%", "*", "latest", "last", "-1", "0", "None"),
+)
+"""Ids of no run that a prefix, a pattern, a folded case or a default takes for a known one."""
 KEY = SIGNING_KEY.hex()
 """The signing key of most scripts, in hexadecimal digits."""
 

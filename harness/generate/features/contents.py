@@ -235,7 +235,7 @@ LIKE_OTHERS = (
     '\ufeffa\u200bb  c \u00ad\\t"',
     "file://./a//b/../$HOME/",
     "~/a\\b",
-    "s3://bucket/key",
+    "s3://me:secret@bucket/key?b=%7E&a=1#top",
     "v1.10",
     "1.10",
     "sha256:00FF",
@@ -245,6 +245,10 @@ LIKE_OTHERS = (
     "NA",
     "N/A",
     "NaN",
+    # What somebody hides: an address, a number, a secret. The first characters are of formulas.
+    "+1 555 0100 jane.doe@example.com 4111 1111 1111 1111 10.0.0.1",
+    "@a password=hunter2 token: Bearer eyJh.eyJz.c2ln sk-0123456789",
+    "=C:\\jane 31/01/2026 12:30 PM 1,000.50 TRUE <b>&lt;</b>",
 )
 """Texts that look like a value of another type, or like something that was encoded."""
 
