@@ -9,6 +9,7 @@ Needs mutmut, which writes `mutants/`. `.ci/survivors.toml` explains survivors t
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -32,6 +33,8 @@ GOAL = 90
 # The exit codes of pytest, and the numbers that mutmut records instead.
 OUTCOMES = {None: "not tried", 0: "survived", 1: "killed", 3: "killed", 5: "no tests"}
 OUTCOMES |= {2: "not tried", 33: "no tests", 34: "not tried", 35: "not tried"}
+# As mutmut finds the mutated files: a PYTHONPATH would reach the processes that tests start.
+_PYTEST = "import sys; sys.path[:0] = ['src', '.']; import pytest; sys.exit(pytest.main())"
 DETECTED = ("killed", "timeout")
 
 
@@ -72,6 +75,11 @@ def module_of(name: str) -> str:
     return name.rpartition(".")[0]
 
 
+def function_of(name: str) -> str:
+    """Return the function of a mutant, as mutmut writes it."""
+    return name.partition("__mutmut_")[0]
+
+
 def sample(names: Iterable[str], share: int = SHARE) -> list[str]:
     """Choose one of `share` mutants in each module, rounded up, by a digest of the name.
 
@@ -92,7 +100,7 @@ def explained(mutant: Mutant, explanations: Iterable[Mapping[str, str]]) -> str:
 
     The number of a mutant changes with its function, so it is not compared.
     """
-    function = mutant.name.partition("__mutmut_")[0]
+    function = function_of(mutant.name)
     for each in explanations:
         lines = (each["removed"].strip(), each["added"].strip())
         if each["function"] == function and lines == (mutant.removed, mutant.added):
@@ -154,7 +162,35 @@ def _run(patterns: list[str]) -> int:
     if not names:
         print(f"no mutant of the sample fits {' or '.join(patterns)}", file=sys.stderr)
         return 2
-    return subprocess.run([*command, *names], cwd=ROOT).returncode
+    code = subprocess.run([*command, *names], cwd=ROOT).returncode
+    return code or _retry(name for name in names if OUTCOMES.get(_results()[name]) == "survived")
+
+
+def _retry(names: Iterable[str]) -> int:
+    """Try survivors in new processes, where what modules build when imported is mutated too."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    arguments = settings["tool"]["mutmut"]["pytest_add_cli_args"]
+    tests = json.loads((MUTANTS / "mutmut-stats.json").read_text(encoding="utf-8"))
+    reached_by = tests["tests_by_mangled_function_name"]
+    for name in names:
+        chosen = reached_by[function_of(name)]
+        command = [sys.executable, "-c", _PYTEST, "-q", "-x", "--rootdir=.", *arguments, *chosen]
+        environment = os.environ | {"MUTANT_UNDER_TEST": name, "PY_IGNORE_IMPORTMISMATCH": "1"}
+        tried = subprocess.run(command, cwd=MUTANTS, env=environment, stdout=subprocess.DEVNULL)
+        print(f"{'survived' if tried.returncode == 0 else 'killed'} in a new process: {name}")
+        if tried.returncode:
+            _record(name, tried.returncode)
+    return 0
+
+
+def _record(name: str, exit_code: int) -> None:
+    for path in MUTANTS.rglob("*.meta"):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if name in found["exit_code_by_key"]:
+            # Modules that cannot be imported end the collection with 2, which mutmut reads as an
+            # interruption.
+            found["exit_code_by_key"][name] = 1 if exit_code == 2 else exit_code
+            path.write_text(json.dumps(found, indent=4), encoding="utf-8")
 
 
 def _report(*, write: bool) -> int:

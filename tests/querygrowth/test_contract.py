@@ -50,6 +50,16 @@ LOOP = Activity(
 """One query about orders, then five about items."""
 
 
+def test_a_table_without_a_limit_is_not_shown_for_the_limit_of_another() -> None:
+    orders, items = LOOP.shapes
+    busy = replace(LOOP, shapes=(replace(orders, count=9), items))
+    (failure,) = (
+        each for each in QueryContract(per_table={"items": 4}).judge(busy, "a") if each.failed
+    )
+    assert (failure.seen, failure.site) == ("5 queries about items", SENDS_ITEMS)
+    assert not any("orders" in line for line in failure.evidence)
+
+
 def test_one_query_per_table_is_kept() -> None:
     assert failures(ONE_PER_TABLE, activity(declared_eager_load, orders=500)) == []
 
