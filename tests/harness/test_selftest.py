@@ -68,6 +68,7 @@ def test_a_fault_caught_under_another_name_fails(setup: CheckSetup) -> None:
     verdict = try_fault(renamed, setup).verdict
     assert verdict.outcome is Outcome.FAILED
     assert verdict.seen == "caught under another name"
+    assert verdict.next_step
     assert verdict.evidence[0].startswith("CallsForgotten: missing, call ")
 
 
@@ -85,6 +86,7 @@ def test_a_fault_that_no_check_catches_is_missed(
     verdict = try_fault(fault("CallsForgotten"), setup).verdict
     assert verdict.outcome is Outcome.FAILED
     assert verdict.seen == "missed: no check failed"
+    assert verdict.next_step
 
 
 def test_a_correct_exporter_that_fails_a_check_is_a_false_alarm(setup: CheckSetup) -> None:
