@@ -19,6 +19,7 @@ from querygrowth.counting.activity import (
 from querygrowth.counting.causes import CountCause
 from querygrowth.growth.axes import next_size
 from querygrowth.growth.evidence import data_by_scale, describe_trend
+from querygrowth.growth.grown import reported_counts
 from querygrowth.growth.report import GrowthReport, cost_of
 from querygrowth.growth.rises import site_of_rise
 from querygrowth.growth.trend import trend
@@ -384,6 +385,35 @@ def test_the_cost_of_a_size_is_that_of_its_data_rows_and_queries(
     cost = cost_of(replace(axis, together=together))
     assert [cost(scale) for scale in SCALES] == known
     assert cost(10_000) == pytest.approx(further)
+
+
+@pytest.mark.parametrize(
+    ("along", "at_once", "reported"),
+    [
+        # It levels off along rows alone, and goes on where both grow.
+        ((1, 4, 4, 4), (1, 9, 25, 50), ["rows and states"]),
+        # It grows along rows alone, and as much where both grow.
+        ((1, 4, 9, 16), (1, 4, 9, 50), ["rows"]),
+        ((1, 4, 4, 5), (1, 9, 25, 50), ["rows"]),
+        ((1, 4, 4, 4), (1, 4, 4, 4), ["rows"]),
+    ],
+)
+def test_a_count_that_levels_off_is_reported_where_it_goes_on(
+    along: tuple[int, ...], at_once: tuple[int, ...], reported: list[str]
+) -> None:
+    scales = (1, 2, 3, 4)
+    axes = []
+    for name, counts, together in (
+        ("rows", along, ()),
+        ("rows and states", at_once, ("rows", "states")),
+    ):
+        activities = [replace(KEPT, records=n, checkouts=count) for n, count in enumerate(counts)]
+        (axis,) = GrowthReport.of("Exporter", name, scales, activities).axes
+        axes.append(replace(axis, together=together))
+    found = reported_counts(axes, QueryContract())
+    assert [axis.axis for axis, names in zip(axes, found, strict=True) if CHECKOUTS in names] == (
+        reported
+    )
 
 
 @pytest.mark.parametrize(
