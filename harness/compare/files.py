@@ -168,4 +168,5 @@ def _excerpt(path: Path, mismatch: _Mismatch) -> str:
     start = max(mismatch.line_offset, mismatch.byte_offset - _EXCERPT_BYTES // 2)
     with path.open("rb") as file:
         file.seek(start)
-        return repr(file.read(_EXCERPT_BYTES))[1:] or "the end of the file"
+        shown = file.read(_EXCERPT_BYTES)
+    return repr(shown)[1:] if shown else "the end of the file"

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from elspeth.core.landscape import LandscapeDB
+from harness.bench import baseline
 from harness.bench.baseline import (
     BaselineError,
     Costs,
@@ -28,6 +30,7 @@ from harness.exporters.observation import ExportTask
 from harness.exporters.subject import DEFAULT_CANDIDATE
 from harness.generate.generator import generate_run
 from harness.generate.spec import RunSpec
+from querygrowth.counting.activity import Activity, ShapeActivity
 from querygrowth.verdict import Outcome, Verdict
 
 ROWS = (10, 30, 100)
@@ -300,3 +303,34 @@ def test_a_baseline_about_other_sizes_is_refused() -> None:
     other = replace(costs(), rows=(10, 30, 90))
     with pytest.raises(BaselineError, match="10, 30, 90"):
         judge_costs(costs(), other)
+
+
+def test_costs_are_counted_at_every_size_and_kept_where_all_sizes_have_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baseline, "ROWS", (1, 2, 3))
+    sent = ShapeActivity.named("rows", "SELECT id FROM rows", 1)
+
+    def observe(task: ExportTask) -> SimpleNamespace:
+        rows = int(task.run_id.rpartition("-")[2])
+        work = {"vm_steps": 100 * rows}
+        shapes = (replace(sent, count=rows),)
+        return SimpleNamespace(
+            activity=Activity(shapes=shapes, rows_fetched=10 * rows, work=work, transactions=1)
+        )
+
+    def branches(task: ExportTask) -> int:
+        return 1000 * int(task.run_id.rpartition("-")[2])
+
+    monkeypatch.setattr(
+        baseline.RunSpec, "typical", lambda rows: replace(RunSpec(rows=rows), run_id=f"run-{rows}")
+    )
+    candidate: Any = SimpleNamespace(observe=observe, count_branches=branches)
+    found = baseline.count_costs(candidate, tmp_path)
+    (work,) = found.work.values()
+    assert work == {"vm_steps": (100, 200, 300), "branches": (1000, 2000, 3000)}
+    assert (found.rows, found.rows_fetched) == ((1, 2, 3), (10, 20, 30))
+    (tmp_path / "again").mkdir()
+    candidate.count_branches = lambda task: None if task.run_id == "run-2" else 7
+    (work,) = baseline.count_costs(candidate, tmp_path / "again").work.values()
+    assert work.keys() == {"vm_steps"}

@@ -12,7 +12,9 @@ from elspeth.core.landscape import LandscapeDB
 from harness.checks.cases import Case, plan_cases, record_cases, tie_cases
 from harness.checks.database_changes import CORRUPTIONS, PLAN_CHANGES, PlanChange
 from harness.checks.reference_runs import ReferenceRuns, postgresql_databases, sqlite_files
+from harness.checks.specs import RECORD_SPECS
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, load_subject
+from harness.generate.features import FEATURES
 from harness.generate.generator import generate_run
 
 ON_SQLITE = [*plan_cases("sqlite"), *tie_cases()]
@@ -29,6 +31,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReferenceRuns]:
         ReferenceRuns(new_database, directory, control=load_subject(CONTROL)) as runs,
     ):
         yield runs
+
+
+def test_every_run_of_records_has_an_id_that_no_other_has_and_features_that_exist() -> None:
+    ids = [spec.run_id for spec in RECORD_SPECS]
+    assert all(isinstance(each, str) and each for each in ids)
+    assert len(set(ids)) == len(ids)
+    assert {name for spec in RECORD_SPECS for name in spec.features} <= FEATURES.keys()
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)

@@ -14,6 +14,7 @@ import pytest
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.output.publish import PublishedExport
+from harness.compare import files
 from harness.compare.capture import Capture, capture
 from harness.compare.difference import Difference, Kind
 from harness.compare.exports import (
@@ -487,3 +488,22 @@ def test_the_example_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "comparison.md", "exec"), {})
+
+
+@pytest.mark.parametrize(
+    ("content", "byte", "line_start", "shown"),
+    [
+        (b"one\ntwo\n", 4, 4, r"'two\n'"),
+        (b"one\ntwo\n", 8, 8, "the end of the file"),
+        (b"", 0, 0, "the end of the file"),
+        # From the middle of a long line, or from its start if that is near.
+        (b"x\n" + b"a" * 500 + b"b", 502, 2, "'" + "a" * (files._EXCERPT_BYTES // 2) + "b'"),
+        (b"x\n" + b"a" * 500, 3, 2, "'" + "a" * files._EXCERPT_BYTES + "'"),
+    ],
+)
+def test_bytes_around_a_difference_are_shown_and_the_end_of_a_file_is_named(
+    content: bytes, byte: int, line_start: int, shown: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "export.jsonl"
+    path.write_bytes(content)
+    assert files._excerpt(path, files._Mismatch(byte, 2, line_start)) == shown

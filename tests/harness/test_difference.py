@@ -9,6 +9,8 @@ import pytest
 from elspeth.contracts.enums import NodeStateStatus
 from harness.compare.difference import Kind, same_value
 from harness.compare.exports import first_difference
+from harness.compare.hints import _sorting
+from harness.compare.records import type_of
 
 Record = dict[str, Any]
 
@@ -67,6 +69,27 @@ def test_retries_that_swap_look_sorted_by_their_step_alone() -> None:
     assert difference is not None
     assert difference.kind is Kind.ORDER
     assert "sorted by step_index alone" in difference.hint
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "sorting"),
+    [
+        ("row_index", [None, 1, 2], "row_index with NULLS FIRST"),
+        ("row_index", [3, 2, 1], "row_index descending"),
+        ("row_index", [3, 2, None], "row_index descending"),
+        ("row_index", [None, 3, 2], ""),
+        ("row_index", [2, 3, 1], ""),
+        ("source_data_ref", ["a", "b", None], "source_data_ref"),
+        ("source_data_ref", [None, "a", "b"], ""),
+        ("source_data_ref", ["b", "a", None], ""),
+        ("source_data_ref", ["a", "a", "a"], ""),
+    ],
+)
+def test_an_order_is_named_by_the_place_of_nulls_and_its_direction(
+    field: str, values: list[Any], sorting: str
+) -> None:
+    records = [row(7) | {"row_id": "same", field: value} for value in values]
+    assert _sorting(records, type_of(row(7))) == sorting
 
 
 def test_a_missing_record_is_reported_with_the_counts_of_its_type() -> None:

@@ -70,6 +70,7 @@ def test_another_checkout_is_judged_without_a_baseline_and_that_is_said() -> Non
     rest = tuple(each for each in PASSED.judgements if each.topic is not Topic.BASELINE)
     verdict = without_baseline("Exporter")
     assert verdict.outcome is Outcome.SKIPPED
+    assert verdict.next_step.startswith("harness baseline --update --file FILE with ")
     without = replace(PASSED, judgements=(*rest, Judgement(Topic.BASELINE, verdict)))
     assert decide(completed(without)) == ExitCode.PASSED
     # Only the verdict of this kind stands for a baseline, and only for that.

@@ -136,6 +136,8 @@ def test_an_update_shows_its_changes_and_writes_them_only_on_request(
 def test_an_update_without_golden_exports_makes_them(
     control: Subject, new_database: NewDatabase, tmp_path: Path
 ) -> None:
+    # The folder may be left of an update that was stopped.
+    (tmp_path / "new" / "sqlite").mkdir(parents=True)
     made = update_golden(control, "sqlite", new_database, golden=tmp_path / "new", write=True)
     assert [each.name for each in made] == sorted(
         f"sqlite/{spec.run_id}" for spec in golden_specs("sqlite")

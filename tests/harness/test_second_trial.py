@@ -73,19 +73,32 @@ def test_what_is_left_in_the_process_is_seen(setup: CheckSetup, name: str, words
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "words", "advice"),
     [
-        ("QueryMoreEachExport", "queries grew with the calls of one object: 12, 13, 14, 15"),
-        ("CsvQueryForEachToken", "queries of write_csv grew with the run: 18, then 72"),
-        ("CsvWithoutSnapshot", "2 transactions in write_csv, unsigned"),
+        (
+            "QueryMoreEachExport",
+            "queries grew with the calls of one object: 12, 13, 14, 15",
+            "what the object keeps between calls",
+        ),
+        (
+            "CsvQueryForEachToken",
+            "queries of write_csv grew with the run: 18, then 72",
+            "a loop that a signed export_run does not have",
+        ),
+        (
+            "CsvWithoutSnapshot",
+            "2 transactions in write_csv, unsigned",
+            "one snapshot for all records; or declare what is needed with --transactions",
+        ),
     ],
 )
 def test_the_costs_of_other_forms_are_judged(
-    setup: CheckSetup, tmp_path: Path, name: str, words: str
+    setup: CheckSetup, tmp_path: Path, name: str, words: str, advice: str
 ) -> None:
     costs = setup.runs["sqlite"].costs
     found = judge_form_costs(load(name), costs, Declared(), tmp_path)
-    assert [each.seen for each in found if each.failed] == [words]
+    failed = [each for each in found if each.failed]
+    assert [(each.seen, each.next_step) for each in failed] == [(words, advice)]
 
 
 def test_the_forms_of_a_right_exporter_cost_what_export_run_does(

@@ -98,6 +98,7 @@ def test_a_selected_check_that_judges_nothing_is_inconclusive(
     assert found[0].check is Check.PLAN
     assert found[0].verdict.outcome is Outcome.INCONCLUSIVE
     assert found[0].verdict.seen == "nothing was judged"
+    assert found[0].verdict.expected == f"a verdict of {found[0].check}"
 
 
 def test_what_is_left_out_is_skipped_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,18 @@
 """The selftest: its lists, its verdicts, and faults that are caught for the wrong reason."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
 
+from harness.checks import selftest
 from harness.checks.check import Check
 from harness.checks.declared import Declared
+from harness.checks.depth import Depth
 from harness.checks.selftest import (
     CorrectExporter,
     SeededFault,
@@ -68,6 +73,7 @@ def test_a_fault_caught_under_another_name_fails(setup: CheckSetup) -> None:
     verdict = try_fault(renamed, setup).verdict
     assert verdict.outcome is Outcome.FAILED
     assert verdict.seen == "caught under another name"
+    assert verdict.next_step
     assert verdict.evidence[0].startswith("CallsForgotten: missing, call ")
 
 
@@ -85,6 +91,7 @@ def test_a_fault_that_no_check_catches_is_missed(
     verdict = try_fault(fault("CallsForgotten"), setup).verdict
     assert verdict.outcome is Outcome.FAILED
     assert verdict.seen == "missed: no check failed"
+    assert verdict.next_step
 
 
 def test_a_correct_exporter_that_fails_a_check_is_a_false_alarm(setup: CheckSetup) -> None:
@@ -117,3 +124,51 @@ def test_a_list_of_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "seeded.toml").write_text("")
     with pytest.raises(SubjectError, match="lists nothing"):
         load_seeded_faults(tmp_path / "seeded.toml")
+
+
+def test_every_need_of_a_fault_that_is_not_met_has_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = fault("CallsForgotten")
+    deep = replace(plain, depth=Depth.ALL)
+    by_default, everything = (
+        SelftestSelection((), depth=each) for each in (Depth.DEFAULT, Depth.ALL)
+    )
+    server = "postgresql://localhost/never_reached"
+    for each, selection, postgresql, reason in (
+        (plain, by_default, None, ""),
+        (deep, by_default, None, "shows with all checks only: harness selftest --all"),
+        (deep, everything, None, ""),
+        (
+            replace(plain, needs="postgresql"),
+            by_default,
+            None,
+            "shows on PostgreSQL only: harness selftest --postgresql URL",
+        ),
+        (replace(plain, needs="postgresql"), by_default, server, ""),
+    ):
+        assert selftest._unmet_need(each, selection, postgresql) == reason
+
+    def without_icu(url: str, *, options: str) -> None:
+        raise DBAPIError("CREATE DATABASE", {}, Exception("ICU is not supported\nin this build"))
+
+    monkeypatch.setattr(selftest, "postgresql_databases", without_icu)
+    assert selftest._unmet_need(replace(plain, needs="icu"), by_default, server) == (
+        "needs a PostgreSQL with ICU collations; this one: ICU is not supported"
+    )
+
+
+def test_the_selection_reaches_every_exporter(
+    setup: CheckSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selection = SelftestSelection((fault("CallsForgotten"),), correct=load_correct_exporters()[:1])
+    asked: list[object] = []
+
+    def tried(exporter: Any, found: CheckSetup, chosen: SelftestSelection) -> Any:
+        asked.append((exporter, found, chosen))
+
+    monkeypatch.setattr(selftest, "try_fault", tried)
+    monkeypatch.setattr(selftest, "try_correct", tried)
+    monkeypatch.setattr(selftest, "prepare_checks", lambda: nullcontext(setup))
+    assert list(run_selftest(selection)) == [None, None]
+    assert asked == [(each, setup, selection) for each in (*selection.faults, *selection.correct)]

@@ -12,6 +12,7 @@ from scenarios.shop import shop
 
 from querygrowth.assertions import assert_query_growth
 from querygrowth.contracts.allowance import Allowance
+from querygrowth.contracts.budget import Budget, plain_budget
 from querygrowth.contracts.contract import QueryContract, judge_vacuity
 from querygrowth.counting.activity import TRANSACTIONS, Activity, ShapeActivity
 from querygrowth.counting.statements import Shape
@@ -48,6 +49,16 @@ LOOP = Activity(
     sites={TRANSACTIONS: SENDS_ITEMS},
 )
 """One query about orders, then five about items."""
+
+
+def test_a_table_without_a_limit_is_not_shown_for_the_limit_of_another() -> None:
+    orders, items = LOOP.shapes
+    busy = replace(LOOP, shapes=(replace(orders, count=9), items))
+    (failure,) = (
+        each for each in QueryContract(per_table={"items": 4}).judge(busy, "a") if each.failed
+    )
+    assert (failure.seen, failure.site) == ("5 queries about items", SENDS_ITEMS)
+    assert not any("orders" in line for line in failure.evidence)
 
 
 def test_one_query_per_table_is_kept() -> None:
@@ -396,3 +407,29 @@ def test_rows_of_a_whole_table_are_left_out_under_any_spelling_of_its_name(name:
     )
     seen = Activity(shapes=(read, other), rows_fetched=9)
     assert QueryContract().allow_rows(name).fetched_rows(seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named", "budget"),
+    [
+        ((3,), {}, Budget(3)),
+        ((), {"total": 3, "transactions": 0}, Budget(3, transactions=0)),
+        ((3,), {"engine": "shop"}, Budget(3)),
+        ((3,), {"engine": ["shop", "stock"]}, Budget(3)),
+        # What is left to `query_budget`, which says what is wrong.
+        ((3,), {"engine": 5}, None),
+        ((3,), {"engine": ["shop", 5]}, None),
+        ((3, 4), {}, None),
+        ((3,), {"total": 3}, None),
+        ((), {}, None),
+        ((), {"engine": "shop"}, None),
+        ((-1,), {}, None),
+        ((True,), {}, None),
+        ((3,), {"ENGINE": "shop"}, None),
+        ((3,), {"queries": 4}, None),
+    ],
+)
+def test_a_plain_budget_is_read_from_the_arguments_of_a_marker(
+    arguments: tuple[Any, ...], named: dict[str, Any], budget: Budget | None
+) -> None:
+    assert plain_budget(arguments, named) == budget

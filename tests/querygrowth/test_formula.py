@@ -163,3 +163,17 @@ def test_too_few_runs_give_a_formula_for_any_counts() -> None:
     found = attribute([CountedRun({"rows": n}, {"all": n * n}) for n in (2, 20)])
     assert found.total.off_by == 0
     assert not found.total.exact
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (Fraction(1, 200), "0.01"),
+        (Fraction(499, 100_000), "0.005"),
+        (Fraction(-499, 100_000), "-0.005"),
+        (Fraction(1, 3), "0.33"),
+    ],
+)
+def test_a_small_number_is_not_shown_as_zero(value: Fraction, shown: str) -> None:
+    runs = [CountedRun({"rows": n}, {"rows": value * n}) for n in (1, 2, 3)]
+    assert str(attribute(runs)) == f"queries = {shown} rows"

@@ -22,10 +22,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from querygrowth.assertions import assert_query_growth
 from querygrowth.contracts.contract import QueryContract
+from querygrowth.counting.activity import Activity, ShapeActivity
 from querygrowth.counting.database import row_counts
 from querygrowth.counting.watch import StepError
 from querygrowth.counting.work import VM_STEPS
-from querygrowth.growth.measure import measure_growth
+from querygrowth.growth.measure import _data, _Sample, measure_growth
 from querygrowth.growth.trend import Growth
 from querygrowth.growth.verdicts import judge_growth
 from querygrowth.verdict import InconclusiveWarning, Outcome, VerdictError
@@ -561,3 +562,28 @@ def test_no_lock_is_kept_when_the_rows_of_the_tables_are_counted() -> None:
         assert row_counts(connection) == {("main", "first"): 0, ("main", "second"): 0}
         assert not connection.in_transaction()
     assert len(begun) > 1  # the second table was counted in a transaction of its own
+
+
+@pytest.mark.parametrize(
+    ("rows", "data"),
+    [
+        # The table that grows most by its ratio, and not the largest; the larger one of two alike.
+        ([{"a": 500, "b": 1}, {"a": 600, "b": 2}, {"a": 700, "b": 4}], (1, 2, 4)),
+        ([{"a": 1, "b": 10}, {"a": 2, "b": 20}, {"a": 4, "b": 40}], (10, 20, 40)),
+        ([{"a": 5}, {"a": 5, "b": 3}, {"a": 5, "b": 6}], (0, 3, 6)),
+        ([{"a": 1, "other": 1}, {"a": 2, "other": 9}, {"a": 3, "other": 99}], (1, 2, 3)),
+        ([{"other": 1}, {"other": 9}, {"other": 99}], (0, 0, 0)),
+        ([{"a": 1}, None, {"a": 3}], None),
+    ],
+)
+def test_data_along_several_axes_are_the_rows_of_the_touched_table_that_grows_most(
+    rows: list[dict[str, int] | None], data: tuple[int, ...] | None
+) -> None:
+    touched = Activity(
+        shapes=tuple(ShapeActivity.named(table, f"SELECT id FROM {table}", 1) for table in "ab")
+    )
+    samples = [
+        _Sample(touched, None if each is None else {("main", t): n for t, n in each.items()})
+        for each in rows
+    ]
+    assert _data(samples) == data

@@ -3,6 +3,7 @@
 The activities are built here, as a program that measures in another process would build them.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -15,8 +16,12 @@ from querygrowth.counting.activity import (
     Activity,
     ShapeActivity,
 )
-from querygrowth.growth.evidence import describe_trend
-from querygrowth.growth.report import GrowthReport
+from querygrowth.counting.causes import CountCause
+from querygrowth.growth.axes import next_size
+from querygrowth.growth.evidence import data_by_scale, describe_trend
+from querygrowth.growth.grown import reported_counts
+from querygrowth.growth.report import GrowthReport, cost_of
+from querygrowth.growth.rises import site_of_rise
 from querygrowth.growth.trend import trend
 from querygrowth.growth.verdicts import judge_growth
 from querygrowth.places.call_sites import CallSite
@@ -122,6 +127,8 @@ def test_a_failure_names_the_expectation_that_was_broken_and_its_line(
 ) -> None:
     (failure,) = failed(activities, contract)
     assert (failure.seen, failure.expected, failure.site) == (seen, expected, site)
+    assert (failure.subject, failure.outcome) == ("Exporter", Outcome.FAILED)
+    assert failure.next_step
 
 
 @pytest.mark.parametrize(
@@ -260,13 +267,170 @@ def test_a_count_that_was_not_taken_is_skipped_with_the_reason() -> None:
     unknown = [Activity(shapes=KEPT.shapes, transactions=1, records=scale) for scale in SCALES]
     report = GrowthReport.of("Exporter", "rows", SCALES, unknown)
     verdicts = judge_growth(report, QueryContract(rows_per_record=1))
-    assert [each.seen for each in verdicts if each.outcome is Outcome.SKIPPED] == [
-        "fetched rows were not counted",
-        "checkouts were not counted",
-        "fetched rows were not counted",
-        "the driver was not traced",
+    skipped = [each for each in verdicts if each.outcome is Outcome.SKIPPED]
+    assert [(each.expected, each.seen) for each in skipped] == [
+        ("at most 1 fetched rows for each record", "fetched rows were not counted"),
+        ("the same number of checkouts at every scale", "checkouts were not counted"),
+        ("fetched rows in proportion to rows", "fetched rows were not counted"),
+        (
+            "every statement sent through SQLAlchemy, where it is counted",
+            "the driver was not traced",
+        ),
     ]
+    assert {each.subject for each in verdicts} == {"Exporter"}
     assert not [each for each in verdicts if each.failed]
+
+
+def test_work_that_one_scale_did_not_count_is_skipped_and_rows_need_data_that_are_known() -> None:
+    uncounted = scaled(work=lambda scale: {"vm_steps": 50} if scale < 1000 else {})
+    unknown = [replace(each, records=None, work={}) for each in scaled(rows_fetched=linear)]
+    along, at_once = (
+        GrowthReport.of("Exporter", "rows", SCALES, activities)
+        for activities in (uncounted, unknown)
+    )
+    (axis,) = at_once.axes
+    at_once = replace(at_once, axes=(replace(axis, together=("rows", "states")),))
+    for report, expected, seen in (
+        (along, "vm_steps at most in proportion to rows", "vm_steps were not counted"),
+        (
+            at_once,
+            "fetched rows in proportion to rows",
+            (
+                "the data along rows are unknown: the action returns no records, and the rows of "
+                "its tables cannot be counted"
+            ),
+        ),
+    ):
+        (skipped,) = (each for each in judge_growth(report) if each.outcome is Outcome.SKIPPED)
+        assert (skipped.subject, skipped.expected, skipped.seen) == ("Exporter", expected, seen)
+
+
+def test_a_query_for_each_of_many_tables_of_a_family_is_shown_with_their_number() -> None:
+    def shards(scale: int) -> tuple[ShapeActivity, ...]:
+        return tuple(
+            ShapeActivity.named(f"log_{n}", f"SELECT id FROM log_{n}", 1) for n in range(scale // 5)
+        )
+
+    (failure,) = failed(scaled(shapes=shards))
+    assert "log_#: 2, 20, 200 (stepwise, one for every 5)" in failure.evidence
+    assert failure.next_step.startswith("a query for each of 200 tables: ")
+
+
+def test_a_query_for_every_second_item_is_no_chunk() -> None:
+    rows, states = KEPT.shapes
+    scales = (10, 25, 47, 100)
+    activities = [
+        replace(KEPT, records=scale, shapes=(rows, replace(states, count=scale // 2)))
+        for scale in scales
+    ]
+    report = GrowthReport.of("Exporter", "rows", scales, activities)
+    (failure,) = (each for each in judge_growth(report) if each.failed)
+    assert "states: 5, 12, 23, 50 (stepwise, one for every 2)" in failure.evidence
+
+
+def test_the_rows_of_the_tables_are_shown_for_the_scales_where_they_are_known() -> None:
+    (axis,) = GrowthReport.of("Exporter", "rows", SCALES, scaled()).axes
+    assert [*data_by_scale(replace(axis, data=(20, 200)))] == [
+        "rows  10  20 rows in the tables that were read",
+        "rows  100  200 rows in the tables that were read",
+    ]
+    assert [*data_by_scale(replace(axis, data=None))] == []
+
+
+def test_the_line_of_a_rise_is_that_of_the_largest_scale() -> None:
+    """The first scales begin no transaction, the second begins one elsewhere."""
+    early, late = CountCause(ELSEWHERE, text="A"), CountCause(LOOPS, text="B")
+    by_scale: dict[int, Mapping[CountCause, int]] = {10: {}, 100: {early: 1}, 1000: {late: 9}}
+    activities = scaled(causes=lambda scale: {TRANSACTIONS: by_scale[scale]}, sites=lambda _: {})
+    assert site_of_rise(activities, TRANSACTIONS) == LOOPS
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "grew"),
+    [
+        ("other_shapes", (0, 0, 1), False),
+        ("other_shapes", (0, 1, 2), True),
+        ("other_shapes", (2, 2, 2), False),
+        ("other_shapes", (2, 2, 3), True),
+        ("transactions", (0, 0, 1), True),
+        ("transactions", (2, 1, 2), False),
+    ],
+)
+def test_a_count_grows_above_that_of_the_smallest_scale_and_one_statement_is_no_growth(
+    name: str, counts: tuple[int, ...], grew: bool
+) -> None:
+    by_scale = dict(zip(SCALES, counts, strict=True))
+
+    def change(scale: int) -> object:
+        count = by_scale[scale]
+        return count if name == "transactions" else (ShapeActivity.named("", "ANALYZE", count),)
+
+    assert bool(failed(scaled(**{name: change}))) is grew
+
+
+@pytest.mark.parametrize(
+    ("rows", "together", "known", "further"),
+    [
+        (linear, (), [22, 202, 2002], 20_020),
+        (one, (), [13, 103, 1003], 10_030),
+        # With the square of the size, as was seen between the last two.
+        (quadratic, (), [112, 10_102, 1_001_002], 1_001_002**2 / 10_102),
+        (one, ("rows", "states"), [103, 10_003, 1_000_003], 1_000_003**2 / 10_003),
+    ],
+)
+def test_the_cost_of_a_size_is_that_of_its_data_rows_and_queries(
+    rows: Callable[[int], int], together: tuple[str, ...], known: list[int], further: float
+) -> None:
+    (axis,) = GrowthReport.of("Exporter", "rows", SCALES, scaled(rows_fetched=rows)).axes
+    cost = cost_of(replace(axis, together=together))
+    assert [cost(scale) for scale in SCALES] == known
+    assert cost(10_000) == pytest.approx(further)
+
+
+@pytest.mark.parametrize(
+    ("along", "at_once", "reported"),
+    [
+        # It levels off along rows alone, and goes on where both grow.
+        ((1, 4, 4, 4), (1, 9, 25, 50), ["rows and states"]),
+        # It grows along rows alone, and as much where both grow.
+        ((1, 4, 9, 16), (1, 4, 9, 50), ["rows"]),
+        ((1, 4, 4, 5), (1, 9, 25, 50), ["rows"]),
+        ((1, 4, 4, 4), (1, 4, 4, 4), ["rows"]),
+    ],
+)
+def test_a_count_that_levels_off_is_reported_where_it_goes_on(
+    along: tuple[int, ...], at_once: tuple[int, ...], reported: list[str]
+) -> None:
+    scales = (1, 2, 3, 4)
+    axes = []
+    for name, counts, together in (
+        ("rows", along, ()),
+        ("rows and states", at_once, ("rows", "states")),
+    ):
+        activities = [replace(KEPT, records=n, checkouts=count) for n, count in enumerate(counts)]
+        (axis,) = GrowthReport.of("Exporter", name, scales, activities).axes
+        axes.append(replace(axis, together=together))
+    found = reported_counts(axes, QueryContract())
+    assert [axis.axis for axis, names in zip(axes, found, strict=True) if CHECKOUTS in names] == (
+        reported
+    )
+
+
+@pytest.mark.parametrize(
+    ("scales", "size"),
+    [
+        ((2, 5, 10), 20),
+        ((1, 6), 12),
+        ((1, 7), 2),
+        ((0, 7, 8), 2),
+        ((2, 20, 501), 100),
+        ((1, 10, 11), 3),
+    ],
+)
+def test_a_further_size_fills_a_gap_wider_than_sixfold_else_it_is_twice_the_largest(
+    scales: tuple[int, ...], size: int
+) -> None:
+    assert next_size(scales) == size
 
 
 @pytest.mark.parametrize("scales", [(10,), (10, 10), (100, 10), (1, 2, 3)])

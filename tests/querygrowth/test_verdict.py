@@ -34,8 +34,15 @@ def test_a_failure_says_what_where_what_was_expected_and_what_to_try() -> None:
 
 
 def test_a_pass_gives_no_advice() -> None:
-    kept = judge("exporter", True, expected="12", seen="12 queries", next_step="the loop")
+    line = CallSite("/shop/orders.py", 12, "items_of")
+    given = {"next_step": "the loop", "kind": "order", "about": "items"}
+    kept, broken = (
+        judge("exporter", holds, expected="12", seen="12 queries", site=line, **given)
+        for holds in (True, False)
+    )
     assert str(kept) == "exporter: 12 queries"
+    assert (kept.next_step, kept.kind, kept.about, kept.site) == ("", "", "", None)
+    assert (broken.kind, broken.about, broken.site) == ("order", "items", line)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SKIPPED, Outcome.INCONCLUSIVE])

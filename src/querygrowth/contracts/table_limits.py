@@ -194,7 +194,9 @@ def declared_tables(touched: Set[str]) -> frozenset[str]:
 
 
 def _all_metadata() -> Iterator[MetaData]:
-    yield from (each for each in gc.get_objects() if _is_metadata(each))
+    # `_is_metadata` would be called for millions of objects, which takes minutes where mutmut wraps
+    # every call.
+    yield from (each for each in gc.get_objects() if issubclass(type(each), MetaData))
     # The collector does not list objects that were frozen, as servers do with what they imported.
     # Mostly a module holds them: by themselves, or as an attribute of a model, base or table.
     if gc.get_freeze_count():

@@ -63,7 +63,7 @@ def grown_tables(axis: AxisGrowth, contract: QueryContract) -> frozenset[str]:
         table
         for each in counts
         for table, count in each.items()
-        if count > max(1, counts[0].get(table, 0))
+        if count > max(1, counts[0][table])
     )
 
 

@@ -12,6 +12,7 @@ from sample_run import KEY, Record
 from signed_exports import as_export, records_of
 
 from elspeth.core.landscape.verification import original_json
+from elspeth.core.landscape.verification.read import read_records
 from elspeth.core.landscape.verification.verify import Reason, Verification, verify
 
 SHORT_KEY = b"k"
@@ -217,3 +218,33 @@ def test_a_key_of_one_byte_is_reported(tmp_path: Path, signed_lines: list[bytes]
     lines = [in_field_order(json.loads(line)) for line in content.splitlines()]
     found = check(tmp_path, json.dumps(lines), SHORT_KEY)
     assert (found.ok, found.key_length) == (True, 1)
+
+
+@FORMS
+def test_records_of_every_form_are_read_in_their_order_up_to_a_length(
+    tmp_path: Path, records: list[Record], signed_lines: list[bytes], write: Write
+) -> None:
+    path = tmp_path / "export.json"
+    path.write_text(write(records), encoding="utf-8")
+    ours = tmp_path / "export.jsonl"
+    ours.write_bytes(b"".join(signed_lines))
+    types = [record["record_type"] for record in records]
+    for each in (path, ours):
+        read = list(read_records(each))
+        assert [line.record_type for line in read] == types
+        assert [line.number for line in read] == list(range(1, len(records) + 1))
+        assert not [line for line in read if line.defects]
+    longest, *_ = read_records(ours, max_line_bytes=20)
+    assert [defect.reason for defect in longest.defects] == [Reason.TOO_LONG]
+
+
+@pytest.mark.parametrize("write", [as_lines, None], ids=["original", "ours"])
+def test_a_line_that_was_cut_off_has_its_number(
+    tmp_path: Path, records: list[Record], signed_lines: list[bytes], write: Write | None
+) -> None:
+    path = tmp_path / "export.jsonl"
+    content = write(records).encode() if write else b"".join(signed_lines)
+    path.write_bytes(content[:-30])
+    *whole, torn = read_records(path)
+    assert [defect.reason for defect in torn.defects] == [Reason.TORN_TAIL]
+    assert torn.number == len(whole) + 1 == len(records)
