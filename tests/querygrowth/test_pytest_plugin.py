@@ -44,6 +44,9 @@ OPTIONS = (
     # These plugins are slow to start, and nothing here uses them.
     "-p", "no:hypothesispytest", "-p", "no:faker", "-p", "no:benchmark",
     "-p", "no:randomly",  # the tests read lines in the order of the inner suite
+    # pytest collects garbage several times at the end of a run to find errors in destructors, and
+    # the check of the installation reads every package. That is half of a small inner suite.
+    "-p", "no:unraisableexception", "-p", "no:landscape_start",
     # pytest-asyncio warns until a scope is chosen.
     "-o", "asyncio_default_fixture_loop_scope=function",
 )  # fmt: skip

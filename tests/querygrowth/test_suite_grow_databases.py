@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from grown_project import APPLICATION, MODELS, found, grown
-from suite_project import OPTIONS
 from test_fill_on_servers import mariadb_url
+from test_pytest_plugin import OPTIONS
 
 import querygrowth.suite.watcher  # noqa: F401  # otherwise every inner suite imports it again
 from querygrowth.suite.grow import process
