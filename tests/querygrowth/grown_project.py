@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from suite_project import OPTIONS
+from test_pytest_plugin import OPTIONS
 
 from querygrowth.suite.grow.runner import GrowRunner
 

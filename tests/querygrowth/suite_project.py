@@ -3,11 +3,6 @@
 from pathlib import Path
 
 import pytest
-from test_pytest_plugin import OPTIONS as PLUGIN_OPTIONS
-
-# pytest collects garbage several times at the end of a run to find errors in destructors. That is
-# half of the cost of a small inner suite.
-OPTIONS = (*PLUGIN_OPTIONS, "-p", "no:unraisableexception", "-p", "no:landscape_start")
 
 MODELS = """
 from sqlalchemy import ForeignKey

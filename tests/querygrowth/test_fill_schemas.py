@@ -176,7 +176,7 @@ def check(metadata: sa.MetaData, rows: int, seed: int, unusual: bool) -> Filled:
     return first
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(schemas(), st.integers(1, 12), st.integers(0, 3), st.booleans())
 def test_every_constraint_of_a_drawn_schema_holds(
     metadata: sa.MetaData, rows: int, seed: int, unusual: bool

@@ -10,11 +10,7 @@ from test_pytest_plugin import OPTIONS, Run, run  # noqa: F401  # `run` is a fix
 
 pytest_plugins = ["pytester"]
 
-STRICT = (
-    "--strict-markers", "--strict-config", "-W", "error", "--import-mode=importlib",
-    # An inner suite runs in this process, and may be running when garbage of others is collected.
-    "-p", "no:unraisableexception",
-)  # fmt: skip
+STRICT = ("--strict-markers", "--strict-config", "-W", "error", "--import-mode=importlib")
 
 
 def test_names_that_a_project_uses_itself_stay_the_projects(

@@ -44,6 +44,9 @@ OPTIONS = (
     # These plugins are slow to start, and nothing here uses them.
     "-p", "no:hypothesispytest", "-p", "no:faker", "-p", "no:benchmark",
     "-p", "no:randomly",  # the tests read lines in the order of the inner suite
+    # pytest collects garbage several times at the end of a run to find errors in destructors, and
+    # the check of the installation reads every package. That is half of a small inner suite.
+    "-p", "no:unraisableexception", "-p", "no:landscape_start",
     # pytest-asyncio warns until a scope is chosen.
     "-o", "asyncio_default_fixture_loop_scope=function",
 )  # fmt: skip
@@ -57,18 +60,6 @@ def run(pytester: pytest.Pytester) -> Run:
     def run(module: str, *arguments: str) -> pytest.RunResult:
         pytester.makepyfile(module)
         return pytester.runpytest(*OPTIONS, *arguments)
-
-    return run
-
-
-@pytest.fixture
-def run_apart(pytester: pytest.Pytester) -> Run:
-    """Run a module like `run`, in a new process: messages list the models of the whole process."""
-    pytester.makeconftest(CONFTEST)
-
-    def run(module: str, *arguments: str) -> pytest.RunResult:
-        pytester.makepyfile(module)
-        return pytester.runpytest_subprocess(*OPTIONS, *arguments)
 
     return run
 
@@ -263,47 +254,6 @@ def test_a_wrong_setting_is_a_usage_error(run: Run, pytester: pytest.Pytester) -
     result = run("")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: query_scales must be whole numbers*got '2 twenty'"])
-
-
-def test_a_misspelt_table_fails_its_own_test_only(run_apart: Run) -> None:
-    result = run_apart(
-        """
-        import pytest
-        from querygrowth import QueryContract
-
-        @pytest.mark.query_budget(per_table={"user": 1, "*": 9})
-        def test_marked(ask):
-            ask("users", times=2)
-
-        def test_counted(engine, ask, count_queries):
-            contract = QueryContract(per_table=1).allow("postz", chunk=500)
-            with count_queries(engine, contract=contract):
-                ask("users")
-
-        @pytest.mark.query_budget(per_table={"users": 1, "posts": 1, "*": 0, "(no table)": 0})
-        def test_a_table_that_was_not_touched(ask):
-            ask("users")
-        """
-    )
-    result.assert_outcomes(failed=2, passed=1)
-    result.stdout.fnmatch_lines(
-        [
-            "test_marked: there is no table user, the nearest is users",
-            "  user is named in per_table",
-            "  known tables: posts, users",
-            "at: *.py:* in test_marked",
-            "expected: a contract that names existing tables",
-            "look at: the spelling of the table in the contract",
-        ]
-    )
-    result.stdout.fnmatch_lines(
-        [
-            "*VerdictError: test_counted: there is no table postz, the nearest is posts",
-            "*postz is named in allow('postz')",
-        ]
-    )
-    # The misspelling is the cause, and what follows from it is not reported as well.
-    result.stdout.no_fnmatch_line("*2 queries about users*")
 
 
 def test_views_and_tables_of_other_schemas_exist(run: Run) -> None:
@@ -780,13 +730,54 @@ MISSPELT_IN_GROWTH = """
 """
 
 
-def test_a_misspelt_table_in_a_growth_contract_fails_its_own_test_only(run_apart: Run) -> None:
+MISSPELT = """
+    import pytest
+    from querygrowth import QueryContract
+
+    @pytest.mark.query_budget(per_table={"user": 1, "*": 9})
+    def test_marked(ask):
+        ask("users", times=2)
+
+    def test_counted(engine, ask, count_queries):
+        contract = QueryContract(per_table=1).allow("postz", chunk=500)
+        with count_queries(engine, contract=contract):
+            ask("users")
+
+    @pytest.mark.query_budget(per_table={"users": 1, "posts": 1, "*": 0, "(no table)": 0})
+    def test_a_table_that_was_not_touched_by_a_budget(ask):
+        ask("users")
+"""
+
+
+def test_a_misspelt_table_fails_its_own_test_only(pytester: pytest.Pytester) -> None:
     archive = """
             connection.execute(text("CREATE TABLE archive (id INTEGER PRIMARY KEY)"))"""
     created = 'connection.execute(text("CREATE TABLE users (id INTEGER PRIMARY KEY)"))'
     assert created in GROWTH
-    result = run_apart(GROWTH.replace(created, created + archive) + MISSPELT_IN_GROWTH)
-    result.assert_outcomes(failed=3, passed=1)
+    pytester.makeconftest(CONFTEST)
+    growth = GROWTH.replace(created, created + archive) + MISSPELT_IN_GROWTH
+    pytester.makepyfile(test_budgets_apart=MISSPELT, test_growth_apart=growth)
+    # In a new process, because messages list the models of the whole process.
+    result = pytester.runpytest_subprocess(*OPTIONS)
+    result.assert_outcomes(failed=5, passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "test_marked: there is no table user, the nearest is users",
+            "  user is named in per_table",
+            "  known tables: posts, users",
+            "at: *.py:* in test_marked",
+            "expected: a contract that names existing tables",
+            "look at: the spelling of the table in the contract",
+        ]
+    )
+    result.stdout.fnmatch_lines(
+        [
+            "*VerdictError: test_counted: there is no table postz, the nearest is posts",
+            "*postz is named in allow('postz')",
+        ]
+    )
+    # The misspelling is the cause, and what follows from it is not reported as well.
+    result.stdout.no_fnmatch_line("*2 queries about users*")
     result.stdout.fnmatch_lines(
         [
             "*VerdictError: loop: there is no table user, the nearest is users",

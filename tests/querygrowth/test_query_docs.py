@@ -8,6 +8,7 @@ import pytest
 from scenarios import BAD, GOOD
 from shown_output import as_pattern
 from test_pytest_plugin import OPTIONS
+from test_rewrite_docs import FEWER_DATABASES
 
 pytest_plugins = ["pytester"]
 
@@ -38,7 +39,7 @@ RUNS: dict[Path, tuple[tuple[str, ...], ...]] = {
     # The report of the readme is on "the tests above", and other examples follow it.
     README: (
         ("test_shop.py",),
-        ("test_filled_shop.py", "test_rewritten_shop.py"),
+        ("test_filled_shop.py", "test_rewritten_shop.py", "-p", "fewer_databases"),
         ("test_grown_shop.py", "--queries=grow"),
     ),
 }
@@ -62,6 +63,7 @@ def test_the_examples_pass_and_fail_as_the_page_says(pytester: pytest.Pytester, 
     for name, content in [*blocks(GUIDE, "python"), *blocks(page, "python"), *blocks(page, "ini")]:
         if page == GUIDE or name in {"shop.py", "conftest.py"}.union(*RUNS[page]):
             (pytester.path / name).write_text(f"# {name}\n{content}")
+    (pytester.path / "fewer_databases.py").write_text(FEWER_DATABASES)
     # In another process, because the example modules have the names of some modules here.
     outlines: list[str] = []
     for files in RUNS[page]:

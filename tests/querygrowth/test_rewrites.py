@@ -1,11 +1,12 @@
 """The corpus of rewrites: every wrong one is caught, and no right one is."""
 
 import pytest
+from profiles import is_nightly
 from rewrites import REWRITES
 from rewrites.rewrite import Function, Rewrite
 from sqlalchemy.orm import Session
 
-from querygrowth.rewrites import compare_results
+from querygrowth.rewrites import compare_results, smallest_rows
 from querygrowth.verdict import Outcome
 
 pytestmark = pytest.mark.skipif(
@@ -36,7 +37,11 @@ def test_the_corpus_has_at_least_forty_pairs() -> None:
 
 
 @pytest.mark.parametrize(("entry", "new"), cases(WRONG))
-def test_a_wrong_rewrite_is_caught(entry: Rewrite, new: Function) -> None:
+def test_a_wrong_rewrite_is_caught(
+    entry: Rewrite, new: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The shrinking takes most of the time of a failure, and `test_rewrite.py` proves it.
+    monkeypatch.setattr(smallest_rows, "_MOST_TRIES", 600 if is_nightly() else 0)
     report = compare_results(entry.old, new, models=entry.models, **entry.options)
     assert report.outcome is Outcome.FAILED, str(report)
     assert entry.wrong[new] in ("", report.verdict.kind), str(report)
@@ -45,7 +50,7 @@ def test_a_wrong_rewrite_is_caught(entry: Rewrite, new: Function) -> None:
 @pytest.mark.parametrize(("entry", "new"), cases(RIGHT))
 def test_a_right_rewrite_passes(entry: Rewrite, new: Function) -> None:
     # A few databases are enough for most; more than half of them had fewer than two records of one.
-    for databases in (20, 100):
+    for databases in (20 if is_nightly() else 10, 100):
         report = compare_results(
             entry.old, new, models=entry.models, databases=databases, growth=False, **entry.options
         )

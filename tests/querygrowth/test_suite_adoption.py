@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-from suite_project import OPTIONS, write_project
+from suite_project import write_project
+from test_pytest_plugin import OPTIONS
 
 import querygrowth.suite.watcher  # noqa: F401  # otherwise every inner suite imports it again
 from querygrowth.suite.accepted import read_accepted

@@ -5,7 +5,8 @@ Most tests run the plugin of the growing process in this process, which is cheap
 
 import pytest
 from grown_project import APPLICATION, MODELS, found, grown
-from suite_project import OPTIONS, write_project
+from suite_project import write_project
+from test_pytest_plugin import OPTIONS
 
 import querygrowth.suite.watcher  # noqa: F401  # otherwise every inner suite imports it again
 from querygrowth.suite.grow.counts import grows

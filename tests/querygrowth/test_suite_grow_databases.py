@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from grown_project import APPLICATION, MODELS, found, grown
-from suite_project import OPTIONS
 from test_fill_on_servers import mariadb_url
+from test_pytest_plugin import OPTIONS
 
 import querygrowth.suite.watcher  # noqa: F401  # otherwise every inner suite imports it again
 from querygrowth.suite.grow import process
@@ -96,7 +96,7 @@ def test_a_database_file_is_left_as_it_was_and_no_outcome_changes(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
     files = ("--queries-json=found.json", "--queries-sarif=found.sarif", "--junitxml=junit.xml")
-    result = pytester.runpytest_subprocess(*OPTIONS, "--queries=grow", *files, "-n1")
+    result = pytester.runpytest(*OPTIONS, "--queries=grow", *files, "-n1")
     assert result.ret == 1
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(

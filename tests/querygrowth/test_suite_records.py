@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from suite_project import OPTIONS, write_project
+from suite_project import write_project
+from test_pytest_plugin import OPTIONS
 
 import querygrowth.suite.watcher  # noqa: F401  # otherwise every inner suite imports it again
 from querygrowth.suite.records import (

@@ -5,7 +5,8 @@ import re
 from typing import Any
 
 import pytest
-from suite_project import OPTIONS, write_project
+from suite_project import write_project
+from test_pytest_plugin import OPTIONS
 
 import querygrowth.suite.watcher  # noqa: F401  # otherwise every inner suite imports it again
 

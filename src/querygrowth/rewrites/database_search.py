@@ -16,7 +16,7 @@ from querygrowth.rewrites import differences as kinds
 from querygrowth.rewrites.arguments import SEEDS, Draw, Drawer, simplest
 from querygrowth.rewrites.schema import Schema
 from querygrowth.rewrites.small_rows import DrawnRow, RowMaker
-from querygrowth.rewrites.trial import Judged, Trial
+from querygrowth.rewrites.trial import Judged, Trial, parameters_of
 from querygrowth.tables.code_constants import constants_of
 
 # How many rows a table gets. An empty table makes most results empty, so that it must be in few
@@ -79,10 +79,10 @@ class DatabaseSearch:
             maker = self.filled_evenly(dict.fromkeys(self.schema.drawn, 3), seed)
             arguments = self.arguments(maker)
             for function in (self.trial.old, self.trial.new):
-                called = self.trial.call(function, maker.rows, arguments, keep_parameters=True)
-                self.read |= called.tables
+                log = self.trial.log_of(function, maker.rows, arguments)
+                self.read.update(*(sent.shape.tables for sent in log.statements))
                 known = {repr(value) for value in self.constants}
-                for value in called.parameters:
+                for value in parameters_of(log):
                     if repr(value) not in known and not isinstance(value, int):
                         known.add(repr(value))
                         self.constants = (*self.constants, value)

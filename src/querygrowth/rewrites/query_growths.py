@@ -22,7 +22,7 @@ def query_growths(search: DatabaseSearch) -> tuple[str, str]:
         maker = search.filled_evenly(each, 0)
         arguments = search.arguments(maker)
         counts = [
-            search.trial.call(function, maker.rows, arguments).queries
+            search.trial.log_of(function, maker.rows, arguments).total
             for function in (search.trial.old, search.trial.new)
         ]
         present = {table.name: len(maker.present(table)) for table in tables}

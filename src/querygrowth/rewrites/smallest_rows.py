@@ -28,17 +28,25 @@ def shrink(
         fails: Whether an example is valid and still fails.
     """
     best, given = [*rows], dict(arguments)
-    tries = 0
+    tried: set[str] = set()
+
+    def is_smaller(rows: Sequence[DrawnRow], arguments: Mapping[str, Any]) -> bool:
+        # The last rounds make the same examples again, and a call takes a thousand times as long.
+        example = repr([[(r.table.fullname, r.values, r.later) for r in rows], arguments])
+        if example in tried:
+            return False
+        tried.add(example)
+        return fails(rows, arguments)
+
     progress = True
-    while progress and tries < _MOST_TRIES:
+    while progress and len(tried) < _MOST_TRIES:
         progress = False
         for make in (_with_fewer_rows, _with_simpler_keys, _with_simpler_values):
             place = 0
-            while place < len(best) and tries < _MOST_TRIES:
+            while place < len(best) and len(tried) < _MOST_TRIES:
                 before = len(best)
                 for smaller in make(schema, best, place):
-                    tries += 1
-                    if fails(smaller, given):
+                    if is_smaller(smaller, given):
                         best, progress = smaller, True
                         break
                 else:
@@ -50,8 +58,7 @@ def shrink(
             for simpler in (0, 1, 2) if type(value) is int else ():
                 if abs(simpler) >= abs(value):
                     break
-                tries += 1
-                if fails(best, {**given, name: simpler}):
+                if is_smaller(best, {**given, name: simpler}):
                     given[name], progress = simpler, True
                     break
     return best, given

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import groupby
 from pathlib import Path
-from shutil import copyfile
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeAlias
 
@@ -25,9 +24,6 @@ from querygrowth.tables.new_sqlite import async_sqlite_engine, preparation, sqli
 
 Contents: TypeAlias = Mapping[str, tuple[tuple[str, ...], tuple[tuple[object, ...], ...]]]
 """The columns and the rows of every table; the rows are sorted."""
-
-# The numbers of the files that others are copied from.
-_EMPTY, _LOADED = 0, 1
 
 
 class TrialDatabase(Protocol):
@@ -81,11 +77,14 @@ def contents_of(connection: Connection, tables: Sequence[Table]) -> Contents:
     """What these tables hold, as the driver's own values."""
     found = {}
     for table in tables:
-        # The driver's own values, which no type of the models turns into others.
+        # The driver's own values, which no type of the models turns into others. Read with the
+        # driver's cursor, because a result of SQLAlchemy takes longer to make than to read.
         name = connection.dialect.identifier_preparer.format_table(table)
-        result = connection.exec_driver_sql(f"SELECT * FROM {name}")  # noqa: S608
-        rows = sorted((tuple(row) for row in result), key=repr)
-        found[table.fullname] = (tuple(result.keys()), tuple(rows))
+        cursor = connection.connection.cursor()
+        cursor.execute(f"SELECT * FROM {name}")  # noqa: S608
+        names = tuple(str(column[0]) for column in cursor.description)
+        found[table.fullname] = (names, tuple(sorted(map(tuple, cursor.fetchall()), key=repr)))
+        cursor.close()
     return found
 
 
@@ -136,7 +135,8 @@ class OwnDatabase:
 
     def __init__(self, schema: Schema, *, is_async: bool = False) -> None:
         self._folder = TemporaryDirectory(prefix="querygrowth-")
-        self._number = _EMPTY
+        self._root = Path(self._folder.name)
+        self._number = 0
         self._reverse = False
         self._filling = False
         self._rows: Sequence[DrawnRow] | None = None
@@ -151,7 +151,8 @@ class OwnDatabase:
         self._files = ("main", *self._schemas)
         with self._sync.begin() as connection:
             self._tables = create_tables(connection, schema)
-        self._number = _LOADED
+        # Files are copied in memory: opening a file takes longer than writing one of a few pages.
+        self._empty = self._loaded = self._read()
         self._names = frozenset(table.name for table in self._tables)
 
     def close(self) -> None:
@@ -162,30 +163,25 @@ class OwnDatabase:
         """Make a new file with these rows."""
         if rows is not self._rows:
             self._rows = None
-            self._renew(_EMPTY)
+            self._renew(self._empty)
             with self._filled() as connection:
                 insert_all(connection, rows)
                 self.loaded = contents_of(connection, self._tables)
-            for schema in self._files:
-                copyfile(self._path(schema, self._number), self._path(schema, _LOADED))
+            self._loaded = self._read()
             self._rows = rows
-        self._renew(_LOADED)
+        self._renew(self._loaded)
         self._reverse = reverse
 
     @contextmanager
     def inserting(self) -> Iterator[Callable[[DrawnRow], str | None]]:
         """Yield a function that inserts one row into a new file."""
-        self._renew(_EMPTY)
+        self._renew(self._empty)
         with self._filled() as connection:
             yield lambda row: insert_one(connection, row)
 
     def contents(self) -> Contents:
         """What all tables hold."""
-        files = [
-            [self._path(schema, number).read_bytes() for schema in self._files]
-            for number in (_LOADED, self._number)
-        ]
-        if files[0] == files[1]:
+        if self._read() == self._loaded:
             return self.loaded
         with self._filled() as connection:
             return contents_of(connection, self._tables)
@@ -196,16 +192,19 @@ class OwnDatabase:
         with self._filled() as connection:
             return statements_of(connection, rows)
 
-    def _renew(self, template: int) -> None:
-        """Go on with a copy of a file: an empty database, or the loaded one."""
-        before = self._number
+    def _renew(self, files: Sequence[bytes]) -> None:
+        """Go on with new files of these bytes: the empty database, or the loaded one."""
+        for path in self._paths():
+            with suppress(OSError):  # an open connection may hold it
+                path.unlink()
         self._number += 1
         self._reverse = False
-        for schema in self._files:
-            copyfile(self._path(schema, template), self._path(schema, self._number))
-            if before > _LOADED:
-                with suppress(OSError):  # an open connection may hold it
-                    self._path(schema, before).unlink()
+        for path, content in zip(self._paths(), files, strict=True):
+            path.write_bytes(content)
+
+    def _read(self) -> list[bytes]:
+        """The bytes of the present files."""
+        return [path.read_bytes() for path in self._paths()]
 
     @contextmanager
     def _filled(self) -> Iterator[Connection]:
@@ -217,13 +216,16 @@ class OwnDatabase:
             self._filling = False
 
     def _main(self) -> Path:
-        return self._path("main", self._number)
+        return self._path("main")
 
-    def _path(self, schema: str, number: int) -> Path:
-        return Path(self._folder.name) / f"{number}.{schema}.db"
+    def _paths(self) -> Iterator[Path]:
+        return map(self._path, self._files)
+
+    def _path(self, schema: str) -> Path:
+        return self._root / f"{self._number}.{schema}.db"
 
     def _preparation(self) -> Iterator[str]:
-        yield from preparation(self._schemas, lambda schema: self._path(schema, self._number))
+        yield from preparation(self._schemas, self._path)
         if self._reverse and not self._filling:
             yield "PRAGMA reverse_unordered_selects = ON"
 

@@ -44,7 +44,7 @@ class Pair:
     populate: Callable[..., object]
     axes: Sequence[str] | Mapping[str, int] = ("orders", "items")
     place: str = ""
-    scales: tuple[int, ...] | Mapping[str, tuple[int, ...]] = (2, 20, 60)
+    scales: tuple[int, ...] | Mapping[str, tuple[int, ...]] = (2, 8, 20)
     contract: QueryContract | None = None
     twin_contract: QueryContract | None = None
     writes: bool = False

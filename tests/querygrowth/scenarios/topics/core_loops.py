@@ -283,17 +283,17 @@ PAIRS = (
         "a function each",
         called_each,
         called_in_one,
-        ("queries grew with orders", r"\(no table\): 2, 20, 60"),
+        ("queries grew with orders", r"\(no table\): 2, 8, 20"),
         store,
     ),
     Pair(
-        "a text each", texts_each, products, ("queries grew with orders", "items: 2, 20, 60"), store
+        "a text each", texts_each, products, ("queries grew with orders", "items: 2, 8, 20"), store
     ),
     Pair(
         "driver SQL each",
         driver_sql_each,
         products,
-        ("queries grew with orders", "items: 2, 20, 60"),
+        ("queries grew with orders", "items: 2, 8, 20"),
         store,
     ),
     Pair(
@@ -318,7 +318,7 @@ PAIRS = (
         "two queries each",
         two_each,
         counted,
-        ("queries grew with orders", "items: 2, 20, 60", "notes: 2, 20, 60"),
+        ("queries grew with orders", "items: 2, 8, 20", "notes: 2, 8, 20"),
         store,
     ),
     Pair("an executemany", None, updated_by_key, (), store, writes=True),

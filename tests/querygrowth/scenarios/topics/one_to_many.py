@@ -139,7 +139,7 @@ def neighbours_in_one(engine: Engine) -> list[int]:
         return [number or 0 for number in session.scalars(select(largest))]
 
 
-ITEMS = ("queries grew with orders", r"items: 2, 20, 60", "linear, slope 1.00")
+ITEMS = ("queries grew with orders", r"items: 2, 8, 20", "linear, slope 1.00")
 
 PAIRS = (
     Pair("one to many", lazy_items, selected_items, ITEMS, store, place="order.items"),
@@ -148,7 +148,7 @@ PAIRS = (
         "one collection of two",
         one_collection_of_two,
         both_collections,
-        ("queries grew with orders", "notes: 2, 20, 60"),
+        ("queries grew with orders", "notes: 2, 8, 20"),
         store,
         ("orders", "items", "notes"),
     ),
