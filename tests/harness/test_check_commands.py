@@ -21,7 +21,7 @@ from harness.generate.presets import preset
 from querygrowth.places.call_sites import CallSite
 from querygrowth.verdict import GROWTH, Outcome, Verdict
 
-pytestmark = pytest.mark.usefixtures("small_checks", "prepared_checks")
+pytestmark = pytest.mark.usefixtures("small_checks", "prepared_checks", "forked_exporters")
 
 
 @pytest.fixture

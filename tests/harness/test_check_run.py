@@ -39,7 +39,7 @@ FAULTY = "harness.fixtures.faulty_exporters"
 CORRECT = "harness.fixtures.correct_exporters"
 
 
-pytestmark = pytest.mark.usefixtures("small_checks")
+pytestmark = pytest.mark.usefixtures("small_checks", "forked_exporters")
 
 
 def first_line(reference: str, setup: CheckSetup, check: Check, **costs: Any) -> str:
