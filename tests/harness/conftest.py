@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
@@ -75,28 +74,28 @@ def prepared_checks(setup: CheckSetup, monkeypatch: pytest.MonkeyPatch) -> None:
 def fork() -> Iterator[Launcher]:
     """A launcher that forks a process which has imported the products.
 
-    It starts an interpreter where a fork would have other variables or another directory.
+    It starts an interpreter where a fork would have other environment variables.
     """
-    surroundings = _surroundings()
+    variables = _variables()
     with ForkServer() as server:
 
         def launch(launch: Launch) -> RunningProcess:
-            is_like = launch.environment is None and surroundings == _surroundings()
+            is_like = launch.environment is None and variables == _variables()
             return server.launch(launch) if is_like else start_interpreter(launch)
 
         yield launch
 
 
-def _surroundings() -> tuple[Path, dict[str, str]]:
-    variables = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
-    return Path.cwd(), variables
+def _variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
 
 
 @pytest.fixture
 def forked_exporters(fork: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fork the processes of exporters, for tests of what is judged and not of the process.
 
-    A new interpreter takes 0.3 CPU seconds to import SQLAlchemy.
+    A new interpreter takes 0.3 CPU seconds to import SQLAlchemy. The forked process has the working
+    directory of the test session.
     """
     start = ExporterProcess.__init__
 
