@@ -33,6 +33,16 @@ CORRECT = [each.exporter for each in load_correct_exporters() if ".unusual:" not
 DESIGNS = [DEFAULT_CANDIDATE, "harness.fixtures.correct_exporters.in_memory_maps:InMemoryMaps"]
 
 
+@pytest.fixture
+def few_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Perform one script in four, except in the nightly run.
+
+    All of them are performed by the batched exporter and by the control that it is compared with.
+    """
+    if not is_nightly():
+        monkeypatch.setattr(calls, "SCRIPTS", SCRIPTS[::4])
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.exporter.partition(":")[2])
 def test_a_fault_is_caught_first_by_its_check_and_named(setup: CheckSetup, fault: Any) -> None:
     # That no other check comes first is asked in the nightly run.
@@ -53,6 +63,7 @@ def test_a_correct_exporter_passes(setup: CheckSetup, exporter: str) -> None:
         assert found.verdict.passed, found.verdict
 
 
+@pytest.mark.usefixtures("few_scripts")
 def test_the_control_passes(setup: CheckSetup) -> None:
     subject = as_measured(load_subject(CONTROL))
     runs = setup.runs["sqlite"]
@@ -61,6 +72,7 @@ def test_the_control_passes(setup: CheckSetup) -> None:
     assert judge_database_errors(subject, runs, Depth.QUICK).passed
 
 
+@pytest.mark.usefixtures("few_scripts")
 def test_an_exporter_on_postgresql_passes(postgres_server: URL) -> None:
     server = postgres_server.render_as_string(hide_password=False)
     with prepare_checks(postgresql=server) as setup:
