@@ -140,6 +140,17 @@ def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def few_growing_runs(small_checks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grow few runs beside those that a test chooses, except in the nightly run."""
+    if is_nightly():
+        return
+    together = {"all axes": axes_together()["all axes"]}
+    monkeypatch.setattr(costs, "_AXES", ("rows",))
+    monkeypatch.setattr(costs, "_OTHER_RUNS", (16, 32))
+    monkeypatch.setattr(costs, "axes_together", lambda: together)
+
+
+@pytest.fixture
 def small_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check query plans on one small run, except in the nightly run."""
     if is_nightly():

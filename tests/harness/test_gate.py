@@ -13,6 +13,7 @@ from harness.bench.experiment import Experiment
 from harness.bench.result_file import load_results, save_results
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
+from harness.checks import costs
 from harness.checks.check import Check
 from harness.checks.selection import Selection
 from harness.checks.selftest import SelftestSelection
@@ -91,7 +92,7 @@ def test_results_without_a_measured_run_do_not_pass_whatever_they_claim() -> Non
 
 
 @pytest.mark.parametrize("name", ["MembersBatchByBatch", "TransactionPerQuery"])
-@pytest.mark.usefixtures("small_checks", "prepared_checks", "without_memory")
+@pytest.mark.usefixtures("few_growing_runs", "prepared_checks", "without_memory")
 def test_every_growth_failure_of_the_gate_has_a_file_and_a_line(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -99,6 +100,7 @@ def test_every_growth_failure_of_the_gate_has_a_file_and_a_line(
     accepted = load_baseline(DEFAULT_BASELINE)
     monkeypatch.setattr(gate, "count_costs", lambda *_: accepted)
     monkeypatch.setattr(gate, "formulas_of", lambda *_: {})
+    monkeypatch.setattr(costs, "_AXES", ("batches",))
     experiment = Experiment(
         specs=tuple(RunSpec(rows=rows, batches=rows, members=1) for rows in (2, 4)),
         control=measured(CONTROL),

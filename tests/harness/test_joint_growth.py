@@ -51,16 +51,14 @@ def runs(setup: CheckSetup) -> CostRuns:
 
 
 @pytest.fixture
-def grow(small_checks: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def grow(few_growing_runs: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """A function that chooses the runs that grow, beside few along single axes, by their names."""
     every = dict(axes_together()) | dict(kinds_of_entities(on_sqlite=True))
 
     def choose(*names: str) -> None:
-        if is_nightly():
-            return
-        monkeypatch.setattr(costs, "_AXES", ("rows",))
-        monkeypatch.setattr(costs, "_OTHER_RUNS", (16, 32))
-        monkeypatch.setattr(costs, "axes_together", lambda: {name: every[name] for name in names})
+        if not is_nightly():
+            chosen = {name: every[name] for name in names}
+            monkeypatch.setattr(costs, "axes_together", lambda: chosen)
 
     return choose
 
