@@ -145,7 +145,7 @@ def few_growing_runs(small_checks: None, monkeypatch: pytest.MonkeyPatch) -> Non
     if is_nightly():
         return
     together = {"all axes": axes_together()["all axes"]}
-    monkeypatch.setattr(costs, "_AXES", ("rows",))
+    monkeypatch.setattr(costs, "_AXES", ("rows", "batches"))
     monkeypatch.setattr(costs, "_OTHER_RUNS", (16, 32))
     monkeypatch.setattr(costs, "axes_together", lambda: together)
 

@@ -13,7 +13,6 @@ from harness.bench.experiment import Experiment
 from harness.bench.result_file import load_results, save_results
 from harness.bench.results import Judgement, Results, Topic
 from harness.bench.targets import DEFAULT_TARGETS, load_targets
-from harness.checks import costs
 from harness.checks.check import Check
 from harness.checks.selection import Selection
 from harness.checks.selftest import SelftestSelection
@@ -100,7 +99,6 @@ def test_every_growth_failure_of_the_gate_has_a_file_and_a_line(
     accepted = load_baseline(DEFAULT_BASELINE)
     monkeypatch.setattr(gate, "count_costs", lambda *_: accepted)
     monkeypatch.setattr(gate, "formulas_of", lambda *_: {})
-    monkeypatch.setattr(costs, "_AXES", ("batches",))
     experiment = Experiment(
         specs=tuple(RunSpec(rows=rows, batches=rows, members=1) for rows in (2, 4)),
         control=measured(CONTROL),
