@@ -1,6 +1,7 @@
-"""Fixtures for the harness: cheap garbage collection, shared runs, and checks at small sizes."""
+"""Fixtures for the harness: shared runs, checks at small sizes, and processes by forks."""
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,10 +15,13 @@ from harness.checks.cost_runs import everything
 from harness.checks.joint_growth import axes_together
 from harness.checks.setup import CheckSetup, prepare_checks
 from harness.checks.specs import TO_CORRUPT
+from harness.exporters.child_process import Launch, Launcher, RunningProcess, start_interpreter
 from harness.exporters.measured import InThisProcess
 from harness.exporters.observation import MemoryUse
+from harness.exporters.subprocess_probe import ExporterProcess, Probe
 from harness.generate import strategies
 from harness.generate.spec import RunSpec
+from harness.mutants.fork_server import ForkServer
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,6 +70,42 @@ def prepared_checks(setup: CheckSetup, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"{command}.prepare_checks", prepare)
 
 
+@pytest.fixture(scope="session")
+def fork() -> Iterator[Launcher]:
+    """A launcher that forks a process which has imported the products.
+
+    It starts an interpreter where a fork would have other environment variables.
+    """
+    variables = _variables()
+    with ForkServer() as server:
+
+        def launch(launch: Launch) -> RunningProcess:
+            is_like = launch.environment is None and variables == _variables()
+            return server.launch(launch) if is_like else start_interpreter(launch)
+
+        yield launch
+
+
+def _variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+@pytest.fixture
+def forked_exporters(fork: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the processes of exporters, for tests of what is judged and not of the process.
+
+    A new interpreter takes 0.3 CPU seconds to import SQLAlchemy. The forked process has the working
+    directory of the test session.
+    """
+    start = ExporterProcess.__init__
+
+    def start_forked(process: ExporterProcess, probe: Probe, launcher: Launcher = fork) -> None:
+        # A foreign exporter is imported from elsewhere than the server has imported it from.
+        start(process, probe, start_interpreter if probe.is_foreign else launcher)
+
+    monkeypatch.setattr(ExporterProcess, "__init__", start_forked)
+
+
 @pytest.fixture
 def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge costs along fewer axes and on smaller runs, except in the nightly run.
@@ -97,6 +137,17 @@ def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large_runs, "LARGE", large)
     monkeypatch.setattr(large_runs, "BELOW_ONE_PARENT", ())
     monkeypatch.setattr(memory, "_LEAKS", everything(20, run_id="leaks"))
+
+
+@pytest.fixture
+def few_growing_runs(small_checks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grow few runs beside those that a test chooses, except in the nightly run."""
+    if is_nightly():
+        return
+    together = {"all axes": axes_together()["all axes"]}
+    monkeypatch.setattr(costs, "_AXES", ("rows", "batches"))
+    monkeypatch.setattr(costs, "_OTHER_RUNS", (16, 32))
+    monkeypatch.setattr(costs, "axes_together", lambda: together)
 
 
 @pytest.fixture

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from profiles import is_nightly
 from sqlalchemy import URL
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
-from harness.checks import costs, memory, record_counts
+from harness.checks import memory, record_counts
 from harness.checks.check import Check
 from harness.checks.cost_runs import everything
 from harness.checks.declared import Declared
@@ -39,7 +38,7 @@ FAULTY = "harness.fixtures.faulty_exporters"
 CORRECT = "harness.fixtures.correct_exporters"
 
 
-pytestmark = pytest.mark.usefixtures("small_checks")
+pytestmark = pytest.mark.usefixtures("few_growing_runs", "forked_exporters")
 
 
 def first_line(reference: str, setup: CheckSetup, check: Check, **costs: Any) -> str:
@@ -94,8 +93,6 @@ def test_the_named_line_is_the_exporters_in_any_working_directory(
     setup: CheckSetup, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path if folder == "elsewhere" else ROOT)
-    if not is_nightly():
-        monkeypatch.setattr(costs, "_AXES", ("batches",))
     candidate = load_subject(f"{FAULTY}.queries:MembersBatchByBatch")
     failed = check_candidate(candidate, setup, checks=[Check.QUERIES])[0]
     assert failed.failed

@@ -11,7 +11,6 @@ from profiles import is_nightly
 from harness.checks import costs, large_runs, memory
 from harness.checks.cost_runs import CostRuns, everything
 from harness.checks.declared import Declared, chunked
-from harness.checks.joint_growth import axes_together
 from harness.checks.setup import CheckSetup
 from harness.exporters.measured import InThisProcess, Measured
 from harness.exporters.observation import ExportTask
@@ -125,15 +124,14 @@ def test_ranges_of_rows_pass_with_their_declaration_and_fail_with_another(
 
 
 @pytest.mark.parametrize("fault", ["MembersThroughAnotherEngine", "CallsThroughTheDriver"])
-@pytest.mark.usefixtures("small_checks")
+@pytest.mark.usefixtures("few_growing_runs")
 def test_statements_on_other_connections_are_reported_once(
     runs: CostRuns, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not is_nightly():
         # Few exports: before each of them, all objects of the process are searched.
-        monkeypatch.setattr(costs, "_AXES", ("calls", "batches"))
-        one = {"all axes": axes_together()["all axes"]}
-        monkeypatch.setattr(costs, "axes_together", lambda: one)
+        monkeypatch.setattr(costs, "_AXES", ("calls" if fault.startswith("Calls") else "batches",))
+        monkeypatch.setattr(costs, "_FEW", (3, 10))
     candidate = exporter(f"{FAULTY}.connections:{fault}")
     verdicts = costs.judge_query_growth(candidate, runs, Declared(), tmp_path)
     (failed,) = [each for each in verdicts if each.failed]

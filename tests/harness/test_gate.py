@@ -92,7 +92,7 @@ def test_results_without_a_measured_run_do_not_pass_whatever_they_claim() -> Non
 
 
 @pytest.mark.parametrize("name", ["MembersBatchByBatch", "TransactionPerQuery"])
-@pytest.mark.usefixtures("small_checks", "prepared_checks", "without_memory")
+@pytest.mark.usefixtures("few_growing_runs", "prepared_checks", "without_memory")
 def test_every_growth_failure_of_the_gate_has_a_file_and_a_line(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -1,9 +1,10 @@
 """The commands about results: exit codes, one line for bad input, and nothing overwritten."""
 
+import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,24 @@ ROOT = Path(__file__).parents[2]
 SAVED = ROOT / "fixtures" / "results"
 TYPO = '[[target]]\nid = "R1"\ntitle = "queries"\nmetric = "querys"\nat_most = 13\n'
 HUGE = "9" * 23
-WITHOUT_EXTRAS = """
-import sys
-from harness.cli.packages import EXTRA_PACKAGES
-sys.modules.update(dict.fromkeys(EXTRA_PACKAGES))
-sys.argv = ["harness", *sys.argv[1:]]
+# Runs commands in a new process, in which some packages cannot be imported.
+WITHOUT_PACKAGES = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+
+packages, commands = map(json.loads, sys.argv[1:])
+sys.modules.update(dict.fromkeys(packages))
 from harness.cli.main import main
-main()
+
+ended = []
+for command in commands:
+    sys.argv = ["harness", *command]
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        try:
+            main()
+        except SystemExit as end:
+            ended.append([end.code, out.getvalue(), err.getvalue()])
+print(json.dumps(ended))
 """
 
 
@@ -195,87 +207,78 @@ def test_a_baseline_of_an_exporter_that_raises_is_a_failure_with_its_line(
     assert "raising.py:4" in said.out
 
 
-def run_without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", WITHOUT_EXTRAS, *arguments],
+def run_without(packages: Iterable[str], *commands: tuple[str, ...]) -> list[Said]:
+    given = map(json.dumps, (sorted(packages), commands))
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PACKAGES, *given],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
+    assert done.returncode == 0, done.stderr
+    return [Said(*each) for each in json.loads(done.stdout)]
 
 
-def test_help_works_without_the_extras_and_lists_every_command() -> None:
-    said = run_without_extras("--help")
-    assert said.returncode == 0, said.stderr
-    listed = re.findall(r"^\W*(\w+)  ", said.stdout, re.MULTILINE)
+def test_help_works_without_the_extras_and_a_command_says_how_to_install_them() -> None:
+    first_needed: dict[tuple[str, ...], str] = {
+        ("check", "--all"): "hypothesis",
+        ("selftest",): "hypothesis",
+        ("gate",): "hypothesis",
+        ("bench", "--rows", "10"): "jinja2",
+        ("compare", "HEAD"): "jinja2",
+        ("history", "--output", "out"): "jinja2",
+    }
+    help_page, *refused = run_without(EXTRA_PACKAGES, ("--help",), *first_needed)
+    assert (help_page.code, help_page.err) == (0, "")
+    listed = re.findall(r"^\W*(\w+)  ", help_page.out, re.MULTILINE)
     assert [name for name in listed if name in COMMANDS] == list(COMMANDS)
-    assert said.stderr == ""
+    for said, package in zip(refused, first_needed.values(), strict=True):
+        install = f"{package} is not installed: {extra_hint('harness')}"
+        assert (said.code, said.err) == (2, f"error: {install}\n")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "package"),
-    [
-        (("check", "--all"), "hypothesis"),
-        (("selftest",), "hypothesis"),
-        (("gate",), "hypothesis"),
-        (("bench", "--rows", "10"), "jinja2"),
-        (("compare", "HEAD"), "jinja2"),
-        (("history", "--output", "out"), "jinja2"),
-    ],
-)
-def test_a_command_that_needs_an_extra_says_how_to_install_it(
-    arguments: tuple[str, ...], package: str
-) -> None:
-    said = run_without_extras(*arguments)
-    assert said.returncode == 2
-    install = f"{package} is not installed: {extra_hint('harness')}"
-    assert said.stderr == f"error: {install}\n"
-
-
-WITHOUT_ONE = WITHOUT_EXTRAS.replace("dict.fromkeys(EXTRA_PACKAGES)", "{sys.argv.pop(1): None}")
-NEEDED = {
-    "bench": REPORT_PACKAGES,
-    "compare": REPORT_PACKAGES,
-    "gate": (*REPORT_PACKAGES, "hypothesis"),
-}
-
-
-# All packages for the command that needs most, and for the others one that is needed and one that
-# is not.
 @pytest.mark.parametrize(
     ("command", "package"),
     [
-        *((("gate",), package) for package in sorted(EXTRA_PACKAGES)),
-        *(
-            (command, package)
-            for command in (("bench", "--rows", "10"), ("compare", "HEAD"))
-            for package in (REPORT_PACKAGES[-1], "hypothesis")
-        ),
+        *((("gate",), package) for package in (*REPORT_PACKAGES, "hypothesis")),
+        (("bench", "--rows", "10"), REPORT_PACKAGES[-1]),
+        (("compare", "HEAD"), REPORT_PACKAGES[-1]),
     ],
 )
 def test_every_single_missing_package_is_told_before_any_work(
-    command: tuple[str, ...], package: str, tmp_path: Path
+    harness: Harness,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    command: tuple[str, ...],
+    package: str,
 ) -> None:
-    # A revision that does not exist, and rows that do not, end a command that lacks nothing.
-    lacking_nothing = {
-        "bench": ("--rounds", "0"),
-        "compare": ("--rows", "0"),
-        "gate": ("--rows", "0"),
-    }
-    refused_late = package not in NEEDED[command[0]]
-    arguments = (*command, *(lacking_nothing[command[0]] if refused_late else ()))
-    said = subprocess.run(
-        [sys.executable, "-c", WITHOUT_ONE, package, *arguments, "--output", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert said.returncode == 2, said.stderr
-    assert "Traceback" not in said.stderr
-    assert (f"error: {package} is not installed" in said.stderr) is not refused_late
-    assert "..." not in said.stderr
+    monkeypatch.setitem(sys.modules, package, None)
+    said = harness(*command, "--output", str(tmp_path))
+    install = f"{package} is not installed: {extra_hint('harness')}"
+    assert (said.code, said.err) == (2, f"error: {install}\n")
+
+
+@pytest.mark.parametrize(
+    ("missing", "commands"),
+    [
+        (EXTRA_PACKAGES - {*REPORT_PACKAGES, "hypothesis"}, [("gate", "--rows", "0")]),
+        (
+            ["hypothesis"],
+            [("bench", "--rows", "10", "--rounds", "0"), ("compare", "HEAD", "--rows", "0")],
+        ),
+    ],
+    ids=["gate", "bench and compare"],
+)
+def test_no_command_needs_the_packages_of_others(
+    missing: Iterable[str], commands: list[tuple[str, ...]]
+) -> None:
+    # Rounds and rows that do not exist end a command that lacks nothing.
+    for said in run_without(missing, *commands):
+        assert said.code == 2
+        assert "is not installed" not in said.err
+        assert "Traceback" not in said.err
+        assert re.search("'--(rounds|rows)'", said.err), said.err
 
 
 def test_a_misspelt_command_is_a_usage_error(harness: Harness) -> None:

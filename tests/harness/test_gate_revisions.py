@@ -81,7 +81,11 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def injected_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read the seconds of a round from the file `seconds` of the revision that is raced."""
+    """Read the seconds of a round from the file `seconds` of the revision that is raced.
+
+    No process is started: the exporter is where its revision has it.
+    """
+    monkeypatch.setattr(Probe, "locate", lambda probe: probe.paths[-1] / f"{MODULE}.py")
     turns: dict[Path, int] = {}
 
     def read(probe: Probe, task: ExportTask) -> Elapsed:
@@ -95,12 +99,14 @@ def injected_times(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def ran(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    forked_exporters: None,
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Iterator[Callable[..., SimpleNamespace]]:
     """A function that runs the `harness` command from the repository, in this process."""
     monkeypatch.chdir(repository)
     monkeypatch.syspath_prepend(repository)
-    monkeypatch.setenv("PYTHONPATH", str(repository))
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     # The page's plotting library takes seconds to import, and decides nothing.
     page = SimpleNamespace(render_page=lambda results, history=(): "a page")

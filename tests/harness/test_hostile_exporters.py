@@ -88,6 +88,24 @@ needs_proc = pytest.mark.skipif(
 BY_PROC = ("LeavesAProcess", "LeavesADaemon", "ForksAndGoesOnLast", "WritesToOpenFiles")
 """Exporters whose harm is seen by what /proc says of processes and files."""
 
+IN_AN_INTERPRETER = (
+    "EndsTheProcess",
+    "EndsTheProcessWhenItIsMade",
+    "IsKilled",
+    "Segfaults",
+    "ClosesAllDescriptors",
+    "WritesToAllDescriptors",
+    "WritesToOpenFiles",
+    "ForksAndGoesOn",
+    "ForksAndGoesOnFirst",
+    "ForksAndGoesOnLast",
+    "LeavesAProcess",
+    "LeavesADaemon",
+    "ClosesStandardOutput",
+    *CHANGES,
+)
+"""Exporters that harm the process. What the others do is the same in a forked process."""
+
 
 def marks_of(exporter: str) -> list[pytest.MarkDecorator]:
     """Return the marks of the test of one exporter."""
@@ -123,8 +141,10 @@ def test_every_setting_that_an_exporter_changes_is_named(setup: CheckSetup) -> N
     ],
 )
 def test_a_hostile_exporter_fails_in_one_line_that_names_the_harm(
-    setup: CheckSetup, exporter: str, words: str
+    request: pytest.FixtureRequest, setup: CheckSetup, exporter: str, words: str
 ) -> None:
+    if exporter not in IN_AN_INTERPRETER:
+        request.getfixturevalue("forked_exporters")
     found = verdicts(f"hostile_exporters:{exporter}", setup, Check.PLAN)
     failed = [each for each in found if each.failed]
     named = [each for each in failed if words in each.seen]
@@ -182,6 +202,7 @@ def test_what_an_exporter_leaves_behind_is_killed(setup: CheckSetup) -> None:
     assert not [each for each in marks if b"HARNESS_EXPORTER_PROCESS=" in each]
 
 
+@pytest.mark.usefixtures("forked_exporters")
 def test_the_next_candidate_meets_a_whole_database(setup: CheckSetup) -> None:
     for exporter in ("DeletesTheDatabase", "WritesToTheDatabase"):
         verdicts(f"hostile_exporters:{exporter}", setup, Check.PLAN)
@@ -189,6 +210,7 @@ def test_the_next_candidate_meets_a_whole_database(setup: CheckSetup) -> None:
     assert [each.outcome.value for each in found] == ["passed", "passed"], found
 
 
+@pytest.mark.usefixtures("forked_exporters")
 @pytest.mark.parametrize(
     "exporter",
     [

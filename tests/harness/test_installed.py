@@ -1,5 +1,6 @@
 """The harness from its wheels, in a folder without a checkout: all that it needs comes with it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -72,31 +73,10 @@ def test_the_harness_and_its_fixtures_come_from_the_wheel(installation: Installa
     assert done.stdout.splitlines() == [str(fixtures / "usual_exporter.py"), str(fixtures)]
 
 
-@pytest.mark.parametrize(
-    ("command", "words"),
-    [
-        ("golden --check", "LandscapeExporter: sqlite/golden_1: the golden export to the byte"),
-        pytest.param(
-            "selftest --quick", "caught 3/3 with the right name", marks=pytest.mark.nightly
-        ),
-        ("selftest --mutants --operator drop-row --sample 1", "missed 0."),
-        ("bench --rows 10 --rounds 1", "verdicts: "),
-        (f"gate --results {SAVED}", "verdicts: "),
-    ],
-    ids=lambda each: each.partition(" --rows")[0],
-)
-def test_a_command_needs_no_checkout(
-    installation: Installation, command: str, words: str, tmp_path: Path
-) -> None:
-    output = ["--output", str(tmp_path)] if command.startswith(("bench", "gate")) else []
-    done = installation.python("-m", "harness", *command.split(), *output)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert words in done.stdout
-
-
-# `check`, along the two axes that the faults below grow along.
-FEW_AXES = """
-import sys
+# Runs commands one after the other, with checks of costs along the axes of the faults below.
+RUN_COMMANDS = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
 from harness.checks import costs
 from harness.cli.main import main
 
@@ -106,65 +86,126 @@ costs._OTHER_RUNS = (10, 20, 40)
 together = {"all axes": costs.axes_together()["all axes"]}
 costs.axes_together = lambda: together
 costs.kinds_of_entities = lambda **_: {}
-sys.argv[1:1] = ["check", "--fail-fast"]
-main()
+ended = []
+for command in sys.argv[1:]:
+    sys.argv = ["harness", *command.split()]
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        try:
+            main()
+        except SystemExit as end:
+            ended.append([end.code, out.getvalue(), err.getvalue()])
+print(json.dumps(ended))
 """
+FAULTY = "harness.fixtures.faulty_exporters"
+GOLDEN = "golden --check"
+MUTANTS = "selftest --mutants --operator drop-row --sample 1"
+BENCH = "bench --rows 10 --rounds 1 --output bench"
+GATE = f"gate --results {SAVED} --output gate"
+# Its frames lie inside the harness and below site-packages. Both are passed over elsewhere.
+WORK = f"check --fail-fast --part work --candidate {FAULTY}.resources:QuadraticMerge"
+QUERIES = f"check --fail-fast --part queries --candidate {FAULTY}.queries:MembersBatchByBatch"
+UPDATE_GOLDEN = "golden --update --yes"
+UPDATE_BASELINE = "baseline --update"
+COMMANDS = (
+    *(GOLDEN, MUTANTS, BENCH, GATE, WORK, QUERIES, UPDATE_GOLDEN, UPDATE_BASELINE),
+    f"{UPDATE_GOLDEN} --directory golden",
+    f"{UPDATE_BASELINE} --file baseline.json",
+)
 
 
-def test_the_quadratic_exporter_of_the_wheel_fails_the_work_check(
-    installation: Installation,
-) -> None:
-    # Its frames lie inside the harness and below site-packages. Both are passed over elsewhere.
-    exporter = "harness.fixtures.faulty_exporters.resources:QuadraticMerge"
-    done = installation.python("-c", FEW_AXES, "--part", "work", "--candidate", exporter)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "branches grew faster than records" in done.stdout
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
 
 
-def test_the_query_check_names_the_line_of_an_exporter_outside_the_working_directory(
-    installation: Installation,
-) -> None:
-    exporter = "harness.fixtures.faulty_exporters.queries:MembersBatchByBatch"
-    done = installation.python("-c", FEW_AXES, "--part", "queries", "--candidate", exporter)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "queries grew with batches" in done.stdout
-    assert f"{installation.packages}/harness/fixtures/faulty_exporters/queries.py:" in done.stdout
+def times_of_fixtures(installation: Installation) -> dict[Path, int]:
+    fixtures = installation.packages / "harness" / "fixtures"
+    return {path: path.stat().st_mtime_ns for path in fixtures.rglob("*.json*")}
+
+
+@pytest.fixture(scope="module")
+def times_before(installation: Installation) -> dict[Path, int]:
+    """When the installed fixtures were changed, before any command."""
+    return times_of_fixtures(installation)
+
+
+@pytest.fixture(scope="module")
+def ended(installation: Installation, times_before: dict[Path, int]) -> dict[str, Ended]:
+    """The ends of COMMANDS, in one process."""
+    done = installation.python("-c", RUN_COMMANDS, *COMMANDS)
+    assert done.returncode == 0, done.stderr
+    found = (Ended(*each) for each in json.loads(done.stdout))
+    return dict(zip(COMMANDS, found, strict=True))
 
 
 @pytest.mark.parametrize(
-    ("command", "option"),
-    [("golden --update --yes", "--directory"), ("baseline --update", "--file")],
+    ("command", "words"),
+    [
+        (GOLDEN, "LandscapeExporter: sqlite/golden_1: the golden export to the byte"),
+        (MUTANTS, "missed 0."),
+        (BENCH, "verdicts: "),
+        (GATE, "verdicts: "),
+    ],
+    ids=["golden", "selftest", "bench", "gate"],
+)
+def test_a_command_needs_no_checkout(ended: dict[str, Ended], command: str, words: str) -> None:
+    assert ended[command].code == 0, ended[command]
+    assert words in ended[command].out
+
+
+@pytest.mark.nightly
+def test_the_quick_selftest_needs_no_checkout(installation: Installation) -> None:
+    done = installation.python("-m", "harness", "selftest", "--quick")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "caught 3/3 with the right name" in done.stdout
+
+
+def test_the_quadratic_exporter_of_the_wheel_fails_the_work_check(ended: dict[str, Ended]) -> None:
+    assert ended[WORK].code == 1, ended[WORK]
+    assert "branches grew faster than records" in ended[WORK].out
+
+
+def test_the_query_check_names_the_line_of_an_exporter_outside_the_working_directory(
+    installation: Installation, ended: dict[str, Ended]
+) -> None:
+    assert ended[QUERIES].code == 1, ended[QUERIES]
+    assert "queries grew with batches" in ended[QUERIES].out
+    assert f"{installation.packages}/harness/fixtures/faulty_exporters/queries.py:" in (
+        ended[QUERIES].out
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [(UPDATE_GOLDEN, "--directory"), (UPDATE_BASELINE, "--file")]
 )
 def test_an_update_does_not_write_into_the_installed_package(
-    installation: Installation, command: str, option: str
+    installation: Installation,
+    ended: dict[str, Ended],
+    times_before: dict[Path, int],
+    command: str,
+    option: str,
 ) -> None:
-    fixtures = installation.packages / "harness" / "fixtures"
-    before = {path: path.stat().st_mtime_ns for path in fixtures.rglob("*.json*")}
-    done = installation.python("-m", "harness", *command.split())
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert f"with {option}" in done.stderr
-    assert {path: path.stat().st_mtime_ns for path in fixtures.rglob("*.json*")} == before
+    assert ended[command].code == 2, ended[command]
+    assert f"with {option}" in ended[command].err
+    assert times_of_fixtures(installation) == times_before
 
 
-def test_an_update_writes_the_golden_exports_that_the_user_names(
-    installation: Installation, tmp_path: Path
+@pytest.mark.parametrize(
+    ("command", "written"),
+    [
+        (f"{UPDATE_GOLDEN} --directory golden", "golden/sqlite/golden_1/export.jsonl"),
+        (f"{UPDATE_BASELINE} --file baseline.json", "baseline.json"),
+    ],
+)
+def test_an_update_writes_what_the_user_names(
+    installation: Installation, ended: dict[str, Ended], command: str, written: str
 ) -> None:
-    named = tmp_path / "golden"
-    done = installation.python(
-        "-m", "harness", "golden", "--update", "--yes", "--directory", str(named)
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (named / "sqlite" / "golden_1" / "export.jsonl").exists()
-
-
-def test_an_update_writes_the_baseline_that_the_user_names(
-    installation: Installation, tmp_path: Path
-) -> None:
-    named = tmp_path / "baseline.json"
-    done = installation.python("-m", "harness", "baseline", "--update", "--file", str(named))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert str(named) in done.stdout
-    assert named.exists()
+    assert ended[command].code == 0, ended[command]
+    assert (installation.folder / written).exists()
 
 
 def test_the_snapshot_check_runs_beside_a_folder_named_harness(

@@ -1,6 +1,7 @@
 """Runs in which axes or kinds of entities grow together show products and rare queries."""
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
@@ -22,6 +23,15 @@ from harness.generate.spec import AXES, RunSpec
 
 FAULTS = [each for each in load_seeded_faults() if each.number in (81, 82)]
 KINDS = ("NULL", "not NULL")
+RUNS = {
+    "EventsTimesCalls": "all children of a state",
+    "ParentsTimesStates": "parents and states of joined tokens",
+    "MembersTimesArtifacts": "members of a batch and artifacts",
+    "QueryPerOpenState": "entities of every kind (1)",
+    "QueryPerOpenBatch": "entities of every kind (1)",
+    "QueryPerNodeWithoutSequence": "entities of every kind (1)",
+}
+"""The runs that show a fault by themselves."""
 
 # Axes whose entities have a parent in common.
 SIBLINGS = (
@@ -41,12 +51,16 @@ def runs(setup: CheckSetup) -> CostRuns:
 
 
 @pytest.fixture
-def joint_axes(small_checks: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All runs in which several axes grow, and few others."""
-    if not is_nightly():
-        monkeypatch.setattr(costs, "_AXES", ("rows", "artifacts"))
-    monkeypatch.setattr(costs, "axes_together", axes_together)
-    monkeypatch.setattr(costs, "kinds_of_entities", kinds_of_entities)
+def grow(few_growing_runs: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A function that chooses the runs that grow, beside few along single axes, by their names."""
+    every = dict(axes_together()) | dict(kinds_of_entities(on_sqlite=True))
+
+    def choose(*names: str) -> None:
+        if not is_nightly():
+            chosen = {name: every[name] for name in names}
+            monkeypatch.setattr(costs, "axes_together", lambda: chosen)
+
+    return choose
 
 
 def grown_axes(name: str) -> set[str]:
@@ -100,19 +114,21 @@ def test_every_member_and_null_of_every_column_grows_in_number() -> None:
     assert constant == set()
 
 
-@pytest.mark.usefixtures("joint_axes")
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda each: each.exporter.rsplit(":")[-1])
 def test_products_and_queries_for_one_kind_fail(
-    runs: CostRuns, fault: SeededFault, tmp_path: Path
+    grow: Callable[..., None], runs: CostRuns, fault: SeededFault, tmp_path: Path
 ) -> None:
+    grow(RUNS[fault.exporter.rpartition(":")[2]])
     candidate = InThisProcess(load_subject(fault.exporter))
     verdicts = costs.judge_query_growth(candidate, runs, Declared(), tmp_path)
     assert verdicts[0].failed
     assert all(words in verdicts[0].seen for words in fault.words)
 
 
-@pytest.mark.usefixtures("joint_axes")
-def test_a_join_of_outer_children_is_not_a_product(runs: CostRuns, tmp_path: Path) -> None:
+def test_a_join_of_outer_children_is_not_a_product(
+    grow: Callable[..., None], runs: CostRuns, tmp_path: Path
+) -> None:
+    grow("members of a batch and artifacts", "all axes")
     candidate = InThisProcess(
         load_subject("harness.fixtures.blind_trial.correct:BatchesWithMembers")
     )

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain, count, islice
 from pathlib import Path
@@ -56,6 +56,21 @@ def a_clock(microsecond: int = 0) -> Callable[[], datetime]:
     return lambda: datetime(2026, 1, 1, 12, 30, next(seconds), microsecond, tzinfo=UTC)
 
 
+@dataclass(frozen=True)
+class Databases:
+    """The databases that all mutants export from: three small runs, and one of the same id."""
+
+    runs: LandscapeDB
+    other: LandscapeDB
+
+
+@pytest.fixture(scope="module")
+def databases(url: str) -> Iterator[Databases]:
+    with LandscapeDB(url) as runs, LandscapeDB("sqlite://") as other:
+        generate_run(other, RunSpec(run_id="first"))
+        yield Databases(runs, other)
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return a database with three small runs that hold every record type."""
@@ -102,96 +117,101 @@ def interleaved(exporter: Any) -> list[str]:
     return found
 
 
-def uses_of_calls(exporter: ExporterClass, url: str) -> Iterator[Any]:
+def uses_of_calls(exporter: ExporterClass, databases: Databases) -> Iterator[Any]:
     """Yield what an exporter gives when it is called in many ways."""
-    with LandscapeDB(url) as db, LandscapeDB("sqlite://") as other:
-        generate_run(other, RunSpec(run_id="first"))
 
-        def new(key: bytes | None = KEY, database: Any = db) -> Any:
-            return exporter(database, key, clock=a_clock())
+    def new(key: bytes | None = KEY, database: Any = databases.runs) -> Any:
+        return exporter(database, key, clock=a_clock())
 
-        for run_id in RUN_IDS:
-            yield ended(lambda run_id=run_id: as_yielded(new().export_run(run_id)))
-        yield ended(lambda: list(map(repr, list(new().export_run("first", True)))))
-        again = new()
-        for run_id, sign in (
-            ("first", False),
-            ("first", True),
-            ("first", False),
-            (RUN_IDS[1], True),
-        ):
-            yield ended(lambda s=sign, r=run_id: as_yielded(again.export_run(r, sign=s)))
-        yield ended(lambda: as_yielded(again.export_run("first", True)))
-        abandoned = new()
-        yield ended(lambda: as_yielded(islice(abandoned.export_run("first"), 3)))
-        yield ended(lambda: as_yielded(abandoned.export_run("first")))
-        yield ended(lambda: interleaved(new()))
-        failed = new()
-        for run_id in ("unknown", "first", "unknown", "first"):
-            yield ended(lambda r=run_id: as_yielded(failed.export_run(r)))
-        yield ended(lambda: as_yielded(new(None).export_run("first", True)))
-        yield ended(lambda: next(iter(new(None).export_run("first", True))))
-        grouped = new()
-        for sign in (False, True, False):
-            yield ended(lambda s=sign: repr(grouped.export_run_grouped("first", sign=s)))
-        yield ended(lambda: as_yielded(new(KEYS[1]).export_run("first", True)))
-        yield ended(lambda: as_yielded(new(KEY, other).export_run("first", True)))
+    for run_id in RUN_IDS:
+        yield ended(lambda run_id=run_id: as_yielded(new().export_run(run_id)))
+    yield ended(lambda: list(map(repr, list(new().export_run("first", True)))))
+    again = new()
+    for run_id, sign in (
+        ("first", False),
+        ("first", True),
+        ("first", False),
+        (RUN_IDS[1], True),
+    ):
+        yield ended(lambda s=sign, r=run_id: as_yielded(again.export_run(r, sign=s)))
+    yield ended(lambda: as_yielded(again.export_run("first", True)))
+    abandoned = new()
+    yield ended(lambda: as_yielded(islice(abandoned.export_run("first"), 3)))
+    yield ended(lambda: as_yielded(abandoned.export_run("first")))
+    yield ended(lambda: interleaved(new()))
+    failed = new()
+    for run_id in ("unknown", "first", "unknown", "first"):
+        yield ended(lambda r=run_id: as_yielded(failed.export_run(r)))
+    yield ended(lambda: as_yielded(new(None).export_run("first", True)))
+    yield ended(lambda: next(iter(new(None).export_run("first", True))))
+    grouped = new()
+    for sign in (False, True, False):
+        yield ended(lambda s=sign: repr(grouped.export_run_grouped("first", sign=s)))
+    yield ended(lambda: as_yielded(new(KEYS[1]).export_run("first", True)))
+    yield ended(lambda: as_yielded(new(KEY, databases.other).export_run("first", True)))
 
 
-def uses_of_signatures(exporter: ExporterClass, url: str) -> Iterator[Any]:
+def uses_of_signatures(exporter: ExporterClass, databases: Databases) -> Iterator[Any]:
     """Yield signed exports under many keys and clocks, and an unsigned one."""
-    with LandscapeDB(url) as db:
-        for key in KEYS:
-            records = exporter(db, key, clock=a_clock()).export_run("first", True)
-            yield ended(lambda records=records: as_yielded(records))
-        for microsecond in (0, 1, 120_000, 999_999):
-            again = exporter(db, KEY, clock=a_clock(microsecond))
-            for _ in range(2):
-                yield ended(lambda again=again: as_yielded(again.export_run("first", True))[-1])
-        yield ended(lambda: as_yielded(exporter(db, KEY).export_run("first")))
+    db = databases.runs
+    for key in KEYS:
+        records = exporter(db, key, clock=a_clock()).export_run("first", True)
+        yield ended(lambda records=records: as_yielded(records))
+    for microsecond in (0, 1, 120_000, 999_999):
+        again = exporter(db, KEY, clock=a_clock(microsecond))
+        for _ in range(2):
+            yield ended(lambda again=again: as_yielded(again.export_run("first", True))[-1])
+    yield ended(lambda: as_yielded(exporter(db, KEY).export_run("first")))
 
 
-def uses_of_files(exporter: ExporterClass, url: str, folder: Path) -> Iterator[Any]:
+def uses_of_files(exporter: ExporterClass, databases: Databases, folder: Path) -> Iterator[Any]:
     """Yield the files after exports beside old files, and after one that ends in an error."""
-    with LandscapeDB(url) as db:
-        for method, name in (("write_jsonl", "export.jsonl"), ("write_csv", "export")):
-            for run_id, old, sign in (
-                ("first", False, True),
-                (SMALL, True, False),
-                ("no", True, True),
-            ):
-                shutil.rmtree(folder, ignore_errors=True)
-                target = folder / name
-                folder.mkdir()
-                if old and method == "write_csv":
-                    target.mkdir(mode=0o700)
-                    (target / "node.csv").write_text("old\n", encoding="utf-8")
-                    (target / "token_parent.csv").write_text("old\n", encoding="utf-8")
-                elif old:
-                    target.write_text("old\n", encoding="utf-8")
-                    target.chmod(0o600)
-                write = getattr(exporter(db, KEY, clock=a_clock()), method)
-                error = ended(lambda w=write, r=run_id, t=target, s=sign: w(r, t, s) and "")
-                # The path in the message is the same in all uses.
-                yield error
-                yield sorted(
-                    (path.name, path.stat().st_mode, path.is_file() and path.read_bytes())
-                    for path in folder.rglob("*")
-                )
+    for method, name in (("write_jsonl", "export.jsonl"), ("write_csv", "export")):
+        for run_id, old, sign in (
+            ("first", False, True),
+            (SMALL, True, False),
+            ("no", True, True),
+        ):
+            shutil.rmtree(folder, ignore_errors=True)
+            target = folder / name
+            folder.mkdir()
+            if old and method == "write_csv":
+                target.mkdir(mode=0o700)
+                (target / "node.csv").write_text("old\n", encoding="utf-8")
+                (target / "token_parent.csv").write_text("old\n", encoding="utf-8")
+            elif old:
+                target.write_text("old\n", encoding="utf-8")
+                target.chmod(0o600)
+            write = getattr(exporter(databases.runs, KEY, clock=a_clock()), method)
+            error = ended(lambda w=write, r=run_id, t=target, s=sign: w(r, t, s) and "")
+            # The path in the message is the same in all uses.
+            yield error
+            yield sorted(
+                (path.name, path.stat().st_mode, path.is_file() and path.read_bytes())
+                for path in folder.rglob("*")
+            )
 
 
 @pytest.fixture(scope="module")
-def expected(url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
-    """Return what the correct exporter gives in every use."""
-    with LandscapeDB(url) as db:
-        records = BATCHED.exporter(db, KEY, clock=a_clock()).export_run("first", True)
-        as_read = as_yielded(records)
-    return {
-        "records": as_read,
-        "calls": list(uses_of_calls(BATCHED.exporter, url)),
-        "signatures": list(uses_of_signatures(BATCHED.exporter, url)),
-        "files": list(uses_of_files(BATCHED.exporter, url, tmp_path_factory.mktemp("f") / "out")),
-    }
+def expected(
+    databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, list[Any]]]:
+    """What the correct exporter gives in every use, before the mutants and after them."""
+
+    def found(exporter: ExporterClass) -> dict[str, list[Any]]:
+        records = exporter(databases.runs, KEY, clock=a_clock()).export_run("first", True)
+        folder = tmp_path_factory.mktemp("files") / "out"
+        return {
+            "records": as_yielded(records),
+            "calls": list(uses_of_calls(exporter, databases)),
+            "signatures": list(uses_of_signatures(exporter, databases)),
+            "files": list(uses_of_files(exporter, databases, folder)),
+        }
+
+    before = found(BATCHED.exporter)
+    yield before
+    # A mutant that had changed the databases would have differed by that.
+    assert found(BATCHED.exporter) == before
 
 
 def name_of(mutant: Mutant) -> str:
@@ -219,10 +239,10 @@ NEEDS_MORE = (
 
 @pytest.mark.parametrize("mutant", CALLS, ids=name_of)
 def test_a_mutant_of_calls_differs_in_one_of_the_uses(
-    mutant: Mutant, url: str, expected: dict[str, list[Any]]
+    mutant: Mutant, databases: Databases, expected: dict[str, list[Any]]
 ) -> None:
     exporter = mutant.apply(BATCHED.exporter)
-    pairs = zip(uses_of_calls(exporter, url), expected["calls"], strict=True)
+    pairs = zip(uses_of_calls(exporter, databases), expected["calls"], strict=True)
     assert any(found != correct for found, correct in pairs)
 
 
@@ -236,10 +256,10 @@ def test_a_mutant_of_calls_differs_in_one_of_the_uses(
     ids=name_of,
 )
 def test_a_mutant_of_signatures_differs_under_one_of_the_keys_and_clocks(
-    mutant: Mutant, url: str, expected: dict[str, list[Any]]
+    mutant: Mutant, databases: Databases, expected: dict[str, list[Any]]
 ) -> None:
     exporter = mutant.apply(BATCHED.exporter)
-    pairs = zip(uses_of_signatures(exporter, url), expected["signatures"], strict=True)
+    pairs = zip(uses_of_signatures(exporter, databases), expected["signatures"], strict=True)
     assert any(found != correct for found, correct in pairs)
 
 
@@ -249,10 +269,11 @@ def test_a_mutant_of_signatures_differs_under_one_of_the_keys_and_clocks(
     ids=name_of,
 )
 def test_a_mutant_of_files_differs_beside_old_files_or_after_an_error(
-    mutant: Mutant, url: str, expected: dict[str, list[Any]], tmp_path: Path
+    mutant: Mutant, databases: Databases, expected: dict[str, list[Any]], tmp_path: Path
 ) -> None:
     exporter = mutant.apply(BATCHED.exporter)
-    pairs = zip(uses_of_files(exporter, url, tmp_path / "out"), expected["files"], strict=True)
+    uses = uses_of_files(exporter, databases, tmp_path / "out")
+    pairs = zip(uses, expected["files"], strict=True)
     assert any(found != correct for found, correct in pairs)
 
 
@@ -281,11 +302,10 @@ def test_a_lost_row_is_lost_in_records_and_in_files(url: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("mutant", list(cost_mutants(BATCHED)), ids=name_of)
 def test_a_mutant_of_costs_exports_the_right_records(
-    mutant: Mutant, url: str, expected: dict[str, list[Any]]
+    mutant: Mutant, databases: Databases, expected: dict[str, list[Any]]
 ) -> None:
-    with LandscapeDB(url) as db:
-        exporter = mutant.apply(BATCHED.exporter)(db, KEY, clock=a_clock())
-        assert as_yielded(exporter.export_run("first", True)) == expected["records"]
+    exporter = mutant.apply(BATCHED.exporter)(databases.runs, KEY, clock=a_clock())
+    assert as_yielded(exporter.export_run("first", True)) == expected["records"]
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def sample(mutants: list[Mutant], *, one_in: int) -> list[Mutant]:
     return list(chosen.values())
 
 
-SEEDS = (0, 1, 2, 3)
+SEEDS = (0, 1)
 
 
 @pytest.fixture(scope="module")

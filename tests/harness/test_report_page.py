@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -99,28 +100,34 @@ def earlier(*speed_ups: float) -> tuple[Entry, ...]:
     )
 
 
+@cache
+def page_of(name: str) -> str:
+    """Render a page that several tests look at."""
+    return render_page(every_kind()[name])
+
+
 @in_a_browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 380])
-def test_every_chart_is_drawn_and_the_page_fits_its_width(
-    browser: Any, tmp_path: Path, scheme: str, width: int
-) -> None:
-    page = render_page(PASSED)
-    viewport = {"width": width, "height": 800}
-    with opened(browser, page, tmp_path / "r.html", color_scheme=scheme, viewport=viewport) as tab:
-        assert tab.evaluate("document.documentElement.scrollWidth") <= width
-        for key in ("queries", "control", "rate", "memory", "work"):
-            picture = tab.locator(f"#chart-{key} svg[role=img]")
-            assert picture.bounding_box()["width"] > 200
-            assert tab.locator(f"#chart-{key} path").count() > 5
-        ink = tab.evaluate("getComputedStyle(document.body).color")
-        text = tab.evaluate("getComputedStyle(document.querySelector('#chart-queries text')).fill")
-        assert text == ink
+def test_every_chart_is_drawn_and_the_page_fits_its_width(browser: Any, tmp_path: Path) -> None:
+    with opened(browser, page_of("passed"), tmp_path / "report.html") as tab:
+        inks = set()
+        for width, scheme in ((1280, "light"), (380, "dark")):
+            tab.set_viewport_size({"width": width, "height": 800})
+            tab.emulate_media(color_scheme=scheme)
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width
+            for key in ("queries", "control", "rate", "memory", "work"):
+                picture = tab.locator(f"#chart-{key} svg[role=img]")
+                assert picture.bounding_box()["width"] > 200
+                assert tab.locator(f"#chart-{key} path").count() > 5
+            ink = tab.evaluate("getComputedStyle(document.body).color")
+            label = "document.querySelector('#chart-queries text')"
+            assert tab.evaluate(f"getComputedStyle({label}).fill") == ink
+            inks.add(ink)
+        assert len(inks) == 2
 
 
 @in_a_browser
 def test_every_chart_has_a_title_units_and_a_text_alternative(browser: Any, tmp_path: Path) -> None:
-    with opened(browser, render_page(PASSED), tmp_path / "report.html") as tab:
+    with opened(browser, page_of("passed"), tmp_path / "report.html") as tab:
         pictures = tab.locator("svg[role=img]")
         assert pictures.count() == 6
         for number in range(5):
@@ -160,7 +167,7 @@ def test_every_target_is_in_the_unit_of_its_axis() -> None:
 
 @in_a_browser
 def test_a_pointer_on_a_point_shows_its_values(browser: Any, tmp_path: Path) -> None:
-    with opened(browser, render_page(PASSED), tmp_path / "report.html") as tab:
+    with opened(browser, page_of("passed"), tmp_path / "report.html") as tab:
         shown = tab.locator("#chart-queries g > title").all_text_contents()
         assert shown == [
             f"candidate LandscapeExporter: 12 queries, source rows of the run: {rows}"
@@ -196,7 +203,7 @@ def test_every_link_leads_to_a_part_of_the_page(name: str) -> None:
 @in_a_browser
 @pytest.mark.parametrize("name", every_kind())
 def test_it_prints_on_three_pages_at_most(browser: Any, tmp_path: Path, name: str) -> None:
-    with opened(browser, render_page(every_kind()[name]), tmp_path / "report.html") as tab:
+    with opened(browser, page_of(name), tmp_path / "report.html") as tab:
         paper = tab.pdf(
             format="A4", margin=dict.fromkeys(("top", "bottom", "left", "right"), "1cm")
         )
@@ -216,8 +223,7 @@ def test_hostile_text_is_shown_and_never_run(browser: Any, tmp_path: Path) -> No
 
 @in_a_browser
 def test_a_failure_comes_first_with_its_line_and_what_to_try(browser: Any, tmp_path: Path) -> None:
-    page = render_page(load_results(SAVED / "n_plus_one.json"))
-    with opened(browser, page, tmp_path / "report.html") as tab:
+    with opened(browser, page_of("n_plus_one"), tmp_path / "report.html") as tab:
         assert tab.locator("main > section").first.get_attribute("id") == "failures"
         failure = tab.locator(".failure").first.text_content()
         assert "fixtures/faulty_exporters/queries.py:" in failure
@@ -226,14 +232,13 @@ def test_a_failure_comes_first_with_its_line_and_what_to_try(browser: Any, tmp_p
 
 @in_a_browser
 def test_the_first_difference_has_a_place_of_its_own(browser: Any, tmp_path: Path) -> None:
-    page = render_page(load_results(SAVED / "retry_order.json"))
-    with opened(browser, page, tmp_path / "report.html") as tab:
+    with opened(browser, page_of("retry_order"), tmp_path / "report.html") as tab:
         assert "order, node_state" in tab.locator("#difference").text_content()
 
 
 @in_a_browser
 def test_a_slower_head_shows_its_ratio_round_by_round(browser: Any, tmp_path: Path) -> None:
-    with opened(browser, render_page(slower()), tmp_path / "report.html") as tab:
+    with opened(browser, page_of("slower"), tmp_path / "report.html") as tab:
         text = tab.locator("#pairing").text_content()
         assert "ratio 0.848" in text
         assert "Higher is better" in text
@@ -258,7 +263,7 @@ def test_earlier_results_are_plotted_and_the_change_is_marked(browser: Any, tmp_
 
 
 def test_the_page_needs_nothing_from_elsewhere() -> None:
-    page = render_page(PASSED)
+    page = page_of("passed")
     linked = page.replace("http://www.w3.org/", "")
     assert "http://" not in linked
     assert "https://" not in linked
@@ -273,4 +278,4 @@ def test_results_without_a_measured_run_render_too() -> None:
 
 
 def test_the_same_results_give_the_same_page() -> None:
-    assert render_page(PASSED) == render_page(PASSED)
+    assert render_page(PASSED) == page_of("passed")

@@ -29,7 +29,7 @@ from querygrowth.verdict import Outcome
 
 FAULTS = load_seeded_faults()
 
-pytestmark = pytest.mark.usefixtures("small_checks")
+pytestmark = pytest.mark.usefixtures("small_checks", "forked_exporters")
 
 
 def fault(exporter: str) -> SeededFault:

@@ -1,7 +1,6 @@
 """The probe: an exporter in another process is counted, timed and compared like one in this."""
 
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -9,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import Command
 
 from elspeth.core.landscape import LandscapeDB
 from harness.bench.race import IN_MEMORY_MAPS
 from harness.checks.selftest import load_correct_exporters
 from harness.compare.exports import SIGNING_KEY, Comparison, compare_exports, fixed_clock
 from harness.exporters.measured import InOwnProcess, InThisProcess, in_own_process, measured
-from harness.exporters.observation import ExportTask
+from harness.exporters.observation import ExportTask, MemoryUse
 from harness.exporters.subject import CONTROL, DEFAULT_CANDIDATE, SubjectError, load_subject
 from harness.exporters.subprocess_probe import Probe
 from harness.generate.generator import generate_run
@@ -121,7 +121,11 @@ COUNTED = [
 
 
 @pytest.mark.parametrize("exporter", COUNTED)
-def test_an_exporter_is_observed_there_as_it_is_here(task: ExportTask, exporter: str) -> None:
+def test_an_exporter_is_observed_there_as_it_is_here(
+    request: pytest.FixtureRequest, task: ExportTask, exporter: str
+) -> None:
+    if exporter not in (CONTROL, DEFAULT_CANDIDATE):
+        request.getfixturevalue("forked_exporters")
     subject = load_subject(exporter)
     here = InThisProcess(subject)
     # Statements are compiled once in a process, which shows in the branches of a first export.
@@ -245,25 +249,25 @@ def test_what_cannot_be_probed_is_refused_in_one_line(
     assert "\n" not in str(refusal.value)
 
 
-def test_the_worked_example_of_the_guide_says_what_the_guide_says(tmp_path: Path) -> None:
+def test_the_worked_example_of_the_guide_says_what_the_guide_says(
+    harness_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     guide = GUIDE.read_text(encoding="utf-8")
     there = tmp_path / "audit"
     there.mkdir()
     (there / "audit_export.py").write_text(_block(guide, "file: audit_export.py"))
     command = _block(guide, "command").replace("../audit/venv/bin/python", sys.executable)
-    command = command.replace("../audit", str(there)).replace("harness", "-m harness", 1)
-    said = subprocess.run(
-        [sys.executable, *command.split(), "--output", str(tmp_path / "out")],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert said.returncode == 1, said.stderr
+    monkeypatch.setenv("COLUMNS", "200")
+    # In processes that the guide says nothing of.
+    monkeypatch.setattr(Probe, "measure_memory", lambda *_, **__: MemoryUse(1, 2))
+    monkeypatch.setattr(Probe, "time_first_row", lambda *_: 0.1)
+    program, *arguments = command.replace("../audit", str(there)).split()
+    said = harness_command(*arguments, "--output", tmp_path / "out")
+    assert program == "harness"
+    assert said.code == 1, said.err
     for line in _block(guide, "said").strip().splitlines():
-        assert line in said.stdout
-    assert f"{there}/audit_export.py:" in said.stdout
+        assert line in said.out
+    assert f"{there}/audit_export.py:" in said.out
 
 
 def _block(guide: str, name: str) -> str:
