@@ -213,9 +213,7 @@ class LandscapeDB:
             with engine.connect() as connection:
                 stored = read_schema(connection)
         missing = list(_missing(stored))
-        refused = [
-            each for each in missing if not (tables_may_miss and each.startswith("table "))
-        ]
+        refused = [each for each in missing if not (tables_may_miss and each.startswith("table "))]
         if refused:
             self.close()
             raise NotALandscapeDatabaseError(
