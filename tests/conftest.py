@@ -48,8 +48,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[object]:
     """Collect without garbage collection, and leave out of it later what was collected."""
-    # 9,000 tests and their modules stay until the end. Visiting them again and again was half of the
-    # time of the collection.
+    # 9,000 tests and their modules stay until the end. Visiting them took half of the time.
     gc.disable()
     try:
         return (yield)
