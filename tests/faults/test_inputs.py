@@ -13,6 +13,7 @@ import pytest
 from audit_trail import Trail
 from fault_injection import REFUSED, SUCCEEDED, Outcome, assert_clean_output, inject_fault
 from fault_table import Tally
+from formats import in_turn
 from landscape_command import Ended, environment
 from sample_run import record_sample_run
 
@@ -41,7 +42,7 @@ READING = {
 }
 
 
-@pytest.mark.fault(23)
+@pytest.mark.fault(23, short=9)
 @pytest.mark.parametrize("reading", READING.values(), ids=READING)
 @pytest.mark.parametrize("put", PUT.values(), ids=PUT)
 def test_an_unreadable_baseline_or_targets_file_is_refused_before_judging(
@@ -73,7 +74,7 @@ KEYS = {
 
 
 @pytest.mark.fault(24)
-@pytest.mark.parametrize(("environ", "message"), KEYS.values(), ids=KEYS)
+@in_turn(("environ", "message"), KEYS.values(), ids=KEYS)
 def test_a_key_that_is_too_short_is_refused(
     trail: Trail, environ: dict[str, str], message: str
 ) -> None:
@@ -103,8 +104,8 @@ def a_pipe(path: Path) -> None:
     os.mkfifo(path, 0o600)
 
 
-@pytest.mark.fault(24)
-@pytest.mark.parametrize("put", [short, open_to_all, a_link, a_pipe, Path.mkdir])
+@pytest.mark.fault(24, short=5)
+@in_turn("put", [short, open_to_all, a_link, a_pipe, Path.mkdir])
 def test_a_key_file_without_a_key_or_with_other_readers_is_refused(
     trail: Trail, put: Callable[[Path], object]
 ) -> None:
@@ -139,7 +140,7 @@ RUN_IDS = {
 
 
 @pytest.mark.fault(25)
-@pytest.mark.parametrize("run_id", RUN_IDS.values(), ids=RUN_IDS)
+@in_turn("run_id", RUN_IDS.values(), ids=RUN_IDS)
 def test_a_run_with_a_hostile_id_is_exported(
     tmp_path: Path, export_format: str, tally: Tally, run_id: str
 ) -> None:
@@ -163,7 +164,7 @@ def test_a_run_whose_id_looks_like_an_option_is_exported(tmp_path: Path, tally: 
     test_a_run_with_a_hostile_id_is_exported(tmp_path, "json", tally, "--help")
 
 
-@pytest.mark.fault(26)
+@pytest.mark.fault(26, short=13)
 @pytest.mark.parametrize("text", [*RUN_IDS.values(), "\ud800", "\u202egnp.exe", "a|b`c`[d](e)"])
 def test_hostile_text_is_shown_as_text_in_every_report(tally: Tally, text: str) -> None:
     passed = load_results(Path("fixtures/results/passed.json"))
@@ -198,8 +199,8 @@ CONFIGURATIONS: dict[str, tuple[Callable[[str], str], str]] = {
 }
 
 
-@pytest.mark.fault(27)
-@pytest.mark.parametrize(("change", "message"), CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+@pytest.mark.fault(27, short=9)
+@in_turn(("change", "message"), CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_hostile_configuration_is_refused_in_one_line(
     trail: Trail, change: Callable[[str], str], message: str
 ) -> None:
