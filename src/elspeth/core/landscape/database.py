@@ -29,7 +29,7 @@ from elspeth.core.landscape.export.snapshot import (
     refuse_beside_snapshot,
 )
 from elspeth.core.landscape.export.stored_schema import StoredSchema, read_schema
-from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
+from elspeth.core.landscape.schema import EXPORTED_TABLES, create_tables_in, metadata
 from elspeth.core.landscape.sqlite_files import (
     DatabaseNotFoundError,
     SqliteReader,
@@ -116,11 +116,14 @@ class LandscapeDB:
         # A reader calls `check_schema`, which asks for more. A server may not answer, so it is not
         # asked before the caller can cut the connection, unless tables are to be created in it.
         on_server = url.get_backend_name() != "sqlite"
+        is_new = self.is_in_memory or not (
+            on_server or "uri" in url.query or Path(str(url.database)).exists()
+        )
         is_complete = False
         if not read_only and not self.is_in_memory and (create_tables or not on_server):
             is_complete = self._refuse_other_database(tables_may_miss=create_tables)
         if create_tables and not read_only and not is_complete:
-            metadata.create_all(self._engine)
+            create_tables_in(self._engine, is_new=is_new)
 
     @classmethod
     def in_memory(cls) -> Self:
