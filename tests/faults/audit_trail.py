@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import psycopg
 from fault_table import Tally
 from landscape_command import KEY, MAIN, Ended, ended, environment, run_here
-from postgres_server import execute
+from postgres_server import execute, url_text
 from sample_run import fixed_clock, record_sample_run
 from shared_recordings import put_recording
 from sqlalchemy import Table, create_engine, make_url
@@ -31,6 +32,7 @@ OLD = b'{"record_type": the output of an earlier export, which does not verify}\
 UNFINISHED = ".export-"
 """The prefix of all names that an export makes beside its target while it is unfinished."""
 
+Read: TypeAlias = Callable[[str], list[tuple[Any, ...]]]
 Content: TypeAlias = Mapping[str, bytes]
 """The bytes of a target by file name. The name of a target that is one file is ""."""
 
@@ -257,7 +259,8 @@ class Trail:
         quoted = self.run_id.replace("'", "''")
         statement = f"SELECT export_status, export_error FROM runs WHERE run_id = '{quoted}'"
         try:
-            ((status, error),) = self._read(statement)
+            with self._reader() as read:
+                ((status, error),) = read(statement)
         except sqlite3.DatabaseError:
             return Recorded(None, None)
         return Recorded(_text(status), _text(error))
@@ -265,9 +268,10 @@ class Trail:
     def evidence(self) -> str:
         """Return a digest of all columns of all tables, except those about the export."""
         digest = hashlib.sha256()
-        for table in metadata.sorted_tables:
-            for row in self._read_evidence(table):
-                digest.update(row.encode() + b"\n")
+        with self._reader() as read:
+            for table in metadata.sorted_tables:
+                for row in self._read_evidence(table, read):
+                    digest.update(row.encode() + b"\n")
         return digest.hexdigest()
 
     def unfinished(self) -> list[str]:
@@ -312,8 +316,12 @@ class Trail:
         assert content is not None
         return content
 
-    def _read(self, statement: str) -> list[tuple[Any, ...]]:
-        """Read from the database without changing its files. SQLite gives text as bytes."""
+    @contextmanager
+    def _reader(self) -> Iterator[Read]:
+        """Yield a function that reads from the database without changing its files.
+
+        SQLite gives text as bytes.
+        """
         url = make_url(self.url)
         if url.get_backend_name() == "sqlite":
             # A connection that may write would roll back what a killed process left. Without a log
@@ -322,22 +330,19 @@ class Trail:
             how = "mode=ro" if left else "mode=ro&immutable=1"
             with closing(sqlite3.connect(f"file:{url.database}?{how}", uri=True)) as connection:
                 connection.text_factory = bytes
-                return connection.execute(statement).fetchall()
-        engine = create_engine(url)
-        try:
-            with engine.connect() as session:
-                session.exec_driver_sql("SET TIME ZONE 'UTC'")
-                return [tuple(row) for row in session.exec_driver_sql(statement)]
-        finally:
-            engine.dispose()
+                yield lambda statement: connection.execute(statement).fetchall()
+        else:
+            with psycopg.connect(url_text(url.set(drivername="postgresql"))) as session:
+                session.execute("SET TIME ZONE 'UTC'")
+                yield lambda statement: session.execute(statement).fetchall()
 
-    def _read_evidence(self, table: Table) -> list[str]:
+    def _read_evidence(self, table: Table, read: Read) -> list[str]:
         columns = [column.name for column in table.columns if not column.name.startswith("export")]
         if self.backend == "postgresql":
             # As text, because the driver cannot convert everything that the server can store.
             columns = [f"{name}::text" for name in columns]
         try:
-            return sorted(map(repr, self._read(f"SELECT {', '.join(columns)} FROM {table.name}")))
+            return sorted(map(repr, read(f"SELECT {', '.join(columns)} FROM {table.name}")))
         except sqlite3.DatabaseError as error:
             # The test damaged the database: only the readable part can be compared.
             return [str(error)]

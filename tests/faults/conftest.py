@@ -8,12 +8,16 @@ from uuid import uuid4
 import pytest
 from audit_trail import Trail, record, trail_with_many_rows
 from fault_table import Tally
+from formats import FORMATS
 from postgres_processes import Server
 from postgres_server import new_landscape, server_or_skip, url_text
+from shared_statements import shared_statements
 from sqlalchemy import URL, make_url
 
+__all__ = ["shared_statements"]
 
-@pytest.fixture(params=["json", "csv"])
+
+@pytest.fixture(params=FORMATS)
 def export_format(request: pytest.FixtureRequest) -> str:
     """The export formats that settings can name."""
     return str(request.param)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 from audit_trail import Trail
 from fault_injection import CORRUPT_DATA, inject_fault
+from formats import in_turn
 
 from elspeth.core.landscape.export.record_types import primary_key_columns
 from elspeth.core.landscape.schema import metadata
@@ -82,8 +83,8 @@ ON_POSTGRESQL = [
 ]
 
 
-@pytest.mark.fault(20)
-@pytest.mark.parametrize("corruption", ON_SQLITE, ids=str)
+@pytest.mark.fault(20, short=19)
+@in_turn("corruption", ON_SQLITE, ids=str)
 def test_a_corrupt_value_on_sqlite_is_refused_with_its_place(
     trail: Trail, corruption: Corruption
 ) -> None:
@@ -93,7 +94,7 @@ def test_a_corrupt_value_on_sqlite_is_refused_with_its_place(
 
 @pytest.mark.fault(20)
 @pytest.mark.parametrize("backend", ["postgresql"])
-@pytest.mark.parametrize("corruption", ON_POSTGRESQL, ids=str)
+@in_turn("corruption", ON_POSTGRESQL, ids=str)
 def test_a_corrupt_value_on_postgresql_is_refused_with_its_place(
     trail: Trail, corruption: Corruption
 ) -> None:
@@ -143,8 +144,8 @@ CHILDREN = [
 ]
 
 
-@pytest.mark.fault(21)
-@pytest.mark.parametrize(("table", "column"), CHILDREN, ids=lambda each: each)
+@pytest.mark.fault(21, short=6)
+@in_turn(("table", "column"), CHILDREN)
 def test_a_child_without_a_parent_is_refused_with_its_place(
     trail: Trail, table: str, column: str
 ) -> None:

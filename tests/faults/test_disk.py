@@ -12,6 +12,7 @@ import pytest
 from audit_trail import Trail
 from fault_injection import COMPLETE, IO_FAILURE, UNCONFIRMED, Outcome, inject_fault
 from fault_table import Tally
+from formats import in_turn
 from sample_run import add_rows
 from strace import FLUSHES, REMOVALS, RENAMES, WRITES, disk_calls, inject_option, strace_command
 
@@ -102,7 +103,7 @@ FAILING = [
 
 
 @pytest.mark.fault(11)
-@pytest.mark.parametrize(("calls", "error", "message"), FAILING)
+@in_turn(("calls", "error", "message"), FAILING)
 def test_a_call_that_fails_before_publishing_fails_the_export(
     trail: Trail, calls: Sequence[str], error: str, message: str, is_full: bool, tmp_path: Path
 ) -> None:
@@ -132,7 +133,7 @@ def _places_before_publishing(
 
 
 @pytest.mark.fault(12)
-@pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EROFS"])
+@in_turn("error", ["EIO", "ENOSPC", "EROFS"])
 def test_a_directory_that_cannot_be_flushed_leaves_the_published_export_unconfirmed(
     trail: Trail, error: str, tmp_path: Path
 ) -> None:

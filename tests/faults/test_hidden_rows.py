@@ -154,7 +154,7 @@ HIDING = {
 }
 
 
-@pytest.mark.fault(33, short=2)
+@pytest.mark.fault(33, short=7)
 @pytest.mark.parametrize(("statements", "setting", "message"), HIDING.values(), ids=HIDING)
 def test_what_hides_rows_without_an_error_is_refused(
     fresh_postgres_url: str,

@@ -3,24 +3,25 @@
 import json
 import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 from audit_trail import Trail
+from command_line import Command
 from fault_injection import REFUSED, SUCCEEDED, Outcome, assert_clean_output, inject_fault
 from fault_table import Tally
-from landscape_command import Ended, environment
+from formats import in_turn
+from landscape_command import Ended
 from sample_run import record_sample_run
 
 from elspeth.core.landscape import LandscapeDB, LandscapeRecorder
 from elspeth.core.landscape.keys import KEY_VARIABLE
 from harness.bench.result_file import load_results
 from harness.bench.results import Judgement, Topic
-from harness.report.page import render_page
+from harness.report import page
 from harness.report.text import render_annotations, render_markdown, render_sarif
 from querygrowth.places.call_sites import CallSite
 from querygrowth.verdict import Outcome as Judged
@@ -41,29 +42,26 @@ READING = {
 }
 
 
-@pytest.mark.fault(23)
+@pytest.mark.fault(23, short=18)
 @pytest.mark.parametrize("reading", READING.values(), ids=READING)
 @pytest.mark.parametrize("put", PUT.values(), ids=PUT)
 def test_an_unreadable_baseline_or_targets_file_is_refused_before_judging(
-    tmp_path: Path, tally: Tally, reading: tuple[str, ...], put: Callable[[Path], object]
+    harness_command: Command,
+    tmp_path: Path,
+    tally: Tally,
+    reading: tuple[str, ...],
+    put: Callable[[Path], object],
 ) -> None:
     path = tmp_path / "given"
     put(path)
     with tally.injection():
-        ended = harness(*reading, str(path))
+        ended = harness_command(*reading, path)
         assert ended.code == 2, ended
-        assert str(path) in ended.err.splitlines()[-1]
-        assert_clean_output(replace(ended, err=ended.err.splitlines(keepends=True)[-1]))
+        # Its steps are reported on stderr too.
+        last = ended.err.splitlines(keepends=True)[-1]
+        assert str(path) in last
+        assert_clean_output(Ended(ended.code, ended.out, last))
         assert not (tmp_path / "out").exists()
-
-
-def harness(*arguments: str) -> Ended:
-    """Run the `harness` command to its end. Its steps are reported on stderr too."""
-    command = [sys.executable, "-c", "from harness.cli.main import main; main()", *arguments]
-    ended = subprocess.run(
-        command, env=environment(), capture_output=True, text=True, check=False, timeout=300
-    )
-    return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
 KEYS = {
@@ -73,7 +71,7 @@ KEYS = {
 
 
 @pytest.mark.fault(24)
-@pytest.mark.parametrize(("environ", "message"), KEYS.values(), ids=KEYS)
+@in_turn(("environ", "message"), KEYS.values(), ids=KEYS)
 def test_a_key_that_is_too_short_is_refused(
     trail: Trail, environ: dict[str, str], message: str
 ) -> None:
@@ -103,8 +101,8 @@ def a_pipe(path: Path) -> None:
     os.mkfifo(path, 0o600)
 
 
-@pytest.mark.fault(24)
-@pytest.mark.parametrize("put", [short, open_to_all, a_link, a_pipe, Path.mkdir])
+@pytest.mark.fault(24, short=5)
+@in_turn("put", [short, open_to_all, a_link, a_pipe, Path.mkdir])
 def test_a_key_file_without_a_key_or_with_other_readers_is_refused(
     trail: Trail, put: Callable[[Path], object]
 ) -> None:
@@ -139,7 +137,7 @@ RUN_IDS = {
 
 
 @pytest.mark.fault(25)
-@pytest.mark.parametrize("run_id", RUN_IDS.values(), ids=RUN_IDS)
+@in_turn("run_id", RUN_IDS.values(), ids=RUN_IDS)
 def test_a_run_with_a_hostile_id_is_exported(
     tmp_path: Path, export_format: str, tally: Tally, run_id: str
 ) -> None:
@@ -163,16 +161,26 @@ def test_a_run_whose_id_looks_like_an_option_is_exported(tmp_path: Path, tally: 
     test_a_run_with_a_hostile_id_is_exported(tmp_path, "json", tally, "--help")
 
 
-@pytest.mark.fault(26)
+@pytest.fixture(scope="module")
+def drawn_once() -> Iterator[None]:
+    """Draw equal charts once: that is nearly all of the time of a page."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "draw", cache(page.draw))
+        yield
+
+
+@pytest.mark.fault(26, short=13)
 @pytest.mark.parametrize("text", [*RUN_IDS.values(), "\ud800", "\u202egnp.exe", "a|b`c`[d](e)"])
-def test_hostile_text_is_shown_as_text_in_every_report(tally: Tally, text: str) -> None:
+def test_hostile_text_is_shown_as_text_in_every_report(
+    tally: Tally, drawn_once: None, text: str
+) -> None:
     passed = load_results(Path("fixtures/results/passed.json"))
     site = CallSite("src/a.py", 3, text)
     verdict = Verdict(text, Judged.FAILED, text, text, (text,), text, site)
     results = replace(passed, judgements=(Judgement(Topic.GROWTH, verdict),))
     with tally.injection():
-        page, summary = render_page(results), render_markdown(results)
-        assert "<script>alert" not in page
+        document, summary = page.render_page(results), render_markdown(results)
+        assert "<script>alert" not in document
         # Indented lines and text in backticks are code, which Markdown shows unchanged.
         prose = [line for line in summary.splitlines() if not line.startswith("    ")]
         assert "<script>alert" not in re.sub("`[^`]*`", "", "\n".join(prose))
@@ -180,7 +188,7 @@ def test_hostile_text_is_shown_as_text_in_every_report(tally: Tally, text: str) 
         assert len(annotations) == 1
         assert "\n" not in annotations[0]
         assert json.loads(render_sarif(results))["version"] == "2.1.0"
-        for rendered in (page, summary, *annotations):
+        for rendered in (document, summary, *annotations):
             assert "\x1b" not in rendered
             assert "\u202e" not in rendered
 
@@ -198,8 +206,8 @@ CONFIGURATIONS: dict[str, tuple[Callable[[str], str], str]] = {
 }
 
 
-@pytest.mark.fault(27)
-@pytest.mark.parametrize(("change", "message"), CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+@pytest.mark.fault(27, short=9)
+@in_turn(("change", "message"), CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_hostile_configuration_is_refused_in_one_line(
     trail: Trail, change: Callable[[str], str], message: str
 ) -> None:

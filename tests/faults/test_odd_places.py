@@ -17,6 +17,7 @@ from fault_injection import (
     Outcome,
     inject_fault,
 )
+from formats import in_turn
 from landscape_command import KEY, ended
 from paused_process import paused, resume
 
@@ -173,8 +174,8 @@ def test_a_child_that_leads_to_no_run_is_refused_or_accepted(
         )
 
 
-@pytest.mark.fault(39)
-@pytest.mark.parametrize("table", ["nodes", "edges", "rows", "batches", "artifacts"])
+@pytest.mark.fault(39, short=5)
+@in_turn("table", ["nodes", "edges", "rows", "batches", "artifacts"])
 def test_a_row_whose_run_is_missing_is_refused_for_the_run_that_it_leads_to(
     trail: Trail, table: str
 ) -> None:

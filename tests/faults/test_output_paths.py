@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from audit_trail import OLD, Trail
 from fault_injection import ANY, COMPLETE, KILLED, PREVIOUS, SUCCEEDED, Outcome, inject_fault
+from formats import in_turn
 from landscape_command import ended
 from paused_process import paused, resume
 from strace import disk_calls, paused_at_call
 
 
-@pytest.mark.fault(18)
-@pytest.mark.parametrize(
+@pytest.mark.fault(18, short=3)
+@in_turn(
     ("name", "message"),
     [
         ("a" * 300, "longer than 255 bytes"),
@@ -63,7 +64,7 @@ def a_link_to_a_directory(target: Path) -> None:
     target.symlink_to(elsewhere)
 
 
-@pytest.mark.fault(18)
+@pytest.mark.fault(18, short=7)
 @pytest.mark.parametrize(
     ("export_format", "put", "message"),
     [
@@ -184,7 +185,7 @@ OTHER_CONTENT = [
 ]
 
 
-@pytest.mark.fault(31)
+@pytest.mark.fault(31, short=10)
 @pytest.mark.parametrize(("export_format", "name", "content"), OTHER_CONTENT)
 @pytest.mark.parametrize("by_settings", [True, False])
 def test_only_an_export_is_replaced(
@@ -203,7 +204,7 @@ def test_only_an_export_is_replaced(
         injection.assert_survived(refused, Outcome(2, PREVIOUS, status))
 
 
-@pytest.mark.fault(31)
+@pytest.mark.fault(31, short=5)
 @pytest.mark.parametrize("export_format", ["csv"])
 @pytest.mark.parametrize("path", ["/", ".", "..", "exports/.csv", "exports/...csv"])
 def test_a_sink_that_names_no_place_is_refused(trail: Trail, path: str) -> None:

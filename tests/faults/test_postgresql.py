@@ -18,6 +18,7 @@ from fault_injection import (
     inject_fault,
 )
 from fault_table import Tally
+from formats import in_turn
 from landscape_command import ended
 from paused_process import WHILE_FETCHING, paused, resume
 from postgres_processes import Server
@@ -51,7 +52,7 @@ WHILE_READING = {
 
 
 @pytest.mark.fault(1)
-@pytest.mark.parametrize(("change", "undo"), WHILE_READING.values(), ids=WHILE_READING)
+@in_turn(("change", "undo"), WHILE_READING.values(), ids=WHILE_READING)
 def test_a_commit_between_two_reads_does_not_show(
     trail_of_many_rows: Trail, change: str, undo: str
 ) -> None:
@@ -125,7 +126,7 @@ SETTINGS = {
 
 
 @pytest.mark.fault(10)
-@pytest.mark.parametrize(("name", "value"), SETTINGS.items(), ids=SETTINGS)
+@in_turn(("name", "value"), SETTINGS.items(), ids=SETTINGS)
 def test_the_session_settings_of_a_role_change_no_byte(
     fresh_postgres_url: str,
     tmp_path: Path,
@@ -198,8 +199,8 @@ def undone_damage(trail: Trail) -> Iterator[Injection]:
         injection.assert_exportable_again()
 
 
-@pytest.mark.fault(20)
-@pytest.mark.parametrize(("statement", "message"), CORRUPTIONS.values(), ids=CORRUPTIONS)
+@pytest.mark.fault(20, short=7)
+@in_turn(("statement", "message"), CORRUPTIONS.values(), ids=CORRUPTIONS)
 def test_a_corrupt_value_is_refused_and_named(
     fresh_trail: Trail,
     statement: str,
@@ -230,8 +231,8 @@ OTHER_TYPES = {
 }
 
 
-@pytest.mark.fault(20)
-@pytest.mark.parametrize(("statement", "message"), OTHER_TYPES.values(), ids=OTHER_TYPES)
+@pytest.mark.fault(20, short=3)
+@in_turn(("statement", "message"), OTHER_TYPES.values(), ids=OTHER_TYPES)
 def test_a_column_of_another_type_is_refused_before_anything_is_recorded(
     fresh_trail: Trail,
     statement: str,
@@ -245,7 +246,7 @@ def test_a_column_of_another_type_is_refused_before_anything_is_recorded(
 
 
 @pytest.mark.fault(21)
-@pytest.mark.parametrize(
+@in_turn(
     ("table", "column", "parent"),
     [
         ("routing_events", "state_id", "node_states"),

@@ -17,6 +17,7 @@ from fault_injection import (
     assert_clean_output,
     inject_fault,
 )
+from formats import in_turn
 from landscape_command import MAIN, Ended, environment
 
 ENOUGH_BYTES = 300 * 2**20
@@ -50,7 +51,7 @@ An interpreter without memory for its imports could not report it."""
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="there is no /proc here")
 @pytest.mark.fault(16)
-@pytest.mark.parametrize("more", [0, 2**17, 2**18, 2**19, 2**20, 2**21, 2**22])
+@in_turn("more", [0, 2**17, 2**18, 2**19, 2**20, 2**21, 2**22])
 def test_too_little_memory_fails_the_export(trail: Trail, more: int) -> None:
     with inject_fault(trail) as injection:
         done = trail.export(prelude=TOO_LITTLE.format(more=more))
@@ -59,7 +60,7 @@ def test_too_little_memory_fails_the_export(trail: Trail, more: int) -> None:
 
 
 @pytest.mark.fault(16)
-@pytest.mark.parametrize("count", [*range(5, 13), 16, 20, 24])
+@in_turn("count", [*range(5, 13), 16, 20, 24])
 def test_too_few_descriptors_fail_the_export(trail: Trail, count: int) -> None:
     prelude = (
         "import resource, elspeth.cli.main\n"
@@ -90,7 +91,7 @@ def test_an_export_with_a_closed_output_is_published_and_exits_with_3(trail: Tra
 
 
 @pytest.mark.fault(17)
-@pytest.mark.parametrize("command", ["runs", "verify", "reconcile", "doctor"])
+@in_turn("command", ["runs", "verify", "reconcile", "doctor"])
 def test_a_command_with_a_closed_output_ends_without_an_error_message(
     trail: Trail, command: str
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pytest
 from audit_trail import Trail
 from fault_injection import COMPLETE, IO_FAILURE, PREVIOUS, Outcome, inject_fault
+from formats import in_turn
 from landscape_command import Ended, ended
 from paused_process import (
     AT_PUBLISH,
@@ -37,7 +38,7 @@ STALLS: Mapping[str, Fault] = {
 
 
 @pytest.mark.fault(8)
-@pytest.mark.parametrize("fault", LOSSES.values(), ids=LOSSES)
+@in_turn("fault", LOSSES.values(), ids=LOSSES)
 def test_a_backend_that_is_lost_while_reading_fails_the_export(
     fragile: Trail, server: Server, fault: Fault
 ) -> None:

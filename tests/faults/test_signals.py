@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from audit_trail import Trail
 from fault_injection import ANY, COMPLETE, KILLED, PREVIOUS, SUCCEEDED, Outcome, inject_fault
+from formats import in_turn
 from landscape_command import KEY, ended
 from paused_process import AT_PUBLISH, assert_no_process_left, paused, resume
 from strace import (
@@ -130,7 +131,7 @@ def closed_terminal() -> None:
 
 
 @pytest.mark.fault(15)
-@pytest.mark.parametrize(("sent", "code", "message"), SIGNALS)
+@in_turn(("sent", "code", "message"), SIGNALS)
 @pytest.mark.parametrize("event", [AT_PUBLISH, "open"])
 def test_a_signal_ends_an_export_and_removes_what_is_unfinished(
     trail: Trail, event: str, sent: int, code: int, message: str
@@ -146,7 +147,7 @@ def test_a_signal_ends_an_export_and_removes_what_is_unfinished(
 
 
 @pytest.mark.fault(15)
-@pytest.mark.parametrize(
+@in_turn(
     "both",
     [
         (signal.SIGINT, signal.SIGTERM),
@@ -205,7 +206,7 @@ def test_a_signal_ends_the_workers_too(
 
 
 @pytest.mark.fault(15)
-@pytest.mark.parametrize(("sent", "code", "message"), SIGNALS)
+@in_turn(("sent", "code", "message"), SIGNALS)
 def test_a_signal_while_the_status_waits_for_a_lock(
     trail: Trail, sent: int, code: int, message: str
 ) -> None:

@@ -19,6 +19,7 @@ from fault_injection import (
     inject_fault,
 )
 from fault_table import Tally
+from formats import in_turn
 from landscape_command import ended
 from paused_process import paused, resume
 from sample_run import add_rows
@@ -36,7 +37,7 @@ WHILE_READING = {
 
 
 @pytest.mark.fault(1)
-@pytest.mark.parametrize("statement", WHILE_READING.values(), ids=WHILE_READING)
+@in_turn("statement", WHILE_READING.values(), ids=WHILE_READING)
 def test_a_commit_between_two_reads_does_not_show(
     tmp_path: Path, recorded_database: Path, export_format: str, tally: Tally, statement: str
 ) -> None:
@@ -146,8 +147,8 @@ def _fill(database: Path, free: int) -> None:
         connection.execute("UPDATE runs SET settings_json = ?", (text,))
 
 
-@pytest.mark.fault(4)
-@pytest.mark.parametrize("table", ["nodes", "rows", "node_states", "calls", "artifacts"])
+@pytest.mark.fault(4, short=5)
+@in_turn("table", ["nodes", "rows", "node_states", "calls", "artifacts"])
 def test_an_overwritten_page_fails_the_export(trail: Trail, table: str) -> None:
     whole = trail.save()
     with closing(sqlite3.connect(trail.database)) as connection:
@@ -189,8 +190,8 @@ def test_an_index_that_lacks_rows_fails_the_export(trail: Trail, index: str) -> 
         )
 
 
-@pytest.mark.fault(44)
-@pytest.mark.parametrize("holder", ["tokens", "sqlite_autoindex_rows_2", "ix_nodes_run_id"])
+@pytest.mark.fault(44, short=3)
+@in_turn("holder", ["tokens", "sqlite_autoindex_rows_2", "ix_nodes_run_id"])
 def test_a_key_that_is_overwritten_fails_the_export(trail: Trail, holder: str) -> None:
     whole = trail.save()
     with closing(sqlite3.connect(trail.database)) as connection:
@@ -221,8 +222,8 @@ NO_DATABASE = {
 }
 
 
-@pytest.mark.fault(5)
-@pytest.mark.parametrize("spoil", NO_DATABASE.values(), ids=NO_DATABASE)
+@pytest.mark.fault(5, short=5)
+@in_turn("spoil", NO_DATABASE.values(), ids=NO_DATABASE)
 def test_a_file_that_is_not_a_whole_database_fails_the_export(trail: Trail, spoil: object) -> None:
     whole = trail.save()
     with inject_fault(trail) as injection:

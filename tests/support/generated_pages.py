@@ -3,12 +3,14 @@
 `python tests/support/generated_pages.py` writes the pages again.
 """
 
+import ast
 import inspect
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -195,6 +197,7 @@ def settings_page() -> str:
 
 
 def _settings_rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    means = _docstrings(model)
     for name, field in model.model_fields.items():
         path = f"{prefix}{name}"
         kind = field.annotation
@@ -212,8 +215,23 @@ def _settings_rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
             else _shown(field.get_default(call_default_factory=True))
         )
         variable = f"`ELSPETH_{path.upper().replace('.', '__')}`"
-        means = _cell(field.description or "")
-        yield f"| `{path}` | {_cell(_type_name(kind))} | {default} | {variable} | {means} |"
+        kind_shown = _cell(_type_name(kind))
+        yield f"| `{path}` | {kind_shown} | {default} | {variable} | {_cell(means[name])} |"
+
+
+def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """The string below each field of a model, by the name of the field."""
+    # Pydantic would read the source for them too, and with them in every process.
+    (declared,) = ast.parse(inspect.getsource(model)).body
+    assert isinstance(declared, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in pairwise(declared.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
 
 
 def _shown(value: object) -> str:

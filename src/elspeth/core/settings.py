@@ -34,9 +34,7 @@ class SettingsError(ValueError):
 
 class _Settings(BaseModel):
     # Errors must not show values, because a URL may hold a password.
-    model_config = ConfigDict(
-        frozen=True, extra="ignore", hide_input_in_errors=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class LandscapeExportSettings(_Settings):

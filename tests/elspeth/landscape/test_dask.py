@@ -10,12 +10,12 @@ from sample_run import KEY, SampleRun, fixed_clock
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
 from elspeth.core.landscape.keys import KEY_VARIABLE
 
-distributed = pytest.importorskip("distributed", reason="the dask extra is not installed")
-
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
     """Two worker processes with the key in their environment, and a scheduler on this machine."""
+    # Here, because importing it takes a tenth of the time in which all tests are collected.
+    distributed = pytest.importorskip("distributed", reason="the dask extra is not installed")
     monkeypatch.setenv(KEY_VARIABLE, KEY.decode())
     with (
         distributed.LocalCluster(

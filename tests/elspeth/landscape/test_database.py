@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, event, select, text, update
+from sqlalchemy import Connection, Engine, create_engine, event, select, text, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from elspeth.core.landscape.database import (
@@ -21,7 +21,7 @@ from elspeth.core.landscape.database import (
 from elspeth.core.landscape.export.queries import bytewise
 from elspeth.core.landscape.export.snapshot import ROWS_PER_FETCH
 from elspeth.core.landscape.recorder import LandscapeRecorder
-from elspeth.core.landscape.schema import nodes_table, runs_table
+from elspeth.core.landscape.schema import create_tables_in, metadata, nodes_table, runs_table
 
 RUN_IDS = select(runs_table.c.run_id).order_by(bytewise(runs_table.c.run_id))
 SECRET = "hunter2"
@@ -41,6 +41,12 @@ def _begin(recorder: LandscapeRecorder, run_id: str) -> None:
 def _run_ids(db: LandscapeDB) -> list[str]:
     with db.connection() as connection:
         return list(connection.scalars(RUN_IDS))
+
+
+def schema_of(engine: Engine) -> list[tuple[Any, ...]]:
+    stored = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(stored)]
 
 
 class TestOpening:
@@ -134,6 +140,29 @@ class TestOpening:
     def test_an_in_memory_database_cannot_be_opened_read_only(self) -> None:
         with pytest.raises(ValueError, match="starts empty"):
             LandscapeDB.from_url("sqlite://", read_only=True)
+
+    @pytest.mark.parametrize("name", ["audit.db", ":memory:"])
+    def test_a_new_database_has_the_schema_that_sqlalchemy_would_create(
+        self, name: str, tmp_path: Path
+    ) -> None:
+        place = name if name == ":memory:" else tmp_path / name
+        plain = create_engine("sqlite://")
+        metadata.create_all(plain)
+        with LandscapeDB(f"sqlite:///{place}") as db:
+            # Another process may have created the tables of a new file in the meantime.
+            create_tables_in(db.engine, is_new=True)
+            expected, created = (schema_of(each) for each in (plain, db.engine))
+        plain.dispose()
+        assert len(created) > len(metadata.tables)
+        assert created == expected
+
+    def test_a_table_that_an_older_database_lacks_is_created(self, sqlite_url: str) -> None:
+        with LandscapeDB(sqlite_url) as db:
+            whole = schema_of(db.engine)
+            with db.connection() as connection:
+                connection.exec_driver_sql("DROP TABLE batch_outputs")
+        with LandscapeDB(sqlite_url) as db:
+            assert schema_of(db.engine) == whole
 
     def test_an_in_memory_database_has_tables(self) -> None:
         with LandscapeDB.in_memory() as db:

@@ -209,7 +209,7 @@ def refusal(exporter: Exporter, *, sign: bool = True) -> Refusal:
 
 def refusals(path: Path, *, sign: bool = True) -> tuple[Refusal, Refusal]:
     """How the batched exporter refuses, and how the control does."""
-    with LandscapeDB(f"sqlite:///{path}") as db:
+    with LandscapeDB(f"sqlite:///{path}", create_tables=False, read_only=True) as db:
         candidate, control = (
             refusal(built(db, KEY, clock=fixed_clock), sign=sign) for built in BOTH
         )

@@ -38,11 +38,6 @@ def settings(folder: Path, **export: Any) -> ElspethSettings:
     )
 
 
-@pytest.fixture
-def sample(recorder: LandscapeRecorder) -> SampleRun:
-    return record_sample_run(recorder)
-
-
 def leave_pending(db: LandscapeDB, run_id: str = "run-1", **columns: Any) -> None:
     values = {"export_status": "pending", "export_format": "json", "export_sink": "audit"}
     with db.connection() as connection:

@@ -52,7 +52,7 @@ class TestSoundExports:
         self, tmp_path_factory: pytest.TempPathFactory, spec: RunSpec, write: str
     ) -> None:
         folder = tmp_path_factory.mktemp("run")
-        with LandscapeDB(f"sqlite:///{folder / 'audit.db'}") as db:
+        with LandscapeDB.in_memory() as db:
             generate_run(db, spec)
             for exporter in BOTH:
                 target = folder / exporter.__name__
@@ -89,7 +89,7 @@ class TestSoundExports:
             neighbours=1,
             features=frozenset({feature}),
         )
-        with LandscapeDB(f"sqlite:///{tmp_path / 'audit.db'}") as db:
+        with LandscapeDB.in_memory() as db:
             generate_run(db, spec)
             exporter = LandscapeExporter(db, KEY)
             exporter.write_jsonl(spec.run_id, tmp_path / "run.jsonl", sign=True)

@@ -29,7 +29,7 @@ from elspeth.core.landscape.export.snapshot import (
     refuse_beside_snapshot,
 )
 from elspeth.core.landscape.export.stored_schema import StoredSchema, read_schema
-from elspeth.core.landscape.schema import EXPORTED_TABLES, metadata
+from elspeth.core.landscape.schema import EXPORTED_TABLES, create_tables_in, metadata
 from elspeth.core.landscape.sqlite_files import (
     DatabaseNotFoundError,
     SqliteReader,
@@ -116,10 +116,14 @@ class LandscapeDB:
         # A reader calls `check_schema`, which asks for more. A server may not answer, so it is not
         # asked before the caller can cut the connection, unless tables are to be created in it.
         on_server = url.get_backend_name() != "sqlite"
+        is_new = self.is_in_memory or not (
+            on_server or "uri" in url.query or Path(str(url.database)).exists()
+        )
+        is_complete = False
         if not read_only and not self.is_in_memory and (create_tables or not on_server):
-            self._refuse_other_database(tables_may_miss=create_tables)
-        if create_tables and not read_only:
-            metadata.create_all(self._engine)
+            is_complete = self._refuse_other_database(tables_may_miss=create_tables)
+        if create_tables and not read_only and not is_complete:
+            create_tables_in(self._engine, is_new=is_new)
 
     @classmethod
     def in_memory(cls) -> Self:
@@ -192,29 +196,33 @@ class LandscapeDB:
         with self.connection() as connection:
             return self._tables_of(connection)
 
-    def _refuse_other_database(self, *, tables_may_miss: bool) -> None:
-        """Refuse a database of another program, before anything is created or written in it."""
+    def _refuse_other_database(self, *, tables_may_miss: bool) -> bool:
+        """Refuse a database of another program, before anything is created or written in it.
+
+        Returns:
+            Whether the database has all tables.
+        """
         # Another program may have a table `runs` too: `create_all` leaves such a table as it is.
         url = make_url(self.connection_string)
         with ExitStack() as resources:
             engine = self.engine
             if url.get_backend_name() == "sqlite" and "uri" not in url.query:
                 if not Path(str(url.database)).is_file():
-                    return
+                    return False
                 # A connection of `engine` would turn another program's file to WAL, and one that
                 # is read-only could not remove the files beside one that is.
                 engine = create_engine(existing_file(url, mode="rw"))
                 resources.callback(engine.dispose)
             with engine.connect() as connection:
                 stored = read_schema(connection)
-        missing = [
-            each for each in _missing(stored) if not (tables_may_miss and each.startswith("table "))
-        ]
-        if missing:
+        missing = list(_missing(stored))
+        refused = [each for each in missing if not (tables_may_miss and each.startswith("table "))]
+        if refused:
             self.close()
             raise NotALandscapeDatabaseError(
-                f"{self.masked_url} is not a Landscape database: no {', no '.join(missing)}"
+                f"{self.masked_url} is not a Landscape database: no {', no '.join(refused)}"
             )
+        return metadata.tables.keys() <= stored.tables.keys()
 
     def _tables_of(self, connection: Connection) -> StoredSchema:
         stored = read_schema(connection)

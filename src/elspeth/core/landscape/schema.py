@@ -5,9 +5,12 @@ exported, and its code can read ours. `create_all` adds missing tables and never
 ones, so a new column or index needs a migration.
 """
 
+from functools import cache
+
 from sqlalchemy import (
     Column,
     DateTime,
+    Engine,
     Float,
     ForeignKey,
     Index,
@@ -17,7 +20,9 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    create_mock_engine,
 )
+from sqlalchemy.schema import ExecutableDDLElement
 
 metadata = MetaData()
 
@@ -299,3 +304,33 @@ EXPORTED_TABLES = (
     artifacts_table,
 )
 """The tables that an export reads, in the order in which their records first appear."""
+
+
+def create_tables_in(engine: Engine, *, is_new: bool) -> None:
+    """Create the tables that a database lacks.
+
+    Args:
+        engine: An engine of SQLite or PostgreSQL.
+        is_new: Whether it is a new SQLite database, which is faster than to look for its tables.
+    """
+    if not is_new:
+        metadata.create_all(engine)
+        return
+    with engine.begin() as connection:
+        for statement in _sqlite_statements():
+            connection.exec_driver_sql(statement)
+
+
+@cache
+def _sqlite_statements() -> tuple[str, ...]:
+    # SQLAlchemy compiles them for every engine again, which takes twice as long as executing them.
+    compiled: list[str] = []
+
+    def keep(statement: ExecutableDDLElement, *_: object, **__: object) -> None:
+        # Another process may create the tables of the same new file at the same time.
+        sql = str(statement.compile(dialect=engine.dialect)).strip()
+        compiled.append(sql.replace(" TABLE ", " TABLE IF NOT EXISTS ", 1))
+
+    engine = create_mock_engine("sqlite://", keep)
+    metadata.create_all(engine, checkfirst=False)
+    return tuple(each.replace(" INDEX ", " INDEX IF NOT EXISTS ", 1) for each in compiled)
