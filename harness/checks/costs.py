@@ -215,10 +215,10 @@ def _along(
     """Yield the activities for runs of rising sizes, by axis. All runs are in one database."""
     every = dict.fromkeys(spec for sizes in specs.values() for spec in sizes.values())
     stored = runs.stored([*every])
-    if work:
+    if work and every:
         # A further connection of the pool reads the schema once, which would be the work of the
         # smallest run alone.
-        _observe(candidate, stored.db, next(iter(every)).run_id, (), directory)
+        _observe(candidate, stored.db, [*every][0].run_id, (), directory)
     # Axes may share a run.
     seen: dict[RunSpec, Activity] = {}
     for axis, sizes in specs.items():
