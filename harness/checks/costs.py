@@ -218,7 +218,7 @@ def _along(
     if work and every:
         # A further connection of the pool reads the schema once, which would be the work of the
         # smallest run alone.
-        _observe(candidate, stored.db, [*every][0].run_id, (), directory)
+        _observe(candidate, stored.db, next(iter(every)).run_id, (), directory)
     # Axes may share a run.
     seen: dict[RunSpec, Activity] = {}
     for axis, sizes in specs.items():

@@ -213,7 +213,8 @@ def activity_of(
     shapes = _by_shape(queries)
     causes = _causes_of_counts(log, statements, shapes, trace)
     sites = {sent.shape.text: sent.site for sent in shapes}
-    # The first one is often allowed, such as one transaction: of equal counts, the last line is named.
+    # The first one is often allowed, such as one transaction. Of equal counts, the last line is
+    # named.
     commonest = {
         name: largest_rise({}, dict(reversed(each.items())), sites) for name, each in causes.items()
     }
