@@ -299,20 +299,21 @@ def search_blow_up(
     """
 
     # Not above: Hypothesis takes 0.1 s to import.
-    from harness.generate.strategies import run_specs
+    from harness.generate.strategies import run_specs, tables_elsewhere
     from querygrowth.search import find_blow_up
 
     def observed(spec: RunSpec) -> Activity:
         return _observe(candidate, runs.stored([spec]).db, spec.run_id, (), directory)
 
     contract = replace(declared.contract, total=observed(RunSpec()).queries)
-    found = find_blow_up(
-        run_specs(max_rows=4),
-        observed,
-        contract,
-        max_examples=_EXAMPLES,
-        subject=candidate.name,
-    )
+    with tables_elsewhere():
+        found = find_blow_up(
+            run_specs(max_rows=4),
+            observed,
+            contract,
+            max_examples=_EXAMPLES,
+            subject=candidate.name,
+        )
     if found is None:
         return judge(
             candidate.name,
