@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event
@@ -213,7 +213,7 @@ class LandscapeDB:
         if missing:
             self.close()
             raise NotALandscapeDatabaseError(
-                f"{self.masked_url} is not a Landscape database: no {', no '.join(missing)}"
+                f"{self.masked_url} is not a Landscape database: {_without(missing)}"
             )
 
     def _tables_of(self, connection: Connection) -> StoredSchema:
@@ -221,7 +221,7 @@ class LandscapeDB:
         missing = list(_missing(stored))
         if missing:
             raise NotALandscapeDatabaseError(
-                f"{self.masked_url} is not a Landscape database: no {', no '.join(missing)}"
+                f"{self.masked_url} is not a Landscape database: {_without(missing)}"
             )
         return stored
 
@@ -307,6 +307,13 @@ def _missing(stored: StoredSchema) -> Iterator[str]:
         for column in table.columns if table.name in found else ():
             if column.name not in found[table.name]:
                 yield f"column {column}"
+
+
+def _without(missing: Sequence[str]) -> str:
+    """Say what is missing, on one short line where a database has nothing of an audit trail."""
+    if len(missing) == len(EXPORTED_TABLES) and all(each.startswith("table ") for each in missing):
+        return f"no {missing[0]}, and no other table of an audit trail"
+    return f"no {', no '.join(missing)}"
 
 
 def masked_url(url: str) -> str:
