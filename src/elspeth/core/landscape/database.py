@@ -212,17 +212,13 @@ class LandscapeDB:
         ]
         if missing:
             self.close()
-            raise NotALandscapeDatabaseError(
-                f"{self.masked_url} is not a Landscape database: {_without(missing)}"
-            )
+            raise _lacking(missing, self.masked_url)
 
     def _tables_of(self, connection: Connection) -> StoredSchema:
         stored = read_schema(connection)
         missing = list(_missing(stored))
         if missing:
-            raise NotALandscapeDatabaseError(
-                f"{self.masked_url} is not a Landscape database: {_without(missing)}"
-            )
+            raise _lacking(missing, self.masked_url)
         return stored
 
     def check_schema(self, leave_out: Iterable[str] = ()) -> None:
@@ -309,11 +305,12 @@ def _missing(stored: StoredSchema) -> Iterator[str]:
                 yield f"column {column}"
 
 
-def _without(missing: Sequence[str]) -> str:
-    """Say what is missing, on one short line where a database has nothing of an audit trail."""
+def _lacking(missing: Sequence[str], url: str) -> NotALandscapeDatabaseError:
+    """Return the error for what a database lacks, short where it has nothing of an audit trail."""
+    words = f"no {', no '.join(missing)}"
     if len(missing) == len(EXPORTED_TABLES) and all(each.startswith("table ") for each in missing):
-        return f"no {missing[0]}, and no other table of an audit trail"
-    return f"no {', no '.join(missing)}"
+        words = f"no {missing[0]}, and no other table of an audit trail"
+    return NotALandscapeDatabaseError(f"{url} is not a Landscape database: {words}")
 
 
 def masked_url(url: str) -> str:
