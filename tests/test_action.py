@@ -214,6 +214,17 @@ def test_a_pull_request_has_its_exit_code_headline_and_line(
         require_documented_rules(tmp_path / "temp" / "report" / "report.sarif", failures=code)
 
 
+@pytest.mark.nightly
+def test_one_cause_is_one_failure_among_all_checks_of_costs(tmp_path: Path, github: str) -> None:
+    code, printed, runner = played(
+        PULL_REQUESTS["n+1"], tmp_path, github, parts="costs", depth="usual"
+    )
+    assert code == 1, printed
+    report = (tmp_path / "temp" / "report" / "report.md").read_text(encoding="utf-8")
+    assert ", 1 failed and " in report.replace("\\", "").splitlines()[2]
+    assert runner.outputs["outcome"] == "failed"
+
+
 def require_documented_rules(log: Path, failures: int) -> None:
     """Require rules with help and with a page that exists, and a result for every failure."""
     (run,) = json.loads(log.read_text(encoding="utf-8"))["runs"]

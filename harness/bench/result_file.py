@@ -183,7 +183,9 @@ def load_history(path: Path) -> tuple[Entry, ...]:
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        raise ResultsError(f"no history in {path}: {error.strerror}") from error
+        raise ResultsError(
+            f"no history in {path}: {error.strerror}; harness history --add RESULTS begins one"
+        ) from error
     return tuple(_read_entry(line, f"{path}: line {n}") for n, line in enumerate(lines, start=1))
 
 

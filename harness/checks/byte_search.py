@@ -7,17 +7,15 @@ that one database and one export of the control serve all candidates.
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis.configuration import set_hypothesis_home_dir
 
 from harness.checks.cases import Case
 from harness.compare.exports import Comparison
 from harness.generate.features import FEATURES
 from harness.generate.spec import AXES, ImpossibleSpecError, RunSpec
-from harness.generate.strategies import run_specs
+from harness.generate.strategies import run_specs, tables_elsewhere
 from querygrowth.verdict import Verdict, judge
 
 EXAMPLES = 60
@@ -47,13 +45,8 @@ def drawn_specs() -> tuple[RunSpec, ...]:
     def draw(spec: RunSpec) -> None:
         drawn.append(replace(spec, run_id=f"drawn_{len(drawn)}", seed=len(drawn)))
 
-    # Hypothesis keeps tables of characters and constants; by default in the working directory.
-    with TemporaryDirectory(prefix="harness-hypothesis-") as folder:
-        set_hypothesis_home_dir(folder)
-        try:
-            draw()
-        finally:
-            set_hypothesis_home_dir(None)
+    with tables_elsewhere():
+        draw()
     # A new feature or axis changes what is drawn, and must not take another one out of the search.
     held = frozenset().union(*(spec.features for spec in drawn))
     for name, feature in FEATURES.items():

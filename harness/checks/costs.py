@@ -215,6 +215,10 @@ def _along(
     """Yield the activities for runs of rising sizes, by axis. All runs are in one database."""
     every = dict.fromkeys(spec for sizes in specs.values() for spec in sizes.values())
     stored = runs.stored([*every])
+    if work and every:
+        # A further connection of the pool reads the schema once, which would be the work of the
+        # smallest run alone.
+        _observe(candidate, stored.db, next(iter(every)).run_id, (), directory)
     # Axes may share a run.
     seen: dict[RunSpec, Activity] = {}
     for axis, sizes in specs.items():
@@ -295,20 +299,21 @@ def search_blow_up(
     """
 
     # Not above: Hypothesis takes 0.1 s to import.
-    from harness.generate.strategies import run_specs
+    from harness.generate.strategies import run_specs, tables_elsewhere
     from querygrowth.search import find_blow_up
 
     def observed(spec: RunSpec) -> Activity:
         return _observe(candidate, runs.stored([spec]).db, spec.run_id, (), directory)
 
     contract = replace(declared.contract, total=observed(RunSpec()).queries)
-    found = find_blow_up(
-        run_specs(max_rows=4),
-        observed,
-        contract,
-        max_examples=_EXAMPLES,
-        subject=candidate.name,
-    )
+    with tables_elsewhere():
+        found = find_blow_up(
+            run_specs(max_rows=4),
+            observed,
+            contract,
+            max_examples=_EXAMPLES,
+            subject=candidate.name,
+        )
     if found is None:
         return judge(
             candidate.name,

@@ -1,10 +1,13 @@
 """Hypothesis strategies: `run_specs` draws the specs of small runs."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 from zlib import crc32
 
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from harness.generate.features import FEATURES, Feature
 from harness.generate.features.feature import compatible
@@ -24,6 +27,20 @@ _EIGHTHS = st.integers(1, 7)
 
 _SPECS_FOR_ONE_LONELY = 25
 """The specs of which one, on average, has a certain feature that allows no other."""
+
+
+@contextmanager
+def tables_elsewhere() -> Iterator[None]:
+    """Keep the tables of Hypothesis in a temporary folder inside the block.
+
+    It writes tables of characters and constants, by default into the working directory of the user.
+    """
+    with TemporaryDirectory(prefix="harness-hypothesis-") as folder:
+        set_hypothesis_home_dir(folder)
+        try:
+            yield
+        finally:
+            set_hypothesis_home_dir(None)
 
 
 def run_specs(

@@ -24,11 +24,21 @@ from harness.report.text import (
 )
 from querygrowth.counting.activity import ShapeActivity
 from querygrowth.reports import visible
-from querygrowth.verdict import Outcome
+from querygrowth.verdict import GROWTH, Outcome
 
 _HERE = Path(__file__).parent
 _SHOWN_SHAPES = 50
 _CHART_OF_METRIC = {"queries": "queries", "rows_per_second": "rate", "peak_mebibytes": "memory"}
+# The words of a failure's link to its evidence.
+_EVIDENCE_TITLES = {
+    "pairing": "the race of both revisions",
+    "difference": "the first difference",
+    "chart-queries": "the queries as a chart",
+    "chart-rate": "the speed as a chart",
+    "chart-memory": "the memory as a chart",
+    "charts": "the charts",
+    "numbers": "both exporters side by side",
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,8 @@ def render_page(results: Results, *, history: Sequence[Entry] = ()) -> str:
     race = race_chart(results.pairing) if results.pairing else None
     failures = failures_by_cause(results)
     difference = _first_difference(results)
+    if difference and any(_shows(each, difference) for each in failures):
+        difference = None
     measured = results.largest if results.sizes else None
     cells = {}
     if measured:
@@ -60,11 +72,12 @@ def render_page(results: Results, *, history: Sequence[Entry] = ()) -> str:
         headline=headline(results),
         control=measured.control.observation.subject if measured else "control",
         candidate=measured.candidate.observation.subject if measured else "candidate",
-        failures=failures,
+        failures=[(each, _evidence(each.cause, results, difference)) for each in failures],
         judgements=[
-            (each, _evidence(each, results, failures, difference))
+            (each, _failure_of(each, failures) or _evidence(each, results, difference))
             for each in results.ordered_judgements
         ],
+        evidence_titles=_EVIDENCE_TITLES,
         difference=difference,
         cells=cells,
         speed=speed_line(results) if measured else "",
@@ -81,20 +94,27 @@ def render_page(results: Results, *, history: Sequence[Entry] = ()) -> str:
     )
 
 
-def _evidence(
-    judgement: Judgement,
-    results: Results,
-    failures: Sequence[Failure],
-    difference: Difference | None,
-) -> str:
-    """Return the id of the part of the page that shows what a verdict is about; may be empty."""
+def _shows(failure: Failure, difference: Difference) -> bool:
+    """Return whether the evidence of a failure already shows the first difference."""
+    return set(difference.evidence) <= set(failure.cause.verdict.evidence)
+
+
+def _failure_of(judgement: Judgement, failures: Sequence[Failure]) -> str:
+    """Return the id of the failure that a judgement belongs to; empty for none."""
     for number, failure in enumerate(failures, start=1):
         if judgement == failure.cause or judgement in failure.results:
             return f"failure-{number}"
+    return ""
+
+
+def _evidence(judgement: Judgement, results: Results, difference: Difference | None) -> str:
+    """Return the id of the part of the page that shows what a verdict is about; may be empty."""
     if judgement.topic is Topic.SPEED and results.pairing:
         return "pairing"
     if not results.sizes or judgement.verdict.outcome is Outcome.SKIPPED:
         return ""
+    if judgement.verdict.kind == GROWTH:
+        return "chart-queries"
     if judgement.topic is Topic.EQUIVALENCE and difference:
         return "difference"
     metrics = {f"{each.id} {each.title}": each.metric for each in results.targets}

@@ -44,11 +44,22 @@ def test_the_list_of_commands_has_whole_sentences_and_examples(harness_command: 
     assert {words.split()[1] for words in examples.splitlines()} <= set(COMMANDS)
 
 
-def test_a_search_leaves_nothing_in_the_working_directory(tmp_path: Path) -> None:
+SEARCHES = {
+    "bytes": "from harness.checks.byte_search import drawn_specs; drawn_specs()",
+    "costs": """
+from types import SimpleNamespace
+from harness.checks import costs
+from harness.checks.declared import Declared
+from querygrowth.counting.activity import Activity
+costs._observe = lambda *_: Activity(shapes=())
+runs = SimpleNamespace(stored=lambda _: SimpleNamespace(db=None))
+assert costs.search_blow_up(SimpleNamespace(name="exporter"), runs, Declared(), None).passed
+""",
+}
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_a_search_leaves_nothing_in_the_working_directory(tmp_path: Path, search: str) -> None:
     # In a process that has not loaded the tables of Hypothesis yet.
-    script = "from harness.checks.byte_search import drawn_specs; print(len(drawn_specs()))"
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout) > 0
+    subprocess.run([sys.executable, "-c", SEARCHES[search]], cwd=tmp_path, check=True)
     assert list(tmp_path.iterdir()) == []

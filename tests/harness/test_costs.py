@@ -12,7 +12,7 @@ from harness.checks import costs, large_runs, memory
 from harness.checks.cost_runs import CostRuns, everything
 from harness.checks.declared import Declared, chunked
 from harness.checks.setup import CheckSetup
-from harness.exporters.measured import InThisProcess, Measured
+from harness.exporters.measured import InThisProcess, Measured, in_own_process
 from harness.exporters.observation import ExportTask
 from harness.exporters.subject import DEFAULT_CANDIDATE, load_subject
 from querygrowth.contracts.allowance import Allowance
@@ -151,6 +151,30 @@ def test_work_beside_other_runs_and_along_all_axes_is_judged(
 ) -> None:
     verdicts = costs.judge_work(exporter(f"{FAULTY}.{fault}"), runs, Declared(), tmp_path)
     assert [each.seen for each in verdicts if each.failed] == [words]
+
+
+ON_TWO_CONNECTIONS = """
+from elspeth.core.landscape import LandscapeExporter
+from sqlalchemy import text
+
+class Exporter(LandscapeExporter):
+    def export_run(self, run_id, sign=False):
+        with self._db.engine.connect() as connection:
+            connection.execute(text("SELECT status FROM runs WHERE run_id = :id"), {"id": run_id})
+            yield from super().export_run(run_id, sign=sign)
+"""
+# A pool opens the further connection at the first export.
+
+
+def test_opening_a_further_connection_is_not_the_work_of_the_smallest_run(
+    runs: CostRuns, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(costs, "_AXES", ("rows", "routing_groups", "batches"))
+    monkeypatch.setattr(costs, "references_to_all", dict)
+    (tmp_path / "on_two.py").write_text(ON_TWO_CONNECTIONS, encoding="utf-8")
+    with in_own_process("on_two:Exporter", src=tmp_path) as candidate:
+        verdicts = costs.judge_work(candidate, runs, Declared(transactions=2), tmp_path)
+    assert [str(each) for each in verdicts if each.failed] == []
 
 
 @pytest.mark.nightly

@@ -20,7 +20,7 @@ from harness.report.charts import charts_of
 from harness.report.page import render_page
 from harness.report.svg import draw
 from querygrowth.counting.activity import ShapeActivity
-from querygrowth.verdict import Outcome, Verdict
+from querygrowth.verdict import GROWTH, Outcome, Verdict
 
 SAVED = Path("fixtures/results")
 PASSED = load_results(SAVED / "passed.json")
@@ -89,6 +89,31 @@ def hostile() -> Results:
         formulas={HOSTILE: HOSTILE},
         environment=replace(PASSED.environment, commit=HOSTILE),
         judgements=(Judgement(Topic.GROWTH, verdict),),
+    )
+
+
+def of_a_whole_gate() -> Results:
+    """A failure of each kind among as many verdicts as all checks of a gate give."""
+    failing = load_results(SAVED / "n_plus_one.json")
+    passed = tuple(
+        Judgement(
+            Topic.EQUIVALENCE,
+            Verdict(
+                "TrailExporter",
+                Outcome.PASSED,
+                "the export of LegacyLandscapeExporter, to the byte",
+                f"the same exports to the byte: runs with feature {number} (sqlite)",
+                next_step="harness check --postgresql URL",
+            ),
+        )
+        for number in range(36)
+    )
+    raced = slower()
+    return replace(
+        failing,
+        formulas=PASSED.formulas,
+        pairing=raced.pairing,
+        judgements=(*failing.judgements, raced.judgements[-1], *passed),
     )
 
 
@@ -183,7 +208,7 @@ def test_a_pointer_on_a_point_shows_its_values(browser: Any, tmp_path: Path) -> 
 
 def every_kind() -> dict[str, Results]:
     saved = {name: load_results(SAVED / f"{name}.json") for name in ("n_plus_one", "retry_order")}
-    return {"passed": PASSED, "slower": slower(), **saved}
+    return {"passed": PASSED, "slower": slower(), "whole gate": of_a_whole_gate(), **saved}
 
 
 @pytest.mark.parametrize("name", every_kind())
@@ -231,9 +256,29 @@ def test_a_failure_comes_first_with_its_line_and_what_to_try(browser: Any, tmp_p
 
 
 @in_a_browser
-def test_the_first_difference_has_a_place_of_its_own(browser: Any, tmp_path: Path) -> None:
-    with opened(browser, page_of("retry_order"), tmp_path / "report.html") as tab:
+def test_the_first_difference_is_shown_once(browser: Any, tmp_path: Path) -> None:
+    results = load_results(SAVED / "retry_order.json")
+    with opened(browser, render_page(results), tmp_path / "report.html") as tab:
+        assert "order, node_state" in tab.locator("#failure-1").text_content()
+        assert tab.locator("#difference").count() == 0
+    # Where no failure shows it, it has a section.
+    other = replace(results, judgements=())
+    with opened(browser, render_page(other), tmp_path / "other.html") as tab:
         assert "order, node_state" in tab.locator("#difference").text_content()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "evidence"),
+    [("n_plus_one", GROWTH, "chart-queries"), ("retry_order", "", "numbers")],
+)
+def test_a_failure_leads_to_its_evidence(name: str, kind: str, evidence: str) -> None:
+    results = load_results(SAVED / f"{name}.json")
+    (cause, *_) = results.failures
+    cause = replace(cause, verdict=replace(cause.verdict, kind=kind))
+    page = render_page(replace(results, judgements=(cause,)))
+    first = page[page.index('id="failure-1"') : page.index("</article>")]
+    assert re.findall(r'<dt>See</dt><dd><a href="#([^"]+)"', first) == [evidence]
+    assert f' id="{evidence}"' in page
 
 
 @in_a_browser

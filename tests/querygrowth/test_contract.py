@@ -8,7 +8,8 @@ from hypothesis.strategies import integers
 from scenarios.good import constant_lookups, declared_eager_load
 from scenarios.loops import core_loop
 from scenarios.paging import by_key, in_uneven_chunks
-from scenarios.shop import shop
+from scenarios.shop import Item, Order, shop
+from sqlalchemy import select
 
 from querygrowth.assertions import assert_query_growth
 from querygrowth.contracts.allowance import Allowance
@@ -213,6 +214,19 @@ def test_totals_transactions_and_rows_have_limits() -> None:
     assert seen.queries == 6
     assert failures(QueryContract(total=6, transactions=1, rows_per_record=1.5), seen) == []
     assert len(failures(QueryContract(total=5, transactions=0, rows_per_record=1.4), seen)) == 3
+
+
+def test_the_transaction_that_is_one_too_many_is_named_and_not_the_first_one() -> None:
+    def in_two(engine):
+        with engine.connect() as connection:
+            connection.execute(select(Order.id)).all()
+        with engine.connect() as connection:
+            connection.execute(select(Item.id)).all()
+
+    (failure,) = QueryContract(transactions=1).judge(activity(in_two), "action")
+    assert failure.failed
+    assert failure.site is not None
+    assert failure.site.line == in_two.__code__.co_firstlineno + 4
 
 
 def test_the_excess_is_the_number_of_queries_too_many() -> None:

@@ -226,8 +226,17 @@ def _run(app: typer.Typer, name: str, usage_errors: UsageErrors) -> int:
             code = ExitCode.IO
         if code is None:
             raise
-        message = str(error) or "aborted" if code is ExitCode.USAGE else explain_failure(error)
-        return fail(message, code)
+        return fail(
+            _explain_usage(error) if code is ExitCode.USAGE else explain_failure(error), code
+        )
+
+
+def _explain_usage(error: Exception) -> str:
+    from elspeth.contracts.errors import RunNotFoundError
+
+    if isinstance(error, RunNotFoundError):
+        return f"{error}; landscape runs lists the runs of a database"
+    return str(error) or "aborted"
 
 
 def exit_code_of(error: Exception) -> ExitCode | None:

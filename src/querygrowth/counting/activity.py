@@ -213,7 +213,11 @@ def activity_of(
     shapes = _by_shape(queries)
     causes = _causes_of_counts(log, statements, shapes, trace)
     sites = {sent.shape.text: sent.site for sent in shapes}
-    commonest = {name: largest_rise({}, each, sites) for name, each in causes.items()}
+    # The first one is often allowed, such as one transaction. Of equal counts, the last line is
+    # named.
+    commonest = {
+        name: largest_rise({}, dict(reversed(each.items())), sites) for name, each in causes.items()
+    }
     counts = {name: cause for name, cause in commonest.items() if cause is not None}
     others = [sent for sent in statements if sent.kind is StatementKind.OTHER]
     return Activity(

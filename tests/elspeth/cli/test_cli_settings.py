@@ -151,7 +151,8 @@ def test_an_unknown_run_is_refused_and_nothing_is_recorded(
     landscape: Command, sqlite: str, folder: Path
 ) -> None:
     ended = landscape("export", "--settings", settings(folder, sqlite), "--run", "nope")
-    assert (ended.code, ended.err) == (2, "error: Run not found: nope\n")
+    said = "error: Run not found: nope; landscape runs lists the runs of a database\n"
+    assert (ended.code, ended.err) == (2, said)
     assert run_of(sqlite).export_status is None
 
 

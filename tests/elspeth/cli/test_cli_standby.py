@@ -24,7 +24,7 @@ def test_a_standby_is_named_with_its_moment_before_an_unknown_run(
     assert ended.code == 2
     assert warning.startswith("warning: postgresql")
     assert "is a standby, as of 2026-01-01T00:00:00Z: what was recorded since then" in warning
-    assert error == "error: Run not found: later"
+    assert error == "error: Run not found: later; landscape runs lists the runs of a database"
 
 
 def test_a_primary_is_not_mentioned(landscape: Command, recorded: str) -> None:
