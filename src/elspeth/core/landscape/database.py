@@ -307,10 +307,10 @@ def _missing(stored: StoredSchema) -> Iterator[str]:
 
 def _lacking(missing: Sequence[str], url: str) -> NotALandscapeDatabaseError:
     """Return the error for what a database lacks, short where it has nothing of an audit trail."""
-    words = f"no {', no '.join(missing)}"
+    words = ", no ".join(missing)
     if len(missing) == len(EXPORTED_TABLES) and all(each.startswith("table ") for each in missing):
-        words = f"no {missing[0]}, and no other table of an audit trail"
-    return NotALandscapeDatabaseError(f"{url} is not a Landscape database: {words}")
+        words = f"{missing[0]}, and no other table of an audit trail"
+    return NotALandscapeDatabaseError(f"{url} is not a Landscape database: no {words}")
 
 
 def masked_url(url: str) -> str:
