@@ -70,28 +70,6 @@ def slower() -> Results:
     return replace(PASSED, pairing=pairing, judgements=(*PASSED.judgements, speed))
 
 
-def hostile() -> Results:
-    largest = PASSED.largest
-    seen = largest.candidate.observation
-    shapes = (ShapeActivity.named(HOSTILE, HOSTILE, 1), *seen.activity.shapes)
-    activity = replace(seen.activity, shapes=shapes)
-    observation = replace(seen, subject=HOSTILE, activity=activity)
-    candidate = replace(largest.candidate, observation=observation)
-    first = PASSED.sizes[0]
-    named = replace(
-        first.candidate, observation=replace(first.candidate.observation, subject=HOSTILE)
-    )
-    sizes = (replace(first, candidate=named), replace(largest, candidate=candidate))
-    verdict = Verdict(HOSTILE, Outcome.FAILED, HOSTILE, HOSTILE, (HOSTILE,), HOSTILE)
-    return replace(
-        PASSED,
-        sizes=sizes,
-        formulas={HOSTILE: HOSTILE},
-        environment=replace(PASSED.environment, commit=HOSTILE),
-        judgements=(Judgement(Topic.GROWTH, verdict),),
-    )
-
-
 def of_a_whole_gate() -> Results:
     """A failure of each kind among as many verdicts as all checks of a gate give."""
     failing = load_results(SAVED / "n_plus_one.json")
@@ -114,6 +92,28 @@ def of_a_whole_gate() -> Results:
         formulas=PASSED.formulas,
         pairing=raced.pairing,
         judgements=(*failing.judgements, raced.judgements[-1], *passed),
+    )
+
+
+def hostile() -> Results:
+    largest = PASSED.largest
+    seen = largest.candidate.observation
+    shapes = (ShapeActivity.named(HOSTILE, HOSTILE, 1), *seen.activity.shapes)
+    activity = replace(seen.activity, shapes=shapes)
+    observation = replace(seen, subject=HOSTILE, activity=activity)
+    candidate = replace(largest.candidate, observation=observation)
+    first = PASSED.sizes[0]
+    named = replace(
+        first.candidate, observation=replace(first.candidate.observation, subject=HOSTILE)
+    )
+    sizes = (replace(first, candidate=named), replace(largest, candidate=candidate))
+    verdict = Verdict(HOSTILE, Outcome.FAILED, HOSTILE, HOSTILE, (HOSTILE,), HOSTILE)
+    return replace(
+        PASSED,
+        sizes=sizes,
+        formulas={HOSTILE: HOSTILE},
+        environment=replace(PASSED.environment, commit=HOSTILE),
+        judgements=(Judgement(Topic.GROWTH, verdict),),
     )
 
 

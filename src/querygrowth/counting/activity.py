@@ -216,7 +216,8 @@ def activity_of(
     # The first one is often allowed, such as one transaction. Of equal counts, the last line is
     # named.
     commonest = {
-        name: largest_rise({}, dict(reversed(each.items())), sites) for name, each in causes.items()
+        name: largest_rise({}, dict(reversed([*each.items()])), sites)
+        for name, each in causes.items()
     }
     counts = {name: cause for name, cause in commonest.items() if cause is not None}
     others = [sent for sent in statements if sent.kind is StatementKind.OTHER]

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event
@@ -219,14 +219,18 @@ class LandscapeDB:
         refused = [each for each in missing if not (tables_may_miss and each.startswith("table "))]
         if refused:
             self.close()
-            raise _lacking(refused, self.masked_url)
+            raise NotALandscapeDatabaseError(
+                f"{self.masked_url} is not a Landscape database: no {', no '.join(refused)}"
+            )
         return metadata.tables.keys() <= stored.tables.keys()
 
     def _tables_of(self, connection: Connection) -> StoredSchema:
         stored = read_schema(connection)
         missing = list(_missing(stored))
         if missing:
-            raise _lacking(missing, self.masked_url)
+            raise NotALandscapeDatabaseError(
+                f"{self.masked_url} is not a Landscape database: no {', no '.join(missing)}"
+            )
         return stored
 
     def check_schema(self, leave_out: Iterable[str] = ()) -> None:
@@ -306,19 +310,14 @@ def _missing(stored: StoredSchema) -> Iterator[str]:
         for table in EXPORTED_TABLES
         if table.name in stored.tables
     }
+    if not found:
+        yield f"table {EXPORTED_TABLES[0].name}, and no other table of an audit trail"
+        return
     yield from (f"table {table.name}" for table in EXPORTED_TABLES if table.name not in found)
     for table in EXPORTED_TABLES:
         for column in table.columns if table.name in found else ():
             if column.name not in found[table.name]:
                 yield f"column {column}"
-
-
-def _lacking(missing: Sequence[str], url: str) -> NotALandscapeDatabaseError:
-    """Return the error for what a database lacks, short where it has nothing of an audit trail."""
-    words = f"no {', no '.join(missing)}"
-    if len(missing) == len(EXPORTED_TABLES) and all(each.startswith("table ") for each in missing):
-        words = f"no {missing[0]}, and no other table of an audit trail"
-    return NotALandscapeDatabaseError(f"{url} is not a Landscape database: {words}")
 
 
 def masked_url(url: str) -> str:
