@@ -9,9 +9,9 @@ from threading import Event
 from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from elspeth.core.landscape.database_url import masked_url, parse_database_url
 from elspeth.core.landscape.export.completeness import (
     LeaveOutError,
     SchemaMismatchError,
@@ -48,7 +48,6 @@ __all__ = [
 ]
 
 _IN_MEMORY = (None, "", ":memory:")
-_SECRETS_IN_QUERY = ("password", "sslpassword")
 # Without a limit psycopg waits for about two minutes. A URL can set another limit.
 _SECONDS_TO_CONNECT = "10"
 
@@ -102,7 +101,7 @@ class LandscapeDB:
                 On PostgreSQL without `create_tables`, `check_schema` finds that.
         """
         self.connection_string = connection_string
-        url = _parse(connection_string)
+        url = parse_database_url(connection_string)
         self._reader: SqliteReader | None = None
         if url.get_backend_name() == "sqlite":
             if read_only and url.database not in _IN_MEMORY:
@@ -168,7 +167,7 @@ class LandscapeDB:
             url = url.set(database=str(Path(str(url.database)).absolute()))
         return url.render_as_string(hide_password=False)
 
-    @contextmanager
+    @contextmanager, suppress
     def connection(self) -> Iterator[Connection]:
         """Run one transaction: commit when the block succeeds, roll back when it raises."""
         with preserve_error(self.engine.begin()) as connection:
@@ -250,7 +249,7 @@ class LandscapeDB:
         with self.connection() as connection:
             self._check_schema_of(connection, leave_out)
 
-    @contextmanager
+    @contextmanager, suppress
     def schema_checked(self, leave_out: Iterable[str] = ()) -> Iterator[None]:
         """Check the schema, as `check_schema` does, in the first transaction inside the block.
 
@@ -318,35 +317,6 @@ def _missing(stored: StoredSchema) -> Iterator[str]:
         for column in table.columns if table.name in found else ():
             if column.name not in found[table.name]:
                 yield f"column {column}"
-
-
-def masked_url(url: str) -> str:
-    """Return a database URL without passwords, or a placeholder when it does not parse."""
-    # A text that does not parse may still hold a password, so no part of it is shown.
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        return "(not a database URL)"
-    return parsed.difference_update_query(_SECRETS_IN_QUERY).render_as_string(hide_password=True)
-
-
-def _parse(text: str) -> URL:
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        # SQLAlchemy's message repeats the text, and any password in it.
-        raise ValueError(
-            "Not a database URL: expected one like sqlite:///path/to/audit.db "
-            "or postgresql://user@host/database"
-        ) from None
-    if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise ValueError(
-            f"A Landscape database is SQLite or PostgreSQL, not {url.get_backend_name()}"
-        )
-    with suppress(NoSuchModuleError):  # reported when the engine is made
-        if url.get_dialect().is_async:
-            raise ValueError(f"{url.drivername} is asynchronous: use sqlite or postgresql+psycopg")
-    return url
 
 
 def _sqlite_engine(url: URL, *, must_exist: bool, read_only: bool) -> Engine:

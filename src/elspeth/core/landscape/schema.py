@@ -20,9 +20,9 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    create_mock_engine,
 )
-from sqlalchemy.schema import ExecutableDDLElement
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 metadata = MetaData()
 
@@ -324,13 +324,10 @@ def create_tables_in(engine: Engine, *, is_new: bool) -> None:
 @cache
 def _sqlite_statements() -> tuple[str, ...]:
     # SQLAlchemy compiles them for every engine again, which takes twice as long as executing them.
-    compiled: list[str] = []
-
-    def keep(statement: ExecutableDDLElement, *_: object, **__: object) -> None:
-        # Another process may create the tables of the same new file at the same time.
-        sql = str(statement.compile(dialect=engine.dialect)).strip()
-        compiled.append(sql.replace(" TABLE ", " TABLE IF NOT EXISTS ", 1))
-
-    engine = create_mock_engine("sqlite://", keep)
-    metadata.create_all(engine, checkfirst=False)
-    return tuple(each.replace(" INDEX ", " INDEX IF NOT EXISTS ", 1) for each in compiled)
+    # Another process may create the tables of the same new file at the same time.
+    creations: list[ExecutableDDLElement] = []
+    for table in metadata.sorted_tables:
+        creations.append(CreateTable(table, if_not_exists=True))
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        creations += (CreateIndex(index, if_not_exists=True) for index in indexes)
+    return tuple(str(creation.compile(dialect=sqlite.dialect())) for creation in creations)
