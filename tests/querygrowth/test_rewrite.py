@@ -1,7 +1,7 @@
 """What a comparison of two functions says, and what it refuses."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from querygrowth.rewrites import InconclusiveError, assert_same_results, compare_results
+from querygrowth.rewrites.small_rows import DrawnRow
+from querygrowth.rewrites.trial import Judged, Trial
 from querygrowth.verdict import Outcome, VerdictError
 
 pytestmark = pytest.mark.skipif(
@@ -239,16 +241,33 @@ def test_a_given_database_must_be_empty_and_is_left_empty() -> None:
     engine.dispose()
 
 
+def first(session: Session, count: int) -> list[int]:
+    return list(session.scalars(select(Order.id).order_by(Order.id).limit(count)))
+
+
+def one_less(session: Session, count: int) -> list[int]:
+    return first(session, min(count, 3))
+
+
 def test_arguments_come_from_a_strategy_too() -> None:
-    def first(session: Session, count: int) -> list[int]:
-        return list(session.scalars(select(Order.id).order_by(Order.id).limit(count)))
-
-    def one_less(session: Session, count: int) -> list[int]:
-        return first(session, min(count, 3))
-
     report = compare_results(
         first, one_less, models=[Order], arguments={"count": st.integers(1, 5)}
     )
     assert report.outcome is Outcome.FAILED
     assert report.arguments["count"] > 3
     assert len(report.inserts) == 4
+
+
+def test_no_example_is_tried_twice_once_one_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    judge = Trial.judge
+
+    def noted(trial: Trial, rows: Sequence[DrawnRow], arguments: Mapping[str, Any]) -> Judged:
+        judged = judge(trial, rows, arguments)
+        if tried or judged.difference is not None:
+            tried.append(repr([*[(row.table.name, row.values) for row in rows], arguments]))
+        return judged
+
+    monkeypatch.setattr(Trial, "judge", noted)
+    compare_results(first, one_less, models=[Order], arguments={"count": st.integers(1, 5)})
+    assert len(set(tried)) == len(tried) > 3

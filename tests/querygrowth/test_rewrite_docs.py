@@ -15,11 +15,11 @@ pytest_plugins = ["pytester"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "rewrites.md"
 BLOCK = re.compile(r"^```(python|text)\n(?:# (\S+)\n)?(.*?)^```$", re.MULTILINE | re.DOTALL)
-# A plugin for the examples. A hundred databases, as a user takes, need three times as long.
+# A plugin for the examples. A hundred databases, as a user takes, need four times as long.
 FEWER_DATABASES = """
 from querygrowth.rewrites.comparison import compare_results
 
-compare_results.__kwdefaults__["databases"] = 25
+compare_results.__kwdefaults__["databases"] = 15
 """
 WRONG = {
     "test_inner_join_drops",

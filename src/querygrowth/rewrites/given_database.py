@@ -43,7 +43,7 @@ class GivenDatabase:
         self.dialect = sync.dialect.name
         self._tables = self._do(lambda connection: create_tables(connection, schema))
         self.loaded: Contents = {}
-        for name, (_, rows) in self.contents().items():
+        for name, (_, rows) in self._contents().items():
             if rows:
                 held = "1 row, and it" if len(rows) == 1 else f"{len(rows)} rows, and they"
                 raise ValueError(
@@ -66,14 +66,18 @@ class GivenDatabase:
         self._do(self._empty)
         yield lambda row: self._do(lambda connection: insert_one(connection, row))
 
-    def contents(self) -> Contents:
-        """What all tables hold."""
-        return self._do(lambda connection: contents_of(connection, self._tables))
+    def changed(self) -> Contents | None:
+        """What all tables hold after a call; None if it is what they held before."""
+        found = self._contents()
+        return None if found == self.loaded else found
 
     def statements(self, rows: Sequence[DrawnRow]) -> list[str]:
         """The INSERT statements of these rows."""
         self.load(rows)
         return self._do(lambda connection: statements_of(connection, rows))
+
+    def _contents(self) -> Contents:
+        return self._do(lambda connection: contents_of(connection, self._tables))
 
     def _do(self, question: Callable[[Connection], Answer]) -> Answer:
         if isinstance(self.engine, Engine):

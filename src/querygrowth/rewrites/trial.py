@@ -41,10 +41,10 @@ from querygrowth.rewrites.trial_database import Contents, TrialDatabase
 
 @dataclass(frozen=True)
 class Called:
-    """What one call did: its result, and the tables after it."""
+    """What one call did: its result, and what all tables held after it if it changed any."""
 
     result: Captured
-    contents: Contents
+    changed: Contents | None
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,11 @@ class Trial:
             if found is None:
                 found = difference or self._contents_differ(old, again, new)
                 only_reversed = reverse
-        changed = old.contents != self.database.loaded
         return Judged(
             difference=found,
             judged=judged,
-            records=2 if changed else old.result.records,
-            result=repr((old.result, old.contents if changed else None)),
+            records=old.result.records if old.changed is None else 2,
+            result=repr((old.result, old.changed)),
             error=outcome_of(old.result) if old.result.raised else "",
             reverse=only_reversed and found is not None,
         )
@@ -149,7 +148,7 @@ class Trial:
         """Load the rows, call one function, and capture what it returned or raised."""
         self.database.load(rows, reverse=reverse)
         result = self._result(function, arguments, relationships)
-        return Called(result, self.database.contents())
+        return Called(result, self.database.changed())
 
     def log_of(
         self, function: Function, rows: Sequence[DrawnRow], arguments: Mapping[str, Any]
@@ -199,9 +198,13 @@ class Trial:
             yield given, given
 
     def _contents_differ(self, old: Called, again: Called, new: Called) -> Difference | None:
-        for table, (columns, rows) in old.contents.items():
-            _, other = again.contents[table]
-            _, replaced = new.contents[table]
+        calls = (old, again, new)
+        if all(each.changed is None for each in calls):
+            return None
+        before, once_more, after = (each.changed or self.database.loaded for each in calls)
+        for table, (columns, rows) in before.items():
+            _, other = once_more[table]
+            _, replaced = after[table]
             if rows == replaced or other == replaced:
                 continue
             kept = [*range(len(columns))]

@@ -31,8 +31,10 @@ class TrialDatabase(Protocol):
 
     engine: AnyEngine
     dialect: str
-    loaded: Contents
-    """What the tables held before the last call."""
+
+    @property
+    def loaded(self) -> Contents:
+        """What the tables held before the last call."""
 
     def load(self, rows: Sequence[DrawnRow], *, reverse: bool = False) -> None:
         """Empty the database and put rows in; with `reverse`, it reads in the opposite order."""
@@ -40,8 +42,8 @@ class TrialDatabase(Protocol):
     def inserting(self) -> "Any":
         """A context manager: an empty database, and a function that puts a row in."""
 
-    def contents(self) -> Contents:
-        """What all tables hold."""
+    def changed(self) -> Contents | None:
+        """What all tables hold after a call; None if it is what they held before."""
 
     def statements(self, rows: Sequence[DrawnRow]) -> list[str]:
         """The INSERT statements that put these rows in, as texts that can be executed."""
@@ -140,7 +142,7 @@ class OwnDatabase:
         self._reverse = False
         self._filling = False
         self._rows: Sequence[DrawnRow] | None = None
-        self.loaded: Contents = {}
+        self._contents: Contents | None = None
         self._schemas = sorted({t.schema for t in schema.metadata.tables.values() if t.schema})
         self._sync = sqlite_engine(self._main, self._preparation)
         self.engine: AnyEngine = self._sync
@@ -162,11 +164,10 @@ class OwnDatabase:
     def load(self, rows: Sequence[DrawnRow], *, reverse: bool = False) -> None:
         """Make a new file with these rows."""
         if rows is not self._rows:
-            self._rows = None
+            self._rows = self._contents = None
             self._renew(self._empty)
             with self._filled() as connection:
                 insert_all(connection, rows)
-                self.loaded = contents_of(connection, self._tables)
             self._loaded = self._read()
             self._rows = rows
         self._renew(self._loaded)
@@ -179,10 +180,23 @@ class OwnDatabase:
         with self._filled() as connection:
             yield lambda row: insert_one(connection, row)
 
-    def contents(self) -> Contents:
-        """What all tables hold."""
+    @property
+    def loaded(self) -> Contents:
+        """What the tables held before the last call; read when it is first asked for."""
+        # Most functions change nothing, and reading all tables takes as long as half of a call.
+        if self._contents is None:
+            self._renew(self._loaded)
+            self._contents = self._present()
+        return self._contents
+
+    def changed(self) -> Contents | None:
+        """What all tables hold after a call; None if it is what they held before."""
         if self._read() == self._loaded:
-            return self.loaded
+            return None
+        found = self._present()
+        return None if found == self.loaded else found
+
+    def _present(self) -> Contents:
         with self._filled() as connection:
             return contents_of(connection, self._tables)
 
