@@ -70,6 +70,8 @@ def test_a_run_without_variety_leaves_holes_and_equal_columns() -> None:
         stored.add(db)
     held = {each.column: each.held for each in stored.kinds()}
     assert not held["runs.reproducibility_grade"]["NULL"]
+    # A column that cannot be NULL has no hole there.
+    assert "NULL" not in held["rows.row_index"]
     assert not held["rows.row_index"]["negative"]
     assert held["rows.row_index"]["zero"]
     assert not held["nodes.plugin_name"]["blank at an end"]

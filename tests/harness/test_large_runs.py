@@ -73,7 +73,7 @@ def test_the_first_line_that_differs_is_found_and_the_manifest_only_where_it_is_
             "found.jsonl",
             number % (len(lines) + 1),
         )
-        assert "canonical JSON (RFC 8785)" in found.hint
+        assert found.hint == "canonical JSON (RFC 8785), one record a line"
         assert found.expected != found.found
     missing = tmp_path / "missing.jsonl"
     assert large_runs._difference_in_lines(expected, missing, with_manifest=True) is None

@@ -3,7 +3,13 @@
 import pytest
 
 from querygrowth.counting.shapes import shape_of
-from querygrowth.counting.statements import NO_TABLE, StatementKind, kind_of, skeleton
+from querygrowth.counting.statements import (
+    NO_TABLE,
+    StatementKind,
+    kind_of,
+    needs_report,
+    skeleton,
+)
 
 
 @pytest.mark.parametrize(
@@ -132,3 +138,22 @@ def test_the_tables_of_a_text_that_cannot_be_parsed_are_found_by_words(
     assert shape.operation == sql.split()[0].replace("WITH", "SELECT")
     assert (shape.tables_read, shape.tables_written) == (read, written)
     assert shape.table == (written + read + (NO_TABLE,))[0]
+
+
+@pytest.mark.parametrize(
+    ("sql", "is_asked"),
+    [
+        ("SELECT 1", False),
+        ("begin", False),
+        ("CREATE TABLE t (a INTEGER)", False),
+        ("EXPLAIN ANALYZE SELECT 1", False),
+        ("", False),
+        # Only its driver knows what a procedure did.
+        ("CALL renumber()", True),
+        ("EXECUTE prepared", True),
+    ],
+)
+def test_the_driver_is_asked_where_the_text_does_not_tell_the_kind(
+    sql: str, is_asked: bool
+) -> None:
+    assert needs_report(sql) is is_asked

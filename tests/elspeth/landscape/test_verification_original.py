@@ -1,6 +1,7 @@
 """Exports in the form of the original exporter are verified as far as they can be."""
 
 import csv
+import gzip
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -248,3 +249,16 @@ def test_a_line_that_was_cut_off_has_its_number(
     *whole, torn = read_records(path)
     assert [defect.reason for defect in torn.defects] == [Reason.TORN_TAIL]
     assert torn.number == len(whole) + 1 == len(records)
+
+
+@pytest.mark.parametrize("write", [as_lines, json.dumps, None], ids=["lines", "array", "ours"])
+def test_a_compressed_export_that_was_cut_off_is_named_by_its_reason(
+    tmp_path: Path, records: list[Record], signed_lines: list[bytes], write: Write | None
+) -> None:
+    content = write(records).encode() if write else b"".join(signed_lines)
+    path = tmp_path / "export.jsonl.gz"
+    path.write_bytes(gzip.compress(content)[:-20])
+    assert reasons(verify(path, KEY)).count(Reason.CORRUPT_COMPRESSION) == 1
+    *whole, damaged = read_records(path)
+    assert [defect.reason for defect in damaged.defects] == [Reason.CORRUPT_COMPRESSION]
+    assert damaged.number == len(whole) + 1
