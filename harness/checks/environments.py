@@ -39,6 +39,20 @@ class ProcessEnvironment:
 
 PROCESS_ENVIRONMENTS = (
     ProcessEnvironment(
+        "hash seed 2, St. John's, UTF-8 locale, no assertions",
+        MappingProxyType(
+            {
+                "PYTHONHASHSEED": "2",
+                # UTC-3:30, or -2:30 in summer: an offset that is not a whole hour.
+                "TZ": "America/St_Johns",
+                "PGTZ": "America/St_Johns",
+                "LC_ALL": "C.UTF-8",
+                # As python -O: without assertions, and what they do besides.
+                "PYTHONOPTIMIZE": "1",
+            }
+        ),
+    ),
+    ProcessEnvironment(
         "hash seed 1, Kiritimati, C locale",
         MappingProxyType(
             {
@@ -51,20 +65,6 @@ PROCESS_ENVIRONMENTS = (
                 # Without these two Python replaces the C locale by a UTF-8 one (PEP 538, PEP 540).
                 "PYTHONUTF8": "0",
                 "PYTHONCOERCECLOCALE": "0",
-            }
-        ),
-    ),
-    ProcessEnvironment(
-        "hash seed 2, St. John's, UTF-8 locale, no assertions",
-        MappingProxyType(
-            {
-                "PYTHONHASHSEED": "2",
-                # UTC-3:30, or -2:30 in summer: an offset that is not a whole hour.
-                "TZ": "America/St_Johns",
-                "PGTZ": "America/St_Johns",
-                "LC_ALL": "C.UTF-8",
-                # As python -O: without assertions, and what they do besides.
-                "PYTHONOPTIMIZE": "1",
             }
         ),
     ),

@@ -15,8 +15,7 @@ from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask
 from querygrowth.verdict import GROWTH, Outcome, Verdict
 
-_COUNTED = everything(100, run_id="leaks")
-# The run of the check for leaks, which is stored anyway.
+_COUNTED = everything(100, run_id="counted")
 _SLOW_QUERIES_PER_RECORD = 0.1
 # A judgement of growth has no kind, and an export that ended in an error has one.
 _OF_GROWTH = ("", GROWTH)

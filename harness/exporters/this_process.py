@@ -135,7 +135,11 @@ class InThisProcess:
     def measure_held(self, task: ExportTask, *, tries: int) -> Mapping[str, Sequence[int]]:
         """Return the bytes that Python holds here."""
         with self._errors_caught():
-            return measures.held_bytes_of(lambda: task.perform(self.loaded), tries)
+            return measures.held_bytes_of(
+                lambda: task.perform(self.loaded),
+                tries,
+                lambda: measures.drop_connection(task.db.engine),
+            )
 
     def sample_held(self, task: ExportTask) -> Mapping[str, int] | None:
         """Return the most that Python holds here, by samples."""

@@ -136,7 +136,7 @@ def small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     large = everything(1_201, run_id="large", features=large_runs.UNORDERED)
     monkeypatch.setattr(large_runs, "LARGE", large)
     monkeypatch.setattr(large_runs, "BELOW_ONE_PARENT", ())
-    monkeypatch.setattr(memory, "_LEAKS", everything(20, run_id="leaks"))
+    monkeypatch.setattr(memory, "_LEAKS", everything(10, run_id="leaks"))
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, reduce
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -16,6 +17,11 @@ from harness.generate.features.ids import SEPARATORS
 from harness.generate.generator import generate_run
 
 _KEYS: Mapping[str, Callable[[str], object]] = {
+    "CRC-32": lambda id_: zlib.crc32(id_.encode()),
+    "Adler-32": lambda id_: zlib.adler32(id_.encode()),
+    "a sum of bytes": lambda id_: sum(id_.encode()),
+    "times 31": lambda id_: reduce(lambda found, letter: found * 31 + ord(letter), id_, 0),
+    "times 33": lambda id_: reduce(lambda found, letter: found * 33 + ord(letter), id_, 0),
     "without dashes": lambda id_: id_.replace("-", ""),
     "underscores as dashes": lambda id_: id_.replace("_", "-"),
     "dots as dashes": lambda id_: id_.replace(".", "-"),

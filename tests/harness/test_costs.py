@@ -3,18 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from harness.fixtures.faulty_exporters import sizes
 from profiles import is_nightly
 
+from elspeth.core.landscape import LandscapeExporter
 from harness.checks import costs, large_runs, memory
 from harness.checks.cost_runs import CostRuns, everything
 from harness.checks.declared import Declared, chunked
 from harness.checks.setup import CheckSetup
-from harness.exporters.measured import InThisProcess, Measured, in_own_process
+from harness.exporters.measured import InThisProcess, Measured, as_measured, in_own_process
 from harness.exporters.observation import ExportTask
-from harness.exporters.subject import DEFAULT_CANDIDATE, load_subject
+from harness.exporters.subject import DEFAULT_CANDIDATE, Subject, load_subject
 from querygrowth.contracts.allowance import Allowance
 from querygrowth.contracts.contract import QueryContract
 from querygrowth.verdict import Verdict
@@ -270,6 +272,37 @@ def test_memory_that_is_left_by_every_export_is_a_leak(runs: CostRuns, tmp_path:
     assert memory.judge_leaks(leak, runs, Declared(), tmp_path).seen.startswith("memory leaked: ")
     correct = memory.judge_leaks(exporter(DEFAULT_CANDIDATE), runs, Declared(), tmp_path)
     assert correct.passed
+
+
+class KeepsHistory(LandscapeExporter):
+    """Keeps a line of text for each export, in its class."""
+
+    history: ClassVar[list[str]] = []
+
+    def write_jsonl(self, *args: Any, **kwargs: Any) -> None:
+        """Keep a line after an export."""
+        super().write_jsonl(*args, **kwargs)
+        self.history.append(f"{len(self.history):>500}")
+
+
+class KeepsTheLastHundred(KeepsHistory):
+    """Keeps no more than 100 lines."""
+
+    history: ClassVar[list[str]] = []
+
+    def write_jsonl(self, *args: Any, **kwargs: Any) -> None:
+        """Keep a line after the export, and forget one."""
+        super().write_jsonl(*args, **kwargs)
+        del self.history[:-100]
+
+
+@pytest.mark.usefixtures("small_checks")
+@pytest.mark.parametrize(("kind", "leaks"), [(KeepsHistory, True), (KeepsTheLastHundred, False)])
+def test_a_leak_of_one_line_shows_and_a_cache_with_a_limit_is_none(
+    runs: CostRuns, tmp_path: Path, kind: type[KeepsHistory], leaks: bool
+) -> None:
+    candidate = as_measured(Subject(kind.__name__, kind))
+    assert memory.judge_leaks(candidate, runs, Declared(), tmp_path).failed is leaks
 
 
 def test_runs_are_generated_once_and_again_after_a_change(runs: CostRuns) -> None:

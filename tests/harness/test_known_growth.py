@@ -29,7 +29,7 @@ def exporter(queries: int) -> Any:
 
 def runs(records: int) -> Any:
     run = SimpleNamespace(cardinalities=SimpleNamespace(records=records))
-    return SimpleNamespace(stored=lambda specs: SimpleNamespace(db=None, runs={"leaks": run}))
+    return SimpleNamespace(stored=lambda specs: SimpleNamespace(db=None, runs={"counted": run}))
 
 
 def test_only_another_axis_or_another_count_is_reported_again() -> None:

@@ -51,10 +51,10 @@ def test_a_greater_depth_includes_the_checks_of_a_smaller_one() -> None:
     assert quick < default < everything == set(Check)
 
 
-def test_quick_runs_two_checks_and_the_default_all_but_two() -> None:
+def test_quick_runs_two_checks_and_the_default_all_but_the_search() -> None:
     quick, default, everything = (Selection.of_depth(each) for each in Depth)
     assert quick.checks == (Check.RECORDS, Check.QUERIES)
-    assert set(everything.checks) - set(default.checks) == {Check.SEARCH, Check.PROCESS}
+    assert set(everything.checks) - set(default.checks) == {Check.SEARCH}
 
 
 def test_every_check_belongs_to_exactly_one_group() -> None:

@@ -340,7 +340,11 @@ class Host:
     def measure_held(self) -> dict[str, Any]:
         """Measure what Python's allocator holds during and after several exports."""
         self.build()
-        return measures.held_bytes_of(self.write_file, self._request["tries"])
+        return measures.held_bytes_of(
+            self.write_file,
+            self._request["tries"],
+            lambda: measures.drop_connection(self.db.engine),
+        )
 
     def _observation(self) -> Any:
         """Import what needs querygrowth, which is then loaded from the harness's folder."""

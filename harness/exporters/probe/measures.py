@@ -80,7 +80,9 @@ def memory_of(export: Callable[[], object]) -> dict[str, int]:
     return {"start_bytes": start, "peak_bytes": resident_bytes("VmHWM")}
 
 
-def held_bytes_of(export: Callable[[], object], tries: int) -> dict[str, list[int]]:
+def held_bytes_of(
+    export: Callable[[], object], tries: int, release: Callable[[], object] = lambda: None
+) -> dict[str, list[int]]:
     """Return what Python's allocator holds, exactly, for exports in one process.
 
     Memory of the database library is not among it.
@@ -88,6 +90,7 @@ def held_bytes_of(export: Callable[[], object], tries: int) -> dict[str, list[in
     Args:
         export: Exports once.
         tries: How often to export.
+        release: Gives up what the harness keeps from one export to the next.
 
     Returns:
         `peaks`: by export, the bytes that it held at most. `left`: the bytes that are held after
@@ -102,12 +105,19 @@ def held_bytes_of(export: Callable[[], object], tries: int) -> dict[str, list[in
             before = tracemalloc.get_traced_memory()[0]
             export()
             peaks.append(tracemalloc.get_traced_memory()[1] - before)
+            release()
             # Cycles that nothing refers to are not held.
             gc.collect()
             left.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
     return {"peaks": peaks, "left": left}
+
+
+def drop_connection(engine: Any) -> None:
+    """Close the pooled connection that comes next: it keeps references to its last 200 cursors."""
+    with engine.connect() as connection:
+        connection.invalidate()
 
 
 SMALL_OBJECT_BYTES = 512

@@ -167,7 +167,7 @@ class LandscapeDB:
             url = url.set(database=str(Path(str(url.database)).absolute()))
         return url.render_as_string(hide_password=False)
 
-    @contextmanager, suppress
+    @contextmanager
     def connection(self) -> Iterator[Connection]:
         """Run one transaction: commit when the block succeeds, roll back when it raises."""
         with preserve_error(self.engine.begin()) as connection:
@@ -249,7 +249,7 @@ class LandscapeDB:
         with self.connection() as connection:
             self._check_schema_of(connection, leave_out)
 
-    @contextmanager, suppress
+    @contextmanager
     def schema_checked(self, leave_out: Iterable[str] = ()) -> Iterator[None]:
         """Check the schema, as `check_schema` does, in the first transaction inside the block.
 
