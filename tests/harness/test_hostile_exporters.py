@@ -10,19 +10,29 @@ from pathlib import Path
 import hostile_exporters
 import pytest
 from hostile_exporters import Hostile
+from profiles import is_nightly
 
+from harness.checks import cases
 from harness.checks.check import Check, Limits
+from harness.checks.database_changes import PLAN_CHANGES
 from harness.checks.run import run_checks
 from harness.checks.setup import CheckSetup, prepare_checks
 from harness.cli.main import main
 from harness.exporters.measured import in_own_process
 from querygrowth.verdict import CRASH, Verdict
 
-# What these exporters do shows in a run of any size.
-pytestmark = pytest.mark.usefixtures("small_plans")
+# What these exporters do shows in a run of any size, and in any export.
+pytestmark = pytest.mark.usefixtures("small_plans", "one_plan_change")
 
 UNUSUAL = "harness.fixtures.correct_exporters.unusual"
 FOLDER = Path(hostile_exporters.__file__).parent
+
+
+@pytest.fixture
+def one_plan_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export under the usual plan and another one, except in the nightly run."""
+    if not is_nightly():
+        monkeypatch.setattr(cases, "PLAN_CHANGES", PLAN_CHANGES[:2])
 
 
 @pytest.fixture(scope="module")

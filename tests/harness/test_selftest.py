@@ -51,7 +51,6 @@ def test_every_listed_exporter_can_be_loaded() -> None:
 @pytest.mark.parametrize(
     "exporter",
     [
-        "EventsByStateId",
         "CallsForgotten",
         "SchemaHashForgotten",
         "EnumAsText",
