@@ -218,7 +218,9 @@ def _report(*, write: bool) -> int:
         )
         return 2
     made = dict(sorted(Counter(map(module_of, results)).items()))
+    missed = [f"- `{each.name}`" for each in mutants if not each.detected and not each.explanation]
     lines = [summary(mutants, sum(made.values())), "", *table(mutants, made), ""]
+    lines += ["Not detected:", "", *missed, ""] if missed else []
     print("\n".join(lines))
     if write:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
