@@ -1,6 +1,5 @@
 """Fixtures for the harness: shared runs, checks at small sizes, and processes by forks."""
 
-import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,18 +21,6 @@ from harness.exporters.subprocess_probe import ExporterProcess, Probe
 from harness.generate import strategies
 from harness.generate.spec import RunSpec
 from harness.mutants.fork_server import ForkServer
-
-
-@pytest.fixture(scope="module", autouse=True)
-def frozen_modules() -> Iterator[None]:
-    """Leave out of garbage collection what the test process has imported and collected.
-
-    The harness collects garbage before it measures. With the modules of the whole suite loaded, a
-    collection takes 0.15 s, and an experiment on two small runs makes 24 of them.
-    """
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
