@@ -30,7 +30,13 @@ class ExportFailedError(Exception):
     """
 
     def __init__(
-        self, name: str, seen: str, *, frames: Sequence[CallSite] = (), timed_out: bool = False
+        self,
+        name: str,
+        seen: str,
+        *,
+        frames: Sequence[CallSite] = (),
+        timed_out: bool = False,
+        kind: str = CRASH,
     ) -> None:
         """Keep the failure as a verdict.
 
@@ -39,6 +45,7 @@ class ExportFailedError(Exception):
             seen: What it did, such as "it raised KeyError: 'x'".
             frames: The lines of its files that an error passed through, the outermost first.
             timed_out: Whether it did not end in time.
+            kind: The kind of the verdict, if it ended in time.
         """
         message = visible(seen)
         # The last line of its own files: a library below it raised, but was called from there.
@@ -51,9 +58,28 @@ class ExportFailedError(Exception):
             evidence=tuple(f"called from {each}" for each in frames[-2 : -2 - _SHOWN_FRAMES : -1]),
             next_step="the line of the exporter that raised" if site else "",
             site=site,
-            kind=HANG if timed_out else CRASH,
+            kind=HANG if timed_out else kind,
         )
         super().__init__(f"{name}: {message}{f' at {site}' if site else ''}")
+
+
+def refuse_replaced_hooks(name: str, hooks: Sequence[str]) -> None:
+    """Refuse counts that are too low, since they would pass whatever the exporter does.
+
+    Args:
+        name: The exporter's name.
+        hooks: The hooks of counters that the exporter replaced, in words.
+
+    Raises:
+        ExportFailedError: There are any.
+    """
+    if hooks:
+        raise ExportFailedError(
+            name,
+            f"not counted: it took the place of {' and of '.join(hooks)}, by which the harness "
+            "counts",
+            kind="",
+        )
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+import tracemalloc
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import thread as pool_threads
@@ -57,6 +58,10 @@ def process_state() -> State:
         ],
         "logging": [logging.root.level, logging.root.manager.disable, *_log_handlers()],
         "garbage collection": [gc.isenabled(), *gc.get_threshold()],
+        "callbacks of the garbage collector": [repr(each) for each in gc.callbacks],
+        "trace function": [repr(each()) for each in (sys.gettrace, sys.getprofile)],
+        "tools of sys.monitoring": _monitoring_tools(),
+        "trace of memory": tracemalloc.is_tracing(),
         "recursion limit": sys.getrecursionlimit(),
         "import path": list(sys.path),
         "standard streams": [
@@ -205,6 +210,11 @@ def _seedings() -> int:
         _times_seeded += 1
     _random_state = found
     return _times_seeded
+
+
+def _monitoring_tools() -> list[str | None]:
+    monitoring: Any = getattr(sys, "monitoring", None)  # New in Python 3.12.
+    return [monitoring.get_tool(each) for each in range(6)] if monitoring else []
 
 
 def _log_handlers() -> list[str]:
