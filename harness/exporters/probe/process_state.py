@@ -18,8 +18,9 @@ import threading
 import time
 import tracemalloc
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import thread as pool_threads
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,25 @@ def threads_left(known: frozenset[int | None], *, daemons: bool = False) -> list
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.01)
+
+
+def open_files(databases: Iterable[str]) -> list[str]:
+    """Return what the descriptors of this process refer to, sorted; empty where it is not known.
+
+    Args:
+        databases: The paths of databases, whose files are left out: a pool keeps them open. So are
+            sockets, by which a pool keeps connections to a server.
+    """
+    found = []
+    known = tuple(os.path.realpath(each) for each in databases)
+    # Another system has no such folder, and a descriptor may be closed while it is looked at.
+    with suppress(OSError):
+        for each in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                target = str(each.readlink())
+                if not target.startswith((*known, "socket:", "/proc/")):
+                    found.append(target)
+    return sorted(found)
 
 
 class ForkWatch:
