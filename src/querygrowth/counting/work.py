@@ -186,6 +186,9 @@ if sys.version_info >= (3, 12):
         finally:
             if monitoring.get_tool(tool) != _TOOL or monitoring.get_events(tool) != events:
                 tally.replaced = "the tool of sys.monitoring"
+            if monitoring.get_tool(tool) is None:
+                # CPython 3.12 goes on calling the callbacks of a tool that was freed.
+                monitoring.use_tool_id(tool, _TOOL)
             if monitoring.get_tool(tool) == _TOOL:
                 monitoring.set_events(tool, 0)
                 for kind in (monitoring.events.JUMP, monitoring.events.BRANCH):
