@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,6 @@ class ExportFailedError(Exception):
         *,
         frames: Sequence[CallSite] = (),
         timed_out: bool = False,
-        kind: str = CRASH,
     ) -> None:
         """Keep the failure as a verdict.
 
@@ -45,7 +45,6 @@ class ExportFailedError(Exception):
             seen: What it did, such as "it raised KeyError: 'x'".
             frames: The lines of its files that an error passed through, the outermost first.
             timed_out: Whether it did not end in time.
-            kind: The kind of the verdict, if it ended in time.
         """
         message = visible(seen)
         # The last line of its own files: a library below it raised, but was called from there.
@@ -58,9 +57,23 @@ class ExportFailedError(Exception):
             evidence=tuple(f"called from {each}" for each in frames[-2 : -2 - _SHOWN_FRAMES : -1]),
             next_step="the line of the exporter that raised" if site else "",
             site=site,
-            kind=HANG if timed_out else kind,
+            kind=HANG if timed_out else CRASH,
         )
         super().__init__(f"{name}: {message}{f' at {site}' if site else ''}")
+
+
+class NotCountedError(ExportFailedError):
+    """An exporter hid from the counters of the harness what it did, so that no count may pass."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        """Keep the reason, in words that follow "not counted"."""
+        super().__init__(name, f"not counted: {reason}")
+        self.verdict = replace(
+            self.verdict,
+            expected="an export that can be counted",
+            next_step="a progress handler, trace callback or trace function that the exporter sets",
+            kind="",
+        )
 
 
 def refuse_replaced_hooks(name: str, hooks: Sequence[str]) -> None:
@@ -71,14 +84,11 @@ def refuse_replaced_hooks(name: str, hooks: Sequence[str]) -> None:
         hooks: The hooks of counters that the exporter replaced, in words.
 
     Raises:
-        ExportFailedError: There are any.
+        NotCountedError: There are any.
     """
     if hooks:
-        raise ExportFailedError(
-            name,
-            f"not counted: it took the place of {' and of '.join(hooks)}, by which the harness "
-            "counts",
-            kind="",
+        raise NotCountedError(
+            name, f"it took the place of {' and of '.join(hooks)}, by which the harness counts"
         )
 
 

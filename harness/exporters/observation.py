@@ -10,7 +10,7 @@ from typing import cast
 
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
-from harness.exporters.failure import ExportFailedError, refuse_replaced_hooks
+from harness.exporters.failure import NotCountedError, refuse_replaced_hooks
 from harness.exporters.manifest_time import ManifestTime, digest_lines
 from harness.exporters.probe.exports import count_records
 from harness.exporters.probe.observation import observe, project_of_subject
@@ -149,7 +149,7 @@ def observation_of(name: str, record: Record, file: WrittenFile) -> Observation:
         file: The file that it wrote.
 
     Raises:
-        ExportFailedError: The exporter replaced a hook that counts, or hid its work otherwise.
+        NotCountedError: The exporter replaced a hook that counts, or hid its work otherwise.
     """
     refuse_replaced_hooks(name, record.replaced)
     # The records are in the file. What the action returned says nothing about them.
@@ -157,11 +157,7 @@ def observation_of(name: str, record: Record, file: WrittenFile) -> Observation:
     # SQLite takes a step or more to the next row. What hid the steps may have put all hooks back.
     steps, rows = activity.work.get(VM_STEPS), activity.rows_fetched
     if steps is not None and rows is not None and steps * 2 < rows:
-        raise ExportFailedError(
-            name,
-            f"not counted: {steps} machine steps were seen for {rows} fetched rows",
-            kind="",
-        )
+        raise NotCountedError(name, f"{steps} machine steps were seen for {rows} fetched rows")
     return Observation(name, activity, file)
 
 

@@ -13,6 +13,9 @@ import pytest
 from sqlalchemy import event
 
 from elspeth.core.landscape import LandscapeDB, LandscapeExporter
+from harness.checks.declared import Declared
+from harness.checks.form_costs import judge_form_costs
+from harness.checks.setup import prepare_checks
 from harness.compare.exports import SIGNING_KEY, fixed_clock
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.measured import InThisProcess
@@ -162,6 +165,7 @@ def test_memory_past_the_end_of_its_trace_is_missed(task: ExportTask, name: str)
 def test_samples_past_another_handler_are_not_used(task: ExportTask) -> None:
     assert measured(*HOOKS["none"]).sample_held(task) is not None
     assert measured(*HOOKS["progress handler"]).sample_held(task) is None
+    assert measured(lambda _: gc.callbacks.clear()).sample_held(task) is None
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -196,3 +200,28 @@ def test_what_stays_in_the_process_is_a_side_effect() -> None:
     named = [each.partition(" from ")[0] for each in changed_settings(before, after)]
     assert named == ["callbacks of the garbage collector", "trace function", "trace of memory"]
     assert changed_settings(before, process_state()) == []
+
+
+class _FilesPastSQLAlchemy(LandscapeExporter):
+    """Looks a record up on the driver's cursor for each, when it groups them."""
+
+    def export_run_grouped(self, run_id: str, sign: bool = False) -> dict[str, list[Any]]:
+        grouped = super().export_run_grouped(run_id, sign)
+        with self._db.engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            for each in grouped["node"]:
+                driver.execute("SELECT 1 FROM nodes WHERE node_id = ?", (each["node_id"],))
+        return grouped
+
+
+def test_queries_past_sqlalchemy_are_seen_in_every_form(tmp_path: Path) -> None:
+    with prepare_checks() as setup:
+        costs = setup.runs["sqlite"].costs
+        for exporter, seen in (
+            (_FilesPastSQLAlchemy, "31 queries of export_run_grouped went past SQLAlchemy"),
+            (LandscapeExporter, "the queries of files and groups follow export_run"),
+        ):
+            candidate = InThisProcess(Subject(exporter.__name__, exporter))
+            verdict, _ = judge_form_costs(candidate, costs, Declared(), tmp_path)
+            assert (verdict.seen, verdict.failed) == (seen, exporter is _FilesPastSQLAlchemy)

@@ -367,11 +367,12 @@ class _Performer:
     def seen(self) -> Outcome:
         """Return what was sent since the last `fail` step, and whether its fault was raised.
 
-        Each of `queries` has the `table` after FROM and the number of fetched `rows`.
+        Each of `queries` has the `table` after FROM and the number of fetched `rows`; `past` is the
+        number of those that the driver saw and SQLAlchemy did not.
         """
         (fault,) = self._faults
         seen = {"queries": fault.queries, "transactions": fault.transactions}
-        return {**seen, "raised": fault.raised}
+        return {**seen, "raised": fault.raised, "past": fault.past}
 
     def _call(
         self, method: Callable[..., Any], run_id: str, sign: bool | None, positional: bool

@@ -159,9 +159,12 @@ def sampled_peaks_of(export: Callable[[], object], engine: Any) -> dict[str, int
     try:
         with _called_in_steps(engine, sample) as used:
             export()
-            is_replaced = not all(_may_call(each, sample) for each in used)
+            is_replaced = sample not in gc.callbacks or not all(
+                _may_call(each, sample) for each in used
+            )
     finally:
-        gc.callbacks.remove(sample)
+        with suppress(ValueError):  # The exporter may have removed it.
+            gc.callbacks.remove(sample)
     # Without any objects, Python runs with another allocator.
     if not objects or is_replaced:
         return None
