@@ -1,13 +1,28 @@
-"""Changes to a database that holds a run: of its query plans, or of one stored value.
+"""Changes to a database that holds a run: of its query plans or form, or of one stored value.
 
-A plan change leaves the contents alone, so an exporter with a total order writes the same bytes. A
-corruption is one stored value that no export may carry, so an exporter has to refuse the run.
+A plan change leaves the contents alone, so an exporter with a total order writes the same bytes,
+also where the tables were built otherwise. A corruption is one stored value that no export may
+carry, so an exporter has to refuse the run.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Select, func, literal_column, select, text
+from sqlalchemy import (
+    Column,
+    ForeignKeyConstraint,
+    MetaData,
+    PrimaryKeyConstraint,
+    Select,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    literal_column,
+    select,
+    text,
+)
 
 from elspeth.core.landscape import LandscapeDB
 from elspeth.core.landscape.schema import metadata
@@ -83,6 +98,53 @@ def _cluster(db: LandscapeDB) -> None:
         connection.execute(text("ANALYZE"))
 
 
+def _rebuild(db: LandscapeDB) -> None:
+    """Store the same contents in tables as other code or an older version may have made them.
+
+    Their columns stand in another order, the indexes that no constraint needs are missing, texts
+    are declared as TEXT, and on SQLite a table with a primary key has no rowid.
+    """
+    rebuilt = MetaData()
+    for table in metadata.sorted_tables:
+        constraints = [
+            ForeignKeyConstraint(
+                [each.parent.name for each in constraint.elements],
+                [each.target_fullname for each in constraint.elements],
+            )
+            if isinstance(constraint, ForeignKeyConstraint)
+            else type(constraint)(*constraint.columns.keys())
+            for constraint in table.constraints
+            if isinstance(
+                constraint, (PrimaryKeyConstraint, UniqueConstraint, ForeignKeyConstraint)
+            )
+        ]
+        Table(
+            table.name,
+            rebuilt,
+            *(
+                Column(
+                    each.name,
+                    Text() if isinstance(each.type, String) else each.type,
+                    nullable=each.nullable,
+                    autoincrement=each.autoincrement,
+                )
+                for each in reversed([*table.columns])
+            ),
+            *constraints,
+            sqlite_with_rowid=not table.primary_key,
+        )
+    with db.connection() as connection:
+        contents = {
+            table: [row._asdict() for row in connection.execute(select(table))]
+            for table in metadata.sorted_tables
+        }
+        metadata.drop_all(connection)
+        rebuilt.create_all(connection)
+        for table, rows in contents.items():
+            if rows:
+                connection.execute(table.insert(), rows)
+
+
 UNCHANGED = PlanChange("none")
 PLAN_CHANGES = (
     UNCHANGED,
@@ -90,6 +152,7 @@ PLAN_CHANGES = (
     PlanChange("extra indexes and ANALYZE", apply=_add_indexes),
     PlanChange("reverse_unordered_selects", dialect="sqlite", apply=_reverse_unordered_selects),
     PlanChange("CLUSTER", dialect="postgresql", apply=_cluster),
+    PlanChange("rebuilt tables", apply=_rebuild),
 )
 """All plan changes. The first changes nothing; the others are compared with it."""
 

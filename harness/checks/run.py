@@ -10,7 +10,12 @@ from harness.checks.depth import Depth
 from harness.checks.known_growth import KnownGrowth
 from harness.checks.setup import CheckSetup
 from harness.checks.single_checks import CHECKS, Request
-from harness.exporters.failure import UNNAMED, BrokenRunnerError, ExportFailedError
+from harness.exporters.failure import (
+    UNNAMED,
+    BrokenRunnerError,
+    ExportFailedError,
+    NotCountedError,
+)
 from harness.exporters.measured import Measured, as_measured
 from harness.exporters.subject import Subject, SubjectError
 from querygrowth.verdict import CRASH, Outcome, Verdict
@@ -99,7 +104,9 @@ def _run_check(check: Check, request: Request) -> Iterator[CheckVerdict]:
     except ExportFailedError as error:
         # A broken file does not say whose it is. The control writes to no descriptor of others.
         named = candidate.name if error.verdict.subject == UNNAMED else error.verdict.subject
-        verdict = replace(error.verdict, subject=named, expected=_runs_to_its_end(check))
+        verdict = replace(error.verdict, subject=named)
+        if not isinstance(error, NotCountedError):
+            verdict = replace(verdict, expected=_runs_to_its_end(check))
         yield CheckVerdict(check, request.backend, verdict)
     except (Exception, SystemExit) as error:
         # A signal ends the command by SystemExit. A candidate of another process cannot raise it.

@@ -1,7 +1,8 @@
 """Judge what an export leaves behind: in the database, in folders, in the process, in the pool."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from elspeth.core.landscape import LandscapeDB
@@ -31,6 +32,7 @@ from harness.compare.call_outcomes import (
     error_text,
 )
 from harness.exporters.measured import Measured
+from harness.exporters.probe.call_script import Outcome
 from harness.exporters.probe.folders import TEMPORARY, WORKING
 from harness.exporters.probe.process_state import changed_settings
 from harness.exporters.probe.session import changed_sessions
@@ -120,20 +122,29 @@ REFUSED_SCRIPTS = (
 )
 """Exports of a run that does not exist: old files stay as they were, to the byte."""
 
-# Without files, since the number of queries differs between exporters. Connections that are kept
-# after an error are the matter of the check of database errors.
+# Any twelve bytes of it are searched for, and occur in no usual text.
+_SECRET = b"pV7#kQ2!xZ9'mR4$wT6\"nB8&cL3%hJ5*".hex()
+_KEY_SEEN = "the signing key stands in"
+_LISTEN: Step = {"step": "listen"}
+_OVERHEARD: Step = {"step": "overheard", "key": _SECRET}
+
+# Without a list of files, since the number of queries differs between exporters. Connections that
+# are kept after an error are the matter of the check of database errors.
 FAILED_SCRIPT = CallScript(
-    "failed exports",
+    "signed and failed exports",
     (
+        _LISTEN,
         SESSIONS,
-        *(build(), {"step": "fail", "query": 1}, export(), SESSIONS),
-        *(build(), {"step": "fail", "query": 2, "row": 2}, export(sign=True), SESSIONS),
-        *(build(), {"step": "fail", "query": 5}, export(sign=True), SESSIONS),
+        *(build(key=_SECRET), export(sign=True), write_jsonl("new.jsonl"), write_csv("new_csv")),
+        *({"step": "fail", "query": 1}, export(), SESSIONS),
+        *(build(key=_SECRET), {"step": "fail", "query": 2, "row": 2}, export(sign=True), SESSIONS),
+        *(build(key=_SECRET), {"step": "fail", "query": 5}, export(sign=True), SESSIONS),
         *(build(key=None), {"step": "fail"}, export(sign=True), SESSIONS),
-        *(build(), export(UNKNOWN_RUN, sign=True), SESSIONS),
+        *(build(key=_SECRET), export(UNKNOWN_RUN, sign=True), SESSIONS),
+        _OVERHEARD,
     ),
 )
-"""Exports in which the database fails, the key is missing, or the run."""
+"""Exports in which the database fails, the key is missing, or the run, after one that ends well."""
 
 SCRIPTS = (*WRITTEN_SCRIPTS, *REFUSED_SCRIPTS, FAILED_SCRIPT)
 """What a candidate does while its side effects are watched."""
@@ -166,7 +177,10 @@ def judge_side_effects(candidate: Measured, runs: ReferenceRuns) -> Verdict:
                     expected=expected,
                     seen=f"{effects[0]}: {script.name}",
                     evidence=effects[1:],
-                    next_step="the clean-up of the exporter: finally, with, close",
+                    next_step="what it logs, prints, raises and passes on: leave the key out, and "
+                    "objects that hold it"
+                    if effects[0].startswith(_KEY_SEEN)
+                    else "the clean-up of the exporter: finally, with, close",
                 )
     return judge(
         candidate.name,
@@ -202,16 +216,16 @@ def _left_behind(performance: Performance) -> Iterator[str]:
     broken = [
         f"{step['step']} can no longer be seen: {error_text(outcome)}"
         for step, outcome in outcomes
-        if step in (CONNECTIONS, SESSIONS, STATE, FILES) and outcome["error"]
+        if step in (CONNECTIONS, SESSIONS, STATE, FILES, _OVERHEARD) and outcome["error"]
     ]
     if broken:
         yield broken[0]
         return
+    for step, outcome in outcomes:
+        if step is _OVERHEARD:
+            yield from (f"{_KEY_SEEN} {place}" for place in outcome["traces"])
     connections = [outcome for step, outcome in outcomes if step is CONNECTIONS]
-    # An exporter may prepare an engine once. One that listens again at every export slows it down.
-    listeners = [each["listeners"] for each in connections[1:]]
-    if listeners and listeners[-1] > listeners[0]:
-        yield f"{listeners[-1] - listeners[0]} event listeners left on the engine"
+    yield from _accumulated(connections)
     for later in connections[1:]:
         if (later["checked_out"] or 0) > (connections[0]["checked_out"] or 0):
             yield f"{later['checked_out']} connections not given back to the pool"
@@ -225,6 +239,25 @@ def _left_behind(performance: Performance) -> Iterator[str]:
     if states:
         for each in changed_settings(states[0], states[-1]):
             yield f"the exporter changed the {each}"
+
+
+def _accumulated(connections: Sequence[Outcome]) -> Iterator[str]:
+    """Yield what further exports left behind once more, after the first one of a script."""
+    if not connections:
+        return
+    # An exporter may prepare an engine once. One that listens again at every export slows it down.
+    before, first, last = connections[0], connections[min(1, len(connections) - 1)], connections[-1]
+    if last["listeners"] > first["listeners"]:
+        yield f"{last['listeners'] - first['listeners']} event listeners left on the engine"
+    if last["listeners"] < before["listeners"]:
+        yield f"{before['listeners'] - last['listeners']} event listeners taken from the engine"
+    # In the same way it may start one thread or open one file for all exports of the process.
+    if last["threads"] > first["threads"]:
+        left = last["threads"] - first["threads"]
+        yield f"{left} thread{'' if left == 1 else 's'} left running"
+    opened: Counter[str] = Counter(last["open_files"]) - Counter(first["open_files"])
+    if opened:
+        yield f"files left open: {', '.join(sorted(opened)[:3])}"
 
 
 class _Watch:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,12 @@ class ExportFailedError(Exception):
     """
 
     def __init__(
-        self, name: str, seen: str, *, frames: Sequence[CallSite] = (), timed_out: bool = False
+        self,
+        name: str,
+        seen: str,
+        *,
+        frames: Sequence[CallSite] = (),
+        timed_out: bool = False,
     ) -> None:
         """Keep the failure as a verdict.
 
@@ -54,6 +60,36 @@ class ExportFailedError(Exception):
             kind=HANG if timed_out else CRASH,
         )
         super().__init__(f"{name}: {message}{f' at {site}' if site else ''}")
+
+
+class NotCountedError(ExportFailedError):
+    """An exporter hid from the counters of the harness what it did, so that no count may pass."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        """Keep the reason, in words that follow "not counted"."""
+        super().__init__(name, f"not counted: {reason}")
+        self.verdict = replace(
+            self.verdict,
+            expected="an export that can be counted",
+            next_step="a progress handler, trace callback or trace function that the exporter sets",
+            kind="",
+        )
+
+
+def refuse_replaced_hooks(name: str, hooks: Sequence[str]) -> None:
+    """Refuse counts that are too low, since they would pass whatever the exporter does.
+
+    Args:
+        name: The exporter's name.
+        hooks: The hooks of counters that the exporter replaced, in words.
+
+    Raises:
+        NotCountedError: There are any.
+    """
+    if hooks:
+        raise NotCountedError(
+            name, f"it took the place of {' and of '.join(hooks)}, by which the harness counts"
+        )
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import cast
 
 from elspeth.core.clock import Clock
 from elspeth.core.landscape import LandscapeDB
+from harness.exporters.failure import NotCountedError, refuse_replaced_hooks
 from harness.exporters.manifest_time import ManifestTime, digest_lines
 from harness.exporters.probe.exports import count_records
 from harness.exporters.probe.observation import observe, project_of_subject
@@ -146,9 +147,17 @@ def observation_of(name: str, record: Record, file: WrittenFile) -> Observation:
         name: The exporter's name in results.
         record: From this process or another.
         file: The file that it wrote.
+
+    Raises:
+        NotCountedError: The exporter replaced a hook that counts, or hid its work otherwise.
     """
+    refuse_replaced_hooks(name, record.replaced)
     # The records are in the file. What the action returned says nothing about them.
     activity = replace(activity_of_record(record), records=file.records, result=ResultKind.RECORDS)
+    # SQLite takes a step or more to the next row. What hid the steps may have put all hooks back.
+    steps, rows = activity.work.get(VM_STEPS), activity.rows_fetched
+    if steps is not None and rows is not None and steps * 2 < rows:
+        raise NotCountedError(name, f"{steps} machine steps were seen for {rows} fetched rows")
     return Observation(name, activity, file)
 
 

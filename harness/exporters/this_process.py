@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from elspeth.cli.runtime import Terminated
 from elspeth.core.landscape import LandscapeDB
-from harness.exporters.failure import ExportFailedError
+from harness.exporters.failure import ExportFailedError, refuse_replaced_hooks
 from harness.exporters.observation import ExportTask, MemoryUse, Observation, observe_export
 from harness.exporters.own_process import InOwnProcess
 from harness.exporters.probe import call_script, exports, measures
@@ -105,6 +105,7 @@ class InThisProcess:
             count_branches(SourceFolders(self.loaded.factory)) as branches,
         ):
             task.perform(self.loaded)
+        refuse_replaced_hooks(self.name, [branches.replaced] if branches.replaced else [])
         return branches.count or None
 
     def perform(self, script: Any, databases: Sequence[LandscapeDB], directory: Path) -> Any:

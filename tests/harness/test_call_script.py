@@ -91,6 +91,7 @@ def test_open_connections_are_counted(db: LandscapeDB, tmp_path: Path) -> None:
         "locked": False,
         "listeners": listeners,
         "threads": 0,
+        "open_files": outcomes[3]["open_files"],
     }
 
 

@@ -72,7 +72,8 @@ def test_a_session_that_refuses_to_write_is_seen(db: LandscapeDB) -> None:
 
     with db.engine.connect() as connection:
         driver(connection).set_authorizer(refuse)
-    (change,) = changed_sessions(before, session_states(db.engine))
+    callback, change = changed_sessions(before, session_states(db.engine))
+    assert callback.startswith("callbacks of the connection from [] to [")
     assert change.startswith("answer to a write from none to DatabaseError")
 
 

@@ -1,17 +1,18 @@
 """A unique signing key, and the search for traces of it in output, files and processes."""
 
-import base64
 import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import Self
+
+from harness.exporters.probe.key_traces import traces
 
 LANDSCAPE = (sys.executable, "-c", "from elspeth.cli.main import main; main()")
 # -P: the folder that a program runs in must not be imported from.
@@ -32,46 +33,10 @@ while os.path.exists(place):
     time.sleep(0.005)
 """
 
-# A part of a key is a leak too, and twelve bytes do not occur by chance.
-_FRAGMENT_BYTES = 12
-
 
 def new_canary() -> bytes:
     """Return a key for one test alone. Parallel tests see each other's processes."""
     return f"#{secrets.token_urlsafe(33)}!\"'".encode()
-
-
-def traces(content: bytes, key: bytes) -> list[str]:
-    """Return the forms in which some bytes hold twelve bytes of the key or more."""
-    folded = content.lower()
-    found = []
-    for form, parts in _forms(key).items():
-        is_hex = form == "hexadecimal"
-        if any(part in (folded if is_hex else content) for part in parts):
-            found.append(form)
-    return found
-
-
-def _forms(key: bytes) -> Mapping[str, Sequence[bytes]]:
-    starts = range(0, len(key) - _FRAGMENT_BYTES + 1, 4)
-    fragments = [key[at : at + _FRAGMENT_BYTES] for at in starts]
-    return {
-        "raw": fragments,
-        "hexadecimal": [fragment.hex().encode() for fragment in fragments],
-        "Base64": [part for fragment in fragments for part in _in_base64(fragment)],
-        "JSON of bytes": [str(list(fragment))[1:-1].encode() for fragment in fragments],
-        "escaped": [repr(fragment)[2:-1].encode() for fragment in fragments],
-    }
-
-
-def _in_base64(fragment: bytes) -> Iterator[bytes]:
-    """Yield the Base64 digits that do not depend on neighbouring bytes, for three alignments."""
-    for before in range(3):
-        whole = base64.b64encode(b"\0" * before + fragment)
-        first = -(-before * 4 // 3)
-        last = (before + len(fragment)) * 8 // 6
-        digits = whole[first:last]
-        yield from {digits, digits.replace(b"+", b"-").replace(b"/", b"_")}
 
 
 @dataclass

@@ -19,6 +19,7 @@ import gc
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -29,7 +30,8 @@ from .call_places import PLACES, Text, limited_files
 from .database import is_locked, listeners_of
 from .database_fault import DatabaseFault
 from .folders import TARGETS, TEMPORARY, WORKING, files_in, own_folders
-from .process_state import end_if_forked, process_state, threads, threads_left
+from .key_traces import Overheard, overheard
+from .process_state import end_if_forked, open_files, process_state, threads, threads_left
 from .session import session_states
 
 Script = Mapping[str, Any]
@@ -79,11 +81,14 @@ class _Performer:
         self._number = 0
         self._pid = os.getpid()
         self._threads = threads()
+        self._listening = ExitStack()
+        self._overheard: Overheard | None = None
 
     def __enter__(self) -> _Performer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._listening.close()
         for fault in self._faults:
             fault.detach()
 
@@ -97,6 +102,8 @@ class _Performer:
             end_if_forked(self._pid)
         except Exception as error:
             end_if_forked(self._pid)
+            if self._overheard is not None:
+                self._overheard.add_error(error)
             classes = [each.__qualname__ for each in type(error).__mro__]
             outcome["error"] = {"classes": classes, "message": str(error)}
             # The records before an error are part of the outcome.
@@ -297,11 +304,27 @@ class _Performer:
         """Describe what the process shares with the exporter, such as its umask and locale."""
         return {"state": process_state()}
 
+    def listen(self) -> None:
+        """Collect what is logged, printed, warned of and started from now on."""
+        self._overheard = self._listening.enter_context(overheard())
+
+    def overheard(self, key: str) -> Outcome:
+        """Return the places where a key stands in what was collected since the step `listen`.
+
+        Args:
+            key: The key in hexadecimal digits.
+        """
+        self._listening.close()
+        found, self._overheard = self._overheard, None
+        traces = [] if found is None else found.traces(bytes.fromhex(key), self._directory)
+        return {"traces": traces}
+
     def connections(self, database: int = 0) -> Outcome:
         """Count the connections in use, and look for an open transaction, from another connection.
 
         `checked_out` is null for a pool that does not count, and `locked` for a database in memory.
-        `listeners` counts those of the engine and its pool, `threads` those begun in the script.
+        `listeners` counts those of the engine and its pool, `threads` those begun in the script,
+        `open_files` lists the open files but those of databases.
         """
         engine = self._databases[database].engine
         count = getattr(engine.pool, "checkedout", lambda: None)
@@ -314,6 +337,7 @@ class _Performer:
             "locked": is_locked(engine),
             "listeners": listeners_of(engine) + listeners_of(engine.pool),
             "threads": len(threads_left(self._threads, daemons=True)),
+            "open_files": open_files(str(each.engine.url.database) for each in self._databases),
         }
 
     def sessions(self, database: int = 0) -> Outcome:
@@ -343,11 +367,12 @@ class _Performer:
     def seen(self) -> Outcome:
         """Return what was sent since the last `fail` step, and whether its fault was raised.
 
-        Each of `queries` has the `table` after FROM and the number of fetched `rows`.
+        Each of `queries` has the `table` after FROM and the number of fetched `rows`; `past` is the
+        number of those that the driver saw and SQLAlchemy did not.
         """
         (fault,) = self._faults
         seen = {"queries": fault.queries, "transactions": fault.transactions}
-        return {**seen, "raised": fault.raised}
+        return {**seen, "raised": fault.raised, "past": fault.past}
 
     def _call(
         self, method: Callable[..., Any], run_id: str, sign: bool | None, positional: bool
@@ -392,6 +417,8 @@ STEPS: Mapping[str, Callable[..., Outcome | None]] = {
     "files": _Performer.files,
     "state": _Performer.state,
     "connections": _Performer.connections,
+    "listen": _Performer.listen,
+    "overheard": _Performer.overheard,
     "sessions": _Performer.sessions,
     "fail": _Performer.fail,
     "seen": _Performer.seen,

@@ -1,9 +1,13 @@
-"""A database error at one query or row of an export, and the count of the queries before it."""
+"""A database error at one query or row of an export, and the count of the queries before it.
+
+On SQLite the driver is traced as well, to count the queries that go past SQLAlchemy.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 _QUERY_KEYWORDS = frozenset(("SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE"))
@@ -19,15 +23,18 @@ class DatabaseFault:
         self.transactions = 0
         self.raised = False
         self._query, self._row = query, row
+        self._seen_by_driver = 0
         self._error = engine.dialect.dbapi.OperationalError
         # `do_execute` stands in the place of the driver: SQLAlchemy wraps the error like a real
         # one, and rolls back alike.
-        listeners = (
+        listeners: tuple[tuple[str, Any], ...] = (
             ("do_execute", self._execute),
             ("do_execute_no_params", self._execute),
             ("after_cursor_execute", self._executed),
             ("begin", self._begun),
         )
+        if engine.dialect.driver == "pysqlite":
+            listeners += (("checkout", self._checked_out), ("checkin", self._checked_in))
         for name, listener in listeners:
             event.listen(engine, name, listener)
         self._remove = [(engine, name, listener) for name, listener in listeners]
@@ -39,6 +46,21 @@ class DatabaseFault:
         for registration in self._remove:
             event.remove(*registration)
         self._remove = []
+
+    @property
+    def past(self) -> int:
+        """The number of queries that the driver of SQLite saw and SQLAlchemy did not."""
+        return max(0, self._seen_by_driver - len(self.queries))
+
+    def _checked_out(self, connection: Any, *_: Any) -> None:
+        connection.set_trace_callback(self._traced)
+
+    def _checked_in(self, connection: Any, _record: Any) -> None:
+        with suppress(Exception):  # It may be closed.
+            connection.set_trace_callback(None)
+
+    def _traced(self, statement: str) -> None:
+        self._seen_by_driver += _first_word(statement) in _QUERY_KEYWORDS
 
     def fetched(self, query: int, rows: int, *, more: bool) -> None:
         """Count rows that leave the cursor of a query, and fail instead if the row is among them.

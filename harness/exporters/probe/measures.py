@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from .exports import RecordsError
+
 WARMUPS = 1
 """Exports before the first timed one. They import modules and compile statements."""
 
@@ -103,7 +105,11 @@ def held_bytes_of(
         for _ in range(tries):
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
+            known = bytearray(1)
             export()
+            # None if nothing is traced any more, and if the traces were cleared in between.
+            if tracemalloc.get_object_traceback(known) is None:
+                raise RecordsError("not counted: it ended the trace of memory by tracemalloc")
             peaks.append(tracemalloc.get_traced_memory()[1] - before)
             release()
             # Cycles that nothing refers to are not held.
@@ -161,12 +167,17 @@ def sampled_peaks_of(export: Callable[[], object], engine: Any) -> dict[str, int
 
     gc.callbacks.append(sample)
     try:
-        with _called_in_steps(engine, sample):
+        with _called_in_steps(engine, sample) as used:
             export()
+            is_replaced = sample not in gc.callbacks or not all(
+                _may_call(each, sample) for each in used
+            )
     finally:
-        gc.callbacks.remove(sample)
-    if not objects:
-        return None  # Python runs with another allocator.
+        with suppress(ValueError):  # The exporter may have removed it.
+            gc.callbacks.remove(sample)
+    # Without any objects, Python runs with another allocator.
+    if not objects or is_replaced:
+        return None
     gc.collect()
     return {
         "objects": most_objects - objects,
@@ -179,11 +190,15 @@ def sampled_peaks_of(export: Callable[[], object], engine: Any) -> dict[str, int
 
 
 @contextmanager
-def _called_in_steps(engine: Any, function: Callable[[], int]) -> Iterator[None]:
-    """Call a function after every `_STEPS_PER_SAMPLE` steps of the connections of an engine."""
+def _called_in_steps(engine: Any, function: Callable[[], int]) -> Iterator[list[Any]]:
+    """Call a function after every `_STEPS_PER_SAMPLE` steps of the connections of an engine.
+
+    Yields:
+        The connections so far.
+    """
     from sqlalchemy import event
 
-    used = []
+    used: list[Any] = []
 
     def watch(connection: Any, *_: object) -> None:
         connection.set_progress_handler(function, _STEPS_PER_SAMPLE)
@@ -191,12 +206,23 @@ def _called_in_steps(engine: Any, function: Callable[[], int]) -> Iterator[None]
 
     event.listen(engine, "checkout", watch)
     try:
-        yield
+        yield used
     finally:
         event.remove(engine, "checkout", watch)
         for each in used:
             with suppress(Exception):  # It may be closed.
                 each.set_progress_handler(None, 0)
+
+
+def _may_call(connection: Any, function: Callable[[], int]) -> bool:
+    """Return whether a function is still a callback of a connection; true if that is closed."""
+    # sqlite3 says nowhere which callbacks are set, but the garbage collector knows them.
+    if any(each is function for each in gc.get_referents(connection)):
+        return True
+    try:
+        return bool(connection.total_changes < 0)
+    except Exception:
+        return True
 
 
 class _MallocState(ctypes.Structure):

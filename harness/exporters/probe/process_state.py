@@ -16,9 +16,11 @@ import socket
 import sys
 import threading
 import time
+import tracemalloc
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import thread as pool_threads
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,10 @@ def process_state() -> State:
         ],
         "logging": [logging.root.level, logging.root.manager.disable, *_log_handlers()],
         "garbage collection": [gc.isenabled(), *gc.get_threshold()],
+        "callbacks of the garbage collector": [repr(each) for each in gc.callbacks],
+        "trace function": [repr(each()) for each in (sys.gettrace, sys.getprofile)],
+        "tools of sys.monitoring": _monitoring_tools(),
+        "trace of memory": tracemalloc.is_tracing(),
         "recursion limit": sys.getrecursionlimit(),
         "import path": list(sys.path),
         "standard streams": [
@@ -105,6 +111,25 @@ def threads_left(known: frozenset[int | None], *, daemons: bool = False) -> list
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.01)
+
+
+def open_files(databases: Iterable[str]) -> list[str]:
+    """Return what the descriptors of this process refer to, sorted; empty where it is not known.
+
+    Args:
+        databases: The paths of databases, whose files are left out: a pool keeps them open. So are
+            sockets, by which a pool keeps connections to a server.
+    """
+    found = []
+    known = tuple(os.path.realpath(each) for each in databases)
+    # Another system has no such folder, and a descriptor may be closed while it is looked at.
+    with suppress(OSError):
+        for each in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                target = str(each.readlink())
+                if not target.startswith((*known, "socket:", "/proc/")):
+                    found.append(target)
+    return sorted(found)
 
 
 class ForkWatch:
@@ -205,6 +230,11 @@ def _seedings() -> int:
         _times_seeded += 1
     _random_state = found
     return _times_seeded
+
+
+def _monitoring_tools() -> list[str | None]:
+    monitoring: Any = getattr(sys, "monitoring", None)  # New in Python 3.12.
+    return [monitoring.get_tool(each) for each in range(6)] if monitoring else []
 
 
 def _log_handlers() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import closing
 from typing import Any
 
@@ -72,11 +73,31 @@ def _described(connection: Any, describe: Any) -> State:
         for name in _DRIVER_SETTINGS
         if hasattr(connection, name)
     }
+    state["callbacks of the connection"] = repr(_callbacks(connection))
     state.update(describe(connection))
     connection.rollback()
     # Last: it names the harm that a setting does, and the setting is the better message.
     state["answer to a write"] = _write(connection)
     return state
+
+
+def _callbacks(connection: Any) -> list[str]:
+    """Name the progress handler, trace callback and authorizer of a connection of sqlite3."""
+    # sqlite3 says nowhere which are set. The garbage collector knows what a connection refers to:
+    # beside these, to its class, factories and a cache of statements.
+    if not type(connection).__module__.startswith("sqlite3"):
+        return []
+    factories = (connection.row_factory, connection.text_factory)
+    return sorted(
+        getattr(each, "__qualname__", type(each).__qualname__)
+        for each in gc.get_referents(connection)
+        if callable(each)
+        # A step of a script may count on this connection.
+        and getattr(each, "__module__", "") != f"{__package__}.database_fault"
+        and not isinstance(each, type)
+        and type(each).__name__ not in ("_lru_cache_wrapper", "Cache")
+        and not any(each is factory for factory in factories)
+    )
 
 
 def _on_sqlite(connection: Any) -> State:

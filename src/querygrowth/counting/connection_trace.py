@@ -1,5 +1,7 @@
 """What the driver of one connection saw: its trace callback, or cursors that report."""
 
+import gc
+import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -10,6 +12,29 @@ from querygrowth.places.stack import StackWalker
 
 # Drivers share no base class. The dialect's driver says which hooks a connection has.
 DriverConnection = Any
+
+
+def is_callback(method: Any, connection: DriverConnection) -> bool:
+    """Whether a connection of sqlite3 or aiosqlite calls a bound method of a hook.
+
+    sqlite3 says nowhere which callbacks are set, but the garbage collector knows them. A closed
+    connection calls none and has forgotten them, so that the answer is true for it.
+
+    Args:
+        method: The method.
+        connection: The connection.
+    """
+    bare = getattr(connection, "_connection", connection)  # of aiosqlite
+    if not isinstance(bare, sqlite3.Connection):
+        return True
+    # By its object: a comparison with a foreign object could raise an error.
+    if any(getattr(each, "__self__", None) is method.__self__ for each in gc.get_referents(bare)):
+        return True
+    try:
+        bare.total_changes  # noqa: B018 - it raises an error after `close`
+    except sqlite3.ProgrammingError:
+        return True
+    return False
 
 
 class ConnectionTrace:
@@ -43,6 +68,10 @@ class ConnectionTrace:
         """Make the driver stop calling it."""
         raise NotImplementedError
 
+    def is_replaced(self, connection: DriverConnection) -> bool:
+        """Whether the driver reports to something else instead."""
+        raise NotImplementedError
+
 
 class SQLiteTrace(ConnectionTrace):
     """The trace callback of one connection of sqlite3 or aiosqlite."""
@@ -56,6 +85,10 @@ class SQLiteTrace(ConnectionTrace):
         """Make the driver stop calling it."""
         removed: Awaitable[object] | None = connection.set_trace_callback(None)
         return removed
+
+    def is_replaced(self, connection: DriverConnection) -> bool:
+        """Whether another trace callback is set, or none."""
+        return not is_callback(self.saw_statement, connection)
 
 
 class PsycopgTrace(ConnectionTrace):
@@ -79,6 +112,11 @@ class PsycopgTrace(ConnectionTrace):
         """Make the driver stop calling it."""
         if self._factories is not None:
             connection.cursor_factory, connection.server_cursor_factory = self._factories
+
+    def is_replaced(self, connection: DriverConnection) -> bool:
+        """Whether the connection makes other cursors."""
+        factories = (connection.cursor_factory, connection.server_cursor_factory)
+        return any(getattr(each, "reported_to", None) is not self for each in factories)
 
     def _extended(self, factory: type, reports: type) -> type:
         return type(f"Traced{factory.__name__}", (reports, factory), {"reported_to": self})

@@ -47,6 +47,9 @@ class Hook(Protocol):
     def remove(self, connection: DriverConnection) -> Awaitable[object] | None:
         """Make the driver stop calling it."""
 
+    def is_replaced(self, connection: DriverConnection) -> bool:
+        """Whether the driver calls something else instead; false where the driver does not say."""
+
 
 H = TypeVar("H", bound=Hook)
 
@@ -61,6 +64,7 @@ class HookedConnections(Generic[H]):
         self._hooked: dict[int, tuple[DriverConnection, H]] = {}
         self._retired: list[H] = []
         self._known: set[int] = set()
+        self._are_replaced = False
 
     @property
     def hooks(self) -> list[H]:
@@ -72,6 +76,14 @@ class HookedConnections(Generic[H]):
     def installed(self) -> list[H]:
         """The hooks of connections that are checked out."""
         return [hook for _, hook in list(self._hooked.values())]
+
+    @property
+    def are_replaced(self) -> bool:
+        """Whether something took the place of a hook, which then counts too little.
+
+        A connection is asked when its hook is removed.
+        """
+        return self._are_replaced
 
     def hook(self, connection: DriverConnection) -> H:
         """The hook of a connection. It is installed if the connection has none."""
@@ -93,6 +105,7 @@ class HookedConnections(Generic[H]):
         if hook is None:
             return
         self._retired.append(hook)
+        self._are_replaced |= hook.is_replaced(_bare(connection))
         # Connections that are closed or belong to another thread refuse. Drivers use different
         # exceptions for that.
         with suppress(Exception):
@@ -143,6 +156,11 @@ def hooked_connections(
             # An async connection that is still checked out keeps its hook: removing it must be
             # awaited, and this code may run outside SQLAlchemy's greenlet.
             connections.unhook_all()
+
+
+def _bare(connection: DriverConnection) -> DriverConnection:
+    """Return the driver's connection behind SQLAlchemy's adapter of an async one."""
+    return connection.driver_connection if isinstance(connection, AdaptedConnection) else connection
 
 
 def _on_driver(
@@ -214,6 +232,11 @@ class DriverTrace:
             for trace in self._connections.hooks
             for sql in trace.unannounced
         )
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether something took the place of the trace; complete after the block."""
+        return self._connections.are_replaced
 
     @property
     def cursor_fetches(self) -> int:

@@ -13,6 +13,7 @@ import os
 import sqlite3
 import sqlite3.dbapi2
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,7 +23,8 @@ from typing import Any, Protocol
 from sqlalchemy import Engine
 
 _HANDLE, _OPEN, _SOCKET = "sqlite3.connect/handle", "open", "socket.connect"
-_EVENTS = frozenset((_HANDLE, _OPEN, _SOCKET))
+_SETTRACE = "sys.settrace"
+_EVENTS = frozenset((_HANDLE, _OPEN, _SOCKET, _SETTRACE))
 _POSTGRESQL_PORT = 5432
 
 # An audit hook cannot be removed. There is one for the process, and it calls these while they last.
@@ -81,6 +83,25 @@ def observe_other_connections(engine: Engine, hooked: Hooks) -> Iterator[list[st
             yield reported
         finally:
             reported += found.uncounted()
+
+
+@contextmanager
+def observed_settrace() -> Iterator[list[str]]:
+    """Note the calls of `sys.settrace` in this thread.
+
+    Yields:
+        A line for each call so far.
+    """
+    calls: list[str] = []
+    thread = threading.get_ident()
+
+    def observe(event: str, _arguments: tuple[Any, ...]) -> None:
+        # A thread that starts sets the function that `threading.settrace` gave it.
+        if event == _SETTRACE and threading.get_ident() == thread:
+            calls.append(event)
+
+    with _observer(observe):
+        yield calls
 
 
 class _Found:

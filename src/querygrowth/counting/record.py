@@ -53,6 +53,8 @@ class Record:
         trace: What the driver saw; None if it cannot be traced.
         work: Deterministic counts, by name.
         work_sites: The line at which most of a kind of work was done, where it is known.
+        replaced: The hooks of the counters whose place the action took, in words. The counts are
+            too low then, and must not pass.
         result: The return value of the action. It does not pass between processes.
     """
 
@@ -61,6 +63,7 @@ class Record:
     trace: TraceCounts | None
     work: Mapping[str, int]
     work_sites: Mapping[str, CallSite] = field(default_factory=dict)
+    replaced: tuple[str, ...] = ()
     result: object = None
 
     def to_json(self) -> dict[str, Any]:
@@ -104,6 +107,7 @@ class Record:
             ],
             "work": dict(self.work),
             "work_sites": {name: site(place) for name, place in self.work_sites.items()},
+            "replaced": self.replaced,
             "callers": [*callers],
             "loads": [*loads],
             "sites": [[each.path, each.line, each.function] for each in sites],
@@ -151,6 +155,7 @@ class Record:
             else None,
             content["work"],
             {name: sites[number] for name, number in content["work_sites"].items()},
+            tuple(content["replaced"]),
         )
 
 
@@ -221,6 +226,10 @@ def record(
         TraceCounts(trace.bypassed, trace.cursor_fetches, trace.bypass_causes) if trace else None,
         {name: tally.count for name, tally in tallies.items()},
         {name: tally.site for name, tally in tallies.items() if tally.site is not None},
+        (
+            *(("the trace of the driver",) if trace and trace.is_replaced else ()),
+            *(tally.replaced for tally in tallies.values() if tally.replaced),
+        ),
         result,
     )
 

@@ -15,9 +15,10 @@ from itertools import count
 from types import CodeType, FrameType
 from typing import Any
 
-from querygrowth.counting.connection_trace import DriverConnection
+from querygrowth.counting.connection_trace import DriverConnection, is_callback
 from querygrowth.counting.driver import SQLITE_DRIVERS, hooked_connections
 from querygrowth.counting.engine import AnyEngine, sync_engine
+from querygrowth.counting.other_connections import observed_settrace
 from querygrowth.places.call_sites import CallSite, Project, call_site, default_project
 
 VM_STEPS = "vm_steps"
@@ -25,6 +26,7 @@ BRANCHES = "branches"
 
 # The tool ids of sys.monitoring, the highest first: debuggers, coverage and profilers use 0 to 2.
 _MONITORING_TOOLS = range(5, -1, -1)
+_TOOL = "querygrowth"
 
 
 class Tally:
@@ -34,12 +36,15 @@ class Tally:
         count: The count; 0 before the end.
         read: Returns the count so far.
         site: The line at which most of it was counted, where that is known.
+        replaced: The hook by which it was counted and whose place something else took inside the
+            block, in words. The count is too low then. Empty if there was none.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.read: Callable[[], int] = lambda: self.count
         self.site: CallSite | None = None
+        self.replaced = ""
 
 
 def has_vm_steps(engine: AnyEngine) -> bool:
@@ -71,6 +76,8 @@ def count_vm_steps(engine: AnyEngine) -> Iterator[Tally]:
         )
         yield tally
     tally.count = tally.read()
+    if connections.are_replaced:
+        tally.replaced = "the progress handler of the driver"
 
 
 class _FinishedSteps:
@@ -103,6 +110,9 @@ class _StepCounter:
         self._finished.add(self.steps)
         removed: Awaitable[object] | None = connection.set_progress_handler(None, 1)
         return removed
+
+    def is_replaced(self, connection: DriverConnection) -> bool:
+        return not is_callback(self._step, connection)
 
     def _step(self) -> int:
         self.steps += 1
@@ -166,7 +176,7 @@ if sys.version_info >= (3, 12):
                 codes[id(code)] = code  # another object must not get its identity
             return None
 
-        monitoring.use_tool_id(tool, "querygrowth")
+        monitoring.use_tool_id(tool, _TOOL)
         try:
             for kind in (monitoring.events.JUMP, monitoring.events.BRANCH):
                 monitoring.register_callback(tool, kind, branched)
@@ -174,8 +184,17 @@ if sys.version_info >= (3, 12):
             monitoring.restart_events()  # another block may have disabled places of this project
             yield
         finally:
-            monitoring.set_events(tool, 0)
-            monitoring.free_tool_id(tool)
+            if monitoring.get_tool(tool) != _TOOL or monitoring.get_events(tool) != events:
+                tally.replaced = "the tool of sys.monitoring"
+            if monitoring.get_tool(tool) is None:
+                # CPython 3.12 goes on calling the callbacks of a tool that was freed.
+                monitoring.use_tool_id(tool, _TOOL)
+            if monitoring.get_tool(tool) == _TOOL:
+                monitoring.set_events(tool, 0)
+                for kind in (monitoring.events.JUMP, monitoring.events.BRANCH):
+                    if monitoring.register_callback(tool, kind, None) is not branched:
+                        tally.replaced = "the callback of sys.monitoring"
+                monitoring.free_tool_id(tool)
             tally.count = next(counter)
             tally.site = _busiest(codes, places)
 
@@ -191,8 +210,11 @@ else:
         threading.settrace(tracer.enter)
         sys.settrace(tracer.enter)
         try:
-            yield
+            with observed_settrace() as calls:
+                yield
         finally:
+            if calls or sys.gettrace() != tracer.enter:
+                tally.replaced = "the trace function of sys.settrace"
             sys.settrace(previous)
             threading.settrace(previous_for_threads)
             tally.count = next(counter)
