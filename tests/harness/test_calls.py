@@ -13,12 +13,12 @@ from harness.checks import calls
 from harness.checks.calls import CHANGE_SCRIPT, SCRIPTS, judge_calls
 from harness.checks.check import Check
 from harness.checks.database_errors import Fault, faults_in, judge_database_errors
+from harness.checks.database_watch import contents
 from harness.checks.depth import Depth
 from harness.checks.run import run_checks
 from harness.checks.script_runs import ScriptRuns
 from harness.checks.selftest import load_correct_exporters, load_seeded_faults
 from harness.checks.setup import CheckSetup, prepare_checks
-from harness.checks.database_watch import contents
 from harness.checks.side_effects import judge_side_effects
 from harness.compare.call_outcomes import first_difference_in_calls
 from harness.exporters.measured import Measured, as_measured
