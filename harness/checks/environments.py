@@ -16,9 +16,9 @@ from elspeth.core.landscape import LandscapeDB
 from harness.checks.concurrent_writer import ConcurrentWriter
 from harness.checks.reference_runs import NewDatabase
 from harness.compare.capture import Refusal, Spool
-from harness.compare.difference import SNAPSHOT
+from harness.compare.difference import SNAPSHOT, Difference
 from harness.compare.exports import SIGNING_KEY, compare_exports, first_difference, fixed_clock
-from harness.compare.records import Records, WithoutTime
+from harness.compare.records import WithoutTime
 from harness.exporters.failure import ExportFailedError
 from harness.exporters.measured import Measured
 from harness.exporters.observation import ExportTask
@@ -157,53 +157,100 @@ def _without_offsets(records: Iterable[Mapping[str, Any]]) -> Iterator[dict[str,
 def judge_snapshot(
     candidate: Measured, control: Measured, new_database: NewDatabase, directory: Path
 ) -> Verdict:
-    """Have a second process commit during the candidate's export.
+    """Have a second process commit during the candidate's export, after its first query.
 
     The export must equal the control's export from before. An exporter that sends no query after
-    the commit has read everything from one state, and passes as well.
+    the commit has read everything from one state, and passes as well. One that begins its snapshot
+    after its first query, which only asks whether the run exists, may export the state after the
+    commit: it is tried again with a commit after its next query.
 
     Args:
         candidate: The exporter to judge.
         control: The exporter to compare with.
-        new_database: Makes the database.
-        directory: The folder for the records of both exports.
+        new_database: Makes the databases.
+        directory: The folder for the records of the exports.
     """
-    sides: list[Records] = []
-    with LandscapeDB(new_database()) as db:
-        generate_run(db, _SNAPSHOT_SPEC)
-        run_id = _SNAPSHOT_SPEC.run_id
-        before, during = directory / "before", directory / "during"
-        for folder in (before, during):
-            folder.mkdir(exist_ok=True)
-        task = ExportTask(db, run_id, SIGNING_KEY, fixed_clock, before)
-        _raise_error(control, control.export_records(task))
-        with ConcurrentWriter(db.connection_string, run_id) as writer:
-            found = candidate.export_with_pause(replace(task, directory=during), writer.write)
-            has_written = writer.has_written
-        _raise_error(candidate, found)
-        for folder in (before, during):
-            records = Spool(folder / RECORDS)
-            # Both sides, or neither: a manifest without its time is not that of a fixed clock.
-            sides.append(records if candidate.takes_clock else WithoutTime(records, SIGNING_KEY))
-        difference = first_difference(*sides)
-    if not has_written:
+    after = 1
+    while (tried := _try_snapshot(candidate, control, new_database, directory, after)).is_later:
+        after += 1
+    difference = tried.difference
+    if not tried.has_written:
         # Such an export has at most one record, and the run has more.
         seen = "vacuous: no second query and no second record"
     elif difference:
         seen = f"not a snapshot: {difference.headline}"
-    elif not found["queries_after"]:
+    elif not tried.queries_after:
         seen = "a snapshot: no query after the first record, so all was read from one state"
     else:
         seen = "a snapshot, while a second process wrote"
     return judge(
         candidate.name,
-        has_written and difference is None,
+        tried.has_written and difference is None,
         expected="the state at the start of the export, while a second process writes",
         seen=seen,
         evidence=difference.evidence if difference else (),
         next_step="one read transaction around all queries (on SQLite with an explicit BEGIN)",
         kind=SNAPSHOT,
     )
+
+
+@dataclass(frozen=True)
+class _SnapshotTry:
+    """One export during which a second process committed.
+
+    Attributes:
+        difference: The first difference from the state before the commit.
+        has_written: Whether there was a commit.
+        queries_after: The queries after it.
+        is_later: Whether the export is that of the state after the commit, from which it sent
+            further queries.
+    """
+
+    difference: Difference | None
+    has_written: bool
+    queries_after: int
+    is_later: bool
+
+
+def _try_snapshot(
+    candidate: Measured, control: Measured, new_database: NewDatabase, directory: Path, after: int
+) -> _SnapshotTry:
+    """Export a run once, with a commit after a query of the export, counted from 1."""
+    run_id = _SNAPSHOT_SPEC.run_id
+    with LandscapeDB(new_database()) as db:
+        generate_run(db, _SNAPSHOT_SPEC)
+        task = ExportTask(db, run_id, SIGNING_KEY, fixed_clock, directory)
+
+        def folder(name: str) -> Path:
+            (directory / name).mkdir(exist_ok=True)
+            return directory / name
+
+        def of_control(name: str) -> Path:
+            _raise_error(control, control.export_records(replace(task, directory=folder(name))))
+            return directory / name
+
+        def compared(expected: Path) -> Difference | None:
+            # Both sides, or neither: a manifest without its time is not that of a fixed clock.
+            sides = (Spool(each / RECORDS) for each in (expected, directory / "during"))
+            plain, other = (
+                each if candidate.takes_clock else WithoutTime(each, SIGNING_KEY) for each in sides
+            )
+            return first_difference(plain, other)
+
+        before = of_control("before")
+        with ConcurrentWriter(db.connection_string, run_id) as writer:
+            during = replace(task, directory=folder("during"))
+            found = candidate.export_with_pause(during, writer.write, after=after)
+            has_written = writer.has_written
+        _raise_error(candidate, found)
+        difference = compared(before)
+        is_later = bool(
+            difference
+            and has_written
+            and found["queries_after"]
+            and compared(of_control("after")) is None
+        )
+    return _SnapshotTry(difference, has_written, found["queries_after"], is_later)
 
 
 def _raise_error(exporter: Measured, found: Mapping[str, Any]) -> None:

@@ -85,8 +85,15 @@ class Measured(Protocol):
             As `probe.exports.write_records`.
         """
 
-    def export_with_pause(self, task: ExportTask, pause: Callable[[], object]) -> Mapping[str, Any]:
-        """Export the records, and call `pause` here before the second query or record.
+    def export_with_pause(
+        self, task: ExportTask, pause: Callable[[], object], *, after: int = 1
+    ) -> Mapping[str, Any]:
+        """Export the records, and call `pause` here when a query has been executed.
+
+        Args:
+            task: The export.
+            pause: What to call.
+            after: The query, counted from 1.
 
         Returns:
             As `probe.observation.write_records_with_pause`.

@@ -88,9 +88,11 @@ class InOwnProcess:
         """Export the records."""
         return self._ask("records", task, task.directory, max_records=max_records)
 
-    def export_with_pause(self, task: ExportTask, pause: Callable[[], object]) -> Mapping[str, Any]:
+    def export_with_pause(
+        self, task: ExportTask, pause: Callable[[], object], *, after: int = 1
+    ) -> Mapping[str, Any]:
         """Export the records; the export there waits while `pause` runs here."""
-        return self._ask("paused", task, task.directory, pause=pause)
+        return self._ask("paused", task, task.directory, pause=pause, after=after)
 
     def observe(self, task: ExportTask, *, work: Iterable[str] = (VM_STEPS,)) -> Observation:
         """Count the queries, fetched rows and work of one export there."""

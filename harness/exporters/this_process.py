@@ -81,7 +81,9 @@ class InThisProcess:
             max_records=max_records,
         )
 
-    def export_with_pause(self, task: ExportTask, pause: Callable[[], object]) -> Mapping[str, Any]:
+    def export_with_pause(
+        self, task: ExportTask, pause: Callable[[], object], *, after: int = 1
+    ) -> Mapping[str, Any]:
         """Export the records, and call `pause` in the thread of the export."""
         return write_records_with_pause(
             self._build(task),
@@ -90,6 +92,7 @@ class InThisProcess:
             sign=task.signing_key is not None,
             engine=task.db.engine,
             pause=pause,
+            after=after,
         )
 
     def observe(self, task: ExportTask, *, work: Iterable[str] = (VM_STEPS,)) -> Observation:

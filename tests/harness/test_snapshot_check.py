@@ -1,12 +1,15 @@
 """A second process writes during an export, and the export shows the state at its start."""
 
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
-from elspeth.core.landscape import LandscapeDB
-from elspeth.core.landscape.schema import EXPORTED_TABLES
+from elspeth.core.landscape import LandscapeDB, LandscapeExporter, LegacyLandscapeExporter
+from elspeth.core.landscape.schema import EXPORTED_TABLES, runs_table
 from harness.checks.concurrent_writer import (
     ConcurrentWriter,
     ConcurrentWriterError,
@@ -150,3 +153,60 @@ def test_the_export_of_another_process_waits_for_the_writer(
     with in_own_process(reference) as candidate:
         verdict = judge_snapshot(candidate, measured(CONTROL), lambda: sqlite_url, tmp_path)
     assert f"{verdict.outcome}: {verdict.seen}".startswith(seen)
+
+
+class ReadsRunFirst(LandscapeExporter):
+    """Reads the run before it begins its snapshot, and exports what it has read."""
+
+    def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
+        with self._db.connection() as connection:
+            status = connection.execute(
+                select(runs_table.c.status).where(runs_table.c.run_id == run_id)
+            ).scalar_one()
+        for record in super()._iter_records(run_id):
+            yield {**record, "status": status} if record["record_type"] == "run" else record
+
+
+class AsksFirst(LandscapeExporter):
+    """Asks whether the run exists before it begins its snapshot."""
+
+    def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
+        with self._db.connection() as connection:
+            connection.execute(
+                select(runs_table.c.run_id).where(runs_table.c.run_id == run_id)
+            ).one()
+        yield from super()._iter_records(run_id)
+
+
+class AsksAndHasNoSnapshot(LegacyLandscapeExporter):
+    """Asks whether the run exists, and then reads query by query."""
+
+    def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
+        with self._db.connection() as connection:
+            connection.execute(
+                select(runs_table.c.run_id).where(runs_table.c.run_id == run_id)
+            ).one()
+        yield from super()._iter_records(run_id)
+
+
+@pytest.mark.parametrize(
+    ("exporter", "seen"),
+    [
+        (ReadsRunFirst, "failed: not a snapshot: "),
+        (AsksFirst, "passed: a snapshot, while a second process wrote"),
+        (AsksAndHasNoSnapshot, "failed: not a snapshot: "),
+    ],
+)
+def test_a_snapshot_may_begin_late_but_not_between_two_that_are_exported(
+    exporter: type[Any], seen: str, tmp_path: Path
+) -> None:
+    numbers = count()
+    verdict = judge_snapshot(
+        InThisProcess(Subject(exporter.__name__, exporter)),
+        measured(CONTROL),
+        lambda: f"sqlite:///{tmp_path / str(next(numbers))}.db",
+        tmp_path,
+    )
+    assert f"{verdict.outcome}: {verdict.seen}".startswith(seen)
+    # A second commit for those that show the state after the first.
+    assert next(numbers) == (1 if exporter is ReadsRunFirst else 2)

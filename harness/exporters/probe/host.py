@@ -252,7 +252,7 @@ class Host:
         )
 
     def export_with_pause(self) -> dict[str, Any]:
-        """Export the records, and have the harness act before the second query or record."""
+        """Export the records, and have the harness act when a query has been executed."""
 
         def pause() -> None:
             self._pipes.write({"pause": True})
@@ -265,6 +265,7 @@ class Host:
             sign=self._key is not None,
             engine=self.db.engine,
             pause=pause,
+            after=self._request["after"],
         )
         return found
 

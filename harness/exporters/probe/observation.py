@@ -165,10 +165,12 @@ def write_records_with_pause(
     sign: bool,
     engine: Any,
     pause: Callable[[], object],
+    after: int = 1,
 ) -> dict[str, Any]:
-    """Write the records of an export, and call `pause` before its second query or record.
+    """Write the records of an export, and call `pause` when a query has been executed.
 
-    Before the first query a snapshot has not begun, so the pause comes at the earlier of the two.
+    At once, and not before the next query: an exporter may begin its snapshot in between. Before
+    the first query no snapshot has begun.
 
     Args:
         build: Makes the exporter.
@@ -177,6 +179,8 @@ def write_records_with_pause(
         sign: Whether to sign.
         engine: The engine of the export.
         pause: Called once, in the thread of the export.
+        after: The query, counted from 1. After the first one, the pause comes at the second record
+            if that comes earlier.
 
     Returns:
         `record_count`, `error`, `queries` of the whole export, and `queries_after` the pause.
@@ -192,11 +196,11 @@ def write_records_with_pause(
     def sent(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         nonlocal queries
         if kind_of(statement) is StatementKind.QUERY:
-            if queries == 1:
-                take()
             queries += 1
+            if queries == after:
+                take()
 
-    event.listen(engine, "before_cursor_execute", sent)
+    event.listen(engine, "after_cursor_execute", sent)
     try:
         answer = write_records(
             build,
@@ -204,12 +208,12 @@ def write_records_with_pause(
             path,
             sign=sign,
             max_records=sys.maxsize,
-            on_record=lambda count: take() if count == 1 else None,
+            on_record=lambda count: take() if count == after == 1 else None,
         )
     finally:
-        event.remove(engine, "before_cursor_execute", sent)
-    after = 0 if before_pause is None else queries - before_pause
-    return {**answer, "queries": queries, "queries_after": after}
+        event.remove(engine, "after_cursor_execute", sent)
+    remaining = 0 if before_pause is None else queries - before_pause
+    return {**answer, "queries": queries, "queries_after": remaining}
 
 
 def frames_of_error(error: BaseException, factory: object) -> list[CallSite]:
