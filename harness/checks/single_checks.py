@@ -201,8 +201,8 @@ def _check_size(request: Request) -> Iterator[Verdict]:
         yield judge_variables(*request.costs)
         yield from failed_or_one_passed(
             judge_large_run(*request.costs),
-            expected="the same bytes and queries with more than 5,000 entities in every table",
-            seen="the same bytes and queries past 5,000 entities in every table",
+            expected="the same bytes and queries with more than 10,000 entities of all kinds",
+            seen="the same bytes and queries past 10,000 entities of all kinds",
         )
         if request.depth is Depth.ALL:
             yield from failed_or_one_passed(
