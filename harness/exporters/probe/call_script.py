@@ -309,7 +309,7 @@ class _Performer:
         self._overheard = self._listening.enter_context(overheard())
 
     def overheard(self, key: str) -> Outcome:
-        """Return the places of a key, in hexadecimal digits, in what was collected since `listen`."""
+        """Return the places of a key (hexadecimal digits) in what was collected since `listen`."""
         self._listening.close()
         found, self._overheard = self._overheard, None
         return {"traces": found.traces(bytes.fromhex(key), self._directory) if found else []}
