@@ -19,7 +19,7 @@ from harness.checks.setup import CheckSetup, prepare_checks
 from harness.checks.side_effects import judge_side_effects
 from harness.exporters.measured import as_measured
 from harness.exporters.probe.key_traces import overheard
-from harness.exporters.probe.process_state import process_state
+from harness.exporters.probe.process_state import open_files, process_state
 from harness.exporters.subject import Subject
 
 KEY = b"wH5'#zN8!fY3\"uD7$eK2&jS6*gC4%xP9"
@@ -201,3 +201,16 @@ def test_an_exporter_that_leaves_nothing_passes(
     candidate = as_measured(Subject(exporter.__name__, exporter))
     verdict = judge_side_effects(candidate, setup.runs["sqlite"])
     assert verdict.passed, verdict
+
+
+def test_files_of_databases_are_not_left_open(tmp_path: Path) -> None:
+    path, other = tmp_path / "audit 1.db", tmp_path / "lock"
+    files = [os.open(each, os.O_CREAT | os.O_RDWR) for each in (path, f"{path}-wal", other)]
+    uri = f"file:{tmp_path}/audit%201.db?mode=rw&uri=true"
+    try:
+        for database in (str(path), uri):
+            found = open_files([database])
+            assert [each for each in found if each.startswith(str(tmp_path))] == [str(other)]
+    finally:
+        for each in files:
+            os.close(each)

@@ -27,7 +27,7 @@ from typing import Any
 
 from . import exports
 from .call_places import PLACES, Text, limited_files
-from .database import is_locked, listeners_of
+from .database import pool_state
 from .database_fault import DatabaseFault
 from .folders import TARGETS, TEMPORARY, WORKING, files_in, own_folders
 from .key_traces import Overheard, overheard
@@ -309,15 +309,10 @@ class _Performer:
         self._overheard = self._listening.enter_context(overheard())
 
     def overheard(self, key: str) -> Outcome:
-        """Return the places where a key stands in what was collected since the step `listen`.
-
-        Args:
-            key: The key in hexadecimal digits.
-        """
+        """Return the places of a key (hexadecimal digits) in what was collected since `listen`."""
         self._listening.close()
         found, self._overheard = self._overheard, None
-        traces = [] if found is None else found.traces(bytes.fromhex(key), self._directory)
-        return {"traces": traces}
+        return {"traces": found.traces(bytes.fromhex(key), self._directory) if found else []}
 
     def connections(self, database: int = 0) -> Outcome:
         """Count the connections in use, and look for an open transaction, from another connection.
@@ -326,16 +321,8 @@ class _Performer:
         `listeners` counts those of the engine and its pool, `threads` those begun in the script,
         `open_files` lists the open files but those of databases.
         """
-        engine = self._databases[database].engine
-        count = getattr(engine.pool, "checkedout", lambda: None)
-        if count():
-            # A generator that was dropped in a cycle keeps its connection until a collection, which
-            # takes 0.05 s in the harness: only where it can change the answer.
-            gc.collect()
         return {
-            "checked_out": count(),
-            "locked": is_locked(engine),
-            "listeners": listeners_of(engine) + listeners_of(engine.pool),
+            **pool_state(self._databases[database].engine),
             "threads": len(threads_left(self._threads, daemons=True)),
             "open_files": open_files(str(each.engine.url.database) for each in self._databases),
         }
@@ -401,27 +388,11 @@ class _Performer:
 
 
 STEPS: Mapping[str, Callable[..., Outcome | None]] = {
-    "build": _Performer.build,
-    "clock": _Performer.clock,
-    "export": _Performer.export,
-    "open": _Performer.open,
-    "read": _Performer.read,
-    "close": _Performer.close,
-    "drop": _Performer.drop,
-    "group": _Performer.group,
-    "write": _Performer.write,
-    "place": _Performer.place,
-    "link": _Performer.link,
-    "clear": _Performer.clear,
-    "umask": _Performer.umask,
-    "files": _Performer.files,
-    "state": _Performer.state,
-    "connections": _Performer.connections,
-    "listen": _Performer.listen,
-    "overheard": _Performer.overheard,
-    "sessions": _Performer.sessions,
-    "fail": _Performer.fail,
-    "seen": _Performer.seen,
-    "change": _Performer.change,
+    name: getattr(_Performer, name)
+    for name in (
+        *("build", "clock", "export", "open", "read", "close", "drop", "group", "write", "place"),
+        *("link", "clear", "umask", "files", "state", "connections", "listen", "overheard"),
+        *("sessions", "fail", "seen", "change"),
+    )
 }
 """The steps of scripts by name."""

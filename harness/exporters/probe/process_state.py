@@ -23,6 +23,7 @@ from concurrent.futures import thread as pool_threads
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 State = Mapping[str, Any]
 """The settings by their names in messages, as plain JSON values."""
@@ -117,11 +118,15 @@ def open_files(databases: Iterable[str]) -> list[str]:
     """Return what the descriptors of this process refer to, sorted; empty where it is not known.
 
     Args:
-        databases: The paths of databases, whose files are left out: a pool keeps them open. So are
-            sockets, by which a pool keeps connections to a server.
+        databases: The paths of databases, or their URIs of SQLite. Their files are left out, since
+            a pool keeps them open. So are sockets, by which a pool keeps connections to a server.
     """
     found = []
-    known = tuple(os.path.realpath(each) for each in databases)
+    paths = [
+        unquote(each[5:].partition("?")[0]) if each.startswith("file:") else each
+        for each in databases
+    ]
+    known = tuple(map(os.path.realpath, paths))
     # Another system has no such folder, and a descriptor may be closed while it is looked at.
     with suppress(OSError):
         for each in Path("/proc/self/fd").iterdir():
