@@ -146,13 +146,14 @@ def _rebuild(db: LandscapeDB) -> None:
 
 
 UNCHANGED = PlanChange("none")
+REBUILT = PlanChange("rebuilt tables", apply=_rebuild)
 PLAN_CHANGES = (
     UNCHANGED,
     PlanChange("shuffled physical order", feature="shuffled_insertion"),
     PlanChange("extra indexes and ANALYZE", apply=_add_indexes),
     PlanChange("reverse_unordered_selects", dialect="sqlite", apply=_reverse_unordered_selects),
     PlanChange("CLUSTER", dialect="postgresql", apply=_cluster),
-    PlanChange("rebuilt tables", apply=_rebuild),
+    REBUILT,
 )
 """All plan changes. The first changes nothing; the others are compared with it."""
 

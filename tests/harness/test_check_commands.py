@@ -185,7 +185,7 @@ def test_what_was_not_asked_for_is_skipped_and_counted_with_the_reason(
     skipped = [line.split()[1] for line in lines if line.startswith("skipped ")]
     assert skipped == [each.value for each in Check if each is not Check.PLAN]
     assert lines[-1].startswith(f"passed 2, skipped {left_out} (records, ")
-    assert "search, process: not asked for: runs with --all" in lines[-1]
+    assert "search: not asked for: runs with --all" in lines[-1]
 
 
 def test_the_first_failure_ends_a_check_that_fails_fast(harness_command: Command) -> None:
