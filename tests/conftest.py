@@ -12,6 +12,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import find, settings
+from hypothesis.strategies import none
 from postgres_server import execute, new_landscape, server_or_skip
 from profiles import load_profile, skip_nightly
 from shared_recordings import clock_by_seconds, counted_ids, put_recording
@@ -53,6 +55,9 @@ def pytest_collection() -> Iterator[object]:
     try:
         return (yield)
     finally:
+        # Hypothesis looks among the objects of the collector for what holds its source of random
+        # numbers, when it makes that in its first run, and warns if it finds nothing.
+        find(none(), lambda _: True, settings=settings(database=None))
         gc.freeze()
         gc.enable()
 

@@ -156,11 +156,6 @@ SEQUENCE_SCRIPTS = (
         _STATE,
     ),
     CallScript(
-        "unknown runs whose ids are like that of a known one",
-        (build(), *(export(run_id, sign=True) for run_id in NEARLY_KNOWN)),
-        "find the run by its whole id, as it is given",
-    ),
-    CallScript(
         "an unknown run, then a known one",
         (
             build(),
@@ -278,6 +273,12 @@ SEQUENCE_SCRIPTS = (
             *(build(), export(consume="change"), export(), group()),
         ),
         "records that are kept and yielded again",
+    ),
+    # After those on state: a run that an exporter keeps from before is then found by its cause.
+    CallScript(
+        "unknown runs whose ids are like that of a known one",
+        (build(), *(export(run_id, sign=True) for run_id in NEARLY_KNOWN)),
+        "find the run by its whole id, as it is given",
     ),
 )
 """Several calls on one object, or on two."""
