@@ -77,7 +77,7 @@ class NotCountedError(ExportFailedError):
 
 
 def refuse_replaced_hooks(name: str, hooks: Sequence[str]) -> None:
-    """Refuse counts that are too low, since they would pass whatever the exporter does.
+    """Refuse counts that are too low, since they could not fail.
 
     Args:
         name: The exporter's name.

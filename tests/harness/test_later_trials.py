@@ -60,7 +60,7 @@ def test_a_legal_run_shows_the_fault_and_not_the_batched_exporter_wrong(
     for factory in (getattr(_module(trial, "faulty"), name), LandscapeExporter):
         folder = tmp_path / str(len(shown))
         folder.mkdir()
-        shown.append(_module(trial, "proofs").shown_wrong(name, factory, folder))
+        shown.append(_module(trial, "proofs").proof.shows_wrong(name, factory, folder))
     assert shown == [True, False]
 
 

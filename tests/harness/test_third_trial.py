@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.fixtures.third_trial.proofs import PROOFS, shown_wrong
+from harness.fixtures.third_trial.proofs import PROOFS, proof
 
 from elspeth.core.landscape import LandscapeExporter
 from harness.checks.check import Check
@@ -58,7 +58,7 @@ def test_a_legal_run_shows_the_fault_and_no_other_exporter_wrong(
     }.items():
         folder = tmp_path / name
         folder.mkdir()
-        shown[name] = shown_wrong(entry["name"], exporter, folder)
+        shown[name] = proof.shows_wrong(entry["name"], exporter, folder)
     assert [name for name, is_wrong in shown.items() if is_wrong] == ["faulty"]
 
 

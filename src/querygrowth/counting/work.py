@@ -123,7 +123,7 @@ class _StepCounter:
 def count_branches(project: Project | None = None) -> Iterator[Tally]:
     """Count jumps and branches in the project's Python code inside the block.
 
-    The project's code runs 20 to 40 times slower meanwhile. From CPython 3.12 on, all threads are
+    The project's code runs 20 to 40 times slower in it. From CPython 3.12 on, all threads are
     counted; before, the current thread and those that are started inside the block. A debugger or
     a coverage tracer of this thread is restored afterwards.
 
