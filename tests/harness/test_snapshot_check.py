@@ -167,14 +167,17 @@ class ReadsRunFirst(LandscapeExporter):
             yield {**record, "status": status} if record["record_type"] == "run" else record
 
 
+def require_run(db: LandscapeDB, run_id: str) -> None:
+    """Ask, in a transaction for itself, whether a run exists."""
+    with db.connection() as connection:
+        connection.execute(select(runs_table.c.run_id).where(runs_table.c.run_id == run_id)).one()
+
+
 class AsksFirst(LandscapeExporter):
     """Asks whether the run exists before it begins its snapshot."""
 
     def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
-        with self._db.connection() as connection:
-            connection.execute(
-                select(runs_table.c.run_id).where(runs_table.c.run_id == run_id)
-            ).one()
+        require_run(self._db, run_id)
         yield from super()._iter_records(run_id)
 
 
@@ -182,10 +185,7 @@ class AsksAndHasNoSnapshot(LegacyLandscapeExporter):
     """Asks whether the run exists, and then reads query by query."""
 
     def _iter_records(self, run_id: str) -> Iterator[dict[str, Any]]:
-        with self._db.connection() as connection:
-            connection.execute(
-                select(runs_table.c.run_id).where(runs_table.c.run_id == run_id)
-            ).one()
+        require_run(self._db, run_id)
         yield from super()._iter_records(run_id)
 
 
